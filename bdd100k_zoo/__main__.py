@@ -1,0 +1,5 @@
+"""``python -m bdd100k_zoo``: the command line."""
+
+from bdd100k_zoo.cli.main import main
+
+main()

@@ -1,0 +1,366 @@
+"""Every error a user can cause or meet.
+
+    ZooError
+    ├── ManifestError              a zoo file breaks its schema
+    ├── UnknownNameError           no model or family of that name
+    ├── NoMatchError               no model fits the filters
+    ├── MissingPackageError        an extra is not installed
+    ├── ArtifactError              about one artifact of one model
+    │   ├── NoAddressError         the zoo lists none for it
+    │   ├── OfflineError           it is not cached and nothing may be contacted
+    │   ├── TransferError          every address failed
+    │   ├── DigestMismatchError    the bytes are not those of the digest
+    │   ├── SeveralFailedError     more than one of the files that were asked for
+    │   └── UnverifiedError        a digest was required and none can be had
+    ├── StorageError               the disk is full, a folder cannot be written
+    ├── ImagesError
+    │   ├── NoImagesError          a path holds none
+    │   ├── DuplicateFrameError    two images would share one frame name
+    │   └── UnreadableImageError   a file that is no whole image
+    ├── FrameNameError             absolute, or leaves its folder
+    ├── ConfigError                a config cannot be read or overridden so
+    ├── CheckpointError
+    │   ├── UnsafeCheckpointError  it holds more than tensors and plain values
+    │   ├── CheckpointMismatchError  its parameters are not the model's
+    │   └── CheckpointClassesError its classes are not BDD100K's, in their order
+    ├── UnsupportedOpError         an op that no installed library serves
+    ├── DeviceError                a device that this machine lacks
+    ├── RecordError                a file of ours or the user's that is not what it should be
+    ├── StaleError                 a generated block is missing or not up to date
+    └── OtherRunError              a folder holds the run of another model
+
+Errors carry facts as attributes; ``str()`` says what was expected and what was found. What to do next is the command
+line's to say (``bdd100k_zoo.cli.hints``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_):
+        """Mean nothing at run time: type checkers alone need it."""
+        return lambda kind: kind
+
+
+@dataclass_transform(eq_default=False)
+class ZooError(Exception):
+    """Base of all errors that this package raises on purpose.
+
+    A subclass lists its facts as annotations; they are its constructor's arguments, in that order. (Dataclasses would
+    say the same, but generating them would take a tenth of the time in which the command line starts.)
+    """
+
+    def __init__(self, *facts: object, **named: object) -> None:
+        names = tuple(type(self).__annotations__)
+        given = dict(zip(names, facts, strict=False)) | named
+        absent = [name for name in names if name not in given and not hasattr(type(self), name)]
+        if absent or len(facts) > len(names) or not given.keys() <= set(names):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(names) or 'nothing'}")
+        super().__init__(*facts)
+        self.__dict__.update(given)
+
+    def __reduce__(self) -> tuple[type[ZooError], tuple[object, ...]]:
+        """Pickle by the facts, so that an error crosses process borders whole."""
+        return type(self), tuple(getattr(self, name) for name in type(self).__annotations__)
+
+
+class ManifestError(ZooError):
+    """A zoo file breaks its schema."""
+
+    file: Path
+    entry: str
+    """The family's or model's name, or its place in the file where it has none."""
+    field: str
+    """The field at fault; empty where the entry as a whole is."""
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: " + ": ".join(part for part in (self.entry, self.field, self.problem) if part)
+
+
+class UnknownNameError(ZooError):
+    """No model, or no family, has that name."""
+
+    kind: str
+    """``model`` or ``family``."""
+    name: str
+    nearest: tuple[str, ...]
+    """Names that the user may have meant, best first."""
+
+    def __str__(self) -> str:
+        return f"the zoo has no {self.kind} {self.name!r}"
+
+
+class NoMatchError(ZooError):
+    """No model fits every filter that was given."""
+
+    backbones: tuple[str, ...]
+    """Those that the zoo has."""
+    schedules: tuple[str, ...]
+    best_ap: float
+    """Highest published box AP on val, 0 to 100."""
+
+    def __str__(self) -> str:
+        return "no model fits all of these filters"
+
+
+class MissingPackageError(ZooError):
+    """A job needs packages of an extra that is not installed, or that do not import."""
+
+    package: str
+    extra: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.package} is needed and cannot be imported: {self.reason}"
+
+
+class ArtifactError(ZooError):
+    """Something about one artifact (weights, predictions, …) of one model."""
+
+
+class NoAddressError(ArtifactError):
+    """The zoo lists no address for the artifact."""
+
+    model: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"the zoo lists no address for the {self.what} of {self.model}"
+
+
+class OfflineError(ArtifactError):
+    """The artifact is not in the cache, and nothing may be contacted."""
+
+    model: str
+    what: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"the {self.what} of {self.model} are not in the cache ({self.path}), and offline mode contacts nothing"
+
+
+class Attempt(NamedTuple):
+    """One address that was tried, and how it answered."""
+
+    address: str
+    outcome: str
+
+
+class TransferError(ArtifactError):
+    """Every address of an artifact failed."""
+
+    model: str
+    what: str
+    attempts: tuple[Attempt, ...]
+
+    def __str__(self) -> str:
+        tried = "".join(f"\n  {attempt.address}\n    {attempt.outcome}" for attempt in self.attempts)
+        return f"the {self.what} of {self.model} could not be downloaded; tried:{tried}"
+
+
+class DigestMismatchError(ArtifactError):
+    """The bytes that arrived are not those of the digest."""
+
+    subject: str
+    """What was checked: an address or a file."""
+    expected: str
+    found: str
+    source: str
+    """Where the expected digest comes from."""
+
+    def __str__(self) -> str:
+        return f"{self.subject}: expected {self.expected} (from {self.source}), found {self.found}; nothing was kept"
+
+
+class UnverifiedError(ArtifactError):
+    """A digest was required, and none can be had."""
+
+    model: str
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the {self.what} of {self.model} cannot be verified: {self.reason}"
+
+
+class SeveralFailedError(ArtifactError):
+    """Some of the files that were asked for could not be had; the others are in the cache."""
+
+    failures: tuple[ZooError, ...]
+    asked: int
+
+    def __str__(self) -> str:
+        told = "".join(f"\n- {failure}" for failure in self.failures)
+        return f"{len(self.failures)} of {self.asked} files could not be had:{told}"
+
+
+class StorageError(ZooError):
+    """A file could not be written or read."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class ImagesError(ZooError):
+    """Something about the images that a run was given."""
+
+
+class NoImagesError(ImagesError):
+    """A path that was given holds no image."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class DuplicateFrameError(ImagesError):
+    """Two images would share one frame name."""
+
+    name: str
+    first: Path
+    second: Path
+
+    def __str__(self) -> str:
+        return f"two images would be the frame {self.name!r}: {self.first} and {self.second}"
+
+
+class UnreadableImageError(ImagesError):
+    """A file that is not one whole image."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class FrameNameError(ZooError):
+    """A frame name that is absolute or leaves its folder."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"the frame name {self.name!r} is not a relative path inside its folder, in plain text"
+
+
+class ConfigError(ZooError):
+    """A model config that cannot be read, or cannot be overridden in that way."""
+
+    config: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.config}: {self.problem}"
+
+
+class CheckpointError(ZooError):
+    """Something about a file of weights."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A file of weights that is damaged, or holds more than tensors and plain values; nothing in it was run."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} was not loaded: {self.reason}"
+
+
+class CheckpointMismatchError(CheckpointError):
+    """The parameters in the file are not those of the model."""
+
+    model: str
+    path: Path
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    """``name: (shape in the file) instead of (shape in the model)``."""
+
+    def __str__(self) -> str:
+        kinds = (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", self.reshaped),
+        )
+        found = "; ".join(_first_few(names, kind) for kind, names in kinds if names)
+        return f"{self.path} does not fit {self.model}: {found}"
+
+
+class CheckpointClassesError(CheckpointError):
+    """The class names that a file of weights records are not those of its ten outputs here."""
+
+    path: Path
+    expected: tuple[str, ...]
+    found: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path}: expected the classes {', '.join(self.expected)}; found {', '.join(self.found)}"
+
+
+def _first_few(names: tuple[str, ...], kind: str, limit: int = 3) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{len(names)} {kind}: {', '.join(names[:limit])}{more}"
+
+
+class UnsupportedOpError(ZooError):
+    """A compiled op of mmcv that neither mmcv nor torchvision serves here."""
+
+    op: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"mmcv's op {self.op!r} has no substitute here" + (f": {self.detail}" if self.detail else "")
+
+
+class DeviceError(ZooError):
+    """A device that this machine or this build of torch lacks."""
+
+    device: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the device {self.device!r} cannot be used: {self.reason}"
+
+
+class RecordError(ZooError):
+    """A file (predictions, labels, run record) that is not what it should be."""
+
+    path: Path
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class StaleError(ZooError):
+    """A generated block of a file is missing or not up to date."""
+
+    path: Path
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class OtherRunError(ZooError):
+    """The folder for a run already holds the run of another model."""
+
+    folder: Path
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.folder} holds a run of {self.found}, not of {self.expected}; nothing was changed"

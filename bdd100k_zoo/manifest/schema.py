@@ -1,0 +1,158 @@
+"""The records of a zoo file: families, models and where their files are published."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from msgspec import Struct, field
+
+from bdd100k_zoo.errors import UnknownNameError
+
+What = Literal["weights", "preds", "visuals", "scores-val", "scores-test"]
+"""The kinds of artifact that a model publishes, as the command line names them."""
+
+WHATS: tuple[What, ...] = ("weights", "preds", "visuals", "scores-val", "scores-test")
+
+DIGEST = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+class Artifact(NamedTuple):
+    """One published file of one model."""
+
+    model: str
+    what: What
+    addresses: tuple[str, ...]
+    """The published address, then the alternates; empty where the zoo lists none."""
+    digest: str | None
+    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal, where somebody has seen the file."""
+    size: int | None
+    """Bytes, where somebody has seen the file."""
+    digest_address: str | None
+    """Where the publisher keeps the MD5 digest."""
+
+
+class Author(Struct, frozen=True, forbid_unknown_fields=True):
+    """An author of a family's paper."""
+
+    name: str
+    page: str | None
+
+
+class Paper(Struct, frozen=True, forbid_unknown_fields=True):
+    """The paper that a family comes from."""
+
+    title: str
+    address: str
+    venue: str
+
+
+class Family(Struct, frozen=True, forbid_unknown_fields=True):
+    """Models of one paper."""
+
+    name: str
+    title: str
+    paper: Paper
+    authors: tuple[Author, ...]
+    code: str | None
+    """Address of the authors' code."""
+    note: str | None
+    """What users of the family must know and the paper does not say."""
+
+
+class Weights(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a model's checkpoint is published, and how to know it."""
+
+    address: str
+    alternates: tuple[str, ...]
+    """Addresses to try after the published one."""
+    digest: str | None
+    size: int | None
+
+
+class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model as a zoo file spells it out."""
+
+    name: str
+    aliases: tuple[str, ...]
+    family: str
+    backbone: str
+    schedule: str
+    """Training length in multiples of 12 epochs: ``1x``, ``3x``."""
+    multi_scale_training: bool
+    config: str
+    """File name of the model's mmdet config, relative to the zoo file's root of configs."""
+    ap_val: float | None
+    """Published box AP on val, 0 to 100."""
+    ap_test: float | None
+    """Published box AP on test, 0 to 100."""
+    weights: Weights
+    md5: str | None
+    predictions: str | None
+    visuals: str | None
+    scores_val: str | None
+    scores_test: str | None
+
+
+class Model(ModelEntry, frozen=True, kw_only=True):
+    """A model of a loaded zoo."""
+
+    config_path: Path
+    """The config, as an absolute path."""
+    zoo_file: Path
+    """The file that lists the model."""
+
+    def artifact(self, what: What) -> Artifact:
+        """Give what is known about one of the model's published files."""
+        if what == "weights":
+            known = self.weights
+            addresses = (known.address, *known.alternates)
+            return Artifact(self.name, what, addresses, known.digest, known.size, self.md5)
+        address = {
+            "preds": self.predictions,
+            "visuals": self.visuals,
+            "scores-val": self.scores_val,
+            "scores-test": self.scores_test,
+        }[what]
+        return Artifact(self.name, what, (address,) if address else (), None, None, None)
+
+
+def format_ap(ap: float | None) -> str:
+    """Write an AP with the two digits that the zoo publishes; nothing for an unknown one."""
+    return "" if ap is None else f"{ap:.2f}"
+
+
+class Zoo(Struct, frozen=True):
+    """All families and models, in the order of the files that list them."""
+
+    families: tuple[Family, ...] = ()
+    models: tuple[Model, ...] = ()
+    files: tuple[Path, ...] = field(default=())
+    """The zoo files that were read, the built-in one first."""
+
+    def __getitem__(self, name: str) -> Model:
+        """Find a model by its name or an alias; raises UnknownNameError."""
+        for model in self.models:
+            if name == model.name or name in model.aliases:
+                return model
+        from difflib import get_close_matches
+
+        names = [model.name for model in self.models]
+        aliases = {alias: model.name for model in self.models for alias in model.aliases}
+        close = get_close_matches(name, [*names, *aliases], n=5, cutoff=0.5)
+        nearest = tuple(dict.fromkeys(aliases.get(match, match) for match in close))
+        raise UnknownNameError("model", name, nearest)
+
+    def family(self, name: str) -> Family:
+        """Find a family by its name or title; raises UnknownNameError."""
+        wanted = name.casefold()
+        for family in self.families:
+            if wanted in (family.name.casefold(), family.title.casefold()):
+                return family
+        from difflib import get_close_matches
+
+        names = [family.name for family in self.families]
+        nearest = get_close_matches(wanted, names, n=3, cutoff=0.3)
+        raise UnknownNameError("family", name, tuple(nearest or names))
