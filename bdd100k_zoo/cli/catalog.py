@@ -1,0 +1,203 @@
+"""list, info, table: what the zoo has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bdd100k_zoo.cli.console import complete_model, guarded, session, show, write_json, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from bdd100k_zoo.artifacts.store import StoredFile
+    from bdd100k_zoo.manifest import Artifact, Family, Model, Zoo
+
+Sort = Literal["name", "val", "test"]
+Form = Literal["markdown", "csv", "latex", "json"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Families = Annotated[
+    list[str] | None, typer.Option("--family", "-f", help="Only this family, by name or title (repeatable).")
+]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Name or alias, as `list` shows.", autocompletion=complete_model),
+]
+
+
+@guarded
+def list_models(
+    context: typer.Context,
+    family: Families = None,
+    backbone: Annotated[str | None, typer.Option(help="Only backbones whose name holds this: r-50, hrnet.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Only this schedule: 1x or 3x.")] = None,
+    min_ap: Annotated[
+        float | None,
+        typer.Option(metavar="AP", min=0, max=100, help="Only models of at least this AP on val."),
+    ] = None,
+    sort: Annotated[Sort | None, typer.Option(help="Sort by name or by AP; families stay together without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models with their published box AP."""
+    from bdd100k_zoo.workflows.catalog import describe, select_models, sort_models
+
+    zoo = session(context).zoo()
+    models = select_models(zoo, families=family or (), backbone=backbone, schedule=schedule, min_ap=min_ap)
+    if sort:
+        models = sort_models(models, sort)
+    if as_json:
+        write_json([describe(zoo, model) for model in models])
+        return
+    show(_models_table(zoo, models, by_family=not sort))
+    session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows one in full")
+
+
+def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
+    """Lay out one column a field, its cell holding a line a model.
+
+    Six cells instead of two hundred: laying out small ones is what `list` would spend most of its time on.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = list(_lines(zoo, models, by_family=by_family))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for header in COLUMNS:
+        table.add_column(header, no_wrap=True, justify="right" if header.startswith("AP") else "left")
+    names = Text("\n").join(Text(line[0], style="" if line[1] else "bold") for line in lines)
+    table.add_row(names, *(Text("\n".join(cells)) for cells in list(zip(*lines, strict=True))[1:]))
+    return table
+
+
+COLUMNS = ("Model", "Backbone", "Schedule", "Multi-scale", "AP val", "AP test")
+
+
+def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[str, ...]]:
+    from bdd100k_zoo.cli.console import plain
+    from bdd100k_zoo.manifest.schema import format_ap
+
+    last = ""
+    for model in models:
+        if by_family and model.family != last:
+            last = model.family
+            yield (plain(zoo.family(last).title), *("" for _ in COLUMNS[1:]))
+        multi_scale = "yes" if model.multi_scale_training else ""
+        name = f"  {model.name}" if by_family else model.name
+        aps = format_ap(model.ap_val), format_ap(model.ap_test)
+        yield (name, plain(model.backbone), model.schedule, multi_scale, *aps)
+
+
+@guarded
+def info(context: typer.Context, model: ModelName, as_json: Json = False) -> None:
+    """Show one model in full: paper, config, scores, addresses, cache state, how to run it."""
+    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.manifest import WHATS
+    from bdd100k_zoo.workflows.catalog import describe, describe_stored
+
+    zoo = session(context).zoo()
+    found = zoo[model]
+    store = Store(offline=True)
+    files = {what: store.find(found.artifact(what)) for what in WHATS if found.artifact(what).addresses}
+    if as_json:
+        cache = {what: describe_stored(stored) for what, stored in files.items()}
+        write_json({**describe(zoo, found), "cache": cache})
+        return
+    _show_card(zoo.family(found.family), found, {**files})
+
+
+def _show_card(family: Family, model: Model, files: dict[Any, StoredFile | None]) -> None:
+    from rich.text import Text
+
+    from bdd100k_zoo.cli.console import details
+    from bdd100k_zoo.manifest.schema import format_ap
+
+    show(Text(model.name, style="bold"))
+    training = f"{model.schedule} schedule" + (", multi-scale" if model.multi_scale_training else "")
+    facts = [
+        ("family", family.title),
+        ("paper", f"{family.paper.title} [{family.paper.venue}]"),
+        ("", family.paper.address),
+        ("authors", ", ".join(author.name for author in family.authors)),
+        ("code", family.code or "–"),
+        ("backbone", model.backbone),
+        ("training", training),
+        (
+            "box AP",
+            f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)",
+        ),
+        ("aliases", ", ".join(model.aliases)),
+        ("note", family.note or ""),
+    ]
+    show(details([(label, value) for label, value in facts if value]))
+    _show_addresses([("config", str(model.config_path))])
+    _show_addresses([pair for what, stored in files.items() for pair in _file_lines(model.artifact(what), stored)])
+    _show_addresses([("run it", f"bdd100k-zoo predict {model.name} --images DIR")])
+
+
+def _file_lines(artifact: Artifact, stored: StoredFile | None) -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = [(artifact.what, artifact.addresses[0])]
+    lines += [("", alternate) for alternate in artifact.addresses[1:]]
+    if artifact.digest_address:
+        lines.append(("", artifact.digest_address))
+    lines += [("", _cache_state(stored))] if stored or artifact.what == "weights" else []
+    return lines
+
+
+def _cache_state(stored: StoredFile | None) -> str:
+    if stored is None:
+        return "not in the cache"
+    trust = f"verified by {stored.verified_by}" if stored.verified else f"UNVERIFIED: {stored.reason}"
+    return f"in the cache: {stored.path} ({stored.size:,} bytes, {trust})"
+
+
+def _show_addresses(pairs: list[tuple[str, str]]) -> None:
+    """Print each value on a line that the terminal may wrap but we do not, so that it can be copied whole."""
+    from rich.text import Text
+
+    from bdd100k_zoo.cli.console import plain
+
+    for label, value in pairs:
+        show(Text.assemble((f"{label:<11} ", "dim"), plain(value)), soft_wrap=True)
+
+
+@guarded
+def table(
+    context: typer.Context,
+    family: Families = None,
+    form: Annotated[Form, typer.Option("--format", help="Form of the tables.")] = "markdown",
+    config_root: Annotated[
+        str, typer.Option(metavar="PREFIX", help="What links to configs begin with (markdown).")
+    ] = "./configs/det",
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Say whether the generated block of FILE is up to date."),
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Bring the generated block of FILE up to date.")
+    ] = None,
+) -> None:
+    """Print the result tables of the zoo, or keep a document's copy of them up to date."""
+    if check and write:
+        raise typer.BadParameter("--check and --write exclude each other")
+    if (check or write) and form != "markdown":
+        raise typer.BadParameter("--check and --write work on markdown")
+    from bdd100k_zoo.workflows import publish
+
+    zoo = session(context).zoo()
+    if form == "json":
+        write_json(publish.result_records(zoo, family or ()))
+        return
+    text = publish.result_tables(zoo, family or (), form, config_root)
+    if check:
+        publish.check_document(check, text)
+        session(context).note(f"{check}: up to date")
+    elif write:
+        changed = publish.write_document(write, text)
+        session(context).note(f"{write}: {'brought up to date' if changed else 'was up to date'}")
+    else:
+        write_text(text)

@@ -1,0 +1,164 @@
+"""Where commands speak: data on stdout, everything else on stderr, failures in one message with the next step."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console, RenderableType
+
+    from bdd100k_zoo.manifest import Zoo
+    from bdd100k_zoo.progress import Progress
+
+NARROWEST = 80
+"""Columns that every table fits."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Session:
+    """The global options of one call of the command line."""
+
+    zoo_files: tuple[Path, ...] = ()
+    offline: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    def zoo(self) -> Zoo:
+        """Load the built-in zoo and the user's files."""
+        from bdd100k_zoo.manifest import load_zoo
+
+        return load_zoo(*self.zoo_files)
+
+    def progress(self) -> Progress:
+        """Report to the terminal, or not at all with --quiet (warnings are always shown)."""
+        from bdd100k_zoo.cli.progress import TerminalProgress
+
+        return TerminalProgress(stderr(), quiet=self.quiet)
+
+    def note(self, message: str) -> None:
+        """Say something on stderr, unless --quiet."""
+        if not self.quiet:
+            say(message)
+
+
+def stdout() -> Console:
+    """Give the console for data: at least as wide as our tables, so that no name is ever cut short."""
+    from rich.console import Console
+
+    console = Console(highlight=False, emoji=False, markup=False)
+    console.width = max(console.width, NARROWEST)
+    return console
+
+
+def stderr() -> Console:
+    """Give the console for everything that is not data."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False, markup=False)
+
+
+def plain(text: str) -> str:
+    """Make text from files and servers harmless: control characters cannot drive the terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
+def say(message: str, style: str | None = None, label: str = "") -> None:
+    """Print one message on stderr; long addresses and paths stay whole for copying."""
+    from rich.text import Text
+
+    text = Text.assemble((f"{label}: ", style or ""), plain(message)) if label else Text(plain(message), style or "")
+    stderr().print(text, soft_wrap=True)
+
+
+def show(renderable: RenderableType, *, soft_wrap: bool = False) -> None:
+    """Print data for people on stdout."""
+    stdout().print(renderable, soft_wrap=soft_wrap)
+
+
+def write_text(text: str) -> None:
+    """Print data on stdout, byte for byte."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def write_json(document: object) -> None:
+    """Print one JSON document on stdout."""
+    import msgspec
+
+    encoded = msgspec.json.encode(document, enc_hook=str)
+    write_text(msgspec.json.format(encoded, indent=2).decode() + "\n")
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn what a command raises into one message with a hint and an exit status: 1 for a failure, 130 for Ctrl-C."""
+
+    @functools.wraps(command)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            say("interrupted", "yellow")
+            raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise
+        except Exception as error:
+            if os.environ.get("BDD100K_ZOO_DEBUG") == "1":
+                raise
+            _fail(error, as_json=kwargs.get("as_json") is True)
+            raise typer.Exit(1) from None
+
+    return call
+
+
+def _fail(error: Exception, *, as_json: bool) -> None:
+    from bdd100k_zoo.cli.hints import explain
+
+    message, hint = explain(error)
+    if as_json:
+        write_json({"error": plain(message), "hint": hint})
+        return
+    say(message, "bold red", "error")
+    if hint:
+        say(hint, "bold cyan", "hint")
+
+
+def session(context: typer.Context) -> Session:
+    """Give the global options of this call."""
+    found = context.find_object(Session)
+    return found if found is not None else Session()
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Complete a model's name in the shell."""
+    from bdd100k_zoo.manifest import load_zoo
+
+    try:
+        models = load_zoo().models
+    except Exception:  # noqa: BLE001  (completion must never disturb the shell)
+        return []
+    return [model.name for model in models if model.name.startswith(incomplete)]
+
+
+def details(pairs: list[tuple[str, Any]]) -> RenderableType:
+    """Lay out labels and values in two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", no_wrap=True, min_width=11)
+    table.add_column(overflow="fold")
+    for label, value in pairs:
+        table.add_row(label, Text(plain(str(value))))
+    return table

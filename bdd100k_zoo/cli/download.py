@@ -1,0 +1,62 @@
+"""download: published files into the cache."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bdd100k_zoo.cli.catalog import Json
+from bdd100k_zoo.cli.console import complete_model, guarded, session, show, write_json
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.artifacts.store import StoredFile
+
+class What(str, Enum):
+    """The kinds of file that a model publishes."""
+
+    WEIGHTS = "weights"
+    PREDS = "preds"
+    VISUALS = "visuals"
+    SCORES_VAL = "scores-val"
+    SCORES_TEST = "scores-test"
+
+
+@guarded
+def download(
+    context: typer.Context,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL...", help="Names or aliases.", autocompletion=complete_model),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every model of the zoo.")] = False,
+    what: Annotated[list[What] | None, typer.Option(help="Which files (repeatable); default: weights.")] = None,
+    require_digest: Annotated[
+        bool, typer.Option("--require-digest", help="Refuse a file that no digest vouches for.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Download published files into the cache and verify them."""
+    if bool(models) == everything:
+        raise typer.BadParameter("name at least one model, or give --all")
+    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.workflows.fetch import fetch_all
+
+    here = session(context)
+    zoo = here.zoo()
+    chosen = list(zoo.models) if everything else [zoo[name] for name in models or ()]
+    artifacts = [model.artifact(kind.value) for model in chosen for kind in what or [What.WEIGHTS]]
+    files = fetch_all(Store(offline=here.offline), artifacts, here.progress(), require_digest=require_digest)
+    if as_json:
+        write_json(files)
+        return
+    for stored in files:
+        _show_file(stored)
+
+
+def _show_file(stored: StoredFile) -> None:
+    from rich.text import Text
+
+    state = ("verified", "green") if stored.verified else ("unverified", "bold yellow")
+    show(Text.assemble(str(stored.path), "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True)

@@ -1,0 +1,96 @@
+"""What to do next about each error: one ordered table, the first entry that fits speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bdd100k_zoo import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SELF = "bdd100k-zoo"
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Give the message and the hint for an error; one that is not ours is called a bug."""
+    if not isinstance(error, errors.ZooError):
+        message = f"unexpected {type(error).__name__}: {error}"
+        return message, "this is a bug of bdd100k-zoo; BDD100K_ZOO_DEBUG=1 shows where, please report it"
+    hint = next((hint for kind, hint in HINTS if isinstance(error, kind)), None)
+    return str(error), hint(error) if hint else ""
+
+
+def _unknown_name(error: errors.UnknownNameError) -> str:
+    command = f"`{SELF} list` shows all"
+    return f"did you mean {' or '.join(error.nearest)}? {command}" if error.nearest else command
+
+
+def _no_match(error: errors.NoMatchError) -> str:
+    backbones, schedules = ", ".join(error.backbones), ", ".join(error.schedules)
+    return f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {error.best_ap:.2f}"
+
+
+def _missing_package(error: errors.MissingPackageError) -> str:
+    if "libGL" in error.reason:
+        return "OpenCV needs libGL: `apt-get install libgl1 libglib2.0-0` (Debian, Ubuntu) or ask your administrator"
+    return f"install it with `pip install 'bdd100k-zoo[{error.extra}]'`; `{SELF} doctor` shows what is wrong"
+
+
+def _storage(error: errors.StorageError) -> str:
+    if "space" in error.reason.lower():
+        return "free some space, or choose another folder: --out for runs, BDD100K_ZOO_CACHE for downloads"
+    return "check that the path exists and may be read and written, or choose another folder"
+
+
+def _stale(error: errors.StaleError) -> str:
+    if "expected one line" in error.problem:
+        return "put the two markers where the tables belong"
+    return f"`{SELF} table --write {error.path}` brings it up to date (with the same --config-root)"
+
+
+HAVE_A_COPY = f"with a copy of the file from elsewhere, `{SELF} predict MODEL --weights FILE` runs it"
+
+HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
+    (errors.ManifestError, lambda e: f"correct it in {e.file}; docs/contributing.md has a worked example"),
+    (errors.UnknownNameError, _unknown_name),
+    (errors.NoMatchError, _no_match),
+    (errors.MissingPackageError, _missing_package),
+    (errors.NoAddressError, lambda e: f"`{SELF} info {e.model}` shows what is published"),
+    (
+        errors.OfflineError,
+        lambda _: "run it once without --offline (and BDD100K_ZOO_OFFLINE), or use --weights FILE",
+    ),
+    (errors.TransferError, lambda _: f"check the network, or try again later; {HAVE_A_COPY}"),
+    (
+        errors.SeveralFailedError,
+        lambda _: "the others are in the cache; the same command tries only what is missing",
+    ),
+    (errors.DigestMismatchError, lambda _: f"the file is damaged or not the published one; {HAVE_A_COPY}"),
+    (
+        errors.UnverifiedError,
+        lambda _: "leave out --require-digest to accept it unverified, or record its digest",
+    ),
+    (errors.StorageError, _storage),
+    (
+        errors.NoImagesError,
+        lambda _: "name folders, files or quoted patterns: --images frames/ or --images 'day*/*.jpg'",
+    ),
+    (
+        errors.DuplicateFrameError,
+        lambda _: "give the folder above both, so that the names differ, or run them apart",
+    ),
+    (errors.UnreadableImageError, lambda _: "replace the file, or leave it out"),
+    (errors.FrameNameError, lambda _: "rename the file: plain text, relative, without `..`"),
+    (errors.ConfigError, lambda _: "check the config, or the keys and values of --cfg-options"),
+    (errors.UnsafeCheckpointError, lambda _: "only files of tensors are loaded; download the weights again"),
+    (
+        errors.CheckpointMismatchError,
+        lambda _: f"is this the checkpoint of that model? `{SELF} list` shows all models",
+    ),
+    (errors.UnsupportedOpError, lambda _: "a compiled mmcv 2.1.0 serves it: https://mmcv.readthedocs.io"),
+    (errors.DeviceError, lambda _: f"use --device cpu; `{SELF} doctor` shows what torch finds"),
+    (errors.StaleError, _stale),
+    (errors.OtherRunError, lambda _: "choose another folder with --out, or remove this one"),
+    (errors.RecordError, lambda _: "check that this is the right file, and whole"),
+)

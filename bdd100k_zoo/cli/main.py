@@ -1,0 +1,97 @@
+"""The command line: global options, and the commands of each group."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bdd100k_zoo import __version__
+from bdd100k_zoo.cli import catalog, doctor, download, predict
+from bdd100k_zoo.cli.console import Session
+
+app = typer.Typer(
+    name="bdd100k-zoo",
+    help="The BDD100K detection model zoo: list, download, verify and run its 25 detectors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("list")(catalog.list_models)
+app.command("info")(catalog.info)
+app.command("table")(catalog.table)
+app.command("download")(download.download)
+app.command("predict")(predict.predict)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bdd100k-zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    zoo: Annotated[
+        list[Path] | None,
+        typer.Option("--zoo", metavar="FILE", help="Add the models of another zoo file (also: BDD100K_ZOO_FILES)."),
+    ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", envvar="BDD100K_ZOO_OFFLINE", help="Contact nothing.", show_envvar=True),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the warnings of the libraries below.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """List, download, verify and run the detectors of the BDD100K model zoo."""
+    if not verbose and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    context.obj = Session(tuple(zoo or ()), offline=offline, quiet=quiet, verbose=verbose)
+
+
+CFG_OPTIONS = "--cfg-options"
+FLAGS = ("--offline", "--quiet", "-q", "--verbose")
+
+
+def globals_first(arguments: list[str]) -> list[str]:
+    """Move global options before the command, so that they may stand anywhere."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument in FLAGS or argument.startswith("--zoo="):
+            front.append(argument)
+        elif argument == "--zoo":
+            front += [argument, *(value for value in (next(remaining, None),) if value is not None)]
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def spread_overrides(arguments: list[str]) -> list[str]:
+    """Let one --cfg-options take several KEY=VALUE, as the published script did."""
+    spread: list[str] = []
+    following = False
+    for argument in arguments:
+        extra = following and "=" in argument and not argument.startswith("-")
+        if extra and spread[-1] != CFG_OPTIONS:
+            spread.append(CFG_OPTIONS)
+        spread.append(argument)
+        following = extra or argument == CFG_OPTIONS
+    return spread
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    app(args=spread_overrides(globals_first(sys.argv[1:])), prog_name="bdd100k-zoo")

@@ -1,0 +1,1 @@
+"""Images → boxes: what is the same for every backend."""

@@ -1,0 +1,26 @@
+"""Which frame names are safe to join to a folder."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import PurePosixPath, PureWindowsPath
+
+from bdd100k_zoo.errors import FrameNameError
+
+
+def check_frame_name(name: str) -> str:
+    """Return ``name`` where it is a relative path inside its folder, on any system.
+
+    Raises:
+        FrameNameError: it is empty, absolute, climbs out of its folder, or is no text that JSON can hold.
+    """
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    leaves = ".." in posix.parts or ".." in windows.parts
+    if not posix.name or posix.is_absolute() or windows.anchor or leaves or not _is_plain_text(name):
+        raise FrameNameError(name)
+    return name
+
+
+def _is_plain_text(name: str) -> bool:
+    """File systems hand out undecodable bytes as lone surrogates; control characters could drive a terminal."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)

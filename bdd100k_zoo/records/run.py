@@ -1,0 +1,122 @@
+"""run.json: what made a predictions file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path  # noqa: TC003  (record fields are read at run time)
+
+import msgspec
+
+from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.records.files import storage_errors, write_whole
+
+PREDICTIONS = "det.json"
+RUN = "run.json"
+
+
+class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
+    """The checkpoint of a run."""
+
+    path: str
+    size: int
+    """Bytes."""
+    md5: str
+    sha256: str
+    verified: bool
+    """Whether a digest from a trusted source agreed."""
+    verified_by: str | None
+    unverified_because: str | None
+    address: str | None
+    """Where it was downloaded from; None for a file that the user named."""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """An image that got an empty frame because it could not be read."""
+
+    name: str
+    reason: str
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run went through."""
+
+    images: int
+    unreadable: int
+    detections: int
+
+
+class Seconds(msgspec.Struct, frozen=True, kw_only=True):
+    """Wall-clock seconds by phase."""
+
+    load: float
+    """Building the model and loading its weights."""
+    decode: float
+    detect: float
+    write: float
+    total: float
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is needed to tell two runs apart, or to make one again."""
+
+    model: str
+    config: str
+    config_sha256: str
+    cfg_options: Mapping[str, object]
+    weights: WeightsUsed
+    backend: str
+    device: str
+    device_name: str
+    precision: str
+    ops: str
+    versions: Mapping[str, str]
+    split: str | None
+    image_roots: tuple[str, ...]
+    counts: Counts
+    seconds: Seconds
+    unreadable: tuple[Unreadable, ...]
+    started: str
+    """ISO 8601, UTC."""
+
+
+def write_run(folder: Path, record: RunRecord) -> Path:
+    """Write run.json into the folder of a run; raises StorageError."""
+    path = folder / RUN
+    plain = _plain(msgspec.structs.asdict(record))
+    write_whole(path, msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")
+    return path
+
+
+def _plain(value: object) -> object:
+    """Make JSON of anything: paths may hold bytes that are no UTF-8, and overrides any value of Python.
+
+    A run of hours must not end without its record because of either.
+    """
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and isfinite(value)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(_plain(str(key))): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return repr(value)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read the run.json of a folder.
+
+    Raises:
+        StorageError: it cannot be read.
+        RecordError: it is not a run record.
+    """
+    path = folder / RUN
+    with storage_errors(path):
+        content = path.read_bytes()
+    try:
+        return msgspec.json.decode(content, type=RunRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(path, f"is not a run record: {error}") from error
