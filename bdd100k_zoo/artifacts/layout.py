@@ -1,0 +1,67 @@
+"""Where artifacts stand in the cache."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.manifest import Artifact
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}")
+PUBLISHED_SUFFIX = "_det_bdd100k"
+"""What the publishers append to a model's name in the names of its files."""
+
+LEDGER = ".ledger.json"
+LOCK = ".lock"
+PARTIAL = ".partial"
+
+
+def default_root() -> Path:
+    """Find the cache: BDD100K_ZOO_CACHE where it is set, else the user's cache folder of this platform."""
+    chosen = os.environ.get("BDD100K_ZOO_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("bdd100k-zoo")
+
+
+def file_name(artifact: Artifact) -> str:
+    """Name an artifact's file so that no two models can ever share one.
+
+    A file that is published as ``MODEL.*`` or ``MODEL_det_bdd100k.*`` keeps its name; any other is called
+    ``MODEL-NAME``, or ``MODEL-WHAT`` where the address ends in no safe name. The names of models hold no hyphen and
+    no dot, so the model can be read back from each of these: two models whose addresses end in the same name, on
+    one server or on two, get two files. One model whose addresses change keeps its file name; the ledger tells
+    from which address the file came.
+    """
+    published = _last_segment(artifact.addresses[0]) if artifact.addresses else ""
+    if not SAFE_NAME.fullmatch(published) or published.endswith((LEDGER, LOCK, PARTIAL)):
+        return f"{artifact.model}-{artifact.what}"
+    if published.partition(".")[0].removesuffix(PUBLISHED_SUFFIX) == artifact.model:
+        return published
+    return f"{artifact.model}-{published}"
+
+
+def _last_segment(address: str) -> str:
+    try:
+        return unquote(urlsplit(address).path.rpartition("/")[2])
+    except ValueError:
+        return ""
+
+
+def ledger_path(path: Path) -> Path:
+    """Name the ledger of a cached file."""
+    return path.with_name(path.name + LEDGER)
+
+
+def lock_path(path: Path) -> Path:
+    """Name the lock that a process holds while it downloads a file."""
+    return path.with_name(path.name + LOCK)
+
+
+def partial_path(path: Path, unique: str) -> Path:
+    """Name the file that holds what has arrived so far; ``unique`` keeps processes apart where locks fail."""
+    return path.with_name(f"{path.name}.{unique}{PARTIAL}")

@@ -1,0 +1,77 @@
+"""What is known about a cached file, kept beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from bdd100k_zoo.artifacts.layout import ledger_path
+from bdd100k_zoo.records.files import storage_errors, write_whole
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from bdd100k_zoo.artifacts.verify import Hashes
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """The facts about one cached file."""
+
+    model: str
+    what: str
+    address: str | None
+    """Where the file came from; None where somebody put it into the cache."""
+    size: int
+    mtime_ns: int
+    md5: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    verified_by: str | None
+    """Where the digest that the file was checked with came from; None: there was none."""
+    reason: str | None
+    """Why it is unverified."""
+
+    def describes(self, facts: os.stat_result) -> bool:
+        """Tell whether a file is, by its size and time of change, the one whose bytes were hashed."""
+        return (self.size, self.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+
+    def has_bytes(self, hashes: Hashes) -> bool:
+        """Tell whether bytes with these hashes are those of the entry."""
+        return (self.md5, self.sha256) == (hashes.md5, hashes.sha256)
+
+
+class Damaged:
+    """A ledger that is there and cannot be read."""
+
+
+def read(path: Path) -> Entry | Damaged | None:
+    """Read the ledger of the cached file ``path``; None where there is none.
+
+    Raises:
+        StorageError: the ledger is there and may not be read.
+    """
+    ledger = ledger_path(path)
+    try:
+        with storage_errors(ledger):
+            content = _content(ledger)
+        return None if content is None else msgspec.json.decode(content, type=Entry)
+    except msgspec.DecodeError:
+        return Damaged()
+
+
+def _content(ledger: Path) -> bytes | None:
+    try:
+        return ledger.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def write(path: Path, entry: Entry) -> None:
+    """Replace the ledger of the cached file ``path``.
+
+    Raises:
+        StorageError: the folder cannot be written, or the disk is full.
+    """
+    write_whole(ledger_path(path), msgspec.json.format(msgspec.json.encode(entry), indent=2))

@@ -1,0 +1,63 @@
+"""One process at a time downloads a file."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from bdd100k_zoo.artifacts.layout import lock_path
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.records.files import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bdd100k_zoo.progress import Progress
+
+LOCK_WAIT = 600.0
+"""Seconds to wait for another process that downloads the same file."""
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems without locks answer; unique names of partial files keep processes apart there."""
+
+
+@contextmanager
+def locked(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock on a file of the cache, whose folder is made; without one where the file system knows none.
+
+    Raises:
+        StorageError: the folder cannot be written, or another process holds the lock for too long.
+    """
+    with storage_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_path(path))
+    try:
+        with storage_errors(path.parent):
+            _acquire(lock, path, progress)
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, path: Path, progress: Progress) -> None:
+    try:
+        with suppress(NotImplementedError):  # how filelock before version 4 tells of a missing flock
+            lock.acquire(timeout=0)
+    except Timeout:
+        progress.note(f"another process is downloading {path.name}; waiting for it")
+        _wait(lock)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+
+
+def _wait(lock: FileLock) -> None:
+    try:
+        lock.acquire(timeout=LOCK_WAIT)
+    except Timeout as error:
+        reason = f"another process has held this lock for {LOCK_WAIT:g} s; is it still at work?"
+        raise StorageError(Path(lock.lock_file), reason) from error

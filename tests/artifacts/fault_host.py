@@ -1,0 +1,153 @@
+"""A server on this machine that answers as it is told, a Progress that remembers, and artifacts to ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.manifest import Artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass
+class Reply:
+    """How the server answers one path."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    promised: int | None = None
+    """The Content-Length, where it is to differ from the body's."""
+    framing: str = "length"
+    """``length``, ``chunked``, ``until-close``; ``chunked-cut`` never sends the last chunk."""
+    silent: bool = False
+    """Say nothing until the test is over."""
+    stalls: bool = False
+    """Send the body, then nothing more until the test is over."""
+
+
+class Host:
+    """The server: replies by path, and what was asked of it."""
+
+    def __init__(self, server: ThreadingHTTPServer) -> None:
+        self.server = server
+        self.replies: dict[str, Reply] = {}
+        self.asked: Counter[str] = Counter()
+        self.seen_headers: list[dict[str, str]] = []
+        self.over = threading.Event()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def serves(self, path: str, reply: Reply | bytes) -> str:
+        self.replies[path] = reply if isinstance(reply, Reply) else Reply(reply)
+        return self.address + path
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    host: Host
+
+    def do_GET(self) -> None:
+        self.host.asked[self.path] += 1
+        self.host.seen_headers.append(dict(self.headers))
+        self.close_connection = True
+        with suppress(ConnectionError):
+            self._answer(self.host.replies.get(self.path, Reply(b"nothing here", status=404)))
+
+    def _answer(self, reply: Reply) -> None:
+        if reply.silent:
+            self.host.over.wait()
+            return
+        self.send_response(reply.status)
+        for name, value in {"Connection": "close", **self._framing(reply), **reply.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self._send_body(reply)
+        if reply.stalls:
+            self.wfile.flush()
+            self.host.over.wait()
+
+    def _framing(self, reply: Reply) -> dict[str, str]:
+        if reply.framing.startswith("chunked"):
+            return {"Transfer-Encoding": "chunked"}
+        if reply.framing == "until-close":
+            return {}
+        return {"Content-Length": str(len(reply.body) if reply.promised is None else reply.promised)}
+
+    def _send_body(self, reply: Reply) -> None:
+        if not reply.framing.startswith("chunked"):
+            self.wfile.write(reply.body)
+            return
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(reply.body), reply.body))
+        if reply.framing == "chunked":
+            self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class QuietServer(ThreadingHTTPServer):
+    daemon_threads = False  # so that closing the server waits for its threads, and none outlives a test
+
+
+@contextmanager
+def running_host() -> Iterator[Host]:
+    handler = type("BoundHandler", (Handler,), {})
+    server = QuietServer(("127.0.0.1", 0), handler)
+    host = Host(server)
+    handler.host = host  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield host
+    finally:
+        host.over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Told:
+    """A Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        self.tasks: list[tuple[str, int | None]] = []
+        self.done = 0
+
+    @contextmanager
+    def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Told]:
+        self.tasks.append((title, total))
+        self.done = done
+        yield self
+
+    def advance(self, amount: int) -> None:
+        self.done += amount
+
+    def restart(self, done: int, total: int | None) -> None:
+        self.done = done
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def artifact_of(*addresses: str, model: str = "tiny_1x", **known: object) -> Artifact:
+    facts = {"what": "weights", "digest": None, "size": None, "digest_address": None, **known}
+    return Artifact(model=model, addresses=addresses, **facts)  # type: ignore[arg-type]
+
+
+def md5_of(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,550 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fault_host import Reply, Told, artifact_of, md5_of
+from filelock import FileLock
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import bdd100k_zoo
+from bdd100k_zoo.artifacts import Store, default_root, locking
+from bdd100k_zoo.artifacts.cached import judge
+from bdd100k_zoo.artifacts.layout import file_name, ledger_path, lock_path
+from bdd100k_zoo.artifacts.ledger import Entry
+from bdd100k_zoo.errors import (
+    DigestMismatchError,
+    NoAddressError,
+    OfflineError,
+    StorageError,
+    TransferError,
+    UnverifiedError,
+)
+from bdd100k_zoo.manifest import WHATS, load_zoo
+from bdd100k_zoo.progress import SILENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fault_host import Host
+
+    from bdd100k_zoo.manifest import Artifact
+
+NAME = "tiny_1x_det_bdd100k.pth"
+LEDGER = NAME + ".ledger.json"
+OTHER_MD5 = "md5:" + "0" * 32
+
+model_names = st.from_regex(r"[a-z0-9][a-z0-9_]{0,20}", fullmatch=True)
+segments = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(["", ".", "..", "%2e%2e", "..%2f..%2fx", "a%00b", ".hidden", "x.pth.lock", "x.ledger.json", "-rf"]),
+)
+suffixed = st.builds("{}{}{}".format, model_names, st.sampled_from(["", "_det_bdd100k"]), st.sampled_from(["", ".pth"]))
+addresses = st.builds("https://a.org/{}/{}".format, segments, st.one_of(segments, suffixed))
+
+
+def _put_by_hand(store: Store, artifact: Artifact, content: bytes) -> Path:
+    path = store.path(artifact)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+# Names
+
+
+@given(model=model_names, what=st.sampled_from(WHATS), address=addresses)
+def test_every_file_stands_directly_in_its_folder_of_the_cache(model: str, what: str, address: str) -> None:
+    root = Path("/cache")
+    path = Store(root).path(artifact_of(address, model=model, what=what))
+    assert path.parent == root / "det" / what
+    assert path.name.isascii()
+    assert not path.name.startswith(".")
+    assert len(path.name) <= 150
+    assert not path.name.endswith((".lock", ".partial", ".ledger.json"))
+
+
+@given(one=model_names, other=model_names, first=addresses, second=addresses)
+def test_no_two_models_share_a_file(one: str, other: str, first: str, second: str) -> None:
+    assume(one != other)
+    assert file_name(artifact_of(first, model=one)) != file_name(artifact_of(second, model=other))
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://a.org/m/tiny_1x_det_bdd100k.pth", "tiny_1x_det_bdd100k.pth"),
+        ("https://a.org/m/tiny_1x.pth?raw=1#top", "tiny_1x.pth"),
+        ("https://a.org/m/epoch_12.pth", "tiny_1x-epoch_12.pth"),
+        ("https://a.org/m/tiny_1x_more.pth", "tiny_1x-tiny_1x_more.pth"),
+        ("https://a.org/m/%2e%2e%2fsecret", "tiny_1x-weights"),
+        ("https://a.org/m/" + "a" * 200, "tiny_1x-weights"),
+        ("https://a.org/", "tiny_1x-weights"),
+        ("https://[a.org/x.pth", "tiny_1x-weights"),
+    ],
+)
+def test_a_file_keeps_its_published_name_where_that_tells_the_model(address: str, name: str) -> None:
+    assert file_name(artifact_of(address)) == name
+
+
+def test_every_file_of_the_zoo_keeps_its_published_name() -> None:
+    for model in load_zoo().models:
+        for what in WHATS:
+            artifact = model.artifact(what)
+            for address in artifact.addresses[:1]:
+                assert file_name(artifact) == address.rpartition("/")[2]
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BDD100K_ZOO_CACHE", "~/mine")
+    assert default_root() == tmp_path / "home" / "mine"
+    monkeypatch.setenv("BDD100K_ZOO_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_root().name == "bdd100k-zoo"
+
+
+def test_a_relative_root_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Store(Path("here")).path(artifact_of()).is_relative_to(tmp_path / "here")
+
+
+# Fetching
+
+
+def test_a_file_with_a_recorded_digest_and_size_arrives_verified(
+    host: Host, store: Store, told: Told, body: bytes, left_over: Callable[[], list[str]]
+) -> None:
+    address = host.serves(f"/{NAME}", body)
+    sha256 = hashlib.sha256(body).hexdigest()
+    stored = store.fetch(artifact_of(address, digest=f"sha256:{sha256}", size=len(body)), told)
+    assert stored.path == store.root / "det" / "weights" / NAME
+    assert stored.path.read_bytes() == body
+    assert (stored.size, stored.md5, stored.sha256) == (len(body), md5_of(body), sha256)
+    assert (stored.verified, stored.verified_by, stored.reason, stored.address) == (True, "zoo file", None, address)
+    assert left_over() == [NAME, LEDGER]
+    assert told.warnings == []
+
+
+def test_a_published_digest_verifies_as_well(host: Host, store: Store, told: Told, body: bytes) -> None:
+    digest_address = host.serves("/x.md5", f"{md5_of(body)}  model.pth\n".encode())
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=digest_address)
+    assert store.fetch(artifact, told, require_digest=True).verified_by == digest_address
+    assert told.warnings == []
+
+
+@pytest.mark.parametrize("refetched", [False, True])
+def test_what_is_cached_is_given_again_and_nothing_is_contacted(host: Host, body: bytes, refetched: bool) -> None:
+    digest_address = host.serves("/x.md5", md5_of(body).encode())
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=digest_address)
+    with Store() as store:
+        first = store.fetch(artifact, SILENT)
+    asked = host.asked.copy()
+    again = Store(offline=True)
+    assert (again.fetch(artifact, SILENT) if refetched else again.find(artifact)) == first
+    assert host.asked == asked
+
+
+def test_a_dead_digest_address_leaves_the_file_unverified_and_says_so_once(
+    host: Host, store: Store, told: Told, body: bytes
+) -> None:
+    digest_address = host.address + "/gone.md5"
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=digest_address)
+    stored = store.fetch(artifact, told)
+    reason = f"the zoo file records no digest, and {digest_address} answered 404 Not Found"
+    assert (stored.verified, stored.verified_by, stored.reason) == (False, None, reason)
+    assert told.warnings == [f"the weights of tiny_1x are unverified: {reason}"]
+    assert store.fetch(artifact, told) == stored
+    assert len(told.warnings) == 1
+
+
+def test_without_any_digest_the_file_is_unverified(host: Host, store: Store, told: Told, body: bytes) -> None:
+    stored = store.fetch(artifact_of(host.serves("/p.json", body), what="preds"), told)
+    assert stored.reason == "the zoo file records no digest and no address of one"
+    assert stored.path.name == "tiny_1x-p.json"
+
+
+def test_a_required_digest_that_cannot_be_had_is_told_before_the_file_is_asked_for(
+    host: Host, store: Store, told: Told, body: bytes, left_over: Callable[[], list[str]]
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.address + "/gone.md5")
+    with pytest.raises(UnverifiedError, match="answered 404"):
+        store.fetch(artifact, told, require_digest=True)
+    assert host.asked == {"/gone.md5": 1}
+    assert left_over() == []
+
+
+def test_a_required_digest_refuses_an_unverified_file_of_the_cache(host: Host, store: Store, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    path = store.fetch(artifact, SILENT).path
+    with pytest.raises(UnverifiedError, match="no digest"):
+        store.fetch(artifact, SILENT, require_digest=True)
+    assert path.read_bytes() == body
+
+
+def test_an_alternate_is_tried_when_the_published_address_fails(
+    host: Host, store: Store, told: Told, body: bytes
+) -> None:
+    published, alternate = host.address + f"/{NAME}", host.serves("/later.pth", body)
+    digest_address = host.serves("/x.md5", md5_of(body).encode())
+    stored = store.fetch(artifact_of(published, alternate, digest_address=digest_address), told)
+    assert (stored.address, stored.verified_by, stored.path.name) == (alternate, digest_address, NAME)
+    assert told.notes == [f"{published} answered 404 Not Found; trying {alternate}"]
+
+
+@pytest.mark.parametrize("published_digest_is_dead", [True, False])
+def test_an_alternate_brings_its_own_digest_where_the_published_one_is_dead(
+    host: Host, store: Store, body: bytes, published_digest_is_dead: bool
+) -> None:
+    beside = host.serves("/later/tiny.md5", md5_of(body).encode())
+    digest_address = host.address + "/x.md5"
+    if not published_digest_is_dead:
+        host.serves("/x.md5", md5_of(body).encode())
+    addresses = (host.address + f"/{NAME}", host.serves("/later/tiny.pth", body))
+    stored = store.fetch(artifact_of(*addresses, digest_address=digest_address), SILENT, require_digest=True)
+    assert stored.verified_by == (beside if published_digest_is_dead else digest_address)
+
+
+def test_without_a_published_digest_address_none_is_guessed(host: Host, store: Store, body: bytes) -> None:
+    host.serves("/later/tiny.md5", md5_of(body).encode())
+    addresses = (host.address + f"/{NAME}", host.serves("/later/tiny.pth", body))
+    assert not store.fetch(artifact_of(*addresses), SILENT).verified
+    assert "/later/tiny.md5" not in host.asked
+
+
+def test_wrong_bytes_are_not_kept_and_the_next_address_is_tried(
+    host: Host, store: Store, told: Told, body: bytes
+) -> None:
+    wrong, right = host.serves(f"/{NAME}", b"other bytes"), host.serves("/later.pth", body)
+    stored = store.fetch(artifact_of(wrong, right, digest=f"md5:{md5_of(body)}"), told)
+    assert (stored.address, stored.path.read_bytes()) == (right, body)
+    assert "sent other bytes" in told.notes[0]
+
+
+def test_only_wrong_bytes_are_a_digest_mismatch(
+    host: Host, store: Store, body: bytes, left_over: Callable[[], list[str]]
+) -> None:
+    wrong, also = host.serves(f"/{NAME}", body), host.serves("/later.pth", body + b"!")
+    with pytest.raises(DigestMismatchError) as caught:
+        store.fetch(artifact_of(wrong, also, digest=OTHER_MD5), SILENT)
+    assert (caught.value.subject, caught.value.expected, caught.value.source) == (wrong, OTHER_MD5, "zoo file")
+    assert caught.value.found == f"md5:{md5_of(body)}"
+    assert left_over() == []
+
+
+def test_failures_of_several_kinds_are_all_told(
+    host: Host, dead_address: str, store: Store, body: bytes, left_over: Callable[[], list[str]]
+) -> None:
+    replies = {
+        host.serves(f"/{NAME}", body): f"sent other bytes: expected {OTHER_MD5} (from zoo file)",
+        host.address + "/none.pth": "answered 404 Not Found",
+        host.serves("/cut.pth", Reply(b"a" * 1234, promised=5678)): "ended after 1,234 of 5,678 bytes",
+        dead_address + "/x.pth": "refused the connection",
+    }
+    with pytest.raises(TransferError) as caught:
+        store.fetch(artifact_of(*replies, digest=OTHER_MD5), SILENT)
+    attempts = caught.value.attempts
+    assert [attempt.address for attempt in attempts] == list(replies)
+    assert all(attempt.outcome.startswith(words) for attempt, words in zip(attempts, replies.values(), strict=True))
+    assert left_over() == []
+
+
+def test_plain_http_to_another_machine_is_not_contacted_without_a_recorded_digest(store: Store) -> None:
+    with pytest.raises(TransferError, match="was not contacted: plain http"):
+        store.fetch(artifact_of("http://models.example.org/x.pth"), SILENT)
+
+
+def test_no_address_is_an_error_of_its_own(store: Store) -> None:
+    with pytest.raises(NoAddressError):
+        store.fetch(artifact_of(what="visuals"), SILENT)
+    assert store.find(artifact_of(what="visuals")) is None
+
+
+def test_offline_contacts_nothing_and_names_what_is_missing(host: Host, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.serves("/x.md5", b""))
+    store = Store(offline=True)
+    with pytest.raises(OfflineError) as caught:
+        store.fetch(artifact, SILENT)
+    assert (caught.value.model, caught.value.what, caught.value.path) == ("tiny_1x", "weights", store.path(artifact))
+    assert not host.asked
+    assert not store.root.exists()
+
+
+# What stands in the cache already
+
+
+def test_a_file_put_there_by_hand_is_found_and_hashed_once(store: Store, body: bytes) -> None:
+    artifact = artifact_of(f"https://a.org/{NAME}")
+    path = _put_by_hand(store, artifact, body)
+    stored = store.find(artifact)
+    assert stored is not None
+    assert (stored.md5, stored.address, stored.verified) == (md5_of(body), None, False)
+    assert "by hand" in str(stored.reason)
+    _change_keeping_facts(path, body[::-1])
+    assert store.find(artifact) == stored
+
+
+def _change_keeping_facts(path: Path, content: bytes) -> None:
+    facts = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def test_a_file_put_there_by_hand_is_verified_by_the_zoo_file(store: Store, body: bytes) -> None:
+    artifact = artifact_of(f"https://a.org/{NAME}", digest=f"md5:{md5_of(body)}", size=len(body))
+    _put_by_hand(store, artifact, body)
+    stored = store.fetch(artifact, SILENT, require_digest=True)
+    assert (stored.verified, stored.verified_by, stored.reason) == (True, "zoo file", None)
+
+
+def test_a_file_put_there_by_hand_may_be_replaced_by_its_owner(store: Store, body: bytes) -> None:
+    artifact = artifact_of(f"https://a.org/{NAME}")
+    _put_by_hand(store, artifact, body[:1000])
+    store.find(artifact)
+    _put_by_hand(store, artifact, body)
+    stored = store.find(artifact)
+    assert stored is not None
+    assert stored.md5 == md5_of(body)
+
+
+def test_a_touched_file_keeps_its_history(host: Host, store: Store, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.serves("/x.md5", md5_of(body).encode()))
+    first = store.fetch(artifact, SILENT)
+    os.utime(first.path, (1, 1))
+    assert store.find(artifact) == first
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_downloaded_file_that_has_changed_is_an_error_and_stays(
+    host: Host, store: Store, body: bytes, same_size: bool
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    path = store.fetch(artifact, SILENT).path
+    changed = body[::-1] if same_size else body[:1000]
+    path.write_bytes(changed)
+    os.utime(path, (1, 1))
+    for ask in (store.find, lambda wanted: store.fetch(wanted, SILENT)):
+        with pytest.raises(DigestMismatchError) as caught:
+            ask(artifact)
+        assert (caught.value.subject, caught.value.found) == (str(path), f"md5:{md5_of(changed)}")
+        assert str(ledger_path(path)) in caught.value.source
+    assert path.read_bytes() == changed
+
+
+@pytest.mark.parametrize("known", [{"digest": OTHER_MD5}, {"size": 7}])
+def test_a_cached_file_that_the_zoo_file_contradicts_is_an_error_and_stays(
+    host: Host, store: Store, body: bytes, known: dict[str, object]
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    path = store.fetch(artifact, SILENT).path
+    for _ in range(2):
+        with pytest.raises(DigestMismatchError) as caught:
+            store.find(artifact._replace(**known))
+        assert (caught.value.subject, caught.value.source) == (str(path), "zoo file")
+    assert path.read_bytes() == body
+    assert store.find(artifact) is not None
+
+
+def test_a_damaged_file_that_the_zoo_file_contradicts_is_never_taken_into_the_ledger(
+    host: Host, store: Store, body: bytes
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    store.fetch(artifact, SILENT).path.write_bytes(b"damaged")
+    for asked in (artifact._replace(digest=f"md5:{md5_of(body)}"), artifact):
+        with pytest.raises(DigestMismatchError):
+            store.find(asked)
+
+
+def test_a_ledger_that_contradicts_the_zoo_file_is_not_believed_unseen(host: Host, store: Store, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    path = store.fetch(artifact, SILENT).path
+    _change_keeping_facts(path, body[::-1])
+    stored = store.find(artifact._replace(digest=f"md5:{md5_of(body[::-1])}"))
+    assert stored is not None
+    assert stored.md5 == md5_of(body[::-1])
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", b'{"model": "tiny_1x"}'])
+def test_a_damaged_ledger_counts_as_none_and_is_told(host: Host, store: Store, body: bytes, damage: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.serves("/x.md5", md5_of(body).encode()))
+    path = store.fetch(artifact, SILENT).path
+    ledger_path(path).write_bytes(damage)
+    stored = store.find(artifact)
+    assert stored is not None
+    assert (stored.verified, stored.md5) == (False, md5_of(body))
+    assert f"its ledger {ledger_path(path)} was damaged" in str(stored.reason)
+
+
+def test_a_file_from_an_address_that_is_no_longer_listed_is_fetched_anew(
+    host: Host, store: Store, told: Told, body: bytes
+) -> None:
+    old = artifact_of(host.serves(f"/old/{NAME}", b"the old file"))
+    path = store.fetch(old, SILENT).path
+    new = artifact_of(host.serves(f"/new/{NAME}", body))
+    assert store.find(new) is None
+    stored = store.fetch(new, told)
+    assert (stored.path, stored.path.read_bytes(), stored.address) == (path, body, new.addresses[0])
+    assert "does not list" in told.notes[0]
+
+
+def test_a_file_from_an_address_that_is_no_longer_listed_stays_until_another_has_come(
+    host: Host, store: Store, told: Told
+) -> None:
+    old = artifact_of(host.serves(f"/old/{NAME}", b"the old file"))
+    path = store.fetch(old, SILENT).path
+    with pytest.raises(TransferError):
+        store.fetch(artifact_of(host.address + f"/new/{NAME}"), SILENT)
+    with pytest.raises(OfflineError):
+        Store(offline=True).fetch(artifact_of(host.address + f"/new/{NAME}"), told)
+    assert path.read_bytes() == b"the old file"
+    assert store.find(old) is not None
+
+
+hex_digests = st.sampled_from(["a" * 32, "b" * 32])
+
+
+@given(
+    md5=hex_digests,
+    size=st.sampled_from([1, 2]),
+    came_from=st.sampled_from([None, "https://a.org/x", "https://b.org/x"]),
+    recorded=st.none() | hex_digests,
+    recorded_size=st.sampled_from([None, 1, 2]),
+)
+def test_a_kept_file_is_never_one_that_the_zoo_file_contradicts_or_another_address_sent(
+    md5: str, size: int, came_from: str | None, recorded: str | None, recorded_size: int | None
+) -> None:
+    digest = f"md5:{recorded}" if recorded else None
+    artifact = artifact_of("https://a.org/x", digest=digest, size=recorded_size)
+    facts = {"model": "tiny_1x", "what": "weights", "mtime_ns": 0, "verified_by": None, "reason": None}
+    entry = Entry(address=came_from, size=size, md5=md5, sha256="c" * 64, **facts)
+    listed = came_from in (None, "https://a.org/x") or md5 == recorded
+    agrees = recorded in (None, md5) and recorded_size in (None, size)
+    expected = "foreign" if not listed else "keep" if agrees else "contradicted"
+    assert judge(artifact, entry) == expected
+    assert judge(artifact, None) == "absent"
+
+
+# The folder, the disk, and other processes
+
+
+def test_a_full_disk_is_told_and_leaves_no_part(host: Host, small_disk: Path, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    with Store(small_disk) as store, pytest.raises(StorageError, match="No space left") as caught:
+        store.fetch(artifact, SILENT)
+    assert caught.value.path == store.path(artifact)
+    assert [path.suffix for path in small_disk.rglob("*") if path.is_file()] in ([], [".lock"])
+
+
+def test_a_disk_that_may_not_be_written_is_told(host: Host, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with Store(small_disk) as store, pytest.raises(StorageError, match="Read-only file system"):
+        store.fetch(artifact_of(host.serves(f"/{NAME}", b"content")), SILENT)
+    assert not host.asked
+
+
+def test_a_cache_that_may_only_be_read_still_gives_its_files(small_disk: Path) -> None:
+    store = Store(small_disk)
+    artifact = artifact_of(f"https://a.org/{NAME}")
+    _put_by_hand(store, artifact, b"content")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    stored = store.fetch(artifact, SILENT)
+    assert stored.md5 == md5_of(b"content")
+
+
+def test_a_file_where_the_cache_should_be_is_told(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_bytes(b"")
+    with Store() as store, pytest.raises(StorageError):
+        store.fetch(artifact_of(host.serves(f"/{NAME}", b"content")), SILENT)
+    assert not host.asked
+
+
+def test_a_folder_where_the_file_should_be_is_told(
+    host: Host, store: Store, left_over: Callable[[], list[str]]
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", b"content"))
+    store.path(artifact).mkdir(parents=True)
+    with pytest.raises(StorageError):
+        store.fetch(artifact, SILENT)
+    assert left_over() == []
+
+
+def test_others_who_can_read_the_folder_can_read_the_file(host: Host, store: Store) -> None:
+    stored = store.fetch(artifact_of(host.serves(f"/{NAME}", b"content")), SILENT)
+    plain = stored.path.with_name("plain")
+    plain.touch()
+    assert stored.path.stat().st_mode == plain.stat().st_mode
+
+
+def test_of_several_that_ask_at_once_one_downloads(host: Host, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    start = threading.Barrier(4)
+
+    def ask(_: int) -> str:
+        with Store() as store:
+            start.wait()
+            return store.fetch(artifact, SILENT).md5
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(ask, range(4))) == {md5_of(body)}
+    assert host.asked == {f"/{NAME}": 1}
+
+
+def test_several_processes_share_one_download(host: Host, store: Store, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    code = (
+        "import sys; from bdd100k_zoo.artifacts import Store; from bdd100k_zoo.manifest import Artifact;"
+        "from bdd100k_zoo.progress import SILENT;"
+        "artifact = Artifact('tiny_1x', 'weights', (sys.argv[1],), None, None, None);"
+        "print(Store().fetch(artifact, SILENT).md5)"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, artifact.addresses[0]]
+    environment = {**os.environ, "PYTHONPATH": str(Path(bdd100k_zoo.__file__).parents[1])}
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(3)]
+    assert {process.communicate()[0].strip() for process in processes} == {md5_of(body)}
+    assert host.asked == {f"/{NAME}": 1}
+
+
+def test_a_lock_that_is_never_released_is_named(
+    host: Host, store: Store, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locking, "LOCK_WAIT", 0.1)
+    artifact = artifact_of(host.serves(f"/{NAME}", b"content"))
+    lock = lock_path(store.path(artifact))
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock), pytest.raises(StorageError) as caught:
+        store.fetch(artifact, told)
+    assert caught.value.path == lock
+    assert "waiting" in told.notes[0]
+    assert not host.asked
+
+
+def test_an_interrupt_leaves_nothing_and_the_next_fetch_succeeds(
+    host: Host, store: Store, body: bytes, left_over: Callable[[], list[str]]
+) -> None:
+    class Interrupting(Told):
+        def advance(self, amount: int) -> None:
+            raise KeyboardInterrupt
+
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    with pytest.raises(KeyboardInterrupt):
+        store.fetch(artifact, Interrupting())
+    assert left_over() == []
+    assert store.fetch(artifact, SILENT).md5 == md5_of(body)
+
+
+def test_where_the_file_system_knows_no_locks_the_file_arrives_all_the_same(
+    host: Host, store: Store, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
+    assert store.fetch(artifact_of(host.serves(f"/{NAME}", body)), SILENT).md5 == md5_of(body)
