@@ -1,0 +1,132 @@
+"""Model configs: mmengine's text style, with bases found without pkg_resources."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from mmengine.config import Config
+
+from bdd100k_zoo.errors import ConfigError, ZooError
+from bdd100k_zoo.inference.overrides import apply_overrides
+from bdd100k_zoo.manifest.load import CONFIGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Node = TypeVar("Node")
+
+DATASET = "BDD100KDataset"
+"""The name under which ``mmdet_backend.dataset`` registers itself."""
+
+PRETRAINED = ("init_cfg", "pretrained")
+
+READ_BY_RUNNER = frozenset(
+    """
+    model train_dataloader train_cfg optim_wrapper param_scheduler auto_scale_lr
+    val_dataloader val_cfg val_evaluator test_dataloader test_cfg test_evaluator
+    custom_imports default_scope default_hooks custom_hooks data_preprocessor visualizer log_processor log_level
+    load_from resume launcher env_cfg randomness experiment_name work_dir
+    model_wrapper_cfg sync_bn find_unused_parameters activation_checkpointing efficient_conv_bn_eval compile
+    """.split()  # noqa: SIM905  (one a line would fill the screen)
+)
+"""The settings that mmengine's Runner reads at a config's top level. Everything else there is a helper of the file."""
+
+
+def load_config(path: Path, overrides: Mapping[str, object] | None = None, data_root: str | None = None) -> Config:
+    """Run a config and its bases, and give the settings that remain when helper variables are dropped.
+
+    A base may be a path relative to the config, ``mmdet::FILE`` (a config that mmdet ships) or ``bdd100k_zoo::FILE``
+    (a config of this package). The modules of its ``custom_imports`` are imported.
+
+    Args:
+        path: the config.
+        overrides: values by dotted key, as ``inference.overrides.parse_overrides`` gives them.
+        data_root: the folder of BDD100K, in place of the one in the config.
+
+    Raises:
+        ConfigError: the config does not run, or an override does not fit it.
+        MissingPackageError: a module that it imports needs a package that is not there.
+    """
+    read = _run(path)
+    settings = {key: value for key, value in read.to_dict().items() if key in READ_BY_RUNNER}
+    for key in overrides or {}:
+        if key.partition(".")[0] not in READ_BY_RUNNER:
+            raise ConfigError(str(path), f"the override of {key!r} does not fit: nothing reads it")
+    apply_overrides(str(path), settings, overrides or {})
+    if data_root is not None:
+        settings = _with_data_root(settings, data_root)
+    return Config(settings, cfg_text=read.text, filename=str(path))
+
+
+def without_pretrained(settings: Node) -> Node:
+    """Copy nested settings with every ``init_cfg`` and ``pretrained`` set to None: nothing is fetched to build them."""
+    return _mapped(settings, lambda node: node | {key: None for key in PRETRAINED if key in node})
+
+
+def _with_data_root(settings: dict[str, Any], data_root: str) -> dict[str, Any]:
+    root = {"data_root": data_root}
+    return _mapped(settings, lambda node: node | root if node.get("type") == DATASET else node)
+
+
+def _mapped(node: Node, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Node:
+    """Copy nested containers, keeping their types, with ``change`` applied to every dict."""
+    copied: Any = node
+    if isinstance(node, dict):
+        copied = type(node)(change({key: _mapped(value, change) for key, value in node.items()}))
+    elif isinstance(node, (list, tuple)):
+        copied = type(node)(_mapped(value, change) for value in node)
+    return cast("Node", copied)
+
+
+def _run(path: Path) -> Config:
+    with _package_bases(), warnings.catch_warnings():
+        # mmengine leaves its temporary copy of a config open when the config fails.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return Config.fromfile(path)
+        except ZooError:
+            raise
+        except Exception as error:  # a config is code, and may raise anything
+            traceback.clear_frames(error.__traceback__)
+            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ConfigError(str(path), problem) from error
+
+
+_substituting = RLock()
+
+
+@contextmanager
+def _package_bases() -> Iterator[None]:
+    """Let mmengine find ``PACKAGE::FILE`` bases by ``_base_path``: its own way needs pkg_resources.
+
+    setuptools no longer has it since version 81.
+    """
+    with _substituting:
+        original = Config.__dict__["_get_cfg_path"]
+
+        def get_cfg_path(base: str, config: str) -> tuple[str, None]:
+            return str(_base_path(base, Path(config))), None
+
+        Config._get_cfg_path = staticmethod(get_cfg_path)
+        try:
+            yield
+        finally:
+            Config._get_cfg_path = original
+
+
+def _base_path(base: str, config: Path) -> Path:
+    package, separator, file = base.partition("::")
+    if not separator:
+        return config.parent / base
+    if package == "bdd100k_zoo":
+        return CONFIGS / file
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"the base {base!r} is in a package that is not installed")
+    return Path(spec.submodule_search_locations[0]) / ".mim" / "configs" / file

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
+from mmengine.runner import Runner
+
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mmdet_backend.dataset import BDD100KDataset
+from bdd100k_zoo.mmdet_backend.detector import build_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from mmengine.config import Config
+
+# mmdet's own heads of Sparse R-CNN use a name that mmengine deprecates.
+pytestmark = pytest.mark.filterwarnings('ignore:"dropout" is deprecated in `FFN:DeprecationWarning')
+
+ZOO = load_zoo()
+RECIPES = {
+    "one scale": "faster_rcnn_r50_fpn_1x",
+    "several scales": "sparse_rcnn_r101_fpn_3x",
+    "caffe, one scale": "fcos_r50_fpn_1x",
+    "caffe, several scales": "fcos_r101_fpn_3x",
+    "HRNet, several scales": "faster_rcnn_hrnetv2p_w32_3x",
+}
+FAMILIES = [next(model.name for model in ZOO.models if model.family == family.name) for family in ZOO.families]
+
+
+@pytest.fixture(autouse=True)
+def mmdet_scope() -> Iterator[None]:
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        yield
+
+
+def label(category: str, box: tuple[float, ...] | None, **attributes: Any) -> dict[str, Any]:
+    box2d = None if box is None else dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
+    return {"id": f"{category}-1", "category": category, "box2d": box2d, "attributes": attributes}
+
+
+FRAMES: list[dict[str, Any]] = [
+    {"name": "a.jpg", "labels": [label("car", (100, 200, 299, 399)), label("rider", (1000.5, 0, 1279, 719))]},
+    {"name": "b.jpg", "labels": [label("other person", (10, 20, 30, 40)), label("motor", (0, 0, 99, 49))]},
+    {"name": "lanes.jpg", "labels": [label("lane/road curb", None)]},
+    {"name": "empty.jpg", "labels": None},
+]
+
+
+def write_data(root: Path, frames: list[dict[str, Any]], split: str = "train") -> None:
+    labels, images = root / "labels" / "det_20", root / "images" / "100k" / split
+    labels.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True)
+    (labels / f"det_{split}.json").write_text(json.dumps(frames))
+    for frame in frames:
+        image = np.full((720, 1280, 3), 90, np.uint8)
+        image[200:400, 100:300] = (0, 0, 255)
+        cv2.imwrite(str(images / frame["name"]), image)
+
+
+def dataset_of(root: Path, frames: list[dict[str, Any]], **settings: Any) -> BDD100KDataset:
+    write_data(root, frames)
+    prefix = {"img": "images/100k/train"}
+    return BDD100KDataset("labels/det_20/det_train.json", data_root=str(root), data_prefix=prefix, **settings)
+
+
+def test_frames_become_instances_with_exclusive_corners(tmp_path: Path) -> None:
+    first = dataset_of(tmp_path, FRAMES).get_data_info(0)
+    assert first["img_path"] == str(tmp_path / "images/100k/train/a.jpg")
+    assert (first["img_id"], first["width"], first["height"]) == ("a.jpg", 1280, 720)
+    assert first["instances"] == [
+        {"bbox": [100.0, 200.0, 300.0, 400.0], "bbox_label": CLASSES.index("car"), "ignore_flag": 0},
+        {"bbox": [1000.5, 0.0, 1280.0, 720.0], "bbox_label": CLASSES.index("rider"), "ignore_flag": 0},
+    ]
+
+
+def test_the_dataset_names_the_ten_classes(tmp_path: Path) -> None:
+    assert dataset_of(tmp_path, FRAMES).metainfo["classes"] == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("given", "stands_for", "ignored"),
+    [
+        (label("person", (0, 0, 9, 9)), "pedestrian", 0),
+        (label("motor", (0, 0, 9, 9)), "motorcycle", 0),
+        (label("bike", (0, 0, 9, 9)), "bicycle", 0),
+        (label("other person", (0, 0, 9, 9)), "pedestrian", 1),
+        (label("other vehicle", (0, 0, 9, 9)), "car", 1),
+        (label("trailer", (0, 0, 9, 9)), "truck", 1),
+        (label("car", (0, 0, 9, 9), crowd=True), "car", 1),
+        (label("car", (0, 0, 9, 9), ignored=True), "car", 1),
+        (label("car", (0, 0, 9, 9), crowd=False, occluded=True), "car", 0),
+    ],
+)
+def test_aliases_are_classes_and_regions_are_ignored(
+    tmp_path: Path, given: dict[str, Any], stands_for: str, ignored: int
+) -> None:
+    (instance,) = dataset_of(tmp_path, [{"name": "a.jpg", "labels": [given]}]).get_data_info(0)["instances"]
+    assert (instance["bbox_label"], instance["ignore_flag"]) == (CLASSES.index(stands_for), ignored)
+
+
+def test_a_box_of_one_pixel_stays_and_smaller_ones_are_passed_over(tmp_path: Path) -> None:
+    labels = [label("car", (5, 5, 5, 5)), label("bus", (5, 5, 4.5, 9)), label("bus", (9, 9, 2, 2))]
+    (instance,) = dataset_of(tmp_path, [{"name": "a.jpg", "labels": labels}]).get_data_info(0)["instances"]
+    assert instance["bbox"] == [5.0, 5.0, 6.0, 6.0]
+
+
+def names(dataset: BDD100KDataset) -> list[str]:
+    return [dataset.get_data_info(index)["img_id"] for index in range(len(dataset))]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"filter_cfg": {"filter_empty_gt": True}}, 2),
+        ({"filter_cfg": {"filter_empty_gt": False}}, 4),
+        ({}, 4),
+        ({"filter_cfg": {"filter_empty_gt": True}, "test_mode": True}, 4),
+    ],
+)
+def test_frames_without_boxes_are_left_out_where_asked(tmp_path: Path, settings: dict[str, Any], kept: int) -> None:
+    assert names(dataset_of(tmp_path, FRAMES, **settings)) == [frame["name"] for frame in FRAMES[:kept]]
+
+
+def test_an_unknown_category_is_an_error_naming_file_frame_label_and_category(tmp_path: Path) -> None:
+    with pytest.raises(RecordError) as caught:
+        dataset_of(tmp_path, [{"name": "a.jpg", "labels": [label("tram", (0, 0, 9, 9))]}])
+    for fact in (str(tmp_path / "labels/det_20/det_train.json"), "'a.jpg'", "'tram-1'", "'tram'"):
+        assert fact in str(caught.value)
+
+
+def config_for(name: str, root: Path) -> Config:
+    return load_config(ZOO[name].config_path, data_root=str(root))
+
+
+@pytest.mark.parametrize("name", RECIPES.values(), ids=RECIPES.keys())
+def test_training_samples_have_the_promised_sizes_and_boxes(tmp_path: Path, name: str) -> None:
+    write_data(tmp_path, FRAMES)
+    settings = config_for(name, tmp_path).train_dataloader.dataset
+    dataset = BDD100KDataset(**{key: value for key, value in settings.items() if key != "type"})
+    np.random.seed(0)
+    samples = [dataset[index % 2] for index in range(60)]
+    heights = {720} if name.endswith("1x") else {600, 624, 648, 672, 696, 720}
+    # Width 1280 and a lower height: the frame is scaled to that height, and its width by as much.
+    expected = {(height, round(height * 1280 / 720)) for height in heights}
+    assert {tuple(sample["inputs"].shape[1:]) for sample in samples} == expected
+    assert {sample["data_samples"].flip for sample in samples} == {True, False}
+    for sample in samples[::2]:
+        check_red_square(sample)
+
+
+def check_red_square(sample: Mapping[str, Any]) -> None:
+    """The car of ``a.jpg`` is drawn in red: inside its box the image is red (BGR), just outside it is not."""
+    image = sample["inputs"].permute(1, 2, 0)
+    x1, y1, x2, y2 = sample["data_samples"].gt_instances.bboxes.tensor[0].round().int().tolist()
+    assert image[y1 + 3, x1 + 3].tolist()[2] > 200
+    assert image[y2 - 4, x2 - 4].tolist()[2] > 200
+    assert image[y1 - 4, x1 + 3].tolist()[2] < 130
+    assert image[y2 - 4, x2 + 4].tolist()[2] < 130
+
+
+def test_ignored_regions_are_set_apart_from_objects(tmp_path: Path) -> None:
+    write_data(tmp_path, FRAMES)
+    settings = config_for("faster_rcnn_r50_fpn_1x", tmp_path).train_dataloader.dataset
+    dataset = BDD100KDataset(**{key: value for key, value in settings.items() if key != "type"})
+    sample = dataset[1]["data_samples"]
+    assert sample.gt_instances.labels.tolist() == [CLASSES.index("motorcycle")]
+    assert sample.ignored_instances.labels.tolist() == [CLASSES.index("pedestrian")]
+
+
+def test_inference_samples_have_the_size_of_the_frame(tmp_path: Path) -> None:
+    write_data(tmp_path, FRAMES, split="val")
+    settings = config_for("retinanet_r50_fpn_3x", tmp_path).test_dataloader.dataset
+    dataset = BDD100KDataset(**{key: value for key, value in settings.items() if key != "type"})
+    assert len(dataset) == len(FRAMES)
+    sample = dataset[3]
+    assert sample["inputs"].shape == (3, 720, 1280)
+    assert sample["data_samples"].metainfo["img_id"] == "empty.jpg"
+    assert tuple(sample["data_samples"].scale_factor) == (1.0, 1.0)
+
+
+def rates_by_epoch(config: Config, optimizer: torch.optim.Optimizer) -> list[float]:
+    """The learning rate of the first group at the first iteration of each epoch, warm-up aside."""
+    settings = dict(config.param_scheduler[1])
+    scheduler = PARAM_SCHEDULERS.build(settings, default_args={"optimizer": optimizer})
+    rates = []
+    for _ in range(config.train_cfg.max_epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_optimizer_and_schedule_of_a_family_build(name: str) -> None:
+    config = load_config(ZOO[name].config_path)
+    with torch.device("meta"):
+        model = build_model(config)
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    assert type(wrapper.optimizer).__name__ == config.optim_wrapper.optimizer.type
+    start = config.optim_wrapper.optimizer.lr
+    assert rates_by_epoch(config, wrapper.optimizer) == pytest.approx([start] * 8 + [start / 10] * 3 + [start / 100])
+
+
+@pytest.mark.parametrize(("name", "fraction"), [("faster_rcnn_r50_fpn_1x", 0.001), ("fcos_r50_fpn_1x", 1 / 3)])
+def test_the_warm_up_starts_at_its_fraction_and_ends_at_iteration_500(name: str, fraction: float) -> None:
+    config = load_config(ZOO[name].config_path)
+    rate = config.optim_wrapper.optimizer.lr
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    scheduler = PARAM_SCHEDULERS.build(dict(config.param_scheduler[0]), default_args={"optimizer": optimizer})
+    rates = []
+    for _ in range(502):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(rate * fraction)
+    assert rates[498] < rate
+    assert rates[500:] == pytest.approx([rate, rate])
+
+
+def test_fcos_learns_biases_twice_as_fast_and_without_decay() -> None:
+    config = load_config(ZOO["fcos_r50_fpn_1x"].config_path)
+    with torch.device("meta"):
+        model = build_model(config)
+    groups = build_optim_wrapper(model, config.optim_wrapper).optimizer.param_groups
+    by_id = {id(parameter): group for group in groups for parameter in group["params"]}
+    head = model.bbox_head.conv_cls
+    assert (by_id[id(head.bias)]["lr"], by_id[id(head.bias)]["weight_decay"]) == (0.02, 0.0)
+    assert (by_id[id(head.weight)]["lr"], by_id[id(head.weight)]["weight_decay"]) == (0.01, 0.0001)
+
+
+@pytest.fixture
+def opencv_threads() -> Iterator[None]:
+    threads = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(threads)
+
+
+@pytest.mark.usefixtures("opencv_threads")
+def test_mmengines_runner_takes_a_config_and_gives_batches(tmp_path: Path) -> None:
+    write_data(tmp_path / "data", FRAMES)
+    config = config_for("faster_rcnn_r50_fpn_1x", tmp_path / "data")
+    config.merge_from_dict(
+        {"work_dir": str(tmp_path / "work"), "log_level": "ERROR", "model": {"backbone": {"init_cfg": None}}}
+    )
+    config.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
+    runner = Runner.from_cfg(config)
+    batch = next(iter(runner.build_dataloader(config.train_dataloader)))
+    assert [tuple(image.shape) for image in batch["inputs"]] == [(3, 720, 1280)] * 2
+    assert batch.keys() == pseudo_collate([{"inputs": 0, "data_samples": 0}]).keys()
