@@ -166,7 +166,7 @@ class TransferError(ArtifactError):
 
 
 class DigestMismatchError(ArtifactError):
-    """The bytes that arrived are not those of the digest."""
+    """Bytes are not those of the digest: of a download nothing is kept, a file that stood there stays."""
 
     subject: str
     """What was checked: an address or a file."""
@@ -176,7 +176,7 @@ class DigestMismatchError(ArtifactError):
     """Where the expected digest comes from."""
 
     def __str__(self) -> str:
-        return f"{self.subject}: expected {self.expected} (from {self.source}), found {self.found}; nothing was kept"
+        return f"{self.subject}: expected {self.expected} (from {self.source}), found {self.found}"
 
 
 class UnverifiedError(ArtifactError):

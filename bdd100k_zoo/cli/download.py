@@ -47,7 +47,8 @@ def download(
     zoo = here.zoo()
     chosen = list(zoo.models) if everything else [zoo[name] for name in models or ()]
     artifacts = [model.artifact(kind.value) for model in chosen for kind in what or [What.WEIGHTS]]
-    files = fetch_all(Store(offline=here.offline), artifacts, here.progress(), require_digest=require_digest)
+    with Store(offline=here.offline) as store:
+        files = fetch_all(store, artifacts, here.progress(), require_digest=require_digest)
     if as_json:
         write_json(files)
         return

@@ -37,6 +37,12 @@ def _missing_package(error: errors.MissingPackageError) -> str:
     return f"install it with `pip install 'bdd100k-zoo[{error.extra}]'`; `{SELF} doctor` shows what is wrong"
 
 
+def _digest_mismatch(error: errors.DigestMismatchError) -> str:
+    if "://" in error.subject:
+        return f"it sent a damaged file or another one, and nothing of it was kept; {HAVE_A_COPY}"
+    return f"if the file is of no use, remove it: `rm '{error.subject}'*`; then download it again"
+
+
 def _storage(error: errors.StorageError) -> str:
     if "space" in error.reason.lower():
         return "free some space, or choose another folder: --out for runs, BDD100K_ZOO_CACHE for downloads"
@@ -66,7 +72,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.SeveralFailedError,
         lambda _: "the others are in the cache; the same command tries only what is missing",
     ),
-    (errors.DigestMismatchError, lambda _: f"the file is damaged or not the published one; {HAVE_A_COPY}"),
+    (errors.DigestMismatchError, _digest_mismatch),
     (
         errors.UnverifiedError,
         lambda _: "leave out --require-digest to accept it unverified, or record its digest",
@@ -87,6 +93,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (
         errors.CheckpointMismatchError,
         lambda _: f"is this the checkpoint of that model? `{SELF} list` shows all models",
+    ),
+    (
+        errors.CheckpointClassesError,
+        lambda _: "only checkpoints of the ten BDD100K classes, in their order, are run; train or convert one",
     ),
     (errors.UnsupportedOpError, lambda _: "a compiled mmcv 2.1.0 serves it: https://mmcv.readthedocs.io"),
     (errors.DeviceError, lambda _: f"use --device cpu; `{SELF} doctor` shows what torch finds"),

@@ -79,14 +79,16 @@ def sort_models(models: Sequence[Model], by: Sort) -> list[Model]:
 
 def describe(zoo: Zoo, model: Model) -> dict[str, Any]:
     """Give every field of a model, with its family written out."""
-    record: dict[str, Any] = msgspec.to_builtins(model, enc_hook=str)
-    record["family"] = msgspec.to_builtins(zoo.family(model.family))
-    return record
+    return _as_json(model) | {"family": _as_json(zoo.family(model.family))}
 
 
 def describe_stored(stored: StoredFile | None) -> dict[str, Any]:
     """Give what is known of a cached file."""
     if stored is None:
         return {"cached": False}
-    facts: dict[str, Any] = msgspec.to_builtins(stored, enc_hook=str)
-    return {"cached": True, **facts}
+    return {"cached": True, **_as_json(stored)}
+
+
+def _as_json(record: msgspec.Struct) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record, enc_hook=str))
+    return fields

@@ -105,13 +105,19 @@ def load_detector(
     Raises:
         ZooError: whatever is in the way, see ``bdd100k_zoo.errors``.
     """
-    artifact = model.artifact("weights")
-    store = store or Store()
-    stored = store.adopt(artifact, Path(weights)) if weights else store.fetch(artifact, progress)
-    if not stored.verified and not weights:
-        progress.warn(f"the weights of {model.name} are unverified: {stored.reason}")
+    stored = _weights(model, Path(weights) if weights else None, store or Store(), progress)
     detector = mmdet_backend.load(model.name, model.config_path, stored.path, device, dict(cfg_options or {}))
     return LoadedDetector(model, stored, detector)
+
+
+def _weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:
+    artifact = model.artifact("weights")
+    with store:
+        cached = file or store.find(artifact)
+        stored = store.adopt(artifact, file) if file else store.fetch(artifact, progress)
+    if cached and not stored.verified:  # a transfer has said it already
+        progress.warn(f"the weights of {model.name} are unverified: {stored.reason}")
+    return stored
 
 
 def predict(request: Request, store: Store, progress: Progress) -> RunRecord:

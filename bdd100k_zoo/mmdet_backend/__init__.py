@@ -1,0 +1,93 @@
+"""Detectors through mmdet 3.3. Importing this package imports neither torch nor mmdet; loading a detector does."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bdd100k_zoo.inference.protocol import Detector
+
+EXTRA = "predict"
+"""The extra that installs what this backend needs."""
+
+PACKAGES = ("torch", "torchvision", "cv2", "mmengine", "mmcv", "mmdet")
+"""What the backend imports, each before those that need it."""
+
+
+def load(
+    model_name: str,
+    config_path: Path,
+    checkpoint: Path,
+    device: str = "auto",
+    overrides: Mapping[str, object] | None = None,
+) -> Detector:
+    """Load a model's weights into what its config describes.
+
+    Args:
+        model_name: what errors call the model.
+        config_path: an mmdet config. It is code and is run: only those of the package or of files that the user names.
+        checkpoint: the weights; nothing in this file is ever run.
+        device: ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+        overrides: settings of the config by dotted key.
+
+    Raises:
+        MissingPackageError: a package of the extra is missing or does not import.
+        ConfigError, DeviceError, StorageError, CheckpointError: see their descriptions.
+    """
+    import_backend()
+    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mmdet_backend.detector import build_detector
+
+    config = load_config(config_path, overrides)
+    return build_detector(config, name=model_name, checkpoint=checkpoint, device=device)
+
+
+def import_backend() -> None:
+    """Import mmdet and all that it stands on, with ops that work.
+
+    Raises:
+        MissingPackageError: the first package that is missing or does not import, and why.
+    """
+    for package in PACKAGES:
+        if package == "mmdet":
+            _install_ops()
+        import_package(package)
+    import_package("mmdet", "mmdet.models")
+    import_package("mmdet", "mmdet.datasets")
+
+
+def import_package(package: str, module: str | None = None) -> None:
+    """Import a package, or one module of it; before mmdet, see to the ops that it will ask for.
+
+    What it warns of meanwhile is its makers' to mend, and not shown.
+
+    Raises:
+        MissingPackageError: it is missing, or refuses, in whatever way, to be imported.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module or package)
+    # Builds that do not match: a library that is not there (OSError), torchvision's ops for another torch
+    # (RuntimeError), mmdet's check of mmcv's version (AssertionError), names that numpy 2 took away (AttributeError).
+    except (ImportError, OSError, RuntimeError, AssertionError, AttributeError) as error:
+        raise MissingPackageError(package, EXTRA, _one_line(error)) from error
+
+
+def _install_ops() -> None:
+    from bdd100k_zoo.mmdet_backend import ops
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ops.install()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,72 @@
+"""Which device to compute on, what it is called, and exact arithmetic on it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from bdd100k_zoo.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """Find the device that ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
+
+    Raises:
+        DeviceError: it is none of these, or this machine or this build of torch lacks it.
+    """
+    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", wanted)
+    if not match:
+        raise DeviceError(wanted, "expected auto, cpu, cuda or cuda:N")
+    if wanted == "cpu":
+        return torch.device("cpu")
+    problem, count = _cuda()
+    if wanted == "auto":
+        return torch.device("cuda:0" if count else "cpu")
+    index = int(match[1] or 0)
+    if problem or index >= count:
+        raise DeviceError(wanted, problem or f"there are {count} CUDA devices, counted from 0")
+    return torch.device("cuda", index)
+
+
+def device_name(device: torch.device) -> str:
+    """Say what a device is, as its maker calls it."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep CUDA from rounding float32 factors to 19 bits (TF32), inside only."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
+
+
+def _cuda() -> tuple[str, int]:
+    """Why there is no CUDA (empty where there is), and how many devices."""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"this build of torch ({torch.__version__}) has no CUDA", 0
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count:
+        return "", count
+    return " ".join(str(said[0].message).split()) if said else "torch finds no CUDA device", 0

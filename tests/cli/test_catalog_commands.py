@@ -1,0 +1,187 @@
+"""list, info, table as a user sees them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bdd100k_zoo.manifest.schema import ModelEntry
+from bdd100k_zoo.rendering.readme import BEGIN, END
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def names_in(text: str) -> list[str]:
+    return re.findall(r"^\s*([a-z0-9_]+_\dx)\b", text, re.MULTILINE)
+
+
+def test_list_shows_every_model_within_80_columns(call, zoo):
+    result = call("list")
+    assert result.exit_code == 0
+    assert names_in(result.stdout) == [model.name for model in zoo.models]
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert all(f"{model.ap_val:.2f}" in result.stdout for model in zoo.models)
+    assert all(family.title in result.stdout for family in zoo.families)
+
+
+def test_a_narrow_terminal_cuts_no_name_short(call, zoo, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    assert names_in(call("list").stdout) == [model.name for model in zoo.models]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--family", "FCOS"], ["fcos_r50_fpn_1x", "fcos_r50_fpn_3x", "fcos_r101_fpn_3x"]),
+        (["--family", "fcos", "--schedule", "1x"], ["fcos_r50_fpn_1x"]),
+        (["--family", "fcos", "--backbone", "r101"], ["fcos_r101_fpn_3x"]),
+        (["--backbone", "hrnet", "--schedule", "3X"], ["faster_rcnn_hrnetv2p_w18_3x", "faster_rcnn_hrnetv2p_w32_3x"]),
+        (["--min-ap", "33.7", "--sort", "val"], ["faster_rcnn_hrnetv2p_w32_3x", "cascade_rcnn_r50_fpn_3x"]),
+        (["--min-ap", "33.7", "--sort", "name"], ["cascade_rcnn_r50_fpn_3x", "faster_rcnn_hrnetv2p_w32_3x"]),
+    ],
+)
+def test_list_filters_and_sorts(call, arguments, expected):
+    assert names_in(call("list", *arguments).stdout) == expected
+
+
+def test_list_sorts_by_test_ap(call, zoo):
+    names = names_in(call("list", "--sort", "test").stdout)
+    aps = [zoo[name].ap_test for name in names]
+    assert len(aps) == 25
+    assert aps == sorted(aps, reverse=True)
+
+
+def test_list_as_json_has_every_field(call):
+    models = json.loads(call("list", "--json").stdout)
+    fields = {field.name for field in msgspec.structs.fields(ModelEntry)}
+    assert len(models) == 25
+    assert all(fields <= set(model) for model in models)
+    assert models[0]["family"]["paper"]["venue"] == "NeurIPS 2015"
+    assert models[0]["weights"]["digest"] is None
+
+
+def test_no_match_says_what_there_is(call):
+    result = call("list", "--backbone", "swin")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "no model fits" in result.stderr
+    assert "HRNet-w18" in result.stderr
+
+
+def test_info_is_a_card_with_every_address(call, zoo):
+    model = zoo["faster_rcnn_r50_fpn_deconv_1x"]
+    text = call("info", "faster_rcnn_r50_fpn_dconv_1x").stdout
+    expected = [model.name, "R-50-FPN", "32.09", "30.93", "version 1", str(model.config_path), "not in the cache"]
+    expected += [model.weights.address, *model.weights.alternates, model.md5, model.predictions, model.visuals]
+    expected += [model.scores_val, model.scores_test, f"bdd100k-zoo predict {model.name} --images"]
+    lines = text.splitlines()
+    for value in expected:
+        assert any(value in line for line in lines), value
+
+
+def test_info_as_json_has_the_cache_state(call):
+    card = json.loads(call("info", "fcos_r50_fpn_1x", "--json").stdout)
+    assert card["name"] == "fcos_r50_fpn_1x"
+    assert card["cache"]["weights"] == {"cached": False}
+
+
+def test_an_unknown_model_lists_the_nearest(call):
+    result = call("info", "cascade_r50")
+    assert result.exit_code == 1
+    assert "cascade_rcnn_r50_fpn" in result.stderr
+
+
+def test_a_failure_as_json_is_one_document(call):
+    result = call("info", "nonsense", "--json")
+    assert result.exit_code == 1
+    assert set(json.loads(result.stdout)) == {"error", "hint"}
+
+
+def test_the_tables_of_the_readme_are_up_to_date(call):
+    result = call("table", "--config-root", "bdd100k_zoo/configs/det", "--check", str(REPOSITORY / "README.md"))
+    assert result.exit_code == 0, result.stderr
+
+
+def test_table_prints_each_family_as_published(call, zoo, shared):
+    (seed,) = (path.read_text(encoding="utf-8") for path in (shared / "seed").glob("*.txt"))
+    text = call("table").stdout
+    for family in zoo.families:
+        table = call("table", "--family", family.name).stdout
+        heading, _, rows = table.partition("\n\n")
+        assert heading == f"### {family.title}"
+        assert f"{heading}\n" in seed
+        assert rows in seed
+        assert table.rstrip("\n") in text
+
+
+def test_a_stale_document_is_told_and_mended(call, tmp_path):
+    document = tmp_path / "doc.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    stale = call("table", "--check", "doc.md")
+    assert stale.exit_code == 1
+    assert "--write doc.md" in stale.stderr
+    assert call("table", "--write", "doc.md").exit_code == 0
+    assert call("table", "--check", "doc.md").exit_code == 0
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert call("table").stdout in text
+
+
+def test_table_in_other_forms(call):
+    rows = list(csv.DictReader(io.StringIO(call("table", "--format", "csv").stdout)))
+    assert [row["ap_val"] for row in rows if row["name"] == "faster_rcnn_r50_fpn_3x"] == ["32.30"]
+    latex = call("table", "--format", "latex", "--family", "hrnet").stdout
+    assert r"HRNet & HRNet-w32 & $3\times$ & \checkmark & 33.97 & 33.19 \\" in latex
+    families = json.loads(call("table", "--format", "json").stdout)
+    assert [family["family"] for family in families][:2] == ["faster_rcnn", "retinanet"]
+    assert sum(len(family["models"]) for family in families) == 25
+
+
+def test_check_and_write_exclude_each_other(call):
+    assert call("table", "--check", "a", "--write", "b").exit_code == 2
+
+
+def hostile_zoo(write_zoo, title: str) -> str:
+    file = write_zoo("hostile_1x")
+    family = f"""
+families:
+  - name: hostile
+    title: "{title}"
+    paper: {{title: "[red]t[/red]", address: "https://example.org", venue: v}}
+    authors: []
+    code: null
+    note: "[link=file:///etc/passwd]n[/link]"
+"""
+    file.write_text(family + file.read_text().replace("faster_rcnn", "hostile"))
+    return str(file)
+
+
+def test_markup_in_a_zoo_file_is_shown_as_it_is(call, write_zoo):
+    zoo = hostile_zoo(write_zoo, "[bold]x[/bold]")
+    for command in (["list"], ["info", "hostile_1x"]):
+        result = call("--zoo", zoo, *command)
+        assert result.exit_code == 0
+        assert "[bold]x[/bold]" in result.stdout
+    assert "[red]t[/red]" in result.stdout
+
+
+def test_control_characters_in_a_zoo_file_never_reach_the_terminal(call, write_zoo):
+    result = call("--zoo", hostile_zoo(write_zoo, r"x\e]0;title\a"), "list")
+    assert result.exit_code == 1
+    assert "hostile" in result.stderr
+    assert not {"\x1b", "\x07"} & set(result.output)
+
+
+def test_a_models_own_zoo_file_adds_to_the_zoo(call, write_zoo):
+    file = write_zoo("mine_1x")
+    assert "mine_1x" in names_in(call("list", "--zoo", str(file), "--family", "faster_rcnn").stdout)
+    clash = call("--zoo", str(write_zoo("fcos_r50_fpn_1x")), "list")
+    assert clash.exit_code == 1
+    assert "'fcos_r50_fpn_1x' is already taken" in clash.stderr

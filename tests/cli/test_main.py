@@ -1,0 +1,154 @@
+"""The command line as a whole: options anywhere, exit statuses, nothing heavy loaded in vain."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdd100k_zoo import __version__
+from bdd100k_zoo.cli import hints
+from bdd100k_zoo.cli.console import guarded, plain
+from bdd100k_zoo.cli.download import What
+from bdd100k_zoo.cli.main import app, globals_first, spread_overrides
+from bdd100k_zoo.manifest import WHATS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+SPY = """
+import sys
+from bdd100k_zoo.cli.main import main
+sys.argv = ["bdd100k-zoo", *sys.argv[1:]]
+try:
+    main()
+finally:
+    heavy = {"torch", "numpy", "mmdet", "mmcv", "mmengine", "cv2", "requests"} & set(sys.modules)
+    print("LOADED", sorted(heavy), file=sys.stderr)
+"""
+
+
+def run(*arguments: str, code: str = SPY) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={"PYTHONPATH": str(REPOSITORY), "HOME": "."}, check=False
+    )
+
+
+@pytest.mark.parametrize("command", [["--help"], ["list"], ["list", "--json"], ["table"], ["predict", "--help"]])
+def test_light_commands_load_nothing_heavy(command):
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert "LOADED []" in done.stderr
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    done = run(code="import sys, bdd100k_zoo, bdd100k_zoo.manifest; assert not {'torch', 'numpy'} & set(sys.modules)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_module_runs_as_the_script_does():
+    command = [sys.executable, "-m", "bdd100k_zoo", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert done.stdout == f"bdd100k-zoo {__version__}\n"
+
+
+def test_every_command_is_in_the_help(call):
+    text = call("--help").stdout
+    assert all(command.name in text for command in app.registered_commands)
+    assert all(call(command.name, "--help").exit_code == 0 for command in app.registered_commands)
+
+
+def test_wrong_usage_exits_with_2(call):
+    assert call("list", "--sort", "weight").exit_code == 2
+    assert call("lost").exit_code == 2
+    assert call("predict", "fcos_r50_fpn_1x").exit_code == 2
+
+
+def test_kinds_of_files_are_those_of_the_manifest():
+    assert tuple(what.value for what in What) == WHATS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["list", "--zoo", "a.yaml", "--json"], ["--zoo", "a.yaml", "list", "--json"]),
+        (["list", "--zoo=a.yaml", "-q"], ["--zoo=a.yaml", "-q", "list"]),
+        (["info", "x", "--", "--quiet"], ["info", "x", "--", "--quiet"]),
+        (["list", "--zoo"], ["--zoo", "list"]),
+    ],
+)
+def test_global_options_may_stand_anywhere(arguments, expected):
+    assert globals_first(arguments) == expected
+
+
+@given(st.lists(st.sampled_from(["list", "--zoo", "f", "--quiet", "--offline", "x=1", "--cfg-options", "--", "-q"])))
+def test_moving_options_loses_and_invents_nothing(arguments):
+    assert sorted(globals_first(arguments)) == sorted(arguments)
+    assert [a for a in spread_overrides(arguments) if a != "--cfg-options"] == [
+        a for a in arguments if a != "--cfg-options"
+    ]
+
+
+def test_one_cfg_options_takes_several_values():
+    given_ = ["predict", "m", "--cfg-options", "a=1", "b.c=[1,2]", "--images", "d=ir"]
+    expected = ["predict", "m", "--cfg-options", "a=1", "--cfg-options", "b.c=[1,2]", "--images", "d=ir"]
+    assert spread_overrides(given_) == expected
+
+
+def test_ctrl_c_exits_with_130(capsys):
+    @guarded
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as caught:
+        interrupted()
+    assert caught.value.exit_code == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@guarded
+def buggy(as_json: bool = False) -> None:
+    raise ZeroDivisionError("[red]boom[/red]\x1b[31m")
+
+
+def test_a_bug_of_ours_is_called_one_without_a_traceback(capsys):
+    with pytest.raises(typer.Exit) as caught:
+        buggy()
+    told = capsys.readouterr()
+    assert caught.value.exit_code == 1
+    assert told.out == ""
+    assert "unexpected ZeroDivisionError: [red]boom[/red]" in told.err
+    assert "bug of bdd100k-zoo" in told.err
+    assert "Traceback" not in told.err
+    assert "\x1b[31m" not in told.err
+
+
+def test_a_bug_of_ours_as_json_is_one_document(capsys):
+    with pytest.raises(typer.Exit):
+        buggy(as_json=True)
+    assert set(json.loads(capsys.readouterr().out)) == {"error", "hint"}
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv("BDD100K_ZOO_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        buggy()
+
+
+@given(st.text())
+def test_plain_text_has_no_control_characters(text):
+    assert all(character.isprintable() or character == "\n" for character in plain(text))
+
+
+def test_hints_speak_of_commands_that_exist():
+    names = {command.name for command in app.registered_commands}
+    source = Path(hints.__file__).read_text()
+    spoken = {word.split()[0] for word in source.split("{SELF} ")[1:]}
+    assert {name.strip("`") for name in spoken} <= names

@@ -1,0 +1,133 @@
+"""predict as a user sees it, with a real model of random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+MODEL = "faster_rcnn_r50_fpn_1x"
+
+
+def test_predict_writes_predictions_and_record(call, trial):
+    result = call("predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights))
+    assert result.exit_code == 0, result.stderr
+    folder = Path("runs", MODEL, "images-frames")
+    (frame,) = json.loads((folder / "det.json").read_text())
+    run = json.loads((folder / "run.json").read_text())
+    assert frame["name"] == "street.jpg"
+    assert 0 < len(frame["labels"]) <= 100
+    assert run["model"] == MODEL
+    assert run["counts"] == {"images": 1, "unreadable": 0, "detections": len(frame["labels"])}
+    assert run["weights"]["md5"] == hashlib.md5(trial.weights.read_bytes()).hexdigest()
+    assert run["weights"]["verified"] is False
+    assert run["cfg_options"] == {}
+    assert set(run["versions"]) >= {"python", "torch", "torchvision", "mmdet", "mmengine"}
+    assert str(folder / "det.json") in result.stdout
+    assert "s/image" in result.stdout
+
+
+@pytest.fixture
+def mixed(trial, tmp_path) -> Path:
+    """A folder with two whole images, one below it, and one that is no image."""
+    folder = tmp_path / "mixed"
+    shutil.copytree(trial.frames, folder / "b")
+    (folder / "a.jpg").write_bytes((folder / "b" / "street.jpg").read_bytes())
+    (folder / "broken.png").write_text("not an image")
+    return folder
+
+
+def test_an_unreadable_image_is_named_counted_and_given_an_empty_frame(call, trial, mixed):
+    arguments = ["predict", MODEL, "--images", str(mixed), "--weights", str(trial.weights), "--out", "out"]
+    result = call(*arguments, "--cfg-options", "model.test_cfg.rcnn.max_per_img=7", "model.test_cfg.rcnn.score_thr=0.0")
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr
+    frames = json.loads(Path("out/det.json").read_text())
+    assert [(frame["name"], len(frame["labels"])) for frame in frames] == [
+        ("a.jpg", 7),
+        ("b/street.jpg", 7),
+        ("broken.png", 0),
+    ]
+    assert frames[0]["labels"] == [{**label, "id": str(n)} for n, label in enumerate(frames[1]["labels"], 1)]
+    assert [label["id"] for frame in frames for label in frame["labels"]] == [str(n) for n in range(1, 15)]
+    run = json.loads(Path("out/run.json").read_text())
+    assert run["counts"]["unreadable"] == 1
+    assert run["unreadable"][0]["name"] == "broken.png"
+    assert run["cfg_options"] == {"model.test_cfg.rcnn.max_per_img": 7, "model.test_cfg.rcnn.score_thr": 0.0}
+
+
+def test_skip_unreadable_exits_with_0_and_json_is_the_record(call, trial, mixed):
+    arguments = ["predict", MODEL, "--images", str(mixed / "broken.png"), "--weights", str(trial.weights)]
+    result = call(*arguments, "--out", "out", "--skip-unreadable", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == json.loads(Path("out/run.json").read_text())
+    assert json.loads(Path("out/det.json").read_text()) == [{"name": "broken.png", "labels": []}]
+
+
+def test_weights_are_downloaded_once_and_called_unverified(call, trial, served, write_zoo):
+    shutil.copy(trial.weights, served.folder / "weights.pth")
+    arguments = ["--zoo", str(write_zoo()), "predict", "mine", "--images", str(trial.frames)]
+    first = call(*arguments)
+    assert first.exit_code == 0, first.stderr
+    assert first.stderr.count("unverified") == 1
+    (served.folder / "weights.pth").unlink()
+    second = call("--offline", *arguments)
+    assert second.exit_code == 0, second.stderr
+    assert "unverified" in second.stderr
+    run = json.loads(Path("runs/mine/images-frames/run.json").read_text())
+    assert run["weights"]["address"] == f"{served.address}/weights.pth"
+    assert run["weights"]["unverified_because"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--images", "nowhere"], "nowhere: does not exist"),
+        (["--images", ".", "--weights", "none.pth"], "holds no image"),
+        (["--images", "frame.jpg", "--weights", "none.pth"], "none.pth: No such file"),
+        (["--images", "frame.jpg", "--weights", "page.pth"], "it is a web page, not a checkpoint"),
+        (["--images", "frame.jpg", "--weights", "WEIGHTS", "--device", "cuda:99"], "'cuda:99' cannot be used"),
+        (["--images", "frame.jpg", "--weights", "WEIGHTS", "--cfg-options", "modle.x=1"], "modle"),
+        (["--images", "frame.jpg", "--weights", "WEIGHTS", "--cfg-options", "rubbish"], "rubbish"),
+        (["--split", "val", "--data", "."], "images/100k/val: does not exist"),
+    ],
+)
+def test_what_is_wrong_is_one_message_with_a_hint(call, trial, tmp_path, arguments, told):
+    shutil.copy(trial.frames / "street.jpg", tmp_path / "frame.jpg")
+    Path("page.pth").write_text("<!DOCTYPE html><html>404</html>")
+    if "holds no image" in told:
+        Path("frame.jpg").unlink()
+    result = call("predict", MODEL, *(str(trial.weights) if a == "WEIGHTS" else a for a in arguments))
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert "hint: " in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_weights_of_another_model_are_refused_by_name(call, trial):
+    result = call("predict", "retinanet_r50_fpn_1x", "--images", str(trial.frames), "--weights", str(trial.weights))
+    assert result.exit_code == 1
+    assert "does not fit retinanet_r50_fpn_1x" in result.stderr
+    assert "roi_head.bbox_head.fc_cls.weight" in result.stderr or "bbox_head.cls_convs" in result.stderr
+
+
+def test_a_folder_with_another_models_run_is_left_alone(call, trial):
+    images = ["--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out"]
+    assert call("predict", MODEL, *images).exit_code == 0
+    before = Path("out/det.json").read_bytes()
+    result = call("predict", "fcos_r50_fpn_1x", *images)
+    assert result.exit_code == 1
+    assert f"holds a run of {MODEL}" in result.stderr
+    assert Path("out/det.json").read_bytes() == before
+
+
+def test_a_split_is_found_below_the_dataset_root(call, trial, tmp_path, monkeypatch):
+    shutil.copytree(trial.frames, tmp_path / "bdd" / "images" / "100k" / "val")
+    monkeypatch.setenv("BDD100K_ROOT", str(tmp_path / "bdd"))
+    result = call("predict", MODEL, "--split", "val", "--weights", str(trial.weights))
+    assert result.exit_code == 0, result.stderr
+    run = json.loads(Path("runs", MODEL, "val", "run.json").read_text())
+    assert run["split"] == "val"

@@ -1,0 +1,52 @@
+"""The same clean surroundings for every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bdd100k_zoo.manifest import Zoo, load_zoo
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.workflows.trial import Trial
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the caller's, a cache and a working folder of the test's own, a terminal of 80 columns."""
+    for name in list(os.environ):
+        if name.startswith("BDD100K_"):
+            monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of published results and facts that stands beside a developer's checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"NOT COMPARED with the published originals: there is no folder {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def zoo() -> Zoo:
+    """The built-in zoo alone."""
+    return load_zoo()
+
+
+@pytest.fixture(scope="session")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """A checkpoint of Faster R-CNN's shape with random weights, and a folder with one drawn frame."""
+    from bdd100k_zoo.workflows.trial import DEFAULT_MODEL, make_trial
+
+    return make_trial(load_zoo()[DEFAULT_MODEL], tmp_path_factory.mktemp("trial"))

@@ -1,0 +1,105 @@
+"""The Python interface, and what happens when a run is cut short."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bdd100k_zoo
+from bdd100k_zoo.artifacts.store import Store
+from bdd100k_zoo.errors import RecordError, UnreadableImageError
+from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.workflows import predict as job
+
+MODEL = "faster_rcnn_r50_fpn_1x"
+
+
+def test_three_lines_of_python_detect_in_a_path_and_in_an_array(trial):
+    detector = bdd100k_zoo.load_detector(bdd100k_zoo.load_zoo()[MODEL], weights=trial.weights, device="cpu")
+    image = trial.frames / "street.jpg"
+    of_path = detector(str(image))
+    of_array = detector(read_image(image))
+    assert isinstance(of_path, bdd100k_zoo.Detections)
+    assert len(of_path) > 0
+    np.testing.assert_array_equal(of_path.boxes, of_array.boxes)
+    np.testing.assert_array_equal(of_path.scores, of_array.scores)
+    with pytest.raises(UnreadableImageError):
+        detector(trial.weights)
+
+
+class Interrupted:
+    """Progress that is interrupted after a number of images."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+        self.warnings: list[str] = []
+
+    def task(self, *_: object, **__: object):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def advance(self, _: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def note(self, _: str) -> None: ...
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def test_an_interrupted_run_keeps_what_is_done_and_names_it(trial, zoo, tmp_path):
+    frames = tmp_path / "three"
+    frames.mkdir()
+    for name in "abc":
+        shutil.copy(trial.frames / "street.jpg", frames / f"{name}.jpg")
+    request = job.Request(model=zoo[MODEL], images=(str(frames),), out=tmp_path / "out", weights=trial.weights)
+    progress = Interrupted(after=2)
+    with pytest.raises(KeyboardInterrupt):
+        job.predict(request, Store(offline=True), progress)
+    partial = tmp_path / "out" / "det.partial.json"
+    assert [frame["name"] for frame in json.loads(partial.read_text())] == ["a.jpg", "b.jpg"]
+    assert str(partial) in progress.warnings[-1]
+    assert not (tmp_path / "out" / "det.json").exists()
+
+
+def test_predictions_without_a_record_are_not_overwritten(trial, zoo, tmp_path):
+    (tmp_path / "det.json").write_text("[]")
+    request = job.Request(model=zoo[MODEL], images=(str(trial.frames),), out=tmp_path, weights=trial.weights)
+    with pytest.raises(RecordError, match="nothing was changed"):
+        job.predict(request, Store(offline=True), SILENT)
+    assert (tmp_path / "det.json").read_text() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("images", "split", "expected"),
+    [
+        (("day one/",), None, "images-day_one"),
+        (("day one/x.jpg",), None, "images-day_one"),
+        (("day one/*.jpg",), None, "images-day_one"),
+        (("day one",), "val", "val"),
+    ],
+)
+def test_a_run_is_named_after_its_images(zoo, images, split, expected):
+    Path("day one").mkdir()
+    assert job.default_folder(zoo[MODEL], images, split) == Path("runs", MODEL, expected)
+
+
+def test_nothing_is_left_in_the_temporary_folder(trial, zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    request = job.Request(model=zoo[MODEL], images=(str(trial.frames),), out=tmp_path / "out", weights=trial.weights)
+    job.predict(request, Store(offline=True), SILENT)
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["det.json", "run.json"]
