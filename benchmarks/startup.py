@@ -25,7 +25,8 @@ ZOO = [sys.executable, "-m", "bdd100k_zoo"]
 
 def empty_application(commands: int) -> str:
     """Write a Typer application of so many commands that do nothing."""
-    functions = "\n".join(f'@app.command("c{n}")\ndef c{n}() -> None:\n    """Do nothing."""\n' for n in range(commands))
+    function = '@app.command("c{n}")\ndef c{n}() -> None:\n    """Do nothing."""\n'
+    functions = "\n".join(function.format(n=number) for number in range(commands))
     return f"import typer\napp = typer.Typer()\n{functions}\napp()\n"
 
 

@@ -13,6 +13,7 @@ from bdd100k_zoo.cli.console import complete_model, guarded, session, show, writ
 if TYPE_CHECKING:
     from bdd100k_zoo.artifacts.store import StoredFile
 
+
 class What(str, Enum):
     """The kinds of file that a model publishes."""
 

@@ -48,7 +48,7 @@ def options(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the warnings of the libraries below.")] = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  (its callback acts)
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

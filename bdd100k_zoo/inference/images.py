@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import io
 import os
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.errors import DuplicateFrameError, NoImagesError, StorageError, UnreadableImageError
+from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.names import check_frame_name
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def find_images(given: Sequence[str]) -> list[Frame]:
         NoImagesError: a path holds no image, or is none.
         DuplicateFrameError: two different files would share a name.
         FrameNameError: a name that no predictions file can hold.
-        StorageError: a folder cannot be listed.
+        StorageError: a path cannot be looked at, or a folder cannot be listed.
     """
     frames: dict[str, Path] = {}
     for frame in (frame for path in given for frame in _frames_of(path)):
@@ -58,9 +60,11 @@ def _same(first: Path, second: Path) -> bool:
 
 def _frames_of(given: str) -> list[Frame]:
     path = _expanded(given)
-    if path.is_dir():
+    with storage_errors(path):
+        is_folder, exists = path.is_dir(), path.exists()
+    if is_folder:
         return _frames_in_folder(path)
-    if path.exists():
+    if exists:
         if path.suffix.lower() not in SUFFIXES:
             raise NoImagesError(given, f"is not an image: expected {_expected()}")
         return [Frame(path.name, path)]
@@ -83,7 +87,7 @@ def _frames_in_folder(folder: Path) -> list[Frame]:
 def _frames_of_pattern(pattern: str) -> list[Frame]:
     if not glob.has_magic(pattern):
         raise NoImagesError(pattern, "does not exist")
-    matches = [Path(name) for name in glob.iglob(str(_expanded(pattern)), recursive=True)]
+    matches = [Path(name) for name in glob.iglob(str(_expanded(pattern)), recursive=True)]  # noqa: PTH207
     found = [Frame(file.name, file) for file in matches if _is_image(file) and file.is_file()]
     if not found:
         raise NoImagesError(pattern, f"matches no image: expected {_expected()}, found {_census(matches)}")
@@ -94,7 +98,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     """All files below a folder, through links to folders too, each folder once."""
     seen: set[tuple[int, int]] = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        status = Path(parent).stat()
+        with storage_errors(Path(parent)):
+            status = Path(parent).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
@@ -162,8 +167,10 @@ def _damage(data: bytes) -> str:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f"is damaged: {error}"
     return ""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     class FrameWriter(Protocol):
         """Takes frames in the order of their names."""
 
-        def write(self, name: str, detections: Detections) -> None: ...
+        def write(self, name: str, detections: Detections) -> None:
+            """Take one frame."""
 
 
 @dataclass

@@ -39,7 +39,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of mmcv 1.x, mmengine or plain torch (zip or older format), on the CPU.
 
     It is a dictionary with a ``state_dict`` and perhaps ``meta``, or the state dict itself. Only tensors and plain
-    values are accepted; numpy's, which old training logs hold, are passed over.
+    values are accepted; those of numpy and mmengine that training logs hold are passed over.
 
     Raises:
         StorageError: the file is missing or cannot be read.
@@ -87,7 +87,7 @@ def check_classes(classes: Iterable[str], *, path: Path) -> None:
 
 
 class _PassedOver:
-    """Takes the place of numpy's scalars, arrays and dtypes in a checkpoint's log: keeps nothing, does nothing."""
+    """Takes the place of what a checkpoint's log holds beside plain values: keeps nothing, does nothing."""
 
     def __new__(cls, *_: object) -> _PassedOver:
         return super().__new__(cls)
@@ -102,7 +102,8 @@ def _stand_in(path: str) -> type[_PassedOver]:
     return type(name, (_PassedOver,), {"__module__": module})
 
 
-# The whole allow-list beyond torch's own. No function of numpy is called: its dtypes can be forged from a pickle.
+# The whole allow-list beyond torch's own: what the logs of mmcv 1.x (numpy) and mmengine (its history) name. Of these
+# only the names are known here; no function of numpy, and no getattr, is ever called.
 ALLOWED: list[Any] = [
     _stand_in(path)
     for path in (
@@ -112,6 +113,8 @@ ALLOWED: list[Any] = [
         "numpy.core.multiarray._reconstruct",
         "numpy._core.multiarray.scalar",
         "numpy._core.multiarray._reconstruct",
+        "mmengine.logging.history_buffer.HistoryBuffer",
+        "builtins.getattr",
     )
 ]
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.names import check_frame_name
 
@@ -82,9 +83,18 @@ class PredictionsWriter:
         self._last = ""
 
     def write(self, name: str, detections: Detections) -> None:
-        """Append one frame; raises StorageError, FrameNameError, ValueError where frames are out of order."""
+        """Append one frame.
+
+        Raises:
+            StorageError: the disk is full.
+            FrameNameError: the name is no relative path inside a folder.
+            RecordError: a corner or score is not finite; JSON has no such number.
+            ValueError: frames are out of order.
+        """
         if self.frames and not self._last < check_frame_name(name):
             raise ValueError(f"frames must come sorted by name: {name!r} after {self._last!r}")
+        if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
+            raise RecordError(self.path, f"{name}: the detector gave a corner or score that is no finite number")
         labels = to_labels(detections, self._ids)
         line = self._encode(PredictedFrame(check_frame_name(name), labels))
         with storage_errors(self.path):

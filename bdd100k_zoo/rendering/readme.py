@@ -21,7 +21,7 @@ def is_current(path: Path, block: str) -> bool:
 
 
 def write_block(path: Path, block: str) -> bool:
-    """Bring the generated block of a file up to date, and tell whether it was stale; raises StaleError, StorageError."""
+    """Bring the generated block of a file up to date; tell whether it was stale; raises StaleError, StorageError."""
     text = _read(path)
     updated = _replaced(path, text, block)
     if updated != text:

@@ -87,7 +87,7 @@ def _cache(root: Path) -> Finding:
     nearest = next(folder for folder in (root, *root.parents) if folder.exists())
     if os.access(nearest, os.W_OK):
         return Finding("cache", str(root))
-    return Finding("cache", f"{root} cannot be written", fine=False, repair="set BDD100K_ZOO_CACHE to a folder of yours")
+    return Finding("cache", f"{root} cannot be written", False, "set BDD100K_ZOO_CACHE to a folder of yours")
 
 
 def _package(name: str) -> Finding:

@@ -1,0 +1,72 @@
+"""A complete zoo file of a user's own, to be broken in one place at a time."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Document = dict[str, Any]
+    Write = Callable[..., Path]
+
+FAMILY: dict[str, Any] = {
+    "name": "night_net",
+    "title": "Night Net",
+    "paper": {"title": "Seeing after dusk", "address": "https://papers.example/dusk", "venue": "CVPR 2030"},
+    "authors": [{"name": "Ada", "page": None}, {"name": "Bo", "page": "http://bo.example/"}],
+    "code": None,
+    "note": None,
+}
+MODEL: dict[str, Any] = {
+    "name": "night_net_r50_1x",
+    "aliases": ["dusk_net_r50_1x"],
+    "family": "night_net",
+    "backbone": "R-50-FPN",
+    "schedule": "1x",
+    "multi_scale_training": False,
+    "config": "configs/night_net.py",
+    "ap_val": 12.5,
+    "ap_test": None,
+    "weights": {"address": "https://far.example/n.pth", "alternates": [], "digest": None, "size": None},
+    "md5": None,
+    "predictions": None,
+    "visuals": None,
+    "scores_val": None,
+    "scores_test": None,
+}
+
+
+class _SpelledOut(yaml.SafeDumper):
+    """Writes what stands in two places twice, where the library would write an alias."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+@pytest.fixture
+def document() -> Document:
+    """A new family with one model."""
+    return copy.deepcopy({"families": [FAMILY], "models": [MODEL]})
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a zoo file, with the config that its model names beside it."""
+
+    def write(content: Document | str | bytes, name: str = "mine.yaml") -> Path:
+        folder = tmp_path / "zoo files"
+        (folder / "configs").mkdir(parents=True, exist_ok=True)
+        (folder / "configs" / "night_net.py").write_text("model = dict()\n")
+        if isinstance(content, dict):
+            content = yaml.dump(content, Dumper=_SpelledOut, allow_unicode=True)
+        file = folder / name
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return file
+
+    return write

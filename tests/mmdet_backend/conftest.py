@@ -1,0 +1,69 @@
+"""mmdet, imported as the package imports it, and detectors with the weights of the frozen results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bdd100k_zoo.mmdet_backend import import_backend, load
+
+import_backend()
+
+import torch  # noqa: E402
+from reference import config_path, factors_of, weights_like  # noqa: E402
+
+from bdd100k_zoo.mmdet_backend.config import load_config  # noqa: E402
+from bdd100k_zoo.mmdet_backend.detector import build_model  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bdd100k_zoo.inference.protocol import Detector
+
+
+@pytest.fixture(scope="session")
+def save_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write the checkpoint of a model that the frozen results were made with."""
+
+    def save(name: str) -> Path:
+        path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
+        model = build_model(load_config(config_path(name)), name=name)
+        torch.save({"meta": {}, "state_dict": weights_like(model, factors_of(name))}, path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., Detector]:
+    """Load a model with those weights, from a file, as the command line does."""
+
+    def load_it(name: str, overrides: dict[str, object] | None = None) -> Detector:
+        path = save_weights(name)
+        detector = load(name, config_path(name), path, "cpu", overrides)
+        path.unlink()
+        return detector
+
+    return load_it
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program in a Python of its own, which shows every warning that it shows a user."""
+    top = str(Path(__file__).resolve().parents[2])
+
+    def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, (top, os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from reference import HERE, config_path
+
+from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.boxes import Detections
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.errors import (
+    CheckpointClassesError,
+    CheckpointMismatchError,
+    ConfigError,
+    DeviceError,
+    MissingPackageError,
+)
+from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.mmdet_backend import devices
+from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mmdet_backend.detector import build_detector, build_model, build_pipeline, pipeline_for_arrays
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bdd100k_zoo.inference.protocol import Detector
+
+NAME = "retinanet_r50_fpn_1x"
+SMALL: dict[str, object] = {
+    "test_dataloader.dataset.pipeline": [
+        {"type": "LoadImageFromFile"},
+        {"type": "LoadAnnotations", "with_bbox": True},
+        {"type": "Resize", "scale": (320, 180), "keep_ratio": True},
+        {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
+    ]
+}
+"""Images of a quarter of the size: what these tests ask for does not depend on it."""
+
+
+@pytest.fixture(scope="module")
+def detector(load_detector: Callable[..., Detector]) -> Detector:
+    return load_detector(NAME, SMALL)
+
+
+@pytest.fixture(scope="module")
+def image() -> Any:
+    return read_image(HERE / "street.png")
+
+
+# Detecting
+
+
+def test_detections_are_in_the_pixels_of_the_given_image(detector: Detector, image: Any) -> None:
+    found = detector.detect(image)
+    assert isinstance(found, Detections)
+    assert 0 < len(found) <= 100
+    height, width = image.shape[:2]
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= [width, height, width, height]).all()
+    assert ((found.scores > 0) & (found.scores <= 1)).all()
+    assert set(found.classes.tolist()) <= set(range(len(CLASSES)))
+
+
+def test_boxes_grow_with_the_image(detector: Detector, image: Any) -> None:
+    enlarged = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+    reach = [detector.detect(pixels).boxes.max(axis=0)[2:] for pixels in (image, enlarged)]
+    assert np.allclose(reach[1], 2 * reach[0], rtol=0.1)
+
+
+def test_detecting_twice_gives_the_same_and_leaves_the_image_alone(detector: Detector, image: Any) -> None:
+    before = image.copy()
+    first, second = detector.detect(image), detector.detect(image)
+    assert np.array_equal(first.boxes, second.boxes)
+    assert np.array_equal(first.scores, second.scores)
+    assert np.array_equal(image, before)
+
+
+def test_an_image_in_which_nothing_scores_has_no_detections(save_weights: Callable[[str], Path], image: Any) -> None:
+    path = save_weights(NAME)
+    strict = {**SMALL, "model.test_cfg.score_thr": 0.9999999}
+    found = mmdet_backend.load(NAME, config_path(NAME), path, "cpu", strict).detect(image)
+    path.unlink()
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4)
+
+
+def test_any_size_and_memory_layout_is_taken(detector: Detector) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (37, 211, 3), np.uint8)
+    turned = np.asfortranarray(pixels)
+    assert np.array_equal(detector.detect(pixels).boxes, detector.detect(turned).boxes)
+    assert np.array_equal(detector.detect(pixels[:, ::-1]).boxes, detector.detect(pixels[:, ::-1].copy()).boxes)
+
+
+def test_nothing_global_is_left_changed(detector: Detector, image: Any) -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    before = torch.is_grad_enabled(), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    detector.detect(image)
+    assert torch.backends.cudnn.allow_tf32
+    assert before == (
+        torch.is_grad_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+    )
+    assert DefaultScope.get_current_instance() is None
+
+
+def test_tf32_is_off_while_a_detector_computes() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    with devices.full_precision():
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_facts_name_what_computed(detector: Detector) -> None:
+    facts = detector.facts
+    assert (facts.backend, facts.device, facts.precision, facts.ops) == ("mmdet3", "cpu", "fp32", "torchvision")
+    assert facts.device_name
+    assert facts.versions["torch"] == torch.__version__
+    assert facts.versions["mmdet"] == "3.3.0"
+    assert facts.versions.keys() >= {"python", "torch", "torchvision", "mmdet", "mmengine", "mmcv-lite"}
+
+
+QUIET = """
+import sys
+from pathlib import Path
+import numpy as np
+from bdd100k_zoo import mmdet_backend
+assert not {"torch", "mmdet", "mmcv", "mmengine", "cv2"} & sys.modules.keys()
+detector = mmdet_backend.load("a model", Path(sys.argv[1]), Path(sys.argv[2]), "cpu")
+detector.detect(np.zeros((90, 160, 3), np.uint8))
+"""
+
+
+def test_loading_and_detecting_print_nothing(
+    save_weights: Callable[[str], Path], run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    path = save_weights("faster_rcnn_r50_fpn_deconv_1x")
+    done = run_python(QUIET, config_path("faster_rcnn_r50_fpn_deconv_1x"), path)
+    path.unlink()
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_no_python_to_come_is_missed(monkeypatch: pytest.MonkeyPatch, image: Any, load_detector: Any) -> None:
+    monkeypatch.delattr(pkgutil, "find_loader", raising=False)  # Python 3.14 has none
+    assert len(load_detector(NAME, SMALL).detect(image)) > 0
+
+
+# Building
+
+
+@pytest.mark.parametrize("name", [NAME, "faster_rcnn_r50_fpn_1x", "faster_rcnn_hrnetv2p_w18_1x"])
+def test_no_part_of_a_model_would_fetch_start_values(name: str) -> None:
+    with torch.device("meta"):
+        model = build_model(load_config(config_path(name)))
+    wanted = [str(getattr(part, "init_cfg", None)) for part in model.modules()]
+    assert len(wanted) > 100
+    assert not [text for text in wanted if "Pretrained" in text or "://" in text]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(NAME, "model.bbox_head.num_classes"), ("faster_rcnn_r50_fpn_1x", "model.roi_head.bbox_head.num_classes")],
+)
+def test_a_model_of_other_classes_is_refused(name: str, key: str) -> None:
+    with torch.device("meta"), pytest.raises(ConfigError, match="expected heads of 10 classes, found num_classes 80"):
+        build_model(load_config(config_path(name), {key: 80}), name=name)
+
+
+@pytest.mark.parametrize(("key", "value"), [("model.type", "NoSuchDetector"), ("model.backbone.depth", 77)])
+def test_a_model_that_mmdet_cannot_build_is_a_config_error(key: str, value: object) -> None:
+    with torch.device("meta"), pytest.raises(ConfigError, match=rf"a model: mmdet cannot build.*{value}"):
+        build_model(load_config(config_path(NAME), {key: value}), name="a model")
+
+
+def test_a_pipeline_that_mmdet_cannot_build_is_a_config_error() -> None:
+    steps = [{"type": "LoadImageFromFile"}, {"type": "NoSuchTransform"}]
+    config = load_config(config_path(NAME), {"test_dataloader.dataset.pipeline": steps})
+    with pytest.raises(ConfigError, match=r"cannot build the test pipeline.*NoSuchTransform"):
+        build_pipeline(config, name=NAME)
+
+
+def test_weights_of_another_model_are_refused(save_weights: Callable[[str], Path]) -> None:
+    path = save_weights(NAME)
+    name = "faster_rcnn_r50_fpn_1x"
+    with pytest.raises(CheckpointMismatchError) as caught:
+        build_detector(load_config(config_path(name)), name=name, checkpoint=path, device="cpu")
+    path.unlink()
+    assert (caught.value.model, caught.value.path) == (name, path)
+    assert "rpn_head.rpn_conv.weight" in caught.value.missing
+    assert "bbox_head.retina_cls.weight" in caught.value.unexpected
+
+
+def test_weights_for_other_classes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"meta": {"CLASSES": CLASSES[::-1]}, "state_dict": {"weight": torch.ones(1)}}, path)
+    with pytest.raises(CheckpointClassesError):
+        build_detector(load_config(config_path(NAME)), name=NAME, checkpoint=path, device="cpu")
+
+
+def test_a_pipeline_for_arrays_loads_no_file_and_no_labels() -> None:
+    steps = [
+        {"type": "mmdet.LoadImageFromFile", "to_float32": True, "backend_args": None},
+        {"type": "Resize", "scale": (1280, 720), "keep_ratio": True},
+        {"type": "LoadAnnotations", "with_bbox": True},
+        {"type": "PackDetInputs"},
+    ]
+    expected = [{"type": "mmdet.LoadImageFromNDArray", "to_float32": True}, steps[1], steps[3]]
+    assert pipeline_for_arrays(steps) == expected
+
+
+# Devices
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:-1", "CPU", "cuda:", "cuda:0:1", "", "mps"])
+def test_a_device_of_another_name_is_refused(device: str) -> None:
+    with pytest.raises(DeviceError, match="expected auto, cpu, cuda or cuda:N"):
+        devices.resolve_device(device)
+
+
+def test_auto_and_cpu_are_found() -> None:
+    assert devices.resolve_device("cpu") == torch.device("cpu")
+    assert devices.resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
+def test_cuda_without_cuda_is_refused_with_a_reason(device: str) -> None:
+    with pytest.raises(DeviceError, match=r"has no CUDA|finds no CUDA|[Dd]river") as caught:
+        devices.resolve_device(device)
+    assert caught.value.device == device
+
+
+@pytest.mark.gpu
+def test_a_cuda_device_beyond_the_last_is_refused() -> None:
+    assert devices.resolve_device("cuda") == torch.device("cuda:0")
+    with pytest.raises(DeviceError, match="counted from 0"):
+        devices.resolve_device("cuda:99")
+
+
+# Packages
+
+
+def test_a_missing_package_is_named() -> None:
+    with pytest.raises(MissingPackageError, match="no_such_package_at_all") as caught:
+        mmdet_backend.import_package("no_such_package_at_all")
+    assert (caught.value.package, caught.value.extra) == ("no_such_package_at_all", "predict")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "raise ImportError('libGL.so.1: cannot open shared object file')",
+        "raise OSError('libcudart.so: cannot open shared object file')",
+        "raise RuntimeError('operator torchvision::nms does not exist')",
+        "assert False, 'MMCV==2.2.0 is used but incompatible.'",
+    ],
+)
+def test_a_package_that_does_not_import_says_why(failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_package.py").write_text(failure)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    with pytest.raises(MissingPackageError) as caught:
+        mmdet_backend.import_package("broken_package")
+    assert caught.value.reason in failure
+    assert "broken_package" not in sys.modules

@@ -1,0 +1,119 @@
+"""A file is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.manifest.load import PACKAGE
+from bdd100k_zoo.records.files import storage_errors, write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def listing(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "run.json"
+    write_whole(path, b"\x00content")
+    assert path.read_bytes() == b"\x00content"
+    assert listing(path.parent) == ["run.json"]
+
+
+def test_an_old_file_is_replaced_and_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(b"old and longer")
+    path.chmod(0o604)
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o604
+
+
+def test_a_new_file_has_the_rights_that_the_user_gives_new_files(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    write_whole(tmp_path / "whole", b"")
+    assert (tmp_path / "whole").stat().st_mode == plain.stat().st_mode
+
+
+def test_who_has_the_old_file_open_still_reads_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_whole(path, b"old")
+    with path.open("rb") as reader:
+        write_whole(path, b"new")
+        assert reader.read() == b"old"
+
+
+def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+    path, link = tmp_path / "there" / "file", tmp_path / "link"
+    link.symlink_to(path)
+    write_whole(link, b"x")
+    assert link.is_symlink()
+    assert path.read_bytes() == b"x"
+
+
+def test_a_folder_in_the_way_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.mkdir()
+    with pytest.raises(StorageError) as caught:
+        write_whole(path, b"x")
+    assert caught.value.path == path
+    assert caught.value.reason
+    assert listing(tmp_path) == ["run.json"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_bytes(b"")
+    with pytest.raises(StorageError):
+        write_whole(tmp_path / "runs" / "x" / "run.json", b"x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_part_of_the_new(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk, in a process of its own."""
+    path = tmp_path / "run.json"
+    path.write_bytes(b"old")
+    program = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from bdd100k_zoo.errors import StorageError\n"
+        "from bdd100k_zoo.records.files import write_whole\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    write_whole(Path(sys.argv[1]), bytes(100_000))\n"
+        "except StorageError as error:\n"
+        "    print(error)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith(f"{path}: ")
+    assert path.read_bytes() == b"old"
+    assert listing(tmp_path) == ["run.json"]
+
+
+def test_storage_errors_translates_what_the_system_says_and_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"No such file or directory") as caught, storage_errors(tmp_path):
+        (tmp_path / "gone").read_bytes()
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    with pytest.raises(ZeroDivisionError), storage_errors(tmp_path):
+        _ = 1 / 0
+
+
+def test_an_error_of_the_system_without_words_is_told_by_what_it_has(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="odd"), storage_errors(tmp_path):
+        raise OSError("odd")

@@ -1,0 +1,156 @@
+"""The result tables: those that were published, byte for byte, and the other forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from bdd100k_zoo.rendering.tables import comma_separated, latex, markdown, models_of, render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bdd100k_zoo.manifest import Zoo
+
+FILES = "https://dl.cv.ethz.ch/bdd100k/det"
+HEADER = (
+    "| Backbone | Lr schd | MS-train | Box AP-val | Scores-val | Box AP-test | Scores-test "
+    "| Config | Weights | Preds | Visuals |\n"
+    "| :-: | :-: | :-: | :-: | :-: | :-: | :-: | :-: | :-: | :-: | :-: |\n"
+)
+SPARSE_1X = (
+    f"| R-50-FPN | 1x |  | 26.71 | [scores]({FILES}/scores-val/sparse_rcnn_r50_fpn_1x_det_bdd100k.json) "
+    f"| 25.55 | [scores]({FILES}/scores-test/sparse_rcnn_r50_fpn_1x_det_bdd100k.json) "
+    "| [config](./configs/det/sparse_rcnn_r50_fpn_1x_det_bdd100k.py) "
+    f"| [model]({FILES}/models/sparse_rcnn_r50_fpn_1x_det_bdd100k.pth) "
+    f"\\| [MD5]({FILES}/models/sparse_rcnn_r50_fpn_1x_det_bdd100k.md5) "
+    f"| [preds]({FILES}/preds/sparse_rcnn_r50_fpn_1x_det_bdd100k.json) "
+    f"| [visuals]({FILES}/visuals/sparse_rcnn_r50_fpn_1x_det_bdd100k.zip) |\n"
+)
+HRNET_32_3X = (
+    f"| HRNet-w32 | 3x | ✓ | 33.97 | [scores]({FILES}/scores-val/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.json) "
+    f"| 33.19 | [scores]({FILES}/scores-test/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.json) "
+    "| [config](./configs/det/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.py) "
+    f"| [model]({FILES}/models/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.pth) "
+    f"\\| [MD5]({FILES}/models/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.md5) "
+    f"| [preds]({FILES}/preds/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.json) "
+    f"| [visuals]({FILES}/visuals/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.zip) |\n"
+)
+
+
+def test_the_eight_tables_equal_the_published_ones_byte_for_byte(zoo: Zoo, shared: Path) -> None:
+    (readme,) = (shared / "seed").glob("*.txt")
+    published = ""
+    title = b""
+    for line in readme.read_bytes().splitlines(keepends=True):
+        if line.startswith(b"### "):
+            title = line
+        if line.startswith(b"| Backbone "):
+            published += f"{'' if not published else chr(10)}{title.decode()}\n"
+        if line.startswith(b"|"):
+            published += line.decode()
+    assert published.count("### ") == 8
+    assert markdown(zoo, zoo.families).encode() == published.encode()
+
+
+def test_a_row_is_spelled_as_published(zoo: Zoo) -> None:
+    text = markdown(zoo, zoo.families)
+    assert text.count(SPARSE_1X) == 1
+    assert text.count(HRNET_32_3X) == 1
+
+
+def test_a_section_is_a_heading_a_blank_line_and_the_table(zoo: Zoo) -> None:
+    text = markdown(zoo, [zoo.family("sparse_rcnn")])
+    assert text.startswith("### Sparse R-CNN\n\n" + HEADER + SPARSE_1X)
+    assert text.endswith(" |\n")
+    assert len(text.splitlines()) == 2 + 2 + 3
+
+
+def test_sections_stand_in_the_given_order_one_blank_line_apart(zoo: Zoo) -> None:
+    text = markdown(zoo, [zoo.family("hrnet"), zoo.family("fcos")])
+    assert re.findall(r"^### .*", text, re.MULTILINE) == ["### HRNet", "### FCOS"]
+    assert HRNET_32_3X + "\n### FCOS\n" in text
+
+
+@pytest.mark.parametrize("root", ["https://code.example/tree/main/configs", "https://code.example/tree/main/configs/"])
+def test_another_root_of_configs_changes_their_links_and_nothing_else(zoo: Zoo, root: str) -> None:
+    ours = markdown(zoo, zoo.families, root)
+    assert ours.count("(https://code.example/tree/main/configs/") == 25
+    assert ours.replace("https://code.example/tree/main/configs/", "./configs/det/") == markdown(zoo, zoo.families)
+
+
+def test_what_a_model_lacks_leaves_its_cell_empty(zoo: Zoo) -> None:
+    bare = msgspec.structs.replace(
+        zoo["fcos_r50_fpn_1x"],
+        ap_val=None,
+        ap_test=0.0,
+        md5=None,
+        predictions=None,
+        visuals=None,
+        scores_val=None,
+        scores_test=None,
+        backbone="R|50",
+    )
+    row = markdown(msgspec.structs.replace(zoo, models=(bare,)), [zoo.family("fcos")]).splitlines()[-1]
+    assert row == (
+        "| R\\|50 | 1x |  |  |  | 0.00 |  | [config](./configs/det/fcos_r50_fpn_1x_det_bdd100k.py) "
+        f"| [model]({FILES}/models/fcos_r50_fpn_1x_det_bdd100k.pth) |  |  |"
+    )
+
+
+def test_comma_separated_values_hold_every_model_once_in_order(zoo: Zoo) -> None:
+    text = comma_separated(zoo, zoo.families)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["name"] for row in rows] == [model.name for model in zoo.models]
+    assert rows[7]["ap_val"] == "33.72"
+    assert rows[7]["ap_test"] == "33.07"
+    assert rows[7]["multi_scale_training"] == "true"
+    assert rows[7]["weights"] == zoo.models[7].weights.address
+    assert "\r" not in text
+    assert text.endswith("\n")
+
+
+def test_comma_separated_values_leave_the_unknown_empty_and_quote_commas(zoo: Zoo) -> None:
+    odd = msgspec.structs.replace(zoo.models[0], backbone='R-50, "wide"', ap_test=None, visuals=None)
+    text = comma_separated(msgspec.structs.replace(zoo, models=(odd,)), zoo.families)
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["backbone"] == 'R-50, "wide"'
+    assert (row["ap_test"], row["visuals"]) == ("", "")
+
+
+def test_latex_has_a_row_for_every_model_with_its_published_numbers(zoo: Zoo) -> None:
+    lines = latex(zoo, zoo.families).splitlines()
+    assert lines[0] == r"\begin{tabular}{lllcrr}"
+    assert lines[-1] == r"\end{tabular}"
+    assert r"Cascade R-CNN & R-50-FPN & $3\times$ & \checkmark & 33.72 & 33.07 \\" in lines
+    assert r"Cascade R-CNN & R-50-FPN & $1\times$ &  & 32.40 & 31.23 \\" in lines
+    assert sum(line.count(" & ") == 5 for line in lines) == 25 + 1
+    assert lines.count(r"\midrule") == 8
+
+
+def test_latex_escapes_its_special_characters(zoo: Zoo) -> None:
+    family = msgspec.structs.replace(zoo.families[0], title=r"50% of {A_1} & B#2 \o/ ~ ^$")
+    row = next(line for line in latex(zoo, [family]).splitlines() if line.startswith("50"))
+    assert row.startswith(
+        r"50\% of \{A\_1\} \& B\#2 \textbackslash{}o/ \textasciitilde{} \textasciicircum{}\$ & R-50-FPN &"
+    )
+
+
+def test_render_chooses_the_form(zoo: Zoo) -> None:
+    families = [zoo.family("fcos")]
+    assert render(zoo, families, "csv") == comma_separated(zoo, families)
+    assert render(zoo, families, "latex") == latex(zoo, families)
+    assert render(zoo, families, "markdown", "x") == markdown(zoo, families, "x")
+
+
+def test_models_of_a_family_are_its_own(zoo: Zoo) -> None:
+    assert [model.name for model in models_of(zoo, zoo.family("retinanet"))] == [
+        "retinanet_r50_fpn_1x",
+        "retinanet_r50_fpn_3x",
+        "retinanet_r101_fpn_3x",
+    ]
