@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bdd100k_zoo.categories import CLASSES
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:
@@ -24,6 +26,8 @@ class Detections:
         _expect("boxes", self.boxes, np.float32, (len(self.boxes), 4))
         _expect("scores", self.scores, np.float32, (len(self.boxes),))
         _expect("classes", self.classes, np.int64, (len(self.boxes),))
+        if len(self) and not 0 <= self.classes.min() <= self.classes.max() < len(CLASSES):
+            raise ValueError(f"classes: expected indices from 0 to {len(CLASSES) - 1}")
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import bdd100k_zoo
 from bdd100k_zoo.manifest import Zoo, load_zoo
 
 if TYPE_CHECKING:
     from bdd100k_zoo.workflows.trial import Trial
 
+PACKAGE_ROOT = str(Path(bdd100k_zoo.__file__).resolve().parents[1])
+"""Where processes that tests start find the very package that the tests import."""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -28,6 +31,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", PACKAGE_ROOT, prepend=os.pathsep)
 
 
 @pytest.fixture

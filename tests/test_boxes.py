@@ -57,3 +57,9 @@ def test_boxes_of_another_number_than_scores_are_refused() -> None:
 def test_detections_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Detections.empty().boxes = np.zeros((1, 4), np.float32)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("index", [-1, 10])
+def test_class_indices_are_those_of_the_ten_classes(index: int) -> None:
+    with pytest.raises(ValueError, match="indices from 0 to 9"):
+        Detections(np.zeros((1, 4), np.float32), np.zeros(1, np.float32), np.array([index], np.int64))

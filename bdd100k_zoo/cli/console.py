@@ -95,10 +95,15 @@ def write_text(text: str) -> None:
 
 def write_json(document: object) -> None:
     """Print one JSON document on stdout."""
+    import json
+
     import msgspec
 
-    encoded = msgspec.json.encode(document, enc_hook=str)
-    write_text(msgspec.json.format(encoded, indent=2).decode() + "\n")
+    try:
+        text = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode()
+    except UnicodeEncodeError:  # a path of bytes that are no UTF-8, which JSON can hold in escapes alone
+        text = json.dumps(msgspec.to_builtins(document, enc_hook=str), indent=2)
+    write_text(text + "\n")
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:

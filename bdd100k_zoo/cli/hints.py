@@ -32,9 +32,11 @@ def _no_match(error: errors.NoMatchError) -> str:
 
 
 def _missing_package(error: errors.MissingPackageError) -> str:
-    if "libGL" in error.reason:
-        return "OpenCV needs libGL: `apt-get install libgl1 libglib2.0-0` (Debian, Ubuntu) or ask your administrator"
-    return f"install it with `pip install 'bdd100k-zoo[{error.extra}]'`; `{SELF} doctor` shows what is wrong"
+    from bdd100k_zoo.workflows.repairs import repair_of
+
+    if error.extra != "predict":
+        return f"install it with `pip install 'bdd100k-zoo[{error.extra}]'`"
+    return f"repair it with `{repair_of(error.reason)}`; `{SELF} doctor` examines all"
 
 
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:

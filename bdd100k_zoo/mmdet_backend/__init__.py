@@ -56,8 +56,6 @@ def import_backend() -> None:
         MissingPackageError: the first package that is missing or does not import, and why.
     """
     for package in PACKAGES:
-        if package == "mmdet":
-            _install_ops()
         import_package(package)
     import_package("mmdet", "mmdet.models")
     import_package("mmdet", "mmdet.datasets")

@@ -39,7 +39,7 @@ def render(zoo: Zoo, families: Iterable[Family], form: Format, config_root: str 
 
 def markdown(zoo: Zoo, families: Iterable[Family], config_root: str = PUBLISHED_CONFIG_ROOT) -> str:
     """Render a heading and a Markdown table for each family, linking configs below ``config_root``."""
-    return "\n\n".join(_section(zoo, family, config_root.rstrip("/")) for family in families) + "\n"
+    return "\n\n".join(_section(zoo, family, config_root) for family in families) + "\n"
 
 
 def _section(zoo: Zoo, family: Family, config_root: str) -> str:
@@ -53,6 +53,7 @@ def models_of(zoo: Zoo, family: Family) -> list[Model]:
 
 
 def _row(model: Model, config_root: str) -> tuple[str, ...]:
+    config = f"{config_root.rstrip('/')}/{model.config}" if config_root else model.config
     weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
     return (
         model.backbone.replace("|", "\\|"),
@@ -62,7 +63,7 @@ def _row(model: Model, config_root: str) -> tuple[str, ...]:
         _link("scores", model.scores_val),
         format_ap(model.ap_test),
         _link("scores", model.scores_test),
-        _link("config", f"{config_root}/{model.config}"),
+        _link("config", config),
         " \\| ".join(link for link in weights if link),
         _link("preds", model.predictions),
         _link("visuals", model.visuals),

@@ -116,7 +116,8 @@ def _weights(model: Model, file: Path | None, store: Store, progress: Progress) 
         cached = file or store.find(artifact)
         stored = store.adopt(artifact, file) if file else store.fetch(artifact, progress)
     if cached and not stored.verified:  # a transfer has said it already
-        progress.warn(f"the weights of {model.name} are unverified: {stored.reason}")
+        say = progress.note if file else progress.warn
+        say(f"the weights of {model.name} are unverified: {stored.reason}")
     return stored
 
 
@@ -129,7 +130,8 @@ def predict(request: Request, store: Store, progress: Progress) -> RunRecord:
     started, clock = datetime.now(timezone.utc), perf_counter()
     frames = find_images(request.images)
     _check_folder(request)
-    progress.note(f"{request.model.name} on {len(frames):,} images → {request.out}")
+    images = f"{len(frames):,} image{'' if len(frames) == 1 else 's'}"
+    progress.note(f"{request.model.name} on {images} → {request.out}")
     loaded = load_detector(
         request.model,
         weights=request.weights,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.manifest.load import PACKAGE
 from bdd100k_zoo.records.files import storage_errors, write_whole
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_part_of_the_new(tmp_path: 
         [sys.executable, "-c", program, str(path)],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         check=False,
     )
     assert found.returncode == 0, found.stderr

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from bdd100k_zoo.boxes import Detections
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import FrameNameError, RecordError, StorageError
-from bdd100k_zoo.manifest.load import PACKAGE
 from bdd100k_zoo.records.predictions import PredictionsWriter, to_labels
 
 if TYPE_CHECKING:
@@ -280,7 +279,7 @@ def test_a_disk_that_fills_up_is_told_once_and_giving_up_then_raises_nothing(pat
         [sys.executable, "-W", "error", "-c", program, str(path)],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         check=False,
     )
     assert (found.returncode, found.stderr) == (0, "")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bdd100k_zoo.workflows.doctor import examine, repair_of
+from bdd100k_zoo.workflows.doctor import examine
+from bdd100k_zoo.workflows.repairs import repair_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
