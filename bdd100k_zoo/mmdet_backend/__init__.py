@@ -72,6 +72,8 @@ def import_package(package: str, module: str | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if package == "mmdet":
+                _install_ops()
             importlib.import_module(module or package)
     # Builds that do not match: a library that is not there (OSError), torchvision's ops for another torch
     # (RuntimeError), mmdet's check of mmcv's version (AssertionError), names that numpy 2 took away (AttributeError).
@@ -82,9 +84,7 @@ def import_package(package: str, module: str | None = None) -> None:
 def _install_ops() -> None:
     from bdd100k_zoo.mmdet_backend import ops
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ops.install()
+    ops.install()
 
 
 def _one_line(error: Exception) -> str:
