@@ -26,7 +26,9 @@
     ├── UnsupportedOpError         an op that no installed library serves
     ├── DeviceError                a device that this machine lacks
     ├── RecordError                a file of ours or the user's that is not what it should be
+    ├── SubmissionError            predictions that the evaluation server would refuse or miscount
     ├── StaleError                 a generated block is missing or not up to date
+    ├── NoRunsError                there is no run to evaluate
     └── OtherRunError              a folder holds the run of another model
 
 Errors carry facts as attributes; ``str()`` says what was expected and what was found. What to do next is the command
@@ -345,6 +347,40 @@ class RecordError(ZooError):
         return f"{self.path}: {self.problem}"
 
 
+class Problem(NamedTuple):
+    """One thing about a predictions file that must not be handed in."""
+
+    kind: str
+    """What is wrong, as a heading: ``boxes outside the image``."""
+    frame: str
+    label: str = ""
+    """The label's place in its frame, counted from 1; empty where the whole frame is at fault."""
+    detail: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.frame}, label {self.label}" if self.label else self.frame
+        return f"{place}: {self.detail}" if self.detail else place
+
+
+class SubmissionError(ZooError):
+    """A predictions file that the evaluation server would refuse, or count otherwise than meant."""
+
+    path: Path
+    problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        kinds: dict[str, list[Problem]] = {}
+        for problem in self.problems:
+            kinds.setdefault(problem.kind, []).append(problem)
+        told = "".join(f"\n{len(found):,} {kind}:{_first_lines(found)}" for kind, found in kinds.items())
+        return f"{self.path} is not fit to be handed in{told}"
+
+
+def _first_lines(problems: list[Problem], limit: int = 10) -> str:
+    more = f"\n  and {len(problems) - limit:,} more" if len(problems) > limit else ""
+    return "".join(f"\n  {problem}" for problem in problems[:limit]) + more
+
+
 class StaleError(ZooError):
     """A generated block of a file is missing or not up to date."""
 
@@ -364,3 +400,14 @@ class OtherRunError(ZooError):
 
     def __str__(self) -> str:
         return f"{self.folder} holds a run of {self.found}, not of {self.expected}; nothing was changed"
+
+
+class NoRunsError(ZooError):
+    """There is no run that could be evaluated, or whose scores could be shown."""
+
+    folder: Path
+    problem: str
+    split: str
+
+    def __str__(self) -> str:
+        return f"{self.folder} {self.problem}"

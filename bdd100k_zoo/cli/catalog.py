@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bdd100k_zoo.artifacts.store import StoredFile
-    from bdd100k_zoo.manifest import Artifact, Family, Model, Zoo
+    from bdd100k_zoo.manifest import Artifact, Model, Zoo
 
 Sort = Literal["name", "val", "test"]
 Form = Literal["markdown", "csv", "latex", "json"]
@@ -107,15 +107,16 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
         cache = {what: describe_stored(stored) for what, stored in files.items()}
         write_json({**describe(zoo, found), "cache": cache})
         return
-    _show_card(zoo.family(found.family), found, {**files})
+    _show_card(zoo, found, {**files})
 
 
-def _show_card(family: Family, model: Model, files: dict[Any, StoredFile | None]) -> None:
+def _show_card(zoo: Zoo, model: Model, files: dict[Any, StoredFile | None]) -> None:
     from rich.text import Text
 
     from bdd100k_zoo.cli.console import details
     from bdd100k_zoo.manifest.schema import format_ap
 
+    family = zoo.family(model.family)
     show(Text(model.name, style="bold"))
     training = f"{model.schedule} schedule" + (", multi-scale" if model.multi_scale_training else "")
     facts = [
@@ -136,7 +137,8 @@ def _show_card(family: Family, model: Model, files: dict[Any, StoredFile | None]
     show(details([(label, value) for label, value in facts if value]))
     _show_addresses([("config", str(model.config_path))])
     _show_addresses([pair for what, stored in files.items() for pair in _file_lines(model.artifact(what), stored)])
-    _show_addresses([("run it", f"bdd100k-zoo predict {model.name} --images DIR")])
+    option = "" if model.zoo_file == zoo.files[0] else f"--zoo {model.zoo_file} "
+    _show_addresses([("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")])
 
 
 def _file_lines(artifact: Artifact, stored: StoredFile | None) -> list[tuple[str, str]]:
@@ -173,6 +175,9 @@ def table(
     config_root: Annotated[
         str, typer.Option(metavar="PREFIX", help="What links to configs begin with (markdown).")
     ] = "./configs/det",
+    runs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Set the AP measured on the runs below DIR beside the published.")
+    ] = None,
     check: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Say whether the generated block of FILE is up to date."),
@@ -190,9 +195,9 @@ def table(
 
     zoo = session(context).zoo()
     if form == "json":
-        write_json(publish.result_records(zoo, family or ()))
+        write_json(publish.result_records(zoo, family or (), runs))
         return
-    text = publish.result_tables(zoo, family or (), form, config_root)
+    text = publish.result_tables(zoo, family or (), form, config_root, runs)
     if check:
         publish.check_document(check, text)
         session(context).note(f"{check}: up to date")

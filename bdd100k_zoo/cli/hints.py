@@ -51,10 +51,22 @@ def _storage(error: errors.StorageError) -> str:
     return "check that the path exists and may be read and written, or choose another folder"
 
 
+def _submission(error: errors.SubmissionError) -> str:
+    kinds = " ".join({problem.kind for problem in error.problems})
+    clip = "; --clip moves the edges of boxes into their images" if "outside" in kinds else ""
+    return f"--json lists every problem; correct the predictions, or --images{clip}"
+
+
 def _stale(error: errors.StaleError) -> str:
     if "expected one line" in error.problem:
         return "put the two markers where the tables belong"
     return f"`{SELF} table --write {error.path}` brings it up to date (with the same --config-root)"
+
+
+def _no_runs(error: errors.NoRunsError) -> str:
+    if "scores" in error.problem:
+        return f"`{SELF} eval --split {error.split}` scores every run"
+    return f"`{SELF} predict MODEL --split {error.split} --data ROOT` makes one"
 
 
 HAVE_A_COPY = f"with a copy of the file from elsewhere, `{SELF} predict MODEL --weights FILE` runs it"
@@ -102,7 +114,9 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     ),
     (errors.UnsupportedOpError, lambda _: "a compiled mmcv 2.1.0 serves it: https://mmcv.readthedocs.io"),
     (errors.DeviceError, lambda _: f"use --device cpu; `{SELF} doctor` shows what torch finds"),
+    (errors.SubmissionError, _submission),
     (errors.StaleError, _stale),
+    (errors.NoRunsError, _no_runs),
     (errors.OtherRunError, lambda _: "choose another folder with --out, or remove this one"),
     (errors.RecordError, lambda _: "check that this is the right file, and whole"),
 )

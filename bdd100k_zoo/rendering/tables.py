@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from bdd100k_zoo.manifest.schema import format_ap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from bdd100k_zoo.manifest import Family, Model, Zoo
 
 Format = Literal["markdown", "csv", "latex"]
 
+Measured = Mapping[str, float]
+"""Overall AP on val by model, in percent."""
+
+MEASURED = "Measured AP-val"
 PUBLISHED_CONFIG_ROOT = "./configs/det"
 
 _HEADER = (
@@ -30,20 +35,44 @@ _HEADER = (
 )
 
 
-def render(zoo: Zoo, families: Iterable[Family], form: Format, config_root: str = PUBLISHED_CONFIG_ROOT) -> str:
-    """Render the result tables of some families, ending in a newline."""
+def render(
+    zoo: Zoo,
+    families: Iterable[Family],
+    form: Format,
+    config_root: str = PUBLISHED_CONFIG_ROOT,
+    measured: Measured | None = None,
+) -> str:
+    """Render the result tables of some families, ending in a newline.
+
+    Args:
+        zoo: where the models are.
+        families: those to render, in this order.
+        form: Markdown as published, or one table of all for programs or papers.
+        config_root: what the links to configs begin with (Markdown).
+        measured: overall AP on val by model, in percent, to set beside the published one.
+    """
     if form == "markdown":
-        return markdown(zoo, families, config_root)
-    return _RENDERERS[form](zoo, families)
+        return markdown(zoo, families, config_root, measured)
+    return _RENDERERS[form](zoo, families, measured)
 
 
-def markdown(zoo: Zoo, families: Iterable[Family], config_root: str = PUBLISHED_CONFIG_ROOT) -> str:
+def markdown(
+    zoo: Zoo,
+    families: Iterable[Family],
+    config_root: str = PUBLISHED_CONFIG_ROOT,
+    measured: Measured | None = None,
+) -> str:
     """Render a heading and a Markdown table for each family, linking configs below ``config_root``."""
-    return "\n\n".join(_section(zoo, family, config_root) for family in families) + "\n"
+    return "\n\n".join(_section(zoo, family, config_root, measured) for family in families) + "\n"
 
 
-def _section(zoo: Zoo, family: Family, config_root: str) -> str:
-    rows = [_HEADER, (":-:",) * len(_HEADER), *(_row(model, config_root) for model in models_of(zoo, family))]
+def _section(zoo: Zoo, family: Family, config_root: str, measured: Measured | None) -> str:
+    models = models_of(zoo, family)
+    rows = [_HEADER, *(_row(model, config_root) for model in models)]
+    if measured is not None:
+        column = [MEASURED, *(format_ap(measured.get(model.name)) for model in models)]
+        rows = [(*row[:4], cell, *row[4:]) for row, cell in zip(rows, column, strict=True)]
+    rows.insert(1, (":-:",) * len(rows[0]))
     return "\n".join([f"### {family.title}", "", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
@@ -92,34 +121,37 @@ _FIELDS: Mapping[str, Callable[[Model], str]] = {
 }
 
 
-def comma_separated(zoo: Zoo, families: Iterable[Family]) -> str:
+def comma_separated(zoo: Zoo, families: Iterable[Family], measured: Measured | None = None) -> str:
     """Render one table of all models with a header line (RFC 4180, Unix line ends)."""
     import csv
     import io
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_FIELDS)
-    for family in families:
-        writer.writerows([give(model) for give in _FIELDS.values()] for model in models_of(zoo, family))
+    writer.writerow([*_FIELDS, *(["measured_ap_val"] if measured is not None else [])])
+    for model in (model for family in families for model in models_of(zoo, family)):
+        last = [] if measured is None else [format_ap(measured.get(model.name))]
+        writer.writerow([*(give(model) for give in _FIELDS.values()), *last])
     return text.getvalue()
 
 
-def latex(zoo: Zoo, families: Iterable[Family]) -> str:
+def latex(zoo: Zoo, families: Iterable[Family], measured: Measured | None = None) -> str:
     """Render one booktabs table of all models, without addresses."""
-    lines = [r"\begin{tabular}{lllcrr}", r"\toprule"]
-    lines += [r"Model & Backbone & Schedule & MS & AP val & AP test \\"]
+    extra = ("r", " & measured") if measured is not None else ("", "")
+    lines = [rf"\begin{{tabular}}{{lllcrr{extra[0]}}}", r"\toprule"]
+    lines += [rf"Model & Backbone & Schedule & MS & AP val & AP test{extra[1]} \\"]
     for family in families:
         lines.append(r"\midrule")
-        lines += [_latex_row(family, model) for model in models_of(zoo, family)]
+        lines += [_latex_row(family, model, measured) for model in models_of(zoo, family)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _latex_row(family: Family, model: Model) -> str:
+def _latex_row(family: Family, model: Model, measured: Measured | None) -> str:
     schedule = f"${model.schedule[:-1]}\\times$"
     multi_scale = r"\checkmark" if model.multi_scale_training else ""
     cells = (_escape_latex(family.title), _escape_latex(model.backbone), schedule, multi_scale)
-    return " & ".join((*cells, format_ap(model.ap_val), format_ap(model.ap_test))) + r" \\"
+    last = () if measured is None else (format_ap(measured.get(model.name)),)
+    return " & ".join((*cells, format_ap(model.ap_val), format_ap(model.ap_test), *last)) + r" \\"
 
 
 def _escape_latex(text: str) -> str:
@@ -128,4 +160,7 @@ def _escape_latex(text: str) -> str:
     return "".join(special.get(character, character) for character in text)
 
 
-_RENDERERS: Mapping[str, Callable[[Zoo, Iterable[Family]], str]] = {"csv": comma_separated, "latex": latex}
+_RENDERERS: Mapping[str, Callable[[Zoo, Iterable[Family], Measured | None], str]] = {
+    "csv": comma_separated,
+    "latex": latex,
+}

@@ -33,6 +33,7 @@ DISTRIBUTIONS = {
 }
 """Which distributions may bring each package that the backend imports."""
 
+
 class Finding(Struct, frozen=True):
     """One thing that was looked at."""
 

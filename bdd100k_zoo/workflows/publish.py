@@ -9,6 +9,7 @@ import msgspec
 from bdd100k_zoo.errors import StaleError
 from bdd100k_zoo.rendering import readme, tables
 from bdd100k_zoo.workflows.catalog import select_families
+from bdd100k_zoo.workflows.measured import measured_ap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,18 +18,30 @@ if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Zoo
 
 
-def result_tables(zoo: Zoo, families: Sequence[str], form: tables.Format, config_root: str) -> str:
-    """Render the result tables of the named families, or of all; raises UnknownNameError."""
-    return tables.render(zoo, select_families(zoo, families), form, config_root)
+def result_tables(
+    zoo: Zoo, families: Sequence[str], form: tables.Format, config_root: str, runs: Path | None = None
+) -> str:
+    """Render the result tables of the named families, or of all, with the AP measured on ``runs`` beside.
+
+    Raises:
+        UnknownNameError: there is no such family.
+        NoRunsError: no run has scores.
+    """
+    measured = measured_ap(runs) if runs else None
+    return tables.render(zoo, select_families(zoo, families), form, config_root, measured)
 
 
-def result_records(zoo: Zoo, families: Sequence[str]) -> list[dict[str, Any]]:
-    """Give the same tables as records for programs; raises UnknownNameError."""
+def result_records(zoo: Zoo, families: Sequence[str], runs: Path | None = None) -> list[dict[str, Any]]:
+    """Give the same tables as records for programs; raises UnknownNameError, NoRunsError."""
+    measured = measured_ap(runs) if runs else {}
     return [
         {
             "family": family.name,
             "title": family.title,
-            "models": msgspec.to_builtins(tables.models_of(zoo, family), enc_hook=str),
+            "models": [
+                msgspec.to_builtins(model, enc_hook=str) | {"measured_ap_val": measured.get(model.name)}
+                for model in tables.models_of(zoo, family)
+            ],
         }
         for family in select_families(zoo, families)
     ]

@@ -1,0 +1,90 @@
+"""scores.json: the scores of a run, kept beside it so that nothing is scored twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.records.files import storage_errors, write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCORES = "scores.json"
+_CHUNK = 1 << 20
+
+
+class FileFacts(msgspec.Struct, frozen=True):
+    """Which file it was."""
+
+    path: str
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    sha256: str
+
+    def describes(self, path: Path) -> bool:
+        """Tell whether a file is still that one; it is hashed only if its size is the same and its time is not."""
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        if status.st_size != self.size:
+            return False
+        return status.st_mtime_ns == self.mtime_ns or sha256_of(path) == self.sha256
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A 95 % interval of an AP, in percent."""
+
+    low: float
+    high: float
+    resamples: int
+    seed: int
+
+
+class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores of one predictions file against one labels file."""
+
+    predictions: FileFacts
+    labels: FileFacts
+    engine: str
+    lenient: bool
+    scores: Mapping[str, Mapping[str, float | None]]
+    """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
+    interval: Interval | None = None
+    """Of the overall AP."""
+
+
+def facts_of(path: Path) -> FileFacts:
+    """Describe a file; raises StorageError."""
+    with storage_errors(path):
+        status = path.stat()
+    return FileFacts(str(path), status.st_size, status.st_mtime_ns, sha256_of(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Give the SHA-256 of a file in lower-case hexadecimal; raises StorageError."""
+    digest = hashlib.sha256()
+    with storage_errors(path), path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_kept(folder: Path, kept: KeptScores) -> None:
+    """Keep scores in the folder of a run; raises StorageError."""
+    write_whole(folder / SCORES, msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+
+
+def read_kept(folder: Path) -> KeptScores | None:
+    """Give the scores that are kept in a run's folder; None where there are none, or none that can be read."""
+    try:
+        with storage_errors(folder / SCORES):
+            return msgspec.json.decode((folder / SCORES).read_bytes(), type=KeptScores)
+    except (StorageError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,55 @@
+"""Which runs there are, and the APs that were measured on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bdd100k_zoo.errors import NoRunsError, ZooError
+from bdd100k_zoo.records.kept import read_kept
+from bdd100k_zoo.records.run import PREDICTIONS, RUN, read_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bdd100k_zoo.records.run import RunRecord
+
+
+class Run(NamedTuple):
+    """A finished run on disk."""
+
+    folder: Path
+    record: RunRecord
+
+
+def find_runs(root: Path) -> list[Run]:
+    """Find the finished runs below a folder, sorted by path; what is no whole run is passed over."""
+    found = []
+    for path in sorted(root.rglob(RUN)):
+        if not (path.parent / PREDICTIONS).is_file():
+            continue
+        try:
+            found.append(Run(path.parent, read_run(path.parent)))
+        except ZooError:
+            continue
+    return found
+
+
+def measured_ap(root: Path, split: str = "val") -> dict[str, float]:
+    """Give the kept overall AP of each model that was run on a split, in percent.
+
+    Scores that are not those of the predictions file as it is now are passed over. Of several runs of one model the
+    last by path counts.
+
+    Raises:
+        NoRunsError: no run below the folder has scores.
+    """
+    measured = {}
+    for run in find_runs(root):
+        kept = read_kept(run.folder)
+        overall = kept.scores.get("AP", {}).get("OVERALL") if kept else None
+        on_split = run.record.split in (split, None)
+        if kept and overall is not None and on_split and kept.predictions.describes(run.folder / PREDICTIONS):
+            measured[run.record.model] = overall
+    if not measured:
+        raise NoRunsError(root, "holds no run with scores", split)
+    return measured
