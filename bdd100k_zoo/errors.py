@@ -26,9 +26,16 @@
     ├── UnsupportedOpError         an op that no installed library serves
     ├── DeviceError                a device that this machine lacks
     ├── RecordError                a file of ours or the user's that is not what it should be
+    ├── InputsError                labels or predictions that cannot be scored as they are
+    │   ├── WrongFileError         a file of another kind
+    │   ├── BrokenFileError        empty, cut off, or no JSON
+    │   ├── BadFrameError          a frame without a name, or twice
+    │   ├── BadLabelError          a label with an unknown category, without a score, with an impossible box
+    │   └── FramesDifferError      the predictions are not of exactly the frames of the labels
     ├── SubmissionError            predictions that the evaluation server would refuse or miscount
     ├── StaleError                 a generated block is missing or not up to date
     ├── NoRunsError                there is no run to evaluate
+    ├── NoLabelsError              no labels to evaluate against
     └── OtherRunError              a folder holds the run of another model
 
 Errors carry facts as attributes; ``str()`` says what was expected and what was found. What to do next is the command
@@ -196,11 +203,16 @@ class SeveralFailedError(ArtifactError):
     """Some of the files that were asked for could not be had; the others are in the cache."""
 
     failures: tuple[ZooError, ...]
-    asked: int
+    arrived: tuple[Path, ...]
+    """Where the others stand."""
 
     def __str__(self) -> str:
         told = "".join(f"\n- {failure}" for failure in self.failures)
-        return f"{len(self.failures)} of {self.asked} files could not be had:{told}"
+        others = "".join(f"\n  {path}" for path in self.arrived)
+        asked = len(self.failures) + len(self.arrived)
+        return f"{len(self.failures)} of {asked} files could not be had:{told}" + (
+            others and f"\nin the cache:{others}"
+        )
 
 
 class StorageError(ZooError):
@@ -347,6 +359,81 @@ class RecordError(ZooError):
         return f"{self.path}: {self.problem}"
 
 
+class InputsError(ZooError):
+    """Something about the labels or predictions that were given to be scored."""
+
+
+class WrongFileError(InputsError):
+    """A file of another kind."""
+
+    path: Path
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: expected {self.expected}, found {self.found}"
+
+
+class BrokenFileError(InputsError):
+    """A file that is empty, cut off, or otherwise no JSON."""
+
+    path: Path
+    problem: str
+    position: int
+    """The byte at which reading stopped, counted from 0."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem} (at byte {self.position})"
+
+
+class BadFrameError(InputsError):
+    """A frame that is no frame, or that stands twice in the predictions or labels."""
+
+    path: Path
+    frame: str
+    problem: str
+    others: int = 0
+    """How many more findings there are."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: frame {self.frame}: {self.problem}{_and_others(self.others)}"
+
+
+class BadLabelError(InputsError):
+    """A label that cannot be scored, or only by guessing what was meant."""
+
+    path: Path
+    frame: str
+    label: str
+    """Its id and its place in the frame, counted from 1."""
+    problem: str
+    others: int = 0
+    """How many more findings there are."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: frame {self.frame}: label {self.label}: {self.problem}{_and_others(self.others)}"
+
+
+def _and_others(count: int) -> str:
+    return f" (and {count} more such findings)" if count else ""
+
+
+class FramesDifferError(InputsError):
+    """The predictions are not of exactly the labelled frames."""
+
+    predictions: Path
+    labels: Path
+    missing: tuple[str, ...]
+    """Frames of the labels that the predictions lack."""
+    unknown: tuple[str, ...]
+    """Frames of the predictions that the labels lack."""
+
+    def __str__(self) -> str:
+        kinds = (("missing", self.missing), ("not in the labels", self.unknown))
+        found = "; ".join(_first_few(names, f"frames {kind}") for kind, names in kinds if names)
+        return f"{self.predictions} is not of exactly the frames of {self.labels}: {found}"
+
+
 class Problem(NamedTuple):
     """One thing about a predictions file that must not be handed in."""
 
@@ -411,3 +498,15 @@ class NoRunsError(ZooError):
 
     def __str__(self) -> str:
         return f"{self.folder} {self.problem}"
+
+
+class NoLabelsError(ZooError):
+    """There are no labels to evaluate against."""
+
+    split: str
+    path: Path | None
+    """Where they were expected; None where nothing says where the dataset is."""
+
+    def __str__(self) -> str:
+        where = f"there is no file {self.path}" if self.path else "neither --labels nor the dataset's root is given"
+        return f"no labels of {self.split}: {where}"

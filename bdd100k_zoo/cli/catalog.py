@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from bdd100k_zoo.artifacts.store import StoredFile
+    from bdd100k_zoo.artifacts.store import Store, StoredFile
+    from bdd100k_zoo.errors import ZooError
     from bdd100k_zoo.manifest import Artifact, Model, Zoo
 
 Sort = Literal["name", "val", "test"]
@@ -102,15 +104,25 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
     zoo = session(context).zoo()
     found = zoo[model]
     store = Store(offline=True)
-    files = {what: store.find(found.artifact(what)) for what in WHATS if found.artifact(what).addresses}
+    files = {what: _state(store, found.artifact(what)) for what in WHATS if found.artifact(what).addresses}
     if as_json:
-        cache = {what: describe_stored(stored) for what, stored in files.items()}
+        cache = {what: describe_stored(state) for what, state in files.items()}
         write_json({**describe(zoo, found), "cache": cache})
         return
     _show_card(zoo, found, {**files})
 
 
-def _show_card(zoo: Zoo, model: Model, files: dict[Any, StoredFile | None]) -> None:
+def _state(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
+    """Look an artifact up; what is wrong with it belongs on the card, and hides nothing else."""
+    from bdd100k_zoo.errors import ZooError
+
+    try:
+        return store.find(artifact)
+    except ZooError as error:
+        return error
+
+
+def _show_card(zoo: Zoo, model: Model, files: dict[Any, StoredFile | ZooError | None]) -> None:
     from rich.text import Text
 
     from bdd100k_zoo.cli.console import details
@@ -136,25 +148,27 @@ def _show_card(zoo: Zoo, model: Model, files: dict[Any, StoredFile | None]) -> N
     ]
     show(details([(label, value) for label, value in facts if value]))
     _show_addresses([("config", str(model.config_path))])
-    _show_addresses([pair for what, stored in files.items() for pair in _file_lines(model.artifact(what), stored)])
-    option = "" if model.zoo_file == zoo.files[0] else f"--zoo {model.zoo_file} "
+    _show_addresses([pair for what, state in files.items() for pair in _file_lines(model.artifact(what), state)])
+    option = "" if model.zoo_file == zoo.files[0] else f"--zoo {shlex.quote(str(model.zoo_file))} "
     _show_addresses([("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")])
 
 
-def _file_lines(artifact: Artifact, stored: StoredFile | None) -> list[tuple[str, str]]:
+def _file_lines(artifact: Artifact, state: StoredFile | ZooError | None) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = [(artifact.what, artifact.addresses[0])]
     lines += [("", alternate) for alternate in artifact.addresses[1:]]
     if artifact.digest_address:
         lines.append(("", artifact.digest_address))
-    lines += [("", _cache_state(stored))] if stored or artifact.what == "weights" else []
+    lines += [("", _cache_state(state))] if state or artifact.what == "weights" else []
     return lines
 
 
-def _cache_state(stored: StoredFile | None) -> str:
-    if stored is None:
+def _cache_state(state: StoredFile | ZooError | None) -> str:
+    if state is None:
         return "not in the cache"
-    trust = f"verified by {stored.verified_by}" if stored.verified else f"UNVERIFIED: {stored.reason}"
-    return f"in the cache: {stored.path} ({stored.size:,} bytes, {trust})"
+    if isinstance(state, Exception):
+        return f"in the cache, WRONG: {state}"
+    trust = f"verified by {state.verified_by}" if state.verified else f"UNVERIFIED: {state.reason}"
+    return f"in the cache: {state.path} ({state.size:,} bytes, {trust})"
 
 
 def _show_addresses(pairs: list[tuple[str, str]]) -> None:

@@ -42,7 +42,7 @@ def _missing_package(error: errors.MissingPackageError) -> str:
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:
     if "://" in error.subject:
         return f"it sent a damaged file or another one, and nothing of it was kept; {HAVE_A_COPY}"
-    return f"if the file is of no use, remove it: `rm '{error.subject}'*`; then download it again"
+    return "it is damaged, or not the file that was recorded: give another copy, move it away, or correct the digest"
 
 
 def _storage(error: errors.StorageError) -> str:
@@ -69,6 +69,10 @@ def _no_runs(error: errors.NoRunsError) -> str:
     return f"`{SELF} predict MODEL --split {error.split} --data ROOT` makes one"
 
 
+NO_LABELS = (
+    "give --labels FILE, or --data ROOT (or BDD100K_ROOT) with labels/det_20/det_val.json; "
+    "the Detection 2020 labels are at https://doc.bdd100k.com/download.html"
+)
 HAVE_A_COPY = f"with a copy of the file from elsewhere, `{SELF} predict MODEL --weights FILE` runs it"
 
 HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
@@ -117,6 +121,18 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.SubmissionError, _submission),
     (errors.StaleError, _stale),
     (errors.NoRunsError, _no_runs),
+    (errors.NoLabelsError, lambda _: NO_LABELS),
     (errors.OtherRunError, lambda _: "choose another folder with --out, or remove this one"),
+    (
+        errors.WrongFileError,
+        lambda _: "give the right file: Scalabel's format or COCO's, labels and predictions each in their place",
+    ),
+    (errors.BrokenFileError, lambda _: "the file was not written or downloaded whole; make or fetch it again"),
+    (errors.FramesDifferError, lambda _: "predict every frame of the split; --lenient scores what there is"),
+    (
+        errors.BadFrameError,
+        lambda _: "correct the file; --lenient does as the official tool: of duplicates the last wins",
+    ),
+    (errors.BadLabelError, lambda _: "correct the file; --lenient lets through what the official tool lets through"),
     (errors.RecordError, lambda _: "check that this is the right file, and whole"),
 )

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.cli import catalog, doctor, download, predict
+from bdd100k_zoo.cli import catalog, doctor, download, evaluate, predict
 from bdd100k_zoo.cli.console import Session
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("info")(catalog.info)
 app.command("table")(catalog.table)
 app.command("download")(download.download)
 app.command("predict")(predict.predict)
+app.command("eval")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 
 
@@ -94,4 +95,11 @@ def spread_overrides(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line of this process."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run() -> None:
     app(args=spread_overrides(globals_first(sys.argv[1:])), prog_name="bdd100k-zoo")

@@ -78,23 +78,29 @@ def _columns(unit: Unit) -> tuple[ProgressColumn, ...]:
     title = TextColumn("{task.description}", markup=False)
     if unit == "bytes":
         return (title, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return (title, BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    return (title, BarColumn(), MofNCompleteColumn(), _RateColumn(unit), TimeRemainingColumn())
 
 
 class _RateColumn(ProgressColumn):
     """Images per second, or seconds per image where that is the larger number."""
 
+    def __init__(self, unit: Unit) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: BarTask) -> Text:
-        return Text(rate(task.finished_speed or task.speed), style="progress.data.speed")
+        return Text(rate(task.finished_speed or task.speed, self._unit), style="progress.data.speed")
 
 
-def rate(images_per_second: float | None) -> str:
-    """Write a speed so that it reads well for fast and slow detectors."""
-    if not images_per_second:
-        return "– images/s"
-    if images_per_second < 1:
-        return f"{1 / images_per_second:.1f} s/image"
-    return f"{images_per_second:.1f} images/s"
+def rate(per_second: float | None, unit: Unit = "images") -> str:
+    """Write a speed so that it reads well for fast and slow work."""
+    if unit == "bytes":
+        return f"{(per_second or 0) / 1e6:,.1f} MB/s"
+    if not per_second:
+        return f"– {unit}/s"
+    if per_second < 1:
+        return f"{1 / per_second:.1f} s/{unit.removesuffix('s')}"
+    return f"{per_second:.1f} {unit}/s"
 
 
 class _BarTask:
@@ -142,7 +148,7 @@ class _LogTask:
         return f"{self._done / scale:,.0f}{of_total} {unit}"
 
     def _rate(self, speed: float) -> str:
-        written = rate(speed) if self._unit == "images" else f"{speed / 1e6:,.1f} MB/s"
+        written = rate(speed, self._unit)
         if self._total is None or self._done >= self._total or not speed:
             return written
         return f"{written}, {(self._total - self._done) / speed:,.0f} s left"

@@ -38,7 +38,7 @@ class FileFacts(msgspec.Struct, frozen=True):
         return status.st_mtime_ns == self.mtime_ns or sha256_of(path) == self.sha256
 
 
-class Interval(msgspec.Struct, frozen=True):
+class KeptInterval(msgspec.Struct, frozen=True):
     """A 95 % interval of an AP, in percent."""
 
     low: float
@@ -56,7 +56,7 @@ class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
     lenient: bool
     scores: Mapping[str, Mapping[str, float | None]]
     """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
-    interval: Interval | None = None
+    interval: KeptInterval | None = None
     """Of the overall AP."""
 
 

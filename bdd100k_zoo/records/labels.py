@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.records.box2d import Box2D
+from bdd100k_zoo.records.coercion import is_true
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.names import check_frame_name
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Box2D(msgspec.Struct, frozen=True, gc=False):
-    """Corners in pixels; x2 and y2 belong to the box (the format's convention)."""
-
-    x1: float
-    y1: float
-    x2: float
-    y2: float
 
 
 class ImageSize(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +46,7 @@ class Label(msgspec.Struct, frozen=True):
     def is_region(self) -> bool:
         """Whether its attributes mark a crowd or a region to ignore, and no single object."""
         attributes = self.attributes or {}
-        return bool(attributes.get("crowd") or attributes.get("ignored"))
+        return is_true(attributes.get("crowd")) or is_true(attributes.get("ignored"))
 
 
 class LabelFrame(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import numpy as np
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.records.box2d import Box2D
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.names import check_frame_name
 
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bdd100k_zoo.boxes import Detections
-
-
-class Box2D(msgspec.Struct, frozen=True):
-    """Corners in pixels; x2 and y2 belong to the box (the format's convention)."""
-
-    x1: float
-    y1: float
-    x2: float
-    y2: float
 
 
 class PredictedLabel(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from bdd100k_zoo.errors import NoMatchError
+from bdd100k_zoo.errors import NoMatchError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,11 +82,13 @@ def describe(zoo: Zoo, model: Model) -> dict[str, Any]:
     return _as_json(model) | {"family": _as_json(zoo.family(model.family))}
 
 
-def describe_stored(stored: StoredFile | None) -> dict[str, Any]:
-    """Give what is known of a cached file."""
-    if stored is None:
+def describe_stored(state: StoredFile | ZooError | None) -> dict[str, Any]:
+    """Give what is known of a cached file, or what is wrong with it."""
+    if state is None:
         return {"cached": False}
-    return {"cached": True, **_as_json(stored)}
+    if isinstance(state, ZooError):
+        return {"cached": True, "wrong": str(state)}
+    return {"cached": True, **_as_json(state)}
 
 
 def _as_json(record: msgspec.Struct) -> dict[str, Any]:

@@ -33,5 +33,5 @@ def fetch_all(
     if len(failures) == 1 and len(artifacts) == 1:
         raise failures[0]
     if failures:
-        raise SeveralFailedError(tuple(failures), len(artifacts))
+        raise SeveralFailedError(tuple(failures), tuple(stored.path for stored in files))
     return files

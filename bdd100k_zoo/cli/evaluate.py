@@ -1,0 +1,174 @@
+"""eval: predictions → the official scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bdd100k_zoo.cli.catalog import Json
+from bdd100k_zoo.cli.console import complete_model, guarded, say, session, show, stdout, write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bdd100k_zoo.rendering.scores import Grid
+    from bdd100k_zoo.workflows.evaluate import Evaluated
+
+Engine = Literal["fast", "official"]
+Attribute = Literal["weather", "scene", "timeofday"]
+
+WIDE = 86
+"""Columns that the official table needs with two digits; in fewer it has one."""
+
+
+@guarded
+def evaluate(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL|PREDICTIONS]...",
+            help="Models whose runs to score, or predictions files; default: every run of the split.",
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split whose runs and labels are meant.")] = "val",
+    data: Annotated[
+        Path | None, typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Labels; default: labels/det_20/det_SPLIT.json below the root.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs are.")] = Path("runs"),
+    out_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the scores of one file as the official tool does.")
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="fast, or the official package; both give the same.")] = "fast",
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Let through what the official tool does, and say what.")
+    ] = False,
+    published: Annotated[bool, typer.Option("--published", help="Score the models' published predictions.")] = False,
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Add 95 % intervals by bootstrap over frames.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(min=10, metavar="N", help="How many, for --confidence.")] = 200,
+    by: Annotated[Attribute | None, typer.Option(help="AP for each value of this attribute of the frames.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score predictions exactly as the official evaluation does."""
+    if engine == "official" and (confidence or by or lenient):
+        raise typer.BadParameter("--confidence, --by and --lenient need the engine fast")
+    if published and not names:
+        raise typer.BadParameter("--published needs the names of models")
+    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.workflows import evaluate as job
+
+    here = session(context)
+    request = job.Request(
+        zoo=here.zoo(),
+        names=tuple(names or ()),
+        split=split,
+        labels=job.labels_file(labels, data, split),
+        runs=runs,
+        engine=engine,
+        lenient=lenient,
+        published=published,
+        resamples=resamples if confidence else 0,
+        by=by,
+    )
+    with Store(offline=here.offline) as store:
+        found = job.evaluate(request, store, here.progress())
+    if out_file:
+        _write_official(out_file, found)
+    if as_json:
+        write_json(_document(request.labels, found))
+    else:
+        _show(found, by)
+
+
+def _write_official(path: Path, found: list[Evaluated]) -> None:
+    from bdd100k_zoo.records.files import write_whole
+
+    if len(found) != 1:
+        raise typer.BadParameter(f"--out-file holds the scores of one predictions file, and there are {len(found)}")
+    write_whole(path, found[0].scores.official_json())
+
+
+def _show(found: list[Evaluated], by: Attribute | None) -> None:
+    from bdd100k_zoo.rendering import scores as layout
+
+    for each in found:
+        for kind in each.let_through:
+            say(f"{each.subject.name}: {kind.count:,} {kind.kind}; first: {kind.examples[0]}", "yellow", "let through")
+    if len(found) == 1:
+        digits = 2 if stdout().width >= WIDE else 1
+        show(_table(layout.official_table(found[0].scores.plain(), digits)))
+        show("")
+    lines = [layout.Line(each.subject.name, each.scores.plain(), each.subject.published_ap) for each in found]
+    show(_table(layout.comparison(lines)))
+    if found[0].intervals:
+        show("")
+        show(_table(layout.intervals({each.subject.name: each.intervals for each in found})))
+    for statement in _statements(found):
+        show(statement, soft_wrap=True)
+    for each in found if by else []:
+        tables = {value: scores.plain() for value, scores in each.conditions.items()}
+        show("")
+        show(_table(layout.by_condition(by or "", tables, each.frames), title=each.subject.name))
+
+
+def _statements(found: list[Evaluated]) -> list[str]:
+    from bdd100k_zoo.rendering.scores import difference_statement
+    from bdd100k_zoo.workflows.evaluate import compare
+
+    return [difference_statement(*comparison) for comparison in compare(found)]
+
+
+def _table(grid: Grid, title: str = "") -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from bdd100k_zoo.cli.console import plain
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+    table.title = Text(plain(title)) if title else None
+    for position, header in enumerate(grid.headers):
+        table.add_column(header, overflow="fold", justify="left" if position == 0 else "right")
+    for row in grid.rows:
+        table.add_row(*(Text(plain(cell)) for cell in row), style="bold" if row[0] == "OVERALL" else "")
+    return table
+
+
+def _document(labels: Path, found: list[Evaluated]) -> dict[str, Any]:
+    from bdd100k_zoo.workflows.evaluate import compare
+
+    return {
+        "labels": str(labels),
+        "results": [_record(each) for each in found],
+        "comparisons": [
+            {"a": first, "b": second, "difference": points, "low": interval.low, "high": interval.high}
+            for first, second, points, interval in compare(found)
+        ],
+    }
+
+
+def _record(each: Evaluated) -> dict[str, Any]:
+    subject = each.subject
+    scores = each.scores.plain()
+    measured = scores["AP"]["OVERALL"]
+    known = measured is not None and subject.published_ap is not None
+    return {
+        "name": subject.name,
+        "predictions": str(subject.predictions),
+        "model": subject.model.name if subject.model else None,
+        "scores": scores,
+        "published_ap": subject.published_ap,
+        "difference": (measured or 0) - (subject.published_ap or 0) if known else None,
+        "intervals": {name: interval and interval._asdict() for name, interval in each.intervals.items()},
+        "conditions": {
+            value: {"frames": each.frames[value], "scores": scores.plain()} for value, scores in each.conditions.items()
+        },
+        "let_through": each.let_through,
+    }

@@ -1,0 +1,142 @@
+"""How sure an AP is, and how it depends on the conditions of the frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.evaluation.accumulation import accumulate
+from bdd100k_zoo.evaluation.summary import score_nothing, summarise
+from bdd100k_zoo.records.matches import IGNORED, IOU_THRESHOLDS, RECALL_POINTS, TRUE_POSITIVE, ClassMatches, Matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.records.scores import Scores
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+ALL_AREAS = 0
+SEED = 0
+TAILS = (2.5, 97.5)
+"""Percentiles that a 95 % interval lies between."""
+
+
+class Interval(NamedTuple):
+    """A 95 % interval, in percent."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """APs of one predictions file on resampled frames."""
+
+    ap: Floats
+    """[resamples, classes + 1], in percent, OVERALL last; NaN where a class had no object among the frames."""
+
+    def intervals(self) -> list[Interval | None]:
+        """Give the interval of each class and of OVERALL; None for a class without objects."""
+        return [_interval(column) for column in self.ap.T]
+
+    def minus(self, other: Samples) -> Interval | None:
+        """Give the interval of the difference of the overall APs on the same resampled frames."""
+        return _interval(self.ap[:, -1] - other.ap[:, -1])
+
+
+def _interval(values: Floats) -> Interval | None:
+    known = values[~np.isnan(values)]
+    return Interval(*np.percentile(known, TAILS).tolist()) if known.size else None
+
+
+def bootstrap(matches: Matches, resamples: int, progress: Progress, seed: int = SEED) -> Samples:
+    """Draw as many frames as there are, with replacement, again and again, and compute the APs of each draw.
+
+    Two predictions files of the same labels get the same draws for the same seed, so that their differences are
+    paired. Each AP is exactly that of a list in which a frame stands as often as it was drawn.
+    """
+    curves = [_Curves(found) for found in matches.classes]
+    rows = []
+    with progress.task("Resampling", resamples, "resamples") as task:
+        for weights in _draws(len(matches.frames), resamples, seed):
+            rows.append(_average_precisions(curves, weights))
+            task.advance(1)
+    return Samples(np.array(rows).reshape(resamples, len(CLASSES) + 1))
+
+
+def _draws(frames: int, resamples: int, seed: int) -> Iterator[Ints]:
+    generator = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(generator.integers(0, frames, frames), minlength=frames)
+
+
+def _average_precisions(curves: Sequence[_Curves], weights: Ints) -> Floats:
+    by_class = np.array([curve.average_precision(weights) for curve in curves])
+    known = by_class[~np.isnan(by_class)]
+    overall = known.mean() if known.size else np.nan
+    return np.append(by_class, overall) * 100
+
+
+class _Curves:
+    """Precision and recall of one class at every threshold, prepared for many weightings of the frames.
+
+    What was seen before a true positive is all that came before, less what is ignored at that threshold: so one
+    cumulative sum over all detections serves every threshold, and the rest is work on true positives alone.
+    """
+
+    def __init__(self, found: ClassMatches) -> None:
+        self._frames = found.frames
+        self._objects = found.objects[ALL_AREAS]
+        self._thresholds = [_positions(found.outcomes[ALL_AREAS, place]) for place in range(len(IOU_THRESHOLDS))]
+
+    def average_precision(self, weights: Ints) -> float:
+        """Give the AP from 0 to 1; NaN where there is no object to find."""
+        total = int(self._objects @ weights)
+        if not total:
+            return float("nan")
+        times = weights[self._frames]
+        passed = np.cumsum(times)
+        return float(np.mean([_mean_precision(positions, times, passed, total) for positions in self._thresholds]))
+
+
+class _Positions(NamedTuple):
+    hits: Ints
+    """Places of true positives among the detections."""
+    ignored: Ints
+    """Places of detections that do not count."""
+    ignored_before: Ints
+    """[hits]: how many of those stand before."""
+
+
+def _positions(outcomes: npt.NDArray[np.int8]) -> _Positions:
+    hits, ignored = np.flatnonzero(outcomes == TRUE_POSITIVE), np.flatnonzero(outcomes == IGNORED)
+    return _Positions(hits, ignored, np.searchsorted(ignored, hits))
+
+
+def _mean_precision(positions: _Positions, times: Ints, passed: Ints, total: int) -> float:
+    hits, ignored, ignored_before = positions
+    passed_ignored = np.concatenate((np.zeros(1, np.int64), np.cumsum(times[ignored])))
+    true = np.cumsum(times[hits])
+    precision = true / (passed[hits] - passed_ignored[ignored_before] + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    places = np.searchsorted(true / total, RECALL_POINTS, side="left")
+    return float(np.append(envelope, 0.0)[places].mean())
+
+
+def score_frames(matches: Matches, frames: Sequence[int]) -> Scores:
+    """Score some frames alone, as if labels and predictions held no others; ``frames`` are indices.
+
+    Where none of them has a prediction, a class counts as labelled that has an object to find.
+    """
+    weights = np.zeros(len(matches.frames), np.int64)
+    weights[list(frames)] = 1
+    if not any(weights[found.frames].any() for found in matches.classes):
+        return score_nothing([bool((found.objects[ALL_AREAS] @ weights) > 0) for found in matches.classes])
+    return summarise(*accumulate(matches, weights))

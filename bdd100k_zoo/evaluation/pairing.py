@@ -1,0 +1,127 @@
+"""Which predictions belong to which labelled frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bdd100k_zoo.errors import FramesDifferError
+from bdd100k_zoo.records.findings import Finding, Findings, LetThrough, merged, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bdd100k_zoo.records.tables import Ints, LabelTable, PredictionTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paired:
+    """Labels and predictions of the same frames; predictions sorted by frame, then as in their file."""
+
+    labels: LabelTable
+    starts: Ints
+    """[frames + 1]: the predictions of frame i are ``starts[i]:starts[i + 1]``."""
+    rows: Ints
+    """[n]: their rows in the table of predictions."""
+    classes: npt.NDArray[np.uint8]
+    scores: npt.NDArray[np.float64]
+    boxes: npt.NDArray[np.float64]
+    let_through: tuple[LetThrough, ...]
+
+
+def pair(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> Paired:
+    """Find the predictions of each labelled frame.
+
+    Lenient, as the official tool: missing frames count as empty, unknown ones are dropped, of duplicates the last wins.
+
+    Raises:
+        BadFrameError: a frame stands twice; only if not ``lenient``.
+        FramesDifferError: frames are missing or unknown; only if not ``lenient``.
+    """
+    keys, predicted_keys = _keys(labels, predictions, only_predictions=lenient)
+    missing, unknown = _difference(keys, predicted_keys), _difference(predicted_keys, keys)
+    doubled = Findings()
+    _find_doubled(labels.path, keys, doubled)
+    _find_doubled(predictions.path, predicted_keys, doubled)
+    if not lenient:
+        doubled.refuse()
+        if missing or unknown:
+            raise FramesDifferError(predictions.path, labels.path, _shown(missing), _shown(unknown))
+    strangers = _strangers(labels.path, predictions.path, missing, unknown)
+    told = (*labels.let_through, *predictions.let_through, *doubled.summary(), *strangers)
+    starts, rows = _rows(keys, predicted_keys, predictions.starts)
+    return Paired(
+        labels=labels,
+        starts=starts,
+        rows=rows,
+        classes=predictions.classes[rows],
+        scores=predictions.scores[rows],
+        boxes=predictions.boxes[rows],
+        let_through=merged(told),
+    )
+
+
+def _keys(
+    labels: LabelTable, predictions: PredictionTable, *, only_predictions: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Frame names, with the video before them where names alone are not unique and every frame tells its video.
+
+    The official tool looks for duplicates ``only_predictions``; then two labelled frames may share one prediction.
+    """
+    unique = _are_unique(predictions.frames) and (only_predictions or _are_unique(labels.frames))
+    if unique or not all(predictions.videos) or not all(labels.videos):
+        return labels.frames, predictions.frames
+    return _with_videos(labels), _with_videos(predictions)
+
+
+def _are_unique(names: Sequence[str]) -> bool:
+    return len(set(names)) == len(names)
+
+
+def _with_videos(table: LabelTable | PredictionTable) -> tuple[str, ...]:
+    return tuple(f"{video}/{name}" for video, name in zip(table.videos, table.frames, strict=True))
+
+
+def _difference(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    known = set(others)
+    return tuple(dict.fromkeys(name for name in names if name not in known))
+
+
+def _shown(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(shown, names))
+
+
+def _find_doubled(path: Path, keys: Sequence[str], findings: Findings) -> None:
+    if _are_unique(keys):
+        return
+    for key, times in Counter(keys).items():
+        if times > 1:
+            findings.add(Finding("frames more than once", path, shown(key), "", f"stands {times} times"))
+
+
+def _strangers(
+    labels: Path, predictions: Path, missing: Sequence[str], unknown: Sequence[str]
+) -> tuple[LetThrough, ...]:
+    findings = Findings()
+    for name in missing:
+        findings.add(Finding("frames without predictions", predictions, shown(name), "", f"missing, but in {labels}"))
+    for name in unknown:
+        findings.add(Finding("frames without labels", predictions, shown(name), "", f"dropped, not in {labels}"))
+    return findings.summary()
+
+
+def _rows(keys: Sequence[str], predicted_keys: Sequence[str], starts: Ints) -> tuple[Ints, Ints]:
+    """Where each labelled frame's predictions start in the new order, and which rows they were."""
+    place = {key: index for index, key in enumerate(predicted_keys)}
+    nowhere = len(predicted_keys)
+    frames = np.fromiter((place.get(key, nowhere) for key in keys), np.int64, len(keys))
+    begins = np.append(starts[:-1], 0)[frames]
+    counts = np.append(np.diff(starts), 0)[frames]
+    ends = np.cumsum(counts)
+    rows = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
+    return np.concatenate((np.zeros(1, np.int64), ends)), rows

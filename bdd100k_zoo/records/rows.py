@@ -1,0 +1,61 @@
+"""The rows of one frame, as both readers of labels and predictions give them."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+REGION = 0x80
+"""Added to the class index of a category that is a region to ignore."""
+
+CATEGORY_CODES: Mapping[str, int] = MappingProxyType(
+    {name: index for index, name in enumerate(CLASSES)}
+    | {alias: CLASSES.index(name) for alias, name in ALIASES.items()}
+    | {region: CLASSES.index(name) | REGION for region, name in IGNORED.items()}
+)
+"""Every category that files may use: the class index, regions marked by ``REGION``."""
+
+
+class FrameAttributes(msgspec.Struct, frozen=True, gc=False):
+    """The conditions that BDD100K tells of a frame."""
+
+    weather: str | None = None
+    scene: str | None = None
+    timeofday: str | None = None
+
+
+class LabelRows(NamedTuple):
+    """Labels of one frame that have a box."""
+
+    name: str
+    video: str | None
+    attributes: FrameAttributes | None
+    codes: bytes
+    """Category codes."""
+    crowd: bytes
+    """1 where an attribute marks a crowd or a region to ignore."""
+    corners: npt.NDArray[np.float64]
+    """[4n]: x1, y1, x2, y2 of one label after the other."""
+    unscored: bool
+    """Whether a label has no score, as is right for labels."""
+
+
+class PredictionRows(NamedTuple):
+    """Predictions of one frame that have a box."""
+
+    name: str
+    video: str | None
+    codes: bytes
+    scores: npt.NDArray[np.float64]
+    corners: npt.NDArray[np.float64]
+    """[4n]: x1, y1, x2, y2 of one prediction after the other."""

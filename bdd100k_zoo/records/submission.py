@@ -1,0 +1,182 @@
+"""What the evaluation server takes: checks of a predictions file frame by frame, and the labels as they are handed in.
+
+Rules: a category is one of the ten classes; a score is from 0 to 1; a box has four finite corners, x2 and y2 belonging
+to it, so that its sizes are x2 - x1 + 1 and y2 - y1 + 1, and lies in its image.
+"""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
+from bdd100k_zoo.errors import Problem, RecordError
+from bdd100k_zoo.records.box2d import Box2D
+from bdd100k_zoo.records.coco_schema import BLANK, decode, read_content, recognise
+from bdd100k_zoo.records.coercion import to_number
+from bdd100k_zoo.records.predictions import PredictedLabel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bdd100k_zoo.records.labels import ImageSize
+
+Number = float | str | None
+"""Numbers may be written as text; what is no number at all is a problem of its label, not of the file."""
+
+TOLERANCE = 1.0
+"""Pixels by which a box may reach beyond its image: rounding of detectors, not a mistake."""
+
+MISSING = "images without a frame"
+EXTRA = "frames without an image"
+REPEATED = "frames that stand more than once"
+UNREADABLE = "frames that are not in the format"
+UNKNOWN = "labels of unknown categories"
+REGION = "labels of categories that are regions to ignore, not classes"
+SCORE = "scores that are no number from 0 to 1"
+BOX = "boxes without four finite corners"
+SWAPPED = "boxes whose right edge is left of the left one, or whose bottom is above the top"
+OUTSIDE = "boxes outside the image"
+
+
+class SubmittedBox(msgspec.Struct, gc=False):
+    """Corners in pixels; x2 and y2 belong to the box."""
+
+    x1: Number = None
+    y1: Number = None
+    x2: Number = None
+    y2: Number = None
+
+
+class SubmittedLabel(msgspec.Struct, gc=False):
+    """One detected object, as the file has it."""
+
+    id: str | int | float | None = None
+    category: str | None = None
+    score: Number = None
+    box2d: SubmittedBox | None = None
+
+
+class SubmittedFrame(msgspec.Struct, gc=False):
+    """One image's detections."""
+
+    name: str | int | float
+    labels: tuple[SubmittedLabel, ...] | None = None
+
+
+class _Dataset(msgspec.Struct, gc=False):
+    frames: list[Raw]
+
+
+Fault = tuple[str, str]
+"""A kind of problem, and its detail."""
+
+
+def read_frames(path: Path) -> list[Raw]:
+    """Read a predictions file, each frame undecoded, so that memory holds one at a time and each fault is told.
+
+    Python's own writer puts ``NaN`` and ``Infinity`` where JSON has no number; they are passed on as text.
+
+    Raises:
+        StorageError: the file cannot be read.
+        RecordError: it is no list of frames.
+    """
+    content = _with_odd_numbers_as_text(read_content(path))
+    shape = recognise(path, content)
+    if shape not in ("Scalabel frames", None):
+        raise RecordError(path, f"expected predictions in Scalabel's format, found {shape}; `convert` makes them")
+    if content.lstrip(BLANK).startswith(b"{"):
+        return decode(path, content, _Dataset).frames
+    return decode(path, content, list[Raw])
+
+
+_ODD = re.compile(rb"(?<=[:,\[\s])(-?Infinity|NaN)(?=\s*[,}\]])")
+
+
+def _with_odd_numbers_as_text(content: bytes) -> bytes:
+    try:
+        msgspec.json.decode(content, type=Raw)
+    except msgspec.DecodeError:
+        return _ODD.sub(rb'"\1"', content)
+    return content
+
+
+def decode_frame(raw: Raw, number: int) -> SubmittedFrame | Problem:
+    """Decode the frame that stands at a place in the file, counted from 1."""
+    try:
+        return msgspec.json.decode(raw, type=SubmittedFrame)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Problem(UNREADABLE, f"frame {number}", detail=str(error))
+
+
+def number_of(value: Number) -> float | None:
+    """Give a finite number, also where it was written as text; None for anything else."""
+    if isinstance(value, float):
+        return value
+    number = to_number(value)
+    return number if number is not None and isfinite(number) else None
+
+
+def corners_of(label: SubmittedLabel) -> tuple[float, float, float, float] | None:
+    """Give x1, y1, x2, y2; None where they are not four finite numbers."""
+    box = label.box2d or SubmittedBox()
+    x1, y1, x2, y2 = map(number_of, (box.x1, box.y1, box.x2, box.y2))
+    if x1 is None or y1 is None or x2 is None or y2 is None:
+        return None
+    return x1, y1, x2, y2
+
+
+def faults_of(label: SubmittedLabel, size: ImageSize, *, clip: bool) -> Iterator[Fault]:
+    """Say what is wrong with a label; with ``clip``, only a box wholly outside its image is outside."""
+    if label.category not in CLASSES and label.category not in ALIASES:
+        yield REGION if label.category in IGNORED else UNKNOWN, str(label.category)
+    score = number_of(label.score)
+    if score is None or not 0 <= score <= 1:
+        yield SCORE, str(label.score)
+    corners = corners_of(label)
+    if corners is None:
+        yield BOX, _told_box(label.box2d)
+    else:
+        yield from _faults_of_box(*corners, size, clip=clip)
+
+
+def _told_box(box: SubmittedBox | None) -> str:
+    if box is None:
+        return "no box2d"
+    return ", ".join(f"{name} {getattr(box, name)}" for name in box.__struct_fields__)
+
+
+def _faults_of_box(x1: float, y1: float, x2: float, y2: float, size: ImageSize, *, clip: bool) -> Iterator[Fault]:
+    width, height = size.width, size.height
+    if x2 - x1 + 1 < 0 or y2 - y1 + 1 < 0:
+        yield SWAPPED, f"x {x1} to {x2}, y {y1} to {y2}"
+        return
+    if clip:
+        outside = x1 >= width or y1 >= height or x2 <= -1 or y2 <= -1
+    else:
+        beyond = max(-x1, -y1, x2 + 1 - width, y2 + 1 - height)
+        outside = beyond > TOLERANCE
+    if outside:
+        yield OUTSIDE, f"x {x1} to {x2}, y {y1} to {y2}; the image is {width}×{height}"
+
+
+def final_label(label: SubmittedLabel, number: int, size: ImageSize | None) -> PredictedLabel:
+    """Give a label without faults as it is handed in: numbers to the bit, clipped to ``size`` where one is given."""
+    x1, y1, x2, y2 = corners_of(label) or (0.0, 0.0, 0.0, 0.0)
+    if size:
+        x1, y1 = max(x1, 0.0), max(y1, 0.0)
+        x2, y2 = min(x2, float(size.width - 1)), min(y2, float(size.height - 1))
+    category = label.category or ""
+    score = number_of(label.score) or 0.0
+    return PredictedLabel(str(number), ALIASES.get(category, category), score, Box2D(x1, y1, x2, y2))
+
+
+def was_clipped(label: SubmittedLabel, final: PredictedLabel) -> bool:
+    """Whether a label's box was changed."""
+    box = final.box2d
+    return corners_of(label) != (box.x1, box.y1, box.x2, box.y2)

@@ -1,0 +1,270 @@
+"""Predictions → official scores, kept beside the runs that they are of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.errors import NoLabelsError, NoRunsError
+from bdd100k_zoo.evaluation import official
+from bdd100k_zoo.evaluation.analysis import SEED, Interval, Samples, bootstrap, score_frames
+from bdd100k_zoo.evaluation.bdd100k import score_paired
+from bdd100k_zoo.evaluation.matching import match
+from bdd100k_zoo.evaluation.pairing import Paired, pair
+from bdd100k_zoo.records.kept import FileFacts, KeptInterval, KeptScores, facts_of, read_kept, write_kept
+from bdd100k_zoo.records.run import PREDICTIONS, RUN, read_run
+from bdd100k_zoo.records.scores import OVERALL, Scores
+from bdd100k_zoo.workflows.inputs import read_labels, read_predictions
+from bdd100k_zoo.workflows.measured import find_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.manifest import Model, Zoo
+    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.records.findings import LetThrough
+    from bdd100k_zoo.records.matches import Matches
+    from bdd100k_zoo.records.tables import LabelTable
+
+Engine = Literal["fast", "official"]
+Attribute = Literal["weather", "scene", "timeofday"]
+UNKNOWN = "unknown"
+"""Stands for the frames of which the labels do not tell the attribute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What an evaluation is asked to do."""
+
+    zoo: Zoo
+    names: tuple[str, ...]
+    """Models, predictions files or folders of runs; none for every run of the split."""
+    labels: Path
+    split: str = "val"
+    runs: Path = Path("runs")
+    engine: Engine = "fast"
+    lenient: bool = False
+    published: bool = False
+    """Score the models' published predictions."""
+    resamples: int = 0
+    """For intervals; 0 for none."""
+    by: Attribute | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One predictions file to score."""
+
+    name: str
+    predictions: Path
+    model: Model | None
+    published_ap: float | None
+    """In percent, on the split."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder, where the file is a run's."""
+        return self.predictions.parent if (self.predictions.parent / RUN).is_file() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """A predictions file and its scores."""
+
+    subject: Subject
+    scores: Scores
+    intervals: Mapping[str, Interval | None] = field(default_factory=dict)
+    """Of the AP of each class and OVERALL; empty where none were asked for."""
+    samples: Samples | None = None
+    conditions: Mapping[str, Scores] = field(default_factory=dict)
+    """By value of the attribute that was asked for."""
+    frames: Mapping[str, int] = field(default_factory=dict)
+    """Number of frames by that value."""
+    let_through: tuple[LetThrough, ...] = ()
+
+
+def labels_file(labels: Path | None, data: Path | None, split: str) -> Path:
+    """Find the labels of a split; raises NoLabelsError."""
+    if labels is not None:
+        return labels
+    if data is None:
+        raise NoLabelsError(split, None)
+    found = data / "labels" / "det_20" / f"det_{split}.json"
+    if not found.is_file():
+        raise NoLabelsError(split, found)
+    return found
+
+
+def evaluate(request: Request, store: Store, progress: Progress) -> list[Evaluated]:
+    """Score everything that was asked for, in that order.
+
+    Raises:
+        NoRunsError: there is nothing to score.
+        ZooError: labels or predictions cannot be scored, see ``records.tables`` and ``evaluation.bdd100k``.
+    """
+    labels = _Labels(request)
+    return [_evaluate(subject, request, labels, progress) for subject in _subjects(request, labels, store, progress)]
+
+
+def compare(found: Sequence[Evaluated]) -> list[tuple[str, str, float, Interval]]:
+    """Compare each but the first with the first, on the same resampled frames.
+
+    Returns:
+        Name of the first, name of the other, first minus other in AP, and its 95 % interval; none without samples.
+    """
+    if not found or found[0].samples is None:
+        return []
+    first, pairs = found[0], []
+    for other in found[1:]:
+        interval = first.samples.minus(other.samples) if first.samples and other.samples else None
+        if interval:
+            pairs.append((first.subject.name, other.subject.name, first.scores.ap - other.scores.ap, interval))
+    return pairs
+
+
+class _Labels:
+    """The labels, read when they are first needed: kept scores need their digest alone."""
+
+    def __init__(self, request: Request) -> None:
+        self.path = request.labels
+        self.facts: FileFacts = facts_of(request.labels)
+        self._lenient = request.lenient
+        self._table: LabelTable | None = None
+
+    @property
+    def table(self) -> LabelTable:
+        self._table = self._table or read_labels(self.path, lenient=self._lenient)
+        return self._table
+
+
+def _subjects(request: Request, labels: _Labels, store: Store, progress: Progress) -> list[Subject]:
+    if request.published:
+        return [_published(request, name, store, progress) for name in request.names]
+    if request.names:
+        return [subject for name in request.names for subject in _named(request, name)]
+    runs = find_runs(request.runs)
+    chosen = [run.folder for run in runs if run.record.split == request.split]
+    chosen += [
+        run.folder
+        for run in runs
+        if run.record.split is None and run.record.counts.images == len(labels.table.frames)
+        if _has_the_frames(run.folder / PREDICTIONS, labels.table)
+    ]
+    if not chosen:
+        raise NoRunsError(request.runs, f"holds no run on {request.split}", request.split)
+    return [_of_run(request, folder) for folder in sorted(chosen)]
+
+
+def _has_the_frames(predictions: Path, labels: LabelTable) -> bool:
+    return sorted(read_predictions(predictions, labels, lenient=True).frames) == sorted(labels.frames)
+
+
+def _named(request: Request, name: str) -> list[Subject]:
+    path = Path(name)
+    if (path / PREDICTIONS).is_file():
+        return [_of_run(request, path)]
+    if path.exists() or path.suffix == ".json":
+        return [_of_file(request, path)]
+    model = request.zoo[name]
+    folders = [run.folder for run in find_runs(request.runs) if run.record.model == model.name]
+    on_split = [folder for folder in folders if read_run(folder).split == request.split]
+    if not on_split:
+        raise NoRunsError(request.runs, f"holds no run of {model.name} on {request.split}", request.split)
+    return [_of_run(request, folder) for folder in on_split]
+
+
+def _of_run(request: Request, folder: Path) -> Subject:
+    return _of_file(request, folder / PREDICTIONS)
+
+
+def _of_file(request: Request, path: Path) -> Subject:
+    folder = path.parent if (path.parent / RUN).is_file() and path.name == PREDICTIONS else None
+    name = read_run(folder).model if folder else str(path)
+    model = next((each for each in request.zoo.models if each.name == name), None)
+    return Subject(name=name, predictions=path, model=model, published_ap=_published_ap(model, request.split))
+
+
+def _published(request: Request, name: str, store: Store, progress: Progress) -> Subject:
+    model = request.zoo[name]
+    stored = store.fetch(model.artifact("preds"), progress)
+    published = _published_ap(model, request.split)
+    return Subject(name=f"{model.name} (published)", predictions=stored.path, model=model, published_ap=published)
+
+
+def _published_ap(model: Model | None, split: str) -> float | None:
+    if model is None:
+        return None
+    return {"val": model.ap_val, "test": model.ap_test}.get(split)
+
+
+def _evaluate(subject: Subject, request: Request, labels: _Labels, progress: Progress) -> Evaluated:
+    kept = _kept(subject, request, labels)
+    if kept and not request.resamples and not request.by:
+        return Evaluated(subject=subject, scores=Scores.from_plain(kept.scores))
+    progress.note(f"scoring {subject.name}")
+    if request.engine == "official":
+        evaluated = Evaluated(subject=subject, scores=official.score(labels.path, subject.predictions))
+    else:
+        predictions = read_predictions(subject.predictions, labels.table, lenient=request.lenient)
+        evaluated = _analysed(subject, request, pair(labels.table, predictions, lenient=request.lenient), progress)
+    _keep(evaluated, request, labels)
+    return evaluated
+
+
+def _analysed(subject: Subject, request: Request, paired: Paired, progress: Progress) -> Evaluated:
+    scores = score_paired(paired)
+    matches = match(paired) if request.resamples or request.by else None
+    samples = bootstrap(matches, request.resamples, progress) if matches and request.resamples else None
+    intervals = dict(zip((*CLASSES, OVERALL), samples.intervals(), strict=True)) if samples else {}
+    groups = _groups(paired.labels, request.by) if request.by else {}
+    return Evaluated(
+        subject=subject,
+        scores=scores,
+        intervals=intervals,
+        samples=samples,
+        conditions=dict(_by_condition(matches, groups)) if matches else {},
+        frames={value: len(frames) for value, frames in groups.items()},
+        let_through=paired.let_through,
+    )
+
+
+def _groups(labels: LabelTable, by: Attribute) -> dict[str, list[int]]:
+    """Group the frames by an attribute, the most frequent value first."""
+    groups: dict[str, list[int]] = {}
+    for index, attributes in enumerate(labels.attributes):
+        value = getattr(attributes, by) if attributes else None
+        groups.setdefault(value or UNKNOWN, []).append(index)
+    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
+
+
+def _by_condition(matches: Matches, groups: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Scores]]:
+    for value, frames in groups.items():
+        yield value, score_frames(matches, frames)
+
+
+def _kept(subject: Subject, request: Request, labels: _Labels) -> KeptScores | None:
+    kept = read_kept(subject.folder) if subject.folder else None
+    if kept is None or (kept.engine, kept.lenient) != (request.engine, request.lenient):
+        return None
+    same_labels = kept.labels.sha256 == labels.facts.sha256
+    return kept if same_labels and kept.predictions.describes(subject.predictions) else None
+
+
+def _keep(evaluated: Evaluated, request: Request, labels: _Labels) -> None:
+    folder = evaluated.subject.folder
+    if folder is None:
+        return
+    overall = evaluated.intervals.get(OVERALL)
+    interval = KeptInterval(overall.low, overall.high, request.resamples, SEED) if overall else None
+    kept = KeptScores(
+        predictions=facts_of(evaluated.subject.predictions),
+        labels=labels.facts,
+        engine=request.engine,
+        lenient=request.lenient,
+        scores=evaluated.scores.plain(),
+        interval=interval,
+    )
+    write_kept(folder, kept)
