@@ -16,7 +16,8 @@
     ├── ImagesError
     │   ├── NoImagesError          a path holds none
     │   ├── DuplicateFrameError    two images would share one frame name
-    │   └── UnreadableImageError   a file that is no whole image
+    │   ├── UnreadableImageError   a file that is no whole image
+    │   └── ImageShapeError        pixels that a detector cannot take
     ├── FrameNameError             absolute, or leaves its folder
     ├── ConfigError                a config cannot be read or overridden so
     ├── CheckpointError
@@ -258,6 +259,17 @@ class UnreadableImageError(ImagesError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class ImageShapeError(ImagesError):
+    """What was given as an image is not one that the detector can take."""
+
+    shape: str
+    """Of an array its type and shape, ``uint8 [1, 5000, 3]``; of anything else its kind."""
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.shape}: {self.problem}"
 
 
 class FrameNameError(ZooError):

@@ -105,6 +105,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         lambda _: "give the folder above both, so that the names differ, or run them apart",
     ),
     (errors.UnreadableImageError, lambda _: "replace the file, or leave it out"),
+    (
+        errors.ImageShapeError,
+        lambda _: "give the path of a JPEG or PNG file, or pixels as `cv2.imread` reads them; leave very thin images out",
+    ),
     (errors.FrameNameError, lambda _: "rename the file: plain text, relative, without `..`"),
     (errors.ConfigError, lambda _: "check the config, or the keys and values of --cfg-options"),
     (errors.UnsafeCheckpointError, lambda _: "only files of tensors are loaded; download the weights again"),

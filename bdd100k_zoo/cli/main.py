@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.cli import catalog, doctor, download, evaluate, predict
+from bdd100k_zoo.cli import catalog, doctor, download, evaluate, exchange, predict
 from bdd100k_zoo.cli.console import Session
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.command("table")(catalog.table)
 app.command("download")(download.download)
 app.command("predict")(predict.predict)
 app.command("eval")(evaluate.evaluate)
+app.command("submit")(exchange.submit)
+app.command("convert")(exchange.convert)
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,0 +1,105 @@
+"""convert, submit: files for other tools, and for the evaluation server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bdd100k_zoo.cli.catalog import Json
+from bdd100k_zoo.cli.console import details, guarded, plain, session, show, write_json
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.errors import SubmissionError
+
+Format = Literal["scalabel", "coco"]
+
+
+@guarded
+def convert(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    to: Annotated[Format, typer.Option("--to", help="The format to write.")],
+    given: Annotated[
+        Format | None, typer.Option("--from", help="The format of IN; its content tells without it.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="LABELS", help="For results: the labels, in either format, whose images they are of."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Convert labels or results between Scalabel's and COCO's format, exactly."""
+    _keep_apart(source, out, "OUT")
+    from bdd100k_zoo.workflows.convert import convert as job
+
+    converted = job(source, out, to, given, labels)
+    if as_json:
+        write_json(converted)
+        return
+    pairs = [
+        ("found", converted.found),
+        ("written", f"{converted.written}: {converted.path}"),
+        ("images", f"{converted.images:,}"),
+        ("objects", f"{converted.objects:,}"),
+    ]
+    show(details(pairs))
+    for note in converted.notes:
+        session(context).note(f"note: {note}")
+
+
+@guarded
+def submit(
+    context: typer.Context,
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, or a run's folder.")],
+    images: Annotated[
+        str,
+        typer.Option(metavar="DIR|LIST", help="The split's images: their folder, or a text file with a name a line."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to hand in.")],
+    clip: Annotated[bool, typer.Option("--clip", help="Clip boxes that reach beyond their image.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check predictions completely and write the file for the evaluation server; nothing is contacted."""
+    _keep_apart(predictions, out, "--out")
+    from bdd100k_zoo.errors import SubmissionError
+    from bdd100k_zoo.workflows.submit import submit as job
+
+    try:
+        submission = job(predictions, images, out, session(context).progress(), clip=clip)
+    except SubmissionError as error:
+        if not as_json:
+            raise
+        _write_problems(error)
+        raise typer.Exit(1) from None
+    if as_json:
+        write_json(submission)
+        return
+    pairs = [
+        ("written", submission.path),
+        ("frames", f"{submission.frames:,}"),
+        ("boxes", f"{submission.boxes:,}"),
+        ("size", f"{submission.bytes:,} bytes"),
+    ]
+    show(details(pairs))
+    for note in submission.notes:
+        session(context).note(f"note: {note}")
+
+
+def _keep_apart(source: Path, out: Path, name: str) -> None:
+    """The file that is read is never the one that is written."""
+    from bdd100k_zoo.records.run import PREDICTIONS
+
+    read = source / PREDICTIONS if source.is_dir() else source
+    if read.resolve() == out.resolve():
+        raise typer.BadParameter(f"{name} is the very file that is read: choose another")
+
+
+def _write_problems(error: SubmissionError) -> None:
+    from bdd100k_zoo.cli.hints import explain
+
+    message, hint = explain(error)
+    problems = [problem._asdict() for problem in error.problems]
+    write_json({"error": plain(message), "hint": hint, "problems": problems})

@@ -1,0 +1,145 @@
+"""Scalabel ↔ COCO, labels and results, from file to file."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.records.coco import encode_lines, read_images, told
+from bdd100k_zoo.records.coco_convert import labels_from_coco, labels_to_coco, results_from_coco, results_to_coco
+from bdd100k_zoo.records.coco_rules import class_of
+from bdd100k_zoo.records.coco_schema import (
+    CocoLabels,
+    CocoResult,
+    Format,
+    ScalabelFrame,
+    Shape,
+    decode,
+    decode_scalabel,
+    read_content,
+    recognise,
+)
+from bdd100k_zoo.records.files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+FORMATS: dict[Shape, Format] = {"Scalabel frames": "scalabel", "COCO labels": "coco", "COCO results": "coco"}
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """What a conversion found and wrote."""
+
+    found: str
+    """``Scalabel labels``, ``Scalabel results``, ``COCO labels`` or ``COCO results``."""
+    written: str
+    path: str
+    images: int
+    objects: int
+    notes: tuple[str, ...]
+
+
+def convert(source: Path, out: Path, to: Format, given: Format | None = None, labels: Path | None = None) -> Converted:
+    """Convert a file of labels or results; what it is, its content tells.
+
+    Args:
+        source: the file.
+        out: where to write; an older file there is replaced.
+        to: the format to write.
+        given: the format that the user takes the file for; a contradiction is an error.
+        labels: labels in either format, whose images the results are of.
+
+    Raises:
+        StorageError: a file cannot be read or written.
+        RecordError: a file is not what it should be; all faults of a kind are counted.
+        FrameNameError: a name is no relative path inside a folder.
+    """
+    content = read_content(source)
+    shape = _shape(source, content, to, given)
+    if shape == "Scalabel frames":
+        frames = decode_scalabel(source, content)
+        del content  # hundreds of megabytes, beside the records made of them
+        converted, written = _from_scalabel(source, out, frames, labels)
+    elif shape == "COCO labels":
+        converted, written = _from_coco_labels(source, out, decode(source, content, CocoLabels))
+    else:
+        results = decode(source, content, list[CocoResult])
+        del content
+        converted, written = _from_coco_results(source, out, results, _needed(source, labels))
+    write_whole(out, written)
+    return converted
+
+
+def _shape(source: Path, content: bytes, to: Format, given: Format | None) -> Shape:
+    """Decide what a file is; an empty list is what the user says."""
+    found = recognise(source, content)
+    if found is None:
+        if given is None:
+            raise RecordError(source, "is an empty list, which may be of either format: say which with --from")
+        found = "Scalabel frames" if given == "scalabel" else "COCO results"
+    if given and FORMATS[found] != given:
+        raise RecordError(source, f"expected {given} (--from), found {told(found)}")
+    if FORMATS[found] == to:
+        raise RecordError(source, f"holds {told(found)}, so it is {to} already")
+    return found
+
+
+def _needed(source: Path, labels: Path | None) -> Path:
+    if labels is None:
+        raise RecordError(
+            source, "holds results: the ids of their images stand in a labels file, give it with --labels"
+        )
+    return labels
+
+
+def _from_scalabel(
+    source: Path, out: Path, frames: Sequence[ScalabelFrame], labels: Path | None
+) -> tuple[Converted, bytes]:
+    notes = _left_out(frames)
+    if _are_results(frames, labels):
+        of = _needed(source, labels)
+        results = results_to_coco(source, frames, read_images(of), of)
+        told = Converted("Scalabel results", "COCO results", str(out), len(frames), len(results), notes)
+        return told, encode_lines(results)
+    dataset = labels_to_coco(source, frames)
+    counts = len(dataset.images), len(dataset.annotations)
+    return Converted("Scalabel labels", "COCO labels", str(out), *counts, notes), msgspec.json.encode(dataset) + b"\n"
+
+
+def _are_results(frames: Sequence[ScalabelFrame], labels: Path | None) -> bool:
+    """Labels have no scores; where nothing is labelled, a labels file beside them tells that these are results."""
+    objects = (label for frame in frames for label in frame.labels)
+    first = next(objects, None)
+    if first is None:
+        return labels is not None
+    return any(label.score is not None for label in chain((first,), objects))
+
+
+def _left_out(frames: Sequence[ScalabelFrame]) -> tuple[str, ...]:
+    number = sum(label.box2d is None for frame in frames for label in frame.labels)
+    return (f"{number:,} labels without a box were left out",) if number else ()
+
+
+def _from_coco_labels(source: Path, out: Path, dataset: CocoLabels) -> tuple[Converted, bytes]:
+    frames = labels_from_coco(source, dataset)
+    counts = len(frames), len(dataset.annotations)
+    notes = tuple(_notes(dataset))
+    return Converted("COCO labels", "Scalabel labels", str(out), *counts, notes), encode_lines(frames)
+
+
+def _notes(dataset: CocoLabels) -> Iterator[str]:
+    if boxless := sum(annotation.bbox is None for annotation in dataset.annotations):
+        yield f"{boxless:,} annotations have no bbox: they became labels without a box; segmentations are not kept"
+    if unknown := sorted({category.name for category in dataset.categories if not class_of(category.name)}):
+        shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        yield f"categories that the evaluation does not know: {shown}"
+
+
+def _from_coco_results(source: Path, out: Path, results: Sequence[CocoResult], labels: Path) -> tuple[Converted, bytes]:
+    frames = results_from_coco(source, results, read_images(labels), labels)
+    told = Converted("COCO results", "Scalabel results", str(out), len(frames), len(results), ())
+    return told, encode_lines(frames)

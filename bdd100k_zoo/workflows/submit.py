@@ -1,0 +1,218 @@
+"""Predictions file → the one file that the evaluation server wants, checked completely and offline."""
+
+from __future__ import annotations
+
+import warnings
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bdd100k_zoo.categories import ALIASES
+from bdd100k_zoo.errors import FrameNameError, NoImagesError, Problem, RecordError, SubmissionError
+from bdd100k_zoo.inference.images import SUFFIXES, find_images
+from bdd100k_zoo.records import submission
+from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.labels import FRAME_SIZE, ImageSize
+from bdd100k_zoo.records.names import check_frame_name
+from bdd100k_zoo.records.predictions import PredictedFrame
+from bdd100k_zoo.records.run import PREDICTIONS
+from bdd100k_zoo.records.submission import SubmittedFrame, decode_frame, faults_of, final_label, read_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from bdd100k_zoo.inference.images import Frame
+    from bdd100k_zoo.progress import Progress
+
+TEST_IMAGES = 20_000
+"""Images of the test split."""
+
+COUNTED = 100
+"""Boxes that the evaluation counts in an image, of each class."""
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """What was written, and what is worth knowing about it."""
+
+    path: str
+    frames: int
+    boxes: int
+    bytes: int
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Examination:
+    """What went over the frames one by one has found so far."""
+
+    problems: list[Problem] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    """Where each frame stands in the file, by name."""
+    boxes: int = 0
+    crowded: int = 0
+    as_text: int = 0
+    aliases: Counter[str] = field(default_factory=Counter)
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    """Hashes: two million texts would take a hundred times the memory, for a note."""
+    without_id: int = 0
+
+
+def submit(predictions: Path, images: str, out: Path, progress: Progress, *, clip: bool = False) -> Submission:
+    """Check predictions against images and write the file to hand in.
+
+    Args:
+        predictions: the file, or a run's folder.
+        images: the folder of the split (searched recursively), or a text file with an image's name a line, whose
+            images are taken to be of BDD100K's size.
+        out: the file to write; an older one there is replaced.
+        progress: where to report.
+        clip: move the edges of boxes that reach beyond their image; otherwise no number is changed.
+
+    Raises:
+        SubmissionError: everything that is wrong with the predictions.
+        StorageError: a file cannot be read or written.
+        RecordError: a file is not what it should be.
+        ImagesError: there are no images.
+        FrameNameError: an image's name that no predictions file can hold.
+    """
+    path = predictions / PREDICTIONS if predictions.is_dir() else predictions
+    frames = read_frames(path)
+    sizes, notes = _image_sizes(images, progress)
+    found = _examine(frames, sizes, clip=clip)
+    if problems := [*_compare_names(found.places, sizes), *found.problems]:
+        raise SubmissionError(path, tuple(problems))
+    lines, clipped = _final_lines(frames, found.places, sizes, clip=clip)
+    content = b"[\n" + b",\n".join(lines) + b"\n]\n"
+    write_whole(out, content)
+    notes = [*notes, *_notes(found, clipped)]
+    return Submission(str(out), len(found.places), found.boxes, len(content), tuple(notes))
+
+
+def _image_sizes(images: str, progress: Progress) -> tuple[dict[str, ImageSize], list[str]]:
+    """Sizes by name, and what is worth knowing about them."""
+    path = Path(images)
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        return dict.fromkeys(_listed_names(path), FRAME_SIZE), []
+    sizes: dict[str, ImageSize] = {}
+    unreadable = 0
+    found = find_images([images])
+    with progress.task("reading sizes", len(found), "images") as task:
+        for frame in found:
+            size = _size_of(frame)
+            sizes[frame.name] = size or FRAME_SIZE
+            unreadable += size is None
+            task.advance(1)
+    told = f"{FRAME_SIZE.width}×{FRAME_SIZE.height}"
+    return sizes, [f"{unreadable:,} images cannot be read; they are taken to be {told}"] if unreadable else []
+
+
+def _listed_names(path: Path) -> list[str]:
+    with storage_errors(path):
+        content = path.read_bytes()
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+        names = [check_frame_name(line.strip()) for line in lines if line.strip()]
+    except (UnicodeDecodeError, FrameNameError) as error:
+        raise RecordError(path, f"is no list of image names, a name a line: {error}") from error
+    if not names:
+        raise NoImagesError(str(path), "names no image")
+    if repeated := [name for name, number in Counter(names).items() if number > 1]:
+        raise RecordError(path, f"names {len(repeated):,} images more than once: {', '.join(repeated[:3])}")
+    return names
+
+
+def _size_of(frame: Frame) -> ImageSize | None:
+    """Read an image's size from its head, turned as its EXIF orientation says; None where it cannot be read."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(frame.path) as image:
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                width, height = image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return ImageSize(height, width) if turned else ImageSize(width, height)
+
+
+def _compare_names(places: Mapping[str, int], sizes: Mapping[str, ImageSize]) -> Iterator[Problem]:
+    """Tell images without a frame, and frames without an image with the image that may be meant."""
+    alike = {PurePosixPath(name).name: name for name in sizes}
+    for name in sorted(sizes.keys() - places.keys()):
+        yield Problem(submission.MISSING, name)
+    for name in sorted(places.keys() - sizes.keys()):
+        meant = alike.get(PurePosixPath(name).name)
+        yield Problem(submission.EXTRA, name, detail=f"there is {meant}" if meant else "")
+
+
+def _examine(frames: Sequence[msgspec.Raw], sizes: Mapping[str, ImageSize], *, clip: bool) -> _Examination:
+    found = _Examination()
+    for number, raw in enumerate(frames, 1):
+        frame = decode_frame(raw, number)
+        if isinstance(frame, Problem):
+            found.problems.append(frame)
+            continue
+        name = str(frame.name)
+        if name in found.places:
+            found.problems.append(Problem(submission.REPEATED, name))
+        found.places.setdefault(name, number - 1)
+        _examine_labels(name, frame, sizes.get(name), found, clip=clip)
+    return found
+
+
+def _examine_labels(
+    name: str, frame: SubmittedFrame, size: ImageSize | None, found: _Examination, *, clip: bool
+) -> None:
+    """Count what is worth a note, and collect faults; a frame without an image is fault enough."""
+    labels = frame.labels or ()
+    found.boxes += len(labels)
+    found.crowded += len(labels) > COUNTED
+    for place, label in enumerate(labels, 1):
+        if label.id in (None, ""):
+            found.without_id += 1
+        else:
+            found.ids.append(hash(str(label.id)))
+        if label.category and label.category in ALIASES:
+            found.aliases[label.category] += 1
+        found.as_text += isinstance(label.score, str)
+        for kind, detail in faults_of(label, size, clip=clip) if size else ():
+            found.problems.append(Problem(kind, name, str(place), detail))
+
+
+def _final_lines(
+    frames: Sequence[msgspec.Raw], places: Mapping[str, int], sizes: Mapping[str, ImageSize], *, clip: bool
+) -> tuple[list[bytes], int]:
+    """Encode the frames in the order of their names, ids counting up; and how many boxes were clipped."""
+    lines: list[bytes] = []
+    boxes = clipped = 0
+    for name in sorted(places):
+        frame = msgspec.json.decode(frames[places[name]], type=SubmittedFrame)
+        given = frame.labels or ()
+        labels = tuple(
+            final_label(label, number, sizes[name] if clip else None) for number, label in enumerate(given, boxes + 1)
+        )
+        clipped += sum(map(submission.was_clipped, given, labels)) if clip else 0
+        boxes += len(labels)
+        lines.append(msgspec.json.encode(PredictedFrame(name, labels)))
+    return lines, clipped
+
+
+def _notes(found: _Examination, clipped: int) -> Iterable[str]:
+    if len(found.places) != TEST_IMAGES:
+        yield f"there are {len(found.places):,} frames; the test split has {TEST_IMAGES:,}"
+    if found.aliases:
+        names = ", ".join(f"{name} → {ALIASES[name]} ({number:,})" for name, number in found.aliases.items())
+        yield f"other names of classes were replaced: {names}"
+    if found.without_id or len(set(found.ids)) < len(found.ids):
+        yield "ids were missing or repeated; the labels are numbered anew"
+    if found.as_text:
+        yield f"{found.as_text:,} scores were written as text; they are numbers now"
+    if found.crowded:
+        yield f"{found.crowded:,} frames have more than {COUNTED} boxes; of each class, the best {COUNTED} count"
+    if clipped:
+        yield f"{clipped:,} boxes were clipped to their images"

@@ -1,0 +1,237 @@
+"""eval as a user sees it: a dataset root, runs, and the official scores of one frozen case."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
+
+CASE = Path(__file__).resolve().parents[1] / "data" / "official" / "case_1022.json.gz"
+MODEL = "cascade_rcnn_r50_fpn_3x"
+
+
+def record(model: str, split: str | None, images: int) -> RunRecord:
+    """The record of a run, as far as it matters here."""
+    weights = WeightsUsed(
+        path="w.pth",
+        size=1,
+        md5="0" * 32,
+        sha256="0" * 64,
+        verified=False,
+        verified_by=None,
+        unverified_because="made up",
+        address=None,
+    )
+    return RunRecord(
+        model=model,
+        config="c.py",
+        config_sha256="0" * 64,
+        cfg_options={},
+        weights=weights,
+        backend="mmdet3",
+        device="cpu",
+        device_name="cpu",
+        precision="fp32",
+        ops="torchvision",
+        versions={},
+        split=split,
+        image_roots=("images",),
+        counts=Counts(images=images, unreadable=0, detections=0),
+        seconds=Seconds(load=0, decode=0, detect=0, write=0, total=0),
+        unreadable=(),
+        started="2026-01-01T00:00:00+00:00",
+    )
+
+
+class Dataset:
+    """Labels of val below a root, official scores, and runs below runs/."""
+
+    def __init__(self) -> None:
+        self.case = json.loads(gzip.decompress(CASE.read_bytes()))
+        self.root = Path("bdd")
+        self.labels = self.root / "labels" / "det_20" / "det_val.json"
+        self.labels.parent.mkdir(parents=True)
+        self.labels.write_text(json.dumps(self.case["labels"]))
+        found = {frame["name"]: frame for frame in self.case["predictions"]}
+        empty = {"labels": []}
+        self.predictions = [found.get(frame["name"], {**empty, "name": frame["name"]}) for frame in self.case["labels"]]
+
+    def run(self, model: str = MODEL, split: str | None = "val", share: float = 1.0) -> Path:
+        """Write a run that holds a share of the predictions of each frame."""
+        folder = Path("runs", model, split or "images-frames")
+        folder.mkdir(parents=True)
+        frames = [
+            {**frame, "labels": (frame["labels"] or [])[: int(len(frame["labels"] or []) * share)]}
+            for frame in self.predictions
+        ]
+        (folder / "det.json").write_text(json.dumps(frames))
+        write_run(folder, record(model, split, len(frames)))
+        return folder
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return Dataset()
+
+
+def overall(case: dict, metric: str) -> str:
+    return f"{case['official'][metric][1]['OVERALL']:.2f}"
+
+
+def test_every_run_of_the_split_is_scored_beside_what_was_published(call, dataset, monkeypatch):
+    dataset.run()
+    dataset.run("retinanet_r50_fpn_1x", share=0.5)
+    dataset.run("fcos_r50_fpn_1x", split="test")
+    monkeypatch.setenv("BDD100K_ROOT", str(dataset.root))
+    result = call("eval", "--split", "val", "--lenient")
+    assert result.exit_code == 0, result.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if "_fpn_" in line}
+    assert set(rows) == {MODEL, "retinanet_r50_fpn_1x"}
+    ap = overall(dataset.case, "AP")
+    assert rows[MODEL][:6] == [overall(dataset.case, name) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")]
+    assert rows[MODEL][6] == "33.72"
+    assert float(rows[MODEL][7]) == pytest.approx(float(ap) - 33.72, abs=0.011)
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_one_file_gets_the_official_table_and_the_official_file(call, dataset):
+    folder = dataset.run()
+    result = call("eval", MODEL, "--data", str(dataset.root), "--out-file", "scores.json", "--lenient")
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith(("OVERALL", "traffic light"))]
+    assert [len(row) for row in rows] == [14, 13]
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
+    assert (folder / "scores.json").is_file()
+
+
+def test_kept_scores_are_used_until_a_file_changes(call, dataset):
+    folder = dataset.run()
+    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
+    assert "scoring" in call(*arguments).stderr
+    again = call(*arguments)
+    assert "scoring" not in again.stderr
+    assert overall(dataset.case, "AP") in again.stdout
+    frames = json.loads((folder / "det.json").read_text())
+    (folder / "det.json").write_text(json.dumps([{**frame, "labels": []} for frame in frames]))
+    changed = call(*arguments)
+    assert "scoring" in changed.stderr
+    assert f"{MODEL} {overall(dataset.case, 'AP')}" not in re.sub(" +", " ", changed.stdout)
+
+
+def test_table_sets_measured_beside_published(call, dataset):
+    assert "holds no run with scores" in call("table", "--runs", "runs").stderr
+    folder = dataset.run()
+    assert call("eval", "--data", str(dataset.root), "--lenient").exit_code == 0
+    text = call("table", "--runs", "runs", "--family", "cascade_rcnn").stdout
+    header, _, *rows = text.splitlines()[2:]
+    assert header.split(" | ")[3:5] == ["Box AP-val", "Measured AP-val"]
+    measured = [row.split(" | ")[4].strip() for row in rows]
+    assert measured == ["", overall(dataset.case, "AP"), ""]
+    csv = call("table", "--runs", "runs", "--format", "csv").stdout
+    assert csv.splitlines()[0].endswith(",measured_ap_val")
+    (folder / "det.json").write_text("[]")
+    assert call("table", "--runs", "runs").exit_code == 1
+
+
+def test_json_has_everything_and_no_nan(call, dataset):
+    dataset.run()
+    shutil.copytree(Path("runs", MODEL), Path("runs", "copy"))
+    arguments = ["eval", f"runs/{MODEL}/val", "runs/copy/val/det.json", "--data", str(dataset.root), "--lenient"]
+    result = call(*arguments, "--confidence", "--resamples", "10", "--by", "weather", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = msgspec.json.decode(result.stdout)
+    first, second = document["results"]
+    assert first["scores"]["AP"]["OVERALL"] == dataset.case["official"]["AP"][1]["OVERALL"]
+    assert first["published_ap"] == 33.72
+    assert set(first["intervals"]["OVERALL"]) == {"low", "high"}
+    assert sum(value["frames"] for value in first["conditions"].values()) == len(dataset.case["labels"])
+    assert second["scores"] == first["scores"]
+    (comparison,) = document["comparisons"]
+    assert (comparison["low"], comparison["difference"], comparison["high"]) == (0, 0, 0)
+
+
+def test_confidence_says_whether_one_model_is_better(call, dataset):
+    dataset.run()
+    dataset.run("retinanet_r50_fpn_1x", share=0.2)
+    result = call("eval", MODEL, "retinanet_r50_fpn_1x", "--data", str(dataset.root), "--lenient", "--confidence")
+    assert result.exit_code == 0, result.stderr
+    assert "95 % interval" in result.stdout
+    assert f"{MODEL} minus retinanet_r50_fpn_1x: +" in result.stdout
+
+
+def test_a_run_without_a_split_counts_when_its_frames_are_those_of_the_labels(call, dataset):
+    dataset.run(split=None)
+    result = call("eval", "--data", str(dataset.root), "--lenient")
+    assert result.exit_code == 0, result.stderr
+    assert overall(dataset.case, "AP") in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "hint"),
+    [
+        ([], "no labels of val", "--labels"),
+        (["--data", "nowhere"], "det_val.json", "bdd100k.com"),
+        (["--data", "bdd"], "holds no run on val", "predict MODEL --split val"),
+        (["fcos_r50_fpn_1x", "--data", "bdd"], "holds no run of fcos_r50_fpn_1x", "predict"),
+        (["nonsense", "--data", "bdd"], "no model 'nonsense'", "list"),
+        (["absent.json", "--data", "bdd"], "absent.json", "check that the path exists"),
+        (["bdd/labels/det_20/det_val.json", "--data", "bdd"], "det_val.json", ""),
+    ],
+)
+def test_what_is_missing_or_wrong_is_one_message(call, dataset, arguments, told, hint):
+    result = call("eval", *arguments)
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert hint in result.stderr
+    assert "unexpected" not in result.stderr
+
+
+def test_strictness_names_file_frame_and_label(call, dataset):
+    folder = dataset.run()
+    frames = json.loads((folder / "det.json").read_text())
+    frames[-1]["labels"] = [
+        {"id": "7", "category": "lorry", "score": 0.5, "box2d": {"x1": 0, "y1": 0, "x2": 1, "y2": 1}}
+    ]
+    (folder / "det.json").write_text(json.dumps(frames))
+    result = call("eval", MODEL, "--data", str(dataset.root))
+    assert result.exit_code == 1
+    for word in (str(folder / "det.json"), frames[-1]["name"], "7", "lorry"):
+        assert str(word) in result.stderr
+
+
+def test_published_predictions_are_fetched_and_scored(call, dataset, served, write_zoo):
+    (served.folder / "det.json").write_text(json.dumps(dataset.predictions))
+    zoo = write_zoo("mine_1x")
+    zoo.write_text(zoo.read_text().replace("predictions: null", f"predictions: {served.address}/det.json"))
+    arguments = ["--zoo", str(zoo), "eval", "mine_1x", "--published", "--data", str(dataset.root), "--lenient"]
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "mine_1x (published)" in result.stdout
+    assert overall(dataset.case, "AP") in result.stdout
+
+
+def test_the_official_engine_needs_its_extra_or_agrees(call, dataset):
+    dataset.run()
+    result = call("eval", MODEL, "--data", str(dataset.root), "--engine", "official")
+    if result.exit_code:
+        assert "bdd100k-zoo[official]" in result.stderr
+    else:
+        assert overall(dataset.case, "AP") in result.stdout
+
+
+def test_coco_results_and_labels_score_the_same(call, dataset):
+    folder = dataset.run()
+    assert call("convert", str(dataset.labels), "coco_labels.json", "--to", "coco").exit_code == 0
+    converted = call("convert", str(folder / "det.json"), "coco.json", "--to", "coco", "--labels", "coco_labels.json")
+    assert converted.exit_code == 0, converted.stderr
+    result = call("eval", "coco.json", "--labels", "coco_labels.json", "--lenient", "--out-file", "scores.json")
+    assert result.exit_code == 0, result.stderr
+    assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)

@@ -1,0 +1,129 @@
+"""convert and submit as a user sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+BOX = {"x1": 1.5, "y1": 2, "x2": 30, "y2": 40}
+FRAMES = [{"name": "a.jpg", "labels": [{"id": "1", "category": "car", "box2d": BOX}]}]
+FOUND = [{"name": "a.jpg", "labels": [{"id": "1", "category": "car", "score": 0.5, "box2d": BOX}]}]
+
+
+@pytest.fixture(autouse=True)
+def files() -> None:
+    Path("labels.json").write_text(json.dumps(FRAMES))
+    Path("det.json").write_text(json.dumps(FOUND))
+    Path("names.txt").write_text("a.jpg\n")
+
+
+def test_convert_says_what_it_found_and_wrote(call):
+    result = call("convert", "labels.json", "coco.json", "--to", "coco")
+    assert result.exit_code == 0, result.stderr
+    assert "Scalabel labels" in result.stdout
+    assert "COCO labels: coco.json" in result.stdout
+    result = call("convert", "coco.json", "back.json", "--from", "coco", "--to", "scalabel")
+    assert result.exit_code == 0, result.stderr
+    (frame,) = json.loads(Path("back.json").read_text())
+    assert frame["labels"] == FRAMES[0]["labels"]
+
+
+def test_convert_results_needs_the_labels_and_says_so(call):
+    arguments = ["convert", "det.json", "results.json", "--to", "coco"]
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert "--labels" in result.stderr
+    assert not Path("results.json").exists()
+    result = call(*arguments, "--labels", "labels.json", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {
+        "found": "Scalabel results",
+        "written": "COCO results",
+        "path": "results.json",
+        "images": 1,
+        "objects": 1,
+        "notes": [],
+    }
+
+
+def test_convert_notes_what_was_left_out_unless_quiet(call):
+    Path("labels.json").write_text(json.dumps([{"name": "a.jpg", "labels": [{"id": "1", "category": "lane"}]}]))
+    arguments = ["convert", "labels.json", "coco.json", "--to", "coco"]
+    assert "1 labels without a box were left out" in call(*arguments).stderr
+    assert call("--quiet", *arguments).stderr == ""
+
+
+def test_a_contradiction_to_from_is_an_error(call):
+    result = call("convert", "labels.json", "out.json", "--from", "coco", "--to", "scalabel")
+    assert result.exit_code == 1
+    assert "found Scalabel frames" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "labels.json", "labels.json", "--to", "coco"],
+        ["convert", "labels.json", "out.json", "--to", "yolo"],
+        ["convert", "labels.json", "out.json"],
+        ["submit", "det.json", "--images", "names.txt", "--out", "./det.json"],
+        ["submit", ".", "--images", "names.txt", "--out", "det.json"],
+        ["submit", "det.json", "--out", "out.json"],
+        ["submit", "det.json", "--images", "names.txt"],
+    ],
+)
+def test_wrong_usage_changes_nothing(call, arguments):
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    assert call(*arguments).exit_code == 2
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_submit_writes_the_file_and_says_its_size(call):
+    result = call("submit", "det.json", "--images", "names.txt", "--out", "out/submission.json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(Path("out/submission.json").read_text()) == FOUND
+    assert f"{Path('out/submission.json').stat().st_size:,} bytes" in result.stdout
+    assert "20,000" in result.stderr
+
+
+def test_submit_as_json_is_one_document(call):
+    result = call("submit", "det.json", "--images", "names.txt", "--out", "out.json", "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert (document["frames"], document["boxes"], document["path"]) == (1, 1, "out.json")
+
+
+def test_submit_tells_all_problems_at_once_with_a_hint(call):
+    Path("names.txt").write_text("b.jpg\n")
+    arguments = ["submit", "det.json", "--images", "names.txt", "--out", "out.json"]
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert "1 images without a frame:\n  b.jpg" in result.stderr
+    assert "1 frames without an image:\n  a.jpg" in result.stderr
+    assert "hint: " in result.stderr
+    assert not Path("out.json").exists()
+
+
+def test_submit_as_json_lists_every_problem(call):
+    labels = [{"category": "car", "score": 2, "box2d": BOX}] * 30
+    Path("det.json").write_text(json.dumps([{"name": "a.jpg", "labels": labels}]))
+    result = call("submit", "det.json", "--images", "names.txt", "--out", "out.json", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert [each["label"] for each in document["problems"]] == [str(n) for n in range(1, 31)]
+    assert {each["frame"] for each in document["problems"]} == {"a.jpg"}
+    assert document["error"]
+    assert document["hint"]
+
+
+def test_boxes_outside_are_clipped_on_demand_alone(call):
+    Path("det.json").write_text(
+        json.dumps([{**FOUND[0], "labels": [{**FOUND[0]["labels"][0], "box2d": {**BOX, "x2": 1300}}]}])
+    )
+    arguments = ["submit", "det.json", "--images", "names.txt", "--out", "out.json"]
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert "--clip" in result.stderr
+    assert call(*arguments, "--clip").exit_code == 0
+    assert json.loads(Path("out.json").read_text())[0]["labels"][0]["box2d"] == {**BOX, "x2": 1279}
