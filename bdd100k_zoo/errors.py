@@ -37,7 +37,8 @@
     ├── StaleError                 a generated block is missing or not up to date
     ├── NoRunsError                there is no run to evaluate
     ├── NoLabelsError              no labels to evaluate against
-    └── OtherRunError              a folder holds the run of another model
+    ├── OtherRunError              a folder holds another run
+    └── BusyFolderError            another process is at work in a folder
 
 Errors carry facts as attributes; ``str()`` says what was expected and what was found. What to do next is the command
 line's to say (``bdd100k_zoo.cli.hints``).
@@ -491,14 +492,23 @@ class StaleError(ZooError):
 
 
 class OtherRunError(ZooError):
-    """The folder for a run already holds the run of another model."""
+    """The folder for a run already holds another one."""
 
     folder: Path
-    found: str
-    expected: str
+    differences: tuple[str, ...]
+    """What tells it from the run that was to be made."""
 
     def __str__(self) -> str:
-        return f"{self.folder} holds a run of {self.found}, not of {self.expected}; nothing was changed"
+        return f"{self.folder} holds another run ({'; '.join(self.differences)}); nothing was changed"
+
+
+class BusyFolderError(ZooError):
+    """Another process is writing into the folder for a run."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"another process is making a run in {self.folder}; nothing was changed"
 
 
 class NoRunsError(ZooError):

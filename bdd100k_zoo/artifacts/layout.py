@@ -25,7 +25,8 @@ PARTIAL = ".partial"
 def default_root() -> Path:
     """Find the cache: BDD100K_ZOO_CACHE where it is set, else the user's cache folder of this platform."""
     chosen = os.environ.get("BDD100K_ZOO_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("bdd100k-zoo")
+    # Path.expanduser raises RuntimeError for an unknown ~user; this leaves it as it stands.
+    return Path(os.path.expanduser(chosen)) if chosen else platformdirs.user_cache_path("bdd100k-zoo")  # noqa: PTH111
 
 
 def file_name(artifact: Artifact) -> str:

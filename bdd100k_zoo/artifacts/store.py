@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -72,10 +73,15 @@ class StoredFile(Struct, frozen=True, kw_only=True):
 class Store:
     """The cache under one root. What stands in it under its final name is complete."""
 
-    def __init__(self, root: Path | None = None, *, offline: bool = False) -> None:
-        """Open the cache; ``offline`` contacts nothing. Nothing is written or contacted before the first fetch."""
+    def __init__(self, root: Path | None = None, *, offline: bool | None = None) -> None:
+        """Open the cache. Nothing is written or contacted before the first fetch.
+
+        Args:
+            root: its folder; ``default_root()`` where none is given.
+            offline: contact nothing; None to do as the variable BDD100K_ZOO_OFFLINE says.
+        """
         self.root = Path(root or default_root()).absolute()
-        self.offline = offline
+        self.offline = _offline_by_environment() if offline is None else offline
         self._session: requests.Session | None = None
 
     def __enter__(self) -> Store:
@@ -211,6 +217,11 @@ class Store:
             entry = describe(artifact, address, hashes, partial.settle(), known)
             _put(path, partial, entry)
         return entry
+
+
+def _offline_by_environment() -> bool:
+    """Read the variable as the command line reads it."""
+    return os.environ.get("BDD100K_ZOO_OFFLINE", "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
 
 
 def _digest_for(

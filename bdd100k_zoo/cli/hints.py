@@ -107,7 +107,9 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.UnreadableImageError, lambda _: "replace the file, or leave it out"),
     (
         errors.ImageShapeError,
-        lambda _: "give the path of a JPEG or PNG file, or pixels as `cv2.imread` reads them; leave very thin images out",
+        lambda _: (
+            "give the path of a JPEG or PNG file, or pixels as `cv2.imread` reads them; leave very thin images out"
+        ),
     ),
     (errors.FrameNameError, lambda _: "rename the file: plain text, relative, without `..`"),
     (errors.ConfigError, lambda _: "check the config, or the keys and values of --cfg-options"),
@@ -126,7 +128,8 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.StaleError, _stale),
     (errors.NoRunsError, _no_runs),
     (errors.NoLabelsError, lambda _: NO_LABELS),
-    (errors.OtherRunError, lambda _: "choose another folder with --out, or remove this one"),
+    (errors.OtherRunError, lambda _: "choose another folder with --out, or replace that run with --fresh"),
+    (errors.BusyFolderError, lambda _: "wait until it is done, or choose another folder with --out"),
     (
         errors.WrongFileError,
         lambda _: "give the right file: Scalabel's format or COCO's, labels and predictions each in their place",

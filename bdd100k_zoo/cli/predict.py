@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, session, show, write_json
+from bdd100k_zoo.cli.console import guarded, plain, session, show, write_json
 
 if TYPE_CHECKING:
     from bdd100k_zoo.records.run import RunRecord
 
 Split = Literal["val", "test"]
+
+
+def _named_path(value: str) -> Path:
+    """Refuse the empty text that an unset variable of the shell leaves: as a path it would mean this folder."""
+    if not value:
+        raise typer.BadParameter("is empty; is a variable of the shell unset?")
+    return Path(value)
 
 
 @guarded
@@ -28,14 +35,18 @@ def predict(
     split: Annotated[Split | None, typer.Option(help="The images of this split of the dataset instead.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset, for --split."),
+        typer.Option(
+            metavar="ROOT", parser=_named_path, envvar="BDD100K_ROOT", help="Root of the dataset, for --split."
+        ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A checkpoint instead of the published one.")
+        Path | None, typer.Option(metavar="FILE", parser=_named_path, help="A checkpoint instead of the published one.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."),
+        typer.Option(
+            metavar="DIR", parser=_named_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     skip_unreadable: Annotated[
@@ -45,10 +56,13 @@ def predict(
         list[str] | None,
         typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),
     ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replace the run that stands in its folder.")] = False,
     as_json: Json = False,
 ) -> None:
     """Detect objects in images and write det.json and run.json."""
     paths = [*(images or ()), *(more or ())]
+    if "" in paths:
+        raise typer.BadParameter("--images is empty; is a variable of the shell unset?")
     if bool(paths) == bool(split) or (more and not images):
         raise typer.BadParameter("give either --images PATH or --split val|test")
     if split and data is None:
@@ -63,23 +77,24 @@ def predict(
     request = job.Request(
         model=found,
         images=chosen,
-        out=out or job.default_folder(found, chosen, split),
+        out=out,
         split=split,
         weights=weights,
         device=device,
         cfg_options=parse_overrides(cfg_options or []),
+        fresh=fresh,
     )
     record = job.predict(request, Store(offline=here.offline), here.progress())
     if as_json:
         write_json(record)
     else:
-        _show_run(request.out, record)
+        _show_run(request.folder, record)
     if record.counts.unreadable and not skip_unreadable:
         raise typer.Exit(1)
 
 
 def _show_run(folder: Path, record: RunRecord) -> None:
-    from bdd100k_zoo.cli.console import details, say
+    from bdd100k_zoo.cli.console import say
     from bdd100k_zoo.cli.progress import rate
 
     counts, seconds = record.counts, record.seconds
@@ -94,8 +109,16 @@ def _show_run(folder: Path, record: RunRecord) -> None:
         ("boxes", f"{counts.detections:,}"),
         ("speed", f"{rate(done / seconds.detect if seconds.detect else None)} on {record.device}"),
     ]
-    show(details([(label, str(value)) for label, value in pairs]))
+    for label, value in pairs:
+        _show_whole(label, str(value))
     if counts.unreadable:
         names = ", ".join(image.name for image in record.unreadable[:3])
         more = f" and {counts.unreadable - 3} more" if counts.unreadable > 3 else ""
         say(f"{counts.unreadable} unreadable: {names}{more}; they have empty frames", "bold yellow", "warning")
+
+
+def _show_whole(label: str, value: str) -> None:
+    """Print a value on a line that the terminal may wrap but we do not, so that it can be copied whole."""
+    from rich.text import Text
+
+    show(Text.assemble((f"{label:<11} ", "dim"), plain(value)), soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import stat
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -88,7 +89,7 @@ def _frames_of_pattern(pattern: str) -> list[Frame]:
     if not glob.has_magic(pattern):
         raise NoImagesError(pattern, "does not exist")
     matches = [Path(name) for name in glob.iglob(str(_expanded(pattern)), recursive=True)]  # noqa: PTH207
-    found = [Frame(file.name, file) for file in matches if _is_image(file) and file.is_file()]
+    found = [Frame(file.name, file) for file in matches if _is_image(file) and not _is_folder(file)]
     if not found:
         raise NoImagesError(pattern, f"matches no image: expected {_expected()}, found {_census(matches)}")
     return found
@@ -113,6 +114,11 @@ def _refuse(error: OSError) -> None:
     raise StorageError(Path(error.filename), error.strerror or str(error)) from error
 
 
+def _is_folder(path: Path) -> bool:
+    """Path.is_dir raises for a file that may not be looked at; that one is a frame that cannot be read."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
@@ -132,12 +138,15 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     The pixels are those of mmdet's own loader, which decodes with OpenCV in the same way.
 
     Raises:
-        UnreadableImageError: the file cannot be read, is no JPEG or PNG, or ends too early.
+        UnreadableImageError: the file cannot be read, is no JPEG or PNG, or is cut off. Damage in the
+            middle of a JPEG is not found: no decoder at hand tells of it.
     """
     import cv2
     import numpy as np
 
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device read without end
+            raise UnreadableImageError(path, "is no regular file")
         data = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from error

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.boxes import Detections
-from bdd100k_zoo.errors import UnreadableImageError
+from bdd100k_zoo.errors import ImageShapeError, UnreadableImageError
 from bdd100k_zoo.inference.images import read_image
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Tally:
 def run(detector: Detector, frames: Sequence[Frame], writer: FrameWriter, progress: Progress) -> Tally:
     """Detect objects in every frame and write them in the given order.
 
-    An image that cannot be read is named, counted and given an empty frame.
+    An image that cannot be read, or that the detector cannot take, is named, counted and given an empty frame.
     """
     tally = Tally()
     with progress.task("Predicting", len(frames), "images") as task:
@@ -70,9 +70,12 @@ def _detect(detector: Detector, frame: Frame, tally: Tally, progress: Progress) 
     try:
         with tally.timed("decode"):
             image = read_image(frame.path)
+        with tally.timed("detect"):
+            return detector.detect(image)
     except UnreadableImageError as error:
-        progress.warn(f"unreadable image: {error}")
-        tally.unreadable.append((frame.name, error.reason))
-        return Detections.empty()
-    with tally.timed("detect"):
-        return detector.detect(image)
+        reason = error.reason
+    except ImageShapeError as error:
+        reason = str(error)
+    progress.warn(f"unreadable image: {frame.path}: {reason}")
+    tally.unreadable.append((frame.name, reason))
+    return Detections.empty()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.artifacts.store import Store
-from bdd100k_zoo.errors import NoImagesError, OtherRunError, RecordError
+from bdd100k_zoo.errors import NoImagesError
 from bdd100k_zoo.inference.images import find_images, read_image
 from bdd100k_zoo.inference.runner import Tally, run
 from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.predictions import PredictionsWriter
 from bdd100k_zoo.records.run import (
     PREDICTIONS,
@@ -25,9 +26,9 @@ from bdd100k_zoo.records.run import (
     Seconds,
     Unreadable,
     WeightsUsed,
-    read_run,
     write_run,
 )
+from bdd100k_zoo.workflows.run_folder import Plan, check_replaceable, claimed, default_folder, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,13 +51,29 @@ class Request:
     model: Model
     images: tuple[str, ...]
     """Folders, files and glob patterns."""
-    out: Path
-    """The run's folder."""
+    out: Path | None = None
+    """The run's folder; None for the one that ``run_folder.default_folder`` names."""
     split: str | None = None
     weights: Path | None = None
     """A checkpoint to use instead of the published one."""
     device: str = "auto"
     cfg_options: Mapping[str, object] = field(default_factory=dict)
+    fresh: bool = False
+    """Replace whatever run stands in the folder."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder; raises StorageError."""
+        return self.out or default_folder(self.model.name, self.images, self.split)
+
+    def plan(self) -> Plan:
+        """What tells this run from another one, as far as it is known before it starts; raises StorageError."""
+        return Plan(
+            model=self.model.name,
+            image_roots=tuple(map(resolved, self.images)),
+            split=self.split,
+            cfg_options=self.cfg_options,
+        )
 
 
 class LoadedDetector:
@@ -103,11 +120,21 @@ def load_detector(
         progress: where to report.
 
     Raises:
-        ZooError: whatever is in the way, see ``bdd100k_zoo.errors``.
+        ZooError: whatever is in the way, see ``bdd100k_zoo.errors``. Nothing is downloaded before the rest is seen to.
     """
+    options = dict(cfg_options or {})
+    _check_backend(model, device, options)
     stored = _weights(model, Path(weights) if weights else None, store or Store(), progress)
-    detector = mmdet_backend.load(model.name, model.config_path, stored.path, device, dict(cfg_options or {}))
-    return LoadedDetector(model, stored, detector)
+    return _load(model, stored, device, options)
+
+
+def _check_backend(model: Model, device: str, options: Mapping[str, object]) -> None:
+    mmdet_backend.check(model.config_path, device, options)
+
+
+def _load(model: Model, weights: StoredFile, device: str, options: Mapping[str, object]) -> LoadedDetector:
+    detector = mmdet_backend.load(model.name, model.config_path, weights.path, device, options)
+    return LoadedDetector(model, weights, detector)
 
 
 def _weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:
@@ -129,63 +156,60 @@ def predict(request: Request, store: Store, progress: Progress) -> RunRecord:
     """
     started, clock = datetime.now(timezone.utc), perf_counter()
     frames = find_images(request.images)
-    _check_folder(request)
-    images = f"{len(frames):,} image{'' if len(frames) == 1 else 's'}"
-    progress.note(f"{request.model.name} on {images} → {request.out}")
-    loaded = load_detector(
-        request.model,
-        weights=request.weights,
-        device=request.device,
-        cfg_options=request.cfg_options,
-        store=store,
-        progress=progress,
-    )
-    load_seconds = perf_counter() - clock
-    tally = _write_predictions(loaded.detector, frames, request.out, progress)
-    record = _record(request, loaded, tally, started, load_seconds, perf_counter() - clock)
-    write_run(request.out, record)
+    folder = request.folder
+    with claimed(folder):
+        loaded = _prepare(request, folder, len(frames), store, progress)
+        load_seconds = perf_counter() - clock
+        tally = _write_predictions(loaded.detector, frames, folder, progress, fresh=request.fresh)
+        record = _record(request, loaded, tally, started, load_seconds, perf_counter() - clock)
+        write_run(folder, record)
     return record
 
 
+def _prepare(request: Request, folder: Path, images: int, store: Store, progress: Progress) -> LoadedDetector:
+    """Load the detector, what is cheap to check first and what is downloaded last."""
+    plan = request.plan()
+    if not request.fresh:
+        check_replaceable(folder, plan)
+    progress.note(f"{request.model.name} on {images:,} image{'' if images == 1 else 's'} → {folder}")
+    _check_backend(request.model, request.device, request.cfg_options)
+    weights = _weights(request.model, request.weights, store, progress)
+    if not request.fresh:
+        check_replaceable(folder, replace(plan, weights_sha256=weights.sha256))
+    return _load(request.model, weights, request.device, request.cfg_options)
+
+
 def split_images(root: Path, split: str) -> str:
-    """Give the image folder of a split below a dataset root; raises NoImagesError where it is missing."""
+    """Give the image folder of a split below a dataset root; raises NoImagesError, StorageError."""
     folder = root / "images" / "100k" / split
-    if not folder.is_dir():
+    with storage_errors(folder):
+        found = folder.is_dir()
+    if not found:
         raise NoImagesError(str(folder), "does not exist; a BDD100K root holds images/100k/val and images/100k/test")
     return str(folder)
 
 
-def default_folder(model: Model, images: Sequence[str], split: str | None) -> Path:
-    """Give the folder of a run that was not given one: runs/MODEL/SPLIT, or runs/MODEL/images-NAME."""
-    if split:
-        return Path("runs", model.name, split)
-    stem = Path(images[0]).expanduser().resolve()
-    name = stem.name if stem.is_dir() else stem.parent.name
-    safe = "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
-    return Path("runs", model.name, f"images-{safe or 'root'}")
-
-
-def _check_folder(request: Request) -> None:
-    """A folder holds one model's run: overwriting another's would lose its only record."""
-    if not (request.out / RUN).exists():
-        if (request.out / PREDICTIONS).exists():
-            raise RecordError(request.out / PREDICTIONS, f"stands there without a {RUN}; nothing was changed")
-        return
-    found = read_run(request.out)
-    if found.model != request.model.name:
-        raise OtherRunError(request.out, found.model, request.model.name)
-
-
-def _write_predictions(detector: Detector, frames: Sequence[Frame], folder: Path, progress: Progress) -> Tally:
+def _write_predictions(
+    detector: Detector, frames: Sequence[Frame], folder: Path, progress: Progress, *, fresh: bool
+) -> Tally:
     writer = PredictionsWriter(folder / PREDICTIONS)
     try:
         tally = run(detector, frames, writer, progress)
+        if fresh:  # the record of another run must never stand beside these predictions
+            with storage_errors(folder / RUN):
+                (folder / RUN).unlink(missing_ok=True)
         writer.finish()
     except BaseException:
-        if kept := writer.abandon():
-            progress.warn(f"the {writer.frames:,} frames done so far are in {kept}")
+        _keep_what_is_done(writer, progress)
         raise
     return tally
+
+
+def _keep_what_is_done(writer: PredictionsWriter, progress: Progress) -> None:
+    if kept := writer.abandon():
+        progress.warn(f"the {writer.frames:,} frames done so far are in {kept}")
+    elif writer.frames:
+        progress.warn(f"the {writer.frames:,} frames done so far could not be kept")
 
 
 def _record(
@@ -210,7 +234,7 @@ def _record(
         ops=facts.ops,
         versions=facts.versions,
         split=request.split,
-        image_roots=request.images,
+        image_roots=tuple(map(resolved, request.images)),
         counts=Counts(images=tally.images, unreadable=len(tally.unreadable), detections=tally.detections),
         seconds=Seconds(
             load=load_seconds,

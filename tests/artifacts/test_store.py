@@ -278,6 +278,30 @@ def test_offline_contacts_nothing_and_names_what_is_missing(host: Host, body: by
     assert not store.root.exists()
 
 
+@pytest.mark.parametrize("value", ["1", "true", "TRUE", "yes", "on"])
+def test_the_variable_makes_a_store_offline_unless_the_program_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("BDD100K_ZOO_OFFLINE", value)
+    assert Store().offline
+    assert not Store(offline=False).offline
+
+
+@pytest.mark.parametrize("value", [None, "", "0", "false", "no"])
+def test_a_store_is_online_where_the_variable_does_not_say_offline(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("BDD100K_ZOO_OFFLINE", value)
+    assert not Store().offline
+    assert Store(offline=True).offline
+
+
+def test_a_cache_folder_of_an_unknown_user_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BDD100K_ZOO_CACHE", "~nobody_of_that_name/cache")
+    assert Store().root == Path("~nobody_of_that_name/cache").absolute()
+
+
 # What stands in the cache already
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bdd100k_zoo.workflows.run_folder import claimed
+
 MODEL = "faster_rcnn_r50_fpn_1x"
 
 
@@ -86,6 +88,10 @@ def test_weights_are_downloaded_once_and_called_unverified(call, trial, served, 
     ("arguments", "told"),
     [
         (["--images", "nowhere"], "nowhere: does not exist"),
+        (["--images", "~nobody_of_that_name/x"], "~nobody_of_that_name/x: does not exist"),
+        (["--images", "loop"], "loop: does not exist"),
+        (["--images", "x" * 300 + "/in"], "File name too long"),
+        (["--split", "val", "--data", "x" * 300], "File name too long"),
         (["--images", ".", "--weights", "none.pth"], "holds no image"),
         (["--images", "frame.jpg", "--weights", "none.pth"], "none.pth: No such file"),
         (["--images", "frame.jpg", "--weights", "page.pth"], "it is a web page, not a checkpoint"),
@@ -97,12 +103,14 @@ def test_weights_are_downloaded_once_and_called_unverified(call, trial, served, 
 )
 def test_what_is_wrong_is_one_message_with_a_hint(call, trial, tmp_path, arguments, told):
     shutil.copy(trial.frames / "street.jpg", tmp_path / "frame.jpg")
+    Path("loop").symlink_to("loop")
     Path("page.pth").write_text("<!DOCTYPE html><html>404</html>")
     if "holds no image" in told:
         Path("frame.jpg").unlink()
     result = call("predict", MODEL, *(str(trial.weights) if a == "WEIGHTS" else a for a in arguments))
     assert result.exit_code == 1
     assert told in result.stderr
+    assert "unexpected" not in result.stderr
     assert "hint: " in result.stderr
     assert not Path("runs").exists()
 
@@ -114,14 +122,82 @@ def test_weights_of_another_model_are_refused_by_name(call, trial):
     assert "roi_head.bbox_head.fc_cls.weight" in result.stderr or "bbox_head.cls_convs" in result.stderr
 
 
-def test_a_folder_with_another_models_run_is_left_alone(call, trial):
-    images = ["--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out"]
-    assert call("predict", MODEL, *images).exit_code == 0
-    before = Path("out/det.json").read_bytes()
-    result = call("predict", "fcos_r50_fpn_1x", *images)
+def test_another_run_is_left_alone_the_same_one_made_again_and_any_replaced_when_asked(call, trial, tmp_path):
+    out = tmp_path / ("long" * 30) / "run"
+    weights = ["--weights", str(trial.weights)]
+    arguments = ["--images", str(trial.frames), *weights, "--out", str(out)]
+    assert call("predict", MODEL, *arguments).exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    shutil.copytree(trial.frames, tmp_path / "other")
+    (tmp_path / "other" / "street.jpg").rename(tmp_path / "other" / "road.jpg")
+    copied = tmp_path / "other.pth"
+    copied.write_bytes(trial.weights.read_bytes() + b"\0")
+    for model, changed, told in (
+        ("fcos_r50_fpn_1x", [], f"model: {MODEL} there, fcos_r50_fpn_1x now"),
+        (MODEL, ["--images", "other"], "images: "),
+        (MODEL, ["--cfg-options", "model.test_cfg.rcnn.max_per_img=7"], "cfg_options: none there"),
+        (MODEL, ["--weights", str(copied)], "SHA-256: "),
+    ):
+        result = call("predict", model, *arguments, *changed)
+        assert result.exit_code == 1
+        assert told in result.stderr
+        assert "--fresh" in result.stderr
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    Path("link").symlink_to(trial.frames)
+    again = call("predict", MODEL, "--images", "link", *weights, "--out", str(out))
+    assert again.exit_code == 0, again.stderr
+    assert (out / "det.json").read_bytes() == before["det.json"]
+    assert (out / "run.json").read_bytes() != before["run.json"]
+
+    (out / "run.json").write_text("rubbish")
+    fresh = call("predict", MODEL, *arguments, "--fresh", "--cfg-options", "model.test_cfg.rcnn.max_per_img=7")
+    assert fresh.exit_code == 0, fresh.stderr
+    assert len(json.loads((out / "det.json").read_text())[0]["labels"]) == 7
+    assert json.loads((out / "run.json").read_text())["image_roots"] == [str(trial.frames.resolve())]
+    lines = fresh.stdout.splitlines()
+    assert [line.split()[-1] for line in lines[:2]] == [str(out / "det.json"), str(out / "run.json")]
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_a_folder_that_another_process_works_in_is_left_alone(call, trial):
+    arguments = ["--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out", "--fresh"]
+    with claimed(Path("out")):
+        result = call("predict", MODEL, *arguments)
+        assert result.exit_code == 1
+        assert "another process is making a run in out" in result.stderr
+        assert "hint: " in result.stderr
+        assert [path.name for path in Path("out").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("option", ["--images", "--out", "--weights", "--data"])
+def test_an_empty_path_is_wrong_usage(call, trial, option):
+    result = call("predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), option, "")
+    assert result.exit_code == 2
+    assert "is empty" in " ".join(result.stderr.split())
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (["--out", "file/run"], "file/run: "),
+        (["--out", "new/" + "x" * 300], "File name too long"),
+        (["--device", "cuda:99"], "'cuda:99' cannot be used"),
+        (["--cfg-options", "model.backbone.depth.x=1"], "model.backbone.depth"),
+    ],
+)
+def test_nothing_is_downloaded_before_the_rest_is_seen_to(call, trial, served, write_zoo, tmp_path, changed, told):
+    shutil.copy(trial.weights, served.folder / "weights.pth")
+    Path("file").write_text("")
+    result = call("--zoo", str(write_zoo()), "predict", "mine", "--images", str(trial.frames), *changed)
     assert result.exit_code == 1
-    assert f"holds a run of {MODEL}" in result.stderr
-    assert Path("out/det.json").read_bytes() == before
+    assert told in result.stderr
+    assert "unexpected" not in result.stderr
+    assert not (tmp_path / "cache").exists()
+    assert not Path("runs").exists()
+    assert not Path("new").exists()
 
 
 def test_a_split_is_found_below_the_dataset_root(call, trial, tmp_path, monkeypatch):

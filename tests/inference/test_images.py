@@ -98,6 +98,19 @@ def test_brackets_in_the_name_of_a_file_or_folder_are_taken_as_they_stand(tmp_pa
     assert names(tmp_path / "run[1]/*.jpg") == ["b.jpg"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX files")
+def test_what_is_no_regular_file_is_a_frame_that_cannot_be_read(tmp_path: Path) -> None:
+    """Reading a pipe would wait for a writer, and a device may give bytes without end."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for given in (tmp_path, tmp_path / "*.[jp]*g"):
+        frames = find_images([str(given)])
+        assert [frame.name for frame in frames] == ["pipe.jpg", "zero.png"]
+        for frame in frames:
+            with pytest.raises(UnreadableImageError, match="is no regular file"):
+                read_image(frame.path)
+
+
 def test_folders_that_a_pattern_matches_are_no_images(tmp_path: Path) -> None:
     touch(tmp_path, "x.jpg/1.png", "y.jpg")
     assert names(tmp_path / "*.jpg") == ["y.jpg"]

@@ -256,33 +256,67 @@ def test_a_folder_in_the_place_of_the_file_is_told_and_the_frames_are_kept(path:
     assert json.loads(kept.read_bytes())[0]["name"] == "a.jpg"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
-def test_a_disk_that_fills_up_is_told_once_and_giving_up_then_raises_nothing(path: Path) -> None:
+FULL_DISK = """\
+import resource, signal, sys
+from pathlib import Path
+from bdd100k_zoo.boxes import Detections
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.records.predictions import PredictionsWriter
+
+at_first, later = map(int, sys.argv[2:])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (at_first, at_first))
+writer = PredictionsWriter(Path(sys.argv[1]))
+try:
+    for number in range(10_000):
+        writer.write(f"{number:06}.jpg", Detections.empty())
+except StorageError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (later, later))
+print(writer.abandon())
+print(writer.frames)
+"""
+
+
+def write_until_full(path: Path, at_first: int, later: int) -> list[str]:
     """A limit on the size of files stands for the full disk, in a process of its own."""
-    program = (
-        "import resource, signal, sys\n"
-        "from pathlib import Path\n"
-        "from bdd100k_zoo.boxes import Detections\n"
-        "from bdd100k_zoo.errors import StorageError\n"
-        "from bdd100k_zoo.records.predictions import PredictionsWriter\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "writer = PredictionsWriter(Path(sys.argv[1]))\n"
-        "try:\n"
-        "    for number in range(10_000):\n"
-        "        writer.write(f'{number:06}.jpg', Detections.empty())\n"
-        "except StorageError as error:\n"
-        "    print(error)\n"
-        "print(writer.abandon())\n"
-    )
     found = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program, str(path)],
+        [sys.executable, "-W", "error", "-c", FULL_DISK, str(path), str(at_first), str(later)],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         check=False,
     )
     assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout.splitlines()[0].startswith(f"{path}: ")
-    assert found.stdout.splitlines()[1] == str(path.with_name("det.partial.json"))
+    told, *rest = found.stdout.splitlines()
+    assert told.startswith(f"{path}: ")
     assert not path.exists()
+    return rest
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+@pytest.mark.parametrize("size", [1000, 1013, 1027, 100_000])
+def test_on_a_disk_that_fills_up_the_whole_frames_are_kept_as_a_whole_list(path: Path, size: int) -> None:
+    kept, frames = write_until_full(path, size, size)
+    assert kept == str(path.with_name("det.partial.json"))
+    names = [frame["name"] for frame in json.loads(path.with_name("det.partial.json").read_bytes())]
+    assert names == [f"{number:06}.jpg" for number in range(int(frames))]
+    assert int(frames) > 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+@pytest.mark.parametrize(("size", "later"), [(10, 10), (1000, 10)])
+def test_where_not_even_a_list_can_be_closed_nothing_is_left(path: Path, size: int, later: int) -> None:
+    kept, _ = write_until_full(path, size, later)
+    assert kept == "None"
+    assert listing(path.parent) == []
+
+
+def test_a_run_that_is_killed_leaves_a_whole_list_after_every_frame(path: Path) -> None:
+    writer = PredictionsWriter(path)
+    for number in range(3):
+        writer.write(f"{number}.jpg", detections((0, 0.5, (0, 0, 1, 1))))
+        frames = json.loads(writer.partial.read_bytes())
+        assert [frame["name"] for frame in frames] == [f"{earlier}.jpg" for earlier in range(number + 1)]
+    writer.finish()
+    assert len(path.read_bytes().splitlines()) == 5

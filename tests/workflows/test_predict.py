@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bdd100k_zoo
 from bdd100k_zoo.artifacts.store import Store
-from bdd100k_zoo.errors import RecordError, UnreadableImageError
+from bdd100k_zoo.errors import ConfigError, DeviceError, OfflineError, OtherRunError, UnreadableImageError
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.workflows import predict as job
@@ -77,23 +76,20 @@ def test_an_interrupted_run_keeps_what_is_done_and_names_it(trial, zoo, tmp_path
 def test_predictions_without_a_record_are_not_overwritten(trial, zoo, tmp_path):
     (tmp_path / "det.json").write_text("[]")
     request = job.Request(model=zoo[MODEL], images=(str(trial.frames),), out=tmp_path, weights=trial.weights)
-    with pytest.raises(RecordError, match="nothing was changed"):
+    with pytest.raises(OtherRunError, match="nothing was changed"):
         job.predict(request, Store(offline=True), SILENT)
     assert (tmp_path / "det.json").read_text() == "[]"
 
 
 @pytest.mark.parametrize(
-    ("images", "split", "expected"),
-    [
-        (("day one/",), None, "images-day_one"),
-        (("day one/x.jpg",), None, "images-day_one"),
-        (("day one/*.jpg",), None, "images-day_one"),
-        (("day one",), "val", "val"),
-    ],
+    ("wrong", "error"),
+    [({"device": "cuda:99"}, DeviceError), ({"cfg_options": {"model.backbone.depth.x": 1}}, ConfigError)],
 )
-def test_a_run_is_named_after_its_images(zoo, images, split, expected):
-    Path("day one").mkdir()
-    assert job.default_folder(zoo[MODEL], images, split) == Path("runs", MODEL, expected)
+def test_what_is_wrong_is_found_before_the_weights_are_asked_for(zoo, wrong, error):
+    with pytest.raises(error):
+        bdd100k_zoo.load_detector(zoo[MODEL], store=Store(offline=True), **wrong)
+    with pytest.raises(OfflineError):
+        bdd100k_zoo.load_detector(zoo[MODEL], store=Store(offline=True), device="cpu")
 
 
 def test_nothing_is_left_in_the_temporary_folder(trial, zoo, tmp_path, monkeypatch):
