@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bdd100k_zoo.cli.console import complete_model, guarded, session, show, write_json, write_text
+from bdd100k_zoo.cli.console import complete_model, guarded, show, write_json, write_text
+from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
@@ -16,41 +14,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from bdd100k_zoo.manifest import Zoo
-    from bdd100k_zoo.progress import Progress
 
 NARROWEST = 80
 """Columns that every table fits."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Session:
-    """The global options of one call of the command line."""
-
-    zoo_files: tuple[Path, ...] = ()
-    offline: bool = False
-    quiet: bool = False
-    verbose: bool = False
-
-    def zoo(self) -> Zoo:
-        """Load the built-in zoo and the user's files."""
-        from bdd100k_zoo.manifest import load_zoo
-
-        return load_zoo(*self.zoo_files)
-
-    def progress(self) -> Progress:
-        """Report to the terminal, or not at all with --quiet (warnings are always shown)."""
-        from bdd100k_zoo.cli.progress import TerminalProgress
-
-        return TerminalProgress(stderr(), quiet=self.quiet)
-
-    def note(self, message: str) -> None:
-        """Say something on stderr, unless --quiet."""
-        if not self.quiet:
-            say(message)
 
 
 def stdout() -> Console:
@@ -137,12 +106,6 @@ def _fail(error: Exception, *, as_json: bool) -> None:
     say(message, "bold red", "error")
     if hint:
         say(hint, "bold cyan", "hint")
-
-
-def session(context: typer.Context) -> Session:
-    """Give the global options of this call."""
-    found = context.find_object(Session)
-    return found if found is not None else Session()
 
 
 def complete_model(incomplete: str) -> list[str]:

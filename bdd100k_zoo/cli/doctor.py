@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import guarded, session, show, write_json
+from bdd100k_zoo.cli.console import guarded, show, write_json
+from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,8 +25,9 @@ def doctor(
     """Check this installation and name the repair of what is wrong."""
     from bdd100k_zoo.workflows.doctor import examine
 
-    session(context).note("examining this installation (a minute at most)")
-    findings = examine(trial=not imports_only)
+    here = session(context)
+    here.note("examining this installation (a minute at most)")
+    findings = examine(here.zoo_files, trial=not imports_only)
     if as_json:
         write_json(findings)
     else:

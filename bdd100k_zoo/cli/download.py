@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import complete_model, guarded, session, show, write_json
+from bdd100k_zoo.cli.console import complete_model, guarded, show, write_json
+from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
     from bdd100k_zoo.artifacts.store import StoredFile

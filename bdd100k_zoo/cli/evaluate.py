@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import complete_model, guarded, say, session, show, stdout, write_json
+from bdd100k_zoo.cli.console import complete_model, guarded, say, show, stdout, write_json
+from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,7 +11,7 @@ import typer
 
 from bdd100k_zoo import __version__
 from bdd100k_zoo.cli import catalog, doctor, download, evaluate, exchange, predict
-from bdd100k_zoo.cli.console import Session
+from bdd100k_zoo.cli.session import Session
 
 app = typer.Typer(
     name="bdd100k-zoo",
@@ -58,7 +58,7 @@ def options(
     """List, download, verify and run the detectors of the BDD100K model zoo."""
     if not verbose and not sys.warnoptions:
         warnings.simplefilter("ignore")
-    context.obj = Session(tuple(zoo or ()), offline=offline, quiet=quiet, verbose=verbose)
+    context.obj = Session(tuple(zoo or ()), offline=offline, quiet=quiet)
 
 
 CFG_OPTIONS = "--cfg-options"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, plain, session, show, write_json
+from bdd100k_zoo.cli.console import guarded, plain, show, write_json
+from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
     from bdd100k_zoo.records.run import RunRecord

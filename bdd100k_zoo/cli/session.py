@@ -1,0 +1,47 @@
+"""The global options of one call, and what commands get from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from bdd100k_zoo.cli.console import say, stderr
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.manifest import Zoo
+    from bdd100k_zoo.progress import Progress
+
+
+@dataclass(frozen=True)
+class Session:
+    """The global options of one call of the command line."""
+
+    zoo_files: tuple[Path, ...] = ()
+    offline: bool = False
+    quiet: bool = False
+
+    def zoo(self) -> Zoo:
+        """Load the built-in zoo and the user's files."""
+        from bdd100k_zoo.manifest import load_zoo
+
+        return load_zoo(*self.zoo_files)
+
+    def progress(self) -> Progress:
+        """Report to the terminal, or not at all with --quiet (warnings are always shown)."""
+        from bdd100k_zoo.cli.progress import TerminalProgress
+
+        return TerminalProgress(stderr(), quiet=self.quiet)
+
+    def note(self, message: str) -> None:
+        """Say something on stderr, unless --quiet."""
+        if not self.quiet:
+            say(message)
+
+
+def session(context: typer.Context) -> Session:
+    """Give the global options of this call."""
+    found = context.find_object(Session)
+    return found if found is not None else Session()
