@@ -6,7 +6,7 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.errors import MissingPackageError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,11 +42,29 @@ def load(
         ConfigError, DeviceError, StorageError, CheckpointError: see their descriptions.
     """
     import_backend()
-    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mmdet_backend.config import is_own, load_config
     from bdd100k_zoo.mmdet_backend.detector import build_detector
 
     config = load_config(config_path, overrides)
-    return build_detector(config, name=model_name, checkpoint=checkpoint, device=device)
+    customised = bool(overrides) or not is_own(config_path)
+    return build_detector(config, name=model_name, checkpoint=checkpoint, device=device, customised=customised)
+
+
+def check(config_path: Path, device: str = "auto", overrides: Mapping[str, object] | None = None) -> None:
+    """See to everything that ``load`` needs beside the weights, so that they are not fetched in vain.
+
+    The arguments are those of ``load``. The test pipeline is tried on a grey frame; no weights are given memory.
+
+    Raises:
+        MissingPackageError, ConfigError, DeviceError: as ``load`` does.
+    """
+    import_backend()
+    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mmdet_backend.detector import check_config
+    from bdd100k_zoo.mmdet_backend.devices import resolve_device
+
+    resolve_device(device)
+    check_config(load_config(config_path, overrides), name=str(config_path))
 
 
 def import_backend() -> None:
@@ -75,9 +93,11 @@ def import_package(package: str, module: str | None = None) -> None:
             if package == "mmdet":
                 _install_ops()
             importlib.import_module(module or package)
-    # Builds that do not match: a library that is not there (OSError), torchvision's ops for another torch
-    # (RuntimeError), mmdet's check of mmcv's version (AssertionError), names that numpy 2 took away (AttributeError).
-    except (ImportError, OSError, RuntimeError, AssertionError, AttributeError) as error:
+    except ZooError:
+        raise
+    # Builds that do not match raise anything: OSError for a library that is not there, RuntimeError for torchvision's
+    # ops of another torch, AssertionError in mmdet for mmcv's version, ValueError for another numpy's memory layout.
+    except Exception as error:
         raise MissingPackageError(package, EXTRA, _one_line(error)) from error
 
 

@@ -52,11 +52,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(_without_prefix(state_dict), _classes(content.get("meta")))
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint by parameter name; see ``read_checkpoint``."""
-    return read_checkpoint(path).state_dict
-
-
 def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], *, model_name: str, path: Path) -> None:
     """Copy tensors into a model that has exactly those parameters and buffers, in those shapes.
 

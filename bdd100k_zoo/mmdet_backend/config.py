@@ -64,6 +64,11 @@ def load_config(path: Path, overrides: Mapping[str, object] | None = None, data_
     return Config(settings, cfg_text=read.text, filename=str(path))
 
 
+def is_own(path: Path) -> bool:
+    """Tell whether a config is one of this package, and no user's."""
+    return path.resolve().is_relative_to(CONFIGS)
+
+
 def without_pretrained(settings: Node) -> Node:
     """Copy nested settings with every ``init_cfg`` and ``pretrained`` set to None: nothing is fetched to build them."""
     return _mapped(settings, lambda node: node | {key: None for key in PRETRAINED if key in node})

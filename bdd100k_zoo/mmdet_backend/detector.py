@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-import warnings
-from contextlib import contextmanager
-from importlib import metadata
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from mmcv.transforms import Compose
 from mmdet.registry import MODELS
-from mmengine.registry import DefaultScope
 
 from bdd100k_zoo.boxes import Detections
 from bdd100k_zoo.categories import CLASSES
@@ -20,27 +15,34 @@ from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.inference.protocol import DetectorFacts
 from bdd100k_zoo.mmdet_backend.checkpoint import check_classes, load_strictly, read_checkpoint
 from bdd100k_zoo.mmdet_backend.config import without_pretrained
-from bdd100k_zoo.mmdet_backend.devices import device_name, full_precision, resolve_device
+from bdd100k_zoo.mmdet_backend.devices import device_errors, device_name, full_precision, resolve_device
 from bdd100k_zoo.mmdet_backend.ops import install
+from bdd100k_zoo.mmdet_backend.pipeline import FRAME, batch_of, build_pipeline
+from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, check_selection, in_scope
+from bdd100k_zoo.mmdet_backend.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
+    from mmcv.transforms import Compose
     from mmengine.config import Config
     from torch import nn
-
-SCOPE = "mmdet"
-DISTRIBUTIONS = ("mmdet", "mmengine", "mmcv", "mmcv-lite", "torchvision")
 
 
 class MmdetDetector:
     """A built model in evaluation mode; see ``inference.protocol.Detector``."""
 
-    def __init__(self, model: nn.Module, pipeline: Compose, device: torch.device) -> None:
-        self._model: Any = model.to(device).eval()
+    def __init__(
+        self, model: nn.Module, pipeline: Compose, device: torch.device, *, name: str, customised: bool
+    ) -> None:
+        with device_errors(device):
+            self._model: Any = model.to(device).eval()
         self._pipeline = pipeline
+        self._device = device
+        self._name = name
+        self._customised = customised
         self._facts = _facts(device)
 
     @property
@@ -49,24 +51,40 @@ class MmdetDetector:
         return self._facts
 
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
-        """Find objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels."""
-        packed = self._pipeline({"img": image, "img_id": 0})
-        batch = {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
-        with torch.inference_mode(), full_precision():
+        """Find objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels.
+
+        Raises:
+            ImageShapeError: it is no such array, or too thin to be scaled.
+            ConfigError: the model fails, and its settings are not those of the package.
+            DeviceError: the device's memory does not suffice, or it fails.
+        """
+        batch = batch_of(self._pipeline, image)
+        with self._failures(), torch.inference_mode(), full_precision():
             (sample,) = self._model.test_step(batch)
-        found = sample.pred_instances
-        return Detections(
-            found.bboxes.cpu().numpy().astype(np.float32, copy=False).reshape(-1, 4),
-            found.scores.cpu().numpy().astype(np.float32, copy=False),
-            found.labels.cpu().numpy().astype(np.int64, copy=False),
-        )
+            return _detections(sample.pred_instances)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """With the package's own settings, what mmdet stumbles over is no user's fault and told as it is."""
+        blamed = blamed_on_settings("run the model", name=self._name) if self._customised else nullcontext()
+        with blamed, device_errors(self._device):
+            yield
 
 
-def build_detector(config: Config, *, name: str, checkpoint: Path, device: str = "auto") -> MmdetDetector:
+def build_detector(
+    config: Config, *, name: str, checkpoint: Path, device: str = "auto", customised: bool = False
+) -> MmdetDetector:
     """Build a model and load its weights, strictly.
 
+    Args:
+        config: what ``config.load_config`` gives.
+        name: what errors call the model.
+        checkpoint: the weights.
+        device: see ``devices.resolve_device``.
+        customised: some settings are a user's; what fails later is blamed on them.
+
     Raises:
-        DeviceError: the device is not there.
+        DeviceError: the device is not there, or its memory does not suffice.
         ConfigError: the config describes no model, or one of other than ten classes.
         StorageError, CheckpointError: see ``checkpoint``.
     """
@@ -75,61 +93,48 @@ def build_detector(config: Config, *, name: str, checkpoint: Path, device: str =
     weights = read_checkpoint(checkpoint)
     check_classes(weights.classes, path=checkpoint)
     load_strictly(model, weights.state_dict, model_name=name, path=checkpoint)
-    return MmdetDetector(model, pipeline, target)
+    return MmdetDetector(model, pipeline, target, name=name, customised=customised)
 
 
 def build_model(config: Config, *, name: str = "model") -> nn.Module:
     """Build what a config describes, with random weights: no start values are fetched from anywhere.
 
     Raises:
-        ConfigError: mmdet cannot build it, or it tells other than ten classes apart.
+        ConfigError: mmdet cannot build it, it could choose no boxes, or it tells other than ten classes apart.
     """
-    with _building("model", name):
-        model: nn.Module = MODELS.build(without_pretrained(config.model))
+    with in_scope(), blamed_on_settings("build the model", name=name):
+        settings = without_pretrained(config.model)
+        check_selection(settings, name=name)
+        model: nn.Module = MODELS.build(settings)
     _check_number_of_classes(model, name)
     model.cfg = config
     return model
 
 
-def build_pipeline(config: Config, *, name: str = "model") -> Compose:
-    """Build the config's test pipeline for images that are decoded already and have no labels.
+def check_config(config: Config, *, name: str) -> None:
+    """Check that a config's test pipeline and preprocessing run and that its model can be built.
 
     Raises:
-        ConfigError: there is none, or mmdet cannot build it.
+        ConfigError: they do not, or it cannot.
     """
-    with _building("test pipeline", name):
-        return Compose(pipeline_for_arrays(config.test_dataloader.dataset.pipeline))
-
-
-def pipeline_for_arrays(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Let a pipeline start from ``img`` in place of a file, and ask for no annotations."""
-    kept = [dict(step) for step in steps if _name(step) != "LoadAnnotations"]
-    return [_from_array(step) if _name(step) == "LoadImageFromFile" else step for step in kept]
-
-
-def _from_array(step: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "mmdet.LoadImageFromNDArray", "to_float32": step.get("to_float32", False)}
-
-
-def _name(step: dict[str, Any]) -> str:
-    """A transform's name without the library's: ``mmdet.Resize`` and ``Resize`` are one."""
-    kind = step["type"]
-    return str(kind).rpartition(".")[2] if isinstance(kind, str) else str(kind.__name__)
-
-
-@contextmanager
-def _building(part: str, name: str) -> Iterator[None]:
-    """Let mmengine's registries look into mmdet's, inside only (their scope is global), and name what fails.
-
-    That mmdet itself uses names which mmengine deprecates is theirs to mend, and not shown.
-    """
+    batch = batch_of(build_pipeline(config, name=name), np.zeros((*FRAME, 3), np.uint8))
+    with in_scope(), blamed_on_settings("prepare an image for the model", name=name):
+        if preprocessor := config.model.get("data_preprocessor"):
+            MODELS.build(preprocessor)(batch)
     try:
-        with DefaultScope.overwrite_default_scope(SCOPE), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    # What settings that do not fit make mmdet's constructors raise.
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        raise ConfigError(name, f"mmdet cannot build the {part}: {' '.join(str(error).split())}") from error
+        with torch.device("meta"):
+            build_model(config, name=name)
+    except ConfigError:
+        # Some backbones compute with values while they are built, which only memory holds.
+        build_model(config, name=name)
+
+
+def _detections(found: Any) -> Detections:
+    return Detections(
+        found.bboxes.cpu().numpy().astype(np.float32, copy=False).reshape(-1, 4),
+        found.scores.cpu().numpy().astype(np.float32, copy=False),
+        found.labels.cpu().numpy().astype(np.int64, copy=False),
+    )
 
 
 def _check_number_of_classes(model: nn.Module, name: str) -> None:
@@ -149,17 +154,5 @@ def _facts(device: torch.device) -> DetectorFacts:
         device_name=device_name(device),
         precision="fp32",
         ops=install(),
-        versions=_versions(),
+        versions=versions() | {"torch": str(torch.__version__)},
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {name: version for name in DISTRIBUTIONS if (version := _version(name))}
-    return {"python": platform.python_version(), "torch": str(torch.__version__), **found}
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None

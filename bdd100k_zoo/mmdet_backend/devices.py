@@ -16,6 +16,9 @@ from bdd100k_zoo.errors import DeviceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DEVICE_FAILURE = re.compile(r"out of memory|can't allocate memory|\b(CUDA|HIP|cuDNN|MIOpen) error", re.IGNORECASE)
+"""How torch tells that a device runs out of memory or fails; which type of error it raises depends on its version."""
+
 
 def resolve_device(wanted: str) -> torch.device:
     """Find the device that ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
@@ -60,9 +63,35 @@ def full_precision() -> Iterator[None]:
         convolutions.allow_tf32, products.allow_tf32 = before
 
 
+@contextmanager
+def device_errors(device: torch.device) -> Iterator[None]:
+    """Tell a device that runs out of memory, or that fails, as a DeviceError."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = (str(error).splitlines() or [""])[0]
+        if not re.search(
+            r"out of memory|can't allocate memory|\b(CUDA|HIP|CUDNN|CUBLAS)\w* error|CUDNN_STATUS", first, re.I
+        ):
+            raise
+        raise DeviceError(str(device), first) from error
+
+
+def cuda_names() -> tuple[str, ...]:
+    """Name the CUDA (or ROCm) devices that torch can use; none where it can use none."""
+    count = _cuda()[1]
+    return tuple(str(torch.cuda.get_device_name(index)) for index in range(count))
+
+
+def platform_of_build() -> str:
+    """Say for which accelerator torch was built: ``CUDA 12.8``, ``ROCm 6.3``; nothing for the CPU alone."""
+    kinds = (("CUDA", torch.version.cuda), ("ROCm", torch.version.hip))
+    return next((f"{kind} {version}" for kind, version in kinds if version), "")
+
+
 def _cuda() -> tuple[str, int]:
     """Why there is no CUDA (empty where there is), and how many devices."""
-    if torch.version.cuda is None and torch.version.hip is None:
+    if not platform_of_build():
         return f"this build of torch ({torch.__version__}) has no CUDA", 0
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.mmdet_backend import import_backend
-from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +31,6 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(load_config(config_path))
-    beside = path.with_name(f".{path.name}.new")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": model.state_dict()}, beside)
-        beside.replace(path)
+    content = io.BytesIO()
+    torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": model.state_dict()}, content)
+    write_whole(path, content.getvalue())

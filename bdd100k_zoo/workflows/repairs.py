@@ -1,4 +1,4 @@
-"""What to do about a package that does not import."""
+"""What to do about a package that does not import or work."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ REPAIRS: tuple[tuple[str, str], ...] = (
     (r"MMEngine==\S+ is used but incompatible", "pip install 'mmengine>=0.10.5,<1'"),
     (r"torchvision::nms|operator torchvision", "pip install --upgrade --force-reinstall torch torchvision"),
     (r"No module named '?torchvision", f"{INSTALL}, or for a chosen torch: pip install torchvision"),
-    (r"numpy\.core\.multiarray failed|compiled using NumPy 1", "pip install --upgrade opencv-python"),
+    (r"numpy\.core\.multiarray failed|compiled using NumPy 1|_ARRAY_API", "pip install --upgrade opencv-python"),
+    (
+        r"numpy\.\w+ size changed|binary incompatibility",
+        "pip install --upgrade --force-reinstall numpy scipy shapely pycocotools",
+    ),
+    (r"No space left|[Qq]uota exceeded|No usable temporary", "free some space, or set TMPDIR to a folder with room"),
+    (r"out of memory|can't allocate memory", "stop what else uses the memory; `--device cpu` needs none of the GPU's"),
+    (r"NVIDIA driver", "update the NVIDIA driver, or install a torch for an older CUDA: https://pytorch.org"),
     (r"libcu|libnv|CUDA", "pip install --force-reinstall torch torchvision"),
     (r"No module named", INSTALL),
 )
-"""What to do about an import that fails: the first pattern that the reason holds."""
+"""What to do about a failure: the first pattern that the reason holds."""
 
 
 def repair_of(reason: str) -> str:
-    """Name the repair for a failed import."""
+    """Name the repair for what made an import, or a trial, fail."""
     return next((repair for pattern, repair in REPAIRS if re.search(pattern, reason)), f"{INSTALL} --force-reinstall")

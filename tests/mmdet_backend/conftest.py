@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def save_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Write the checkpoint of a model that the frozen results were made with."""
+    """Write the checkpoint of a model that the frozen results were made with, once."""
 
+    @cache
     def save(name: str) -> Path:
         path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
         model = build_model(load_config(config_path(name)), name=name)
@@ -44,10 +46,7 @@ def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., Detector
     """Load a model with those weights, from a file, as the command line does."""
 
     def load_it(name: str, overrides: dict[str, object] | None = None) -> Detector:
-        path = save_weights(name)
-        detector = load(name, config_path(name), path, "cpu", overrides)
-        path.unlink()
-        return detector
+        return load(name, config_path(name), save_weights(name), "cpu", overrides)
 
     return load_it
 

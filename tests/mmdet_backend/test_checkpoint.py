@@ -22,7 +22,6 @@ from bdd100k_zoo.mmdet_backend.checkpoint import (
     check_classes,
     load_strictly,
     read_checkpoint,
-    read_state_dict,
 )
 
 if TYPE_CHECKING:
@@ -70,13 +69,13 @@ def test_tensors_of_a_published_checkpoint_are_read(save: Save) -> None:
 
 
 def test_a_bare_state_dict_is_read(save: Save) -> None:
-    assert list(read_state_dict(save(linear().state_dict()))) == ["weight", "bias"]
+    assert list(read_checkpoint(save(linear().state_dict())).state_dict) == ["weight", "bias"]
 
 
 def test_the_prefix_of_a_parallel_model_is_taken_off(save: Save) -> None:
-    assert list(read_state_dict(save(nn.DataParallel(linear()).state_dict()))) == ["weight", "bias"]
+    assert list(read_checkpoint(save(nn.DataParallel(linear()).state_dict())).state_dict) == ["weight", "bias"]
     kept = {"module.weight": torch.ones(1), "other": torch.ones(1)}
-    assert list(read_state_dict(save(kept))) == list(kept)
+    assert list(read_checkpoint(save(kept)).state_dict) == list(kept)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,7 @@ def test_a_hostile_pickle_is_refused_and_not_run(place: str, save: Save, tmp_pat
     content: Any = {"meta": {}, "state_dict": {"weight": torch.ones(1)}}
     path = save(Hostile(target) if place == "alone" else {**content, place: {"weight": Hostile(target)}})
     with pytest.raises(UnsafeCheckpointError, match="names exec") as caught:
-        read_state_dict(path)
+        read_checkpoint(path)
     assert caught.value.path == path
     assert not target.exists()
 
@@ -142,7 +141,7 @@ def test_the_hostile_pickle_would_have_run(tmp_path: Path) -> None:
 
 def test_a_module_in_place_of_tensors_is_refused(save: Save) -> None:
     with pytest.raises(UnsafeCheckpointError, match=r"torch\.nn\.modules\.linear\.Linear"):
-        read_state_dict(save(linear()))
+        read_checkpoint(save(linear()))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +149,7 @@ def test_a_module_in_place_of_tensors_is_refused(save: Save) -> None:
 )
 def test_a_file_without_a_state_dict_is_refused(content: Any, save: Save) -> None:
     with pytest.raises(UnsafeCheckpointError, match="no state dict"):
-        read_state_dict(save(content))
+        read_checkpoint(save(content))
 
 
 def test_a_truncated_file_is_refused_wherever_it_ends(save: Save) -> None:
@@ -159,7 +158,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(save: Save) -> None:
     for length in range(1, len(whole), 41):
         path.write_bytes(whole[:length])
         with pytest.raises(UnsafeCheckpointError):
-            read_state_dict(path)
+            read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +175,7 @@ def test_something_else_is_refused_with_its_reason(content: bytes, reason: str, 
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(UnsafeCheckpointError) as caught:
-        read_state_dict(path)
+        read_checkpoint(path)
     assert caught.value.reason == reason
 
 
@@ -185,13 +184,13 @@ def test_a_zip_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "nothing")
     with pytest.raises(UnsafeCheckpointError, match="zip file of something else"):
-        read_state_dict(path)
+        read_checkpoint(path)
 
 
 def test_no_refusal_advises_to_load_without_the_check(save: Save, tmp_path: Path) -> None:
     path = save(Hostile(tmp_path / "owned"))
     with pytest.raises(UnsafeCheckpointError) as caught:
-        read_state_dict(path)
+        read_checkpoint(path)
     said = f"{caught.value} {caught.value.__cause__}"
     assert "weights_only" not in said
     assert "safe_globals" not in said
@@ -200,9 +199,9 @@ def test_no_refusal_advises_to_load_without_the_check(save: Save, tmp_path: Path
 
 def test_a_missing_file_and_a_folder_are_storage_errors(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="No such file"):
-        read_state_dict(tmp_path / "missing.pth")
+        read_checkpoint(tmp_path / "missing.pth")
     with pytest.raises(StorageError, match="directory"):
-        read_state_dict(tmp_path)
+        read_checkpoint(tmp_path)
 
 
 # What is loaded
@@ -278,7 +277,7 @@ class GetsAttribute:
 
 def test_getattr_in_a_checkpoint_is_named_but_never_called(save: Save) -> None:
     path = save({"state_dict": linear().state_dict(), "log": GetsAttribute()})
-    assert list(read_state_dict(path)) == ["weight", "bias"]
+    assert list(read_checkpoint(path).state_dict) == ["weight", "bias"]
     with torch.serialization.safe_globals(ALLOWED):
         log = torch.load(path, weights_only=True)["log"]
     assert not callable(log)

@@ -5,11 +5,14 @@ import pkgutil
 import sys
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from PIL import Image
 from reference import HERE, config_path
+from torch import nn
 
 from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.boxes import Detections
@@ -19,12 +22,17 @@ from bdd100k_zoo.errors import (
     CheckpointMismatchError,
     ConfigError,
     DeviceError,
+    ImageShapeError,
     MissingPackageError,
 )
-from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.inference.images import find_images, read_image
+from bdd100k_zoo.inference.runner import run
 from bdd100k_zoo.mmdet_backend import devices
 from bdd100k_zoo.mmdet_backend.config import load_config
-from bdd100k_zoo.mmdet_backend.detector import build_detector, build_model, build_pipeline, pipeline_for_arrays
+from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_detector, build_model
+from bdd100k_zoo.mmdet_backend.pipeline import build_pipeline, pipeline_for_arrays
+from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.predictions import PredictionsWriter
 
 if TYPE_CHECKING:
     import subprocess
@@ -38,11 +46,11 @@ SMALL: dict[str, object] = {
     "test_dataloader.dataset.pipeline": [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "with_bbox": True},
-        {"type": "Resize", "scale": (320, 180), "keep_ratio": True},
+        {"type": "Resize", "scale": (160, 90), "keep_ratio": True},
         {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
     ]
 }
-"""Images of a quarter of the size: what these tests ask for does not depend on it."""
+"""Images of an eighth of the size: what these tests ask for does not depend on it."""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,6 @@ def test_an_image_in_which_nothing_scores_has_no_detections(save_weights: Callab
     path = save_weights(NAME)
     strict = {**SMALL, "model.test_cfg.score_thr": 0.9999999}
     found = mmdet_backend.load(NAME, config_path(NAME), path, "cpu", strict).detect(image)
-    path.unlink()
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
 
@@ -126,7 +133,15 @@ def test_facts_name_what_computed(detector: Detector) -> None:
     assert facts.device_name
     assert facts.versions["torch"] == torch.__version__
     assert facts.versions["mmdet"] == "3.3.0"
-    assert facts.versions.keys() >= {"python", "torch", "torchvision", "mmdet", "mmengine", "mmcv-lite"}
+    assert facts.versions.keys() >= {
+        "python",
+        "torch",
+        "torchvision",
+        "mmdet",
+        "mmengine",
+        "mmcv-lite",
+        "opencv-python",
+    }
 
 
 QUIET = """
@@ -135,7 +150,8 @@ from pathlib import Path
 import numpy as np
 from bdd100k_zoo import mmdet_backend
 assert not {"torch", "mmdet", "mmcv", "mmengine", "cv2"} & sys.modules.keys()
-detector = mmdet_backend.load("a model", Path(sys.argv[1]), Path(sys.argv[2]), "cpu")
+small = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}
+detector = mmdet_backend.load("a model", Path(sys.argv[1]), Path(sys.argv[2]), "cpu", small)
 detector.detect(np.zeros((90, 160, 3), np.uint8))
 """
 
@@ -145,13 +161,127 @@ def test_loading_and_detecting_print_nothing(
 ) -> None:
     path = save_weights("faster_rcnn_r50_fpn_deconv_1x")
     done = run_python(QUIET, config_path("faster_rcnn_r50_fpn_deconv_1x"), path)
-    path.unlink()
     assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_no_python_to_come_is_missed(monkeypatch: pytest.MonkeyPatch, image: Any, load_detector: Any) -> None:
     monkeypatch.delattr(pkgutil, "find_loader", raising=False)  # Python 3.14 has none
     assert len(load_detector(NAME, SMALL).detect(image)) > 0
+
+
+# What no detector takes
+
+PIXELS = np.zeros((9, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        (PIXELS[..., 0], "uint8 [9, 16]"),
+        (PIXELS[..., :1], "uint8 [9, 16, 1]"),
+        (np.zeros((9, 16, 4), np.uint8), "uint8 [9, 16, 4]"),
+        (PIXELS[None], "uint8 [1, 9, 16, 3]"),
+        (PIXELS.astype(np.float32), "float32 [9, 16, 3]"),
+        (PIXELS.astype(np.uint16), "uint16 [9, 16, 3]"),
+        (PIXELS.astype(bool), "bool [9, 16, 3]"),
+        (PIXELS[:0], "uint8 [0, 16, 3]"),
+        (PIXELS[:, :0], "uint8 [9, 0, 3]"),
+        (Image.fromarray(PIXELS), "PIL.Image.Image"),
+        (PIXELS.tolist(), "list"),
+        (PIXELS.tobytes(), "bytes"),
+        (torch.from_numpy(PIXELS), "torch.Tensor"),
+        (None, "NoneType"),
+    ],
+    ids=lambda value: value.replace(" ", "") if isinstance(value, str) else "",
+)
+def test_what_is_no_bgr_image_is_refused(given: Any, shape: str, detector: Detector) -> None:
+    with pytest.raises(ImageShapeError, match=r"expected a numpy array, uint8 \[height, width, 3\]") as caught:
+        detector.detect(given)
+    assert caught.value.shape == shape
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1)])
+def test_an_image_too_thin_to_be_scaled_is_refused(size: tuple[int, int], detector: Detector) -> None:
+    with pytest.raises(ImageShapeError, match="the test pipeline cannot take it") as caught:
+        detector.detect(np.zeros((*size, 3), np.uint8))
+    assert caught.value.shape == f"uint8 [{size[0]}, {size[1]}, 3]"
+
+
+@pytest.mark.parametrize("size", [(1, 100), (100, 1), (1, 1)])
+def test_a_thin_image_that_can_be_scaled_is_taken(size: tuple[int, int], detector: Detector) -> None:
+    found = detector.detect(np.zeros((*size, 3), np.uint8))
+    assert (found.boxes <= [size[1], size[0], size[1], size[0]]).all()
+
+
+def test_a_run_counts_a_thin_image_as_unreadable_and_goes_on(detector: Detector, image: Any, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((1, 5000, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "2.png"), image)
+    writer = PredictionsWriter(tmp_path / "det.json")
+    tally = run(detector, find_images([str(tmp_path)]), writer, SILENT)
+    writer.finish()
+    ((name, reason),) = tally.unreadable
+    assert name == "1.png"
+    assert reason.startswith("uint8 [1, 5000, 3]: the test pipeline cannot take it")
+    assert (tally.images, tally.detections > 0) == (2, True)
+
+
+# Failing while it computes
+
+
+class Failing(nn.Module):
+    """In the place of a model, does one thing when it is called."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        super().__init__()
+        self.act = act
+
+    def test_step(self, batch: object) -> Any:
+        return self.act()
+
+
+def failing(act: Callable[[], Any], *, customised: bool, device: str = "cpu") -> MmdetDetector:
+    pipeline = build_pipeline(load_config(config_path(NAME)))
+    return MmdetDetector(Failing(act), pipeline, torch.device(device), name="a model", customised=customised)
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)],
+)
+@pytest.mark.parametrize("customised", [True, False])
+def test_a_device_without_enough_memory_is_told_as_that(device: str, customised: bool) -> None:
+    detector = failing(lambda: torch.empty(2**50, device=device), customised=customised, device=device)
+    with pytest.raises(DeviceError, match=r"memory") as caught:
+        detector.detect(PIXELS)
+    assert caught.value.device == device
+
+
+def test_a_failure_is_blamed_on_settings_only_where_they_are_the_users() -> None:
+    def fail() -> None:
+        raise IndexError("too far")
+
+    with pytest.raises(ConfigError, match="a model: mmdet cannot run the model: IndexError: too far"):
+        failing(fail, customised=True).detect(PIXELS)
+    with pytest.raises(IndexError):
+        failing(fail, customised=False).detect(PIXELS)
+
+
+def test_settings_that_fail_only_in_the_model_are_a_config_error(load_detector: Callable[..., Detector]) -> None:
+    detector = load_detector(NAME, {**SMALL, "model.test_cfg": None})
+    with pytest.raises(ConfigError, match="cannot run the model: AttributeError"):
+        detector.detect(PIXELS)
+
+
+def test_a_users_own_config_that_fails_in_the_model_is_a_config_error(
+    save_weights: Callable[[str], Path], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        f"_base_ = 'bdd100k_zoo::{config_path(NAME).name}'\nmodel = dict(data_preprocessor=dict(pad_size_divisor=0))\n"
+    )
+    detector = mmdet_backend.load("mine", mine, save_weights(NAME), "cpu")
+    with pytest.raises(ConfigError, match="mine: mmdet cannot run the model: ZeroDivisionError"):
+        detector.detect(PIXELS)
 
 
 # Building
@@ -193,7 +323,6 @@ def test_weights_of_another_model_are_refused(save_weights: Callable[[str], Path
     name = "faster_rcnn_r50_fpn_1x"
     with pytest.raises(CheckpointMismatchError) as caught:
         build_detector(load_config(config_path(name)), name=name, checkpoint=path, device="cpu")
-    path.unlink()
     assert (caught.value.model, caught.value.path) == (name, path)
     assert "rpn_head.rpn_conv.weight" in caught.value.missing
     assert "bbox_head.retina_cls.weight" in caught.value.unexpected
@@ -246,6 +375,17 @@ def test_a_cuda_device_beyond_the_last_is_refused() -> None:
         devices.resolve_device("cuda:99")
 
 
+@pytest.mark.parametrize(
+    ("cuda", "hip", "expected"), [("12.8", None, "CUDA 12.8"), (None, "6.3.4", "ROCm 6.3.4"), (None, None, "")]
+)
+def test_a_build_for_rocm_is_no_cpu_build(
+    cuda: str | None, hip: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    assert devices.platform_of_build() == expected
+
+
 # Packages
 
 
@@ -262,6 +402,8 @@ def test_a_missing_package_is_named() -> None:
         "raise OSError('libcudart.so: cannot open shared object file')",
         "raise RuntimeError('operator torchvision::nms does not exist')",
         "assert False, 'MMCV==2.2.0 is used but incompatible.'",
+        "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
+        "raise Exception('something never seen')",
     ],
 )
 def test_a_package_that_does_not_import_says_why(failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

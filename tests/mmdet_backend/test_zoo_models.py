@@ -8,7 +8,7 @@ import torch
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import CheckpointMismatchError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.checkpoint import load_strictly, read_state_dict
+from bdd100k_zoo.mmdet_backend.checkpoint import load_strictly, read_checkpoint
 from bdd100k_zoo.mmdet_backend.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import build_model
 
@@ -50,7 +50,7 @@ def test_a_model_builds_and_strictly_loads_a_checkpoint_of_its_own_shape(name: s
     expected = numbered(model)
     file = save(expected, tmp_path / f"{name}.pth")
     model.to_empty(device="cpu")
-    load_strictly(model, read_state_dict(file), model_name=name, path=file)
+    load_strictly(model, read_checkpoint(file).state_dict, model_name=name, path=file)
     file.unlink()
     loaded = model.state_dict()
     assert loaded.keys() == expected.keys()
@@ -68,7 +68,7 @@ def test_the_checkpoint_of_another_depth_is_refused(tmp_path: Path) -> None:
     file = save(numbered(shape_of("retinanet_r101_fpn_3x")), tmp_path / "r101.pth")
     model = shape_of("retinanet_r50_fpn_3x")
     with pytest.raises(CheckpointMismatchError) as caught:
-        load_strictly(model, read_state_dict(file), model_name="retinanet_r50_fpn_3x", path=file)
+        load_strictly(model, read_checkpoint(file).state_dict, model_name="retinanet_r50_fpn_3x", path=file)
     assert not caught.value.missing
     assert all(name.startswith("backbone.layer3.") for name in caught.value.unexpected)
     assert len({name.split(".")[2] for name in caught.value.unexpected}) == 23 - 6

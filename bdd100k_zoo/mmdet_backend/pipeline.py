@@ -1,0 +1,95 @@
+"""The config's test pipeline for pixels in memory, tried before it is used, and what it can be given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mmcv.transforms import Compose
+
+from bdd100k_zoo.errors import ConfigError, ImageShapeError
+from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, in_scope, told
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from mmengine.config import Config
+
+FRAME = (720, 1280)
+"""Height and width of a frame of BDD100K, in pixels: what every pipeline must be able to take."""
+
+READ_BY_HEADS = ("img_shape", "scale_factor")
+"""What heads read of an image's description to bring boxes back into its pixels."""
+
+
+def build_pipeline(config: Config, *, name: str = "model") -> Compose:
+    """Build the config's test pipeline for images that are decoded already and have no labels, and try it.
+
+    Raises:
+        ConfigError: there is none, mmdet cannot build it, or it does not make what a model reads.
+    """
+    with in_scope(), blamed_on_settings("build the test pipeline", name=name):
+        pipeline = Compose(pipeline_for_arrays(config.test_dataloader.dataset.pipeline))
+    with blamed_on_settings("run the test pipeline", name=name):
+        packed = pipeline({"img": np.full((*FRAME, 3), 128, np.uint8), "img_id": 0})
+    _check_packed(packed, name)
+    return pipeline
+
+
+def pipeline_for_arrays(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Let a pipeline start from ``img`` in place of a file, and ask for no annotations."""
+    kept = [dict(step) for step in steps if _name(step) != "LoadAnnotations"]
+    return [_from_array(step) if _name(step) == "LoadImageFromFile" else step for step in kept]
+
+
+def batch_of(pipeline: Compose, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    """Make a batch of one image.
+
+    Raises:
+        ImageShapeError: it is no image in memory, or the pipeline cannot take one of its shape.
+    """
+    check_image(image)
+    try:
+        packed = pipeline({"img": image, "img_id": 0})
+    # The pipeline has been tried on a frame: what it refuses now is this image, in whatever words OpenCV has for it.
+    except Exception as error:
+        raise ImageShapeError(_shape(image), f"the test pipeline cannot take it ({told(error)})") from error
+    return {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
+
+
+def check_image(image: Any) -> None:
+    """Check that something is an image in memory: uint8 [height, width, 3], not empty.
+
+    Raises:
+        ImageShapeError: it is something else.
+    """
+    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+    if not (is_array and image.shape[2] == 3 and image.size):
+        raise ImageShapeError(_shape(image), "expected a numpy array, uint8 [height, width, 3] in BGR order, not empty")
+
+
+def _shape(image: object) -> str:
+    if isinstance(image, np.ndarray):
+        return f"{image.dtype} {list(image.shape)}"
+    kind = type(image)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _check_packed(packed: object, name: str) -> None:
+    if not isinstance(packed, dict) or not {"inputs", "data_samples"} <= packed.keys():
+        raise ConfigError(name, "the test pipeline packs nothing for a model: expected PackDetInputs as its last step")
+    absent = [key for key in READ_BY_HEADS if key not in packed["data_samples"].metainfo_keys()]
+    if absent:
+        problem = f"the test pipeline gives no {' and no '.join(absent)}"
+        raise ConfigError(name, f"{problem}: expected a Resize, and both among the meta_keys of PackDetInputs")
+
+
+def _from_array(step: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "mmdet.LoadImageFromNDArray", "to_float32": step.get("to_float32", False)}
+
+
+def _name(step: dict[str, Any]) -> str:
+    """A transform's name without the library's: ``mmdet.Resize`` and ``Resize`` are one."""
+    kind = step["type"]
+    return str(kind).rpartition(".")[2] if isinstance(kind, str) else str(kind.__name__)
