@@ -36,16 +36,30 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_COMBINATIONS = len(AREAS) * len(IOU_THRESHOLDS)
-_PAIRS_AT_ONCE = 1 << 20
+_PAIRS_AT_ONCE = 1 << 16
 _COUNTED = np.uint64(1 << 63)
 """Set in the keys of objects that count, so that each of them beats every ignored one."""
+
+
+class _Boxes(NamedTuple):
+    """Sides and areas, each in a line of its own."""
+
+    low: tuple[Floats, Floats]
+    """Left and upper side."""
+    high: tuple[Floats, Floats]
+    """Right and lower side."""
+    areas: Floats
+
+    @classmethod
+    def of(cls, boxes: Floats) -> _Boxes:
+        x, y, width, height = np.ascontiguousarray(boxes.T)
+        return cls((x, y), (width + x, height + y), width * height)
 
 
 class _Objects(NamedTuple):
     """Labels of one class, by frame, then as in their file."""
 
-    boxes: Floats
+    boxes: _Boxes
     crowd: Flags
     ignored: Flags
     """[n, areas]: crowds, and objects outside the area."""
@@ -56,11 +70,13 @@ class _Objects(NamedTuple):
 class _Detections(NamedTuple):
     """The 100 best detections of one class in each frame, by frame, then by descending score."""
 
+    order: Ints
+    """[n]: their places by descending score over all frames, ties in the official order."""
     rows: Ints
     frames: npt.NDArray[np.int32]
     ranks: Ints
     scores: Floats
-    boxes: Floats
+    boxes: _Boxes
     outside: Flags
     """[n, areas]: whether their own area is outside the area."""
 
@@ -88,7 +104,7 @@ def _match_class(paired: Paired, index: int, frames: npt.NDArray[np.int32], labe
     objects = _objects_of(paired, index, label_frames)
     detections = _detections_of(paired, index, frames)
     outcomes = _outcomes(detections, objects)
-    order = np.argsort(-detections.scores, kind="stable")
+    order = detections.order
     return ClassMatches(
         scores=detections.scores[order],
         frames=detections.frames[order],
@@ -96,7 +112,7 @@ def _match_class(paired: Paired, index: int, frames: npt.NDArray[np.int32], labe
         rows=paired.rows[detections.rows[order]],
         outcomes=np.ascontiguousarray(np.moveaxis(outcomes[order], 0, -1)),
         objects=_count_objects(objects),
-        labelled=len(objects.boxes) > 0,
+        labelled=len(objects.crowd) > 0,
     )
 
 
@@ -106,23 +122,38 @@ def _objects_of(paired: Paired, index: int, label_frames: Ints) -> _Objects:
     crowd = labels.crowd[rows]
     counts = np.bincount(label_frames[rows], minlength=len(labels.frames))
     starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
-    boxes = labels.boxes[rows]
+    boxes = _Boxes.of(labels.boxes[rows])
     return _Objects(boxes, crowd, _outside(boxes) | crowd[:, None], starts)
 
 
 def _detections_of(paired: Paired, index: int, frames: npt.NDArray[np.int32]) -> _Detections:
     rows = np.flatnonzero(paired.classes == index)
-    rows = rows[np.lexsort((-paired.scores[rows], frames[rows]))]
-    ranks = _places_in_groups(frames[rows])
+    rows = rows[np.argsort(-paired.scores[rows], kind="stable")]
+    by_frame = np.argsort(_narrow(frames[rows], len(paired.labels.frames)), kind="stable")
+    ranks = _places_in_groups(frames[rows[by_frame]])
     best = ranks < MAX_DETECTIONS[-1]
-    rows, ranks = rows[best], ranks[best]
-    boxes = paired.boxes[rows]
-    return _Detections(rows, frames[rows], ranks, paired.scores[rows], boxes, _outside(boxes))
+    rows, ranks = rows[by_frame[best]], ranks[best]
+    boxes = _Boxes.of(paired.boxes[rows])
+    order = _inverse(by_frame, best)
+    return _Detections(order, rows, frames[rows], ranks, paired.scores[rows], boxes, _outside(boxes))
 
 
-def _outside(boxes: Floats) -> Flags:
-    areas = (boxes[:, 2] * boxes[:, 3])[:, None]
+def _inverse(permutation: Ints, kept: Flags) -> Ints:
+    """Give the places, among those kept, of what was permuted, in the order before."""
+    places = np.empty(len(permutation), np.int64)
+    places[permutation] = np.where(kept, np.cumsum(kept) - 1, -1)
+    return places[places >= 0]
+
+
+def _narrow(frames: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.integer]:
+    """Frames as 16 bits where they fit: numpy sorts those in linear time."""
+    return frames.astype(np.uint16) if count <= 1 << 16 else frames
+
+
+def _outside(boxes: _Boxes) -> Flags:
+    """[n, areas]: whether a box is smaller or larger than the area says."""
     low, high = np.array([bounds for _, *bounds in AREAS]).T
+    areas = boxes.areas[:, None]
     outside: Flags = (areas < low) | (areas > high)
     return outside
 
@@ -143,11 +174,11 @@ def _count_objects(objects: _Objects) -> npt.NDArray[np.int32]:
 def _outcomes(detections: _Detections, objects: _Objects) -> npt.NDArray[np.int8]:
     """[n, areas, thresholds]."""
     unmatched = np.where(detections.outside, np.int8(IGNORED), np.int8(FALSE_POSITIVE))
-    outcomes = np.repeat(unmatched, len(IOU_THRESHOLDS), axis=1)
+    outcomes = np.repeat(unmatched[:, :, None], len(IOU_THRESHOLDS), axis=2)
     pairs = _overlapping(detections, objects)
     if len(pairs.objects):
         _choose(pairs, detections, objects, outcomes)
-    return outcomes.reshape(-1, len(AREAS), len(IOU_THRESHOLDS))
+    return outcomes
 
 
 def _overlapping(detections: _Detections, objects: _Objects) -> _Pairs:
@@ -166,75 +197,92 @@ def _parts(detections: _Detections, objects: _Objects) -> Iterator[slice]:
 
 
 def _overlapping_part(detections: _Detections, objects: _Objects, part: slice) -> _Pairs:
+    """Overlap the detections of one part with all objects of their frames.
+
+    Over the union of both areas, or over the detection's own where the object is a crowd; the order of operations is
+    that of ``bbIou`` in pycocotools' maskApi.c. Most pairs are apart, and given up as soon as that is known.
+    """
+    chosen, found = _pairs_of_frames(detections, objects, part)
+    width = _common(detections.boxes, objects.boxes, 0, chosen, found)
+    near = np.flatnonzero(width > 0)
+    chosen, found, width = chosen[near], found[near], width[near]
+    height = _common(detections.boxes, objects.boxes, 1, chosen, found)
+    near = np.flatnonzero(height > 0)
+    chosen, found, common = chosen[near], found[near], width[near] * height[near]
+    area = detections.boxes.areas[chosen]
+    union = np.where(objects.crowd[found], area, area + objects.boxes.areas[found] - common)
+    overlaps = common / union
+    enough = np.flatnonzero(overlaps >= IOU_THRESHOLDS[0])
+    return _Pairs(chosen[enough], found[enough], overlaps[enough])
+
+
+def _pairs_of_frames(detections: _Detections, objects: _Objects, part: slice) -> tuple[Ints, Ints]:
+    """Each detection of the part with each object of its frame."""
     frames = detections.frames[part]
     begins = objects.starts[frames]
     counts = objects.starts[frames + 1] - begins
     ends = np.cumsum(counts)
-    chosen = np.repeat(np.arange(part.start, part.stop), counts)
     found = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
-    overlaps = _overlap(detections.boxes[chosen], objects.boxes[found], objects.crowd[found])
-    enough = overlaps >= IOU_THRESHOLDS[0]
-    return _Pairs(chosen[enough], found[enough], overlaps[enough])
+    return np.repeat(np.arange(part.start, part.stop), counts), found
 
 
-def _overlap(boxes: Floats, others: Floats, crowd: Flags) -> Floats:
-    """IoU of boxes and others, one by one; over the own area of the box where the other is a crowd.
-
-    The order of operations is that of ``bbIou`` in pycocotools' maskApi.c.
-    """
-    x, y, width, height = boxes.T
-    other_x, other_y, other_width, other_height = others.T
-    common_width = np.minimum(width + x, other_width + other_x) - np.maximum(x, other_x)
-    common_height = np.minimum(height + y, other_height + other_y) - np.maximum(y, other_y)
-    common = common_width * common_height
-    area = width * height
-    union = np.where(crowd, area, area + other_width * other_height - common)
-    apart = (common_width <= 0) | (common_height <= 0)
-    overlap: Floats = np.divide(common, union, out=np.zeros_like(common), where=~apart)
-    return overlap
+def _common(boxes: _Boxes, others: _Boxes, axis: int, chosen: Ints, found: Ints) -> Floats:
+    """How much of an axis boxes and others share; negative where they are apart."""
+    common: Floats = np.minimum(boxes.high[axis][chosen], others.high[axis][found])
+    common -= np.maximum(boxes.low[axis][chosen], others.low[axis][found])
+    return common
 
 
 def _choose(pairs: _Pairs, detections: _Detections, objects: _Objects, outcomes: npt.NDArray[np.int8]) -> None:
-    """Let all detections that overlap something choose, and write what becomes of them.
-
-    An area and a threshold make a combination; in each the choice is made apart. Positive floats sort as their bits do.
-    """
-    reached = np.searchsorted(IOU_THRESHOLDS, pairs.overlaps, side="right")
-    reaches = reached[:, None] > np.tile(np.arange(len(IOU_THRESHOLDS)), len(AREAS))
-    counts = np.where(objects.ignored, np.uint64(0), _COUNTED)[pairs.objects]
-    keys = np.repeat(counts | pairs.overlaps.view(np.uint64)[:, None], len(IOU_THRESHOLDS), axis=1)
-    keys[~reaches] = 0
+    """Let all detections that overlap something choose, and write what becomes of them."""
+    offers = _Offers.of(pairs, objects)
     begins = np.flatnonzero(np.append(True, np.diff(pairs.detections) != 0))
     chooser = pairs.detections[begins]
     options = np.diff(np.append(begins, len(pairs.objects)))
     turns = _places_in_groups(detections.frames[chooser])
-    taken = np.zeros((len(objects.boxes), _COMBINATIONS), np.bool_)
+    taken = np.zeros((len(objects.crowd), len(AREAS), len(IOU_THRESHOLDS)), np.bool_)
     order = np.lexsort((-options, turns))
     for turn in np.split(order, np.flatnonzero(np.diff(turns[order])) + 1):
-        best, choice = _best_options(begins[turn], options[turn], pairs.objects, keys, taken)
+        best, choice = _best_options(begins[turn], options[turn], offers, taken)
         matched = best > 0
         result = np.where(best >= _COUNTED, np.int8(TRUE_POSITIVE), np.int8(IGNORED))
         outcomes[chooser[turn]] = np.where(matched, result, outcomes[chooser[turn]])
-        line, combination = np.nonzero(matched)
-        taken[choice[line, combination], combination] = True
+        line, area, threshold = np.nonzero(matched)
+        taken[choice[line, area, threshold], area, threshold] = True
         taken[objects.crowd] = False
 
 
+class _Offers(NamedTuple):
+    """What each pair is worth to its detection: the higher key wins."""
+
+    objects: Ints
+    reached: npt.NDArray[np.uint8]
+    """[pairs]: how many of the thresholds the overlap reaches."""
+    keys: npt.NDArray[np.uint64]
+    """[pairs, areas]: the overlap's bits, which sort as positive floats do; above all those where the object counts."""
+
+    @classmethod
+    def of(cls, pairs: _Pairs, objects: _Objects) -> _Offers:
+        counted = np.where(objects.ignored, np.uint64(0), _COUNTED)[pairs.objects]
+        reached = np.searchsorted(IOU_THRESHOLDS, pairs.overlaps, side="right").astype(np.uint8)
+        return cls(pairs.objects, reached, counted | pairs.overlaps.view(np.uint64)[:, None])
+
+
 def _best_options(
-    begins: Ints, options: Ints, found: Ints, keys: npt.NDArray[np.uint64], taken: Flags
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
-    """Give the key and the object that each detection chooses in each combination; key 0 where there is none.
+    begins: Ints, options: Ints, offers: _Offers, taken: Flags
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Give the key and the object that each detection chooses, [n, areas, thresholds]; key 0 where there is none.
 
     Detections come by descending number of options, so that those with one more option are the first of them.
     """
-    best = np.zeros((len(begins), _COMBINATIONS), np.uint64)
-    choice = np.zeros((len(begins), _COMBINATIONS), np.int32)
+    best = np.zeros((len(begins), *taken.shape[1:]), np.uint64)
+    choice = np.zeros(best.shape, np.int64)
     for option in range(options[0]):
-        more = int(np.searchsorted(-options, -option, side="left"))
-        places = begins[:more] + option
-        objects = found[places]
-        offered = np.where(taken[objects], np.uint64(0), keys[places])
-        better = (offered >= best[:more]) & (offered > 0)
-        best[:more][better] = offered[better]
-        choice[:more] = np.where(better, objects[:, None], choice[:more])
+        places = begins[: int(np.searchsorted(-options, -option, side="left"))] + option
+        objects = offers.objects[places]
+        open_to = offers.reached[places, None, None] > np.arange(len(IOU_THRESHOLDS), dtype=np.uint8)
+        keys = offers.keys[places][:, :, None]
+        better = (keys >= best[: len(places)]) & open_to & ~taken[objects]
+        np.copyto(best[: len(places)], keys, where=better)
+        np.copyto(choice[: len(places)], objects[:, None, None], where=better)
     return best, choice

@@ -14,7 +14,7 @@ from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
 from bdd100k_zoo.errors import BadFrameError, BadLabelError, WrongFileError
 from bdd100k_zoo.records.coercion import is_true, to_number
 from bdd100k_zoo.records.findings import Finding, Findings, shown
-from bdd100k_zoo.records.rows import CATEGORY_CODES, FrameAttributes, LabelRows, PredictionRows
+from bdd100k_zoo.records.rows import CATEGORY_CODES, THIN, FrameAttributes, LabelRows, PredictionRows
 from bdd100k_zoo.records.sources import LABELS, PREDICTIONS, decode_document, frames_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class _Label:
             raise self.error(f"unknown category {shown(category)!r}; known are {known}")
         return code
 
-    def corners(self, findings: Findings) -> list[float] | None:
+    def corners(self, findings: Findings, slack: float = 0) -> list[float] | None:
         box = self.fields.get("box2d")
         if box is None:
             return None
@@ -73,9 +73,10 @@ class _Label:
             raise self.error("box2d is no JSON object")
         corners = [self._corner(box, name) for name in _CORNERS]
         for axis, low, high in (("x", corners[0], corners[2]), ("y", corners[1], corners[3])):
-            if high < low:
-                told = f"{axis}2 {shown(box[axis + '2'])} < {axis}1 {shown(box[axis + '1'])}"
-                findings.add(self.finding(f"boxes with {axis}2 < {axis}1", told))
+            if high < low - slack:
+                less = f" - {slack:g}" if slack else ""
+                told = f"{axis}2 {shown(box[axis + '2'])} < {axis}1 {shown(box[axis + '1'])}{less}"
+                findings.add(self.finding(f"boxes with {axis}2 < {axis}1{less}", told))
         return corners
 
     def _corner(self, box: Mapping[str, Any], name: str) -> float:
@@ -156,7 +157,7 @@ def _label_rows(frame: _Frame, findings: Findings) -> LabelRows:
 def _prediction_rows(frame: _Frame, findings: Findings) -> PredictionRows:
     codes, scores, corners = bytearray(), list[float](), list[float]()
     for label in frame.labels():
-        code, box = label.code(), label.corners(findings)
+        code, box = label.code(), label.corners(findings, slack=THIN)
         if box is None:
             findings.add(label.finding("predictions without a box", "has no box2d"))
             continue

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+THIN = 1.0
+"""How far x2 may lie below x1 in a prediction: it is the detector's border minus 1, and a box may be thin."""
+
 REGION = 0x80
 """Added to the class index of a category that is a region to ignore."""
 

@@ -19,7 +19,7 @@ from bdd100k_zoo.errors import WrongFileError
 from bdd100k_zoo.records import careful
 from bdd100k_zoo.records.box2d import Box2D
 from bdd100k_zoo.records.findings import Findings, LetThrough, merged
-from bdd100k_zoo.records.rows import CATEGORY_CODES, REGION, FrameAttributes, LabelRows, PredictionRows
+from bdd100k_zoo.records.rows import CATEGORY_CODES, REGION, THIN, FrameAttributes, LabelRows, PredictionRows
 from bdd100k_zoo.records.sources import LABELS, json_files, read_bytes
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def read_prediction_table(path: Path, *, lenient: bool = False) -> PredictionTab
     Raises:
         StorageError: it cannot be read.
         InputsError: it is no such file, or holds what cannot be scored; unless ``lenient``, also what the official
-            tool hides: boxes with x2 < x1 or y2 < y1, scores that are not finite, predictions without a box.
+            tool hides: boxes of negative size (x2 < x1 - 1 or y2 < y1 - 1), scores that are not finite, predictions
+            without a box.
     """
     rows, let_through = _read(path, _prediction_rows, lenient)
     codes = np.frombuffer(b"".join(frame.codes for frame in rows), np.uint8)
@@ -178,7 +179,7 @@ class _Marks(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Label(msgspec.Struct, frozen=True, gc=False):
-    id: str | int
+    id: msgspec.Raw
     category: Category
     box2d: Box2D | None = None
     attributes: _Marks | None = None
@@ -186,7 +187,7 @@ class _Label(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Prediction(msgspec.Struct, frozen=True, gc=False):
-    id: str | int
+    id: msgspec.Raw
     category: Category
     score: float
     box2d: Box2D
@@ -267,7 +268,7 @@ def _decode_labels(content: bytes) -> list[LabelRows] | None:
         return None
     frames = document.frames if isinstance(document, _Labels) else document
     rows = [cast("LabelRows", frame.labels) for frame in frames]
-    return rows if _sound(frame.corners for frame in rows) else None
+    return rows if _sound((frame.corners for frame in rows), slack=0) else None
 
 
 def _decode_predictions(content: bytes) -> list[PredictionRows] | None:
@@ -278,10 +279,10 @@ def _decode_predictions(content: bytes) -> list[PredictionRows] | None:
         return None
     frames = document.frames if isinstance(document, _Predictions) else document
     rows = [cast("PredictionRows", frame.labels) for frame in frames]
-    return rows if _sound(frame.corners for frame in rows) else None
+    return rows if _sound((frame.corners for frame in rows), slack=THIN) else None
 
 
-def _sound(corners: Iterable[Floats]) -> bool:
-    """Whether all boxes have x2 >= x1 and y2 >= y1; JSON numbers are finite."""
+def _sound(corners: Iterable[Floats], slack: float) -> bool:
+    """Whether all boxes have x2 >= x1 - slack and y2 alike; JSON numbers are finite."""
     boxes = _joined(list(corners)).reshape(-1, 4)
-    return bool((boxes[:, 2:] >= boxes[:, :2]).all())
+    return bool((boxes[:, 2:] >= boxes[:, :2] - slack).all())

@@ -1,0 +1,157 @@
+"""Labels and predictions as JSON documents, and strategies that make nasty ones."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
+from bdd100k_zoo.evaluation import bdd100k
+from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bdd100k_zoo.records.matches import Matches
+    from bdd100k_zoo.records.scores import Scores
+    from bdd100k_zoo.records.tables import LabelTable, PredictionTable
+
+Document = Any
+
+
+class Case(NamedTuple):
+    """What one evaluation is given."""
+
+    labels: Document
+    predictions: Document
+
+    def within(self, act: Callable[[Path, Path], Any]) -> Any:
+        """Write both files, and act on their paths."""
+        with TemporaryDirectory() as folder:
+            paths = Path(folder, "labels.json"), Path(folder, "predictions.json")
+            for path, document in zip(paths, self, strict=True):
+                path.write_text(json.dumps(document))
+            return act(*paths)
+
+    def tables(self, *, lenient: bool = False) -> tuple[LabelTable, PredictionTable]:
+        def read(labels: Path, predictions: Path) -> tuple[LabelTable, PredictionTable]:
+            return read_label_table(labels, lenient=lenient), read_prediction_table(predictions, lenient=lenient)
+
+        tables: tuple[LabelTable, PredictionTable] = self.within(read)
+        return tables
+
+    def scores(self, *, lenient: bool = False) -> Scores:
+        return bdd100k.score(*self.tables(lenient=lenient), lenient=lenient)
+
+    def matches(self, *, lenient: bool = False) -> Matches:
+        return bdd100k.matches(*self.tables(lenient=lenient), lenient=lenient)
+
+
+def label(category: str = "car", box: tuple[float, ...] | None = (10, 20, 50, 60), **fields: Any) -> Document:
+    corners = box and dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
+    return {"id": "1", "category": category, "box2d": corners, **fields}
+
+
+def frame(name: str = "a.jpg", *labels: Document, **fields: Any) -> Document:
+    return {"name": name, "labels": list(labels), **fields}
+
+
+def frozen_case(path: Path) -> tuple[Case, bytes]:
+    """Labels and predictions, and the file that the official command wrote for them."""
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    return Case(document["labels"], document["predictions"]), json.dumps(document["official"], indent=2).encode()
+
+
+CATEGORIES = (*CLASSES[:4], *CLASSES[:3], CLASSES[2], CLASSES[2], *ALIASES, *IGNORED)
+TRUTHS = (True, False, 1, 0, 2, 0.5, 1.5, "true", "False", "yes", "n", "0", "0.5", "1", "", "crowd")
+FINITE_SCORES = (0.5, 0.9, 0.9, 0.1, 1, 0, "0.7", True)
+SCORES = (*FINITE_SCORES, float("nan"), float("inf"))
+EDGES = (0.0, 4.0, 8.0, 31.0, 32.0, 40.5, 41.0, 95.0, 96.0, 100.25)
+
+numbers = st.one_of(st.sampled_from(EDGES), st.integers(0, 100), st.floats(-50, 150))
+sides = st.one_of(st.sampled_from((8.0, 9.0, 10.0, 31.0, 95.0)), st.floats(0, 120), st.floats(-8, 0))
+
+
+@st.composite
+def boxes(draw: st.DrawFn, least: float = -8) -> tuple[float, ...]:
+    x, y, width, height = draw(numbers), draw(numbers), draw(sides), draw(sides)
+    return x, y, x + max(width, least), y + max(height, least)
+
+
+@st.composite
+def near(draw: st.DrawFn, box: tuple[float, ...]) -> tuple[float, ...]:
+    """A box, moved a little or not at all."""
+    moves = st.sampled_from((0.0, 0.0, 0.5, 1.0, -1.0, 3.0))
+    return tuple(corner + draw(moves) for corner in box)
+
+
+attributes = st.one_of(
+    st.none(),
+    st.just({"occluded": False}),
+    st.dictionaries(st.sampled_from(("crowd", "ignored", "weather")), st.sampled_from(TRUTHS), max_size=2),
+)
+ids = st.one_of(st.text("abc0", max_size=3), st.integers(0, 9))
+names = st.sampled_from(("a", "b", "B", "ä", 7, "10", "c/d.jpg"))
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, sound: bool = False) -> Case:
+    """Small and nasty: equal boxes and scores, odd types, frames missing, doubled or unknown, videos or none.
+
+    A ``sound`` case has predictions of exactly the labelled frames, and nothing that strict reading refuses but doubled
+    frames.
+    """
+    pool = draw(st.lists(boxes(least=0 if sound else -8), min_size=1, max_size=4))
+    any_box = st.sampled_from(pool) if sound else st.one_of(st.sampled_from(pool).flatmap(near), boxes())
+    labels = st.builds(
+        label,
+        st.sampled_from(CATEGORIES),
+        st.one_of(any_box, any_box, any_box, st.none()),
+        attributes=attributes,
+        id=ids,
+    )
+    scores = st.sampled_from(FINITE_SCORES if sound else SCORES)
+    predictions = st.builds(label, st.sampled_from(CATEGORIES), any_box, score=scores, id=ids)
+    labelled = draw(st.lists(frames_of(labels), max_size=4, unique_by=draw(st.sampled_from((_name, id)))))
+    if not sound:
+        predicted = draw(st.lists(frames_of(predictions), max_size=4, unique_by=draw(st.sampled_from((_name, id)))))
+        return Case(draw(outer(labelled)), draw(outer(predicted)))
+    found = [each | {"labels": draw(st.lists(predictions, max_size=7))} for each in labelled]
+    return Case(draw(outer(labelled)), draw(st.permutations(found)))
+
+
+def outer(frames: list[Document]) -> st.SearchStrategy[Document]:
+    return st.sampled_from((frames, {"frames": frames, "groups": None, "config": None}))
+
+
+def _name(document: Document) -> str:
+    return str(document["name"])
+
+
+def frames_of(labels: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]:
+    return st.fixed_dictionaries(
+        {"name": names, "labels": st.one_of(st.none(), st.lists(labels, max_size=7), st.lists(labels, max_size=7))},
+        optional={"videoName": st.sampled_from(("v", "w", "", None)), "timestamp": st.just(10000)},
+    )
+
+
+def crowded_case(seed: int) -> Case:
+    """Up to 130 detections of a class in each frame, with scores in steps of a tenth."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(0, 600, (3, 12, 2))
+    labels = [frame(str(n), *(label("car", (x, y, x + 40, y + 40)) for x, y in places[n].tolist())) for n in range(3)]
+    found = []
+    for n in range(3):
+        near = places[n][rng.integers(0, 12, 130)] + rng.normal(0, 6, (130, 2))
+        scores = rng.integers(0, 10, 130) / 10
+        boxes = [(x, y, x + 40, y + 40) for x, y in near.tolist()]
+        found.append(
+            frame(str(n), *(label("car", box, score=s) for box, s in zip(boxes, scores.tolist(), strict=True)))
+        )
+    return Case(labels, found)

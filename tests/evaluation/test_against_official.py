@@ -1,0 +1,95 @@
+"""The official packages as oracle: every number, to the last bit, on cases that are made to differ."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cases import Case, Document, cases, crowded_case, frame, label
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from bdd100k_zoo.errors import BadFrameError, BadLabelError
+from bdd100k_zoo.evaluation.accumulation import score_matches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bdd100k_zoo.records.scores import Scores
+
+    Engine = Callable[[Path, Path], Scores]
+
+thorough = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@thorough
+@given(case=cases())
+def test_lenient_scores_of_any_case_equal_the_official_ones(official: Engine, case: Case) -> None:
+    expected = case.within(official).official_json()
+    assert case.scores(lenient=True).official_json() == expected
+    assert score_matches(case.matches(lenient=True)).official_json() == expected
+
+
+@thorough
+@given(case=cases(sound=True))
+def test_strict_scores_of_sound_cases_equal_the_official_ones(official: Engine, case: Case) -> None:
+    try:
+        ours = case.scores()
+    except BadFrameError:
+        assume(False)
+    assert ours.official_json() == case.within(official).official_json()
+
+
+BROKEN: list[Document] = [
+    label(score=None),
+    label("lane", score=0.5),
+    label("lane", box=None, score=0.5),
+    {"category": "car", "score": 0.5, "box2d": None},
+    label(box=(1, 2, None, 4), score=0.5),  # type: ignore[arg-type]
+    label(box=(1, 2, "wide", 4), score=0.5),  # type: ignore[arg-type]
+    label(score="high"),
+    label(score=[1]),
+    {"id": "1", "category": "car", "score": 0.5, "box2d": {"x1": 1, "y1": 2, "x2": 3}},
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=json.dumps)
+def test_what_stops_the_official_tool_stops_ours_with_file_frame_and_label(official: Engine, broken: Any) -> None:
+    case = Case([frame("a", label())], [frame("a", label(score=0.5), broken)])
+    with pytest.raises(BadLabelError) as theirs:
+        case.within(official)
+    with pytest.raises(BadLabelError) as ours:
+        case.tables(lenient=True)
+    for caught in (ours.value, theirs.value):
+        assert (caught.path.name, caught.frame) == ("predictions.json", "a")
+        assert "no. 2" in caught.label
+
+
+def test_a_frame_without_a_name_stops_both(official: Engine) -> None:
+    case = Case([frame("a", label())], [{"labels": []}])
+    with pytest.raises(BadFrameError):
+        case.within(official)
+    with pytest.raises(BadFrameError):
+        case.tables(lenient=True)
+
+
+@pytest.mark.parametrize("value", [True, 0, 0.5, 1.5, "yes", "0", "0.5", "", "crowd", " 0 ", 1e300])
+@pytest.mark.parametrize("attribute", ["crowd", "ignored", "occluded"])
+def test_attributes_of_any_type_count_as_the_official_tool_has_it(official: Engine, attribute: str, value: Any) -> None:
+    region = label(box=(0, 0, 90, 90), attributes={attribute: value})
+    found = [label(box=(0, 0, 40, 40), score=0.9), label(box=(45, 45, 89, 89), score=0.8)]
+    case = Case([frame("a", region, label(box=(200, 200, 240, 240)))], [frame("a", *found)])
+    assert case.scores().official_json() == case.within(official).official_json()
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_more_than_a_hundred_detections_of_a_class_score_as_officially(official: Engine, seed: int) -> None:
+    case = crowded_case(seed)
+    assert case.scores().official_json() == case.within(official).official_json()
