@@ -43,8 +43,15 @@ class KeptInterval(msgspec.Struct, frozen=True):
 
     low: float
     high: float
+
+
+class KeptBootstrap(msgspec.Struct, frozen=True):
+    """Intervals by bootstrap over frames."""
+
     resamples: int
     seed: int
+    intervals: Mapping[str, KeptInterval | None]
+    """Of the AP of each class and OVERALL; None for a class without objects."""
 
 
 class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +63,7 @@ class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
     lenient: bool
     scores: Mapping[str, Mapping[str, float | None]]
     """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
-    interval: KeptInterval | None = None
-    """Of the overall AP."""
+    bootstrap: KeptBootstrap | None = None
 
 
 def facts_of(path: Path) -> FileFacts:

@@ -13,7 +13,7 @@ from bdd100k_zoo.evaluation.analysis import SEED, Interval, Samples, bootstrap, 
 from bdd100k_zoo.evaluation.bdd100k import score_paired
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.pairing import Paired, pair
-from bdd100k_zoo.records.kept import FileFacts, KeptInterval, KeptScores, facts_of, read_kept, write_kept
+from bdd100k_zoo.records.kept import FileFacts, KeptBootstrap, KeptInterval, KeptScores, facts_of, read_kept, write_kept
 from bdd100k_zoo.records.run import PREDICTIONS, RUN, read_run
 from bdd100k_zoo.records.scores import OVERALL, Scores
 from bdd100k_zoo.workflows.inputs import read_labels, read_predictions
@@ -106,7 +106,9 @@ def evaluate(request: Request, store: Store, progress: Progress) -> list[Evaluat
         ZooError: labels or predictions cannot be scored, see ``records.tables`` and ``evaluation.bdd100k``.
     """
     labels = _Labels(request)
-    return [_evaluate(subject, request, labels, progress) for subject in _subjects(request, labels, store, progress)]
+    subjects = _subjects(request, labels, store, progress)
+    alone = len(subjects) == 1  # a comparison needs the resamples themselves, not their intervals alone
+    return [_evaluate(subject, request, labels, progress, alone=alone) for subject in subjects]
 
 
 def compare(found: Sequence[Evaluated]) -> list[tuple[str, str, float, Interval]]:
@@ -200,10 +202,10 @@ def _published_ap(model: Model | None, split: str) -> float | None:
     return {"val": model.ap_val, "test": model.ap_test}.get(split)
 
 
-def _evaluate(subject: Subject, request: Request, labels: _Labels, progress: Progress) -> Evaluated:
+def _evaluate(subject: Subject, request: Request, labels: _Labels, progress: Progress, *, alone: bool) -> Evaluated:
     kept = _kept(subject, request, labels)
-    if kept and not request.resamples and not request.by:
-        return Evaluated(subject=subject, scores=Scores.from_plain(kept.scores))
+    if kept and not request.by and (not request.resamples or (alone and _has_intervals(kept, request))):
+        return _from_kept(subject, kept, with_intervals=request.resamples > 0)
     progress.note(f"scoring {subject.name}")
     if request.engine == "official":
         evaluated = Evaluated(subject=subject, scores=official.score(labels.path, subject.predictions))
@@ -212,6 +214,16 @@ def _evaluate(subject: Subject, request: Request, labels: _Labels, progress: Pro
         evaluated = _analysed(subject, request, pair(labels.table, predictions, lenient=request.lenient), progress)
     _keep(evaluated, request, labels)
     return evaluated
+
+
+def _has_intervals(kept: KeptScores, request: Request) -> bool:
+    return kept.bootstrap is not None and (kept.bootstrap.resamples, kept.bootstrap.seed) == (request.resamples, SEED)
+
+
+def _from_kept(subject: Subject, kept: KeptScores, *, with_intervals: bool) -> Evaluated:
+    found = kept.bootstrap.intervals if kept.bootstrap and with_intervals else {}
+    intervals = {name: Interval(each.low, each.high) if each else None for name, each in found.items()}
+    return Evaluated(subject=subject, scores=Scores.from_plain(kept.scores), intervals=intervals)
 
 
 def _analysed(subject: Subject, request: Request, paired: Paired, progress: Progress) -> Evaluated:
@@ -257,14 +269,21 @@ def _keep(evaluated: Evaluated, request: Request, labels: _Labels) -> None:
     folder = evaluated.subject.folder
     if folder is None:
         return
-    overall = evaluated.intervals.get(OVERALL)
-    interval = KeptInterval(overall.low, overall.high, request.resamples, SEED) if overall else None
     kept = KeptScores(
         predictions=facts_of(evaluated.subject.predictions),
         labels=labels.facts,
         engine=request.engine,
         lenient=request.lenient,
         scores=evaluated.scores.plain(),
-        interval=interval,
+        bootstrap=_kept_bootstrap(evaluated, request),
     )
     write_kept(folder, kept)
+
+
+def _kept_bootstrap(evaluated: Evaluated, request: Request) -> KeptBootstrap | None:
+    if not evaluated.intervals:
+        return None
+    intervals = {
+        name: KeptInterval(each.low, each.high) if each else None for name, each in evaluated.intervals.items()
+    }
+    return KeptBootstrap(request.resamples, SEED, intervals)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -17,6 +16,7 @@ from bdd100k_zoo.inference.images import find_images, read_image
 from bdd100k_zoo.inference.runner import Tally, run
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.kept import sha256_of
 from bdd100k_zoo.records.predictions import PredictionsWriter
 from bdd100k_zoo.records.run import (
     PREDICTIONS,
@@ -224,7 +224,7 @@ def _record(
     return RunRecord(
         model=request.model.name,
         config=request.model.config,
-        config_sha256=hashlib.sha256(request.model.config_path.read_bytes()).hexdigest(),
+        config_sha256=sha256_of(request.model.config_path),
         cfg_options=request.cfg_options,
         weights=_weights_used(loaded.weights),
         backend=facts.backend,

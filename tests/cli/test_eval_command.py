@@ -126,6 +126,17 @@ def test_kept_scores_are_used_until_a_file_changes(call, dataset):
     assert f"{MODEL} {overall(dataset.case, 'AP')}" not in re.sub(" +", " ", changed.stdout)
 
 
+def test_intervals_are_kept_with_the_scores(call, dataset):
+    dataset.run()
+    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient", "--confidence", "--resamples", "20"]
+    first = call(*arguments)
+    again = call(*arguments)
+    assert "scoring" in first.stderr
+    assert "scoring" not in again.stderr
+    assert again.stdout == first.stdout
+    assert "scoring" in call(*arguments[:-1], "21").stderr
+
+
 def test_table_sets_measured_beside_published(call, dataset):
     assert "holds no run with scores" in call("table", "--runs", "runs").stderr
     folder = dataset.run()
