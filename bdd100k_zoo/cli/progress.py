@@ -124,6 +124,7 @@ class _LogTask:
 
     def restart(self, done: int, total: int | None) -> None:
         self._done, self._total, self._before = done, total, done
+        self._told = -1
         self._start = self._spoken = monotonic()
 
     def advance(self, amount: int) -> None:
@@ -133,9 +134,11 @@ class _LogTask:
             self._say()
 
     def close(self) -> None:
-        self._say()
+        if self._told != self._done:
+            self._say()
 
     def _say(self) -> None:
+        self._told = self._done
         if self._quiet:
             return
         speed = (self._done - self._before) / max(monotonic() - self._start, 1e-9)

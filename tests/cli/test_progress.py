@@ -44,9 +44,15 @@ def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch):
     assert [line.split(",")[0] for line in lines] == [
         "Predicting: 1 of 2 images",
         "Predicting: 2 of 2 images",
-        "Predicting: 2 of 2 images",
     ]
     assert "s left" in lines[0]
+
+
+def test_a_short_job_gets_one_line_at_its_end(capsys):
+    with TerminalProgress(Console(file=io.StringIO())).task("Fetching", None, "bytes") as task:
+        task.advance(5_000_000)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Fetching: 5 MB, ")
 
 
 def test_quiet_leaves_out_all_but_warnings(capsys):
