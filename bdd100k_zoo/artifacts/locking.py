@@ -37,22 +37,27 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
     lock = FileLock(lock_path(path))
     try:
         with storage_errors(path.parent):
-            _acquire(lock, path, progress)
+            taken = take(lock)
+        if not taken:
+            progress.note(f"another process is downloading {path.name}; waiting for it")
+            with storage_errors(path.parent):
+                _wait(lock)
         yield
     finally:
         lock.release()
 
 
-def _acquire(lock: FileLock, path: Path, progress: Progress) -> None:
+def take(lock: FileLock) -> bool:
+    """Take a lock at once, or tell that another process holds it; a file system without locks has nothing to hold."""
     try:
         with suppress(NotImplementedError):  # how filelock before version 4 tells of a missing flock
             lock.acquire(timeout=0)
     except Timeout:
-        progress.note(f"another process is downloading {path.name}; waiting for it")
-        _wait(lock)
+        return False
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
+    return True
 
 
 def _wait(lock: FileLock) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bdd100k_zoo.cli.console import complete_model, guarded, show, write_json, write_text
+from bdd100k_zoo.cli.console import complete_model, guarded, show, show_whole, write_json, write_text
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
@@ -148,10 +148,12 @@ def _show_card(zoo: Zoo, model: Model, files: dict[Any, StoredFile | ZooError | 
         ("note", family.note or ""),
     ]
     show(details([(label, value) for label, value in facts if value]))
-    _show_addresses([("config", str(model.config_path))])
-    _show_addresses([pair for what, state in files.items() for pair in _file_lines(model.artifact(what), state)])
+    show_whole("config", str(model.config_path))
+    for what, state in files.items():
+        for label, value in _file_lines(model.artifact(what), state):
+            show_whole(label, value)
     option = "" if model.zoo_file == zoo.files[0] else f"--zoo {shlex.quote(str(model.zoo_file))} "
-    _show_addresses([("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")])
+    show_whole("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
 
 
 def _file_lines(artifact: Artifact, state: StoredFile | ZooError | None) -> list[tuple[str, str]]:
@@ -170,16 +172,6 @@ def _cache_state(state: StoredFile | ZooError | None) -> str:
         return f"in the cache, WRONG: {state}"
     trust = f"verified by {state.verified_by}" if state.verified else f"UNVERIFIED: {state.reason}"
     return f"in the cache: {state.path} ({state.size:,} bytes, {trust})"
-
-
-def _show_addresses(pairs: list[tuple[str, str]]) -> None:
-    """Print each value on a line that the terminal may wrap but we do not, so that it can be copied whole."""
-    from rich.text import Text
-
-    from bdd100k_zoo.cli.console import plain
-
-    for label, value in pairs:
-        show(Text.assemble((f"{label:<11} ", "dim"), plain(value)), soft_wrap=True)
 
 
 @guarded

@@ -43,17 +43,24 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 
-def say(message: str, style: str | None = None, label: str = "") -> None:
+def say(message: str, style: str = "", label: str = "", console: Console | None = None) -> None:
     """Print one message on stderr; long addresses and paths stay whole for copying."""
     from rich.text import Text
 
-    text = Text.assemble((f"{label}: ", style or ""), plain(message)) if label else Text(plain(message), style or "")
-    stderr().print(text, soft_wrap=True)
+    text = Text.assemble((f"{label}: ", style), plain(message)) if label else Text(plain(message), style)
+    (console or stderr()).print(text, soft_wrap=True)
 
 
 def show(renderable: RenderableType, *, soft_wrap: bool = False) -> None:
     """Print data for people on stdout."""
     stdout().print(renderable, soft_wrap=soft_wrap)
+
+
+def show_whole(label: str, value: str) -> None:
+    """Print a value on a line that the terminal may wrap but we do not, so that it can be copied whole."""
+    from rich.text import Text
+
+    show(Text.assemble((f"{label:<11} ", "dim"), plain(value)), soft_wrap=True)
 
 
 def write_text(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, plain, show, write_json
+from bdd100k_zoo.cli.console import guarded, show_whole, write_json
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
@@ -111,15 +111,8 @@ def _show_run(folder: Path, record: RunRecord) -> None:
         ("speed", f"{rate(done / seconds.detect if seconds.detect else None)} on {record.device}"),
     ]
     for label, value in pairs:
-        _show_whole(label, str(value))
+        show_whole(label, str(value))
     if counts.unreadable:
         names = ", ".join(image.name for image in record.unreadable[:3])
         more = f" and {counts.unreadable - 3} more" if counts.unreadable > 3 else ""
         say(f"{counts.unreadable} unreadable: {names}{more}; they have empty frames", "bold yellow", "warning")
-
-
-def _show_whole(label: str, value: str) -> None:
-    """Print a value on a line that the terminal may wrap but we do not, so that it can be copied whole."""
-    from rich.text import Text
-
-    show(Text.assemble((f"{label:<11} ", "dim"), plain(value)), soft_wrap=True)

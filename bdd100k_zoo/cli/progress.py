@@ -66,12 +66,9 @@ class TerminalProgress:
         """Say something that the user must not overlook."""
         self._say(message, "bold yellow", "warning")
 
-    def _say(self, message: str, style: str | None = None, label: str = "") -> None:
-        if self._bars is None:
-            say(message, style, label)
-            return
-        text = Text.assemble((f"{label}: ", style or ""), plain(message)) if label else Text(plain(message))
-        self._bars.console.print(text, soft_wrap=True)
+    def _say(self, message: str, style: str = "", label: str = "") -> None:
+        """Above the live bar, where there is one."""
+        say(message, style, label, console=self._bars.console if self._bars else None)
 
 
 def _columns(unit: Unit) -> tuple[ProgressColumn, ...]:

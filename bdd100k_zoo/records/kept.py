@@ -10,6 +10,8 @@ import msgspec
 
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.findings import LetThrough
+from bdd100k_zoo.records.sources import json_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,21 +66,25 @@ class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
     scores: Mapping[str, Mapping[str, float | None]]
     """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
     bootstrap: KeptBootstrap | None = None
+    let_through: tuple[LetThrough, ...] = ()
 
 
 def facts_of(path: Path) -> FileFacts:
-    """Describe a file; raises StorageError."""
+    """Describe a file, or the JSON files of a folder as one; raises StorageError, WrongFileError."""
+    files = json_files(path)
     with storage_errors(path):
-        status = path.stat()
-    return FileFacts(str(path), status.st_size, status.st_mtime_ns, sha256_of(path))
+        status = [file.stat() for file in files]
+    size, changed = sum(each.st_size for each in status), max(each.st_mtime_ns for each in status)
+    return FileFacts(str(path), size, changed, sha256_of(*files))
 
 
-def sha256_of(path: Path) -> str:
-    """Give the SHA-256 of a file in lower-case hexadecimal; raises StorageError."""
+def sha256_of(*paths: Path) -> str:
+    """Give the SHA-256 of files, one after the other, in lower-case hexadecimal; raises StorageError."""
     digest = hashlib.sha256()
-    with storage_errors(path), path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    for path in paths:
+        with storage_errors(path), path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from bdd100k_zoo.records.scores import METRICS, OVERALL
+
 ScoreTable = Mapping[str, Mapping[str, float | None]]
 """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 SHORT_METRICS = METRICS[:6]
-OVERALL = "OVERALL"
 NOTHING = "–"
 
 

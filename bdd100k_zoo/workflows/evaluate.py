@@ -67,7 +67,7 @@ class Subject:
     @property
     def folder(self) -> Path | None:
         """The run's folder, where the file is a run's."""
-        return self.predictions.parent if (self.predictions.parent / RUN).is_file() else None
+        return _folder_of(self.predictions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +171,11 @@ def _named(request: Request, name: str) -> list[Subject]:
     if path.exists() or path.suffix == ".json":
         return [_of_file(request, path)]
     model = request.zoo[name]
-    folders = [run.folder for run in find_runs(request.runs) if run.record.model == model.name]
-    on_split = [folder for folder in folders if read_run(folder).split == request.split]
-    if not on_split:
+    wanted = (model.name, request.split)
+    runs = [run for run in find_runs(request.runs) if (run.record.model, run.record.split) == wanted]
+    if not runs:
         raise NoRunsError(request.runs, f"holds no run of {model.name} on {request.split}", request.split)
-    return [_of_run(request, folder) for folder in on_split]
+    return [_of_run(request, run.folder) for run in runs]
 
 
 def _of_run(request: Request, folder: Path) -> Subject:
@@ -183,10 +183,15 @@ def _of_run(request: Request, folder: Path) -> Subject:
 
 
 def _of_file(request: Request, path: Path) -> Subject:
-    folder = path.parent if (path.parent / RUN).is_file() and path.name == PREDICTIONS else None
+    folder = _folder_of(path)
     name = read_run(folder).model if folder else str(path)
     model = next((each for each in request.zoo.models if each.name == name), None)
     return Subject(name=name, predictions=path, model=model, published_ap=_published_ap(model, request.split))
+
+
+def _folder_of(predictions: Path) -> Path | None:
+    is_runs_own = predictions.name == PREDICTIONS and (predictions.parent / RUN).is_file()
+    return predictions.parent if is_runs_own else None
 
 
 def _published(request: Request, name: str, store: Store, progress: Progress) -> Subject:
@@ -223,7 +228,8 @@ def _has_intervals(kept: KeptScores, request: Request) -> bool:
 def _from_kept(subject: Subject, kept: KeptScores, *, with_intervals: bool) -> Evaluated:
     found = kept.bootstrap.intervals if kept.bootstrap and with_intervals else {}
     intervals = {name: Interval(each.low, each.high) if each else None for name, each in found.items()}
-    return Evaluated(subject=subject, scores=Scores.from_plain(kept.scores), intervals=intervals)
+    scores = Scores.from_plain(kept.scores)
+    return Evaluated(subject=subject, scores=scores, intervals=intervals, let_through=kept.let_through)
 
 
 def _analysed(subject: Subject, request: Request, paired: Paired, progress: Progress) -> Evaluated:
@@ -276,6 +282,7 @@ def _keep(evaluated: Evaluated, request: Request, labels: _Labels) -> None:
         lenient=request.lenient,
         scores=evaluated.scores.plain(),
         bootstrap=_kept_bootstrap(evaluated, request),
+        let_through=evaluated.let_through,
     )
     write_kept(folder, kept)
 

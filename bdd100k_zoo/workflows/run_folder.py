@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from bdd100k_zoo.artifacts.locking import NO_LOCKS
+from bdd100k_zoo.artifacts.locking import take
 from bdd100k_zoo.errors import BusyFolderError, OtherRunError, RecordError
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.run import PREDICTIONS, RUN, read_run
@@ -86,24 +86,15 @@ def claimed(folder: Path) -> Iterator[None]:
 def _held(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / LOCK)
     with storage_errors(folder):
-        _acquire(lock, folder)
+        taken = take(lock)
+    if not taken:
+        raise BusyFolderError(folder)
     try:
         yield
     finally:
         with suppress(OSError):  # Windows removes it on release, and refuses before
             (folder / LOCK).unlink()
         lock.release()
-
-
-def _acquire(lock: FileLock, folder: Path) -> None:
-    try:
-        with suppress(NotImplementedError):  # how filelock before version 4 tells of a missing flock
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise BusyFolderError(folder) from error
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
 
 
 def check_replaceable(folder: Path, plan: Plan) -> None:

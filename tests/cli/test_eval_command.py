@@ -126,6 +126,35 @@ def test_kept_scores_are_used_until_a_file_changes(call, dataset):
     assert f"{MODEL} {overall(dataset.case, 'AP')}" not in re.sub(" +", " ", changed.stdout)
 
 
+def test_what_was_let_through_is_told_again_with_kept_scores(call, dataset):
+    folder = dataset.run()
+    frames = json.loads((folder / "det.json").read_text())
+    (folder / "det.json").write_text(json.dumps([*frames, {"name": "stranger.jpg", "labels": []}]))
+    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
+    told = [call(*arguments).stderr for _ in range(2)]
+    assert ["scoring" in each for each in told] == [True, False]
+    assert all("let through" in each and "stranger.jpg" in each for each in told)
+
+
+def test_folders_of_labels_and_predictions_score_as_their_files(call, dataset):
+    for name, frames in (("labels", dataset.case["labels"]), ("det", dataset.predictions)):
+        Path(name).mkdir()
+        for place, frame in enumerate(frames):
+            Path(name, f"{place}.json").write_text(json.dumps([frame]))
+    result = call("eval", "det", "--labels", "labels", "--lenient", "--out-file", "scores.json")
+    assert result.exit_code == 0, result.stderr
+    assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
+
+
+def test_a_file_beside_a_runs_own_leaves_the_kept_scores_alone(call, dataset):
+    folder = dataset.run()
+    assert call("eval", MODEL, "--data", str(dataset.root), "--lenient").exit_code == 0
+    kept = (folder / "scores.json").read_bytes()
+    shutil.copy(folder / "det.json", folder / "other.json")
+    assert call("eval", str(folder / "other.json"), "--data", str(dataset.root), "--lenient").exit_code == 0
+    assert (folder / "scores.json").read_bytes() == kept
+
+
 def test_intervals_are_kept_with_the_scores(call, dataset):
     dataset.run()
     arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient", "--confidence", "--resamples", "20"]
