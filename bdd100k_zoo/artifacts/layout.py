@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.manifest import Artifact
+    from bdd100k_zoo.manifest import Artifact, What
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}")
 PUBLISHED_SUFFIX = "_det_bdd100k"
@@ -20,6 +20,19 @@ PUBLISHED_SUFFIX = "_det_bdd100k"
 LEDGER = ".ledger.json"
 LOCK = ".lock"
 PARTIAL = ".partial"
+PARTIAL_FACTS = ".partial.json"
+DAMAGED = ".damaged"
+RESERVED = (LEDGER, LOCK, PARTIAL, PARTIAL_FACTS, DAMAGED)
+"""How the files end that stand beside an artifact's own."""
+
+MIRROR_FOLDERS: dict[What, str] = {
+    "weights": "models",
+    "preds": "preds",
+    "visuals": "visuals",
+    "scores-val": "scores-val",
+    "scores-test": "scores-test",
+}
+"""The folders below ``det/`` in which the published host keeps each kind of file; mirrors have the same."""
 
 
 def default_root() -> Path:
@@ -39,7 +52,7 @@ def file_name(artifact: Artifact) -> str:
     from which address the file came.
     """
     published = _last_segment(artifact.addresses[0]) if artifact.addresses else ""
-    if not SAFE_NAME.fullmatch(published) or published.endswith((LEDGER, LOCK, PARTIAL)):
+    if not SAFE_NAME.fullmatch(published) or published.endswith(RESERVED):
         return f"{artifact.model}-{artifact.what}"
     if published.partition(".")[0].removesuffix(PUBLISHED_SUFFIX) == artifact.model:
         return published
@@ -66,3 +79,23 @@ def lock_path(path: Path) -> Path:
 def partial_path(path: Path, unique: str) -> Path:
     """Name the file that holds what has arrived so far; ``unique`` keeps processes apart where locks fail."""
     return path.with_name(f"{path.name}.{unique}{PARTIAL}")
+
+
+def facts_path(partial: Path) -> Path:
+    """Name the file that says where a partial file comes from."""
+    return partial.with_name(partial.name.removesuffix(PARTIAL) + PARTIAL_FACTS)
+
+
+def damaged_path(path: Path, stamp: str) -> Path:
+    """Name a file that is set aside because its bytes are wrong; ``stamp`` is the time, in digits and ``T``."""
+    return path.with_name(f"{path.name}.{stamp}{DAMAGED}")
+
+
+def mirror_path(artifact: Artifact) -> str:
+    """Say where a mirror keeps an artifact, relative to its base: the layout of the published host."""
+    return f"det/{MIRROR_FOLDERS[artifact.what]}/{file_name(artifact)}"
+
+
+def mirror_digest_path(artifact: Artifact) -> str:
+    """Say where a mirror keeps an artifact's MD5 digest: ``.md5`` in place of ``.pth``, else after the name."""
+    return mirror_path(artifact).removesuffix(".pth") + ".md5"

@@ -23,7 +23,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     model: str
     what: str
     address: str | None
-    """Where the file came from; None where somebody put it into the cache."""
+    """Where the file came from: an address, ``file://`` for a copy; None where somebody put it into the cache."""
     size: int
     mtime_ns: int
     md5: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -32,6 +32,10 @@ class Entry(Struct, frozen=True, kw_only=True):
     """Where the digest that the file was checked with came from; None: there was none."""
     reason: str | None
     """Why it is unverified."""
+    stands_for: str | None = None
+    """The artifact's first address when the file was filed; tells a mirror's copy from another artifact's file."""
+    zoo_file: str | None = None
+    """The zoo file that listed the model then."""
 
     def describes(self, facts: os.stat_result) -> bool:
         """Tell whether a file is, by its size and time of change, the one whose bytes were hashed."""

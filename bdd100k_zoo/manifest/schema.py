@@ -32,6 +32,8 @@ class Artifact(NamedTuple):
     """Bytes, where somebody has seen the file."""
     digest_address: str | None
     """Where the publisher keeps the MD5 digest."""
+    zoo_file: Path | None = None
+    """The zoo file that lists the model."""
 
 
 class Author(Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,14 +111,14 @@ class Model(ModelEntry, frozen=True, kw_only=True):
         if what == "weights":
             known = self.weights
             addresses = (known.address, *known.alternates)
-            return Artifact(self.name, what, addresses, known.digest, known.size, self.md5)
+            return Artifact(self.name, what, addresses, known.digest, known.size, self.md5, self.zoo_file)
         address = {
             "preds": self.predictions,
             "visuals": self.visuals,
             "scores-val": self.scores_val,
             "scores-test": self.scores_test,
         }[what]
-        return Artifact(self.name, what, (address,) if address else (), None, None, None)
+        return Artifact(self.name, what, (address,) if address else (), None, None, None, self.zoo_file)
 
 
 def format_ap(ap: float | None) -> str:
