@@ -170,10 +170,13 @@ class TransferError(ArtifactError):
     model: str
     what: str
     attempts: tuple[Attempt, ...]
+    kept: int = 0
+    """Bytes that have arrived, and from which the next try goes on."""
 
     def __str__(self) -> str:
         tried = "".join(f"\n  {attempt.address}\n    {attempt.outcome}" for attempt in self.attempts)
-        return f"the {self.what} of {self.model} could not be downloaded; tried:{tried}"
+        kept = f"\n{self.kept:,} bytes have arrived and are kept; the next try goes on from there" if self.kept else ""
+        return f"the {self.what} of {self.model} could not be downloaded; tried:{tried}{kept}"
 
 
 class DigestMismatchError(ArtifactError):

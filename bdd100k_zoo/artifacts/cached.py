@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
-from bdd100k_zoo.artifacts.layout import ledger_path
-from bdd100k_zoo.artifacts.verify import Expected, Hashes, Unknown, contradiction, hash_file, recorded_digest
+from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
+from bdd100k_zoo.artifacts.layout import damaged_path, ledger_path
+from bdd100k_zoo.artifacts.verify import contradiction, recorded_digest
 from bdd100k_zoo.errors import DigestMismatchError, StorageError
 from bdd100k_zoo.records.files import storage_errors
 
@@ -17,80 +20,121 @@ if TYPE_CHECKING:
     from os import stat_result
     from pathlib import Path
 
+    from bdd100k_zoo.artifacts.decide import Cached
+    from bdd100k_zoo.artifacts.verify import Trust
     from bdd100k_zoo.manifest import Artifact
 
-Verdict = Literal["absent", "contradicted", "foreign", "keep"]
+
+class Found(NamedTuple):
+    """What stands under an artifact's name."""
+
+    cached: Cached
+    entry: ledger.Entry | None = None
+    """What is known about the file; None where there is none."""
+    mismatch: DigestMismatchError | None = None
+    """How it is wrong."""
+
+    @property
+    def kept(self) -> ledger.Entry | None:
+        """What is known about the file, where it may be taken as it is."""
+        return self.entry if self.cached == "keep" else None
 
 
-def judge(artifact: Artifact, entry: ledger.Entry | None) -> Verdict:
+def judge(artifact: Artifact, entry: ledger.Entry) -> Cached:
     """Decide what a file in the cache is to an artifact, from what is known about both."""
-    if entry is None:
-        return "absent"
     recorded = recorded_digest(artifact)
     hashes = Hashes(entry.size, entry.md5, entry.sha256)
-    vouched_for = recorded is not None and hashes.like(recorded.digest) == recorded.digest
-    if not vouched_for and _came_from_elsewhere(artifact, entry):
+    vouched_for = bool(recorded) and hashes.like(recorded[0].digest) == recorded[0].digest
+    if not vouched_for and came_from_elsewhere(artifact, entry):
         return "foreign"
-    return "contradicted" if contradicts(artifact, entry, "") else "keep"
+    return "contradicted" if _contradicts(artifact, entry, "") else "keep"
 
 
-def _came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
+def came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
+    """Tell whether a file was filed for another artifact, or for another address than any of this one's."""
     if entry.address is None:
         return False
-    return (entry.model, entry.what) != (artifact.model, artifact.what) or entry.address not in artifact.addresses
+    stands_for = entry.stands_for or entry.address
+    return (entry.model, entry.what) != (artifact.model, artifact.what) or stands_for not in artifact.addresses
 
 
-def contradicts(artifact: Artifact, entry: ledger.Entry, subject: str) -> DigestMismatchError | None:
-    """Say how a cached file differs from the digest and size of the zoo file, if it does."""
+def _contradicts(artifact: Artifact, entry: ledger.Entry, subject: str) -> DigestMismatchError | None:
     hashes = Hashes(entry.size, entry.md5, entry.sha256)
     return contradiction(hashes, subject, recorded_digest(artifact), artifact.size)
 
 
-def current_entry(path: Path, artifact: Artifact) -> ledger.Entry | None:
-    """Give the ledger entry of a file as it is now, hashing it where the ledger does not describe it."""
+def look(path: Path, artifact: Artifact) -> Found:
+    """Say what stands under a path as it is now, hashing it where the ledger does not describe it.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
     facts = _facts(path)
     if facts is None:
-        return None
+        return Found("absent")
     known = ledger.read(path)
     if isinstance(known, ledger.Entry) and known.describes(facts) and judge(artifact, known) != "contradicted":
-        return known
-    hashes = hash_file(path)
-    entry = _reconsidered(path, artifact, known, hashes, facts)
-    if judge(artifact, entry) != "contradicted":
-        with suppress(StorageError):
-            ledger.write(path, entry)
-    return entry
+        return Found(judge(artifact, known), known)
+    return _look_again(path, artifact, known, hash_file(path), facts)
+
+
+def _look_again(
+    path: Path, artifact: Artifact, known: ledger.Entry | ledger.Damaged | None, hashes: Hashes, facts: stat_result
+) -> Found:
+    """Say what a file is that was hashed again.
+
+    The same bytes keep their history. Other bytes than those that were downloaded or verified are wrong, unless the
+    zoo file's digest decides; a file that somebody put there may be replaced by its owner.
+    """
+    if isinstance(known, ledger.Entry) and known.has_bytes(hashes):
+        entry = replace(known, size=facts.st_size, mtime_ns=facts.st_mtime_ns)
+    elif isinstance(known, ledger.Entry) and known.is_pin and artifact.digest is None:
+        expected, found, source = f"md5:{known.md5}", f"md5:{hashes.md5}", f"its ledger {ledger_path(path)}"
+        return Found("changed", known, DigestMismatchError(str(path), expected, found, source))
+    else:
+        damaged = isinstance(known, ledger.Damaged)
+        how = f"its ledger {ledger_path(path)} was damaged" if damaged else "it was put into the cache by hand"
+        entry = _entry(artifact, None, hashes, facts, None, f"{how}, and the zoo file records no digest")
+    cached = judge(artifact, entry)
+    if cached == "contradicted":
+        return Found(cached, entry, _contradicts(artifact, entry, str(path)))
+    with suppress(StorageError):
+        ledger.write(path, entry)
+    return Found(cached, entry)
 
 
 def _facts(path: Path) -> stat_result | None:
     with storage_errors(path):
-        return path.stat() if path.is_file() else None
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            return None
+    if not stat.S_ISREG(facts.st_mode):
+        raise StorageError(path, "is no file, and stands where one is to be")
+    return facts
 
 
-def _reconsidered(
-    path: Path, artifact: Artifact, known: ledger.Entry | ledger.Damaged | None, hashes: Hashes, facts: stat_result
-) -> ledger.Entry:
-    """Say what is known about a file that was hashed again.
-
-    The same bytes keep their history. Other bytes than those that were downloaded or verified are an error, unless
-    the zoo file's digest decides; a file that somebody put there may be replaced by its owner.
-    """
-    if isinstance(known, ledger.Entry):
-        if known.has_bytes(hashes):
-            return replace(known, size=facts.st_size, mtime_ns=facts.st_mtime_ns)
-        pinned = known.address is not None or known.verified_by is not None
-        if pinned and artifact.digest is None:
-            source = f"its ledger {ledger_path(path)}"
-            raise DigestMismatchError(str(path), f"md5:{known.md5}", f"md5:{hashes.md5}", source)
-    damaged = isinstance(known, ledger.Damaged)
-    how = f"its ledger {ledger_path(path)} was damaged" if damaged else "it was put into the cache by hand"
-    return describe(artifact, None, hashes, facts, Unknown(f"{how}, and the zoo file records no digest"))
+def pinned(path: Path, artifact: Artifact) -> ledger.Entry | None:
+    """Give the ledger's entry of the file that was first filed for an artifact, which any later one must equal."""
+    known = ledger.read(path)
+    if isinstance(known, ledger.Entry) and known.is_pin and not came_from_elsewhere(artifact, known):
+        return known
+    return None
 
 
-def describe(
-    artifact: Artifact, address: str | None, hashes: Hashes, facts: stat_result, known: Expected | Unknown
-) -> ledger.Entry:
+def describe(artifact: Artifact, address: str | None, hashes: Hashes, facts: stat_result, trust: Trust) -> ledger.Entry:
     """Write down what is known about a file of an artifact; ``facts`` are those of the file that was hashed."""
+    return _entry(artifact, address, hashes, facts, trust.verified_by, trust.reason)
+
+
+def _entry(
+    artifact: Artifact,
+    address: str | None,
+    hashes: Hashes,
+    facts: stat_result,
+    verified_by: str | None,
+    reason: str | None,
+) -> ledger.Entry:
     return ledger.Entry(
         model=artifact.model,
         what=artifact.what,
@@ -99,6 +143,21 @@ def describe(
         mtime_ns=facts.st_mtime_ns,
         md5=hashes.md5,
         sha256=hashes.sha256,
-        verified_by=known.source if isinstance(known, Expected) else None,
-        reason=known.reason if isinstance(known, Unknown) else None,
+        verified_by=verified_by,
+        reason=None if verified_by else reason,
+        stands_for=next(iter(artifact.addresses), None),
+        zoo_file=str(artifact.zoo_file) if artifact.zoo_file else None,
     )
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file whose bytes are wrong, so that its name is free and nothing is lost; its ledger stays as a pin.
+
+    Raises:
+        StorageError: it cannot be renamed.
+    """
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+    aside = damaged_path(path, stamp)
+    with storage_errors(path):
+        path.rename(aside)
+    return aside

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
-    from bdd100k_zoo.artifacts.verify import Hashes
+    from bdd100k_zoo.artifacts.hashing import Hashes
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -36,6 +36,11 @@ class Entry(Struct, frozen=True, kw_only=True):
     """The artifact's first address when the file was filed; tells a mirror's copy from another artifact's file."""
     zoo_file: str | None = None
     """The zoo file that listed the model then."""
+
+    @property
+    def is_pin(self) -> bool:
+        """Whether a later file must have the same bytes: not so where somebody put this one there by hand."""
+        return self.address is not None or self.verified_by is not None
 
     def describes(self, facts: os.stat_result) -> bool:
         """Tell whether a file is, by its size and time of change, the one whose bytes were hashed."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from bdd100k_zoo.artifacts.layout import lock_path
+from bdd100k_zoo.artifacts.partial import partials_of
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.records.files import storage_errors
 
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.progress import Progress
 
-LOCK_WAIT = 600.0
-"""Seconds to wait for another process that downloads the same file."""
+LOCK_WAIT = 300.0
+"""Seconds to wait for another process that downloads the same file, and brings no new byte of it meanwhile."""
+LOOK = 1.0
+"""Seconds between two looks at what the other has brought."""
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What file systems without locks answer; unique names of partial files keep processes apart there."""
@@ -41,7 +45,7 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
         if not taken:
             progress.note(f"another process is downloading {path.name}; waiting for it")
             with storage_errors(path.parent):
-                _wait(lock)
+                _wait(lock, path)
         yield
     finally:
         lock.release()
@@ -60,9 +64,19 @@ def take(lock: FileLock) -> bool:
     return True
 
 
-def _wait(lock: FileLock) -> None:
-    try:
-        lock.acquire(timeout=LOCK_WAIT)
-    except Timeout as error:
-        reason = f"another process has held this lock for {LOCK_WAIT:g} s; is it still at work?"
-        raise StorageError(Path(lock.lock_file), reason) from error
+def _wait(lock: FileLock, path: Path) -> None:
+    """Wait for as long as the other process gets on: a large file may take it hours."""
+    deadline, last = monotonic() + LOCK_WAIT, partials_of(path)
+    while True:
+        try:
+            lock.acquire(timeout=min(LOOK, LOCK_WAIT))
+        except Timeout:
+            if (now := partials_of(path)) != last:
+                deadline, last = monotonic() + LOCK_WAIT, now
+            if monotonic() >= deadline:
+                reason = (
+                    f"another process has held this lock for {LOCK_WAIT:g} s without any progress; is it still at work?"
+                )
+                raise StorageError(Path(lock.lock_file), reason) from None
+        else:
+            return

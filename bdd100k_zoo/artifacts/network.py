@@ -5,9 +5,11 @@ from __future__ import annotations
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
-from socket import gaierror
+from socket import EAI_AGAIN, gaierror
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -19,10 +21,12 @@ from bdd100k_zoo import __version__
 from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 CHUNK = 1 << 20
 MAX_REDIRECTS = 10
+PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+"""What servers answer that are busy or unwell at the moment."""
 
 
 class Waits(NamedTuple):
@@ -39,6 +43,12 @@ class FailedAttemptError(Exception):
 
     outcome: str
     """What the address did, in words that follow its name."""
+    passing: bool = False
+    """The same request may well succeed in a while."""
+    retry_after: float | None = None
+    """Seconds that the server asks to be left alone."""
+    stalled: bool = False
+    """It sent something, but so slowly that the transfer was given up."""
 
     def __str__(self) -> str:
         return self.outcome
@@ -59,33 +69,75 @@ def open_session() -> requests.Session:
 
 
 @contextmanager
-def answering(session: requests.Session, address: str, waits: Waits) -> Iterator[requests.Response]:
-    """Ask for an address and follow its redirects; the body of the 200 that ends them is still to be read.
+def answering(
+    session: requests.Session,
+    address: str,
+    waits: Waits,
+    *,
+    headers: Mapping[str, str] | None = None,
+    private_headers: Mapping[str, str] | None = None,
+    accepted: Collection[int] = (HTTPStatus.OK,),
+) -> Iterator[requests.Response]:
+    """Ask for an address and follow its redirects; the body of the answer that ends them is still to be read.
+
+    Args:
+        session: where the connections are kept.
+        address: what to ask for.
+        waits: how long to wait.
+        headers: sent with every request.
+        private_headers: sent to the address alone, not to where it redirects: tokens.
+        accepted: the statuses that are an answer; any other is a failure.
 
     Raises:
         FailedAttemptError: no such answer came.
     """
-    response = _final_answer(session, address, waits)
+    response = _final_answer(session, address, waits, dict(headers or {}), dict(private_headers or {}), accepted)
     with response:
         yield response
 
 
-def _final_answer(session: requests.Session, address: str, waits: Waits) -> requests.Response:
-    asked = address
+def _final_answer(
+    session: requests.Session,
+    address: str,
+    waits: Waits,
+    headers: dict[str, str],
+    private_headers: dict[str, str],
+    accepted: Collection[int],
+) -> requests.Response:
+    asked, sent = address, headers | private_headers
     for _ in range(MAX_REDIRECTS + 1):
-        response, redirect = _ask(session, asked, waits)
-        if redirect is None and response.status_code == HTTPStatus.OK:
+        response, redirect = _ask(session, asked, waits, sent)
+        if redirect is None and response.status_code in accepted:
             return response
         response.close()
         if redirect is None:
-            raise FailedAttemptError(f"answered {_status(response.status_code)}")
-        asked = followed(address, asked, redirect)
+            raise _refusal(response)
+        asked, sent = followed(address, asked, redirect), headers
     raise FailedAttemptError(f"redirected more than {MAX_REDIRECTS} times")
 
 
-def _ask(session: requests.Session, address: str, waits: Waits) -> tuple[requests.Response, str | None]:
+def _refusal(response: requests.Response) -> FailedAttemptError:
+    passing = response.status_code in PASSING_STATUSES
+    asked = retry_after(response.headers.get("Retry-After", ""), datetime.now(timezone.utc)) if passing else None
+    return FailedAttemptError(f"answered {_status(response.status_code)}", passing, asked)
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """Read the header Retry-After, a number of seconds or a date, as seconds from now; None where it is neither."""
+    if value.isascii() and value.isdecimal():
+        return float(value[:9])
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or timezone.utc) - now).total_seconds())
+
+
+def _ask(
+    session: requests.Session, address: str, waits: Waits, headers: Mapping[str, str]
+) -> tuple[requests.Response, str | None]:
     with translated(waits):
-        response = session.get(address, stream=True, allow_redirects=False, timeout=waits)
+        response = session.get(address, stream=True, allow_redirects=False, timeout=waits, headers=headers)
         try:
             return response, session.get_redirect_target(response)
         except UnicodeError:
@@ -126,34 +178,42 @@ def _status(code: int) -> str:
 
 
 def promised_length(response: requests.Response) -> int | None:
-    """Give the number of bytes of the file that an answer promises; None where it does not say."""
-    headers = response.headers
-    if "Transfer-Encoding" in headers or headers.get("Content-Encoding", "identity").lower() != "identity":
+    """Give the number of bytes that an answer promises; None where it does not say."""
+    length = response.headers.get("Content-Length", "")
+    if "Transfer-Encoding" in response.headers or not (length.isascii() and length.isdecimal()):
         return None
-    length = headers.get("Content-Length", "")
-    return int(length) if length.isascii() and length.isdecimal() else None
+    return int(length)
 
 
-def chunks(response: requests.Response, waits: Waits, size: int = CHUNK) -> Iterator[bytes]:
-    """Read a body piece by piece, decoded where the server insisted on an encoding.
+def chunks(response: requests.Response, waits: Waits, offset: int = 0) -> Iterator[bytes]:
+    """Read a body piece by piece, as the pieces arrive and of at most CHUNK bytes.
+
+    Args:
+        response: what answered.
+        waits: how long to wait for the next piece.
+        offset: how many bytes of the file come before the body; messages count from the file's beginning.
 
     Raises:
-        FailedAttemptError: the body ended early or stopped coming.
+        FailedAttemptError: the body is compressed, ended early or stopped coming.
     """
-    total, got = promised_length(response), 0
-    pieces = response.iter_content(size)
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        # What such a body unpacks to depends on the server's mood; sizes, ranges and digests are those of plain bytes.
+        raise FailedAttemptError(f"sent a compressed body ({encoding[:20]!r}) although plain bytes were asked for")
+    promised = promised_length(response)
+    total, got = None if promised is None else promised + offset, offset
     while True:
-        with translated(waits, partial(_broken_off, response, got, total)):
-            piece = next(pieces, b"")
+        with translated(waits, partial(_broken_off, response, got, offset, total)):
+            piece = response.raw.read1(CHUNK, decode_content=False)
         if not piece:
             return
         got += len(piece)
         yield piece
 
 
-def _broken_off(response: requests.Response, got: int, total: int | None) -> str:
+def _broken_off(response: requests.Response, got: int, offset: int, total: int | None) -> str:
     """Count what arrived, with what urllib3 read and did not hand out any more."""
-    return ended(max(got, response.raw.tell()), total)
+    return ended(max(got, offset + response.raw.tell()), total)
 
 
 def ended(got: int, total: int | None) -> str:
@@ -170,8 +230,16 @@ def translated(waits: Waits, broken_off: Callable[[], str] | None = None) -> Ite
         yield
     except (requests_errors.RequestException, urllib3_errors.HTTPError, OSError, UnicodeError) as error:
         if broken_off and any(isinstance(cause, BROKEN_OFF) for cause in causes(error)):
-            raise FailedAttemptError(broken_off()) from error
-        raise FailedAttemptError(outcome(error, waits)) from error
+            raise FailedAttemptError(broken_off(), passing=True) from error
+        raise FailedAttemptError(outcome(error, waits), passing=is_passing(error)) from error
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether what went wrong may well be over in a while: not so a name or certificate that is not there."""
+    chain = list(causes(error))
+    lasting = any(isinstance(cause, LASTING) for cause in chain)
+    unknown_name = any(isinstance(cause, gaierror) and cause.errno != EAI_AGAIN for cause in chain)
+    return not lasting and not unknown_name and any(isinstance(cause, PASSING) for cause in chain)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -196,6 +264,19 @@ BROKEN_OFF = (
     urllib3_errors.IncompleteRead,
     requests_errors.ChunkedEncodingError,
     ConnectionResetError,
+)
+
+LASTING = (ssl.SSLCertVerificationError, requests_errors.InvalidURL, UnicodeError)
+
+PASSING = (
+    requests_errors.ConnectionError,
+    requests_errors.Timeout,
+    *BROKEN_OFF,
+    urllib3_errors.TimeoutError,
+    urllib3_errors.ProxyError,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
 )
 
 OUTCOMES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (

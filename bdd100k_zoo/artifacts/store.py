@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
-from bdd100k_zoo.artifacts.cached import contradicts, current_entry, describe, judge
-from bdd100k_zoo.artifacts.layout import default_root, file_name, partial_path
+from bdd100k_zoo.artifacts import mirrors as mirror_settings
+from bdd100k_zoo.artifacts.cached import Found, describe, look, pinned
+from bdd100k_zoo.artifacts.decide import Known, decide
+from bdd100k_zoo.artifacts.download import Download
+from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
+from bdd100k_zoo.artifacts.layout import default_root, file_name, ledger_path
 from bdd100k_zoo.artifacts.locking import locked
 from bdd100k_zoo.artifacts.network import FailedAttemptError, open_session
-from bdd100k_zoo.artifacts.transfer import PartialFile, receive
-from bdd100k_zoo.artifacts.verify import (
-    ZOO_FILE,
-    Expected,
-    Unknown,
-    contradiction,
-    hash_file,
-    neighbouring_digest,
-    published_digest,
-    recorded_digest,
-)
-from bdd100k_zoo.errors import (
-    Attempt,
-    DigestMismatchError,
-    NoAddressError,
-    OfflineError,
-    TransferError,
-    UnverifiedError,
-    ZooError,
-)
-from bdd100k_zoo.manifest.addresses import is_private
+from bdd100k_zoo.artifacts.partial import PartialState, partials_of, sweep
+from bdd100k_zoo.artifacts.patience import PATIENT, Patience
+from bdd100k_zoo.artifacts.routes import DigestReader, Route, routes_of
+from bdd100k_zoo.artifacts.verify import ZOO_FILE, Expected, Trust, Unknown, contradiction, recorded_digest, trust_in
+from bdd100k_zoo.errors import NoAddressError, OfflineError, StorageError, UnverifiedError
 from bdd100k_zoo.records.files import storage_errors
 
 if TYPE_CHECKING:
@@ -43,12 +32,12 @@ if TYPE_CHECKING:
 
     import requests
 
+    from bdd100k_zoo.artifacts.decide import Action
+    from bdd100k_zoo.artifacts.mirrors import Mirror
     from bdd100k_zoo.manifest import Artifact
     from bdd100k_zoo.progress import Progress
 
-__all__ = ["Store", "StoredFile", "default_root"]
-
-Failure = FailedAttemptError | DigestMismatchError | UnverifiedError
+__all__ = ["PartialState", "Store", "StoredFile", "default_root"]
 
 
 class StoredFile(Struct, frozen=True, kw_only=True):
@@ -71,18 +60,34 @@ class StoredFile(Struct, frozen=True, kw_only=True):
 
 
 class Store:
-    """The cache under one root. What stands in it under its final name is complete."""
+    """The cache under one root. What stands in it under its final name is complete. Threads may share a store."""
 
-    def __init__(self, root: Path | None = None, *, offline: bool | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        offline: bool | None = None,
+        mirrors: Sequence[Mirror] | None = None,
+        patience: Patience = PATIENT,
+    ) -> None:
         """Open the cache. Nothing is written or contacted before the first fetch.
 
         Args:
             root: its folder; ``default_root()`` where none is given.
             offline: contact nothing; None to do as the variable BDD100K_ZOO_OFFLINE says.
+            mirrors: where to ask after the addresses of the zoo; None for those of the user's settings.
+            patience: how often to try an address, and how long to wait between.
+
+        Raises:
+            SettingsError: the user's settings name no usable mirror.
         """
         self.root = Path(root or default_root()).absolute()
         self.offline = _offline_by_environment() if offline is None else offline
-        self._session: requests.Session | None = None
+        self.mirrors = tuple(mirror_settings.configured() if mirrors is None else mirrors)
+        self._patience = patience
+        self._sessions = threading.local()
+        self._opened: list[requests.Session] = []
+        self._troubled: set[str] = set()
 
     def __enter__(self) -> Store:
         return self
@@ -94,13 +99,22 @@ class Store:
 
     def close(self) -> None:
         """Close the connections; the store opens new ones if it is used again."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        for session in self._opened:
+            session.close()
+        self._opened.clear()
+        self._sessions = threading.local()
 
     def path(self, artifact: Artifact) -> Path:
         """Say where an artifact stands or would stand; see ``layout.file_name`` for the names."""
         return self.root / "det" / artifact.what / file_name(artifact)
+
+    def routes(self, artifact: Artifact) -> tuple[Route, ...]:
+        """Give the addresses that are asked for an artifact, in order."""
+        return routes_of(artifact, self.mirrors)
+
+    def partials(self, artifact: Artifact) -> tuple[PartialState, ...]:
+        """Find what has arrived of an artifact that is not whole, the largest part first."""
+        return tuple(state for state in partials_of(self.path(artifact)) if state.size)
 
     def find(self, artifact: Artifact) -> StoredFile | None:
         """Find an artifact in the cache, contacting nothing.
@@ -114,37 +128,40 @@ class Store:
             StorageError: it cannot be read.
         """
         path = self.path(artifact)
-        entry = current_entry(path, artifact)
-        if entry is None or judge(artifact, entry) == "foreign":
-            return None
-        mismatch = contradicts(artifact, entry, str(path))
-        if mismatch:
-            raise mismatch
-        return _stored(path, artifact, entry)
+        found = look(path, artifact)
+        if found.mismatch:
+            raise found.mismatch
+        return _stored(path, artifact, found.kept) if found.kept else None
 
     def fetch(self, artifact: Artifact, progress: Progress, *, require_digest: bool = False) -> StoredFile:
         """Give an artifact from the cache, or else from the first of its addresses that sends the right file.
 
-        A file in the cache is taken as it is, and nothing is contacted. Of several processes that ask for one
-        artifact, one downloads, and the others wait for it.
+        A file in the cache is taken as it is, and nothing is contacted. One that is wrong is set aside and fetched
+        again. Of several processes or threads that ask for one artifact, one downloads, and the others wait for it.
+        What a transfer that is cut short has brought stays beside the file's place, and the next one goes on from
+        there.
 
         Raises:
-            NoAddressError: the zoo lists no address.
+            NoAddressError: the zoo lists no address, and there is no mirror.
             OfflineError: it is not in the cache, and the store is offline.
             TransferError: every address failed.
             DigestMismatchError: every address sent other bytes than the digest's (nothing of them is kept), or the
-                file in the cache is not the right one (it is left where it is).
+                file in the cache is wrong and no other can be had.
             UnverifiedError: ``require_digest``, and no digest can be had.
             StorageError: the cache cannot be read or written, the disk is full, or another process holds the lock.
         """
-        stored = self.find(artifact)
-        if stored is None:
-            self._check_reachable(artifact, progress)
-            with locked(self.path(artifact), progress):
-                stored = self.find(artifact) or self._download(artifact, progress, require_digest)
-        if require_digest and not stored.verified:
-            raise UnverifiedError(artifact.model, artifact.what, stored.reason or "")
-        return stored
+        path = self.path(artifact)
+        found = look(path, artifact)
+        if found.kept is None:
+            if found.cached == "foreign":
+                progress.note(f"{path} came from an address that the zoo does not list any more, so it is not used")
+            self._check_reachable(artifact, found)
+            with locked(path, progress):
+                found = look(path, artifact)
+                if found.kept is None:
+                    return self._download(artifact, found, progress, require_digest=require_digest)
+        stored = _stored(path, artifact, found.kept)
+        return self._verified_now(artifact, stored) if require_digest and not stored.verified else stored
 
     def adopt(self, artifact: Artifact, file: Path) -> StoredFile:
         """Say of a file outside the cache what is known, checked against the zoo file's digest where there is one.
@@ -155,92 +172,113 @@ class Store:
             DigestMismatchError: the file is not the one that the zoo file records.
             StorageError: it cannot be read.
         """
-        hashes = hash_file(file)
-        known = recorded_digest(artifact) or Unknown("it is a file of yours, and the zoo file records no digest")
-        mismatch = contradiction(hashes, str(file), recorded_digest(artifact), artifact.size)
+        hashes, recorded = hash_file(file), recorded_digest(artifact)
+        mismatch = contradiction(hashes, str(file), recorded, artifact.size)
         if mismatch:
             raise mismatch
+        reason = "it is a file of yours, and the zoo file records no digest"
         with storage_errors(file):
-            entry = describe(artifact, None, hashes, file.stat(), known)
+            entry = describe(artifact, None, hashes, file.stat(), Trust(recorded, None, reason))
         return _stored(file.absolute(), artifact, entry)
 
-    def _check_reachable(self, artifact: Artifact, progress: Progress) -> None:
-        if not artifact.addresses:
-            raise NoAddressError(artifact.model, artifact.what)
-        path = self.path(artifact)
-        if path.is_file():
-            progress.note(f"{path} came from an address that the zoo does not list any more, so it is not used")
-        if self.offline:
-            raise OfflineError(artifact.model, artifact.what, path)
+    def take_in(
+        self, artifact: Artifact, file: Path, progress: Progress, *, require_digest: bool = False
+    ) -> StoredFile:
+        """Copy a file that the user has into the cache, checked as a download is.
 
-    def _download(self, artifact: Artifact, progress: Progress, require_digest: bool) -> StoredFile:
-        self._session = self._session or open_session()
-        published = published_digest(self._session, artifact)
-        failures: list[tuple[str, Failure]] = []
-        for address in artifact.addresses:
-            if failures:
-                progress.note(f"{failures[-1][0]} {_outcome(failures[-1][1])}; trying {address}")
+        Raises:
+            DigestMismatchError: it is not the file that the zoo file, the ledger or the publisher's digest names.
+            UnverifiedError: ``require_digest``, and no digest can be had.
+            StorageError: it cannot be read, or the cache cannot be written.
+        """
+        with storage_errors(file):
+            route = Route(file.resolve(strict=True).as_uri(), None)
+        routes = (*self.routes(artifact), route)  # a copy is held to the digest beside any address of the file
+        with locked(self.path(artifact), progress):
+            download = self._download_from(routes, artifact, look(self.path(artifact), artifact), progress)
             try:
-                entry = self._attempt(self._session, artifact, address, published, progress, require_digest)
-            except (FailedAttemptError, DigestMismatchError, UnverifiedError) as failure:
-                failures.append((address, failure))
-                continue
-            if entry.verified_by is None:
-                progress.warn(f"the {artifact.what} of {artifact.model} are unverified: {entry.reason}")
-            return _stored(self.path(artifact), artifact, entry)
-        raise final_error(artifact, failures)
+                entry = download.one(route, require_digest=require_digest)
+            except FailedAttemptError as failure:
+                raise StorageError(file, failure.outcome) from failure
+            return self._filed(artifact, entry, progress)
 
-    def _attempt(
-        self,
-        session: requests.Session,
-        artifact: Artifact,
-        address: str,
-        published: Expected | Unknown,
-        progress: Progress,
-        require_digest: bool,
-    ) -> ledger.Entry:
-        if artifact.digest is None and not is_private(address):
-            raise FailedAttemptError(
-                "was not contacted: plain http can be changed on the way, and no digest is recorded"
-            )
-        known = _digest_for(session, artifact, address, published)
-        if require_digest and isinstance(known, Unknown):
-            raise UnverifiedError(artifact.model, artifact.what, known.reason)
+    def _next(self, artifact: Artifact, found: Found) -> Action:
+        routes = () if self.offline else self.routes(artifact)
+        return decide(Known(found.cached, address=routes[0].address if routes else None)).action
+
+    def _check_reachable(self, artifact: Artifact, found: Found) -> None:
+        if self._next(artifact, found) != "fail":
+            return
+        if found.mismatch:
+            raise found.mismatch
+        if not self.routes(artifact):
+            raise NoAddressError(artifact.model, artifact.what)
+        raise OfflineError(artifact.model, artifact.what, self.path(artifact))
+
+    def _download(self, artifact: Artifact, found: Found, progress: Progress, *, require_digest: bool) -> StoredFile:
+        if self._next(artifact, found) == "refetch":
+            progress.warn(f"{found.mismatch}; fetching it again")
+        download = self._download_from(self.routes(artifact), artifact, found, progress)
+        return self._filed(artifact, download.any(require_digest=require_digest), progress)
+
+    def _download_from(self, routes: Sequence[Route], artifact: Artifact, found: Found, progress: Progress) -> Download:
         path = self.path(artifact)
-        expected = known if isinstance(known, Expected) else None
-        with PartialFile(partial_path(path, uuid4().hex), path) as partial:
-            title = f"{artifact.model} {artifact.what}"
-            hashes = receive(session, address, partial, progress, title, artifact.size)
-            mismatch = contradiction(hashes, address, expected, artifact.size)
-            if mismatch:
-                raise mismatch
-            entry = describe(artifact, address, hashes, partial.settle(), known)
-            _put(path, partial, entry)
-        return entry
+        reader = DigestReader(self._session(), routes)
+        pin = pinned(path, artifact)
+
+        def published(route: Route) -> Expected | Unknown:
+            return Unknown("offline mode contacts no digest's address") if self.offline else reader.for_route(route)
+
+        def trust(route: Route) -> Trust:
+            return trust_in(artifact, pin, f"its ledger {ledger_path(path)}", lambda: published(route))
+
+        return Download(
+            session=self._session(),
+            artifact=artifact,
+            path=path,
+            routes=routes,
+            trust=trust,
+            replaces_wrong=found.mismatch is not None,
+            progress=progress,
+            patience=self._patience,
+            troubled=self._troubled,
+        )
+
+    def _filed(self, artifact: Artifact, entry: ledger.Entry, progress: Progress) -> StoredFile:
+        path = self.path(artifact)
+        sweep(path)
+        if entry.verified_by is None:
+            progress.warn(f"the {artifact.what} of {artifact.model} are unverified: {entry.reason}")
+        return _stored(path, artifact, entry)
+
+    def _verified_now(self, artifact: Artifact, stored: StoredFile) -> StoredFile:
+        """Ask once more for the digest of a file that was filed when none could be had."""
+        if self.offline:
+            raise UnverifiedError(artifact.model, artifact.what, stored.reason or "")
+        routes = self.routes(artifact)
+        found = DigestReader(self._session(), routes).for_route(routes[-1])
+        if isinstance(found, Unknown):
+            raise UnverifiedError(artifact.model, artifact.what, found.reason)
+        mismatch = contradiction(Hashes(stored.size, stored.md5, stored.sha256), str(stored.path), (found,), None)
+        if mismatch:
+            raise mismatch
+        entry = ledger.read(stored.path)
+        if isinstance(entry, ledger.Entry):
+            ledger.write(stored.path, replace(entry, verified_by=found.source, reason=None))
+        return replace(stored, verified=True, verified_by=found.source, reason=None)
+
+    def _session(self) -> requests.Session:
+        """Give this thread's own session: requests does not promise that threads may share one."""
+        if not hasattr(self._sessions, "session"):
+            self._sessions.session = open_session()
+            self._opened.append(self._sessions.session)
+        session: requests.Session = self._sessions.session
+        return session
 
 
 def _offline_by_environment() -> bool:
     """Read the variable as the command line reads it."""
     return os.environ.get("BDD100K_ZOO_OFFLINE", "").strip().lower() in ("1", "true", "t", "yes", "y", "on")
-
-
-def _digest_for(
-    session: requests.Session, artifact: Artifact, address: str, published: Expected | Unknown
-) -> Expected | Unknown:
-    """Prefer the publisher's digest; where that is dead, an alternate address may have one of its own."""
-    alternate = address != artifact.addresses[0]
-    if isinstance(published, Unknown) and artifact.digest_address and alternate:
-        neighbour = neighbouring_digest(session, address)
-        return neighbour if isinstance(neighbour, Expected) else published
-    return published
-
-
-def _put(path: Path, partial: PartialFile, entry: ledger.Entry) -> None:
-    """Move a whole file into place; at no moment does a ledger stand beside a file that it does not describe."""
-    with storage_errors(path):
-        path.unlink(missing_ok=True)
-    ledger.write(path, entry)
-    partial.move_into_place()
 
 
 def _stored(path: Path, artifact: Artifact, entry: ledger.Entry) -> StoredFile:
@@ -255,20 +293,3 @@ def _stored(path: Path, artifact: Artifact, entry: ledger.Entry) -> StoredFile:
         sha256=entry.sha256,
         address=entry.address,
     )
-
-
-def _outcome(failure: Failure) -> str:
-    if isinstance(failure, DigestMismatchError):
-        return f"sent other bytes: expected {failure.expected} (from {failure.source}), found {failure.found}"
-    if isinstance(failure, UnverifiedError):
-        return f"was not contacted: {failure.reason}"
-    return failure.outcome
-
-
-def final_error(artifact: Artifact, failures: Sequence[tuple[str, Failure]]) -> ZooError:
-    """Choose what to raise after every address failed: the one kind of failure, or the list of all."""
-    first = failures[0][1]
-    if not isinstance(first, FailedAttemptError) and all(isinstance(each, type(first)) for _, each in failures):
-        return first
-    attempts = tuple(Attempt(address, _outcome(failure)) for address, failure in failures)
-    return TransferError(artifact.model, artifact.what, attempts)

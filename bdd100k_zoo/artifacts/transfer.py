@@ -1,112 +1,290 @@
-"""One address → one complete file under a temporary name, hashed as it comes in."""
+"""One address → the bytes of a whole file, kept and hashed as they come in."""
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from typing import TYPE_CHECKING
+import re
+import shutil
+from contextlib import ExitStack
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
 
+from bdd100k_zoo.artifacts.decide import Decision, Known, decide
+from bdd100k_zoo.artifacts.hashing import pieces_of
+from bdd100k_zoo.artifacts.mirrors import local_path, opened
 from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, answering, chunks, ended, promised_length
-from bdd100k_zoo.artifacts.verify import Hasher, Hashes
+from bdd100k_zoo.artifacts.partial import facts_for
+from bdd100k_zoo.artifacts.patience import PATIENT, Course, Pace, Patience
+from bdd100k_zoo.artifacts.verify import contradiction
+from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.records.files import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from io import FileIO
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import requests
 
-    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.artifacts.hashing import Hashes
+    from bdd100k_zoo.artifacts.partial import Facts, PartialFile
+    from bdd100k_zoo.artifacts.verify import Expected
+    from bdd100k_zoo.manifest import Artifact
+    from bdd100k_zoo.progress import Progress, Task
 
 WAITS = Waits(connect=10, read=30)
 WEB_PAGE_STARTS = (b"<!doctype html", b"<html")
+LARGEST = {"weights": 8 << 30}
+"""Bytes beyond which an answer is taken for an endless one, where no size is recorded. The largest published
+checkpoint has about half a gibibyte."""
+LARGEST_OTHER = 64 << 30
+CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-(?P<last>\d{1,18})/(?P<total>\d{1,18}|\*)")
+UNSATISFIED_RANGE = re.compile(r"bytes \*/(?P<total>\d{1,18})")
 
 
-class PartialFile:
-    """A file under its temporary name; gone at the end of the block unless it was moved into place."""
+class OtherVersionError(FailedAttemptError):
+    """The server's file is not the one that the kept bytes are of."""
 
-    def __init__(self, path: Path, target: Path) -> None:
-        self.path = path
-        self.target = target
 
-    def __enter__(self) -> PartialFile:
-        with storage_errors(self.target):
-            self._file: FileIO = self.path.open("xb", buffering=0)
+class Meter:
+    """The progress of one artifact, shown from its first answer on."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress, self._title = progress, title
+        self._task: Task | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Meter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        self._stack.close()
 
-    def write(self, chunk: bytes) -> None:
-        """Append bytes; raises StorageError where the disk is full."""
-        rest = memoryview(chunk)
-        with storage_errors(self.target):
-            while rest:
-                rest = rest[self._file.write(rest) :]
+    def begin(self, done: int, total: int | None) -> None:
+        """Count from ``done``, of ``total`` bytes."""
+        if self._task is None:
+            self._task = self._stack.enter_context(self._progress.task(self._title, total, "bytes", done))
+        else:
+            self._task.restart(done, total)
 
-    def settle(self) -> os.stat_result:
-        """Wait until everything is on the disk, and give the file's facts, which moving it does not change."""
-        with storage_errors(self.target):
-            os.fsync(self._file.fileno())
-            self._file.close()
-            return self.path.stat()
-
-    def move_into_place(self) -> None:
-        """Give the file its name."""
-        with storage_errors(self.target):
-            self.path.replace(self.target)
+    def advance(self, amount: int) -> None:
+        """Count bytes that have arrived."""
+        if self._task is not None:
+            self._task.advance(amount)
 
 
-def receive(
-    session: requests.Session, address: str, partial: PartialFile, progress: Progress, title: str, size: int | None
-) -> Hashes:
-    """Write what an address answers into ``partial``; ``size`` is the recorded number of bytes.
+class Transfer(NamedTuple):
+    """How an artifact's bytes get into a partial file, whatever address they come from."""
+
+    session: requests.Session
+    artifact: Artifact
+    partial: PartialFile
+    meter: Meter
+    say: Callable[[str], None]
+    patience: Patience = PATIENT
+
+    def receive(self, address: str, expected: Sequence[Expected] = ()) -> Hashes:
+        """Complete the partial file from an address, and check it.
+
+        Kept bytes are asked for again only where nothing would tell a mixture of two versions of the file. Bytes
+        that turn out to be of another version, or wrong, are dropped and asked for once more, all of them.
+
+        Args:
+            address: https, http, file or hf.
+            expected: digests that the whole file must have, all of them.
+
+        Raises:
+            FailedAttemptError: the address does not give a whole file; what has come so far is kept.
+            DigestMismatchError: it gives other bytes, twice where some were kept from before; nothing is kept.
+            StorageError: the disk is full.
+        """
+        try:
+            return self._checked(address, expected)
+        except OtherVersionError as failure:
+            self.say(f"{address} {failure}; fetching all of it")
+        self.partial.discard_bytes()
+        return self._checked(address, expected, again=True)
+
+    def _checked(self, address: str, expected: Sequence[Expected], *, again: bool = False) -> Hashes:
+        self._complete(address, expected)
+        pieced, hashes = self.partial.pieced, self.partial.hashes()
+        mismatch = contradiction(hashes, address, expected, self.artifact.size)
+        if mismatch is None:
+            return hashes
+        self.partial.discard_bytes()
+        if pieced and not again:
+            raise OtherVersionError("does not make the right file with the bytes kept from before")
+        raise mismatch
+
+    def _complete(self, address: str, expected: Sequence[Expected]) -> None:
+        source = local_path(address)
+        if source is not None:
+            self._copy(address, source)
+            return
+        course = Course(self.patience)
+        while True:
+            try:
+                self._ask(address, digest_known=bool(expected))
+            except OtherVersionError:
+                raise
+            except FailedAttemptError as failure:
+                course.bear(failure, self.partial.size, lambda words: self.say(f"{address} {words}"))
+            else:
+                return
+
+    def _copy(self, address: str, source: Path) -> None:
+        """Copy a file of this machine, or of one whose folders it shares."""
+        try:
+            with source.open("rb") as file:
+                total = source.stat().st_size
+                self._refuse_unless_possible(total)
+                self._begin(facts_for(self.artifact, address, total=total))
+                for piece in pieces_of(file, self._limit + 1):
+                    self._take(piece)
+        except OSError as error:
+            raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
+        self._refuse_incomplete(total)
+
+    def _ask(self, address: str, *, digest_known: bool) -> None:
+        """Ask for what is still to come, once."""
+        digest = "known" if digest_known else None
+        decision = decide(Known("absent", self.partial.known, address, digest, self.artifact.size))
+        if decision.action == "resume" and self.partial.facts.total == decision.offset:
+            self.meter.begin(decision.offset, decision.offset)
+            return
+        url, private = opened(address)
+        accepted = (HTTPStatus.OK, *RANGE_ANSWERS) if decision.action == "resume" else (HTTPStatus.OK,)
+        with answering(
+            self.session, url, WAITS, headers=_range(decision), private_headers=private, accepted=accepted
+        ) as response:
+            if response.status_code == HTTPStatus.OK:
+                self._receive_all(response, address)
+            elif not self._is_all_there(response, digest_known=digest_known):
+                self._receive_rest(response, address, decision.offset)
+
+    def _receive_all(self, response: requests.Response, address: str) -> None:
+        total = promised_length(response)
+        self._refuse_unless_possible(total)
+        pieces = _pieces(response)
+        first = next(pieces, b"")
+        _refuse_web_page(response, first)  # before the kept bytes give way to it
+        headers = response.headers
+        facts = facts_for(
+            self.artifact, address, etag=headers.get("ETag"), last_modified=headers.get("Last-Modified"), total=total
+        )
+        self._begin(facts)
+        self._take(first)
+        for piece in pieces:
+            self._take(piece)
+        self._refuse_incomplete(total)
+
+    def _is_all_there(self, response: requests.Response, *, digest_known: bool) -> bool:
+        """Tell whether the server says that nothing follows the kept bytes, and a digest will tell if that is so."""
+        if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return False
+        found = UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if found and int(found["total"]) == self.partial.size and digest_known:
+            self.meter.begin(self.partial.size, self.partial.size)
+            return True
+        raise OtherVersionError("no longer has the file that was partly received")
+
+    def _receive_rest(self, response: requests.Response, address: str, offset: int) -> None:
+        facts = self.partial.facts
+        total = continued_total(response, facts if facts.address == address else None, offset)
+        if self.artifact.size is not None and total is not None and total != self.artifact.size:
+            raise OtherVersionError(f"has a file of {total:,} bytes; the zoo file records {self.artifact.size:,}")
+        self._refuse_unless_possible(total)
+        self.partial.carry_on(address)
+        self.meter.begin(offset, total)
+        for piece in _pieces(response, offset):
+            self._take(piece)
+        self._refuse_incomplete(total)
+
+    def _begin(self, facts: Facts) -> None:
+        self.partial.begin(facts)
+        self.meter.begin(0, facts.total if facts.total is not None else self.artifact.size)
+
+    @property
+    def _limit(self) -> int:
+        return self.artifact.size or LARGEST.get(self.artifact.what, LARGEST_OTHER)
+
+    def _take(self, piece: bytes) -> None:
+        if self.partial.size + len(piece) > self._limit:
+            recorded = "that the zoo file records" if self.artifact.size else "that any such file has"
+            self.partial.discard_bytes()
+            raise FailedAttemptError(f"sent more than the {self._limit:,} bytes {recorded}")
+        self.partial.write(piece)
+        self.meter.advance(len(piece))
+
+    def _refuse_unless_possible(self, total: int | None) -> None:
+        """Refuse a file of the wrong size, or one that the disk has no room for, before its first byte."""
+        if total is None:
+            return
+        size = self.artifact.size
+        if size is not None and total != size:
+            raise FailedAttemptError(f"has a file of {total:,} bytes; the zoo file records {size:,}")
+        if total > self._limit:
+            raise FailedAttemptError(f"announces {total:,} bytes, more than any such file has")
+        folder = self.partial.target.parent
+        with storage_errors(folder):
+            free = shutil.disk_usage(folder).free
+        needed = total - self.partial.size  # a file that begins anew gives its room back first
+        if needed > free:
+            raise StorageError(folder, f"no space for {needed:,} bytes more: {free:,} are free")
+
+    def _refuse_incomplete(self, total: int | None) -> None:
+        size = self.partial.size
+        if total is not None and size != total:
+            raise FailedAttemptError(ended(size, total), passing=True)
+        if not size:
+            raise FailedAttemptError("sent an empty file")
+        recorded = self.artifact.size
+        if recorded is not None and size != recorded:
+            raise FailedAttemptError(f"has a file of {size:,} bytes; the zoo file records {recorded:,}")
+
+
+RANGE_ANSWERS = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+
+
+def _range(decision: Decision) -> dict[str, str]:
+    if decision.action != "resume":
+        return {}
+    headers = {"Range": f"bytes={decision.offset}-"}
+    return headers | ({"If-Range": decision.validator} if decision.validator else {})
+
+
+def continued_total(response: requests.Response, facts: Facts | None, offset: int) -> int | None:
+    """Check that an answer continues kept bytes, and give the size of the whole file where it says so.
+
+    Args:
+        response: with the status 206.
+        facts: those of the kept bytes, if they came from the same address.
+        offset: how many bytes are kept.
 
     Raises:
-        FailedAttemptError: the address does not answer with a whole file of that size.
-        StorageError: the disk is full.
+        OtherVersionError: it starts elsewhere, or is of another version of the file.
     """
-    hasher = Hasher()
-    with answering(session, address, WAITS) as response:
-        promised = promised_length(response)
-        _refuse_other_size(promised, size)
-        with progress.task(title, promised if promised is not None else size, "bytes") as task:
-            for chunk in _file_chunks(response):
-                hasher.update(chunk)
-                _refuse_excess(hasher.size, size)
-                partial.write(chunk)
-                task.advance(len(chunk))
-    _refuse_incomplete(hasher.size, promised)
-    _refuse_other_size(hasher.size, size)
-    return hasher.hashes()
+    found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if not found or int(found["first"]) != offset:
+        raise OtherVersionError(f"did not go on at byte {offset:,}, as it was asked to")
+    total = None if found["total"] == "*" else int(found["total"])
+    if facts is not None:
+        versions = (
+            (facts.total, total),
+            (facts.etag, response.headers.get("ETag")),
+            (None if facts.etag else facts.last_modified, response.headers.get("Last-Modified")),
+        )
+        if any(None not in (kept, now) and kept != now for kept, now in versions):
+            raise OtherVersionError("has another version of the file than the one that was partly received")
+    return total if total is not None or facts is None else facts.total
 
 
-def _file_chunks(response: requests.Response) -> Iterator[bytes]:
-    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+def _pieces(response: requests.Response, offset: int = 0) -> Iterator[bytes]:
+    pace = Pace()
+    for piece in chunks(response, WAITS, offset):
+        yield piece
+        pace.count(len(piece))
+
+
+def _refuse_web_page(response: requests.Response, first: bytes) -> None:
+    labelled = response.headers.get("Content-Type", "").lower().startswith("text/html")
+    if labelled or first[:512].lstrip().lower().startswith(WEB_PAGE_STARTS):
         raise FailedAttemptError("sent a web page, not a file")
-    first = True
-    for chunk in chunks(response, WAITS):
-        if first and chunk[:512].lstrip().lower().startswith(WEB_PAGE_STARTS):
-            raise FailedAttemptError("sent a web page, not a file")
-        first = False
-        yield chunk
-
-
-def _refuse_other_size(found: int | None, size: int | None) -> None:
-    if found is not None and size is not None and found != size:
-        raise FailedAttemptError(f"has a file of {found:,} bytes; the zoo file records {size:,}")
-
-
-def _refuse_excess(found: int, size: int | None) -> None:
-    if size is not None and found > size:
-        raise FailedAttemptError(f"sent more than the {size:,} bytes that the zoo file records")
-
-
-def _refuse_incomplete(found: int, promised: int | None) -> None:
-    if promised is not None and found != promised:
-        raise FailedAttemptError(ended(found, promised))
-    if found == 0:
-        raise FailedAttemptError("sent an empty file")

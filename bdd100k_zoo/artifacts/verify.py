@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.artifacts.network import CHUNK, FailedAttemptError, Waits, answering, chunks
+from bdd100k_zoo.artifacts.mirrors import local_path, opened
+from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, answering, chunks
+from bdd100k_zoo.artifacts.patience import HASTY, Course
 from bdd100k_zoo.errors import DigestMismatchError
 from bdd100k_zoo.manifest.addresses import is_private
-from bdd100k_zoo.records.files import storage_errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     import requests
 
+    from bdd100k_zoo.artifacts import ledger
+    from bdd100k_zoo.artifacts.hashing import Hashes
     from bdd100k_zoo.manifest import Artifact
 
 ZOO_FILE = "zoo file"
@@ -30,50 +32,6 @@ MD5_FORMS = (
     re.compile(r"MD5 ?\([^\r\n]+\) ?= ?" + _HEX),
 )
 """The bare digest, as md5sum writes it (``digest  name``), and as BSD's md5 does (``MD5 (name) = digest``)."""
-
-
-class Hashes(NamedTuple):
-    """What was computed over some bytes; digests in lower-case hexadecimal."""
-
-    size: int
-    md5: str
-    sha256: str
-
-    def like(self, digest: str) -> str:
-        """Give the digest of these bytes in the kind and form of another, ``md5:…`` or ``sha256:…``."""
-        return f"md5:{self.md5}" if digest.startswith("md5:") else f"sha256:{self.sha256}"
-
-
-class Hasher:
-    """Computes both digests over bytes as they pass."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sha256 = hashlib.sha256()
-
-    def update(self, chunk: bytes) -> None:
-        """Take in the next bytes."""
-        self.size += len(chunk)
-        self._md5.update(chunk)
-        self._sha256.update(chunk)
-
-    def hashes(self) -> Hashes:
-        """Give the digests of all bytes so far."""
-        return Hashes(self.size, self._md5.hexdigest(), self._sha256.hexdigest())
-
-
-def hash_file(path: Path) -> Hashes:
-    """Compute both digests of a file.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
-    hasher = Hasher()
-    with storage_errors(path), path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            hasher.update(chunk)
-    return hasher.hashes()
 
 
 class Expected(NamedTuple):
@@ -91,46 +49,69 @@ class Unknown(NamedTuple):
     reason: str
 
 
+class Trust(NamedTuple):
+    """What the bytes of an artifact must have, and who vouches for them then."""
+
+    expected: tuple[Expected, ...]
+    """Digests that they must have, all of them."""
+    verified_by: str | None
+    """Where the digest comes from that verifies them; None where there is none."""
+    reason: str | None
+    """Why they are unverified."""
+
+
 def contradiction(
-    hashes: Hashes, subject: str, expected: Expected | None, size: int | None
+    hashes: Hashes, subject: str, expected: Sequence[Expected], size: int | None
 ) -> DigestMismatchError | None:
-    """Say how bytes differ from the digest that is expected of them and from the recorded size, if they do."""
-    if expected and hashes.like(expected.digest) != expected.digest:
-        return DigestMismatchError(subject, expected.digest, hashes.like(expected.digest), expected.source)
+    """Say how bytes differ from the digests that are expected of them and from the recorded size, if they do."""
+    for digest, source in expected:
+        if hashes.like(digest) != digest:
+            return DigestMismatchError(subject, digest, hashes.like(digest), source)
     if size is not None and hashes.size != size:
         return DigestMismatchError(subject, f"{size:,} bytes", f"{hashes.size:,} bytes", ZOO_FILE)
     return None
 
 
-def recorded_digest(artifact: Artifact) -> Expected | None:
-    """Give the digest that the zoo file records."""
-    return Expected(artifact.digest, ZOO_FILE) if artifact.digest else None
+def recorded_digest(artifact: Artifact) -> tuple[Expected, ...]:
+    """Give the digest that the zoo file records, if it records one."""
+    return (Expected(artifact.digest, ZOO_FILE),) if artifact.digest else ()
 
 
-def published_digest(session: requests.Session, artifact: Artifact) -> Expected | Unknown:
-    """Give the digest that counts for every address of an artifact: the recorded one, or the publisher's."""
-    recorded = recorded_digest(artifact)
-    if recorded:
-        return recorded
-    if artifact.digest_address is None:
-        return Unknown("the zoo file records no digest and no address of one")
-    return read_digest(session, artifact.digest_address)
+def trust_in(
+    artifact: Artifact, pin: ledger.Entry | None, pin_source: str, published: Callable[[], Expected | Unknown]
+) -> Trust:
+    """Say what the bytes of an artifact must have: the zoo file speaks first, then the ledger, then the publisher.
 
-
-def neighbouring_digest(session: requests.Session, address: str) -> Expected | Unknown:
-    """Give the digest that stands beside an address of weights: the same with ``.md5`` for ``.pth``."""
-    if not address.endswith(".pth"):
-        return Unknown("no address of a digest is known")
-    return read_digest(session, address.removesuffix(".pth") + ".md5")
+    Args:
+        artifact: what the zoo file knows.
+        pin: the ledger's entry for the file that was first filed, if there was one.
+        pin_source: what messages call it.
+        published: reads the publisher's digest; called only where it decides.
+    """
+    if recorded := recorded_digest(artifact):
+        return Trust(recorded, ZOO_FILE, None)
+    pinned = (Expected(f"sha256:{pin.sha256}", pin_source),) if pin else ()
+    if pin and pin.verified_by:
+        return Trust(pinned, pin.verified_by, None)
+    found = published()
+    if isinstance(found, Unknown):
+        return Trust(pinned, None, found.reason)
+    return Trust((*pinned, found), found.source, None)
 
 
 def read_digest(session: requests.Session, address: str) -> Expected | Unknown:
     """Read the digest that an address answers with."""
-    try:
-        md5 = parse_md5(_read_text(session, address))
-    except FailedAttemptError as failure:
-        return Unknown(_unknown(address, failure.outcome))
-    return Expected(f"md5:{md5}", address) if md5 else Unknown(_unknown(address, "sent no MD5 digest"))
+    course = Course(HASTY)
+    while True:
+        try:
+            md5 = parse_md5(_read_text(session, address))
+        except FailedAttemptError as failure:
+            try:
+                course.bear(failure, 0, lambda _: None)
+            except FailedAttemptError:
+                return Unknown(_unknown(address, failure.outcome))
+        else:
+            return Expected(f"md5:{md5}", address) if md5 else Unknown(_unknown(address, "sent no MD5 digest"))
 
 
 def _unknown(address: str, outcome: str) -> str:
@@ -138,15 +119,27 @@ def _unknown(address: str, outcome: str) -> str:
 
 
 def _read_text(session: requests.Session, address: str) -> str:
-    if not is_private(address):
-        raise FailedAttemptError("is plain http, which anyone on the way can change")
     text = b""
-    with answering(session, address, DIGEST_WAITS) as response:
-        for chunk in chunks(response, DIGEST_WAITS, DIGEST_LIMIT + 1):
-            text += chunk
-            if len(text) > DIGEST_LIMIT:
-                break
-    return text.decode("utf-8-sig", errors="replace") if len(text) <= DIGEST_LIMIT else ""
+    for piece in _digest_pieces(session, address):
+        text += piece
+        if len(text) > DIGEST_LIMIT:
+            return ""
+    return text.decode("utf-8-sig", errors="replace")
+
+
+def _digest_pieces(session: requests.Session, address: str) -> Iterator[bytes]:
+    if source := local_path(address):
+        try:
+            with source.open("rb") as file:
+                yield file.read(DIGEST_LIMIT + 1)
+        except OSError as error:
+            raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
+        return
+    url, private = opened(address)
+    if not is_private(url):
+        raise FailedAttemptError("is plain http, which anyone on the way can change")
+    with answering(session, url, DIGEST_WAITS, private_headers=private) as response:
+        yield from chunks(response, DIGEST_WAITS)
 
 
 def parse_md5(text: str) -> str | None:

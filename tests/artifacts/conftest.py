@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from fault_host import Told, running_host
+from fault_host import HASTE, Told, running_host
 
 from bdd100k_zoo.artifacts import Store
 
@@ -42,7 +42,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    with Store() as store:
+    with Store(patience=HASTE) as store:
         yield store
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import Counter
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bdd100k_zoo.artifacts.patience import Patience
 from bdd100k_zoo.manifest import Artifact
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 class Reply:
     """How the server answers one path."""
 
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     promised: int | None = None
@@ -31,14 +33,22 @@ class Reply:
     """Say nothing until the test is over."""
     stalls: bool = False
     """Send the body, then nothing more until the test is over."""
+    cut: int | None = None
+    """Hang up after so many bytes of the body."""
+    etag: str | None = None
+    ranges: str = "ignored"
+    """``honoured``; ``shifted`` starts one byte early and says so; ``unlabelled`` says nothing; ``disguised`` honours
+    the range and sends other bytes; ``unsatisfied`` answers 416; ``endless`` says that the file has no known size."""
+    slow: float = 0.0
+    """Seconds to wait after every 64 KiB."""
 
 
 class Host:
-    """The server: replies by path, and what was asked of it."""
+    """The server: replies by path, one after the other (the last again and again), and what was asked of it."""
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self.server = server
-        self.replies: dict[str, Reply] = {}
+        self.replies: dict[str, list[Reply]] = {}
         self.asked: Counter[str] = Counter()
         self.seen_headers: list[dict[str, str]] = []
         self.over = threading.Event()
@@ -47,9 +57,13 @@ class Host:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def serves(self, path: str, reply: Reply | bytes) -> str:
-        self.replies[path] = reply if isinstance(reply, Reply) else Reply(reply)
+    def serves(self, path: str, *replies: Reply | bytes) -> str:
+        self.replies[path] = [reply if isinstance(reply, Reply) else Reply(reply) for reply in replies]
         return self.address + path
+
+    def next_reply(self, path: str) -> Reply:
+        waiting = self.replies.get(path, [Reply(b"nothing here", status=404)])
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -61,14 +75,23 @@ class Handler(BaseHTTPRequestHandler):
         self.host.seen_headers.append(dict(self.headers))
         self.close_connection = True
         with suppress(ConnectionError):
-            self._answer(self.host.replies.get(self.path, Reply(b"nothing here", status=404)))
+            self._answer(self._ranged(self.host.next_reply(self.path)))
+
+    def _ranged(self, reply: Reply) -> Reply:
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if not asked or reply.ranges == "ignored" or reply.status != 200:
+            return reply
+        if self.headers.get("If-Range", reply.etag) != reply.etag:
+            return reply
+        return replace(reply, **_part(reply, int(asked[1])))
 
     def _answer(self, reply: Reply) -> None:
         if reply.silent:
             self.host.over.wait()
             return
         self.send_response(reply.status)
-        for name, value in {"Connection": "close", **self._framing(reply), **reply.headers}.items():
+        tag = {"ETag": reply.etag} if reply.etag else {}
+        for name, value in {"Connection": "close", **tag, **self._framing(reply), **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self._send_body(reply)
@@ -84,15 +107,34 @@ class Handler(BaseHTTPRequestHandler):
         return {"Content-Length": str(len(reply.body) if reply.promised is None else reply.promised)}
 
     def _send_body(self, reply: Reply) -> None:
-        if not reply.framing.startswith("chunked"):
-            self.wfile.write(reply.body)
+        if reply.framing.startswith("chunked"):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(reply.body), reply.body))
+            if reply.framing == "chunked":
+                self.wfile.write(b"0\r\n\r\n")
             return
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(reply.body), reply.body))
-        if reply.framing == "chunked":
-            self.wfile.write(b"0\r\n\r\n")
+        body = reply.body[: reply.cut]
+        if not reply.slow:
+            self.wfile.write(body)
+            return
+        for start in range(0, len(body), 1 << 16):
+            self.wfile.write(body[start : start + (1 << 16)])
+            self.wfile.flush()
+            self.host.over.wait(reply.slow)
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def _part(reply: Reply, start: int) -> dict[str, Any]:
+    total = len(reply.body)
+    if reply.ranges == "unsatisfied":
+        return {"status": 416, "body": b"", "headers": reply.headers | {"Content-Range": f"bytes */{total}"}}
+    first = start - 1 if reply.ranges == "shifted" else start
+    size = "*" if reply.ranges == "endless" else str(total)
+    label = {} if reply.ranges == "unlabelled" else {"Content-Range": f"bytes {first}-{total - 1}/{size}"}
+    body = reply.body[first:]
+    body = body[::-1] if reply.ranges == "disguised" else body
+    return {"status": 206, "body": body, "headers": label | reply.headers}
 
 
 class QuietServer(ThreadingHTTPServer):
@@ -142,6 +184,10 @@ class Told:
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+
+HASTE = Patience(tries=3, first=0.001, longest=0.001)
+"""Tries as often as it takes to see the rule, and does not wait."""
 
 
 def artifact_of(*addresses: str, model: str = "tiny_1x", **known: object) -> Artifact:

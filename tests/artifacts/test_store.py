@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fault_host import Reply, Told, artifact_of, md5_of
+from fault_host import HASTE, Reply, Told, artifact_of, md5_of
 from filelock import FileLock
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -254,7 +254,8 @@ def test_failures_of_several_kinds_are_all_told(
     attempts = caught.value.attempts
     assert [attempt.address for attempt in attempts] == list(replies)
     assert all(attempt.outcome.startswith(words) for attempt, words in zip(attempts, replies.values(), strict=True))
-    assert left_over() == []
+    assert caught.value.kept == 1234
+    assert [Path(name).suffix for name in left_over()] == [".partial", ".json"]
 
 
 def test_plain_http_to_another_machine_is_not_contacted_without_a_recorded_digest(store: Store) -> None:
@@ -346,21 +347,79 @@ def test_a_touched_file_keeps_its_history(host: Host, store: Store, body: bytes)
     assert store.find(artifact) == first
 
 
+def _damage(path: Path, body: bytes, same_size: bool = True) -> bytes:
+    changed = body[::-1] if same_size else body[:1000]
+    path.write_bytes(changed)
+    os.utime(path, (1, 1))
+    return changed
+
+
 @pytest.mark.parametrize("same_size", [True, False])
 def test_a_downloaded_file_that_has_changed_is_an_error_and_stays(
     host: Host, store: Store, body: bytes, same_size: bool
 ) -> None:
     artifact = artifact_of(host.serves(f"/{NAME}", body))
     path = store.fetch(artifact, SILENT).path
-    changed = body[::-1] if same_size else body[:1000]
-    path.write_bytes(changed)
-    os.utime(path, (1, 1))
-    for ask in (store.find, lambda wanted: store.fetch(wanted, SILENT)):
+    changed = _damage(path, body, same_size)
+    for ask in (store.find, lambda wanted: Store(offline=True).fetch(wanted, SILENT)):
         with pytest.raises(DigestMismatchError) as caught:
             ask(artifact)
         assert (caught.value.subject, caught.value.found) == (str(path), f"md5:{md5_of(changed)}")
         assert str(ledger_path(path)) in caught.value.source
     assert path.read_bytes() == changed
+
+
+def test_a_wrong_file_is_fetched_again_and_set_aside_once_the_right_one_is_here(
+    host: Host, store: Store, told: Told, body: bytes
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", Reply(body), Reply(status=404), Reply(body)))
+    first = store.fetch(artifact, SILENT)
+    changed = _damage(first.path, body)
+    with pytest.raises(TransferError):
+        store.fetch(artifact, told)
+    assert first.path.read_bytes() == changed
+    assert store.fetch(artifact, told) == first
+    assert first.path.read_bytes() == body
+    (aside,) = first.path.parent.glob("*.damaged")
+    assert aside.read_bytes() == changed
+    assert str(aside) in told.notes[-1]
+    assert "fetching it again" in told.warnings[0]
+
+
+def test_what_was_filed_first_is_pinned_and_another_file_later_is_an_error(
+    host: Host, store: Store, told: Told, body: bytes
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body, body[::-1]))
+    path = store.fetch(artifact, SILENT).path
+    path.unlink()
+    with pytest.raises(DigestMismatchError) as caught:
+        store.fetch(artifact, told)
+    assert caught.value.expected == f"sha256:{hashlib.sha256(body).hexdigest()}"
+    assert caught.value.source == f"its ledger {ledger_path(path)}"
+    assert not path.exists()
+    host.serves(f"/{NAME}", body)
+    assert store.fetch(artifact, told).md5 == md5_of(body)
+
+
+def test_a_pinned_file_is_verified_later_when_its_digest_can_be_had(host: Host, store: Store, body: bytes) -> None:
+    digest_address = host.address + "/x.md5"
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=digest_address)
+    assert not store.fetch(artifact, SILENT).verified
+    host.serves("/x.md5", md5_of(body).encode())
+    stored = store.fetch(artifact, SILENT, require_digest=True)
+    assert (stored.verified_by, stored.reason) == (digest_address, None)
+    assert store.find(artifact) == stored
+    assert host.asked[f"/{NAME}"] == 1
+
+
+def test_a_cached_file_that_the_publishers_digest_contradicts_later_is_an_error(
+    host: Host, store: Store, body: bytes
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.address + "/x.md5")
+    store.fetch(artifact, SILENT)
+    host.serves("/x.md5", b"0" * 32)
+    with pytest.raises(DigestMismatchError, match=OTHER_MD5):
+        store.fetch(artifact, SILENT, require_digest=True)
 
 
 @pytest.mark.parametrize("known", [{"digest": OTHER_MD5}, {"size": 7}])
@@ -439,32 +498,53 @@ hex_digests = st.sampled_from(["a" * 32, "b" * 32])
     md5=hex_digests,
     size=st.sampled_from([1, 2]),
     came_from=st.sampled_from([None, "https://a.org/x", "https://b.org/x"]),
+    stands_for=st.sampled_from([None, "https://a.org/x", "https://b.org/x"]),
     recorded=st.none() | hex_digests,
     recorded_size=st.sampled_from([None, 1, 2]),
 )
 def test_a_kept_file_is_never_one_that_the_zoo_file_contradicts_or_another_address_sent(
-    md5: str, size: int, came_from: str | None, recorded: str | None, recorded_size: int | None
+    md5: str,
+    size: int,
+    came_from: str | None,
+    stands_for: str | None,
+    recorded: str | None,
+    recorded_size: int | None,
 ) -> None:
     digest = f"md5:{recorded}" if recorded else None
     artifact = artifact_of("https://a.org/x", digest=digest, size=recorded_size)
     facts = {"model": "tiny_1x", "what": "weights", "mtime_ns": 0, "verified_by": None, "reason": None}
-    entry = Entry(address=came_from, size=size, md5=md5, sha256="c" * 64, **facts)
-    listed = came_from in (None, "https://a.org/x") or md5 == recorded
+    entry = Entry(address=came_from, stands_for=stands_for, size=size, md5=md5, sha256="c" * 64, **facts)
+    listed = came_from is None or (stands_for or came_from) == "https://a.org/x" or md5 == recorded
     agrees = recorded in (None, md5) and recorded_size in (None, size)
     expected = "foreign" if not listed else "keep" if agrees else "contradicted"
     assert judge(artifact, entry) == expected
-    assert judge(artifact, None) == "absent"
 
 
 # The folder, the disk, and other processes
 
 
-def test_a_full_disk_is_told_and_leaves_no_part(host: Host, small_disk: Path, body: bytes) -> None:
+def test_a_file_that_the_disk_has_no_room_for_is_not_begun(host: Host, small_disk: Path, body: bytes) -> None:
     artifact = artifact_of(host.serves(f"/{NAME}", body))
-    with Store(small_disk) as store, pytest.raises(StorageError, match="No space left") as caught:
+    with Store(small_disk) as store, pytest.raises(StorageError, match="no space for 2,097,159 bytes more") as caught:
         store.fetch(artifact, SILENT)
-    assert caught.value.path == store.path(artifact)
+    assert caught.value.path == store.path(artifact).parent
     assert [path.suffix for path in small_disk.rglob("*") if path.is_file()] in ([], [".lock"])
+
+
+def test_what_fits_on_a_disk_that_runs_full_is_kept_and_goes_on_when_there_is_room(
+    host: Host, small_disk: Path, body: bytes
+) -> None:
+    framing = {"framing": "chunked", "etag": '"1"', "ranges": "honoured"}
+    artifact = artifact_of(host.serves(f"/{NAME}", Reply(body, **framing)))
+    with Store(small_disk) as store:
+        with pytest.raises(StorageError, match="No space left") as caught:
+            store.fetch(artifact, SILENT)
+        assert caught.value.path == store.path(artifact)
+        (kept,) = store.partials(artifact)
+        assert kept.size > 100_000
+        subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+        assert store.fetch(artifact, SILENT).md5 == md5_of(body)
+    assert host.seen_headers[-1]["Range"] == f"bytes={kept.size}-"
 
 
 def test_a_disk_that_may_not_be_written_is_told(host: Host, small_disk: Path) -> None:
@@ -512,7 +592,7 @@ def test_of_several_that_ask_at_once_one_downloads(host: Host, body: bytes) -> N
     start = threading.Barrier(4)
 
     def ask(_: int) -> str:
-        with Store() as store:
+        with Store(patience=HASTE) as store:
             start.wait()
             return store.fetch(artifact, SILENT).md5
 
@@ -550,18 +630,25 @@ def test_a_lock_that_is_never_released_is_named(
     assert not host.asked
 
 
-def test_an_interrupt_leaves_nothing_and_the_next_fetch_succeeds(
-    host: Host, store: Store, body: bytes, left_over: Callable[[], list[str]]
-) -> None:
-    class Interrupting(Told):
-        def advance(self, amount: int) -> None:
+class Interrupting(Told):
+    def advance(self, amount: int) -> None:
+        super().advance(amount)
+        if self.done > 100_000:
             raise KeyboardInterrupt
 
-    artifact = artifact_of(host.serves(f"/{NAME}", body))
+
+def test_after_an_interrupt_the_next_fetch_goes_on_from_there(host: Host, store: Store, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", Reply(body, etag='"1"', ranges="honoured")))
     with pytest.raises(KeyboardInterrupt):
         store.fetch(artifact, Interrupting())
-    assert left_over() == []
-    assert store.fetch(artifact, SILENT).md5 == md5_of(body)
+    (kept,) = store.partials(artifact)
+    assert (kept.size > 100_000, kept.total) == (True, len(body))
+    assert not store.path(artifact).exists()
+    told = Told()
+    assert store.fetch(artifact, told).md5 == md5_of(body)
+    assert (host.seen_headers[1]["Range"], host.seen_headers[1]["If-Range"]) == (f"bytes={kept.size}-", '"1"')
+    assert store.partials(artifact) == ()
+    assert told.done == len(body)
 
 
 def test_where_the_file_system_knows_no_locks_the_file_arrives_all_the_same(

@@ -1,354 +1,161 @@
 from __future__ import annotations
 
-import errno
-import gzip
-import hashlib
-import inspect
-import socket
-import ssl
-import threading
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
-import urllib3.exceptions
-from fault_host import Reply, Told, md5_of
-from requests.adapters import BaseAdapter
+from fault_host import HASTE, Reply, Told, artifact_of, md5_of
+from faults import BODY, CUT, HALF, WHOLE
 
-from bdd100k_zoo import __version__
-from bdd100k_zoo.artifacts import network, transfer
-from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, followed, open_session, outcome
-from bdd100k_zoo.artifacts.transfer import PartialFile, receive
-from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.artifacts import transfer
+from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, open_session
+from bdd100k_zoo.artifacts.partial import PartialFile, facts_for
+from bdd100k_zoo.artifacts.transfer import Meter, Transfer
+from bdd100k_zoo.artifacts.verify import Expected
+from bdd100k_zoo.errors import DigestMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from fault_host import Host
 
-WEB_PAGE = b"<!DOCTYPE html><html><body>moved</body></html>"
+RIGHT = Expected(f"md5:{md5_of(BODY)}", "zoo file")
 
 
 @pytest.fixture
-def session() -> Iterator[requests.Session]:
-    with open_session() as session:
-        yield session
+def receive(tmp_path: Path, told: Told) -> Callable[..., bytes]:
+    """Receive addresses one after the other into one partial file, as far as each comes; give what it holds."""
 
+    def receive_from(*addresses: str, expected: tuple[Expected, ...] = (), **known: object) -> bytes:
+        artifact = artifact_of(*addresses, **known)
+        with (
+            open_session() as session,
+            PartialFile(tmp_path / "x", facts_for(artifact)) as partial,
+            Meter(told, "tiny_1x weights") as meter,
+        ):
+            receiver = Transfer(session, artifact, partial, meter, told.note, HASTE)
+            for address in addresses[:-1]:
+                with pytest.raises(FailedAttemptError):
+                    receiver.receive(address, expected)
+            hashes = receiver.receive(addresses[-1], expected)
+            content = partial.path.read_bytes()
+        assert (hashes.size, hashes.md5) == (len(content), md5_of(content))
+        return content
 
-@pytest.fixture
-def send(session: requests.Session, tmp_path: Path, told: Told) -> Callable[..., tuple[bytes, str]]:
-    """Receive an address into a partial file; give what it held, and its MD5 as computed on the way."""
-
-    def receive_it(address: str, size: int | None = None) -> tuple[bytes, str]:
-        with PartialFile(tmp_path / "x.partial", tmp_path / "x") as partial:
-            hashes = receive(session, address, partial, told, "tiny_1x weights", size)
-            return partial.path.read_bytes(), hashes.md5
-
-    return receive_it
+    return receive_from
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
 def test_a_whole_file_arrives_byte_for_byte(
-    host: Host, send: Callable[..., tuple[bytes, str]], told: Told, body: bytes, framing: str, tmp_path: Path
+    host: Host, receive: Callable[..., bytes], told: Told, framing: str
 ) -> None:
-    address = host.serves("/x.pth", Reply(body, framing=framing))
-    assert send(address) == (body, md5_of(body))
-    assert told.tasks == [("tiny_1x weights", len(body) if framing == "length" else None)]
-    assert told.done == len(body)
-    assert not list(tmp_path.glob("x*"))
+    assert receive(host.serves("/x.pth", Reply(BODY, framing=framing))) == BODY
+    assert told.tasks == [("tiny_1x weights", len(BODY) if framing == "length" else None)]
+    assert told.done == len(BODY)
 
 
-def test_the_request_names_the_package_and_asks_for_plain_bytes(
-    host: Host, send: Callable[..., tuple[bytes, str]], body: bytes
+def test_another_address_goes_on_where_one_broke_off_if_a_digest_will_tell(
+    host: Host, receive: Callable[..., bytes]
 ) -> None:
-    send(host.serves("/x.pth", body))
-    headers = host.seen_headers[0]
-    assert headers["User-Agent"] == f"bdd100k-zoo/{__version__}"
-    assert headers["Accept-Encoding"] == "identity"
+    dying = host.serves("/a.pth", CUT, replace(WHOLE, cut=0))
+    mirror = host.serves("/b.pth", replace(WHOLE, etag='"of the mirror"'))
+    assert receive(dying, mirror, expected=(RIGHT,)) == BODY
+    assert host.seen_headers[-1]["Range"] == f"bytes={HALF}-"
+    assert "If-Range" not in host.seen_headers[-1]
 
 
-def test_a_body_that_the_server_compresses_all_the_same_is_unpacked(
-    host: Host, send: Callable[..., tuple[bytes, str]], body: bytes
+def test_another_address_begins_anew_where_no_digest_would_tell(host: Host, receive: Callable[..., bytes]) -> None:
+    dying = host.serves("/a.pth", CUT, replace(WHOLE, cut=0))
+    mirror = host.serves("/b.pth", replace(WHOLE, body=BODY[::-1]))
+    assert receive(dying, mirror) == BODY[::-1]
+    assert "Range" not in host.seen_headers[-1]
+
+
+def test_another_address_with_another_file_begins_anew_when_the_digest_has_told(
+    host: Host, receive: Callable[..., bytes], told: Told
 ) -> None:
-    address = host.serves("/x.pth", Reply(gzip.compress(body), headers={"Content-Encoding": "gzip"}))
-    assert send(address, len(body)) == (body, md5_of(body))
+    dying = host.serves("/a.pth", replace(CUT, body=BODY[::-1]), replace(WHOLE, cut=0))
+    assert receive(dying, host.serves("/b.pth", WHOLE), expected=(RIGHT,)) == BODY
+    assert "does not make the right file" in told.notes[-1]
 
 
-FAULTS = {
-    "missing": (Reply(b"no", status=404), "answered 404 Not Found"),
-    "server error": (Reply(b"no", status=503), "answered 503 Service Unavailable"),
-    "made-up status": (Reply(b"no", status=799), "answered 799"),
-    "no content": (Reply(status=204), "answered 204 No Content"),
-    "a part": (Reply(b"part", status=206), "answered 206 Partial Content"),
-    "redirect to nowhere": (Reply(status=302), "answered 302 Found"),
-    "cut": (Reply(b"a" * 1234, promised=5678), "ended after 1,234 of 5,678 bytes"),
-    "cut in chunks": (Reply(b"a" * 1234, framing="chunked-cut"), "ended after 1,234 bytes, before the end of the file"),
-    "empty": (Reply(b""), "sent an empty file"),
-    "web page": (Reply(WEB_PAGE, headers={"Content-Type": "text/html; charset=utf-8"}), "sent a web page, not a file"),
-    "unlabelled web page": (Reply(b"\n " + WEB_PAGE), "sent a web page, not a file"),
-    "broken gzip": (Reply(b"no gzip", headers={"Content-Encoding": "gzip"}), "sent a body that does not decode"),
-    "redirect to a file": (
-        Reply(status=302, headers={"Location": "file:///etc/passwd"}),
-        "redirected to no usable address: expected an address https://HOST/…, found 'file:///etc/passwd'",
-    ),
-    "redirect to plain http": (
-        Reply(status=302, headers={"Location": "http://models.example.org/x.pth"}),
-        "redirected to http://models.example.org/x.pth, which is not https",
-    ),
-    "redirect that no address can be": (
-        Reply(status=302, headers={"Location": "http://[oops/x.pth"}),
-        "redirected to no usable address: 'http://[oops/x.pth' is malformed: Invalid IPv6 URL",
-    ),
-    "redirect in no known encoding": (Reply(status=302, headers={"Location": "/\xff"}), "is not a usable address"),
-    "redirect in a loop": (Reply(status=302, headers={"Location": "/x.pth"}), "redirected more than 10 times"),
-}
+def test_a_wrong_file_in_one_piece_is_not_asked_for_twice(host: Host, receive: Callable[..., bytes]) -> None:
+    with pytest.raises(DigestMismatchError):
+        receive(host.serves("/x.pth", replace(WHOLE, body=BODY[::-1])), expected=(RIGHT,))
+    assert host.asked["/x.pth"] == 1
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_told_in_plain_words_and_leaves_nothing(
-    host: Host, send: Callable[..., tuple[bytes, str]], fault: str, tmp_path: Path
+def test_every_expected_digest_must_hold(host: Host, receive: Callable[..., bytes]) -> None:
+    wrong = Expected("md5:" + "0" * 32, "https://a.org/x.md5")
+    with pytest.raises(DigestMismatchError, match="found md5:"):
+        receive(host.serves("/x.pth", WHOLE), expected=(RIGHT, wrong))
+
+
+@pytest.mark.parametrize("validators", [{"etag": 'W/"1"'}, {"etag": None}])
+def test_without_a_strong_validator_or_a_digest_the_file_begins_anew(
+    host: Host, receive: Callable[..., bytes], validators: dict[str, str | None]
 ) -> None:
-    reply, words = FAULTS[fault]
-    with pytest.raises(FailedAttemptError) as caught:
-        send(host.serves("/x.pth", reply))
-    assert caught.value.outcome == words
-    assert not list(tmp_path.glob("x*"))
+    assert receive(host.serves("/x.pth", replace(CUT, **validators), replace(WHOLE, **validators))) == BODY
+    assert "Range" not in host.seen_headers[-1]
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
-def test_a_file_that_is_shorter_than_recorded_is_refused(
-    host: Host, send: Callable[..., tuple[bytes, str]], body: bytes, framing: str
-) -> None:
-    size = len(body) + 1
-    with pytest.raises(FailedAttemptError) as caught:
-        send(host.serves("/x.pth", Reply(body, framing=framing)), size)
-    assert caught.value.outcome == f"has a file of {len(body):,} bytes; the zoo file records {size:,}"
+def test_the_date_of_the_last_change_is_a_validator(host: Host, receive: Callable[..., bytes]) -> None:
+    dated = {"etag": None, "headers": {"Last-Modified": "Sun, 01 Mar 2026 12:00:00 GMT"}}
+    assert receive(host.serves("/x.pth", replace(CUT, **dated), replace(WHOLE, **dated))) == BODY
+    assert host.seen_headers[-1]["If-Range"] == "Sun, 01 Mar 2026 12:00:00 GMT"
 
 
-def test_a_body_of_unknown_length_is_given_up_once_it_exceeds_the_recorded_size(
-    host: Host, send: Callable[..., tuple[bytes, str]], told: Told, body: bytes
-) -> None:
-    with pytest.raises(FailedAttemptError, match="sent more than the 1,000 bytes"):
-        send(host.serves("/x.pth", Reply(body, framing="chunked")), 1000)
-    assert told.done == 0
+def test_a_copy_on_this_machine_is_taken_as_a_download_is(receive: Callable[..., bytes], tmp_path: Path) -> None:
+    copy = tmp_path / "a copy.pth"
+    copy.write_bytes(BODY)
+    assert receive(copy.as_uri(), expected=(RIGHT,)) == BODY
+    with pytest.raises(FailedAttemptError, match="cannot be read: No such file"):
+        receive((tmp_path / "none.pth").as_uri())
+    with pytest.raises(FailedAttemptError, match="the zoo file records 5"):
+        receive(copy.as_uri(), size=5)
 
 
-def test_a_file_of_another_length_is_refused_before_its_body(
-    host: Host, send: Callable[..., tuple[bytes, str]], told: Told, body: bytes
-) -> None:
-    with pytest.raises(FailedAttemptError, match="the zoo file records 1,000"):
-        send(host.serves("/x.pth", body), 1000)
-    assert told.tasks == []
-
-
-def test_redirects_within_this_machine_are_followed(
-    host: Host, send: Callable[..., tuple[bytes, str]], body: bytes
-) -> None:
-    host.serves("/here/x.pth", body)
+def test_redirects_within_this_machine_are_followed(host: Host, receive: Callable[..., bytes]) -> None:
+    host.serves("/here/x.pth", WHOLE)
     host.serves("/there", Reply(status=307, headers={"Location": f"{host.address}/here/x.pth"}))
-    address = host.serves("/x.pth", Reply(b"moved", status=301, headers={"Location": "../there"}))
-    assert send(address) == (body, md5_of(body))
+    assert receive(host.serves("/x.pth", Reply(b"moved", status=301, headers={"Location": "../there"}))) == BODY
 
 
-def test_the_body_of_a_redirect_is_not_waited_for(
-    host: Host, send: Callable[..., tuple[bytes, str]], body: bytes
-) -> None:
-    there = host.serves("/there", body)
+def test_the_body_of_a_redirect_is_not_waited_for(host: Host, receive: Callable[..., bytes]) -> None:
+    there = host.serves("/there", WHOLE)
     endless = Reply(b"moved", status=302, headers={"Location": there}, promised=1 << 40, stalls=True)
-    assert send(host.serves("/x.pth", endless)) == (body, md5_of(body))
+    assert receive(host.serves("/x.pth", endless)) == BODY
 
 
-@pytest.mark.parametrize(
-    ("start", "asked", "redirect", "target"),
-    [
-        ("https://a.org/x", "https://a.org/x", "/y", "https://a.org/y"),
-        ("https://a.org/x", "https://a.org/x", "https://b.org/y", "https://b.org/y"),
-        ("http://a.org/x", "http://a.org/x", "https://b.org/y", "https://b.org/y"),
-        ("http://localhost:1/x", "http://localhost:1/x", "http://127.0.0.1:2/y", "http://127.0.0.1:2/y"),
-        ("http://localhost:1/x", "http://localhost:1/x", "https://b.org/y", "https://b.org/y"),
-        ("https://a.org/x", "https://a.org/x", "http://a.org/y", None),
-        ("https://a.org/x", "https://a.org/x", "http://127.0.0.1/y", None),
-        ("http://localhost/x", "https://a.org/x", "http://a.org/y", None),
-        ("http://a.org/x", "http://a.org/x", "/y", None),
-        ("https://a.org/x", "https://a.org/x", "ftp://a.org/y", None),
-        ("https://a.org/x", "https://a.org/x", "https:///y z", None),
-    ],
-)
-def test_redirects_lead_to_https_or_stay_on_this_machine(
-    start: str, asked: str, redirect: str, target: str | None
+def test_a_pause_that_a_server_asks_for_is_kept_and_said(host: Host, receive: Callable[..., bytes], told: Told) -> None:
+    busy = Reply(status=429, headers={"Retry-After": "1"})
+    address = host.serves("/x.pth", busy, WHOLE)
+    assert receive(address) == BODY
+    assert told.notes == [f"{address} answered 429 Too Many Requests; trying again in 1 s"]
+
+
+def test_a_file_that_drips_is_given_up(
+    host: Host, receive: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if target is None:
-        with pytest.raises(FailedAttemptError, match="redirected to"):
-            followed(start, asked, redirect)
-    else:
-        assert followed(start, asked, redirect) == target
+    monkeypatch.setattr(transfer.Pace, "WINDOW", 0.05)
+    monkeypatch.setattr(transfer.Pace, "LEAST", 1 << 20)
+    with pytest.raises(FailedAttemptError, match=r"sent only .* bytes in 0 s"):
+        receive(host.serves("/x.pth", replace(WHOLE, slow=0.02)))
+    assert 1 < host.asked["/x.pth"] <= HASTE.tries
 
 
-def test_a_dead_port_refused_the_connection(dead_address: str, send: Callable[..., tuple[bytes, str]]) -> None:
-    with pytest.raises(FailedAttemptError, match=r"^refused the connection$"):
-        send(f"{dead_address}/x.pth")
-
-
-def test_an_unknown_host_does_not_resolve(
-    send: Callable[..., tuple[bytes, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_such_name(*_: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
-    with pytest.raises(FailedAttemptError, match=r"^has a host that does not resolve$"):
-        send("https://models.invalid/x.pth")
-
-
-def test_a_dead_proxy_is_called_so(
-    host: Host, dead_address: str, send: Callable[..., tuple[bytes, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("https_proxy", dead_address)
-    with pytest.raises(FailedAttemptError, match="proxy"):
-        send("https://models.example.org/x.pth")
-
-
-def test_a_host_without_tls_cannot_be_asked_over_https(host: Host, send: Callable[..., tuple[bytes, str]]) -> None:
-    with pytest.raises(FailedAttemptError, match="failed to set up an encrypted connection"):
-        send(host.address.replace("http:", "https:") + "/x.pth")
-
-
-def test_a_certificate_that_is_not_trusted_is_told_from_other_failures_of_tls() -> None:
-    error = requests.exceptions.SSLError("details")
-    assert outcome(error, Waits(1, 1)) == "failed to set up an encrypted connection"
-    error.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")
-    assert outcome(error, Waits(1, 1)) == "has no certificate that this machine trusts"
-
-
-def test_a_missing_certificate_file_is_a_failed_attempt(
-    host: Host, send: Callable[..., tuple[bytes, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
-    with pytest.raises(FailedAttemptError, match=r"/no/such/bundle\.pem"):
-        send(host.address.replace("http:", "https:") + "/x.pth")
-
-
-@pytest.mark.parametrize(
-    ("reply", "words"),
-    [
-        (Reply(silent=True), "timed out after 0.2 s without an answer"),
-        (Reply(b"a", promised=2, stalls=True), "timed out"),
-    ],
-)
-def test_a_silent_host_times_out(
-    host: Host, send: Callable[..., tuple[bytes, str]], monkeypatch: pytest.MonkeyPatch, reply: Reply, words: str
+def test_bytes_that_are_all_there_are_not_asked_for_again(
+    host: Host, tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "WAITS", Waits(0.2, 0.2))
-    with pytest.raises(FailedAttemptError, match=words):
-        send(host.serves("/x.pth", reply))
-
-
-def test_a_host_that_hangs_up_closed_the_connection(send: Callable[..., tuple[bytes, str]]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def hang_up() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-
-        thread = threading.Thread(target=hang_up)
-        thread.start()
-        with pytest.raises(FailedAttemptError, match=r"^closed the connection without an answer$"):
-            send(f"http://127.0.0.1:{listener.getsockname()[1]}/x.pth")
-        thread.join()
-
-
-def _classes(module: object, base: type[Exception]) -> list[type[Exception]]:
-    found = {kind for _, kind in inspect.getmembers(module, inspect.isclass) if issubclass(kind, base)}
-    return sorted(found - {base, Warning}, key=lambda kind: kind.__name__)
-
-
-REQUESTS_ERRORS = _classes(requests.exceptions, requests.exceptions.RequestException)
-URLLIB3_ERRORS = _classes(urllib3.exceptions, urllib3.exceptions.HTTPError)
-
-
-class Raising(BaseAdapter):
-    """Stands where requests talks to the network, and raises."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-    def send(self, *_: object, **__: object) -> requests.Response:
-        raise self.error
-
-    def close(self) -> None:
-        pass
-
-
-def _raised(kind: type[Exception]) -> Exception:
-    error = kind.__new__(kind)
-    error.args = ("details",)
-    return error
-
-
-@pytest.mark.parametrize("kind", [*REQUESTS_ERRORS, *URLLIB3_ERRORS, OSError, UnicodeError])
-def test_no_error_of_the_network_libraries_is_forgotten(
-    session: requests.Session, send: Callable[..., tuple[bytes, str]], kind: type[Exception]
-) -> None:
-    session.mount("http://", Raising(_raised(kind)))
-    with pytest.raises(FailedAttemptError) as caught:
-        send("http://127.0.0.1/x.pth")
-    assert caught.value.outcome
-
-
-@pytest.mark.parametrize("kind", [*REQUESTS_ERRORS, *URLLIB3_ERRORS])
-def test_every_error_of_the_network_libraries_has_words_of_its_own(kind: type[Exception]) -> None:
-    assert not outcome(_raised(kind), Waits(1, 1)).startswith("failed:")
-
-
-def test_a_programming_error_is_not_taken_for_a_dead_host(
-    session: requests.Session, send: Callable[..., tuple[bytes, str]]
-) -> None:
-    session.mount("http://", Raising(ZeroDivisionError()))
-    with pytest.raises(ZeroDivisionError):
-        send("http://127.0.0.1/x.pth")
-
-
-def test_an_interrupted_transfer_leaves_nothing(
-    host: Host, session: requests.Session, tmp_path: Path, body: bytes
-) -> None:
-    class Interrupting(Told):
-        def advance(self, amount: int) -> None:
-            assert (tmp_path / "x.partial").stat().st_size == amount
-            raise KeyboardInterrupt
-
-    address = host.serves("/x.pth", body)
-    with pytest.raises(KeyboardInterrupt), PartialFile(tmp_path / "x.partial", tmp_path / "x") as partial:
-        receive(session, address, partial, Interrupting(), "tiny_1x weights", None)
-    assert not list(tmp_path.glob("x*"))
-
-
-def test_a_device_that_is_full_is_a_storage_error(tmp_path: Path) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("only Linux has a device that is always full")
-
-    class AlwaysFull(PartialFile):
-        def __enter__(self) -> PartialFile:
-            self._file = full.open("wb", buffering=0)
-            return self
-
-    with pytest.raises(StorageError) as caught, AlwaysFull(tmp_path / "x.partial", tmp_path / "x") as partial:
-        partial.write(b"one byte too many")
-    assert caught.value.path == tmp_path / "x"
-    assert isinstance(caught.value.__cause__, OSError)
-    assert caught.value.__cause__.errno == errno.ENOSPC
-
-
-def test_both_digests_are_those_of_the_bytes_that_were_written(
-    host: Host, session: requests.Session, tmp_path: Path, body: bytes, told: Told
-) -> None:
-    with PartialFile(tmp_path / "x.partial", tmp_path / "x") as partial:
-        hashes = receive(session, host.serves("/x.pth", body), partial, told, "", None)
-        partial.settle()
-        partial.move_into_place()
-    written = (tmp_path / "x").read_bytes()
-    assert hashes == (len(written), md5_of(written), hashlib.sha256(written).hexdigest())
-    assert len(written) > network.CHUNK
+    artifact = artifact_of(host.serves("/x.pth", replace(WHOLE, stalls=False), Reply(status=404)))
+    for _ in range(2):
+        with (
+            open_session() as session,
+            PartialFile(tmp_path / "x", facts_for(artifact)) as partial,
+            Meter(told, "") as meter,
+        ):
+            hashes = Transfer(session, artifact, partial, meter, told.note, HASTE).receive(artifact.addresses[0])
+            assert hashes.md5 == md5_of(BODY)
+    assert host.asked["/x.pth"] == 1

@@ -5,24 +5,24 @@ import string
 from typing import TYPE_CHECKING
 
 import pytest
-from fault_host import Reply, artifact_of, md5_of
+from fault_host import HASTE, Reply, artifact_of, md5_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdd100k_zoo.artifacts import verify
+from bdd100k_zoo.artifacts.hashing import Hashes
+from bdd100k_zoo.artifacts.ledger import Entry
 from bdd100k_zoo.artifacts.network import open_session
 from bdd100k_zoo.artifacts.verify import (
     DIGEST_LIMIT,
     Expected,
-    Hashes,
+    Trust,
     Unknown,
     contradiction,
-    hash_file,
-    neighbouring_digest,
     parse_md5,
-    published_digest,
     read_digest,
+    trust_in,
 )
-from bdd100k_zoo.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,18 +99,58 @@ def test_a_digest_over_plain_http_from_another_machine_counts_for_nothing(sessio
     assert "plain http" in unknown.reason
 
 
-def test_a_recorded_digest_comes_before_the_published_one(host: Host, session: requests.Session) -> None:
-    published = host.serves("/x.md5", b"b" * 32)
-    recorded = artifact_of(host.address + "/x.pth", digest="sha256:" + "c" * 64, digest_address=published)
-    assert published_digest(session, recorded) == Expected("sha256:" + "c" * 64, "zoo file")
-    assert not host.asked
-    assert published_digest(session, recorded._replace(digest=None)) == Expected("md5:" + "b" * 32, published)
+def test_a_copy_of_this_machine_may_have_its_digest_beside_it(session: requests.Session, tmp_path: Path) -> None:
+    (tmp_path / "x.md5").write_text("E" * 32)
+    address = (tmp_path / "x.md5").as_uri()
+    assert read_digest(session, address) == Expected("md5:" + "e" * 32, address)
+    gone = read_digest(session, (tmp_path / "none.md5").as_uri())
+    assert isinstance(gone, Unknown)
+    assert "cannot be read: No such file" in gone.reason
 
 
-def test_only_weights_have_a_digest_beside_them(host: Host, session: requests.Session) -> None:
-    beside = host.serves("/later/x.md5", b"d" * 32)
-    assert neighbouring_digest(session, host.address + "/later/x.pth") == Expected("md5:" + "d" * 32, beside)
-    assert isinstance(neighbouring_digest(session, host.address + "/later/x.zip"), Unknown)
+def test_a_busy_host_is_asked_twice_for_a_digest(
+    host: Host, session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "HASTY", HASTE._replace(tries=2))
+    address = host.serves("/x.md5", Reply(status=503), b"f" * 32)
+    assert isinstance(read_digest(session, address), Expected)
+    address = host.serves("/y.md5", Reply(status=503), Reply(status=503), b"f" * 32)
+    assert isinstance(read_digest(session, address), Unknown)
+
+
+SHA256 = hashlib.sha256(b"pinned").hexdigest()
+PUBLISHED = Expected("md5:" + "b" * 32, "https://a.org/x.md5")
+
+
+def _pin(verified_by: str | None) -> Entry:
+    facts = {"model": "tiny_1x", "what": "weights", "mtime_ns": 0, "md5": "a" * 32, "address": "https://a.org/x"}
+    return Entry(size=1, sha256=SHA256, verified_by=verified_by, reason=None, **facts)
+
+
+def _never() -> Expected:
+    raise AssertionError("the publisher need not be asked")
+
+
+def test_the_zoo_file_speaks_first_then_the_ledger_then_the_publisher() -> None:
+    recorded = artifact_of("https://a.org/x.pth", digest="sha256:" + "c" * 64)
+    unrecorded = recorded._replace(digest=None)
+    assert trust_in(recorded, _pin("zoo file"), "ledger", _never) == Trust(
+        (Expected("sha256:" + "c" * 64, "zoo file"),), "zoo file", None
+    )
+    pinned = Expected(f"sha256:{SHA256}", "ledger")
+    assert trust_in(unrecorded, _pin("https://a.org/x.md5"), "ledger", _never) == Trust(
+        (pinned,), "https://a.org/x.md5", None
+    )
+    assert trust_in(unrecorded, None, "ledger", lambda: PUBLISHED) == Trust((PUBLISHED,), PUBLISHED.source, None)
+
+
+def test_a_pin_that_nobody_verified_holds_beside_the_publishers_digest() -> None:
+    artifact, pinned = artifact_of("https://a.org/x.pth"), Expected(f"sha256:{SHA256}", "ledger")
+    assert trust_in(artifact, _pin(None), "ledger", lambda: PUBLISHED) == Trust(
+        (pinned, PUBLISHED), PUBLISHED.source, None
+    )
+    assert trust_in(artifact, _pin(None), "ledger", lambda: Unknown("dead")) == Trust((pinned,), None, "dead")
+    assert trust_in(artifact, None, "ledger", lambda: Unknown("dead")) == Trust((), None, "dead")
 
 
 @given(content=st.binary(max_size=200), size=st.none() | st.integers(0, 200))
@@ -118,20 +158,8 @@ def test_only_the_right_digest_and_the_right_size_are_not_contradicted(content: 
     hashes = Hashes(len(content), md5_of(content), hashlib.sha256(content).hexdigest())
     for digest in (f"md5:{hashes.md5}", f"sha256:{hashes.sha256}"):
         fits = size in (None, len(content))
-        assert (contradiction(hashes, "x", Expected(digest, "zoo file"), size) is None) == fits
+        assert (contradiction(hashes, "x", (Expected(digest, "zoo file"),), size) is None) == fits
         wrong = digest[:-1] + ("0" if digest[-1] != "0" else "1")
-        error = contradiction(hashes, "x", Expected(wrong, "zoo file"), size)
+        error = contradiction(hashes, "x", (Expected(wrong, "zoo file"),), size)
         assert error is not None
         assert (error.expected, error.found, error.source) == (wrong, digest, "zoo file")
-
-
-def test_a_file_is_hashed_as_a_whole(tmp_path: Path, body: bytes) -> None:
-    file = tmp_path / "x"
-    file.write_bytes(body)
-    assert hash_file(file) == Hashes(len(body), md5_of(body), hashlib.sha256(body).hexdigest())
-
-
-def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError) as caught:
-        hash_file(tmp_path)
-    assert caught.value.path == tmp_path

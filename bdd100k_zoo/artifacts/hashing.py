@@ -1,0 +1,105 @@
+"""Both digests of bytes, computed beside whatever else is done with them."""
+
+from __future__ import annotations
+
+import hashlib
+from queue import Queue
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple
+
+from bdd100k_zoo.records.files import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+PIECE = 1 << 20
+"""Bytes that are read from a file at once."""
+WAITING = 16
+"""Pieces that may wait for a digest; more would only fill the memory."""
+
+
+class Hashes(NamedTuple):
+    """What was computed over some bytes; digests in lower-case hexadecimal."""
+
+    size: int
+    md5: str
+    sha256: str
+
+    def like(self, digest: str) -> str:
+        """Give the digest of these bytes in the kind and form of another, ``md5:…`` or ``sha256:…``."""
+        return f"md5:{self.md5}" if digest.startswith("md5:") else f"sha256:{self.sha256}"
+
+
+class Hasher:
+    """Computes both digests over bytes as they pass, each in a thread of its own: hashlib releases the interpreter.
+
+    Close it, or use it as a context manager; ``hashes`` closes it too.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Bytes that were given so far."""
+        self._digests = (_DigestThread("md5"), _DigestThread("sha256"))
+
+    def __enter__(self) -> Hasher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, piece: bytes) -> None:
+        """Take in the next bytes."""
+        self.size += len(piece)
+        for digest in self._digests:
+            digest.pieces.put(piece)
+
+    def hashes(self) -> Hashes:
+        """Give the digests of all bytes that were given; none can be given after."""
+        self.close()
+        md5, sha256 = (digest.state.hexdigest() for digest in self._digests)
+        return Hashes(self.size, md5, sha256)
+
+    def close(self) -> None:
+        """End the threads."""
+        for digest in self._digests:
+            digest.end()
+
+
+class _DigestThread(Thread):
+    def __init__(self, name: str) -> None:
+        # Daemons: a process that is interrupted does not wait for digests that nobody will read.
+        super().__init__(name=f"digest-{name}", daemon=True)
+        self.state = hashlib.new(name, usedforsecurity=False)
+        self.pieces: Queue[bytes | None] = Queue(WAITING)
+        self.start()
+
+    def run(self) -> None:
+        while (piece := self.pieces.get()) is not None:
+            self.state.update(piece)
+
+    def end(self) -> None:
+        if self.is_alive():
+            self.pieces.put(None)
+            self.join()
+
+
+def hash_file(path: Path) -> Hashes:
+    """Compute both digests of a file.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    with Hasher() as hasher, storage_errors(path), path.open("rb") as file:
+        for piece in pieces_of(file):
+            hasher.update(piece)
+        return hasher.hashes()
+
+
+def pieces_of(file: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
+    """Read an open file piece by piece, at most ``limit`` bytes of it."""
+    left = limit
+    while piece := file.read(PIECE if left is None else min(PIECE, left)):
+        left = None if left is None else left - len(piece)
+        yield piece

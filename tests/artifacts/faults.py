@@ -1,0 +1,310 @@
+"""What a server can do wrong, and what comes of it: the list that the tests try and the documents show.
+
+    python tests/artifacts/faults.py docs/downloads.md
+
+brings the table of that document up to date.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fault_host import Reply
+
+BODY = bytes(range(256)) * 4096 * 2 + b"the end"
+"""The file: 2,097,159 bytes."""
+HALF = len(BODY) // 2
+WHOLE = Reply(BODY, etag='"1"', ranges="honoured")
+CUT = replace(WHOLE, cut=HALF)
+WEB_PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+ARRIVES = ""
+
+
+def other(reply: Reply) -> Reply:
+    """The same, of a later version of the file."""
+    return replace(reply, body=BODY[::-1], etag='"2"')
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which a server fails, and what the user gets."""
+
+    does: str
+    """What the server does, for the document."""
+    replies: tuple[Reply, ...]
+    """Its answers, one after the other; the last again and again."""
+    words: str = ARRIVES
+    """How the address fails, in the words of the message; ARRIVES where the file comes all the same."""
+    requests: int = 1
+    """How often it is asked."""
+    ranges: tuple[str, ...] = ()
+    """The ranges that are asked for, in order."""
+    kept: int = 0
+    """Bytes that the next try goes on from."""
+    digest: bool = False
+    """The zoo file records the digest."""
+    size: bool = False
+    """The zoo file records the size."""
+    note: str = ""
+    """What the document adds."""
+    content: bytes = BODY
+    """What arrives."""
+
+
+FAULTS = {
+    "drops": Fault("hangs up halfway, once", (CUT, WHOLE), requests=2, ranges=(f"bytes={HALF}-",)),
+    "drops again": Fault(
+        "hangs up again and again, each time a little later",
+        (*tuple(replace(WHOLE, cut=size) for size in (HALF, 1000, 1000, 1000, 1000)), WHOLE),
+        requests=6,
+        ranges=tuple(f"bytes={HALF + 1000 * more}-" for more in range(5)),
+        note="every new byte is progress, and the count of tries begins again",
+    ),
+    "drops for good": Fault(
+        "hangs up halfway, then before every further byte",
+        (CUT, replace(WHOLE, cut=0)),
+        f"ended after {HALF:,} of {len(BODY):,} bytes",
+        requests=3,
+        kept=HALF,
+    ),
+    "no ranges": Fault(
+        "hangs up halfway, and knows no ranges",
+        (replace(CUT, ranges="ignored"), replace(WHOLE, ranges="ignored")),
+        requests=2,
+        ranges=(f"bytes={HALF}-",),
+        note="the file begins anew",
+    ),
+    "drops without ranges": Fault(
+        "hangs up at the same byte every time, and knows no ranges",
+        (replace(CUT, ranges="ignored"),),
+        f"ended after {HALF:,} of {len(BODY):,} bytes",
+        requests=3,
+        kept=HALF,
+    ),
+    "another version": Fault(
+        "hangs up, and has another version of the file (another ETag) when asked for the rest",
+        (CUT, other(WHOLE)),
+        requests=2,
+        content=BODY[::-1],
+        note="the file begins anew; no two versions are ever put together",
+    ),
+    "another version in ranges": Fault(
+        "the same, but sends the rest of the other version, against If-Range",
+        (
+            CUT,
+            replace(
+                other(WHOLE),
+                status=206,
+                body=BODY[::-1][HALF:],
+                headers={"Content-Range": f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}"},
+            ),
+            other(WHOLE),
+        ),
+        requests=3,
+        content=BODY[::-1],
+        note="begins anew, once",
+    ),
+    "another size": Fault(
+        "hangs up, and then names another total in Content-Range",
+        (
+            CUT,
+            replace(
+                WHOLE,
+                status=206,
+                body=BODY[HALF:],
+                headers={"Content-Range": f"bytes {HALF}-{len(BODY) - 1}/{len(BODY) + 5}"},
+            ),
+            WHOLE,
+        ),
+        requests=3,
+        note="begins anew, once",
+    ),
+    "wrong offset": Fault(
+        "starts a range one byte early",
+        (CUT, replace(WHOLE, ranges="shifted"), WHOLE),
+        requests=3,
+        note="begins anew, once",
+    ),
+    "unlabelled range": Fault(
+        "answers 206 without Content-Range",
+        (CUT, replace(WHOLE, ranges="unlabelled"), WHOLE),
+        requests=3,
+        note="begins anew, once",
+    ),
+    "wrong offset again": Fault(
+        "hangs up and starts the rest one byte early, every time",
+        (CUT, replace(WHOLE, ranges="shifted"), CUT, replace(WHOLE, ranges="shifted")),
+        f"did not go on at byte {HALF:,}, as it was asked to",
+        requests=4,
+        kept=HALF,
+        note="begins anew once, not for ever",
+    ),
+    "range of nothing": Fault(
+        "answers 416 to the rest of the file",
+        (CUT, replace(WHOLE, ranges="unsatisfied"), WHOLE),
+        requests=3,
+        note="begins anew, once",
+    ),
+    "wrong rest": Fault(
+        "sends other bytes in the rest, under the same ETag",
+        (CUT, replace(WHOLE, ranges="disguised"), WHOLE),
+        requests=3,
+        digest=True,
+        note="the digest tells; begins anew, once",
+    ),
+    "a part unasked": Fault(
+        "answers 206 to a request for all", (replace(WHOLE, status=206),), "answered 206 Partial Content"
+    ),
+    "busy": Fault("answers 503, then the file", (Reply(status=503), WHOLE), requests=2),
+    "told to wait": Fault(
+        "answers 429 with Retry-After: 0, then the file",
+        (Reply(status=429, headers={"Retry-After": "0"}), WHOLE),
+        requests=2,
+    ),
+    "told to wait long": Fault(
+        "answers 503 with Retry-After: 3600",
+        (Reply(status=503, headers={"Retry-After": "3600"}),),
+        "answered 503 Service Unavailable, and asks to be left alone for 3,600 s",
+        note="nobody waits for an hour; the next address is asked",
+    ),
+    "broken": Fault("answers 500 every time", (Reply(status=500),), "answered 500 Internal Server Error", requests=3),
+    "missing": Fault("answers 404", (Reply(b"no", status=404),), "answered 404 Not Found"),
+    "made-up status": Fault("answers 799", (Reply(b"no", status=799),), "answered 799"),
+    "promises more": Fault(
+        "promises more bytes than it sends (Content-Length)",
+        (replace(WHOLE, promised=len(BODY) + 1, ranges="ignored"),),
+        f"ended after {len(BODY):,} of {len(BODY) + 1:,} bytes",
+        requests=3,
+        kept=len(BODY),
+    ),
+    "promises less": Fault(
+        "promises less than the file has",
+        (replace(WHOLE, promised=1000),),
+        "sent other bytes: expected md5:",
+        digest=True,
+        note="the digest or the recorded size tells; where neither is known, `cache verify --deep` does",
+    ),
+    "other size": Fault(
+        "has a file of another size than the zoo file records",
+        (replace(WHOLE, body=BODY[:-1]),),
+        f"has a file of {len(BODY) - 1:,} bytes; the zoo file records {len(BODY):,}",
+        size=True,
+        note="told before its first byte",
+    ),
+    "endless": Fault(
+        "sends without end and without a length",
+        (Reply(BODY + b"more", framing="chunked"),),
+        f"sent more than the {len(BODY):,} bytes that the zoo file records",
+        size=True,
+        note="where no size is recorded: ends at 8 GiB for weights, 64 GiB for other files",
+    ),
+    "huge": Fault(
+        "announces a file of a terabyte",
+        (replace(WHOLE, promised=1 << 40, stalls=True),),
+        f"announces {1 << 40:,} bytes, more than any such file has",
+    ),
+    "cut in chunks": Fault(
+        "ends a chunked body before its last chunk",
+        (Reply(b"a" * 1234, framing="chunked-cut"),),
+        "ended after 1,234 bytes, before the end of the file",
+        requests=3,
+        kept=1234,
+    ),
+    "empty": Fault("sends an empty file", (Reply(b""),), "sent an empty file"),
+    "web page": Fault(
+        "sends a web page with status 200",
+        (Reply(WEB_PAGE, headers={"Content-Type": "text/html; charset=utf-8"}),),
+        "sent a web page, not a file",
+    ),
+    "unlabelled web page": Fault(
+        "sends a web page as application/octet-stream", (Reply(b"\n " + WEB_PAGE),), "sent a web page, not a file"
+    ),
+    "web page for the rest": Fault(
+        "hangs up, and then sends a web page",
+        (CUT, Reply(WEB_PAGE, headers={"Content-Type": "text/html"})),
+        "sent a web page, not a file",
+        requests=2,
+        kept=HALF,
+        note="what has arrived is not given up for it",
+    ),
+    "compressed": Fault(
+        "sends a compressed body",
+        (Reply(gzip.compress(BODY, 1), headers={"Content-Encoding": "gzip"}),),
+        "sent a compressed body ('gzip') although plain bytes were asked for",
+    ),
+    "silent": Fault(
+        "accepts the connection and says nothing",
+        (Reply(silent=True),),
+        "timed out after 0.2 s without an answer",
+        requests=3,
+        note="10 s for a connection, 30 s for an answer or the next byte (the test waits 0.2 s)",
+    ),
+    "stalls": Fault(
+        "stops sending halfway, then sends the rest",
+        (Reply(BODY[:HALF], promised=len(BODY), stalls=True, etag='"1"'), WHOLE),
+        requests=2,
+        ranges=(f"bytes={HALF}-",),
+    ),
+    "redirect to a file": Fault(
+        "redirects to file://",
+        (Reply(status=302, headers={"Location": "file:///etc/passwd"}),),
+        "redirected to no usable address: expected an address https://HOST/…, found 'file:///etc/passwd'",
+    ),
+    "redirect to plain http": Fault(
+        "redirects to plain http on another host",
+        (Reply(status=302, headers={"Location": "http://models.example.org/x.pth"}),),
+        "redirected to http://models.example.org/x.pth, which is not https",
+    ),
+    "redirect to nothing": Fault(
+        "redirects to what is no address",
+        (Reply(status=302, headers={"Location": "http://[oops/x.pth"}),),
+        "redirected to no usable address: 'http://[oops/x.pth' is malformed: Invalid IPv6 URL",
+    ),
+    "redirect without target": Fault("redirects without saying where", (Reply(status=302),), "answered 302 Found"),
+    "redirect in no encoding": Fault(
+        "redirects in no known encoding", (Reply(status=302, headers={"Location": "/\xff"}),), "is not a usable address"
+    ),
+    "redirect in a loop": Fault(
+        "redirects in a loop",
+        (Reply(status=302, headers={"Location": "/x.pth"}),),
+        "redirected more than 10 times",
+        requests=11,
+    ),
+    "file name": Fault(
+        "names a file in another folder (Content-Disposition)",
+        (replace(WHOLE, headers={"Content-Disposition": 'attachment; filename="../../../etc/cron.d/x"'}),),
+        note="names come from the zoo file alone",
+    ),
+}
+
+
+def table() -> str:
+    """The table of the document, in Markdown."""
+    lines = ["| the server | the outcome | requests |", "| --- | --- | --: |"]
+    for fault in FAULTS.values():
+        lines.append(f"| {fault.does} | {_outcome(fault)} | {fault.requests} |")
+    return "\n".join(lines) + "\n"
+
+
+def _outcome(fault: Fault) -> str:
+    told = f"“{fault.words.removesuffix(' md5:')}”" if fault.words else "the file arrives"
+    kept = f"; {fault.kept:,} bytes are kept" if fault.kept else ""
+    return told + kept + (f"; {fault.note}" if fault.note else "")
+
+
+BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
+
+
+def brought_up_to_date(document: str) -> str:
+    """The document with the table of today."""
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(brought_up_to_date(path.read_text(encoding="utf-8")), encoding="utf-8")
