@@ -23,10 +23,11 @@ class Route(NamedTuple):
 
 
 def routes_of(artifact: Artifact, mirrors: Sequence[Mirror]) -> tuple[Route, ...]:
-    """Give the published address, the alternates, then every mirror."""
-    published = artifact.addresses[:1]
+    """Give the published address, the alternates, then every mirror; none of a file that was never published."""
+    if not artifact.addresses:
+        return ()
     return (
-        *(Route(address, artifact.digest_address) for address in published),
+        Route(artifact.addresses[0], artifact.digest_address),
         *(Route(address, _neighbour(artifact, address)) for address in artifact.addresses[1:]),
         *(Route(mirror.address(artifact), mirror.digest_address(artifact)) for mirror in mirrors),
     )

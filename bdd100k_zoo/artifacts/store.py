@@ -161,7 +161,9 @@ class Store:
                 if found.kept is None:
                     return self._download(artifact, found, progress, require_digest=require_digest)
         stored = _stored(path, artifact, found.kept)
-        return self._verified_now(artifact, stored) if require_digest and not stored.verified else stored
+        if require_digest and not stored.verified:
+            return self._verified_now(artifact, stored)
+        return _said(artifact, stored, progress)
 
     def adopt(self, artifact: Artifact, file: Path) -> StoredFile:
         """Say of a file outside the cache what is known, checked against the zoo file's digest where there is one.
@@ -247,9 +249,7 @@ class Store:
     def _filed(self, artifact: Artifact, entry: ledger.Entry, progress: Progress) -> StoredFile:
         path = self.path(artifact)
         sweep(path)
-        if entry.verified_by is None:
-            progress.warn(f"the {artifact.what} of {artifact.model} are unverified: {entry.reason}")
-        return _stored(path, artifact, entry)
+        return _said(artifact, _stored(path, artifact, entry), progress)
 
     def _verified_now(self, artifact: Artifact, stored: StoredFile) -> StoredFile:
         """Ask once more for the digest of a file that was filed when none could be had."""
@@ -274,6 +274,13 @@ class Store:
             self._opened.append(self._sessions.session)
         session: requests.Session = self._sessions.session
         return session
+
+
+def _said(artifact: Artifact, stored: StoredFile, progress: Progress) -> StoredFile:
+    """Say aloud of a file that is given whether nobody vouches for it."""
+    if not stored.verified:
+        progress.warn(f"the {artifact.what} of {artifact.model} are unverified: {stored.reason}")
+    return stored
 
 
 def _offline_by_environment() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from bdd100k_zoo.artifacts.store import Store, StoredFile
+    from bdd100k_zoo.artifacts.store import PartialState, Store, StoredFile
     from bdd100k_zoo.errors import ZooError
     from bdd100k_zoo.manifest import Artifact, Model, Zoo
 
@@ -105,12 +105,13 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
     zoo = session(context).zoo()
     found = zoo[model]
     store = Store(offline=True)
-    files = {what: _state(store, found.artifact(what)) for what in WHATS if found.artifact(what).addresses}
+    artifacts = [artifact for artifact in map(found.artifact, WHATS) if artifact.addresses]
+    files = {artifact: _state(store, artifact) for artifact in artifacts}
     if as_json:
-        cache = {what: describe_stored(state) for what, state in files.items()}
+        cache = {artifact.what: describe_stored(state) for artifact, state in files.items()}
         write_json({**describe(zoo, found), "cache": cache})
         return
-    _show_card(zoo, found, {**files})
+    _show_card(zoo, found, store, files)
 
 
 def _state(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
@@ -123,7 +124,7 @@ def _state(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
         return error
 
 
-def _show_card(zoo: Zoo, model: Model, files: dict[Any, StoredFile | ZooError | None]) -> None:
+def _show_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, StoredFile | ZooError | None]) -> None:
     from rich.text import Text
 
     from bdd100k_zoo.cli.console import details
@@ -149,20 +150,27 @@ def _show_card(zoo: Zoo, model: Model, files: dict[Any, StoredFile | ZooError | 
     ]
     show(details([(label, value) for label, value in facts if value]))
     show_whole("config", str(model.config_path))
-    for what, state in files.items():
-        for label, value in _file_lines(model.artifact(what), state):
+    for artifact, state in files.items():
+        for label, value in _file_lines(store, artifact, state):
             show_whole(label, value)
     option = "" if model.zoo_file == zoo.files[0] else f"--zoo {shlex.quote(str(model.zoo_file))} "
     show_whole("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
 
 
-def _file_lines(artifact: Artifact, state: StoredFile | ZooError | None) -> list[tuple[str, str]]:
-    lines: list[tuple[str, str]] = [(artifact.what, artifact.addresses[0])]
-    lines += [("", alternate) for alternate in artifact.addresses[1:]]
+def _file_lines(store: Store, artifact: Artifact, state: StoredFile | ZooError | None) -> list[tuple[str, str]]:
+    addresses = [route.address for route in store.routes(artifact)]
     if artifact.digest_address:
-        lines.append(("", artifact.digest_address))
+        addresses.append(artifact.digest_address)
+    lines: list[tuple[str, str]] = [("", address) for address in addresses]
+    lines[0] = (artifact.what, addresses[0])
+    lines += [("", _partial_state(partial)) for partial in store.partials(artifact)]
     lines += [("", _cache_state(state))] if state or artifact.what == "weights" else []
     return lines
+
+
+def _partial_state(partial: PartialState) -> str:
+    total = f" of {partial.total:,}" if partial.total else ""
+    return f"partly here: {partial.size:,}{total} bytes; `bdd100k-zoo download` goes on from there"
 
 
 def _cache_state(state: StoredFile | ZooError | None) -> str:

@@ -40,9 +40,21 @@ def _missing_package(error: errors.MissingPackageError) -> str:
 
 
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:
+    if error.source.startswith("its ledger "):
+        ledger = error.source.removeprefix("its ledger ")
+        return f"if the publisher has replaced the file and you trust the new one, delete {ledger} and download again"
     if "://" in error.subject:
-        return f"it sent a damaged file or another one, and nothing of it was kept; {HAVE_A_COPY}"
+        return f"it sent a damaged file or another one, and nothing of it was kept; {have_a_copy()}"
     return "it is damaged, or not the file that was recorded: give another copy, move it away, or correct the digest"
+
+
+def have_a_copy(model: str = "MODEL", what: str = "weights") -> str:
+    """Say what somebody can do who has the file, or knows who has it."""
+    option = "" if what == "weights" else f" --what {what}"
+    return (
+        f"with a copy of the file, `{SELF} cache import {model} FILE{option}` checks it and takes it in; "
+        "BDD100K_ZOO_MIRRORS names other places that have it"
+    )
 
 
 def _storage(error: errors.StorageError) -> str:
@@ -73,7 +85,6 @@ NO_LABELS = (
     "give --labels FILE, or --data ROOT (or BDD100K_ROOT) with labels/det_20/det_val.json; "
     "the Detection 2020 labels are at https://doc.bdd100k.com/download.html"
 )
-HAVE_A_COPY = f"with a copy of the file from elsewhere, `{SELF} predict MODEL --weights FILE` runs it"
 
 HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.ManifestError, lambda e: f"correct it in {e.file}; docs/contributing.md has a worked example"),
@@ -83,12 +94,15 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.NoAddressError, lambda e: f"`{SELF} info {e.model}` shows what is published"),
     (
         errors.OfflineError,
-        lambda _: "run it once without --offline (and BDD100K_ZOO_OFFLINE), or use --weights FILE",
+        lambda e: f"run it once without --offline (and BDD100K_ZOO_OFFLINE); {have_a_copy(e.model, e.what)}",
     ),
-    (errors.TransferError, lambda _: f"check the network, or try again later; {HAVE_A_COPY}"),
+    (
+        errors.TransferError,
+        lambda e: f"the same command tries again; `{SELF} doctor --links` checks all; {have_a_copy(e.model, e.what)}",
+    ),
     (
         errors.SeveralFailedError,
-        lambda _: "the others are in the cache; the same command tries only what is missing",
+        lambda _: f"the same command tries only what is missing; {have_a_copy()}",
     ),
     (errors.DigestMismatchError, _digest_mismatch),
     (

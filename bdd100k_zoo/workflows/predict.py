@@ -140,11 +140,11 @@ def _load(model: Model, weights: StoredFile, device: str, options: Mapping[str, 
 def _weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:
     artifact = model.artifact("weights")
     with store:
-        cached = file or store.find(artifact)
-        stored = store.adopt(artifact, file) if file else store.fetch(artifact, progress)
-    if cached and not stored.verified:  # a transfer has said it already
-        say = progress.note if file else progress.warn
-        say(f"the weights of {model.name} are unverified: {stored.reason}")
+        if file is None:
+            return store.fetch(artifact, progress)
+        stored = store.adopt(artifact, file)
+    if not stored.verified:
+        progress.note(f"the weights of {model.name} are unverified: {stored.reason}")
     return stored
 
 

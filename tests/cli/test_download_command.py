@@ -52,7 +52,7 @@ def test_a_wrong_digest_keeps_nothing(call, write_zoo, tmp_path):
     told = json.loads(result.stdout)
     assert MD5 in told["error"]
     assert "0" * 32 in told["error"]
-    assert "--weights FILE" in told["hint"]
+    assert "cache import MODEL FILE" in told["hint"]
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size]
 
 
