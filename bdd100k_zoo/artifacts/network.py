@@ -128,9 +128,10 @@ def retry_after(value: str, now: datetime) -> float | None:
         return float(value[:9])
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+        seconds = (until.replace(tzinfo=until.tzinfo or timezone.utc) - now).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (until.replace(tzinfo=until.tzinfo or timezone.utc) - now).total_seconds())
+    return max(0.0, seconds)
 
 
 def _ask(
