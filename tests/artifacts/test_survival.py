@@ -145,7 +145,7 @@ def _start_together(_: Path, barrier: Any) -> None:
     barrier.wait(30)
 
 
-@pytest.mark.parametrize("rounds", ROUNDS)
+@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_of_eight_processes_one_downloads_and_all_get_the_file(
     host: Host, root: Path, artifact: Artifact, rounds: int
 ) -> None:
