@@ -5,6 +5,7 @@
     ├── UnknownNameError           no model or family of that name
     ├── NoMatchError               no model fits the filters
     ├── MissingPackageError        an extra is not installed
+    ├── SettingsError              a setting of the environment or the configuration file that cannot be
     ├── ArtifactError              about one artifact of one model
     │   ├── NoAddressError         the zoo lists none for it
     │   ├── OfflineError           it is not cached and nothing may be contacted
@@ -130,6 +131,21 @@ class MissingPackageError(ZooError):
 
     def __str__(self) -> str:
         return f"{self.package} is needed and cannot be imported: {self.reason}"
+
+
+class SettingsError(ZooError):
+    """A setting, of the environment or of the configuration file, that cannot be."""
+
+    setting: str
+    """The variable's name, or the file, with the place in it where one is at fault."""
+    value: str
+    """As the user wrote it, secrets aside; empty where the setting as a whole is at fault."""
+    problem: str
+    """In words that follow the value."""
+
+    def __str__(self) -> str:
+        value = f"{self.value!r} " if self.value else ""
+        return f"{self.setting}: {value}{self.problem}"
 
 
 class ArtifactError(ZooError):

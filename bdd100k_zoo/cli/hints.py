@@ -80,6 +80,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.UnknownNameError, _unknown_name),
     (errors.NoMatchError, _no_match),
     (errors.MissingPackageError, _missing_package),
+    (
+        errors.SettingsError,
+        lambda _: "mirrors are written https://HOST/…, file:///FOLDER or hf://ORG/REPO; docs/mirrors.md has examples",
+    ),
     (errors.NoAddressError, lambda e: f"`{SELF} info {e.model}` shows what is published"),
     (
         errors.OfflineError,
