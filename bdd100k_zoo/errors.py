@@ -13,6 +13,7 @@
     │   ├── DigestMismatchError    the bytes are not those of the digest
     │   ├── SeveralFailedError     more than one of the files that were asked for
     │   └── UnverifiedError        a digest was required and none can be had
+    ├── UnsafeArchiveError         a zip that is damaged, or that would harm where it is unpacked
     ├── StorageError               the disk is full, a folder cannot be written
     ├── ImagesError
     │   ├── NoImagesError          a path holds none
@@ -231,6 +232,19 @@ class SeveralFailedError(ArtifactError):
         return f"{len(self.failures)} of {asked} files could not be had:{told}" + (
             others and f"\nin the cache:{others}"
         )
+
+
+class UnsafeArchiveError(ZooError):
+    """A zip that is damaged, or that would harm where it is unpacked; nothing of it was unpacked."""
+
+    path: Path
+    entry: str
+    """The name of the entry at fault; empty where the file as a whole is."""
+    problem: str
+
+    def __str__(self) -> str:
+        entry = f"entry {self.entry!r}: " if self.entry else ""
+        return f"{self.path} was not unpacked: {entry}{self.problem}"
 
 
 class StorageError(ZooError):

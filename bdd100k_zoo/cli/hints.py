@@ -99,6 +99,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.UnverifiedError,
         lambda _: "leave out --require-digest to accept it unverified, or record its digest",
     ),
+    (
+        errors.UnsafeArchiveError,
+        lambda _: "it is damaged, or not what was published: move it out of the cache and download it again",
+    ),
     (errors.StorageError, _storage),
     (
         errors.NoImagesError,
