@@ -31,6 +31,8 @@ class Reply:
     """Say nothing until the test is over."""
     stalls: bool = False
     """Send the body, then nothing more until the test is over."""
+    head_status: int | None = None
+    """The status of the answer to HEAD, where it is to differ."""
 
 
 class Host:
@@ -63,15 +65,21 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):
             self._answer(self.host.replies.get(self.path, Reply(b"nothing here", status=404)))
 
+    def do_HEAD(self) -> None:
+        self.host.asked[f"HEAD {self.path}"] += 1
+        self.do_GET()
+
     def _answer(self, reply: Reply) -> None:
         if reply.silent:
             self.host.over.wait()
             return
-        self.send_response(reply.status)
+        heads = self.command == "HEAD" and reply.head_status
+        self.send_response(heads or reply.status)
         for name, value in {"Connection": "close", **self._framing(reply), **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self._send_body(reply)
+        if self.command != "HEAD":
+            self._send_body(reply)
         if reply.stalls:
             self.wfile.flush()
             self.host.over.wait()
