@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -156,6 +157,15 @@ def test_a_wrong_mirror_of_the_configuration_file_is_told_with_the_file(tmp_path
     with pytest.raises(SettingsError) as caught:
         configured({}, file)
     assert f"mirrors in {file}: '/mnt/zoo'" in str(caught.value)
+
+
+def test_the_examples_of_the_documentation_are_accepted(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mirrors.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "config.yaml").write_text(listed)
+    first, *others = [configured({"BDD100K_ZOO_MIRRORS": each}) for each in re.findall(r"_MIRRORS=(\S+)", text)]
+    assert configured({}, tmp_path / "config.yaml") == first
+    assert len(others) == 3
 
 
 def test_the_environment_of_the_process_is_what_counts_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
