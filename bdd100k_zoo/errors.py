@@ -5,6 +5,7 @@
     ├── UnknownNameError           no model or family of that name
     ├── NoMatchError               no model fits the filters
     ├── MissingPackageError        an extra is not installed
+    ├── SettingsError              a setting of the environment or the configuration file that cannot be
     ├── ArtifactError              about one artifact of one model
     │   ├── NoAddressError         the zoo lists none for it
     │   ├── OfflineError           it is not cached and nothing may be contacted
@@ -12,6 +13,7 @@
     │   ├── DigestMismatchError    the bytes are not those of the digest
     │   ├── SeveralFailedError     more than one of the files that were asked for
     │   └── UnverifiedError        a digest was required and none can be had
+    ├── UnsafeArchiveError         a zip that is damaged, or that would harm where it is unpacked
     ├── StorageError               the disk is full, a folder cannot be written
     ├── ImagesError
     │   ├── NoImagesError          a path holds none
@@ -132,6 +134,21 @@ class MissingPackageError(ZooError):
         return f"{self.package} is needed and cannot be imported: {self.reason}"
 
 
+class SettingsError(ZooError):
+    """A setting, of the environment or of the configuration file, that cannot be."""
+
+    setting: str
+    """The variable's name, or the file, with the place in it where one is at fault."""
+    value: str
+    """As the user wrote it, secrets aside; empty where the setting as a whole is at fault."""
+    problem: str
+    """In words that follow the value."""
+
+    def __str__(self) -> str:
+        value = f"{self.value!r} " if self.value else ""
+        return f"{self.setting}: {value}{self.problem}"
+
+
 class ArtifactError(ZooError):
     """Something about one artifact (weights, predictions, …) of one model."""
 
@@ -218,6 +235,19 @@ class SeveralFailedError(ArtifactError):
         return f"{len(self.failures)} of {asked} files could not be had:{told}" + (
             others and f"\nin the cache:{others}"
         )
+
+
+class UnsafeArchiveError(ZooError):
+    """A zip that is damaged, or that would harm where it is unpacked; nothing of it was unpacked."""
+
+    path: Path
+    entry: str
+    """The name of the entry at fault; empty where the file as a whole is."""
+    problem: str
+
+    def __str__(self) -> str:
+        entry = f"entry {self.entry!r}: " if self.entry else ""
+        return f"{self.path} was not unpacked: {entry}{self.problem}"
 
 
 class StorageError(ZooError):

@@ -30,6 +30,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BDD100K_ZOO_CONFIG", os.devnull)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", PACKAGE_ROOT, prepend=os.pathsep)
 

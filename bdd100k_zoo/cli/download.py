@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,20 +38,30 @@ def download(
     require_digest: Annotated[
         bool, typer.Option("--require-digest", help="Refuse a file that no digest vouches for.")
     ] = False,
+    unpack: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Unpack the visuals of each model into DIR/MODEL.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Download published files into the cache and verify them."""
     if bool(models) == everything:
         raise typer.BadParameter("name at least one model, or give --all")
+    if unpack and What.VISUALS not in (what or ()):
+        raise typer.BadParameter("--unpack needs --what visuals")
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.workflows.fetch import fetch_all
+    from bdd100k_zoo.workflows.visuals import check_room, unpack_visuals
 
     here = session(context)
     zoo = here.zoo()
     chosen = list(zoo.models) if everything else [zoo[name] for name in models or ()]
     artifacts = [model.artifact(kind.value) for model in chosen for kind in what or [What.WEIGHTS]]
+    if unpack:
+        check_room(artifacts, unpack)
     with Store(offline=here.offline) as store:
         files = fetch_all(store, artifacts, here.progress(), require_digest=require_digest)
+    if unpack:
+        unpack_visuals(artifacts, files, unpack, here.progress())
     if as_json:
         write_json(files)
         return

@@ -91,6 +91,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.UnknownNameError, _unknown_name),
     (errors.NoMatchError, _no_match),
     (errors.MissingPackageError, _missing_package),
+    (
+        errors.SettingsError,
+        lambda _: "mirrors are written https://HOST/…, file:///FOLDER or hf://ORG/REPO; docs/mirrors.md has examples",
+    ),
     (errors.NoAddressError, lambda e: f"`{SELF} info {e.model}` shows what is published"),
     (
         errors.OfflineError,
@@ -108,6 +112,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (
         errors.UnverifiedError,
         lambda _: "leave out --require-digest to accept it unverified, or record its digest",
+    ),
+    (
+        errors.UnsafeArchiveError,
+        lambda _: "it is damaged, or not what was published: move it out of the cache and download it again",
     ),
     (errors.StorageError, _storage),
     (

@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import yaml
 
 from bdd100k_zoo.errors import ManifestError
 from bdd100k_zoo.manifest.addresses import address_problem, is_private
 from bdd100k_zoo.manifest.schema import DIGEST, NAME, Family, Model, ModelEntry, Zoo
+from bdd100k_zoo.manifest.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 Entry = TypeVar("Entry", Family, ModelEntry)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIGS = PACKAGE / "configs" / "det"
-DEEPEST = 20
-"""Levels of nesting that a zoo file may have; the schema needs six."""
 
 
 def load_zoo(*files: str | os.PathLike[str]) -> Zoo:
@@ -65,14 +63,11 @@ def _add(zoo: Zoo, file: Path, configs: Path) -> Zoo:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
-        if file != builtin_file():
-            _check_shape(text)
-        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a safe loader)
+        document = parse_yaml(file.read_bytes(), trusted=file == builtin_file())
     except OSError as error:
         raise ManifestError(file, "", "", f"cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, a date or number that cannot be
-        raise ManifestError(file, "", "", f"is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ManifestError(file, "", "", str(error)) from error
     if not isinstance(document, dict):
         raise ManifestError(file, "", "", "expected a mapping with `models` and, for new ones, `families`")
     for key in document:
@@ -205,34 +200,3 @@ def _claim(taken: dict[str, Path], name: str, label: str, place: str, file: Path
     if name in taken:
         raise ManifestError(file, place, label, f"{name!r} is already taken in {taken[name]}")
     taken[name] = file
-
-
-def _check_shape(text: str) -> None:
-    """Refuse what the loader is not safe against: nesting that exhausts the stack, aliases that multiply, any tag."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_StrictLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if problem := _shape_problem(event, depth):
-            line = event.start_mark.line + 1 if event.start_mark else "?"
-            raise ValueError(f"line {line}: {problem}")
-
-
-def _shape_problem(event: yaml.Event, depth: int) -> str:
-    if isinstance(event, yaml.AliasEvent):
-        return f"the alias *{event.anchor}; a zoo file spells everything out"
-    if tag := getattr(event, "tag", None):
-        return f"the tag {tag}; a zoo file holds plain values"
-    return "nested too deeply" if depth > DEEPEST else ""
-
-
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader, refusing a key that stands twice in one mapping."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: Sequence[Any] = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(seen):
-            if key in seen[:position]:
-                mark = node.value[position][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return mapping

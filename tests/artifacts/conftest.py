@@ -38,6 +38,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BDD100K_ZOO_CONFIG", os.devnull)
 
 
 @pytest.fixture

@@ -41,6 +41,8 @@ class Reply:
     the range and sends other bytes; ``unsatisfied`` answers 416; ``endless`` says that the file has no known size."""
     slow: float = 0.0
     """Seconds to wait after every 64 KiB."""
+    head_status: int | None = None
+    """The status of the answer to HEAD, where it is to differ."""
 
 
 class Host:
@@ -85,16 +87,22 @@ class Handler(BaseHTTPRequestHandler):
             return reply
         return replace(reply, **_part(reply, int(asked[1])))
 
+    def do_HEAD(self) -> None:
+        self.host.asked[f"HEAD {self.path}"] += 1
+        self.do_GET()
+
     def _answer(self, reply: Reply) -> None:
         if reply.silent:
             self.host.over.wait()
             return
-        self.send_response(reply.status)
+        heads = self.command == "HEAD" and reply.head_status
+        self.send_response(heads or reply.status)
         tag = {"ETag": reply.etag} if reply.etag else {}
         for name, value in {"Connection": "close", **tag, **self._framing(reply), **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self._send_body(reply)
+        if self.command != "HEAD":
+            self._send_body(reply)
         if reply.stalls:
             self.wfile.flush()
             self.host.over.wait()

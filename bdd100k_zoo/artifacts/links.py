@@ -1,0 +1,262 @@
+"""Whether addresses answer: asked for their heads, many at once and few of one host; nothing is kept of any."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from http import HTTPStatus
+from http.client import responses
+from queue import SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct
+
+from bdd100k_zoo.artifacts.mirrors import local_path, opened
+from bdd100k_zoo.artifacts.network import (
+    MAX_REDIRECTS,
+    FailedAttemptError,
+    Waits,
+    followed,
+    open_session,
+    translated,
+)
+from bdd100k_zoo.errors import ZooError
+from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem, is_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import requests
+
+    from bdd100k_zoo.progress import Progress
+
+THREADS = 16
+PER_HOST = 4
+PATIENCE = 3
+"""Addresses of a host that bring no answer at all before the others are given up with them."""
+WAITS = Waits(connect=5, read=10)
+PERMANENT = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.PERMANENT_REDIRECT)
+PLAIN_TRUTHS = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+"""What a server says of HEAD that it would say of GET too; any other refusal may be of HEAD alone."""
+FIRST_BYTE = {"Range": "bytes=0-0"}
+
+Item = TypeVar("Item")
+State = Literal["alive", "moved", "dead"]
+
+
+class Link(NamedTuple):
+    """An address to ask for."""
+
+    address: str
+    page: bool = False
+    """For people to read: plain http is all right for it, and so is a web page."""
+    digest_known: bool = False
+    """Bytes that come over plain http would be told from others."""
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """How an address answered."""
+
+    address: str
+    host: str
+    """With the port, where one is given; ``this machine`` for folders, ``hf://ORG/REPO`` for Hugging Face."""
+    state: State
+    """``moved``: it redirects for good; redirects for the moment are followed and count as alive."""
+    outcome: str
+    """How it failed, in words that follow the address; empty unless dead."""
+    moved_to: str | None
+    milliseconds: int | None
+    """Until the answer, redirects included; None where it was not asked."""
+
+
+class _Question(NamedTuple):
+    link: Link
+    url: str
+    """What to ask for over HTTP."""
+    headers: dict[str, str]
+    """For the host of ``url`` alone."""
+
+
+class _Host:
+    """The addresses of one host that are still to be asked for, and how it has behaved."""
+
+    def __init__(self) -> None:
+        self.queue: deque[_Question] = deque()
+        self.answered = False
+        self.failures: list[str] = []
+
+    def given_up(self) -> str:
+        """Say how the host fails that never answered; nothing as long as it may still answer."""
+        return self.failures[0] if len(self.failures) >= PATIENCE and not self.answered else ""
+
+
+def check_links(links: Sequence[Link], progress: Progress, waits: Waits = WAITS) -> list[Verdict]:
+    """Ask for every address, and give a verdict on each, in order.
+
+    A host that does not answer at all is asked a few times; its other addresses get the verdict of the first.
+
+    Args:
+        links: the addresses, each once.
+        progress: told of each address that is done.
+        waits: how long to wait for a host.
+    """
+    verdicts: dict[str, Verdict] = {}
+    hosts: dict[str, _Host] = {}
+    with progress.task("Checking", len(links), "links") as task:
+        for link in links:
+            ready = _made_ready(link)
+            if isinstance(ready, Verdict):
+                verdicts[link.address] = ready
+                task.advance(1)
+            else:
+                hosts.setdefault(urlsplit(ready.url).netloc, _Host()).queue.append(ready)
+        for verdict in _asked_all(list(hosts.values()), waits):
+            verdicts[verdict.address] = verdict
+            task.advance(1)
+    return [verdicts[link.address] for link in links]
+
+
+def _asked_all(hosts: list[_Host], waits: Waits) -> Iterator[Verdict]:
+    """Let each host have up to PER_HOST threads, and every host one before any has a second.
+
+    The threads are daemons: whoever interrupts does not have to wait for hosts that say nothing.
+    """
+    turns = deque(host for turn in range(PER_HOST) for host in hosts if turn < len(host.queue))
+    done: SimpleQueue[Verdict | BaseException] = SimpleQueue()
+    total = sum(len(host.queue) for host in hosts)
+    for _ in range(min(THREADS, len(turns))):
+        Thread(target=_work, args=(turns, done, waits), daemon=True).start()
+    try:
+        for _ in range(total):
+            verdict = done.get()
+            if isinstance(verdict, BaseException):
+                raise verdict
+            yield verdict
+    finally:
+        for host in hosts:
+            host.queue.clear()
+
+
+def _work(turns: deque[_Host], done: SimpleQueue[Verdict | BaseException], waits: Waits) -> None:
+    try:
+        while host := _next(turns):
+            with open_session() as session:
+                while question := _next(host.queue):
+                    done.put(_verdict(session, host, question, waits))
+    except BaseException as error:  # noqa: BLE001  (raised again where the verdicts are awaited)
+        done.put(error)
+
+
+def _next(queue: deque[Item]) -> Item | None:
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None
+
+
+def _made_ready(link: Link) -> _Question | Verdict:
+    """Say what to ask for, or give the verdict on an address for which nobody need be, or may be, asked."""
+    try:
+        if path := local_path(link.address):
+            return _judged(link, "" if os.path.isfile(path) else "has no such file", 0)  # noqa: PTH113  (never raises)
+        url, headers = opened(link.address)
+    except ZooError as error:
+        return _judged(link, f"was not contacted: {error}")
+    if not (link.page or link.digest_known or is_private(url)):
+        return _judged(link, "was not contacted: plain http can be changed on the way, and no digest is recorded")
+    return _Question(link, url, headers)
+
+
+def _judged(link: Link, outcome: str, milliseconds: int | None = None, moved_to: str | None = None) -> Verdict:
+    return Verdict(
+        address=link.address,
+        host=_host_of(link.address),
+        state="dead" if outcome else "moved" if moved_to else "alive",
+        outcome=outcome,
+        moved_to=moved_to,
+        milliseconds=milliseconds,
+    )
+
+
+def _host_of(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme == "hf":
+        return "/".join(address.split("/")[:4])
+    return parts.netloc if parts.scheme in ("http", "https") else "this machine"
+
+
+def _verdict(session: requests.Session, host: _Host, question: _Question, waits: Waits) -> Verdict:
+    if outcome := host.given_up():
+        return _judged(question.link, outcome)
+    start = monotonic()
+    asking = _Asking(session, host, question, waits)
+    try:
+        outcome = asking.outcome()
+    except FailedAttemptError as failure:
+        outcome = failure.outcome
+        if not host.answered:
+            host.failures.append(outcome)
+    return _judged(question.link, outcome, round(1000 * (monotonic() - start)), asking.moved_to)
+
+
+class _Asking:
+    """One address that is asked for, and where that leads."""
+
+    def __init__(self, session: requests.Session, host: _Host, question: _Question, waits: Waits) -> None:
+        self._session, self._host, self._question, self._waits = session, host, question, waits
+        self.moved_to: str | None = None
+
+    def outcome(self) -> str:
+        """Ask for the head, and where that is refused for the first byte; say what is wrong with the answer."""
+        status, kind = self._final("HEAD", {})
+        if status >= HTTPStatus.BAD_REQUEST and status not in PLAIN_TRUTHS:
+            status, kind = self._final("GET", FIRST_BYTE)
+        if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            return f"answered {status} {responses.get(status, '')}".rstrip()
+        return "sent a web page, not a file" if kind.startswith("text/html") and not self._question.link.page else ""
+
+    def _final(self, method: str, headers: dict[str, str]) -> tuple[int, str]:
+        """Give the status and the type of content at the end of all redirects."""
+        url, for_good = self._question.url, True
+        private, self.moved_to = self._question.headers, None
+        for _ in range(MAX_REDIRECTS + 1):
+            status, kind, redirect = self._ask(method, url, headers | private)
+            if redirect is None:
+                return status, kind
+            target = _followed(self._question, url, redirect)
+            for_good = for_good and status in PERMANENT
+            self.moved_to = target if for_good else self.moved_to
+            private = private if urlsplit(target)[:2] == urlsplit(url)[:2] else {}
+            url = target
+        raise FailedAttemptError(f"redirected more than {MAX_REDIRECTS} times")
+
+    def _ask(self, method: str, url: str, headers: dict[str, str]) -> tuple[int, str, str | None]:
+        with translated(self._waits):
+            response = self._session.request(
+                method, url, headers=headers, stream=True, allow_redirects=False, timeout=self._waits
+            )
+            with response:
+                self._host.answered = True
+                kind = response.headers.get("Content-Type", "").lower()
+                return response.status_code, kind, self._session.get_redirect_target(response)
+
+
+def _followed(question: _Question, asked: str, redirect: str) -> str:
+    """Follow redirects as downloads do; those of pages may lead to plain http too, but never to this machine."""
+    try:
+        return followed(question.url, asked, redirect)
+    except FailedAttemptError:
+        target = _joined(asked, redirect)
+        if question.link.page and not address_problem(target) and urlsplit(target).hostname not in LOOPBACK:
+            return target
+        raise
+
+
+def _joined(asked: str, redirect: str) -> str:
+    try:
+        return urljoin(asked, redirect)
+    except ValueError:
+        return redirect

@@ -1,0 +1,63 @@
+"""YAML of plain values alone: no key twice, no alias, no tag, no bottomless nesting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEEPEST = 20
+"""Levels of nesting that a file may have; zoo files need six."""
+
+
+def parse_yaml(content: bytes, *, trusted: bool = False) -> Any:
+    """Read the one document of a YAML file.
+
+    Args:
+        content: the file, in UTF-8.
+        trusted: it is a file of this package, whose shape needs no look.
+
+    Raises:
+        ValueError: it is not valid YAML, or more than plain values; the message says where.
+    """
+    try:
+        text = content.decode("utf-8")
+        if not trusted:
+            _check_shape(text)
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a safe loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, a date or number that cannot be
+        raise ValueError(f"is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _check_shape(text: str) -> None:
+    """Refuse what the loader is not safe against: nesting that exhausts the stack, aliases that multiply, any tag."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_StrictLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if problem := _shape_problem(event, depth):
+            line = event.start_mark.line + 1 if event.start_mark else "?"
+            raise ValueError(f"line {line}: {problem}")
+
+
+def _shape_problem(event: yaml.Event, depth: int) -> str:
+    if isinstance(event, yaml.AliasEvent):
+        return f"the alias *{event.anchor}; everything is spelled out here"
+    if tag := getattr(event, "tag", None):
+        return f"the tag {tag}; only plain values stand here"
+    return "nested too deeply" if depth > DEEPEST else ""
+
+
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The safe loader, refusing a key that stands twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: Sequence[Any] = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(seen):
+            if key in seen[:position]:
+                mark = node.value[position][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
