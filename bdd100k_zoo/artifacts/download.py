@@ -21,7 +21,6 @@ from bdd100k_zoo.errors import (
     ZooError,
 )
 from bdd100k_zoo.manifest.addresses import is_private
-from bdd100k_zoo.records.files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,12 +94,10 @@ class Download:
         return entry
 
     def _put(self, partial: PartialFile, entry: ledger.Entry) -> None:
-        """Move the file into place; at no moment does a ledger stand beside a file that it does not describe."""
+        """Move the file into place, in one step; a ledger that comes before its file is told by its digests."""
         if self.replaces_wrong:
             aside = set_aside(self.path)
             self.progress.note(f"the wrong file is kept as {aside}")
-        with storage_errors(self.path):
-            self.path.unlink(missing_ok=True)
         ledger.write(self.path, entry)
         partial.move_into_place()
 

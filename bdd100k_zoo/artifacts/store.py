@@ -160,6 +160,7 @@ class Store:
                 found = look(path, artifact)
                 if found.kept is None:
                     return self._download(artifact, found, progress, require_digest=require_digest)
+        sweep(path)
         stored = _stored(path, artifact, found.kept)
         if require_digest and not stored.verified:
             return self._verified_now(artifact, stored)
