@@ -37,7 +37,8 @@ def judge(artifact: Artifact, entry: ledger.Entry | None) -> Verdict:
 def _came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
     if entry.address is None:
         return False
-    return (entry.model, entry.what) != (artifact.model, artifact.what) or entry.address not in artifact.addresses
+    filed_for = entry.stands_for or entry.address
+    return (entry.model, entry.what) != (artifact.model, artifact.what) or filed_for not in artifact.addresses
 
 
 def contradicts(artifact: Artifact, entry: ledger.Entry, subject: str) -> DigestMismatchError | None:

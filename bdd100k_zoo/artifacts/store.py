@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
 from bdd100k_zoo.artifacts.cached import contradicts, current_entry, describe, judge
-from bdd100k_zoo.artifacts.layout import default_root, file_name, partial_path
+from bdd100k_zoo.artifacts.layout import damaged_path, default_root, file_name, partial_path
 from bdd100k_zoo.artifacts.locking import locked
 from bdd100k_zoo.artifacts.network import FailedAttemptError, open_session
 from bdd100k_zoo.artifacts.transfer import PartialFile, receive
@@ -163,6 +166,48 @@ class Store:
         with storage_errors(file):
             entry = describe(artifact, None, hashes, file.stat(), known)
         return _stored(file.absolute(), artifact, entry)
+
+    def take_in(
+        self, artifact: Artifact, file: Path, progress: Progress, *, require_digest: bool = False
+    ) -> StoredFile:
+        """Copy a file of the user's into the cache, checked against the best digest that can be had.
+
+        Raises:
+            DigestMismatchError: it is not the file of that digest; nothing is kept of it.
+            UnverifiedError: ``require_digest``, and no digest can be had.
+            StorageError: it cannot be read, or the cache cannot be written.
+        """
+        path = self.path(artifact)
+        with locked(path, progress):
+            hashes = hash_file(file)
+            known = self._digest_of_copy(artifact, path)
+            expected = known if isinstance(known, Expected) else None
+            mismatch = contradiction(hashes, str(file), expected, artifact.size)
+            if mismatch:
+                raise mismatch
+            if require_digest and isinstance(known, Unknown):
+                raise UnverifiedError(artifact.model, artifact.what, known.reason)
+            with storage_errors(path):
+                if path.exists() and hash_file(path) != hashes:
+                    path.rename(damaged_path(path, datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")))
+                if not path.exists():
+                    beside = partial_path(path, uuid4().hex[:8])
+                    shutil.copyfile(file, beside)
+                    beside.replace(path)
+                entry = describe(artifact, file.absolute().as_uri(), hashes, path.stat(), known)
+            ledger.write(path, replace(entry, stands_for=artifact.addresses[0], zoo_file=str(artifact.zoo_file)))
+        return _stored(path, artifact, entry)
+
+    def _digest_of_copy(self, artifact: Artifact, path: Path) -> Expected | Unknown:
+        if recorded := recorded_digest(artifact):
+            return recorded
+        known = ledger.read(path)
+        if isinstance(known, ledger.Entry) and (known.address or known.verified_by):
+            return Expected(f"sha256:{known.sha256}", "the ledger")
+        if self.offline:
+            return Unknown("it is a file of yours, and the zoo file records no digest")
+        self._session = self._session or open_session()
+        return published_digest(self._session, artifact)
 
     def _check_reachable(self, artifact: Artifact, progress: Progress) -> None:
         if not artifact.addresses:
