@@ -39,13 +39,23 @@ def _missing_package(error: errors.MissingPackageError) -> str:
     return f"repair it with `{repair_of(error.reason)}`; `{SELF} doctor` examines all"
 
 
+def _uncheckable(error: errors.UncheckableError) -> str:
+    from bdd100k_zoo.workflows.repairs import repair_of
+
+    return f"the check needs bdd100k-zoo[predict]: `{repair_of(error.reason)}`, then import the file again"
+
+
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:
     if "://" in error.subject:
         return f"it sent a damaged file or another one, and nothing of it was kept; {HAVE_A_COPY}"
+    if "ledger" in error.source:
+        return "it is not the file of the first time: give a copy of that one; if this one is right, remove the ledger"
     return "it is damaged, or not the file that was recorded: give another copy, move it away, or correct the digest"
 
 
 def _storage(error: errors.StorageError) -> str:
+    if "more memory" in error.reason:
+        return "stop what else uses the memory, or use a machine that has more"
     if "space" in error.reason.lower():
         return "free some space, or choose another folder: --out for runs, BDD100K_ZOO_CACHE for downloads"
     return "check that the path exists and may be read and written, or choose another folder"
@@ -73,7 +83,10 @@ NO_LABELS = (
     "give --labels FILE, or --data ROOT (or BDD100K_ROOT) with labels/det_20/det_val.json; "
     "the Detection 2020 labels are at https://doc.bdd100k.com/download.html"
 )
-HAVE_A_COPY = f"with a copy of the file from elsewhere, `{SELF} predict MODEL --weights FILE` runs it"
+HAVE_A_COPY = (
+    f"with a copy of the file from elsewhere, `{SELF} cache import MODEL FILE` checks and keeps it, and "
+    "`predict MODEL --weights FILE` runs it"
+)
 
 HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.ManifestError, lambda e: f"correct it in {e.file}; docs/contributing.md has a worked example"),
@@ -83,7 +96,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.NoAddressError, lambda e: f"`{SELF} info {e.model}` shows what is published"),
     (
         errors.OfflineError,
-        lambda _: "run it once without --offline (and BDD100K_ZOO_OFFLINE), or use --weights FILE",
+        lambda _: f"run it once without --offline (and BDD100K_ZOO_OFFLINE); {HAVE_A_COPY}",
     ),
     (errors.TransferError, lambda _: f"check the network, or try again later; {HAVE_A_COPY}"),
     (
@@ -95,6 +108,12 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.UnverifiedError,
         lambda _: "leave out --require-digest to accept it unverified, or record its digest",
     ),
+    (errors.UncheckableError, _uncheckable),
+    (
+        errors.EmptyCacheError,
+        lambda _: f"`{SELF} download MODEL` fetches one, `{SELF} cache import MODEL FILE` takes a copy",
+    ),
+    (errors.OtherFilesError, lambda _: "move them away, or choose another folder"),
     (errors.StorageError, _storage),
     (
         errors.NoImagesError,
@@ -113,7 +132,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     ),
     (errors.FrameNameError, lambda _: "rename the file: plain text, relative, without `..`"),
     (errors.ConfigError, lambda _: "check the config, or the keys and values of --cfg-options"),
-    (errors.UnsafeCheckpointError, lambda _: "only files of tensors are loaded; download the weights again"),
+    (errors.UnsafeCheckpointError, lambda _: "only whole files of tensors are loaded: give another copy"),
     (
         errors.CheckpointMismatchError,
         lambda _: f"is this the checkpoint of that model? `{SELF} list` shows all models",
