@@ -48,9 +48,14 @@ def _uncheckable(error: errors.UncheckableError) -> str:
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:
     if "://" in error.subject:
         return f"it sent a damaged file or another one, and nothing of it was kept; {HAVE_A_COPY}"
+    if error.subject in error.source:
+        return f"`{SELF} cache verify` sets it aside, and the next download is held to the same digest"
     if "ledger" in error.source:
-        return "it is not the file of the first time: give a copy of that one; if this one is right, remove the ledger"
-    return "it is damaged, or not the file that was recorded: give another copy, move it away, or correct the digest"
+        return "give a copy of the file that was there before; if this one is right, remove that ledger"
+    return (
+        "it is damaged, or not the file that was recorded: give another copy, or correct the digest; "
+        f"`{SELF} cache verify` sets aside what is damaged in the cache"
+    )
 
 
 def _storage(error: errors.StorageError) -> str:

@@ -204,13 +204,17 @@ class _Export:
                 self.left_out.append(LeftOut(stored.path, problem, True))
                 return
             self.written += 1
-        name = listed.path.rpartition("/")[2]
-        write_whole(self._folder / mirror_digest_path(artifact), f"{stored.md5}  {name}\n".encode())
+        self._write_digest(artifact, stored)
         self.files.append(listed)
         if not stored.verified:
             self._progress.warn(
                 f"the {artifact.what} of {artifact.model} are unverified, and listed as such: {stored.reason}"
             )
+
+    def _write_digest(self, artifact: Artifact, stored: StoredFile) -> None:
+        path = self._folder / mirror_digest_path(artifact)
+        if not path.is_file():
+            write_whole(path, f"{stored.md5}  {stored.path.name}\n".encode())
 
     def _copy(self, stored: StoredFile, target: Path, title: str) -> str:
         """Copy a file under another name first; say what keeps it from getting its own, nothing where it has it."""
