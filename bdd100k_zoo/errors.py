@@ -12,7 +12,10 @@
     │   ├── TransferError          every address failed
     │   ├── DigestMismatchError    the bytes are not those of the digest
     │   ├── SeveralFailedError     more than one of the files that were asked for
-    │   └── UnverifiedError        a digest was required and none can be had
+    │   ├── UnverifiedError        a digest was required and none can be had
+    │   └── UncheckableError       neither a digest nor the backend can tell whether a copy is the model's
+    ├── EmptyCacheError            the cache holds nothing of what was asked for
+    ├── OtherFilesError            a folder holds other files under the names that are to be written
     ├── UnsafeArchiveError         a zip that is damaged, or that would harm where it is unpacked
     ├── StorageError               the disk is full, a folder cannot be written
     ├── ImagesError
@@ -221,6 +224,23 @@ class UnverifiedError(ArtifactError):
         return f"the {self.what} of {self.model} cannot be verified: {self.reason}"
 
 
+class UncheckableError(ArtifactError):
+    """Nothing can tell whether a copy of weights is the model's; it was not taken."""
+
+    model: str
+    path: Path
+    unverified: str
+    """Why no digest can be had."""
+    package: str
+    """What is needed to look into the file, and does not import."""
+    reason: str
+    """How its import fails."""
+
+    def __str__(self) -> str:
+        look = f"looking into it needs {self.package}, which cannot be imported: {self.reason}"
+        return f"{self.path} was not taken as the weights of {self.model}: {self.unverified}; and {look}"
+
+
 class SeveralFailedError(ArtifactError):
     """Some of the files that were asked for could not be had; the others are in the cache."""
 
@@ -248,6 +268,30 @@ class UnsafeArchiveError(ZooError):
     def __str__(self) -> str:
         entry = f"entry {self.entry!r}: " if self.entry else ""
         return f"{self.path} was not unpacked: {entry}{self.problem}"
+
+
+class EmptyCacheError(ZooError):
+    """The cache holds no complete file of what was asked for."""
+
+    root: Path
+    models: tuple[str, ...]
+    """Of which; empty where any would have done."""
+
+    def __str__(self) -> str:
+        return f"the cache {self.root} holds no complete file" + (
+            f" of {', '.join(self.models)}" if self.models else ""
+        )
+
+
+class OtherFilesError(ZooError):
+    """A folder holds other files under names that were to be written; nothing was."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        told = "".join(f"\n  {path}" for path in self.paths)
+        return f"{self.folder} holds other files under these names; nothing was written:{told}"
 
 
 class StorageError(ZooError):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from bdd100k_zoo.cli import cache
 from bdd100k_zoo.cli.main import app
 from bdd100k_zoo.manifest import load_zoo
 
@@ -44,7 +46,14 @@ def test_the_config_of_the_worked_example_trains_for_24_epochs():
     assert config.model.bbox_head.num_classes == 10
 
 
-def test_every_command_of_the_usage_page_exists():
-    spoken = set(re.findall(r"^bdd100k-zoo ([a-z]+)", (DOCS / "usage.md").read_text(encoding="utf-8"), re.MULTILINE))
+@pytest.mark.parametrize("page", ["usage.md", "cache.md", "contributing.md"])
+def test_every_command_of_the_pages_exists(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    spoken = set(re.findall(r"^(?:\$ )?bdd100k-zoo (?:--zoo \S+ )?([a-z]+)", text, re.MULTILINE))
     assert spoken
-    assert spoken <= {command.name for command in app.registered_commands}
+    assert spoken <= {command.name for command in (*app.registered_commands, *app.registered_groups)}
+
+
+def test_every_cache_command_is_on_its_page():
+    spoken = set(re.findall(r"bdd100k-zoo cache ([a-z]+)", (DOCS / "cache.md").read_text(encoding="utf-8")))
+    assert spoken == {command.name or command.callback.__name__ for command in cache.app.registered_commands}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import stat
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
 from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
-from bdd100k_zoo.artifacts.layout import damaged_path, ledger_path
+from bdd100k_zoo.artifacts.layout import ledger_path
 from bdd100k_zoo.artifacts.verify import contradiction, recorded_digest
 from bdd100k_zoo.errors import DigestMismatchError, StorageError
 from bdd100k_zoo.records.files import storage_errors
@@ -47,7 +46,7 @@ def judge(artifact: Artifact, entry: ledger.Entry) -> Cached:
     vouched_for = bool(recorded) and hashes.like(recorded[0].digest) == recorded[0].digest
     if not vouched_for and came_from_elsewhere(artifact, entry):
         return "foreign"
-    return "contradicted" if _contradicts(artifact, entry, "") else "keep"
+    return "contradicted" if contradicts(artifact, entry, "") else "keep"
 
 
 def came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
@@ -58,7 +57,8 @@ def came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
     return (entry.model, entry.what) != (artifact.model, artifact.what) or stands_for not in artifact.addresses
 
 
-def _contradicts(artifact: Artifact, entry: ledger.Entry, subject: str) -> DigestMismatchError | None:
+def contradicts(artifact: Artifact, entry: ledger.Entry, subject: str) -> DigestMismatchError | None:
+    """Say how a cached file differs from the digest and size of the zoo file, if it does."""
     hashes = Hashes(entry.size, entry.md5, entry.sha256)
     return contradiction(hashes, subject, recorded_digest(artifact), artifact.size)
 
@@ -97,7 +97,7 @@ def _look_again(
         entry = _entry(artifact, None, hashes, facts, None, f"{how}, and the zoo file records no digest")
     cached = judge(artifact, entry)
     if cached == "contradicted":
-        return Found(cached, entry, _contradicts(artifact, entry, str(path)))
+        return Found(cached, entry, contradicts(artifact, entry, str(path)))
     with suppress(StorageError):
         ledger.write(path, entry)
     return Found(cached, entry)
@@ -148,16 +148,3 @@ def _entry(
         stands_for=next(iter(artifact.addresses), None),
         zoo_file=str(artifact.zoo_file) if artifact.zoo_file else None,
     )
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file whose bytes are wrong, so that its name is free and nothing is lost; its ledger stays as a pin.
-
-    Raises:
-        StorageError: it cannot be renamed.
-    """
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-    aside = damaged_path(path, stamp)
-    with storage_errors(path):
-        path.rename(aside)
-    return aside

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bdd100k_zoo.artifacts import ledger
-from bdd100k_zoo.artifacts.cached import describe, set_aside
+from bdd100k_zoo.artifacts.cached import describe
 from bdd100k_zoo.artifacts.mirrors import opened
 from bdd100k_zoo.artifacts.network import FailedAttemptError
 from bdd100k_zoo.artifacts.partial import PartialFile, facts_for, partials_of
+from bdd100k_zoo.artifacts.quarantine import set_aside
 from bdd100k_zoo.artifacts.transfer import Meter, Transfer
 from bdd100k_zoo.errors import (
     Attempt,
@@ -96,7 +97,7 @@ class Download:
     def _put(self, partial: PartialFile, entry: ledger.Entry) -> None:
         """Move the file into place, in one step; a ledger that comes before its file is told by its digests."""
         if self.replaces_wrong:
-            aside = set_aside(self.path)
+            aside = set_aside(self.path, keep_ledger=True)
             self.progress.note(f"the wrong file is kept as {aside}")
         ledger.write(self.path, entry)
         partial.move_into_place()

@@ -7,15 +7,11 @@ from queue import Queue
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.files import pieces_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
-PIECE = 1 << 20
-"""Bytes that are read from a file at once."""
 WAITING = 16
 """Pieces that may wait for a digest; more would only fill the memory."""
 
@@ -91,15 +87,7 @@ def hash_file(path: Path) -> Hashes:
     Raises:
         StorageError: it cannot be read.
     """
-    with Hasher() as hasher, storage_errors(path), path.open("rb") as file:
-        for piece in pieces_of(file):
+    with Hasher() as hasher:
+        for piece in pieces_of(path):
             hasher.update(piece)
         return hasher.hashes()
-
-
-def pieces_of(file: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
-    """Read an open file piece by piece, at most ``limit`` bytes of it."""
-    left = limit
-    while piece := file.read(PIECE if left is None else min(PIECE, left)):
-        left = None if left is None else left - len(piece)
-        yield piece

@@ -16,11 +16,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts.decide import PartialKnown
-from bdd100k_zoo.artifacts.hashing import PIECE, Hasher
+from bdd100k_zoo.artifacts.hashing import Hasher
 from bdd100k_zoo.artifacts.layout import PARTIAL, PARTIAL_FACTS, facts_path, partial_path
 from bdd100k_zoo.artifacts.syncing import EarlySync
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.files import PIECE, storage_errors, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ class PartialFile:
     def _adopt_another(self) -> bool:
         """Take over the largest file that another process left, by giving it a name of our own."""
         for found in left_behind(self.target):
-            facts = _read_facts(found.path)
+            facts = read_facts(found.path)
             if facts is not None and (facts.model, facts.what) == (self.facts.model, self.facts.what):
                 # What was not on the disk when the machine went down is lost: only a digest can vouch for such bytes.
                 self.facts = facts if facts.boot == boot() else replace(facts, address=None)
@@ -220,7 +220,7 @@ def partials_of(target: Path) -> list[PartialState]:
         with suppress(OSError):
             status = path.lstat()
             if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
-                facts = _read_facts(path)
+                facts = read_facts(path)
                 found.append(PartialState(path, status.st_size, facts.total if facts else None))
     return sorted(found, key=lambda state: state.size, reverse=True)
 
@@ -234,7 +234,7 @@ def _is_left_behind(partial: Path, witness: Path) -> bool:
     """Tell whether nobody is at work on a partial file; the time of the last change is that of ``witness``."""
     if partial in _OPEN:
         return False
-    facts = _read_facts(partial)
+    facts = read_facts(partial)
     try:
         quiet = time.time() - witness.stat().st_mtime
     except OSError:
@@ -277,10 +277,13 @@ def is_left(facts: Facts, host: str, booted: str | None, quiet: float) -> bool:
         return True
     if facts.host != host:
         return quiet > QUIET
-    return facts.boot != booted or facts.pid == os.getpid() or not _is_alive(facts.pid)
+    return facts.boot != booted or facts.pid == os.getpid() or not is_alive(facts.pid)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether this machine has a process of that number."""
+    if pid <= 0:  # the system takes these for groups of processes
+        return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -297,7 +300,8 @@ def boot() -> str | None:
     return None
 
 
-def _read_facts(partial: Path) -> Facts | None:
+def read_facts(partial: Path) -> Facts | None:
+    """Read what stands beside a partial file; nothing where that is missing or damaged."""
     try:
         return msgspec.json.decode(facts_path(partial).read_bytes(), type=Facts)
     except (OSError, msgspec.DecodeError):

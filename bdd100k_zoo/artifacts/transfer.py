@@ -9,14 +9,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.artifacts.decide import Decision, Known, decide
-from bdd100k_zoo.artifacts.hashing import pieces_of
 from bdd100k_zoo.artifacts.mirrors import local_path, opened
 from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, answering, chunks, ended, promised_length
 from bdd100k_zoo.artifacts.partial import facts_for
 from bdd100k_zoo.artifacts.patience import PATIENT, Course, Pace, Patience
 from bdd100k_zoo.artifacts.verify import contradiction
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.files import PIECE, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +105,7 @@ class Transfer(NamedTuple):
     def _checked(self, address: str, expected: Sequence[Expected], *, again: bool = False) -> Hashes:
         self._complete(address, expected)
         pieced, hashes = self.partial.pieced, self.partial.hashes()
-        mismatch = contradiction(hashes, address, expected, self.artifact.size)
+        mismatch = contradiction(hashes, str(local_path(address) or address), expected, self.artifact.size)
         if mismatch is None:
             return hashes
         self.partial.discard_bytes()
@@ -135,13 +134,17 @@ class Transfer(NamedTuple):
         try:
             with source.open("rb") as file:
                 total = source.stat().st_size
-                self._refuse_unless_possible(total)
+                self._refuse_without_room(total)
                 self._begin(facts_for(self.artifact, address, total=total))
-                for piece in pieces_of(file, self._limit + 1):
-                    self._take(piece)
+                while piece := file.read(PIECE):
+                    self.partial.write(piece)
+                    self.meter.advance(len(piece))
         except OSError as error:
             raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
-        self._refuse_incomplete(total)
+        if self.partial.size != total:
+            raise FailedAttemptError("changed while it was copied")
+        if not total:
+            raise FailedAttemptError("is an empty file")
 
     def _ask(self, address: str, *, digest_known: bool) -> None:
         """Ask for what is still to come, once."""
@@ -223,6 +226,9 @@ class Transfer(NamedTuple):
             raise FailedAttemptError(f"has a file of {total:,} bytes; the zoo file records {size:,}")
         if total > self._limit:
             raise FailedAttemptError(f"announces {total:,} bytes, more than any such file has")
+        self._refuse_without_room(total)
+
+    def _refuse_without_room(self, total: int) -> None:
         folder = self.partial.target.parent
         with storage_errors(folder):
             free = shutil.disk_usage(folder).free

@@ -39,13 +39,24 @@ def _missing_package(error: errors.MissingPackageError) -> str:
     return f"repair it with `{repair_of(error.reason)}`; `{SELF} doctor` examines all"
 
 
+def _uncheckable(error: errors.UncheckableError) -> str:
+    from bdd100k_zoo.workflows.repairs import repair_of
+
+    return f"the check needs bdd100k-zoo[predict]: `{repair_of(error.reason)}`, then import the file again"
+
+
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:
+    if error.subject in error.source:
+        return f"`{SELF} cache verify` sets it aside, and the next download is held to the same digest"
     if error.source.startswith("its ledger "):
         ledger = error.source.removeprefix("its ledger ")
         return f"if the publisher has replaced the file and you trust the new one, delete {ledger} and download again"
     if "://" in error.subject:
         return f"it sent a damaged file or another one, and nothing of it was kept; {have_a_copy()}"
-    return "it is damaged, or not the file that was recorded: give another copy, move it away, or correct the digest"
+    return (
+        "it is damaged, or not the file that was recorded: give another copy, or correct the digest; "
+        f"`{SELF} cache verify` sets aside what is damaged in the cache"
+    )
 
 
 def have_a_copy(model: str = "MODEL", what: str = "weights") -> str:
@@ -58,6 +69,8 @@ def have_a_copy(model: str = "MODEL", what: str = "weights") -> str:
 
 
 def _storage(error: errors.StorageError) -> str:
+    if "more memory" in error.reason:
+        return "stop what else uses the memory, or use a machine that has more"
     if "space" in error.reason.lower():
         return "free some space, or choose another folder: --out for runs, BDD100K_ZOO_CACHE for downloads"
     return "check that the path exists and may be read and written, or choose another folder"
@@ -117,6 +130,12 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.UnsafeArchiveError,
         lambda _: "it is damaged, or not what was published: move it out of the cache and download it again",
     ),
+    (errors.UncheckableError, _uncheckable),
+    (
+        errors.EmptyCacheError,
+        lambda _: f"`{SELF} download MODEL` fetches one, `{SELF} cache import MODEL FILE` takes a copy",
+    ),
+    (errors.OtherFilesError, lambda _: "move them away, or choose another folder"),
     (errors.StorageError, _storage),
     (
         errors.NoImagesError,
@@ -135,7 +154,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     ),
     (errors.FrameNameError, lambda _: "rename the file: plain text, relative, without `..`"),
     (errors.ConfigError, lambda _: "check the config, or the keys and values of --cfg-options"),
-    (errors.UnsafeCheckpointError, lambda _: "only files of tensors are loaded; download the weights again"),
+    (errors.UnsafeCheckpointError, lambda _: "only whole files of tensors are loaded: give another copy"),
     (
         errors.CheckpointMismatchError,
         lambda _: f"is this the checkpoint of that model? `{SELF} list` shows all models",

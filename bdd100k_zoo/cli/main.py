@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.cli import catalog, doctor, download, evaluate, exchange, predict
+from bdd100k_zoo.cli import cache, catalog, digests, doctor, download, evaluate, exchange, predict
 from bdd100k_zoo.cli.session import Session
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("list")(catalog.list_models)
 app.command("info")(catalog.info)
 app.command("table")(catalog.table)
 app.command("download")(download.download)
+app.add_typer(cache.app, name="cache")
+app.command("digests")(digests.digests)
 app.command("predict")(predict.predict)
 app.command("eval")(evaluate.evaluate)
 app.command("submit")(exchange.submit)

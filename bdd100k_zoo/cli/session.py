@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,11 @@ class Session:
         from bdd100k_zoo.cli.progress import TerminalProgress
 
         return TerminalProgress(stderr(), quiet=self.quiet)
+
+    @property
+    def command(self) -> str:
+        """What a next command begins with, so that it knows the same zoo files."""
+        return " ".join(["bdd100k-zoo", *(f"--zoo {shlex.quote(str(file))}" for file in self.zoo_files)])
 
     def note(self, message: str) -> None:
         """Say something on stderr, unless --quiet."""

@@ -11,7 +11,7 @@ import msgspec
 
 from bdd100k_zoo.errors import ManifestError
 from bdd100k_zoo.manifest.addresses import address_problem, is_private
-from bdd100k_zoo.manifest.schema import DIGEST, NAME, Family, Model, ModelEntry, Zoo
+from bdd100k_zoo.manifest.schema import DIGEST, NAME, Family, Model, ModelEntry, What, Zoo
 from bdd100k_zoo.manifest.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
@@ -119,23 +119,30 @@ def _model(file: Path, raw: dict[str, Any], place: str, configs: Path) -> Model:
     _check_ap(file, place, "ap_val", entry.ap_val)
     _check_ap(file, place, "ap_test", entry.ap_test)
     _check_weights(file, place, entry)
-    for label in ("md5", "predictions", "visuals", "scores_val", "scores_test"):
-        _check_address(file, place, label, getattr(entry, label))
+    _check_address(file, place, "md5", entry.md5)
+    for label, what in OTHER_FILES.items():
+        known = entry.digests.of(what)
+        _check_known(file, place, f"digests.{what}", known.digest, known.size)
+        _check_address(file, place, label, getattr(entry, label), digest_known=known.digest is not None)
     path = _config_path(file, place, entry.config, configs)
     return Model(**msgspec.structs.asdict(entry), config_path=path, zoo_file=file)
 
 
 def _check_weights(file: Path, place: str, entry: ModelEntry) -> None:
     weights = entry.weights
-    if weights.digest is not None and not DIGEST.fullmatch(weights.digest):
-        expected = "expected `md5:` and 32 or `sha256:` and 64 lower-case hexadecimal digits"
-        raise ManifestError(file, place, "weights.digest", f"{expected}, found {weights.digest!r}")
-    if weights.size is not None and weights.size <= 0:
-        raise ManifestError(file, place, "weights.size", f"expected a number of bytes, found {weights.size}")
+    _check_known(file, place, "weights", weights.digest, weights.size)
     known = weights.digest is not None
     _check_address(file, place, "weights.address", weights.address, digest_known=known)
     for alternate in weights.alternates:
         _check_address(file, place, "weights.alternates", alternate, digest_known=known)
+
+
+def _check_known(file: Path, place: str, label: str, digest: str | None, size: int | None) -> None:
+    if digest is not None and not DIGEST.fullmatch(digest):
+        expected = "expected `md5:` and 32 or `sha256:` and 64 lower-case hexadecimal digits"
+        raise ManifestError(file, place, f"{label}.digest", f"{expected}, found {digest!r}")
+    if size is not None and size <= 0:
+        raise ManifestError(file, place, f"{label}.size", f"expected a number of bytes, found {size}")
 
 
 def _check_name(file: Path, place: str, label: str, name: str) -> None:
@@ -163,7 +170,15 @@ def _check_address(file: Path, place: str, label: str, address: str | None, *, d
         raise ManifestError(file, place, label, problem)
 
 
-FETCHED = {"weights", "md5", "predictions", "visuals", "scores_val", "scores_test"}
+OTHER_FILES: dict[str, What] = {
+    "predictions": "preds",
+    "visuals": "visuals",
+    "scores_val": "scores-val",
+    "scores_test": "scores-test",
+}
+"""Fields that are an address each, and what the command line calls the files there."""
+
+FETCHED = {"weights", "md5", *OTHER_FILES}
 """Fields whose addresses this package downloads; the others are links for people to follow."""
 
 

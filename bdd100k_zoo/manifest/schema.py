@@ -74,6 +74,33 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     size: int | None
 
 
+class Known(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to know a published file."""
+
+    digest: str | None
+    size: int | None
+    """Bytes."""
+
+
+NOTHING_KNOWN = Known(None, None)
+
+HYPHENATED = {"scores_val": "scores-val", "scores_test": "scores-test"}
+
+
+class Digests(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=HYPHENATED):
+    """How to know the files of a model beside its weights, by their kinds on the command line."""
+
+    preds: Known = NOTHING_KNOWN
+    visuals: Known = NOTHING_KNOWN
+    scores_val: Known = NOTHING_KNOWN
+    scores_test: Known = NOTHING_KNOWN
+
+    def of(self, what: What) -> Known:
+        """Give what is known of one kind of file other than weights."""
+        known: Known = getattr(self, what.replace("-", "_"))
+        return known
+
+
 class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model as a zoo file spells it out."""
 
@@ -96,6 +123,8 @@ class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     visuals: str | None
     scores_val: str | None
     scores_test: str | None
+    digests: Digests = Digests()
+    """Of the files other than the weights; the only field that an entry may lack."""
 
 
 class Model(ModelEntry, frozen=True, kw_only=True):
@@ -118,7 +147,9 @@ class Model(ModelEntry, frozen=True, kw_only=True):
             "scores-val": self.scores_val,
             "scores-test": self.scores_test,
         }[what]
-        return Artifact(self.name, what, (address,) if address else (), None, None, None, self.zoo_file)
+        addresses = (address,) if address else ()
+        of_file = self.digests.of(what)
+        return Artifact(self.name, what, addresses, of_file.digest, of_file.size, None, self.zoo_file)
 
 
 def format_ap(ap: float | None) -> str:

@@ -67,6 +67,24 @@ def check(config_path: Path, device: str = "auto", overrides: Mapping[str, objec
     check_config(load_config(config_path, overrides), name=str(config_path))
 
 
+def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
+    """Tell whether a file of weights is a model's: its parameters, shapes and classes. Nothing in the file is run.
+
+    Args:
+        model_name: what errors call the model.
+        config_path: an mmdet config. It is code and is run: only those of the package or of files that the user names.
+        path: the weights.
+
+    Raises:
+        MissingPackageError: a package of the extra is missing or does not import.
+        ConfigError, StorageError, CheckpointError: see their descriptions.
+    """
+    import_backend()
+    from bdd100k_zoo.mmdet_backend import deep
+
+    deep.check_checkpoint(model_name, config_path, path)
+
+
 def import_backend() -> None:
     """Import mmdet and all that it stands on, with ops that work.
 

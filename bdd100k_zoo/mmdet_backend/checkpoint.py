@@ -15,6 +15,7 @@ from bdd100k_zoo.errors import (
     StorageError,
     UnsafeCheckpointError,
 )
+from bdd100k_zoo.mmdet_backend.limits import NO_WHOLE_ZIP, ZIP_MAGIC, check_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-ZIP_MAGIC = b"PK\x03\x04"
 PARALLEL_PREFIX = "module."
 """What a model wrapped for several devices puts before every name."""
 
@@ -42,9 +42,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     values are accepted; those of numpy and mmengine that training logs hold are passed over.
 
     Raises:
-        StorageError: the file is missing or cannot be read.
-        UnsafeCheckpointError: it is damaged, is something else, or holds more than that.
+        StorageError: the file is missing or cannot be read, or its tensors need more memory than there is.
+        UnsafeCheckpointError: it is damaged, is something else, holds more than that, or exceeds a limit.
     """
+    check_limits(path)
     content = _load(path)
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state_dict, dict) or not _holds_tensors(state_dict):
@@ -59,13 +60,23 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], *, model_n
         CheckpointMismatchError: a name is missing or unexpected, or has another shape. The model is left as it was.
     """
     given = _without_prefix(state_dict)
-    expected = model.state_dict()
+    check_parameters(model.state_dict(), given, model_name=model_name, path=path)
+    model.load_state_dict(given)
+
+
+def check_parameters(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, model_name: str, path: Path
+) -> None:
+    """Check that tensors have exactly the names and shapes of a model's parameters and buffers.
+
+    Raises:
+        CheckpointMismatchError: a name is missing or unexpected, or has another shape.
+    """
     missing = tuple(name for name in expected if name not in given)
     unexpected = tuple(name for name in given if name not in expected)
     reshaped = tuple(_reshaped(given, expected))
     if missing or unexpected or reshaped:
         raise CheckpointMismatchError(model_name, path, missing, unexpected, reshaped)
-    model.load_state_dict(given)
 
 
 def check_classes(classes: Iterable[str], *, path: Path) -> None:
@@ -125,6 +136,8 @@ def _load(path: Path) -> Any:
         raise StorageError(path, error.strerror or str(error)) from error
     # Bytes that anybody may have written can make the reader stumble in any way; none of it is a fault of ours.
     except Exception as error:  # noqa: BLE001
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise StorageError(path, "its tensors need more memory than there is") from None
         # Torch's own words advise to load the file without this check: they are not passed on, not even as a cause.
         raise UnsafeCheckpointError(path, _reason(head, str(error))) from None
 
@@ -148,7 +161,7 @@ def _reason(head: bytes, message: str) -> str:
     if re.search(r"can only (create|build|append|extend)|trying to (call|instantiate|load)", message, re.I):
         return "it holds more than tensors and plain values"
     if head.startswith(ZIP_MAGIC):
-        return "it is cut short, damaged, or a zip file of something else"
+        return NO_WHOLE_ZIP
     return "it is damaged, or no checkpoint"
 
 

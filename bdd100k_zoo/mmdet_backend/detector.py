@@ -121,12 +121,17 @@ def check_config(config: Config, *, name: str) -> None:
     with in_scope(), blamed_on_settings("prepare an image for the model", name=name):
         if preprocessor := config.model.get("data_preprocessor"):
             MODELS.build(preprocessor)(batch)
+    build_shape(config, name=name)
+
+
+def build_shape(config: Config, *, name: str) -> nn.Module:
+    """Build what a config describes, where possible without memory behind its parameters; raises ConfigError."""
     try:
         with torch.device("meta"):
-            build_model(config, name=name)
+            return build_model(config, name=name)
     except ConfigError:
         # Some backbones compute with values while they are built, which only memory holds.
-        build_model(config, name=name)
+        return build_model(config, name=name)
 
 
 def _detections(found: Any) -> Detections:

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Reading a file piece by piece, and writing one whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from bdd100k_zoo.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PIECE = 1 << 20
+"""Bytes that are read at once."""
+
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
@@ -22,6 +25,13 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(path, error.strerror or str(error)) from error
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """Read a file in pieces of a mebibyte; raises StorageError."""
+    with storage_errors(path), path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.files import pieces_of, storage_errors, write_whole
 from bdd100k_zoo.records.findings import LetThrough
 from bdd100k_zoo.records.sources import json_files
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCORES = "scores.json"
-_CHUNK = 1 << 20
 
 
 class FileFacts(msgspec.Struct, frozen=True):
@@ -82,9 +81,8 @@ def sha256_of(*paths: Path) -> str:
     """Give the SHA-256 of files, one after the other, in lower-case hexadecimal; raises StorageError."""
     digest = hashlib.sha256()
     for path in paths:
-        with storage_errors(path), path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        for piece in pieces_of(path):
+            digest.update(piece)
     return digest.hexdigest()
 
 

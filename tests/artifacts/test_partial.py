@@ -37,7 +37,7 @@ def _leave(target: Path, content: bytes, **facts: object) -> Path:
         partial.write(content)
     text = facts_path(partial.path).read_text()
     for name, value in facts.items():
-        before = getattr(under_test._read_facts(partial.path), name)
+        before = getattr(under_test.read_facts(partial.path), name)
         text = text.replace(f'"{name}":{_json(before)}', f'"{name}":{_json(value)}')
     facts_path(partial.path).write_text(text)
     return partial.path
@@ -178,10 +178,10 @@ def test_the_facts_say_who_is_at_work(target: Path) -> None:
     with PartialFile(target, facts_for(ARTIFACT)) as partial:
         partial.begin(facts_for(ARTIFACT, HERE))
         partial.write(b"x")
-        facts = under_test._read_facts(partial.path)
+        facts = under_test.read_facts(partial.path)
         assert facts is not None
         assert (facts.host, facts.pid) == (socket.gethostname(), os.getpid())
-    facts = under_test._read_facts(partial.path)
+    facts = under_test.read_facts(partial.path)
     assert facts is not None
     assert facts.pid is None
 

@@ -112,7 +112,7 @@ def test_a_copy_on_this_machine_is_taken_as_a_download_is(receive: Callable[...,
     assert receive(copy.as_uri(), expected=(RIGHT,)) == BODY
     with pytest.raises(FailedAttemptError, match="cannot be read: No such file"):
         receive((tmp_path / "none.pth").as_uri())
-    with pytest.raises(FailedAttemptError, match="the zoo file records 5"):
+    with pytest.raises(DigestMismatchError, match=r"a copy\.pth: expected 5 bytes"):
         receive(copy.as_uri(), size=5)
 
 

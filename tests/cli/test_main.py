@@ -40,9 +40,9 @@ def run(*arguments: str, code: str = SPY) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [["--help"], ["list"], ["list", "--json"], ["table"], ["predict", "--help"]])
+@pytest.mark.parametrize("command", ["--help", "list", "list --json", "table", "predict --help", "cache list --help"])
 def test_light_commands_load_nothing_heavy(command):
-    done = run(*command)
+    done = run(*command.split())
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "LOADED []" in done.stderr
@@ -61,8 +61,9 @@ def test_the_module_runs_as_the_script_does():
 
 def test_every_command_is_in_the_help(call):
     text = call("--help").stdout
-    assert all(command.name in text for command in app.registered_commands)
-    assert all(call(command.name, "--help").exit_code == 0 for command in app.registered_commands)
+    commands = [*app.registered_commands, *app.registered_groups]
+    assert all(command.name in text for command in commands)
+    assert all(call(command.name, "--help").exit_code == 0 for command in commands)
 
 
 def test_wrong_usage_exits_with_2(call):
@@ -148,7 +149,7 @@ def test_plain_text_has_no_control_characters(text):
 
 
 def test_hints_speak_of_commands_that_exist():
-    names = {command.name for command in app.registered_commands}
+    names = {command.name for command in (*app.registered_commands, *app.registered_groups)}
     source = Path(hints.__file__).read_text()
     spoken = {word.split()[0] for word in source.split("{SELF} ")[1:]}
     assert {name.strip("`") for name in spoken} <= names

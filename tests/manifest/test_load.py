@@ -11,12 +11,14 @@ import pytest
 import yaml
 
 from bdd100k_zoo.errors import ManifestError
-from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.manifest import WHATS, load_zoo
 from bdd100k_zoo.manifest.load import builtin_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from bdd100k_zoo.manifest import What
 
     Document = dict[str, Any]
     Write = Callable[..., Path]
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 REMOVED = object()
 MD5 = "md5:" + "0123456789abcdef" * 2
 SHA256 = "sha256:" + "0123456789abcdef" * 4
+KNOWN: dict[str, Any] = {"digest": MD5, "size": 12}
 
 
 def put(document: Document, path: str, value: object) -> None:
@@ -183,6 +186,19 @@ def test_a_tilde_means_the_home_folder(document: Document, write: Write, monkeyp
         ("models.0.weights.digest", MD5.upper(), "models: night_net_r50_1x", "weights.digest"),
         ("models.0.weights.digest", MD5 + "\n", "models: night_net_r50_1x", "weights.digest"),
         ("models.0.weights.digest", SHA256.replace("sha256", "sha1"), "models: night_net_r50_1x", "weights.digest"),
+        ("models.0.digests", None, "models: night_net_r50_1x", "digests"),
+        ("models.0.digests", {"weights": KNOWN}, "models: night_net_r50_1x", "digests.weights"),
+        ("models.0.digests", {"scores_val": KNOWN}, "models: night_net_r50_1x", "digests.scores_val"),
+        ("models.0.digests", {"preds": MD5}, "models: night_net_r50_1x", "digests.preds"),
+        ("models.0.digests", {"preds": {"digest": MD5}}, "models: night_net_r50_1x", "digests.preds.size"),
+        ("models.0.digests", {"preds": KNOWN | {"by": "me"}}, "models: night_net_r50_1x", "digests.preds.by"),
+        ("models.0.digests", {"preds": KNOWN | {"size": 0}}, "models: night_net_r50_1x", "digests.preds.size"),
+        (
+            "models.0.digests",
+            {"scores-test": KNOWN | {"digest": "md5:12"}},
+            "models: night_net_r50_1x",
+            "digests.scores-test.digest",
+        ),
         ("models.0.md5", "https://far.example/a b.md5", "models: night_net_r50_1x", "md5"),
         ("models.0.predictions", "ftp://far.example/p.json", "models: night_net_r50_1x", "predictions"),
         ("models.0.visuals", "https://[half/v.zip", "models: night_net_r50_1x", "visuals"),
@@ -213,6 +229,8 @@ def test_one_wrong_value_is_refused_with_file_entry_and_field(
         ("models.0.weights.digest", MD5),
         ("models.0.weights.digest", SHA256),
         ("models.0.aliases", []),
+        ("models.0.digests", {}),
+        ("models.0.digests", {"preds": {"digest": None, "size": None}, "scores-val": KNOWN}),
         ("models.0.scores_val", "https://far.example:8443/s.json?a=b&c=(d)#e"),
         ("families.0.note", "two\nlines"),
         ("families.0.authors", []),
@@ -260,6 +278,29 @@ def test_a_digest_of_the_weights_vouches_for_no_other_file(document: Document, w
     put(document, "models.0.weights.digest", MD5)
     put(document, "models.0.predictions", "http://far.example/p.json")
     assert refusal(write(document)).field == "predictions"
+
+
+OTHERS = [
+    ("predictions", "preds"),
+    ("visuals", "visuals"),
+    ("scores_val", "scores-val"),
+    ("scores_test", "scores-test"),
+]
+
+
+@pytest.mark.parametrize(("field", "what"), OTHERS)
+def test_a_digest_of_another_file_vouches_for_that_file_alone(
+    document: Document, write: Write, field: str, what: What
+) -> None:
+    put(document, "models.0.digests", {what: {"digest": SHA256, "size": 12}})
+    put(document, f"models.0.{field}", "http://far.example/file")
+    model = load_zoo(write(document))["night_net_r50_1x"]
+    assert {each: model.artifact(each)[3:5] for each in WHATS} == {
+        each: (SHA256, 12) if each == what else (None, None) for each in WHATS
+    }
+    other = next(name for name, kind in OTHERS if kind != what)
+    put(document, f"models.0.{other}", "http://far.example/file")
+    assert refusal(write(document)).field == other
 
 
 def test_plain_http_in_an_alternate_is_refused_too(document: Document, write: Write) -> None:

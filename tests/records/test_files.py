@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""A file is read piece by piece, and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.files import PIECE, pieces_of, storage_errors, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 
 def listing(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE, 2 * PIECE + 7])
+def test_the_pieces_of_a_file_are_the_file(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
+    pieces = list(pieces_of(path))
+    assert b"".join(pieces) == path.read_bytes()
+    assert all(0 < len(piece) <= PIECE for piece in pieces)
+
+
+def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file"):
+        list(pieces_of(tmp_path / "none"))
 
 
 def test_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:

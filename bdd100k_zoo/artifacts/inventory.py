@@ -1,0 +1,230 @@
+"""What stands in the cache: looked at, and neither hashed, changed nor contacted."""
+
+from __future__ import annotations
+
+import re
+import stat
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from bdd100k_zoo.artifacts import ledger
+from bdd100k_zoo.artifacts.cached import contradicts
+from bdd100k_zoo.artifacts.layout import DAMAGED, LEDGER, LOCK, PARTIAL, PARTIAL_FACTS
+from bdd100k_zoo.artifacts.partial import read_facts
+from bdd100k_zoo.artifacts.verify import ZOO_FILE
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.manifest.schema import WHATS
+from bdd100k_zoo.records.files import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from os import stat_result
+
+    from bdd100k_zoo.artifacts.partial import Facts
+    from bdd100k_zoo.manifest import Artifact
+
+Kind = Literal["file", "partial", "damaged", "other"]
+State = Literal["verified", "unverified", "wrong", "changed", "unknown"]
+
+UNIQUE = "[0-9a-f]{8,32}"
+BESIDE = re.compile(
+    rf"(?P<partial>.+)\.{UNIQUE}({re.escape(PARTIAL)}|{re.escape(PARTIAL_FACTS)})"
+    rf"|\.(?P<unfinished>.+?)({re.escape(LEDGER)}|\.{UNIQUE}{re.escape(PARTIAL_FACTS)})\.{UNIQUE}"
+    rf"|(?P<damaged>.+)\.[0-9T]+{re.escape(DAMAGED)}"
+)
+"""What stands beside a file of the cache for some time: a transfer, a record being written, a file set aside."""
+
+
+class Item(Struct, frozen=True, kw_only=True):
+    """One file of the cache, or one thing that is none."""
+
+    path: Path
+    target: Path
+    """The file of the cache that it is, or stands beside."""
+    kind: Kind
+    """``file``: complete. ``partial``: on its way. ``damaged``: set aside. ``other``: none of ours."""
+    model: str | None = None
+    what: str | None = None
+    size: int
+    """Bytes that stand there."""
+    total: int | None = None
+    """Bytes that a partial file is to have, where that is known."""
+    changed: str
+    """When it was changed last: ISO 8601, UTC, to the second."""
+    state: State = "unknown"
+    """Of a ``file``. ``wrong``: the zoo file records another; ``changed``: the ledger does; ``unknown``: no ledger."""
+    verified_by: str | None = None
+    reason: str | None = None
+    """Why a file is not verified, or what stands there in place of a file of ours."""
+    address: str | None = None
+    """Where it came from."""
+    zoo_file: Path | None = None
+    """The zoo file that listed its model when it was filed."""
+
+
+def take_stock(root: Path, places: Mapping[Path, Artifact]) -> tuple[Item, ...]:
+    """Look at every file in the folders of the cache, by kind of artifact and name; a missing cache holds none.
+
+    Locks and ledgers belong to their files. Links are named and not followed.
+
+    Args:
+        root: the cache.
+        places: the artifacts of the zoo by the paths under which they stand.
+
+    Raises:
+        StorageError: a folder cannot be read.
+    """
+    return tuple(item for what in WHATS for item in _folder(root / "det" / what, what, places))
+
+
+def _folder(folder: Path, what: str, places: Mapping[Path, Artifact]) -> Iterator[Item]:
+    facts = _facts(folder)
+    if facts is None:
+        return
+    if not stat.S_ISDIR(facts.st_mode):
+        yield _other(folder, what, facts)
+        return
+    with storage_errors(folder):
+        paths = sorted(folder.iterdir())
+    for path in paths:
+        facts = _facts(path)
+        if facts and not path.name.endswith((LEDGER, LOCK)):
+            yield from _items(path, what, facts, places)
+
+
+def _facts(path: Path) -> stat_result | None:
+    try:
+        with storage_errors(path):
+            return path.lstat()
+    except StorageError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            return None
+        raise
+
+
+def _items(path: Path, what: str, facts: stat_result, places: Mapping[Path, Artifact]) -> Iterator[Item]:
+    beside = BESIDE.fullmatch(path.name)
+    if not stat.S_ISREG(facts.st_mode):
+        yield _other(path, what, facts)
+    elif beside is None:
+        yield _file(path, what, facts, places.get(path))
+    elif beside["damaged"]:
+        yield _damaged(path, path.with_name(beside["damaged"]), facts, places)
+    elif not _belongs_to_partial(path):
+        yield _partial(path, path.with_name(beside["partial"] or beside["unfinished"]), facts, places)
+
+
+def _belongs_to_partial(path: Path) -> bool:
+    partial = path.name.removesuffix(PARTIAL_FACTS) + PARTIAL
+    return path.name.endswith(PARTIAL_FACTS) and path.with_name(partial).is_file()
+
+
+def _file(path: Path, what: str, facts: stat_result, artifact: Artifact | None) -> Item:
+    try:
+        known = ledger.read(path)
+    except StorageError as error:
+        return _described(path, artifact, facts, "unknown", f"its ledger cannot be read: {error.reason}")
+    if known is None and artifact is None:
+        return _other(path, what, facts, "it has no ledger, and no model of the zoo has a file of this name")
+    if not isinstance(known, ledger.Entry):
+        return _described(path, artifact, facts, "unknown", "its ledger is damaged" if known else "it has no ledger")
+    return _recorded(path, artifact, facts, known)
+
+
+def _described(
+    path: Path,
+    artifact: Artifact | None,
+    facts: stat_result,
+    state: State,
+    reason: str | None,
+    known: ledger.Entry | None = None,
+    verified_by: str | None = None,
+) -> Item:
+    source = known or artifact
+    return Item(
+        path=path,
+        target=path,
+        kind="file",
+        model=source.model if source else None,
+        what=source.what if source else None,
+        size=facts.st_size,
+        changed=_time(facts),
+        state=state,
+        verified_by=verified_by,
+        reason=reason,
+        address=known.address if known else None,
+        zoo_file=Path(known.zoo_file) if known and known.zoo_file else None,
+    )
+
+
+def _recorded(path: Path, artifact: Artifact | None, facts: stat_result, known: ledger.Entry) -> Item:
+    if not known.describes(facts):
+        return _described(path, artifact, facts, "changed", "its size or time of change is not the ledger's", known)
+    wrong = contradicts(artifact, known, str(path)) if artifact else None
+    if wrong:
+        reason = f"expected {wrong.expected} (from {wrong.source}), found {wrong.found}"
+        return _described(path, artifact, facts, "wrong", reason, known)
+    verified_by = ZOO_FILE if artifact and artifact.digest else known.verified_by
+    if verified_by:
+        return _described(path, artifact, facts, "verified", None, known, verified_by)
+    return _described(path, artifact, facts, "unverified", known.reason, known)
+
+
+def _damaged(path: Path, target: Path, facts: stat_result, places: Mapping[Path, Artifact]) -> Item:
+    known = next((entry for entry in map(_entry, (path, target)) if entry), None) or places.get(target)
+    return Item(
+        path=path,
+        target=target,
+        kind="damaged",
+        model=known.model if known else None,
+        what=known.what if known else path.parent.name,
+        size=facts.st_size,
+        changed=_time(facts),
+        address=known.address if isinstance(known, ledger.Entry) else None,
+    )
+
+
+def _entry(path: Path) -> ledger.Entry | None:
+    try:
+        known = ledger.read(path)
+    except StorageError:
+        return None
+    return known if isinstance(known, ledger.Entry) else None
+
+
+def _partial(path: Path, target: Path, facts: stat_result, places: Mapping[Path, Artifact]) -> Item:
+    recorded = partial_facts(path)
+    source = recorded or places.get(target)
+    return Item(
+        path=path,
+        target=target,
+        kind="partial",
+        model=source.model if source else None,
+        what=recorded.what if recorded else path.parent.name,
+        size=facts.st_size,
+        total=recorded.total if recorded else None,
+        changed=_time(facts),
+        address=recorded.address if recorded else None,
+    )
+
+
+def partial_facts(path: Path) -> Facts | None:
+    """Read what is recorded about a partial file, given by its own name or by that of its facts."""
+    name = path.name
+    return read_facts(
+        path.with_name(name.removesuffix(PARTIAL_FACTS) + PARTIAL) if name.endswith(PARTIAL_FACTS) else path
+    )
+
+
+def _other(path: Path, what: str, facts: stat_result, reason: str | None = None) -> Item:
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
+    reason = reason or f"it is {kinds.get(stat.S_IFMT(facts.st_mode), 'no ordinary file')}"
+    size = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    return Item(path=path, target=path, kind="other", what=what, size=size, changed=_time(facts), reason=reason)
+
+
+def _time(facts: stat_result) -> str:
+    return datetime.fromtimestamp(facts.st_mtime, timezone.utc).isoformat(timespec="seconds")

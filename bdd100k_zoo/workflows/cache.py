@@ -1,0 +1,208 @@
+"""What is in the cache, and whether it is what it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.artifacts import ledger
+from bdd100k_zoo.artifacts.cached import contradicts
+from bdd100k_zoo.artifacts.hashing import Hasher
+from bdd100k_zoo.artifacts.inventory import take_stock
+from bdd100k_zoo.artifacts.layout import ledger_path
+from bdd100k_zoo.artifacts.locking import locked
+from bdd100k_zoo.artifacts.quarantine import set_aside
+from bdd100k_zoo.artifacts.store import StoredFile
+from bdd100k_zoo.artifacts.verify import contradiction, recorded_digest
+from bdd100k_zoo.errors import (
+    CheckpointError,
+    ConfigError,
+    DigestMismatchError,
+    EmptyCacheError,
+    MissingPackageError,
+    StorageError,
+    ZooError,
+)
+from bdd100k_zoo.manifest import WHATS
+from bdd100k_zoo.records.files import pieces_of, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bdd100k_zoo.artifacts.hashing import Hashes
+    from bdd100k_zoo.artifacts.inventory import Item
+    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.manifest import Artifact, Zoo
+    from bdd100k_zoo.progress import Progress
+
+
+Condition = Literal["verified", "unverified", "damaged", "unreadable"]
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """One file of the cache that was read through."""
+
+    path: Path
+    model: str | None
+    what: str | None
+    size: int
+    """Bytes."""
+    state: Condition
+    verified_by: str | None = None
+    reason: str | None = None
+    """Why it is unverified."""
+    fits_model: bool | None = None
+    """Whether its parameters, shapes and classes are the model's; None where that was not looked at."""
+    problem: str | None = None
+    """What is wrong with it."""
+    set_aside: Path | None = None
+    """The name that a damaged file has now."""
+
+
+def places(store: Store, zoo: Zoo) -> dict[Path, Artifact]:
+    """Give the artifacts of the zoo by the paths under which they stand in the cache."""
+    artifacts = (model.artifact(what) for model in zoo.models for what in WHATS)
+    return {store.path(artifact): artifact for artifact in artifacts}
+
+
+def contents(store: Store, zoo: Zoo, names: Sequence[str] = ()) -> tuple[Item, ...]:
+    """Look at what the cache holds, or holds of some models.
+
+    Raises:
+        UnknownNameError: there is no such model.
+        EmptyCacheError: it holds nothing of the models that are named.
+        StorageError: a folder cannot be read.
+    """
+    wanted = {zoo[name].name for name in names}
+    items = take_stock(store.root, places(store, zoo))
+    if not wanted:
+        return items
+    found = tuple(item for item in items if item.model in wanted)
+    if not found:
+        raise EmptyCacheError(store.root, tuple(sorted(wanted)))
+    return found
+
+
+def verify(store: Store, zoo: Zoo, names: Sequence[str], progress: Progress, *, deep: bool = False) -> list[Checked]:
+    """Read every file of the cache through and compare it with the zoo file's digest and size, else with its ledger.
+
+    What is damaged is set aside under another name. A ledger that tells what the right bytes are stays, so that the
+    next file is held to them. A file without a ledger gets one.
+
+    Args:
+        store: the cache.
+        zoo: whose files they are.
+        names: of which models; none for every file.
+        progress: where to report.
+        deep: hold weights against their models too; one that does not fit is set aside like a damaged one.
+
+    Raises:
+        UnknownNameError, EmptyCacheError: there is no such model, or nothing of it.
+        MissingPackageError: ``deep``, and the extra that it needs is not installed.
+        StorageError: a folder cannot be read.
+    """
+    if deep:
+        mmdet_backend.import_backend()
+    files = [item for item in contents(store, zoo, names) if item.kind == "file"]
+    examiner = _Examiner(store, zoo, progress, deep=deep)
+    return [checked for item in files if (checked := examiner.examine(item))]
+
+
+class _Examiner:
+    def __init__(self, store: Store, zoo: Zoo, progress: Progress, *, deep: bool) -> None:
+        self._store = store
+        self._places = places(store, zoo)
+        self._models = {model.name: model for model in zoo.models}
+        self._progress = progress
+        self._deep = deep
+
+    def examine(self, item: Item) -> Checked | None:
+        """Examine a file while nothing else works on it; None where it is gone meanwhile."""
+        try:
+            with locked(item.path, self._progress):
+                return self._examine(item) if item.path.is_file() else None
+        except StorageError as error:
+            self._progress.warn(f"{item.path} could not be checked: {error.reason}")
+            return _about(item, "unreadable", problem=str(error))
+
+    def _examine(self, item: Item) -> Checked:
+        artifact, known = self._places.get(item.path), ledger.read(item.path)
+        hashes: Hashes | None = None
+        try:
+            if isinstance(known, ledger.Entry) and not _replaced_by_hand(item.path, known):
+                hashes = self._read_through(item)
+                _compare(item.path, artifact, known, hashes)
+            checked = self._trust(item, artifact)
+            return self._held_against_model(checked) if self._deep else checked
+        except (DigestMismatchError, CheckpointError) as error:
+            return self._reject(item, artifact, hashes, error)
+
+    def _read_through(self, item: Item) -> Hashes:
+        with Hasher() as hasher, self._progress.task(f"{item.model} {item.what}", item.size, "bytes") as task:
+            for piece in pieces_of(item.path):
+                hasher.update(piece)
+                task.advance(len(piece))
+            return hasher.hashes()
+
+    def _trust(self, item: Item, artifact: Artifact | None) -> Checked:
+        """Say who vouches for a file; its ledger is written or brought up to date on the way."""
+        known = (self._store.find(artifact) if artifact else None) or ledger.read(item.path)
+        if not isinstance(known, (StoredFile, ledger.Entry)):
+            return _about(item, "unverified", reason=item.reason)
+        if known.verified_by is None:
+            return _about(item, "unverified", reason=known.reason)
+        return _about(item, "verified", verified_by=known.verified_by)
+
+    def _held_against_model(self, checked: Checked) -> Checked:
+        model = self._models.get(checked.model or "")
+        if checked.what != "weights" or model is None:
+            return checked
+        try:
+            mmdet_backend.check_checkpoint(model.name, model.config_path, checked.path)
+        except (ConfigError, MissingPackageError) as error:
+            self._progress.warn(f"{checked.path} could not be held against its model: {error}")
+            return replace(checked, problem=str(error))
+        return replace(checked, fits_model=True)
+
+    def _reject(self, item: Item, artifact: Artifact | None, hashes: Hashes | None, error: ZooError) -> Checked:
+        fits = False if isinstance(error, CheckpointError) else None
+        try:
+            aside = set_aside(item.path, keep_ledger=_tells_the_right_bytes(item.path, artifact, hashes))
+        except StorageError as obstacle:
+            self._progress.warn(f"{error}; it could not be set aside: {obstacle.reason}")
+            return _about(item, "damaged", problem=str(error), fits_model=fits)
+        self._progress.warn(f"{error}; it was set aside as {aside}")
+        return _about(item, "damaged", problem=str(error), fits_model=fits, set_aside=aside)
+
+
+def _about(item: Item, state: Condition, **facts: Any) -> Checked:
+    return Checked(path=item.path, model=item.model, what=item.what, size=item.size, state=state, **facts)
+
+
+def _replaced_by_hand(path: Path, known: ledger.Entry) -> bool:
+    """Tell whether a file that nobody vouches for was replaced by whoever put it there."""
+    with storage_errors(path):
+        return known.address is None and known.verified_by is None and not known.describes(path.stat())
+
+
+def _compare(path: Path, artifact: Artifact | None, known: ledger.Entry, hashes: Hashes) -> None:
+    """Raise DigestMismatchError where bytes are not the zoo file's, or, where it records none, the ledger's."""
+    recorded = recorded_digest(artifact) if artifact else ()
+    mismatch = contradiction(hashes, str(path), recorded, artifact.size if artifact else None)
+    if mismatch:
+        raise mismatch
+    if not recorded and not known.has_bytes(hashes):
+        source = f"its ledger {ledger_path(path)}"
+        raise DigestMismatchError(str(path), f"sha256:{known.sha256}", f"sha256:{hashes.sha256}", source)
+
+
+def _tells_the_right_bytes(path: Path, artifact: Artifact | None, hashes: Hashes | None) -> bool:
+    """Tell whether the ledger describes other bytes than the wrong ones, and none that the zoo file contradicts."""
+    known = ledger.read(path)
+    if not isinstance(known, ledger.Entry) or (hashes is None or known.has_bytes(hashes)):
+        return False
+    return artifact is None or contradicts(artifact, known, str(path)) is None

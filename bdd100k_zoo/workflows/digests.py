@@ -1,0 +1,123 @@
+"""What the cache holds → the digests and sizes that a zoo file records."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from bdd100k_zoo.errors import EmptyCacheError
+from bdd100k_zoo.manifest import What, load_zoo
+from bdd100k_zoo.manifest.recording import with_digests
+from bdd100k_zoo.manifest.schema import Known
+from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.workflows.cache import contents, places
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.manifest import Zoo
+    from bdd100k_zoo.progress import Progress
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """How to know one file that the cache holds."""
+
+    model: str
+    what: What
+    size: int
+    """Bytes."""
+    md5: str
+    sha256: str
+    """Lower-case hexadecimal."""
+    verified_by: str | None
+    """Who vouched for it; None where nobody did."""
+    recorded: bool
+    """Whether the zoo file has its digest and size already."""
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """What was recorded in a zoo file."""
+
+    file: Path
+    recorded: tuple[Seen, ...]
+    already: int
+    """Files whose digest and size it had."""
+    left_out: int
+    """Files of models that it does not list."""
+
+
+def zoo_with(zoo: Zoo, file: Path, zoo_files: Sequence[Path]) -> Zoo:
+    """Give a zoo in which a zoo file is listed, loading it beside the others where needed; raises ManifestError."""
+    return zoo if _resolved(file) in zoo.files else load_zoo(*zoo_files, file)
+
+
+def seen(store: Store, zoo: Zoo) -> list[Seen]:
+    """Give the digests and sizes of the complete files that the cache holds of the zoo's models.
+
+    Raises:
+        EmptyCacheError: there is none.
+        DigestMismatchError: a file contradicts the digest or size that the zoo file records, or its ledger.
+        StorageError: a file cannot be read.
+    """
+    known = places(store, zoo)
+    found: list[Seen] = []
+    for item in contents(store, zoo):
+        artifact = known.get(item.path)
+        stored = store.find(artifact) if artifact and item.kind == "file" else None
+        if artifact and stored:
+            found.append(
+                Seen(
+                    model=artifact.model,
+                    what=artifact.what,
+                    size=stored.size,
+                    md5=stored.md5,
+                    sha256=stored.sha256,
+                    verified_by=stored.verified_by,
+                    recorded=artifact.digest is not None and artifact.size is not None,
+                )
+            )
+    if not found:
+        raise EmptyCacheError(store.root, ())
+    return found
+
+
+def write_digests(store: Store, zoo: Zoo, file: Path, progress: Progress) -> Written:
+    """Record the SHA-256 and the size of every complete file of the cache in a zoo file of the zoo.
+
+    What is recorded already and agrees stays as it is. Comments and layout of the file stay too.
+
+    Raises:
+        EmptyCacheError, DigestMismatchError, StorageError: as ``seen``; nothing was written.
+        ManifestError: the file is laid out in a way that cannot be edited; nothing was written.
+    """
+    here = _resolved(file)
+    listed = {model.name for model in zoo.models if model.zoo_file == here}
+    found = seen(store, zoo)
+    new = [each for each in found if each.model in listed and not each.recorded]
+    if new:
+        _write(here, new)
+    for each in new:
+        if each.verified_by is None:
+            progress.warn(
+                f"nobody vouches for the {each.what} of {each.model}: the digest recorded is that of the cache's file"
+            )
+    already = sum(each.recorded and each.model in listed for each in found)
+    left_out = sum(each.model not in listed for each in found)
+    return Written(file=here, recorded=tuple(new), already=already, left_out=left_out)
+
+
+def _write(file: Path, new: Sequence[Seen]) -> None:
+    known: dict[str, dict[What, Known]] = {}
+    for each in new:
+        known.setdefault(each.model, {})[each.what] = Known(f"sha256:{each.sha256}", each.size)
+    with storage_errors(file):
+        text = file.read_bytes().decode()
+    write_whole(file, with_digests(file, text, known).encode())
+
+
+def _resolved(file: Path) -> Path:
+    return Path(os.path.realpath(file))

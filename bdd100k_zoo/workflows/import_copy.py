@@ -1,0 +1,87 @@
+"""A file that the user has already → the cache, looked into before anything is copied."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.errors import (
+    MissingPackageError,
+    NoAddressError,
+    RecordError,
+    UncheckableError,
+    UnverifiedError,
+)
+from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.sources import decode_document, read_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bdd100k_zoo.artifacts.store import Store, StoredFile
+    from bdd100k_zoo.manifest import Artifact, Model, What
+    from bdd100k_zoo.progress import Progress
+
+
+def import_copy(model: Model, what: What, file: Path, store: Store, progress: Progress) -> StoredFile:
+    """File a copy of a published file in the cache.
+
+    Weights are held against the model first: parameters, shapes, classes. Where the backend that can do so is not
+    installed, a digest must vouch for them instead. Of the other files it is checked that they can be read.
+
+    Raises:
+        NoAddressError: the model publishes no such file.
+        StorageError: the file cannot be read, or the cache cannot be written.
+        CheckpointError, ConfigError: it is no checkpoint, or not of this model.
+        UncheckableError: neither the backend nor a digest is there to check the weights.
+        BrokenFileError, WrongFileError, RecordError: it is no JSON, or no zip archive.
+        DigestMismatchError: it is not the file of the zoo file's digest, the ledger's or the publisher's.
+    """
+    artifact = model.artifact(what)
+    if not artifact.addresses:
+        raise NoAddressError(model.name, what)
+    if what == "weights":
+        return _import_weights(model, artifact, file, store, progress)
+    _check_zip(file) if what == "visuals" else _check_json(file, what)
+    return store.take_in(artifact, file, progress)
+
+
+def _import_weights(model: Model, artifact: Artifact, file: Path, store: Store, progress: Progress) -> StoredFile:
+    try:
+        mmdet_backend.check_checkpoint(model.name, model.config_path, file)
+    except MissingPackageError as missing:
+        return _import_by_digest(artifact, file, store, progress, missing)
+    return store.take_in(artifact, file, progress)
+
+
+def _import_by_digest(
+    artifact: Artifact, file: Path, store: Store, progress: Progress, missing: MissingPackageError
+) -> StoredFile:
+    progress.note(f"{missing}; a digest must vouch for {file} instead")
+    try:
+        return store.take_in(artifact, file, progress, require_digest=True)
+    except UnverifiedError as unverified:
+        raise UncheckableError(artifact.model, file, unverified.reason, missing.package, missing.reason) from unverified
+
+
+def _check_json(file: Path, what: What) -> None:
+    content = read_bytes(file)
+    try:
+        msgspec.json.decode(content, type=msgspec.Raw)
+        content.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        decode_document(file, content, f"the {what} of a model, in JSON")
+
+
+def _check_zip(file: Path) -> None:
+    try:
+        with storage_errors(file), zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    # Bytes that anybody may have written can make the reader stumble in any way.
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError) as error:
+        raise RecordError(file, f"is no zip archive, or not whole: {error}") from error
+    if not names:
+        raise RecordError(file, "is a zip archive that holds nothing")

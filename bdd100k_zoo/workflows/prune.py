@@ -1,0 +1,166 @@
+"""What the cache holds in vain: partial files, files that were set aside, files that no model names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from bdd100k_zoo.artifacts.inventory import take_stock
+from bdd100k_zoo.artifacts.layout import PARTIAL, facts_path, ledger_path
+from bdd100k_zoo.artifacts.owners import HELD, lock_if_free, owner_of, recorded_owner
+from bdd100k_zoo.errors import ManifestError, StorageError
+from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.workflows.cache import places
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bdd100k_zoo.artifacts.inventory import Item
+    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.manifest import Artifact, Zoo
+
+Verdict = Literal["remove", "leave", "keep"]
+
+UNNAMED = "no model of the zoo names it"
+
+
+class Removal(Struct, frozen=True, kw_only=True):
+    """A file that is removed."""
+
+    path: Path
+    why: str
+    size: int
+    """Bytes, with what belongs to it."""
+
+
+class Left(Struct, frozen=True, kw_only=True):
+    """A file that stays, and could be taken for one to be removed."""
+
+    path: Path
+    why: str
+
+
+class Pruned(Struct, frozen=True, kw_only=True):
+    """What was removed, or would be."""
+
+    dry_run: bool
+    removed: tuple[Removal, ...]
+    left: tuple[Left, ...]
+    failed: tuple[Left, ...]
+    """Files that could not be removed, and why."""
+    freed: int
+    """Bytes of what was removed."""
+
+
+def prune(store: Store, zoo: Zoo, *, dry_run: bool = False) -> Pruned:
+    """Remove partial files, files that were set aside, and files that no model of the zoo names.
+
+    A file that a zoo file named when it was filed stays, if that zoo file still is there and names it. What a live
+    process works on stays, and what is none of ours. Nothing outside ``det/`` in the cache is touched.
+
+    Args:
+        store: the cache.
+        zoo: whose files stay.
+        dry_run: remove nothing, and tell what would be.
+
+    Raises:
+        StorageError: a folder cannot be read.
+    """
+    names = _Names(places(store, zoo), store)
+    removed, left, failed = list[Removal](), list[Left](), list[Left]()
+    for item in take_stock(store.root, names.places):
+        verdict, why = names.judge(item)
+        if verdict == "leave":
+            left.append(Left(path=item.path, why=why))
+        if verdict != "remove":
+            continue
+        try:
+            outcome = _try(item, why, dry_run=dry_run)
+        except StorageError as error:
+            failed.append(Left(path=item.path, why=error.reason))
+            continue
+        if isinstance(outcome, Removal):
+            removed.append(outcome)
+        else:
+            left.append(outcome)
+    freed = sum(removal.size for removal in removed)
+    return Pruned(dry_run=dry_run, removed=tuple(removed), left=tuple(left), failed=tuple(failed), freed=freed)
+
+
+class _Names:
+    """Which files of the cache the zoo names, and the zoo files that were in use when files were filed."""
+
+    def __init__(self, places: Mapping[Path, Artifact], store: Store) -> None:
+        self.places = places
+        self._store = store
+        self._loaded: dict[Path, Mapping[Path, Artifact] | None] = {}
+
+    def judge(self, item: Item) -> tuple[Verdict, str]:
+        """Decide what to do with something that stands in the cache, and say why."""
+        if item.kind == "partial":
+            return "remove", "left over from a transfer"
+        if item.kind == "damaged":
+            return "remove", "was set aside as damaged"
+        if item.kind == "other":
+            return "leave", item.reason or ""
+        return ("keep", "") if item.path in self.places else self._judge_unnamed(item)
+
+    def _judge_unnamed(self, item: Item) -> tuple[Verdict, str]:
+        if item.state == "unknown":
+            return "leave", item.reason or ""
+        if item.zoo_file is None or _is_gone(item.zoo_file):
+            return "remove", UNNAMED
+        named = self._named_in(item.zoo_file)
+        if named is None:
+            return "leave", f"its zoo file {item.zoo_file} cannot be loaded"
+        return ("keep", "") if item.path in named else ("remove", UNNAMED)
+
+    def _named_in(self, file: Path) -> Mapping[Path, Artifact] | None:
+        if file not in self._loaded:
+            try:
+                self._loaded[file] = places(self._store, load_zoo(file))
+            except ManifestError:
+                self._loaded[file] = None
+        return self._loaded[file]
+
+
+def _is_gone(file: Path) -> bool:
+    """Tell whether there surely is no such file: one that cannot be looked at may be there."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _try(item: Item, why: str, *, dry_run: bool) -> Removal | Left:
+    with storage_errors(item.path):
+        size = sum(path.lstat().st_size for path in _with_belongings(item))
+    owner = owner_of(item) if dry_run else _remove(item)
+    if owner:
+        return Left(path=item.path, why=owner)
+    return Removal(path=item.path, why=why, size=size)
+
+
+def _with_belongings(item: Item) -> list[Path]:
+    """Give the files that go with one: the facts of a partial file, the ledger of another."""
+    beside = facts_path(item.path) if item.path.name.endswith(PARTIAL) else ledger_path(item.path)
+    return [item.path, *([beside] if beside.is_file() else [])]
+
+
+def _remove(item: Item) -> str:
+    """Remove a file, or say which live process works on it."""
+    with lock_if_free(item.target) as taken:
+        if not taken:
+            return HELD
+        if owner := recorded_owner(item):
+            return owner
+        for path in _with_belongings(item):
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+    return ""

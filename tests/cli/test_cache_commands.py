@@ -1,0 +1,323 @@
+"""cache as a user sees it: what is printed, what comes next, and the exit status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from bdd100k_zoo.artifacts import Store
+from bdd100k_zoo.artifacts.layout import facts_path, partial_path
+from bdd100k_zoo.manifest import load_zoo
+
+CONTENT = b'{"AP": 31.04}' * 1000
+
+
+@pytest.fixture
+def filed(call, served, write_zoo):
+    """A zoo file whose model's weights were downloaded and verified; their path in the cache."""
+    (served.folder / "weights.pth").write_bytes(CONTENT)
+    (served.folder / "weights.md5").write_text(hashlib.md5(CONTENT).hexdigest())
+    zoo = str(write_zoo(md5=f"{served.address}/weights.md5"))
+    assert call("--zoo", zoo, "download", "mine").exit_code == 0
+    return zoo, Store().path(load_zoo(zoo)["mine"].artifact("weights"))
+
+
+def partial_of(path: Path) -> Path:
+    partial = partial_path(path, "1a2b3c4d")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_bytes(b"x" * 30)
+    facts_path(partial).write_text('{"model": "mine", "what": "weights", "address": null, "total": 120}')
+    return partial
+
+
+def all_fit(text: str) -> bool:
+    return max(map(len, text.splitlines())) <= 80
+
+
+def test_dir_prints_the_path_alone(call, tmp_path):
+    assert call("cache", "dir").stdout == f"{tmp_path / 'cache'}\n"
+    assert json.loads(call("cache", "dir", "--json").stdout) == {"dir": str(tmp_path / "cache")}
+
+
+def test_an_empty_cache_is_listed_as_such(call):
+    result = call("cache", "list")
+    assert (result.exit_code, result.stdout) == (0, "0 files, 0 bytes\n")
+    assert json.loads(call("cache", "list", "--json").stdout)["items"] == []
+    assert call("cache", "verify").exit_code == 0
+    assert call("cache", "prune").exit_code == 0
+
+
+def test_list_shows_files_partial_ones_and_a_total(call, filed):
+    zoo, path = filed
+    partial_of(path)
+    (path.parent / "notes.txt").write_text("mine")
+    result = call("--zoo", zoo, "cache", "list")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[0] == ["Model", "What", "Size", "Date", "State"]
+    assert ["mine", "weights", "13.0", "kB", lines[1][4], "verified"] in lines
+    assert [line[-3:] for line in lines if line[0] == "mine" and "partial" in line] == [["partial", "25", "%"]]
+    assert [line[-2:] for line in lines if line[0] == "notes.txt"] == [["not", "ours"]]
+    assert result.stdout.splitlines()[-1] == ("1 file, 13.0 kB; 1 partial file, 30 bytes; 1 thing not ours, 4 bytes")
+
+
+def test_list_fits_80_columns_with_the_longest_names(call, zoo):
+    for model in zoo.models:
+        for what in ("weights", "scores-test"):
+            path = Store().path(model.artifact(what))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * 1234)
+    (path.parent / ("long" * 40 + ".txt")).write_text("mine")
+    result = call("cache", "list")
+    assert all_fit(result.stdout)
+    assert all(model.name in result.stdout for model in zoo.models)
+    assert result.stdout.count("no ledger") == 50
+    verified = call("cache", "verify")
+    assert verified.exit_code == 0
+    assert all_fit(verified.stdout)
+    assert call("cache", "list").stdout.count("unverified") == 50
+
+
+def test_list_as_json_is_one_document(call, filed):
+    zoo, path = filed
+    partial = partial_of(path)
+    document = json.loads(call("--zoo", zoo, "cache", "list", "--json").stdout)
+    assert document["size"] == len(CONTENT) + 30
+    assert [(item["path"], item["kind"], item["state"], item["total"]) for item in document["items"]] == [
+        (str(path), "file", "verified", None),
+        (str(partial), "partial", "unknown", 120),
+    ]
+
+
+def test_names_from_files_cannot_drive_the_terminal(call, tmp_path):
+    folder = tmp_path / "cache" / "det" / "weights"
+    folder.mkdir(parents=True)
+    (folder / "a\x1b[31m.txt").write_text("mine")
+    assert "\x1b" not in call("cache", "list").stdout
+    assert "\x1b" not in call("cache", "prune").stdout
+
+
+def test_verify_says_who_vouches_for_each_file(call, filed):
+    zoo, _ = filed
+    result = call("--zoo", zoo, "cache", "verify", "mine")
+    assert result.exit_code == 0
+    assert "verified by 127.0.0.1" in result.stdout
+    assert json.loads(call("--zoo", zoo, "cache", "verify", "--json").stdout)[0]["state"] == "verified"
+
+
+def test_verify_names_what_was_damaged_its_new_name_and_the_next_command(call, filed):
+    zoo, path = filed
+    path.write_bytes(CONTENT[:-1])
+    result = call("--zoo", zoo, "cache", "verify")
+    assert result.exit_code == 1
+    (aside,) = path.parent.glob("*.damaged")
+    assert f"warning: {path}: expected sha256:" in result.stderr
+    assert f"set aside as {aside}" in result.stderr
+    assert f"`bdd100k-zoo --zoo {zoo} download mine` fetches it again" in result.stderr
+    assert "damaged" in result.stdout
+    listed = call("--zoo", zoo, "cache", "list").stdout
+    assert "1 damaged file" in listed
+    assert call("--zoo", zoo, "download", "mine").exit_code == 0
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_damaged_file_is_told_in_one_json_document(call, filed):
+    zoo, path = filed
+    path.write_bytes(b"")
+    result = call("--zoo", zoo, "cache", "verify", "--json")
+    assert result.exit_code == 1
+    (found,) = json.loads(result.stdout)
+    assert found["state"] == "damaged"
+    assert Path(found["set_aside"]).is_file()
+
+
+def test_the_next_command_names_the_kinds_of_files(call, zoo):
+    path = Store().path(zoo["fcos_r50_fpn_1x"].artifact("preds"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    assert call("cache", "verify").exit_code == 0
+    status = path.stat()
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "download fcos_r50_fpn_1x --what preds`" in call("cache", "verify").stderr
+
+
+def test_verify_deep_tells_a_wrong_file_where_no_digest_is_known(call, filed):
+    zoo, path = filed
+    result = call("--zoo", zoo, "cache", "verify", "--deep")
+    assert result.exit_code == 1
+    assert "no checkpoint" in result.stderr
+    assert "does not fit the model" in " ".join(result.stdout.split())
+    assert not path.exists()
+
+
+def test_import_says_where_the_copy_is_and_who_vouches_for_it(call, trial):
+    name = "faster_rcnn_r50_fpn_1x"
+    result = call("--offline", "cache", "import", name, str(trial.weights))
+    assert result.exit_code == 0, result.stderr
+    size = f"{trial.weights.stat().st_size:,} bytes"
+    path = Store().path(load_zoo()[name].artifact("weights"))
+    assert result.stdout == f"{path}  {size}  unverified\n"
+    assert "are unverified" in result.stderr
+    deep = call("cache", "verify", name, "--deep")
+    assert (deep.exit_code, "fits the model" in " ".join(deep.stdout.split())) == (0, True)
+
+
+def test_import_of_another_models_copy_says_what_does_not_fit(call, trial, tmp_path):
+    result = call("cache", "import", "retinanet_r50_fpn_1x", str(trial.weights), "--json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert "does not fit retinanet_r50_fpn_1x" in told["error"]
+    assert told["hint"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_import_verifies_other_files_by_the_digest_that_the_zoo_file_records(call, write_zoo, tmp_path):
+    zoo = write_zoo()
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    text = zoo.read_text().replace("predictions: null", "predictions: https://far.example/preds.json")
+    zoo.write_text(text + f"    digests: {{preds: {{digest: sha256:{sha256}, size: {len(CONTENT)}}}}}\n")
+    (tmp_path / "copy.json").write_bytes(b"[]")
+    wrong = call("--zoo", str(zoo), "cache", "import", "mine", "copy.json", "--what", "preds")
+    assert wrong.exit_code == 1
+    assert sha256 in wrong.stderr
+    (tmp_path / "copy.json").write_bytes(CONTENT[:13])
+    assert call("--zoo", str(zoo), "cache", "import", "mine", "copy.json", "--what", "preds").exit_code == 1
+    (tmp_path / "copy.json").write_bytes(b"[" + b",".join([CONTENT[:13]] * 3) + b"]")
+    body = (tmp_path / "copy.json").read_bytes()
+    zoo.write_text(
+        zoo.read_text().replace(sha256, hashlib.sha256(body).hexdigest()).replace(str(len(CONTENT)), str(len(body)))
+    )
+    right = call("--zoo", str(zoo), "cache", "import", "mine", "copy.json", "--what", "preds")
+    assert right.exit_code == 0, right.stderr
+    assert right.stdout.endswith("verified by zoo file\n")
+
+
+def test_import_without_torch_names_the_extra_that_could_look_into_the_file(call, write_zoo, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "copy.pth").write_bytes(CONTENT)
+    result = call("--offline", "--zoo", str(write_zoo()), "cache", "import", "mine", "copy.pth")
+    assert result.exit_code == 1
+    assert "was not taken as the weights of mine" in result.stderr
+    assert "bdd100k-zoo[predict]" in result.stderr
+    zoo = write_zoo(digest=f"md5:{hashlib.md5(CONTENT).hexdigest()}")
+    assert call("--offline", "--zoo", str(zoo), "cache", "import", "mine", "copy.pth").exit_code == 0
+
+
+def test_a_changed_file_of_the_cache_leads_to_verify(call, filed):
+    zoo, path = filed
+    path.write_bytes(CONTENT[:-1])
+    assert "`bdd100k-zoo cache verify` sets it aside" in call("--offline", "--zoo", zoo, "download", "mine").stderr
+
+
+def test_a_failed_download_says_that_a_copy_can_be_imported(call, write_zoo):
+    result = call("--zoo", str(write_zoo()), "download", "mine")
+    assert result.exit_code == 1
+    assert "cache import mine FILE" in result.stderr
+
+
+def test_export_shows_what_the_mirror_holds_and_how_to_use_it(call, filed, tmp_path):
+    zoo, _ = filed
+    result = call("--zoo", zoo, "cache", "export", "mirror")
+    assert result.exit_code == 0, result.stderr
+    assert "det/models/mine-weights.pth" in result.stdout
+    assert f"BDD100K_ZOO_MIRRORS={(tmp_path / 'mirror').as_uri()}" in result.stderr
+    assert (tmp_path / "mirror" / "det" / "models" / "mine-weights.pth").read_bytes() == CONTENT
+    again = json.loads(call("--zoo", zoo, "cache", "export", "mirror", "--json").stdout)
+    assert (again["written"], len(again["files"]), again["left_out"]) == (0, 1, [])
+
+
+def test_export_names_a_damaged_file_and_fails(call, filed):
+    zoo, path = filed
+    path.write_bytes(CONTENT[:-1])
+    result = call("--zoo", zoo, "cache", "export", "mirror")
+    assert result.exit_code == 1
+    assert f"left out: {path}" in result.stderr
+    assert "cache verify" in result.stderr
+
+
+def test_export_overwrites_nothing(call, filed, tmp_path):
+    zoo, _ = filed
+    other = tmp_path / "mirror" / "det" / "models" / "mine-weights.pth"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    result = call("--zoo", zoo, "cache", "export", "mirror")
+    assert result.exit_code == 1
+    assert str(Path("mirror/det/models/mine-weights.pth")) in result.stderr
+    assert "another folder" in result.stderr
+    assert other.read_text() == "mine"
+
+
+@pytest.mark.parametrize("folder", ["cache", "cache/det", "cache/det/weights/x", "link"])
+def test_export_into_the_cache_itself_is_wrong_usage(call, filed, folder, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "cache")
+    assert call("--zoo", filed[0], "cache", "export", folder).exit_code == 2
+
+
+def test_prune_says_what_it_removed_what_it_left_and_the_bytes_freed(call, filed):
+    zoo, path = filed
+    partial = partial_of(path)
+    size = partial.stat().st_size + facts_path(partial).stat().st_size
+    (path.parent / "notes.txt").write_text("mine")
+    dry = call("--zoo", zoo, "cache", "prune", "--dry-run")
+    assert f"would remove {partial}  {size} bytes, left over from a transfer" in dry.stdout
+    assert dry.stdout.endswith(f"1 file, {size} bytes would be freed\n")
+    assert partial.exists()
+    result = call("--zoo", zoo, "cache", "prune")
+    assert f"removed     {partial}" in result.stdout
+    assert f"left        {path.parent / 'notes.txt'}" in result.stdout
+    assert result.stdout.endswith(f"1 file, {size} bytes freed\n")
+    assert not partial.exists()
+    assert path.exists()
+    document = json.loads(call("--zoo", zoo, "cache", "prune", "--json").stdout)
+    assert (document["dry_run"], document["freed"], len(document["left"])) == (False, 0, 1)
+
+
+def test_what_another_zoo_file_named_survives_a_prune_without_it(call, write_zoo, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    zoo = write_zoo(digest=f"md5:{hashlib.md5(CONTENT).hexdigest()}")
+    (tmp_path / "copy.pth").write_bytes(CONTENT)
+    path = Path(call("--zoo", str(zoo), "cache", "import", "mine", "copy.pth").stdout.split("  ")[0])
+    assert call("cache", "prune").stdout == "0 files, 0 bytes freed\n"
+    assert path.exists()
+    zoo.unlink()
+    assert "no model of the zoo names it" in call("cache", "prune").stdout
+    assert not path.exists()
+
+
+def test_a_model_that_is_not_there_is_an_error_with_a_hint(call):
+    result = call("cache", "verify", "fcos_r50_fpn_1x")
+    assert result.exit_code == 1
+    assert "holds no complete file of fcos_r50_fpn_1x" in result.stderr
+    assert "cache import MODEL FILE" in result.stderr
+    assert call("cache", "verify", "fcos").exit_code == 1
+
+
+# digests
+
+
+def test_digests_are_printed_and_recorded(call, filed):
+    zoo, _ = filed
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    result = call("--zoo", zoo, "digests")
+    assert result.stdout == f"mine weights, {len(CONTENT):,} bytes, verified\n  sha256:{sha256}\n"
+    assert json.loads(call("--zoo", zoo, "digests", "--json").stdout)[0]["sha256"] == sha256
+    written = call("digests", "--write", zoo)
+    assert written.exit_code == 0, written.stderr
+    assert "1 recorded now, 0 before; 0 left out" in written.stderr
+    assert load_zoo(zoo)["mine"].weights.digest == f"sha256:{sha256}"
+    assert json.loads(call("digests", "--write", zoo, "--json").stdout)["already"] == 1
+
+
+def test_digests_against_a_recorded_one_are_refused(call, filed, write_zoo):
+    zoo = write_zoo(digest=f"md5:{'0' * 32}")
+    before = zoo.read_bytes()
+    result = call("digests", "--write", str(zoo))
+    assert result.exit_code == 1
+    assert "0" * 32 in result.stderr
+    assert hashlib.md5(CONTENT).hexdigest() in result.stderr
+    assert zoo.read_bytes() == before
