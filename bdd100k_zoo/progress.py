@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-Unit = Literal["bytes", "images", "resamples"]
+Unit = Literal["bytes", "files", "images", "resamples"]
 
 
 class Task(Protocol):
