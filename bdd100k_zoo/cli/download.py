@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import complete_model, guarded, show, write_json
+from bdd100k_zoo.cli.console import complete_model, guarded, heeding_sigterm, show, write_json
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def download(
     require_digest: Annotated[
         bool, typer.Option("--require-digest", help="Refuse a file that no digest vouches for.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many files at once.")] = 4,
     as_json: Json = False,
 ) -> None:
     """Download published files into the cache and verify them."""
@@ -49,13 +51,21 @@ def download(
     zoo = here.zoo()
     chosen = list(zoo.models) if everything else [zoo[name] for name in models or ()]
     artifacts = [model.artifact(kind.value) for model in chosen for kind in what or [What.WEIGHTS]]
-    with Store(offline=here.offline) as store:
-        files = fetch_all(store, artifacts, here.progress(), require_digest=require_digest)
+    begin = perf_counter()
+    with heeding_sigterm(), Store(offline=here.offline) as store:
+        files = fetch_all(store, artifacts, here.progress(), require_digest=require_digest, jobs=jobs)
+    seconds = perf_counter() - begin
     if as_json:
         write_json(files)
-        return
-    for stored in files:
-        _show_file(stored)
+    else:
+        for stored in files:
+            _show_file(stored)
+    here.note(_summary(files, seconds))
+
+
+def _summary(files: list[StoredFile], seconds: float) -> str:
+    size = sum(stored.size for stored in files)
+    return f"{len(files):,} file{'' if len(files) == 1 else 's'}, {size:,} bytes, {seconds:,.1f} s"
 
 
 def _show_file(stored: StoredFile) -> None:
