@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-Unit = Literal["bytes", "images", "links", "resamples"]
+Unit = Literal["bytes", "files", "images", "links", "resamples"]
 
 
 class Task(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from queue import Queue
+from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,7 +49,7 @@ class Hasher:
         """Take in the next bytes."""
         self.size += len(piece)
         for digest in self._digests:
-            digest.pieces.put(piece)
+            digest.give(piece)
 
     def hashes(self) -> Hashes:
         """Give the digests of all bytes that were given; none can be given after."""
@@ -64,21 +64,30 @@ class Hasher:
 
 
 class _DigestThread(Thread):
+    """Hashes pieces in their order. Ctrl-C may strike the giving thread anywhere: simple queues are whole even then."""
+
     def __init__(self, name: str) -> None:
         # Daemons: a process that is interrupted does not wait for digests that nobody will read.
         super().__init__(name=f"digest-{name}", daemon=True)
         self.state = hashlib.new(name, usedforsecurity=False)
-        self.pieces: Queue[bytes | None] = Queue(WAITING)
+        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(WAITING):
+            self._room.put(None)
         self.start()
 
     def run(self) -> None:
-        while (piece := self.pieces.get()) is not None:
+        while (piece := self._pieces.get()) is not None:
             self.state.update(piece)
+            self._room.put(None)
+
+    def give(self, piece: bytes) -> None:
+        self._room.get()
+        self._pieces.put(piece)
 
     def end(self) -> None:
-        if self.is_alive():
-            self.pieces.put(None)
-            self.join()
+        self._pieces.put(None)
+        self.join()
 
 
 def hash_file(path: Path) -> Hashes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Thread
 
 STRIDE = 64 << 20
 """Bytes after which what was written is sent on its way to the disk."""
@@ -16,7 +17,7 @@ class EarlySync:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._unsynced = 0
-        self._due, self._over = Event(), False
+        self._due: SimpleQueue[bool] = SimpleQueue()
         self._thread: Thread | None = None
 
     def count(self, amount: int) -> None:
@@ -28,19 +29,17 @@ class EarlySync:
         if self._thread is None:
             self._thread = Thread(target=self._run, name="early-sync", daemon=True)
             self._thread.start()
-        self._due.set()
+        self._due.put(True)
 
     def _run(self) -> None:
         sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
-        while self._due.wait() and not self._over:
-            self._due.clear()
+        while self._due.get():
             with suppress(OSError):  # the sync at the end tells
                 sync(self._descriptor)
 
     def close(self) -> None:
         """End the thread, before the file is closed."""
         if self._thread is not None:
-            self._over = True
-            self._due.set()
+            self._due.put(False)
             self._thread.join()
             self._thread = None

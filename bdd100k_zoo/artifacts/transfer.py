@@ -6,7 +6,7 @@ import re
 import shutil
 from contextlib import ExitStack
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.artifacts.decide import Decision, Known, decide
 from bdd100k_zoo.artifacts.mirrors import local_path, opened
@@ -54,8 +54,8 @@ class Meter:
     def __enter__(self) -> Meter:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)  # the task is told how it ends
 
     def begin(self, done: int, total: int | None) -> None:
         """Count from ``done``, of ``total`` bytes."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console, RenderableType
 
@@ -82,16 +85,40 @@ def write_json(document: object) -> None:
     write_text(text + "\n")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what Ctrl-C would end is to end in the same way."""
+
+
+@contextmanager
+def heeding_sigterm() -> Iterator[None]:
+    """Raise Terminated in the block when SIGTERM comes. Python lets the main thread alone ask for this."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn what a command raises into one message with a hint and an exit status: 1 for a failure, 130 for Ctrl-C."""
+    """Turn what a command raises into one message with a hint and an exit status.
+
+    It is 1 for a failure, 130 for Ctrl-C, and 143 for SIGTERM where that is heeded.
+    """
 
     @functools.wraps(command)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except KeyboardInterrupt:
-            say("interrupted", "yellow")
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as interrupt:
+            say(str(interrupt) or "interrupted", "yellow")
+            raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except Exception as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import complete_model, guarded, show, write_json
+from bdd100k_zoo.cli.console import complete_model, guarded, heeding_sigterm, show, write_json
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def download(
     require_digest: Annotated[
         bool, typer.Option("--require-digest", help="Refuse a file that no digest vouches for.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many files at once.")] = 4,
     unpack: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Unpack the visuals of each model into DIR/MODEL.")
     ] = None,
@@ -55,18 +57,27 @@ def download(
     here = session(context)
     zoo = here.zoo()
     chosen = list(zoo.models) if everything else [zoo[name] for name in models or ()]
-    artifacts = [model.artifact(kind.value) for model in chosen for kind in what or [What.WEIGHTS]]
+    kinds = what or [What.WEIGHTS]
+    artifacts = list(dict.fromkeys(model.artifact(kind.value) for model in chosen for kind in kinds))
     if unpack:
         check_room(artifacts, unpack)
-    with Store(offline=here.offline) as store:
-        files = fetch_all(store, artifacts, here.progress(), require_digest=require_digest)
+    begin = perf_counter()
+    with heeding_sigterm(), Store(offline=here.offline) as store:
+        files = fetch_all(store, artifacts, here.progress(), require_digest=require_digest, jobs=jobs)
+    seconds = perf_counter() - begin
     if unpack:
         unpack_visuals(artifacts, files, unpack, here.progress())
     if as_json:
         write_json(files)
-        return
-    for stored in files:
-        _show_file(stored)
+    else:
+        for stored in files:
+            _show_file(stored)
+    here.note(_summary(files, seconds))
+
+
+def _summary(files: list[StoredFile], seconds: float) -> str:
+    size = sum(stored.size for stored in files)
+    return f"{len(files):,} file{'' if len(files) == 1 else 's'}, {size:,} bytes, {seconds:,.1f} s"
 
 
 def _show_file(stored: StoredFile) -> None:

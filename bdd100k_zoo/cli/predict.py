@@ -95,8 +95,8 @@ def predict(
 
 
 def _show_run(folder: Path, record: RunRecord) -> None:
+    from bdd100k_zoo.cli.bars import rate
     from bdd100k_zoo.cli.console import say
-    from bdd100k_zoo.cli.progress import rate
 
     counts, seconds = record.counts, record.seconds
     done = counts.images - counts.unreadable

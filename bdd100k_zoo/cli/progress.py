@@ -1,154 +1,208 @@
-"""How far a job is: a live bar on a terminal, a line now and then in a log."""
+"""How far jobs are: live bars on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
+from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import Progress as Bars
-from rich.text import Text
-
+from bdd100k_zoo.cli.bars import Bars, amounts, rate
 from bdd100k_zoo.cli.console import plain, say
+from bdd100k_zoo.progress import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
-    from rich.progress import Task as BarTask
     from rich.progress import TaskID
 
     from bdd100k_zoo.progress import Task, Unit
 
 LOG_INTERVAL = 30.0
-"""Seconds between two lines where stderr is no terminal."""
+"""Seconds between two lines about a task where stderr is no terminal."""
+
+DRAW_INTERVAL = 0.1
+"""Seconds between two drawings of the bars."""
 
 
 class TerminalProgress:
-    """The Progress of the command line."""
+    """The Progress of the command line: one display for the tasks of all threads.
+
+    On a terminal a task that ends while others run gives way to a line above their bars. An interrupt that passes
+    through a task ends the display for good: other threads may still be at work, and would write below the last word.
+    """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
         self._quiet = quiet
-        self._bars: Bars | None = None
+        self._lock = RLock()
+        self._over = False
+        self._display = _Screen(console) if console.is_terminal else _Log(console)
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: Unit, done: int = 0) -> Iterator[Task]:
         """Show one task for as long as the block runs."""
-        if self._quiet or not self._console.is_terminal:
-            log = _LogTask(title, total, unit, done, quiet=self._quiet)
-            yield log
-            log.close()
+        if self._quiet:
+            with SILENT.task(title, total, unit, done) as silent:
+                yield silent
             return
-        with Bars(*_columns(unit), console=self._console) as bars:
-            self._bars = bars
-            try:
-                yield _BarTask(bars, bars.add_task(plain(title), total=total, completed=done))
-            finally:
-                self._bars = None
+        task = CountedTask(self._turn, self._display, plain(title), total, unit, done)
+        self._turn(self._display.opened, task)
+        whole = False
+        try:
+            yield task
+            whole = task.total is None or task.done >= task.total
+        except KeyboardInterrupt:
+            self._end()
+            raise
+        finally:
+            self._turn(self._display.closed, task, whole)
 
     def note(self, message: str) -> None:
         """Say something worth knowing."""
         if not self._quiet:
-            self._say(message)
+            self._turn(self._say, message)
 
     def warn(self, message: str) -> None:
         """Say something that the user must not overlook."""
-        self._say(message, "bold yellow", "warning")
+        self._turn(self._say, message, "bold yellow", "warning")
 
     def _say(self, message: str, style: str = "", label: str = "") -> None:
-        """Above the live bar, where there is one."""
-        say(message, style, label, console=self._bars.console if self._bars else None)
+        say(message, style, label, console=self._console)
+
+    def _turn(self, change: Callable[..., None], *facts: object) -> None:
+        """Change what is shown: one thread at a time, and nobody after the end."""
+        with self._lock:
+            if not self._over:
+                change(*facts)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._turn(self._display.stop)
+            self._over = True
 
 
-def _columns(unit: Unit) -> tuple[ProgressColumn, ...]:
-    title = TextColumn("{task.description}", markup=False)
-    if unit == "bytes":
-        return (title, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return (title, BarColumn(), MofNCompleteColumn(), _RateColumn(unit), TimeRemainingColumn())
+class CountedTask:
+    """One task and its amounts."""
 
-
-class _RateColumn(ProgressColumn):
-    """Images per second, or seconds per image where that is the larger number."""
-
-    def __init__(self, unit: Unit) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: BarTask) -> Text:
-        return Text(rate(task.finished_speed or task.speed, self._unit), style="progress.data.speed")
-
-
-def rate(per_second: float | None, unit: Unit = "images") -> str:
-    """Write a speed so that it reads well for fast and slow work."""
-    if unit == "bytes":
-        return f"{(per_second or 0) / 1e6:,.1f} MB/s"
-    if not per_second:
-        return f"– {unit}/s"
-    if per_second < 1:
-        return f"{1 / per_second:.1f} s/{unit.removesuffix('s')}"
-    return f"{per_second:.1f} {unit}/s"
-
-
-class _BarTask:
-    def __init__(self, bars: Bars, task: TaskID) -> None:
-        self._bars = bars
-        self._task = task
+    def __init__(
+        self,
+        turn: Callable[..., None],
+        display: _Log | _Screen,
+        title: str,
+        total: int | None,
+        unit: Unit,
+        done: int,
+    ) -> None:
+        self._turn, self._display = turn, display
+        self.title, self.unit = title, unit
+        self._count_from(done, total)
 
     def advance(self, amount: int) -> None:
-        self._bars.advance(self._task, amount)
+        """Count ``amount`` more units as done."""
+        self._turn(self._advance, amount)
 
     def restart(self, done: int, total: int | None) -> None:
-        self._bars.reset(self._task, completed=done, total=total)
+        """Count from ``done`` anew: speed and time left are those of what comes."""
+        self._turn(self._restart, done, total)
+
+    @property
+    def speed(self) -> float:
+        """Units per second since the start or the last restart."""
+        return (self.done - self._before) / max(monotonic() - self._start, 1e-9)
+
+    def line(self) -> str:
+        """Say in one line how far the task is."""
+        speed = self.speed
+        line = f"{self.title}: {amounts(self, ' of ')}, {rate(speed, self.unit)}"
+        if self.total is None or self.done >= self.total or not speed:
+            return line
+        return f"{line}, {(self.total - self.done) / speed:,.0f} s left"
+
+    def _advance(self, amount: int) -> None:
+        self.done += amount
+        self._display.moved(self)
+
+    def _restart(self, done: int, total: int | None) -> None:
+        self._count_from(done, total)
+        self._display.restarted(self)
+
+    def _count_from(self, done: int, total: int | None) -> None:
+        self.done, self.total, self._before = done, total, done
+        self.told = -1
+        self._start = self.spoken = monotonic()
 
 
-class _LogTask:
-    """Lines for logs: the first after LOG_INTERVAL, and one at the end."""
+class _Log:
+    """A log: of every task a line each LOG_INTERVAL, and one at its end."""
 
-    def __init__(self, title: str, total: int | None, unit: Unit, done: int, *, quiet: bool) -> None:
-        self._title, self._unit, self._quiet = title, unit, quiet
-        self.restart(done, total)
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
-    def restart(self, done: int, total: int | None) -> None:
-        self._done, self._total, self._before = done, total, done
-        self._told = -1
-        self._start = self._spoken = monotonic()
+    def opened(self, task: CountedTask) -> None:
+        pass
 
-    def advance(self, amount: int) -> None:
-        self._done += amount
-        if monotonic() - self._spoken >= LOG_INTERVAL:
-            self._spoken = monotonic()
-            self._say()
+    def moved(self, task: CountedTask) -> None:
+        if monotonic() - task.spoken >= LOG_INTERVAL:
+            self._tell(task)
 
-    def close(self) -> None:
-        if self._told != self._done:
-            self._say()
+    def restarted(self, task: CountedTask) -> None:
+        pass
 
-    def _say(self) -> None:
-        self._told = self._done
-        if self._quiet:
+    def closed(self, task: CountedTask, whole: bool) -> None:
+        if whole and task.told != task.done:
+            self._tell(task)
+
+    def stop(self) -> None:
+        pass
+
+    def _tell(self, task: CountedTask) -> None:
+        task.spoken, task.told = monotonic(), task.done
+        say(task.line(), console=self._console)
+
+
+class _Screen:
+    """A terminal: a bar for every open task.
+
+    Whoever moves a task draws. A thread that draws now and then, as rich has one, would cut into the notes of others.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Bars(console)
+        self._rows: dict[CountedTask, TaskID] = {}
+        self._drawn = monotonic()
+
+    def opened(self, task: CountedTask) -> None:
+        if not self._rows:
+            self._bars = Bars(self._console)
+            self._bars.start()
+        self._rows[task] = self._bars.add_task(task.title, total=task.total, completed=task.done, counted=task)
+
+    def moved(self, task: CountedTask) -> None:
+        self._bars.update(self._rows[task], completed=task.done)
+        if monotonic() - self._drawn >= DRAW_INTERVAL:
+            self._bars.refresh()
+            self._drawn = monotonic()
+
+    def restarted(self, task: CountedTask) -> None:
+        number = self._rows[task]
+        for row in self._bars.tasks:
+            if row.id == number:
+                row.total = task.total  # reset() itself takes None for no change
+        self._bars.reset(number, completed=task.done)
+
+    def closed(self, task: CountedTask, whole: bool) -> None:
+        row = self._rows.pop(task)
+        if not self._rows:
+            self._bars.stop()
             return
-        speed = (self._done - self._before) / max(monotonic() - self._start, 1e-9)
-        print(plain(f"{self._title}: {self._amounts()}, {self._rate(speed)}"), file=sys.stderr)  # noqa: T201
+        self._bars.remove_task(row)
+        if whole:
+            say(task.line(), console=self._console)
+        else:
+            self._bars.refresh()
 
-    def _amounts(self) -> str:
-        scale = 1_000_000 if self._unit == "bytes" else 1
-        unit = "MB" if self._unit == "bytes" else self._unit
-        of_total = "" if self._total is None else f" of {self._total / scale:,.0f}"
-        return f"{self._done / scale:,.0f}{of_total} {unit}"
-
-    def _rate(self, speed: float) -> str:
-        written = rate(speed, self._unit)
-        if self._total is None or self._done >= self._total or not speed:
-            return written
-        return f"{written}, {(self._total - self._done) / speed:,.0f} s left"
+    def stop(self) -> None:
+        self._bars.stop()

@@ -28,6 +28,7 @@ from bdd100k_zoo.records.run import (
     WeightsUsed,
     write_run,
 )
+from bdd100k_zoo.workflows.fetch import fetch_all
 from bdd100k_zoo.workflows.run_folder import Plan, check_replaceable, claimed, default_folder, resolved
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _weights(model: Model, file: Path | None, store: Store, progress: Progress) 
     artifact = model.artifact("weights")
     with store:
         if file is None:
-            return store.fetch(artifact, progress)
+            return fetch_all(store, [artifact], progress)[0]
         stored = store.adopt(artifact, file)
     if not stored.verified:
         progress.note(f"the weights of {model.name} are unverified: {stored.reason}")

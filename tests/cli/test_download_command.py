@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from fault_host import Reply, running_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fault_host import Host
 
 CONTENT = b"weights " * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -86,3 +98,125 @@ def test_one_failure_does_not_hold_up_the_rest(call, write_zoo, served):
 def test_models_or_all_must_be_named(call):
     assert call("download").exit_code == 2
     assert call("download", "--all", "fcos_r50_fpn_1x").exit_code == 2
+
+
+BODY = b"weights " * 500_000
+ENTRY = """\
+  - name: {name}
+    aliases: [{name}_alias]
+    family: faster_rcnn
+    backbone: R-50-FPN
+    schedule: 1x
+    multi_scale_training: false
+    config: config.py
+    ap_val: null
+    ap_test: null
+    weights:
+      address: {address}/{name}.pth
+      alternates: []
+      digest: null
+      size: null
+    md5: null
+    predictions: null
+    visuals: null
+    scores_val: null
+    scores_test: null
+"""
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with running_host() as host:
+        yield host
+
+
+@pytest.fixture
+def zoo_of(tmp_path, host):
+    """Write a zoo file of models whose weights the host serves; of ``stalled`` ones, at first half and then nothing."""
+
+    def write(*names: str, stalled: tuple[str, ...] = ()) -> str:
+        half = Reply(BODY[: len(BODY) // 2], promised=len(BODY), stalls=True, etag='"1"')
+        whole = Reply(BODY, etag='"1"', ranges="honoured")
+        for name in names:
+            host.serves(f"/{name}.pth", *([half, whole] if name in stalled else [whole]))
+        (tmp_path / "config.py").write_text("")
+        path = tmp_path / "several.yaml"
+        path.write_text("models:\n" + "".join(ENTRY.format(name=name, address=host.address) for name in names))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("jobs", ["1", "4"])
+def test_several_files_are_listed_in_the_order_asked_for_and_counted(call, zoo_of, jobs, tmp_path):
+    result = call("--zoo", zoo_of("a", "b", "c"), "download", "c", "a", "c_alias", "b", "--jobs", jobs)
+    assert result.exit_code == 0, result.stderr
+    paths = [Path(line.split("  ")[0]) for line in result.stdout.splitlines()]
+    assert [path.name for path in paths] == ["c.pth", "a.pth", "b.pth"]
+    assert all(path.read_bytes() == BODY for path in paths)
+    assert re.fullmatch(r"3 files, 12,000,000 bytes, [\d.]+ s", result.stderr.splitlines()[-1])
+
+
+def test_json_of_several_files_is_one_document_in_the_order_asked_for(call, zoo_of):
+    result = call("--zoo", zoo_of("a", "b"), "download", "b", "a", "--json")
+    assert [Path(each["path"]).name for each in json.loads(result.stdout)] == ["b.pth", "a.pth"]
+
+
+def test_all_is_every_kind_that_was_asked_for_of_every_model(call):
+    result = call("--offline", "download", "--all", "--what", "weights", "--what", "preds")
+    assert result.exit_code == 1
+    assert "50 of 50 files could not be had" in result.stderr
+
+
+def test_there_is_at_least_one_job(call):
+    assert call("download", "fcos_r50_fpn_1x", "--jobs", "0").exit_code == 2
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """Start the command line, send it a signal when every file named has partly arrived, and give how it ended."""
+
+    def run(number: signal.Signals, partly: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bdd100k_zoo", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            while process.poll() is None and not all(arrived(tmp_path, name) for name in partly):
+                time.sleep(0.01)
+            process.send_signal(number)
+            told = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, *told)
+
+    return run
+
+
+def arrived(tmp_path: Path, name: str) -> int:
+    partials = (tmp_path / "cache").rglob(f"{name}.pth.*.partial")
+    return max((path.stat().st_size for path in partials), default=0)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("names", [("a",), ("a", "b")], ids=["alone", "several"])
+def test_an_interrupt_leaves_what_has_arrived_and_the_same_command_completes_it(
+    call, host, zoo_of, interrupted, tmp_path, names, number, status
+):
+    arguments = ["--zoo", zoo_of(*names, stalled=names), "download", *names]
+    ended = interrupted(number, names, *arguments)
+    assert ended.returncode == status
+    assert ended.stdout == ""
+    told = ended.stderr.splitlines()
+    assert told[0] == f"interrupted: 0 of {len(names)} files are whole, partly here:"
+    for name, line in zip(names, told[1:-1], strict=True):
+        (counted,) = re.fullmatch(rf"  {name} weights: ([\d,]+) of 4,000,000 bytes", line).groups()
+        assert 0 < int(counted.replace(",", "")) <= arrived(tmp_path, name) < len(BODY)
+    assert told[-1] == "the same command goes on from there"
+    kept = {f"bytes={arrived(tmp_path, name)}-" for name in names}
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert {headers["Range"] for headers in host.seen_headers[len(names) :]} == kept
+    assert all(Path(line.split("  ")[0]).read_bytes() == BODY for line in result.stdout.splitlines())
+
+
+def test_an_interrupt_with_one_job_counts_what_is_whole_already(zoo_of, interrupted):
+    zoo = zoo_of("a", "b", "c", stalled=("b",))
+    ended = interrupted(signal.SIGINT, ("b",), "--zoo", zoo, "download", "a", "b", "c", "--jobs", "1")
+    assert ended.returncode == 130
+    assert "interrupted: 1 of 3 files are whole, partly here:\n  b weights: " in ended.stderr
