@@ -18,6 +18,8 @@ import torch
 from torchvision import ops as vision
 
 from bdd100k_zoo.errors import MissingPackageError, UnsupportedOpError
+from bdd100k_zoo.mmdet_backend import deform_conv as fast_deform_conv
+from bdd100k_zoo.mmdet_backend import roi_align as fast_roi_align
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,8 +124,9 @@ def roi_align(
     if pool_mode != "avg":
         raise UnsupportedOpError("roi_align", f"pool_mode is {pool_mode!r}, only 'avg' is served")
     dtype = _computable(input.dtype)
-    size = _pair(output_size)
-    pooled: Tensor = vision.roi_align(input.to(dtype), rois.to(dtype), size, spatial_scale, sampling_ratio, aligned)
+    features, regions, size = input.to(dtype), rois.to(dtype), _pair(output_size)
+    serve = fast_roi_align.roi_align if fast_roi_align.serves(features, regions) else vision.roi_align
+    pooled: Tensor = serve(features, regions, size, spatial_scale, sampling_ratio, aligned)
     return pooled.to(input.dtype)
 
 
@@ -212,7 +215,9 @@ def _deform_conv2d(
     features, offset_, weight = (tensor.to(dtype) for tensor in (features, offset, weight))
     bias, mask = (None if tensor is None else tensor.to(dtype) for tensor in (bias, mask))
     spacing = (_pair(stride), _pair(padding), _pair(dilation))
-    convolved: Tensor = vision.deform_conv2d(features, offset_, weight, bias, *spacing, mask)
+    fast = fast_deform_conv.serves(features, offset_, weight)
+    serve = fast_deform_conv.deform_conv2d if fast else vision.deform_conv2d
+    convolved: Tensor = serve(features, offset_, weight, bias, *spacing, mask)
     return convolved.to(offset.dtype)
 
 

@@ -43,19 +43,24 @@ def pipeline_for_arrays(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
     return [_from_array(step) if _name(step) == "LoadImageFromFile" else step for step in kept]
 
 
-def batch_of(pipeline: Compose, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
-    """Make a batch of one image.
+def batch_of(pipeline: Compose, images: Sequence[npt.NDArray[np.uint8]]) -> dict[str, Any]:
+    """Make a batch of images.
 
     Raises:
-        ImageShapeError: it is no image in memory, or the pipeline cannot take one of its shape.
+        ImageShapeError: one is no image in memory, or the pipeline cannot take one of its shape.
     """
+    packed = [_packed(pipeline, image) for image in images]
+    return {key: [one[key] for one in packed] for key in ("inputs", "data_samples")}
+
+
+def _packed(pipeline: Compose, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
     check_image(image)
     try:
-        packed = pipeline({"img": image, "img_id": 0})
+        packed: dict[str, Any] = pipeline({"img": image, "img_id": 0})
     # The pipeline has been tried on a frame: what it refuses now is this image, in whatever words OpenCV has for it.
     except Exception as error:
         raise ImageShapeError(_shape(image), f"the test pipeline cannot take it ({told(error)})") from error
-    return {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
+    return packed
 
 
 def check_image(image: Any) -> None:
