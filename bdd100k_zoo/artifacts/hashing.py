@@ -29,15 +29,18 @@ class Hashes(NamedTuple):
 
 
 class Hasher:
-    """Computes both digests over bytes as they pass, each in a thread of its own: hashlib releases the interpreter.
+    """Computes both digests over bytes as they pass; hashlib releases the interpreter meanwhile.
 
-    Close it, or use it as a context manager; ``hashes`` closes it too.
+    MD5, the slower one, has a thread of its own. SHA-256 is computed by the thread that gives the bytes: a third thread
+    would only take turns with the other two and the sender on a machine of two cores. Close it, or use it as a context
+    manager; ``hashes`` closes it too.
     """
 
     def __init__(self) -> None:
         self.size = 0
         """Bytes that were given so far."""
-        self._digests = (_DigestThread("md5"), _DigestThread("sha256"))
+        self._md5 = _DigestThread("md5")
+        self._sha256 = hashlib.sha256()
 
     def __enter__(self) -> Hasher:
         return self
@@ -48,19 +51,17 @@ class Hasher:
     def update(self, piece: bytes) -> None:
         """Take in the next bytes."""
         self.size += len(piece)
-        for digest in self._digests:
-            digest.give(piece)
+        self._md5.give(piece)
+        self._sha256.update(piece)
 
     def hashes(self) -> Hashes:
         """Give the digests of all bytes that were given; none can be given after."""
         self.close()
-        md5, sha256 = (digest.state.hexdigest() for digest in self._digests)
-        return Hashes(self.size, md5, sha256)
+        return Hashes(self.size, self._md5.state.hexdigest(), self._sha256.hexdigest())
 
     def close(self) -> None:
-        """End the threads."""
-        for digest in self._digests:
-            digest.end()
+        """End the thread."""
+        self._md5.end()
 
 
 class _DigestThread(Thread):
