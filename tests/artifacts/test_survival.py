@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Artifact
 
 WARM = multiprocessing.get_context("forkserver")
-WARM.set_forkserver_preload(["bdd100k_zoo.artifacts.store", "fault_host", "faults"])
+WARM.set_forkserver_preload(["__main__", "bdd100k_zoo.artifacts.store", "fault_host", "faults"])
 SLOW = Reply(BODY, etag='"1"', ranges="honoured", slow=0.004)
 """Takes about an eighth of a second."""
 WHOLE_HASHES = Hashes(len(BODY), md5_of(BODY), hashlib.sha256(BODY).hexdigest())
