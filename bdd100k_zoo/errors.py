@@ -20,6 +20,7 @@
     ├── StorageError               the disk is full, a folder cannot be written
     ├── ImagesError
     │   ├── NoImagesError          a path holds none
+    │   ├── ImageListError         a line of a list names none
     │   ├── DuplicateFrameError    two images would share one frame name
     │   ├── UnreadableImageError   a file that is no whole image
     │   └── ImageShapeError        pixels that a detector cannot take
@@ -316,6 +317,19 @@ class NoImagesError(ImagesError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class ImageListError(ImagesError):
+    """A line of a list of images that names none."""
+
+    source: str
+    """The text file, or standard input."""
+    line: int
+    """From 1."""
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.source}, line {self.line}: {self.problem}"
 
 
 class DuplicateFrameError(ImagesError):

@@ -76,6 +76,12 @@ def _storage(error: errors.StorageError) -> str:
     return "check that the path exists and may be read and written, or choose another folder"
 
 
+def _duplicate_frame(error: errors.DuplicateFrameError) -> str:
+    if error.first.name in error.name:
+        return "give the folder above both, so that the names differ, or run them apart"
+    return "frames of a video are named after its file: rename one, or run them apart"
+
+
 def _submission(error: errors.SubmissionError) -> str:
     kinds = " ".join({problem.kind for problem in error.problems})
     clip = "; --clip moves the edges of boxes into their images" if "outside" in kinds else ""
@@ -142,9 +148,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         lambda _: "name folders, files or quoted patterns: --images frames/ or --images 'day*/*.jpg'",
     ),
     (
-        errors.DuplicateFrameError,
-        lambda _: "give the folder above both, so that the names differ, or run them apart",
+        errors.ImageListError,
+        lambda _: "correct that line: the path of an image or video, relative to the list's folder; `#` begins a comment",
     ),
+    (errors.DuplicateFrameError, _duplicate_frame),
     (errors.UnreadableImageError, lambda _: "replace the file, or leave it out"),
     (
         errors.ImageShapeError,

@@ -1,17 +1,28 @@
-"""Paths that a user gave → frames → pixels."""
+"""Paths that a user gave → frames; image files → pixels."""
 
 from __future__ import annotations
 
+import errno
 import glob
 import io
 import os
 import stat
 import warnings
 from collections import Counter
+from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.errors import DuplicateFrameError, NoImagesError, StorageError, UnreadableImageError
+from bdd100k_zoo.errors import (
+    DuplicateFrameError,
+    ImageListError,
+    NoImagesError,
+    StorageError,
+    UnreadableImageError,
+)
+from bdd100k_zoo.inference import lists, videos
+from bdd100k_zoo.inference.folders import files_below, suffix_of
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.names import check_frame_name
 
@@ -30,26 +41,39 @@ class Frame(NamedTuple):
     name: str
     """The frame's name in the predictions file: relative to the folder that was given, with forward slashes."""
     path: Path
+    index: int | None = None
+    """The frame's number in a video, in the order of presentation, from 0; None for an image file."""
+    stamp: str = ""
+    """Tells a changed file from an unchanged one: size in bytes and time of change in ns, ``SIZE-MTIME_NS``.
+
+    Empty where the file cannot be looked at.
+    """
 
 
-def find_images(given: Sequence[str]) -> list[Frame]:
-    """Find the images of folders (recursive), files and glob patterns, sorted by frame name.
+def find_images(given: Sequence[str], *, every: int = 1) -> list[Frame]:
+    """Find the images of folders (recursive), files, glob patterns, lists and videos, sorted by frame name.
 
-    Names starting with a dot are passed over inside folders and patterns. A file or a pattern's match is named by its
-    base name.
+    Names starting with a dot are passed over inside folders and patterns. A file, a pattern's match or a line of a list
+    is named by its base name. Of a video ``x.mp4``, frame 7 is ``x-0000007.jpg``; videos inside folders are passed over.
+
+    Args:
+        given: paths and patterns; a path that ends in ``.txt`` is a list (see ``lists.read_list``), as is ``-``.
+        every: take frames 0, ``every``, 2 ``every`` … of a video.
 
     Raises:
         NoImagesError: a path holds no image, or is none.
+        ImageListError: a line of a list names no image.
         DuplicateFrameError: two different files would share a name.
         FrameNameError: a name that no predictions file can hold.
         StorageError: a path cannot be looked at, or a folder cannot be listed.
+        UnreadableImageError, MissingPackageError: a video cannot be read.
     """
-    frames: dict[str, Path] = {}
-    for frame in (frame for path in given for frame in _frames_of(path)):
-        first = frames.setdefault(check_frame_name(frame.name), frame.path)
-        if first != frame.path and not _same(first, frame.path):
-            raise DuplicateFrameError(frame.name, first, frame.path)
-    return [Frame(name, frames[name]) for name in sorted(frames)]
+    frames: dict[str, Frame] = {}
+    for frame in (frame for path in given for frame in _frames_of(path, every)):
+        first = frames.setdefault(check_frame_name(frame.name), frame)
+        if first is not frame and first.path != frame.path and not _same(first.path, frame.path):
+            raise DuplicateFrameError(frame.name, first.path, frame.path)
+    return sorted(frames.values(), key=attrgetter("name"))
 
 
 def _same(first: Path, second: Path) -> bool:
@@ -59,17 +83,18 @@ def _same(first: Path, second: Path) -> bool:
         return False
 
 
-def _frames_of(given: str) -> list[Frame]:
+def _frames_of(given: str, every: int) -> Iterable[Frame]:
+    if given == lists.STANDARD_INPUT:
+        return _frames_of_list(given, every)
     path = _expanded(given)
-    with storage_errors(path):
-        is_folder, exists = path.is_dir(), path.exists()
-    if is_folder:
+    status = _status(path)
+    if status is None:
+        return _frames_of_pattern(given, every)
+    if stat.S_ISDIR(status.st_mode):
         return _frames_in_folder(path)
-    if exists:
-        if path.suffix.lower() not in SUFFIXES:
-            raise NoImagesError(given, f"is not an image: expected {_expected()}")
-        return [Frame(path.name, path)]
-    return _frames_of_pattern(given)
+    if suffix_of(path.name) in lists.SUFFIXES:
+        return _frames_of_list(given, every)
+    return _frames_of_file(given, path, status, every)
 
 
 def _expanded(given: str) -> Path:
@@ -77,58 +102,114 @@ def _expanded(given: str) -> Path:
     return Path(os.path.expanduser(given))  # noqa: PTH111
 
 
-def _frames_in_folder(folder: Path) -> list[Frame]:
-    files = list(_walk(folder))
-    found = [Frame(file.relative_to(folder).as_posix(), file) for file in files if _is_image(file)]
-    if not found:
-        raise NoImagesError(str(folder), f"holds no image: expected {_expected()}, found {_census(files)}")
-    return found
+def _status(path: Path) -> os.stat_result | None:
+    """Look at a path; None where nothing is there; raises StorageError."""
+    try:
+        with storage_errors(path):
+            return path.stat()
+    except StorageError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NOTHING_THERE:
+            return None
+        raise
+    except ValueError:  # a NUL in it
+        return None
 
 
-def _frames_of_pattern(pattern: str) -> list[Frame]:
+NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF)
+
+
+def _frames_of_file(given: str, path: Path, status: os.stat_result | None, every: int) -> Iterable[Frame]:
+    if suffix_of(path.name) in videos.SUFFIXES:
+        return _frames_of_video(path, status, every)
+    if suffix_of(path.name) not in SUFFIXES:
+        raise NoImagesError(given, f"is not an image: expected {_expected()}, or a video ({', '.join(videos.SUFFIXES)})")
+    return [Frame(path.name, path, stamp=_stamp(status))]
+
+
+def _frames_of_video(path: Path, status: os.stat_result | None, every: int) -> Iterator[Frame]:
+    stem, stamp = path.stem, _stamp(status)
+    for index in range(0, videos.count_frames(path), every):
+        yield Frame(f"{stem}-{index:07}.jpg", path, index, stamp)
+
+
+def _frames_of_list(given: str, every: int) -> Iterator[Frame]:
+    name = lists.list_name(given)
+    for place, text in lists.read_list(given):
+        try:
+            yield from _frames_of_entry(text, every)
+        except (NoImagesError, StorageError, UnreadableImageError) as error:
+            raise ImageListError(name, place, str(error)) from error
+
+
+def _frames_of_entry(text: str, every: int) -> Iterable[Frame]:
+    path = _expanded(text)
+    status = _status(path)
+    if status is None:
+        raise NoImagesError(text, "does not exist")
+    if stat.S_ISDIR(status.st_mode):
+        raise NoImagesError(text, "is a folder: a list names files")
+    return _frames_of_file(text, path, status, every)
+
+
+def _frames_of_pattern(pattern: str, every: int) -> list[Frame]:
     if not glob.has_magic(pattern):
         raise NoImagesError(pattern, "does not exist")
     matches = [Path(name) for name in glob.iglob(str(_expanded(pattern)), recursive=True)]  # noqa: PTH207
-    found = [Frame(file.name, file) for file in matches if _is_image(file) and not _is_folder(file)]
+    found = [frame for path in matches for frame in _frames_of_match(path, every)]
     if not found:
-        raise NoImagesError(pattern, f"matches no image: expected {_expected()}, found {_census(matches)}")
+        raise NoImagesError(pattern, f"matches no image: expected {_expected()}, found {_census(path.name for path in matches)}")
     return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, through links to folders too, each folder once."""
-    seen: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        with storage_errors(Path(parent)):
-            status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+def _frames_of_match(path: Path, every: int) -> Iterable[Frame]:
+    """A match that may not be looked at is a frame that cannot be read."""
+    suffix, status = suffix_of(path.name), None
+    if suffix not in (*SUFFIXES, *videos.SUFFIXES):
+        return ()
+    with suppress(OSError):
+        status = path.stat()
+    if status and stat.S_ISDIR(status.st_mode):
+        return ()
+    return _frames_of_file(str(path), path, status, every)
 
 
-def _refuse(error: OSError) -> None:
-    """A folder that cannot be listed would silently be missing from the run."""
-    raise StorageError(Path(error.filename), error.strerror or str(error)) from error
+def _frames_in_folder(folder: Path) -> Iterable[Frame]:
+    names: list[str] = []
+    frames: list[Frame] = []
+    for parent, prefix, entry in files_below(folder):
+        name = entry.name
+        names.append(name)
+        if suffix_of(name) in SUFFIXES:
+            frames.append(Frame(prefix + name, parent / name, None, _stamp_of_entry(entry)))
+    if not frames:
+        raise NoImagesError(str(folder), f"holds no image: expected {_expected()}{_passed_over(names)}")
+    return frames
 
 
-def _is_folder(path: Path) -> bool:
-    """Path.is_dir raises for a file that may not be looked at; that one is a frame that cannot be read."""
-    return os.path.isdir(path)  # noqa: PTH112
+def _stamp_of_entry(entry: os.DirEntry[str]) -> str:
+    try:
+        return _stamp(entry.stat())
+    except OSError:
+        return ""
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+def _stamp(status: os.stat_result | None) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}" if status else ""
 
 
 def _expected() -> str:
     return "JPEG or PNG files (.jpg, .jpeg, .png)"
 
 
-def _census(files: Iterable[Path]) -> str:
-    kinds = Counter(file.suffix.lower() or "no suffix" for file in files).most_common(3)
+def _passed_over(names: list[str]) -> str:
+    told = f", found {_census(names)}"
+    if any(suffix_of(name) in videos.SUFFIXES for name in names):
+        return f" or videos that are named themselves, or by a pattern{told}"
+    return told
+
+
+def _census(names: Iterable[str]) -> str:
+    kinds = Counter(suffix_of(name) or "no suffix" for name in names).most_common(3)
     return ", ".join(f"{number} of {kind}" for kind, number in kinds) or "no files"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bdd100k_zoo.boxes import Detections
 from bdd100k_zoo.errors import ImageShapeError, UnreadableImageError
-from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.inference.reading import FrameReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,9 +55,9 @@ def run(detector: Detector, frames: Sequence[Frame], writer: FrameWriter, progre
     An image that cannot be read, or that the detector cannot take, is named, counted and given an empty frame.
     """
     tally = Tally()
-    with progress.task("Predicting", len(frames), "images") as task:
+    with progress.task("Predicting", len(frames), "images") as task, FrameReader() as reader:
         for frame in frames:
-            detections = _detect(detector, frame, tally, progress)
+            detections = _detect(detector, reader, frame, tally, progress)
             with tally.timed("write"):
                 writer.write(frame.name, detections)
             tally.images += 1
@@ -66,10 +66,10 @@ def run(detector: Detector, frames: Sequence[Frame], writer: FrameWriter, progre
     return tally
 
 
-def _detect(detector: Detector, frame: Frame, tally: Tally, progress: Progress) -> Detections:
+def _detect(detector: Detector, reader: FrameReader, frame: Frame, tally: Tally, progress: Progress) -> Detections:
     try:
         with tally.timed("decode"):
-            image = read_image(frame.path)
+            image = reader.read(frame)
         with tally.timed("detect"):
             return detector.detect(image)
     except UnreadableImageError as error:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 
 from bdd100k_zoo.errors import FrameNameError
+
+PLAIN = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9_./ -]*")
+"""Names that are beyond doubt: the closer look takes 40 times as long, and runs have a hundred thousand names."""
 
 
 def check_frame_name(name: str) -> str:
@@ -14,11 +18,15 @@ def check_frame_name(name: str) -> str:
     Raises:
         FrameNameError: it is empty, absolute, climbs out of its folder, or is no text that JSON can hold.
     """
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    leaves = ".." in posix.parts or ".." in windows.parts
-    if not posix.name or posix.is_absolute() or windows.anchor or leaves or not _is_plain_text(name):
+    if not PLAIN.fullmatch(name) and not _is_safe(name):
         raise FrameNameError(name)
     return name
+
+
+def _is_safe(name: str) -> bool:
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    leaves = ".." in posix.parts or ".." in windows.parts
+    return bool(posix.name) and not (posix.is_absolute() or windows.anchor or leaves) and _is_plain_text(name)
 
 
 def _is_plain_text(name: str) -> bool:

@@ -190,7 +190,7 @@ def test_a_broken_link_does_not_hide_that_two_images_share_a_name(tmp_path: Path
         ("gone.jpg", "does not exist"),
         ("~nobody_of_that_name/frames", "does not exist"),
         ("", "holds no image"),
-        ("notes.txt", "is not an image"),
+        ("notes.md", "is not an image"),
         ("empty", "found no files"),
         ("papers", "found 2 of .pdf, 1 of no suffix"),
         ("papers/*", "found 2 of .pdf, 1 of no suffix"),
@@ -201,7 +201,7 @@ def test_a_broken_link_does_not_hide_that_two_images_share_a_name(tmp_path: Path
     ],
 )
 def test_a_path_without_images_is_told_with_what_there_is_instead(tmp_path: Path, given: str, told: str) -> None:
-    touch(tmp_path, "notes.txt", "papers/a.pdf", "papers/B.PDF", "papers/LICENSE", "hidden/.1.jpg")
+    touch(tmp_path, "notes.md", "papers/a.pdf", "papers/B.PDF", "papers/LICENSE", "hidden/.1.jpg")
     (tmp_path / "empty").mkdir()
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     (tmp_path / "holds nothing").mkdir()
