@@ -149,7 +149,9 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     ),
     (
         errors.ImageListError,
-        lambda _: "correct that line: the path of an image or video, relative to the list's folder; `#` begins a comment",
+        lambda _: (
+            "correct that line: the path of an image or video, relative to the list's folder; `#` begins a comment"
+        ),
     ),
     (errors.DuplicateFrameError, _duplicate_frame),
     (errors.UnreadableImageError, lambda _: "replace the file, or leave it out"),

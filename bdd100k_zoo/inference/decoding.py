@@ -13,7 +13,7 @@ from bdd100k_zoo.errors import UnreadableImageError
 from bdd100k_zoo.inference.videos import main_stream, open_container, opened, packets_of, read_index, video_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -40,6 +40,7 @@ class Video:
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()
+        self._decoded: Iterator[tuple[int, int, VideoFrame]]
         self._numbers = {place: number for number, place in enumerate(self._index.frames)}
         self._places = {time: place for place, time in enumerate(self._index.times)}
         self._damaged = list(self._index.damaged)
@@ -93,14 +94,16 @@ class Video:
 
     def _seek(self, start: int) -> None:
         """Let decoding start from a key, or before it."""
-        if start == 0:
-            self._rewind()
-            return
-        self._container.seek(self._index.times[start], stream=self._stream)
+        from av import FFmpegError
+
         packets = packets_of(self._container, self._stream)
-        first = next(packets, None)
+        try:
+            self._container.seek(self._index.times[start], stream=self._stream)
+            first = next(packets, None)
+        except FFmpegError:
+            first = None
         place = None if first is None or first.pts is None else self._places.get(first.pts)
-        if first is None or place is None or place > start:
+        if start == 0 or first is None or place is None or place > start:
             self._rewind()
         else:
             self._is_from_beginning = False
@@ -120,7 +123,7 @@ class Video:
         self._start(packets_of(self._container, self._stream), 0)
 
     def _start(self, packets: Iterator[Packet[VideoStream]], place: int) -> None:
-        self._decoded: Iterator[tuple[int, int, VideoFrame]] = self._decode(packets, place)
+        self._decoded = self._decode(packets, place)
         self._next = 0  # no frame before this number is still to come
         self._fed = place  # the place of the packet that the decoder was given last
 
@@ -144,14 +147,13 @@ class Video:
                     yield number, origin, picture
             place += 1
 
-    def _pictures(self, packet: Packet[VideoStream] | None, place: int) -> Iterable[VideoFrame]:
+    def _pictures(self, packet: Packet[VideoStream] | None, place: int) -> Iterator[VideoFrame]:
         from av import FFmpegError
 
         try:
-            return self._stream.decode(packet)
+            yield from self._stream.decode(packet)
         except FFmpegError:
             self._note_damage(place)
-            return ()
 
     def _note_damage(self, place: int) -> None:
         if not self._damage_within(place, place):
@@ -187,7 +189,8 @@ def pixels_of(picture: VideoFrame, reformatter: VideoReformatter) -> npt.NDArray
     # Tags that do not matter here, and some of which the conversion refuses.
     picture.color_trc = picture.color_primaries = UNSPECIFIED
     converted = reformatter.reformat(picture, format="bgr24", dst_color_range=FULL_RANGE, threads=1)
-    return np.ascontiguousarray(_turned(converted.to_ndarray(), matrix), dtype=np.uint8)
+    pixels: npt.NDArray[np.uint8] = converted.to_ndarray()
+    return np.ascontiguousarray(_turned(pixels, matrix))
 
 
 QUARTERS = {-90: (0, 1, -1, 0), 90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), -180: (-1, 0, 0, -1)}

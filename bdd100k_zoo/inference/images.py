@@ -41,7 +41,7 @@ class Frame(NamedTuple):
     name: str
     """The frame's name in the predictions file: relative to the folder that was given, with forward slashes."""
     path: Path
-    index: int | None = None
+    index: int | None = None  # type: ignore[assignment]  # it hides tuple.index, which nobody needs here
     """The frame's number in a video, in the order of presentation, from 0; None for an image file."""
     stamp: str = ""
     """Tells a changed file from an unchanged one: size in bytes and time of change in ns, ``SIZE-MTIME_NS``.
@@ -53,8 +53,9 @@ class Frame(NamedTuple):
 def find_images(given: Sequence[str], *, every: int = 1) -> list[Frame]:
     """Find the images of folders (recursive), files, glob patterns, lists and videos, sorted by frame name.
 
-    Names starting with a dot are passed over inside folders and patterns. A file, a pattern's match or a line of a list
-    is named by its base name. Of a video ``x.mp4``, frame 7 is ``x-0000007.jpg``; videos inside folders are passed over.
+    Names starting with a dot are passed over inside folders and patterns. A file, a match of a pattern or a line of a
+    list is named by its base name. Of a video ``x.mp4``, frame 7 is ``x-0000007.jpg``. Videos inside folders are passed
+    over.
 
     Args:
         given: paths and patterns; a path that ends in ``.txt`` is a list (see ``lists.read_list``), as is ``-``.
@@ -122,7 +123,9 @@ def _frames_of_file(given: str, path: Path, status: os.stat_result | None, every
     if suffix_of(path.name) in videos.SUFFIXES:
         return _frames_of_video(path, status, every)
     if suffix_of(path.name) not in SUFFIXES:
-        raise NoImagesError(given, f"is not an image: expected {_expected()}, or a video ({', '.join(videos.SUFFIXES)})")
+        raise NoImagesError(
+            given, f"is not an image: expected {_expected()}, or a video ({', '.join(videos.SUFFIXES)})"
+        )
     return [Frame(path.name, path, stamp=_stamp(status))]
 
 
@@ -157,7 +160,9 @@ def _frames_of_pattern(pattern: str, every: int) -> list[Frame]:
     matches = [Path(name) for name in glob.iglob(str(_expanded(pattern)), recursive=True)]  # noqa: PTH207
     found = [frame for path in matches for frame in _frames_of_match(path, every)]
     if not found:
-        raise NoImagesError(pattern, f"matches no image: expected {_expected()}, found {_census(path.name for path in matches)}")
+        raise NoImagesError(
+            pattern, f"matches no image: expected {_expected()}, found {_census(path.name for path in matches)}"
+        )
     return found
 
 

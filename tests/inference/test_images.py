@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from bdd100k_zoo.errors import (
     DuplicateFrameError,
     FrameNameError,
+    ImageListError,
     NoImagesError,
     StorageError,
     UnreadableImageError,
@@ -265,6 +269,132 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_one(tmp_pat
     os.close(here)
     with pytest.raises(StorageError, match="name too long"):
         find_images([str(tmp_path / "frames")])
+
+
+def test_videos_in_a_folder_are_passed_over_and_told_of_where_nothing_else_is_there(tmp_path: Path) -> None:
+    touch(tmp_path, "mixed/1.jpg", "mixed/drive.mp4", "drives/a.mp4", "drives/b.MOV", "drives/c.mp4")
+    assert names(tmp_path / "mixed") == ["1.jpg"]
+    told = r"or videos that are named themselves, or by a pattern, found 2 of \.mp4, 1 of \.mov$"
+    with pytest.raises(NoImagesError, match=told):
+        find_images([str(tmp_path / "drives")])
+
+
+def test_the_kinds_of_a_folder_are_told_without_videos_where_there_are_none(tmp_path: Path) -> None:
+    touch(tmp_path, "a.pdf")
+    with pytest.raises(
+        NoImagesError, match=r"^[^(]*expected JPEG or PNG files \(.jpg, .jpeg, .png\), found 1 of .pdf$"
+    ):
+        find_images([str(tmp_path)])
+
+
+# Stamps
+
+
+def test_a_stamp_is_size_and_time_of_change_however_the_file_was_given(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg")
+    os.utime(tmp_path / "a" / "1.jpg", ns=(5, 1_234_567_890_123_456_789))
+    (tmp_path / "list.txt").write_text("a/1.jpg\n")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a" / "1.jpg")
+    for given in ("a", "a/1.jpg", "a/*.jpg", "list.txt", "link.jpg"):
+        (frame,) = find_images([str(tmp_path / given)])
+        assert frame.stamp == "7-1234567890123456789"
+        assert frame.index is None
+
+
+def test_a_changed_file_has_another_stamp_and_one_that_is_gone_has_none(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    before = {frame.name: frame.stamp for frame in find_images([str(tmp_path)])}
+    (tmp_path / "1.jpg").write_bytes(b"longer")
+    after = {frame.name: frame.stamp for frame in find_images([str(tmp_path)])}
+    assert before["1.jpg"] != after["1.jpg"]
+    assert before["gone.jpg"] == after["gone.jpg"] == ""
+
+
+# Lists
+
+
+def test_a_list_names_files_relative_to_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "day/1.jpg", "day/deep/2.PNG", "night/[3].jpg", "~4.jpg")
+    absolute = tmp_path / "night" / "[3].jpg"
+    lines = ["# a comment", "", "day/1.jpg", "  day/deep/../deep/2.PNG \t", str(absolute), "./~4.jpg", "day/1.jpg"]
+    (tmp_path / "frames.TXT").write_text("\r\n".join(lines))
+    assert names(tmp_path / "frames.TXT") == ["1.jpg", "2.PNG", "[3].jpg", "~4.jpg"]
+    monkeypatch.chdir(tmp_path / "day")
+    assert find_images(["../frames.TXT"])[0].path == Path("../day/1.jpg")
+
+
+def test_standard_input_is_a_list_relative_to_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "day/1.jpg", "2.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"day/1.jpg\n2.png\n")))
+    assert [frame.path for frame in find_images(["-"])] == [Path("day/1.jpg"), Path("2.png")]
+
+
+def test_a_file_whose_name_is_a_dash_is_given_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "-.jpg", "-/1.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert names("./-", "-.jpg") == ["-.jpg", "1.jpg"]
+
+
+def test_a_list_may_begin_with_a_byte_order_mark_and_need_not_end_with_a_line_end(tmp_path: Path) -> None:
+    touch(tmp_path, "ä.jpg", "b.jpg")
+    (tmp_path / "list.txt").write_bytes("\ufeffä.jpg\nb.jpg".encode())
+    assert names(tmp_path / "list.txt") == ["b.jpg", "ä.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"gone.jpg", "gone.jpg: does not exist"),
+        (b"day", "day: is a folder: a list names files"),
+        (b"day/*.jpg", r"day/\*.jpg: does not exist"),
+        (b"notes.md", "notes.md: is not an image: expected JPEG or PNG"),
+        (b"list.txt", "list.txt: is not an image"),
+        (b"-", "-: does not exist"),
+        (b"a\0b.jpg", "does not exist"),
+        (b"caf\xe9.jpg", r"is no UTF-8 text \(byte 4\)"),
+        (b"x" * 5000 + b".jpg", "name too long"),
+        (b"loop.jpg", "loop.jpg: does not exist"),
+    ],
+)
+def test_a_line_that_names_no_image_is_told_with_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes, told: str
+) -> None:
+    touch(tmp_path, "day/1.jpg", "notes.md")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    (tmp_path / "list.txt").write_bytes(b"# two lines before it\nday/1.jpg\n" + line + b"\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ImageListError, match=told) as caught:
+        find_images(["list.txt"])
+    assert (caught.value.source, caught.value.line) == ("list.txt", 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"# nothing\n  \n"])
+def test_a_list_without_any_path_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(NoImagesError, match="names no image: expected a path a line"):
+        find_images([str(tmp_path / "list.txt")])
+
+
+def test_two_lines_of_one_name_are_refused_with_both_paths(tmp_path: Path) -> None:
+    touch(tmp_path, "day/1.jpg", "night/1.jpg")
+    (tmp_path / "list.txt").write_text("day/1.jpg\nnight/1.jpg\n")
+    with pytest.raises(DuplicateFrameError) as caught:
+        find_images([str(tmp_path / "list.txt")])
+    assert (caught.value.first, caught.value.second) == (tmp_path / "day/1.jpg", tmp_path / "night/1.jpg")
+
+
+@hypothesis.given(
+    st.lists(st.sampled_from(["a.jpg", "b.png", "c d.jpg"]), min_size=1), st.sampled_from(["\n", "\r\n", " \n#\n\n"])
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_list_gives_what_its_files_give(tmp_path: Path, lines: list[str], end: str) -> None:
+    touch(tmp_path, "a.jpg", "b.png", "c d.jpg")
+    (tmp_path / "list.txt").write_text(end.join(lines), newline="")
+    assert find_images([str(tmp_path / "list.txt")]) == find_images([str(tmp_path / line) for line in lines])
 
 
 # Reading
