@@ -31,8 +31,13 @@ def predict(
     more: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More images, after --images.")] = None,
     images: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="Images: folders (with all below), files, quoted patterns (repeatable)."),
+        typer.Option(
+            metavar="PATH",
+            help="Images: folders (with all below), files, videos, quoted patterns, .txt lists of paths, or - for a "
+            "list on standard input (repeatable).",
+        ),
     ] = None,
+    every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, take every Nth frame.")] = 1,
     split: Annotated[Split | None, typer.Option(help="The images of this split of the dataset instead.")] = None,
     data: Annotated[
         Path | None,
@@ -78,6 +83,7 @@ def predict(
     request = job.Request(
         model=found,
         images=chosen,
+        every=every,
         out=out,
         split=split,
         weights=weights,

@@ -12,18 +12,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class File(NamedTuple):
-    """A file below a folder."""
+class Folder(NamedTuple):
+    """A folder with its files."""
 
-    folder: Path
-    """The folder that it is in."""
+    path: Path
     prefix: str
-    """That folder relative to where the search began, with forward slashes and one at the end; empty for itself."""
-    entry: os.DirEntry[str]
+    """The folder relative to where the search began, with forward slashes and one at the end; empty for itself."""
+    files: list[os.DirEntry[str]]
 
 
-def files_below(root: Path) -> Iterator[File]:
-    """Find all files below a folder, through links to folders too, each folder once.
+def folders_below(root: Path) -> Iterator[Folder]:
+    """Give a folder and all folders below it, through links too, each once.
 
     Names that begin with a dot are passed over.
 
@@ -41,10 +40,9 @@ def files_below(root: Path) -> Iterator[File]:
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as listing:
                 entries = [entry for entry in listing if entry.name[0] != "."]
-        below = sorted(entry.name for entry in entries if _is_folder(entry))
-        waiting += [(folder / name, f"{prefix}{name}/") for name in reversed(below)]
-        folders = set(below)
-        yield from (File(folder, prefix, entry) for entry in entries if entry.name not in folders)
+        below = {entry.name for entry in entries if _is_folder(entry)}
+        waiting += [(folder / name, f"{prefix}{name}/") for name in sorted(below, reverse=True)]
+        yield Folder(folder, prefix, [entry for entry in entries if entry.name not in below])
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

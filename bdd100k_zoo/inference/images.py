@@ -22,8 +22,7 @@ from bdd100k_zoo.errors import (
     UnreadableImageError,
 )
 from bdd100k_zoo.inference import lists, videos
-from bdd100k_zoo.inference.folders import files_below, suffix_of
-from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.inference.folders import folders_below, suffix_of
 from bdd100k_zoo.records.names import check_frame_name
 
 if TYPE_CHECKING:
@@ -106,12 +105,11 @@ def _expanded(given: str) -> Path:
 def _status(path: Path) -> os.stat_result | None:
     """Look at a path; None where nothing is there; raises StorageError."""
     try:
-        with storage_errors(path):
-            return path.stat()
-    except StorageError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NOTHING_THERE:
+        return os.stat(path)  # noqa: PTH116  (a list may have a hundred thousand lines)
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
             return None
-        raise
+        raise StorageError(path, error.strerror or str(error)) from error
     except ValueError:  # a NUL in it
         return None
 
@@ -179,14 +177,14 @@ def _frames_of_match(path: Path, every: int) -> Iterable[Frame]:
 
 
 def _frames_in_folder(folder: Path) -> Iterable[Frame]:
-    names: list[str] = []
-    frames: list[Frame] = []
-    for parent, prefix, entry in files_below(folder):
-        name = entry.name
-        names.append(name)
-        if suffix_of(name) in SUFFIXES:
-            frames.append(Frame(prefix + name, parent / name, None, _stamp_of_entry(entry)))
+    frames = [
+        Frame(prefix + entry.name, path / entry.name, None, _stamp_of_entry(entry))
+        for path, prefix, files in folders_below(folder)
+        for entry in files
+        if suffix_of(entry.name) in SUFFIXES
+    ]
     if not frames:
+        names = [entry.name for found in folders_below(folder) for entry in found.files]
         raise NoImagesError(str(folder), f"holds no image: expected {_expected()}{_passed_over(names)}")
     return frames
 

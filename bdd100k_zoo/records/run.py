@@ -73,6 +73,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     versions: Mapping[str, str]
     split: str | None
     image_roots: tuple[str, ...]
+    every: int = 1
+    """Of videos, frames 0, ``every``, 2 ``every`` … were taken."""
     counts: Counts
     seconds: Seconds
     unreadable: tuple[Unreadable, ...]

@@ -51,7 +51,9 @@ class Request:
 
     model: Model
     images: tuple[str, ...]
-    """Folders, files and glob patterns."""
+    """Folders, files, glob patterns, lists and videos; see ``inference.images.find_images``."""
+    every: int = 1
+    """Of a video, take frames 0, ``every``, 2 ``every`` …"""
     out: Path | None = None
     """The run's folder; None for the one that ``run_folder.default_folder`` names."""
     split: str | None = None
@@ -72,6 +74,7 @@ class Request:
         return Plan(
             model=self.model.name,
             image_roots=tuple(map(resolved, self.images)),
+            every=self.every,
             split=self.split,
             cfg_options=self.cfg_options,
         )
@@ -156,7 +159,7 @@ def predict(request: Request, store: Store, progress: Progress) -> RunRecord:
         ZooError: whatever is in the way; images that cannot be read are counted instead.
     """
     started, clock = datetime.now(timezone.utc), perf_counter()
-    frames = find_images(request.images)
+    frames = find_images(request.images, every=request.every)
     folder = request.folder
     with claimed(folder):
         loaded = _prepare(request, folder, len(frames), store, progress)
@@ -236,6 +239,7 @@ def _record(
         versions=facts.versions,
         split=request.split,
         image_roots=tuple(map(resolved, request.images)),
+        every=request.every,
         counts=Counts(images=tally.images, unreadable=len(tally.unreadable), detections=tally.detections),
         seconds=Seconds(
             load=load_seconds,

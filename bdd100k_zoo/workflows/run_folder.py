@@ -13,6 +13,9 @@ from filelock import FileLock
 
 from bdd100k_zoo.artifacts.locking import take
 from bdd100k_zoo.errors import BusyFolderError, OtherRunError, RecordError
+from bdd100k_zoo.inference import lists, videos
+from bdd100k_zoo.inference.folders import suffix_of
+from bdd100k_zoo.inference.lists import STANDARD_INPUT
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.run import PREDICTIONS, RUN, read_run
 
@@ -31,6 +34,7 @@ class Plan:
     model: str
     image_roots: tuple[str, ...]
     """As ``resolved`` gives them."""
+    every: int = 1
     split: str | None = None
     cfg_options: Mapping[str, object] = field(default_factory=dict)
     weights_sha256: str | None = None
@@ -40,19 +44,33 @@ class Plan:
 def default_folder(model: str, images: Sequence[str], split: str | None) -> Path:
     """Give the folder of a run that was not given one: runs/MODEL/SPLIT, or runs/MODEL/images-NAME.
 
+    NAME is that of the first folder, list or video; ``list`` for standard input.
+
     Raises:
         StorageError: the working folder is gone.
     """
     if split:
         return Path("runs", model, split)
-    first = Path(_real(images[0]))
-    name = first.name if os.path.isdir(first) else first.parent.name  # noqa: PTH112  (Path.is_dir may raise)
+    name = "list" if images[0] == STANDARD_INPUT else _name_of(Path(_real(images[0])))
     safe = "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
     return Path("runs", model, f"images-{safe or 'root'}")
 
 
+def _name_of(path: Path) -> str:
+    """A folder, list or video is named after itself, an image or a pattern after the folder that it is in."""
+    if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir may raise)
+        return path.name
+    is_whole = suffix_of(path.name) in (*lists.SUFFIXES, *videos.SUFFIXES) and os.path.isfile(path)  # noqa: PTH113
+    return path.stem if is_whole else path.parent.name
+
+
 def resolved(given: str) -> str:
-    """Give what a folder, file or pattern means from anywhere, as text that JSON can hold; raises StorageError."""
+    """Give what a folder, file or pattern means from anywhere, as text that JSON can hold; raises StorageError.
+
+    Standard input means the same anywhere.
+    """
+    if given == STANDARD_INPUT:
+        return given
     return _real(given).encode("utf-8", "backslashreplace").decode()
 
 
@@ -123,6 +141,7 @@ def differences(standing: RunRecord, plan: Plan) -> tuple[str, ...]:
     facts = {
         "model": (standing.model, plan.model),
         "split": (standing.split, plan.split),
+        "every": (standing.every, plan.every),
         "images": (_roots(standing.image_roots), _roots(plan.image_roots)),
         "cfg_options": (_options(standing.cfg_options), _options(plan.cfg_options)),
         "weights' SHA-256": (standing.weights.sha256, plan.weights_sha256 or standing.weights.sha256),

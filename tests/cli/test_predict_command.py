@@ -84,10 +84,32 @@ def test_weights_are_downloaded_once_and_called_unverified(call, trial, served, 
     assert run["weights"]["unverified_because"]
 
 
+def test_frames_of_a_video_are_named_numbered_and_told_from_another_choice_of_them(call, trial):
+    films = pytest.importorskip("films", reason="NOT TESTED: videos, as PyAV is not installed")
+    films.film(Path("drive 1.mp4"), 4)
+    arguments = ["predict", MODEL, "--images", "drive 1.mp4", "--weights", str(trial.weights)]
+    result = call(*arguments, "--every", "3")
+    assert result.exit_code == 0, result.stderr
+    folder = Path("runs", MODEL, "images-drive_1")
+    names = [frame["name"] for frame in json.loads((folder / "det.json").read_text())]
+    assert names == ["drive 1-0000000.jpg", "drive 1-0000003.jpg"]
+    assert json.loads((folder / "run.json").read_text())["every"] == 3
+    again = call(*arguments)
+    assert again.exit_code == 1
+    assert "every: 3 there, 1 now" in again.stderr
+
+
+def test_a_step_of_no_frames_is_wrong_usage(call, trial):
+    arguments = ["--images", str(trial.frames), "--weights", str(trial.weights)]
+    assert call("predict", MODEL, *arguments, "--every", "0").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--images", "nowhere"], "nowhere: does not exist"),
+        (["--images", "-"], "standard input: names no image"),
+        (["--images", "list.txt"], "list.txt, line 2: gone.jpg: does not exist"),
         (["--images", "~nobody_of_that_name/x"], "~nobody_of_that_name/x: does not exist"),
         (["--images", "loop"], "loop: does not exist"),
         (["--images", "x" * 300 + "/in"], "File name too long"),
@@ -104,6 +126,7 @@ def test_weights_are_downloaded_once_and_called_unverified(call, trial, served, 
 def test_what_is_wrong_is_one_message_with_a_hint(call, trial, tmp_path, arguments, told):
     shutil.copy(trial.frames / "street.jpg", tmp_path / "frame.jpg")
     Path("loop").symlink_to("loop")
+    Path("list.txt").write_text("frame.jpg\ngone.jpg\n")
     Path("page.pth").write_text("<!DOCTYPE html><html>404</html>")
     if "holds no image" in told:
         Path("frame.jpg").unlink()

@@ -111,6 +111,14 @@ def test_what_is_no_run_record_is_refused_by_path(tmp_path: Path, content: bytes
     assert caught.value.path == tmp_path / "run.json"
 
 
+def test_a_record_from_before_videos_took_every_frame(tmp_path: Path) -> None:
+    write_run(tmp_path, record(every=3))
+    standing = json.loads((tmp_path / "run.json").read_text())
+    assert standing.pop("every") == 3
+    (tmp_path / "run.json").write_text(json.dumps(standing))
+    assert read_run(tmp_path) == record(every=1)
+
+
 def test_a_missing_record_is_told_by_path(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         read_run(tmp_path)

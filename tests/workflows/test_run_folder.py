@@ -159,6 +159,7 @@ def test_the_same_plan_does_not_differ_whatever_machine_it_runs_on() -> None:
     [
         ({"model": "retinanet_r50_fpn_1x"}, ("model", MODEL, "retinanet_r50_fpn_1x")),
         ({"image_roots": ("/other/frames",)}, ("images", "frames", "/other/frames")),
+        ({"every": 5}, ("every", "1", "5")),
         ({"split": "val"}, ("split", "none", "val")),
         ({"cfg_options": {}}, ("cfg_options", "50", "none")),
         ({"weights_sha256": "b" * 64}, ("SHA-256", "a" * 64, "b" * 64)),
@@ -185,6 +186,13 @@ def test_folders_are_the_same_however_they_are_written_and_in_any_order(
     assert {resolved(way) for way in ways} == {str((tmp_path / "frames").resolve())}
     here, there = resolved("frames"), resolved("other/*.jpg")
     assert differences(record(image_roots=(here, there)), plan(image_roots=(there, here))) == ()
+
+
+def test_standard_input_is_the_same_wherever_the_process_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    standing = record(image_roots=(resolved("-"),))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert differences(standing, plan(image_roots=(resolved("-"),))) == ()
 
 
 def test_a_path_of_bytes_that_are_no_utf_8_is_found_again_in_a_record(tmp_path: Path) -> None:
@@ -223,6 +231,11 @@ def test_the_rest_of_an_unfinished_run_may_be_replaced(tmp_path: Path) -> None:
         (("day one/x.jpg",), None, "images-day_one"),
         (("day one/*.jpg",), None, "images-day_one"),
         (("day one",), "val", "val"),
+        (("drive 1.mp4", "day one"), None, "images-drive_1"),
+        (("day one/frames.v2.txt",), None, "images-frames.v2"),
+        (("-",), None, "images-list"),
+        (("day one/*.mp4",), None, "images-day_one"),
+        (("day one/gone.mp4",), None, "images-day_one"),
         (("loop",), None, "images-HERE"),
         (("~nobody_of_that_name/frames",), None, "images-_nobody_of_that_name"),
         (("x" * 300 + "/in",), None, "images-" + "x" * 300),
@@ -232,6 +245,8 @@ def test_a_run_is_named_after_its_images(
     tmp_path: Path, images: tuple[str, ...], split: str | None, expected: str
 ) -> None:
     Path("day one").mkdir()
+    Path("drive 1.mp4").touch()
+    Path("day one", "frames.v2.txt").touch()
     Path("loop").symlink_to("loop")
     named = expected.replace("HERE", "".join(c if c.isalnum() or c in "-_." else "_" for c in tmp_path.name))
     assert default_folder(MODEL, images, split) == Path("runs", MODEL, named)
