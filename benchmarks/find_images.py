@@ -2,8 +2,8 @@
 
     python benchmarks/find_images.py [--files 100000] [--runs 5]
 
-The tree has 500 files in a folder, two levels deep; the files are empty. Goal: at most 2 seconds for 100,000 files.
-Walks and searches alternate; a list of the same files is read, too. On a machine that has other things to do, look at the
+The tree has 500 empty files in a folder, two levels deep. Goal: at most 2 seconds for 100,000 files.
+Walks and searches alternate; a list of the same files is read, too. Where a machine has other things to do, look at the
 CPU time.
 """
 
