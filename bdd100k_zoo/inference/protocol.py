@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
@@ -25,8 +25,18 @@ class DetectorFacts(Struct, frozen=True, kw_only=True):
     precision: str
     ops: str
     """Who serves mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
+    threads: int | None = None
+    """Threads of the CPU that one operation is spread over; None where another device computes."""
     versions: Mapping[str, str]
     """Version by package, Python included."""
+
+
+class Prepared(Protocol):
+    """One image, made ready for a detector on the CPU."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The padded shape: images of one shape may share a batch."""
 
 
 class Detector(Protocol):
@@ -36,5 +46,20 @@ class Detector(Protocol):
     def facts(self) -> DetectorFacts:
         """What to record about this detector."""
 
+    @property
+    def batch_size(self) -> int:
+        """How many images at once suit the device; 1 on the CPU, which gains nothing by more."""
+
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
         """Find objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels."""
+
+    def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
+        """Do the CPU's part of one image's work; several threads may call it at once. Raises ImageShapeError."""
+
+    def detect_prepared(self, batch: Sequence[Any]) -> list[Detections]:
+        """Find objects in images of one shape that ``prepare`` gave; boxes are in each image's own pixels.
+
+        Raises:
+            DeviceError: the device's memory does not suffice (``out_of_memory``), or it fails. The same images may be
+                given again, in smaller batches.
+        """

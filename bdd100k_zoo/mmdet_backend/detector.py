@@ -14,6 +14,7 @@ from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.inference.protocol import DetectorFacts
 from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
+from bdd100k_zoo.mmdet_backend.batching import PreparedImage, divisor_of, prepare, together
 from bdd100k_zoo.mmdet_backend.checkpoint import check_classes, load_strictly, read_checkpoint
 from bdd100k_zoo.mmdet_backend.config import without_pretrained
 from bdd100k_zoo.mmdet_backend.devices import device_errors, device_name, full_precision, resolve_device
@@ -45,6 +46,7 @@ class MmdetDetector:
             keep_freed_memory()
             speed_up(self._model)
         self._pipeline = pipeline
+        self._divisor = divisor_of(model)
         self._device = device
         self._name = name
         self._customised = customised
@@ -63,23 +65,22 @@ class MmdetDetector:
             ConfigError: the model fails, and its settings are not those of the package.
             DeviceError: the device's memory does not suffice, or it fails.
         """
-        (found,) = self._detect_together([image])
+        (found,) = self.detect_prepared([self.prepare(image)])
         return found
 
-    def detect_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
-        """Find objects in several images, as ``detect`` does in each, and raise what it raises.
+    @property
+    def batch_size(self) -> int:
+        """How many images at once suit the device."""
+        return 1 if self._device.type == "cpu" else 8
 
-        On the CPU they are taken one by one, because it gains nothing by more. Elsewhere images of one shape go through
-        the model together, which may change the last bits of a result.
-        """
-        together = self._device.type != "cpu" and len({np.shape(image) for image in images}) == 1
-        batches = [images] if together else [[image] for image in images]
-        return [found for batch in batches for found in self._detect_together(batch)]
+    def prepare(self, image: npt.NDArray[np.uint8]) -> PreparedImage:
+        """Do the CPU's part of one image's work; raises ImageShapeError."""
+        return prepare(self._pipeline, image, self._divisor)
 
-    def _detect_together(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
-        batch = batch_of(self._pipeline, images)
+    def detect_prepared(self, batch: Sequence[PreparedImage]) -> list[Detections]:
+        """Find objects in images of one padded shape; raises ConfigError and DeviceError as ``detect`` does."""
         with self._failures(), torch.inference_mode(), full_precision():
-            return [_detections(sample.pred_instances) for sample in self._model.test_step(batch)]
+            return [_detections(sample.pred_instances) for sample in self._model.test_step(together(batch))]
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -177,5 +178,6 @@ def _facts(device: torch.device) -> DetectorFacts:
         device_name=device_name(device),
         precision="fp32",
         ops=install(),
+        threads=torch.get_num_threads() if device.type == "cpu" else None,
         versions=versions() | {"torch": str(torch.__version__)},
     )

@@ -40,6 +40,16 @@ def resolve_device(wanted: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def device_of_rank(wanted: str, local_rank: int) -> str:
+    """Give each process of a machine a GPU of its own, where ``auto`` or ``cuda`` is wanted and there are any.
+
+    Where a process sees fewer GPUs than there are processes, because its launcher shows it its own alone, they take
+    turns.
+    """
+    count = cuda_count() if wanted in ("auto", "cuda") else 0
+    return f"cuda:{local_rank % count}" if count else wanted
+
+
 def device_name(device: torch.device) -> str:
     """Say what a device is, as its maker calls it."""
     if device.type == "cuda":
@@ -74,7 +84,13 @@ def device_errors(device: torch.device) -> Iterator[None]:
             r"out of memory|can't allocate memory|\b(CUDA|HIP|CUDNN|CUBLAS)\w* error|CUDNN_STATUS", first, re.I
         ):
             raise
-        raise DeviceError(str(device), first) from error
+        full = re.search(r"out of memory|can't allocate memory|ALLOC_FAILED", first, re.I)
+        raise DeviceError(str(device), first, out_of_memory=bool(full)) from error
+
+
+def cuda_count() -> int:
+    """Count the CUDA (or ROCm) devices that torch can use, and use none of them."""
+    return _cuda()[1]
 
 
 def cuda_names() -> tuple[str, ...]:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -25,14 +25,11 @@ from bdd100k_zoo.errors import (
     ImageShapeError,
     MissingPackageError,
 )
-from bdd100k_zoo.inference.images import find_images, read_image
-from bdd100k_zoo.inference.runner import run
+from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.mmdet_backend import devices
 from bdd100k_zoo.mmdet_backend.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_detector, build_model
 from bdd100k_zoo.mmdet_backend.pipeline import build_pipeline, pipeline_for_arrays
-from bdd100k_zoo.progress import SILENT
-from bdd100k_zoo.records.predictions import PredictionsWriter
 
 if TYPE_CHECKING:
     import subprocess
@@ -213,16 +210,34 @@ def test_a_thin_image_that_can_be_scaled_is_taken(size: tuple[int, int], detecto
     assert (found.boxes <= [size[1], size[0], size[1], size[0]]).all()
 
 
-def test_a_run_counts_a_thin_image_as_unreadable_and_goes_on(detector: Detector, image: Any, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((1, 5000, 3), np.uint8))
-    cv2.imwrite(str(tmp_path / "2.png"), image)
-    writer = PredictionsWriter(tmp_path / "det.json")
-    tally = run(detector, find_images([str(tmp_path)]), writer, SILENT)
-    writer.finish()
-    ((name, reason),) = tally.unreadable
-    assert name == "1.png"
-    assert reason.startswith("uint8 [1, 5000, 3]: the test pipeline cannot take it")
-    assert (tally.images, tally.detections > 0) == (2, True)
+# Several at once
+
+
+def test_images_of_one_padded_shape_share_a_batch_and_give_what_each_gives_alone(
+    detector: Detector, image: Any
+) -> None:
+    pixels = [image, image[:, ::-1], image[:-3], image // 2]  # padding makes one shape of two
+    prepared = [detector.prepare(each) for each in pixels]
+    assert len({each.shape for each in prepared}) == 1
+    for alone, together in zip(map(detector.detect, pixels), detector.detect_prepared(prepared), strict=True):
+        assert np.array_equal(alone.classes, together.classes)
+        assert np.allclose(alone.scores, together.scores, atol=1e-5)
+        assert np.allclose(alone.boxes, together.boxes, atol=1e-2)
+
+
+def test_images_of_other_padded_shapes_are_told_apart(detector: Detector, image: Any) -> None:
+    shapes = [detector.prepare(each).shape for each in (image, image.transpose(1, 0, 2))]
+    assert shapes == [(96, 160), (160, 96)]
+    assert detector.batch_size == 1
+
+
+def test_threads_may_prepare_at_once_and_images_may_be_given_again(detector: Detector, image: Any) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        prepared = list(threads.map(detector.prepare, [image] * 8))
+    once, again = detector.detect_prepared(prepared[:1])[0], detector.detect_prepared(prepared[:1])[0]
+    alone = detector.detect(image)
+    assert np.array_equal(once.boxes, alone.boxes)
+    assert np.array_equal(again.boxes, alone.boxes)
 
 
 # Failing while it computes
@@ -254,6 +269,16 @@ def test_a_device_without_enough_memory_is_told_as_that(device: str, customised:
     with pytest.raises(DeviceError, match=r"memory") as caught:
         detector.detect(PIXELS)
     assert caught.value.device == device
+    assert caught.value.out_of_memory
+
+
+def test_a_device_that_fails_otherwise_has_memory_enough() -> None:
+    def fail() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(DeviceError) as caught:
+        failing(fail, customised=False).detect(PIXELS)
+    assert not caught.value.out_of_memory
 
 
 def test_a_failure_is_blamed_on_settings_only_where_they_are_the_users() -> None:
