@@ -32,6 +32,8 @@
     │   └── CheckpointClassesError its classes are not BDD100K's, in their order
     ├── UnsupportedOpError         an op that no installed library serves
     ├── DeviceError                a device that this machine lacks
+    ├── LauncherError              what should have started this process has not
+    ├── ProcessesError             one of several processes failed for good
     ├── RecordError                a file of ours or the user's that is not what it should be
     ├── InputsError                labels or predictions that cannot be scored as they are
     │   ├── WrongFileError         a file of another kind
@@ -44,6 +46,7 @@
     ├── NoRunsError                there is no run to evaluate
     ├── NoLabelsError              no labels to evaluate against
     ├── OtherRunError              a folder holds another run
+    ├── UnfinishedRunError         frames of a run are missing that was to be put together
     └── BusyFolderError            another process is at work in a folder
 
 Errors carry facts as attributes; ``str()`` says what was expected and what was found. What to do next is the command
@@ -448,9 +451,33 @@ class DeviceError(ZooError):
 
     device: str
     reason: str
+    out_of_memory: bool = False
+    """Its memory does not suffice: less work at once may still fit."""
 
     def __str__(self) -> str:
         return f"the device {self.device!r} cannot be used: {self.reason}"
+
+
+class LauncherError(ZooError):
+    """The variables of what is said to have started this process are missing, or make no sense."""
+
+    launcher: str
+    """``pytorch``, ``slurm`` or ``mpi``."""
+    problem: str
+
+    def __str__(self) -> str:
+        return f"this process cannot be one that the launcher {self.launcher!r} has started: {self.problem}"
+
+
+class ProcessesError(ZooError):
+    """Of the processes that were started to share a run, one failed again and again."""
+
+    folder: Path
+    status: int
+    """What they ended with."""
+
+    def __str__(self) -> str:
+        return f"the processes that shared the run in {self.folder} ended with status {self.status}"
 
 
 class RecordError(ZooError):
@@ -591,6 +618,20 @@ class OtherRunError(ZooError):
 
     def __str__(self) -> str:
         return f"{self.folder} holds another run ({'; '.join(self.differences)}); nothing was changed"
+
+
+class UnfinishedRunError(ZooError):
+    """A run was to be put together from its journals, and they do not hold all of its frames."""
+
+    folder: Path
+    total: int
+    missing: tuple[str, ...]
+    """Ranges of frames, counted from 1 in the order of their names."""
+
+    def __str__(self) -> str:
+        ranges = "".join(f"\n  {each}" for each in self.missing[:10])
+        more = f"\n  and {len(self.missing) - 10:,} more ranges" if len(self.missing) > 10 else ""
+        return f"{self.folder} does not hold all of {self.total:,} frames yet; missing are{ranges}{more}"
 
 
 class BusyFolderError(ZooError):

@@ -28,6 +28,8 @@ EXAMPLES: dict[str, Any] = {
     "attempts": (Attempt("https://far.example/x", "404"), Attempt("https://further.example/x", "no route")),
     "failures": (errors.NoAddressError("model_a", "weights"),),
     "asked": 3,
+    "total": 100,
+    "status": 137,
     "kept": 1_234,
     "problems": (errors.Problem("boxes outside the image", "a.jpg", "3", "x2 is 1300.0"),),
     "missing": ("neck.weight", "a", "b", "c"),

@@ -54,30 +54,24 @@ def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[PredictedLabe
     )
 
 
-CLOSE = b"\n]\n"
-"""Ends the list after every frame, to be overwritten by the next: a process that is killed leaves a whole list."""
-
-
 class PredictionsWriter:
     """Streams frames to disk, one line each, so that memory does not grow with their number.
 
-    Frames must come sorted by name. The file stands under its final name only when ``finish`` was called; ``abandon``
-    keeps what there is as ``NAME.partial.json``, a whole JSON list.
+    Frames must come sorted by name. The file stands under its final name only when ``finish`` was called; until then it
+    is ``.NAME.partial`` beside it, which the next writer of that name starts over.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the file beside ``path``; raises StorageError."""
         self.path = path
-        self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         self.frames = 0
         self.labels = 0
+        self._partial = path.with_name(f".{path.name}.partial")
         self._ids = count(1)
         self._encode = msgspec.json.Encoder().encode
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # No buffer: a frame counts as written when the disk has room for the whole of it.
-            self._file = self.partial.open("wb", buffering=0)
-        self._end = 0
+            self._file = self._partial.open("wb")
         self._last = ""
 
     def write(self, name: str, detections: Detections) -> None:
@@ -95,10 +89,8 @@ class PredictionsWriter:
             raise RecordError(self.path, f"{name}: the detector gave a corner or score that is no finite number")
         labels = to_labels(detections, self._ids)
         line = self._encode(PredictedFrame(check_frame_name(name), labels))
-        line = (b",\n" if self.frames else b"[\n") + line
         with storage_errors(self.path):
-            self._put(line + CLOSE)
-        self._end += len(line)
+            self._file.write((b",\n" if self.frames else b"[\n") + line)
         self._last = name
         self.frames += 1
         self.labels += len(labels)
@@ -106,34 +98,15 @@ class PredictionsWriter:
     def finish(self) -> None:
         """Complete the file and move it to its final name; raises StorageError."""
         with storage_errors(self.path):
-            self._complete()
-            self.partial.replace(self.path)
+            self._file.write(b"\n]\n" if self.frames else b"[]\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._partial.replace(self.path)
 
-    def abandon(self) -> Path | None:
-        """Close what there is; gives the partial file, or None where nothing was or could be kept of it."""
-        try:
-            self._complete()
-            if self.frames:
-                return self.partial
-        except OSError:  # a disk so broken that not even a frame which was on it can be closed off
+    def abandon(self) -> None:
+        """Leave nothing of what was written."""
+        with suppress(OSError):  # of what stands in the buffer and has no room on the disk
             self._file.close()
         with suppress(OSError):
-            self.partial.unlink(missing_ok=True)
-        return None
-
-    def _put(self, data: bytes) -> None:
-        """Write after the last whole frame."""
-        self._file.seek(self._end)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
-
-    def _complete(self) -> None:
-        """End the list after the last whole frame: that takes no more room than the file had before."""
-        if self._file.closed:
-            return
-        end = CLOSE if self.frames else b"[]\n"
-        self._put(end)
-        self._file.truncate(self._end + len(end))
-        os.fsync(self._file.fileno())
-        self._file.close()
+            self._partial.unlink(missing_ok=True)

@@ -47,14 +47,22 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seconds(msgspec.Struct, frozen=True, kw_only=True):
-    """Wall-clock seconds by phase."""
+    """Seconds by stage, of all processes together; stages overlap, so that they add up to more than the total."""
 
     load: float
     """Building the model and loading its weights."""
     decode: float
+    """Reading images, of all reading threads together."""
+    prepare: float = 0.0
+    """Scaling and packing them, by the same threads."""
     detect: float
+    """The device at work, and copies to and from it."""
     write: float
+    """Into the journal."""
+    assemble: float = 0.0
+    """The predictions file, from the journal."""
     total: float
+    """From the start of every process to its end, what was lost with a killed one aside."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,17 +88,29 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: tuple[Unreadable, ...]
     started: str
     """ISO 8601, UTC."""
+    # What follows is missing from records of version 0.1.0.
+    frames_sha256: str | None = None
+    """Of all frames' names, sizes and times of change."""
+    batch_size: int | None = None
+    threads: int | None = None
+    """Threads of one process on the CPU; None where another device computes."""
+    processes: int = 1
+    """How many shared the frames."""
+    busy: float | None = None
+    """Share of the time from the first image to the last in which the device was at work, 0 to 1."""
+    split_batches: Mapping[int, int] = {}
+    """Batches that the device had no memory for and that were halved: how many, by their size."""
 
 
 def write_run(folder: Path, record: RunRecord) -> Path:
     """Write run.json into the folder of a run; raises StorageError."""
     path = folder / RUN
-    plain = _plain(msgspec.structs.asdict(record))
+    plain = as_json(msgspec.structs.asdict(record))
     write_whole(path, msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")
     return path
 
 
-def _plain(value: object) -> object:
+def as_json(value: object) -> object:
     """Make JSON of anything: paths may hold bytes that are no UTF-8, and overrides any value of Python.
 
     A run of hours must not end without its record because of either.
@@ -102,9 +122,9 @@ def _plain(value: object) -> object:
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and isfinite(value)):
         return value
     if isinstance(value, Mapping):
-        return {str(_plain(str(key))): _plain(item) for key, item in value.items()}
+        return {str(as_json(str(key))): as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [as_json(item) for item in value]
     return repr(value)
 
 
