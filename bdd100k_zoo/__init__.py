@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bdd100k_zoo.boxes import Detections
     from bdd100k_zoo.manifest import load_zoo
-    from bdd100k_zoo.workflows.predict import load_detector
+    from bdd100k_zoo.workflows.detector import load_detector
 
 __all__ = ["Detections", "__version__", "load_detector", "load_zoo"]
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Detections": "bdd100k_zoo.boxes",
     "load_zoo": "bdd100k_zoo.manifest",
-    "load_detector": "bdd100k_zoo.workflows.predict",
+    "load_detector": "bdd100k_zoo.workflows.detector",
 }
 
 

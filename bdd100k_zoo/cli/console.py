@@ -34,11 +34,12 @@ def stdout() -> Console:
     return console
 
 
-def stderr() -> Console:
-    """Give the console for everything that is not data."""
+def stderr(*, live: bool = True) -> Console:
+    """Give the console for everything that is not data; unless ``live``, as if it were a file."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, emoji=False, markup=False)
+    terminal = None if live else False
+    return Console(stderr=True, force_terminal=terminal, highlight=False, emoji=False, markup=False)
 
 
 def plain(text: str) -> str:

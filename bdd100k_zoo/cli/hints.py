@@ -72,7 +72,10 @@ def _storage(error: errors.StorageError) -> str:
     if "more memory" in error.reason:
         return "stop what else uses the memory, or use a machine that has more"
     if "space" in error.reason.lower():
-        return "free some space, or choose another folder: --out for runs, BDD100K_ZOO_CACHE for downloads"
+        return (
+            "free some space, and the same command goes on; "
+            "or choose another folder: --out for runs, BDD100K_ZOO_CACHE for downloads"
+        )
     return "check that the path exists and may be read and written, or choose another folder"
 
 
@@ -80,6 +83,17 @@ def _duplicate_frame(error: errors.DuplicateFrameError) -> str:
     if error.first.name in error.name:
         return "give the folder above both, so that the names differ, or run them apart"
     return "frames of a video are named after its file: rename one, or run them apart"
+
+
+def _device(error: errors.DeviceError) -> str:
+    if error.out_of_memory:
+        return "a smaller --batch-size needs less memory, and --device cpu none of the GPU's; what is done is kept"
+    return f"use --device cpu; `{SELF} doctor` shows what torch finds"
+
+
+def _launcher(error: errors.LauncherError) -> str:
+    command = {"pytorch": "torchrun", "slurm": "srun", "mpi": "mpirun"}.get(error.launcher, error.launcher)
+    return f"start it with {command}, or leave out --launcher: what started a process is found out by itself"
 
 
 def _submission(error: errors.SubmissionError) -> str:
@@ -173,12 +187,18 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         lambda _: "only checkpoints of the ten BDD100K classes, in their order, are run; train or convert one",
     ),
     (errors.UnsupportedOpError, lambda _: "a compiled mmcv 2.1.0 serves it: https://mmcv.readthedocs.io"),
-    (errors.DeviceError, lambda _: f"use --device cpu; `{SELF} doctor` shows what torch finds"),
+    (errors.DeviceError, _device),
+    (errors.LauncherError, _launcher),
+    (errors.ProcessesError, lambda _: "the first error above says why; the same command goes on with what is missing"),
     (errors.SubmissionError, _submission),
     (errors.StaleError, _stale),
     (errors.NoRunsError, _no_runs),
     (errors.NoLabelsError, lambda _: NO_LABELS),
     (errors.OtherRunError, lambda _: "choose another folder with --out, or replace that run with --fresh"),
+    (
+        errors.UnfinishedRunError,
+        lambda _: "the same command without --merge computes them; or copy the other journals there",
+    ),
     (errors.BusyFolderError, lambda _: "wait until it is done, or choose another folder with --out"),
     (
         errors.WrongFileError,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, show_whole, write_json
+from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
     from bdd100k_zoo.records.run import RunRecord
 
 Split = Literal["val", "test"]
+Launcher = Literal["none", "pytorch", "slurm", "mpi"]
+Precision = Literal["auto", "fp32"]
 
 
 def _named_path(value: str) -> Path:
@@ -22,6 +26,21 @@ def _named_path(value: str) -> Path:
     if not value:
         raise typer.BadParameter("is empty; is a variable of the shell unset?")
     return Path(value)
+
+
+class Many(NamedTuple):
+    """--gpus: a number of processes on this machine."""
+
+    number: int | None
+    """None for as many as there are GPUs."""
+
+
+def _many(value: str) -> Many:
+    if value == "all":
+        return Many(None)
+    if not value.isdecimal() or not int(value):
+        raise typer.BadParameter(f"{value!r} is neither a number nor `all`")
+    return Many(int(value))
 
 
 @guarded
@@ -55,6 +74,22 @@ def predict(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    gpus: Annotated[
+        Many | None,
+        typer.Option(metavar="N|all", parser=_many, help="A process for each of N GPUs of this machine."),
+    ] = None,
+    launcher: Annotated[
+        Launcher | None,
+        typer.Option(help="Insist that torchrun, srun or mpirun started this process; by itself it is found out."),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead of the device.")
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of the model.")] = "auto",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images could not be read.")
     ] = False,
@@ -62,10 +97,18 @@ def predict(
         list[str] | None,
         typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Replace the run that stands in its folder.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over, and replace the run that stands in its folder.")
+    ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Only put together what the journals in the run's folder hold.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Detect objects in images and write det.json and run.json."""
+    """Detect objects in images and write det.json and run.json.
+
+    A run that is cut short is kept: the same command goes on where it was.
+    """
     paths = [*(images or ()), *(more or ())]
     if "" in paths:
         raise typer.BadParameter("--images is empty; is a variable of the shell unset?")
@@ -73,31 +116,61 @@ def predict(
         raise typer.BadParameter("give either --images PATH or --split val|test")
     if split and data is None:
         raise typer.BadParameter("--split needs --data ROOT (or BDD100K_ROOT): the folder that holds images/100k")
+    if merge and (fresh or gpus):
+        raise typer.BadParameter("--merge computes nothing: it goes with neither --fresh nor --gpus")
     from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.inference.launch import place_of, started_by
     from bdd100k_zoo.inference.overrides import parse_overrides
     from bdd100k_zoo.workflows import predict as job
 
     here = session(context)
     found = here.zoo()[model]
-    chosen = (job.split_images(data, split),) if split and data else tuple(paths)
+    started = started_by(os.environ)
+    place = place_of(os.environ, launcher)
+    if place.world > 1 and not started:
+        _check_shared(place.world, fresh=fresh, gpus=bool(gpus))
     request = job.Request(
         model=found,
-        images=chosen,
+        images=(job.split_images(data, split),) if split and data else tuple(paths),
         every=every,
         out=out,
         split=split,
         weights=weights,
         device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
         cfg_options=parse_overrides(cfg_options or []),
-        fresh=fresh,
+        fresh=fresh and not started,
+        place=place,
+        started=started,
     )
-    record = job.predict(request, Store(offline=here.offline), here.progress())
+    store, progress = Store(offline=here.offline), here.progress(live=place.world == 1)
+    with heeding_sigterm():
+        if merge:
+            record = job.merge(request, store, progress)
+        elif gpus and not started:
+            record = job.predict_by_many(request, gpus.number, sys.argv[1:], store, progress)
+        else:
+            record = job.predict(request, store, progress)
+    if record is None or started:  # another process speaks for all
+        return
     if as_json:
         write_json(record)
     else:
         _show_run(request.folder, record)
     if record.counts.unreadable and not skip_unreadable:
         raise typer.Exit(1)
+
+
+def _check_shared(processes: int, *, fresh: bool, gpus: bool) -> None:
+    if fresh:
+        raise typer.BadParameter(
+            f"--fresh: none of {processes} processes can tell what the others have just written; "
+            "give another --out, or remove the run's folder first"
+        )
+    if gpus:
+        raise typer.BadParameter(f"--gpus starts processes itself, and this is one of {processes} already")
 
 
 def _show_run(folder: Path, record: RunRecord) -> None:
@@ -114,7 +187,7 @@ def _show_run(folder: Path, record: RunRecord) -> None:
             f"{counts.images:,}" + (f", {counts.unreadable:,} of them unreadable" if counts.unreadable else ""),
         ),
         ("boxes", f"{counts.detections:,}"),
-        ("speed", f"{rate(done / seconds.detect if seconds.detect else None)} on {record.device}"),
+        ("speed", f"{rate(done / seconds.detect if seconds.detect else None)} on {_device_of(record)}"),
     ]
     for label, value in pairs:
         show_whole(label, str(value))
@@ -122,3 +195,9 @@ def _show_run(folder: Path, record: RunRecord) -> None:
         names = ", ".join(image.name for image in record.unreadable[:3])
         more = f" and {counts.unreadable - 3} more" if counts.unreadable > 3 else ""
         say(f"{counts.unreadable} unreadable: {names}{more}; they have empty frames", "bold yellow", "warning")
+
+
+def _device_of(record: RunRecord) -> str:
+    if record.processes == 1:
+        return record.device
+    return f"{record.device.partition(':')[0]}, in each of {record.processes} processes"

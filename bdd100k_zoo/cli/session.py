@@ -30,11 +30,15 @@ class Session:
 
         return load_zoo(*self.zoo_files)
 
-    def progress(self) -> Progress:
-        """Report to the terminal, or not at all with --quiet (warnings are always shown)."""
+    def progress(self, *, live: bool = True) -> Progress:
+        """Report to the terminal, or not at all with --quiet (warnings are always shown).
+
+        Args:
+            live: draw bars; several processes that share a terminal write lines instead.
+        """
         from bdd100k_zoo.cli.progress import TerminalProgress
 
-        return TerminalProgress(stderr(), quiet=self.quiet)
+        return TerminalProgress(stderr(live=live), quiet=self.quiet)
 
     @property
     def command(self) -> str:

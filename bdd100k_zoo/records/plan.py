@@ -36,6 +36,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     split: str | None
     image_roots: tuple[str, ...]
     """Where the images were asked for; see ``workflows.run_folder.resolved``."""
+    every: int = 1
+    """See ``RunRecord.every``."""
     frames: int
     """How many there are."""
     frames_sha256: str | UnsetType = UNSET
@@ -108,6 +110,7 @@ _NAMES: Mapping[str, str] = {
     "config_sha256": "config's SHA-256",
     "cfg_options": "cfg_options",
     "split": "split",
+    "every": "every",
     "image_roots": "images",
     "frames": "number of images",
     "weights_sha256": "weights' SHA-256",

@@ -132,7 +132,7 @@ def _ops() -> Finding:
 
 
 def _trial() -> Finding:
-    from bdd100k_zoo.workflows.predict import load_detector
+    from bdd100k_zoo.workflows.detector import load_detector
     from bdd100k_zoo.workflows.trial import DEFAULT_MODEL, make_trial
 
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-doctor-") as name:

@@ -1,48 +1,53 @@
-"""Images → predictions file."""
+"""Images → predictions file: a run that goes on where it was, alone or as one of several processes."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec import UNSET
+
 from bdd100k_zoo import mmdet_backend
-from bdd100k_zoo.artifacts.store import Store
-from bdd100k_zoo.errors import NoImagesError
-from bdd100k_zoo.inference.images import find_images, read_image
-from bdd100k_zoo.inference.runner import Tally, run
-from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.errors import ArtifactError, DeviceError, NoImagesError, ProcessesError
+from bdd100k_zoo.inference import launch
+from bdd100k_zoo.inference.images import find_images
+from bdd100k_zoo.inference.launch import ALONE, Place, Started
 from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.journal_lines import Process
+from bdd100k_zoo.records.journals import Journals
 from bdd100k_zoo.records.kept import sha256_of
-from bdd100k_zoo.records.predictions import PredictionsWriter
-from bdd100k_zoo.records.run import (
-    PREDICTIONS,
-    RUN,
-    Counts,
-    RunRecord,
-    Seconds,
-    Unreadable,
-    WeightsUsed,
-    write_run,
+from bdd100k_zoo.records.plan import Plan, digest_of, options_text
+from bdd100k_zoo.records.run import WeightsUsed, read_run
+from bdd100k_zoo.workflows.assemble import assemble, check_complete
+from bdd100k_zoo.workflows.detector import fetch_weights
+from bdd100k_zoo.workflows.run_folder import (
+    Standing,
+    check_same,
+    claimed,
+    clear,
+    default_folder,
+    plan_of,
+    resolved,
+    run_digest,
+    standing_in,
+    tidy,
 )
-from bdd100k_zoo.workflows.fetch import fetch_all
-from bdd100k_zoo.workflows.run_folder import Plan, check_replaceable, claimed, default_folder, resolved
+from bdd100k_zoo.workflows.share import Share, compute_share, conclude, full_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
-
-    from bdd100k_zoo.artifacts.store import StoredFile
-    from bdd100k_zoo.boxes import Detections
+    from bdd100k_zoo.artifacts.store import Store, StoredFile
     from bdd100k_zoo.inference.images import Frame
     from bdd100k_zoo.inference.protocol import Detector
     from bdd100k_zoo.manifest import Model
     from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.records.run import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,127 +65,105 @@ class Request:
     weights: Path | None = None
     """A checkpoint to use instead of the published one."""
     device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    """Images at once; None for what suits the device."""
+    workers: int | None = None
+    """Threads that read ahead; None for what suits the device."""
     cfg_options: Mapping[str, object] = field(default_factory=dict)
     fresh: bool = False
-    """Replace whatever run stands in the folder."""
+    """Start over, and replace whatever run stands in the folder."""
+    place: Place = ALONE
+    """Which process of how many this one is."""
+    started: Started | None = None
+    """What the process that started this one has seen to; None where a user started it."""
 
     @property
     def folder(self) -> Path:
         """The run's folder; raises StorageError."""
         return self.out or default_folder(self.model.name, self.images, self.split)
 
-    def plan(self) -> Plan:
+    def plan(self, frames: Sequence[Frame]) -> Plan:
         """What tells this run from another one, as far as it is known before it starts; raises StorageError."""
         return Plan(
             model=self.model.name,
-            image_roots=tuple(map(resolved, self.images)),
+            config_sha256=sha256_of(self.model.config_path),
+            cfg_options=options_text(self.cfg_options),
             every=self.every,
             split=self.split,
-            cfg_options=self.cfg_options,
+            image_roots=tuple(map(resolved, self.images)),
+            frames=len(frames),
+            frames_sha256=digest_of((frame.name, frame.stamp) for frame in frames),
+            precision=UNSET if self.precision == "auto" else self.precision,
+            batch_size=self.batch_size or UNSET,
         )
 
 
-class LoadedDetector:
-    """A detector ready for images: call it with a path, or with pixels."""
-
-    def __init__(self, model: Model, weights: StoredFile, detector: Detector) -> None:
-        self.model = model
-        self.weights = weights
-        self.detector = detector
-
-    def __call__(self, image: str | os.PathLike[str] | npt.NDArray[np.uint8]) -> Detections:
-        """Find objects in one image.
-
-        Args:
-            image: a JPEG or PNG file, or pixels: uint8 [height, width, 3] in BGR order, as OpenCV reads them.
-
-        Returns:
-            Boxes in that image's pixels (a file's EXIF rotation applied).
-
-        Raises:
-            UnreadableImageError: the file is not one whole image.
-        """
-        pixels = read_image(Path(image)) if isinstance(image, (str, os.PathLike)) else image
-        return self.detector.detect(pixels)
-
-
-def load_detector(
-    model: Model,
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    cfg_options: Mapping[str, object] | None = None,
-    store: Store | None = None,
-    progress: Progress = SILENT,
-) -> LoadedDetector:
-    """Load a model with its published weights (from the cache, else downloaded) or with a file of yours.
-
-    Args:
-        model: a model of the zoo.
-        weights: a checkpoint to use instead of the published one.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        cfg_options: settings of the model's config to override, by dotted key.
-        store: the cache; the user's own where none is given.
-        progress: where to report.
-
-    Raises:
-        ZooError: whatever is in the way, see ``bdd100k_zoo.errors``. Nothing is downloaded before the rest is seen to.
-    """
-    options = dict(cfg_options or {})
-    _check_backend(model, device, options)
-    stored = _weights(model, Path(weights) if weights else None, store or Store(), progress)
-    return _load(model, stored, device, options)
-
-
-def _check_backend(model: Model, device: str, options: Mapping[str, object]) -> None:
-    mmdet_backend.check(model.config_path, device, options)
-
-
-def _load(model: Model, weights: StoredFile, device: str, options: Mapping[str, object]) -> LoadedDetector:
-    detector = mmdet_backend.load(model.name, model.config_path, weights.path, device, options)
-    return LoadedDetector(model, weights, detector)
-
-
-def _weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:
-    artifact = model.artifact("weights")
-    with store:
-        if file is None:
-            return fetch_all(store, [artifact], progress)[0]
-        stored = store.adopt(artifact, file)
-    if not stored.verified:
-        progress.note(f"the weights of {model.name} are unverified: {stored.reason}")
-    return stored
-
-
-def predict(request: Request, store: Store, progress: Progress) -> RunRecord:
+def predict(request: Request, store: Store, progress: Progress) -> RunRecord | None:
     """Run a model over images and write the run's folder: predictions file and record.
+
+    What earlier processes of the same run have done is not done again; a run that is complete is left as it is.
+
+    Returns:
+        The run's record; None where this process is one of several, and others are not done yet.
 
     Raises:
         ZooError: whatever is in the way; images that cannot be read are counted instead.
     """
-    started, clock = datetime.now(timezone.utc), perf_counter()
-    frames = find_images(request.images, every=request.every)
-    folder = request.folder
-    with claimed(folder):
-        loaded = _prepare(request, folder, len(frames), store, progress)
-        load_seconds = perf_counter() - clock
-        tally = _write_predictions(loaded.detector, frames, folder, progress, fresh=request.fresh)
-        record = _record(request, loaded, tally, started, load_seconds, perf_counter() - clock)
-        write_run(folder, record)
-    return record
+    run = _Run(request, store, progress)
+    with claimed(run.folder, request.place.rank):
+        standing = run.standing()
+        return run.from_what_stands(standing) or run.compute(standing)
 
 
-def _prepare(request: Request, folder: Path, images: int, store: Store, progress: Progress) -> LoadedDetector:
-    """Load the detector, what is cheap to check first and what is downloaded last."""
-    plan = request.plan()
-    if not request.fresh:
-        check_replaceable(folder, plan)
-    progress.note(f"{request.model.name} on {images:,} image{'' if images == 1 else 's'} → {folder}")
-    _check_backend(request.model, request.device, request.cfg_options)
-    weights = _weights(request.model, request.weights, store, progress)
-    if not request.fresh:
-        check_replaceable(folder, replace(plan, weights_sha256=weights.sha256))
-    return _load(request.model, weights, request.device, request.cfg_options)
+def merge(request: Request, store: Store, progress: Progress) -> RunRecord | None:
+    """Put a run together from the journals in its folder, wherever they were written, and compute nothing.
+
+    Raises:
+        UnfinishedRunError: frames are missing; they are named.
+        ZooError: whatever else is in the way.
+    """
+    run = _Run(request, store, progress)
+    with storage_errors(run.folder):
+        there = run.folder.is_dir()
+    standing = run.standing() if there else Standing(Journals(run.folder))
+    if not standing.finished:
+        check_complete(run.folder, standing.journals, run.frames)
+    return run.from_what_stands(standing) or standing.finished
+
+
+def predict_by_many(
+    request: Request, processes: int | None, arguments: Sequence[str], store: Store, progress: Progress
+) -> RunRecord | None:
+    """Do as ``predict`` does, by several processes on this machine, one for each GPU.
+
+    What can be wrong for all of them is seen to before.
+
+    Args:
+        request: what to do.
+        processes: how many; None for as many as there are GPUs.
+        arguments: those of the command line, which every process is given.
+        store: the cache.
+        progress: where to report.
+
+    Raises:
+        ProcessesError: they ended before the run was complete.
+        ZooError: whatever else is in the way.
+    """
+    run = _Run(request, store, progress)
+    with claimed(run.folder):
+        standing = run.standing()
+        if record := run.from_what_stands(standing):
+            return record
+        number = run.processes(processes)
+        run.prepare(standing)
+        if request.fresh:
+            clear(run.folder)
+    status = launch.start(number, arguments, standing.replaces if request.fresh else None)
+    if status:
+        run.say_kept()
+        raise ProcessesError(run.folder, status)
+    return read_run(run.folder)
 
 
 def split_images(root: Path, split: str) -> str:
@@ -193,64 +176,142 @@ def split_images(root: Path, split: str) -> str:
     return str(folder)
 
 
-def _write_predictions(
-    detector: Detector, frames: Sequence[Frame], folder: Path, progress: Progress, *, fresh: bool
-) -> Tally:
-    writer = PredictionsWriter(folder / PREDICTIONS)
-    try:
-        tally = run(detector, frames, writer, progress)
-        if fresh:  # the record of another run must never stand beside these predictions
-            with storage_errors(folder / RUN):
-                (folder / RUN).unlink(missing_ok=True)
-        writer.finish()
-    except BaseException:
-        _keep_what_is_done(writer, progress)
-        raise
-    return tally
+class _Run:
+    """One process's work on a request, from what is cheap to check to what takes long."""
 
+    def __init__(self, request: Request, store: Store, progress: Progress) -> None:
+        self.started, self._clock = datetime.now(timezone.utc), perf_counter()
+        self._request, self._store, self._progress = request, store, progress
+        self.frames = find_images(request.images, every=request.every)
+        self.folder = request.folder
+        self._plan = request.plan(self.frames)
 
-def _keep_what_is_done(writer: PredictionsWriter, progress: Progress) -> None:
-    if kept := writer.abandon():
-        progress.warn(f"the {writer.frames:,} frames done so far are in {kept}")
-    elif writer.frames:
-        progress.warn(f"the {writer.frames:,} frames done so far could not be kept")
+    def standing(self) -> Standing:
+        """Look at the folder; with --fresh, as if nothing stood there."""
+        if self._request.fresh:
+            return Standing(Journals(self.folder), replaces=run_digest(self.folder))
+        started = self._request.started
+        return standing_in(self.folder, self._plan, started.replaceable if started else None)
 
+    def from_what_stands(self, standing: Standing) -> RunRecord | None:
+        """Give the run where nothing is left to be computed; None where something is."""
+        if standing.finished and standing.finished.frames_sha256:
+            self._check_weights(plan_of(standing.finished))
+            self._progress.note(f"{self.folder} holds this run already, complete; --fresh makes it again")
+            tidy(self.folder)
+            return standing.finished
+        if not (standing.journals.plan and standing.journals.complete):
+            return None
+        self._check_weights(standing.journals.plan)
+        return assemble(self.folder, self._request.cfg_options, self._progress)
 
-def _record(
-    request: Request,
-    loaded: LoadedDetector,
-    tally: Tally,
-    started: datetime,
-    load_seconds: float,
-    total_seconds: float,
-) -> RunRecord:
-    facts = loaded.detector.facts
-    return RunRecord(
-        model=request.model.name,
-        config=request.model.config,
-        config_sha256=sha256_of(request.model.config_path),
-        cfg_options=request.cfg_options,
-        weights=_weights_used(loaded.weights),
-        backend=facts.backend,
-        device=facts.device,
-        device_name=facts.device_name,
-        precision=facts.precision,
-        ops=facts.ops,
-        versions=facts.versions,
-        split=request.split,
-        image_roots=tuple(map(resolved, request.images)),
-        every=request.every,
-        counts=Counts(images=tally.images, unreadable=len(tally.unreadable), detections=tally.detections),
-        seconds=Seconds(
-            load=load_seconds,
-            decode=tally.decode,
-            detect=tally.detect,
-            write=tally.write,
-            total=total_seconds,
-        ),
-        unreadable=tuple(Unreadable(name, reason) for name, reason in tally.unreadable),
-        started=started.isoformat(timespec="seconds"),
-    )
+    def compute(self, standing: Standing) -> RunRecord | None:
+        """Compute what is left of this process's share."""
+        journals, part = standing.journals, self._part(standing)
+        if journals.plan and not part.left(journals.plan, journals):
+            return conclude(part, journals, self._progress)
+        weights = self.prepare(standing)
+        detector = self._load(weights)
+        plan = self._full_plan(detector, weights, journals.plan)
+        if self._request.fresh:
+            clear(self.folder, self._request.place.rank)
+        return compute_share(detector, part, plan, self._process(weights, detector), journals, self._progress)
+
+    def prepare(self, standing: Standing) -> StoredFile:
+        """See to what is cheap to check first and what is downloaded last; give the weights."""
+        request, images = self._request, len(self.frames)
+        if request.place.rank == 0 and not request.started:
+            so_far = f", {standing.journals.frames:,} of them done already" if standing.journals.frames else ""
+            plural = "" if images == 1 else "s"
+            self._progress.note(f"{request.model.name} on {images:,} image{plural}{so_far} → {self.folder}")
+        mmdet_backend.check(request.model.config_path, self._device(), request.cfg_options)
+        weights = fetch_weights(request.model, request.weights, self._store, self._progress)
+        if standing.plan:
+            check_same(self.folder, standing.plan, msgspec.structs.replace(self._plan, weights_sha256=weights.sha256))
+        return weights
+
+    def processes(self, wanted: int | None) -> int:
+        """Give the number of processes to start: one for each GPU that is wanted, or as many as are wanted on the CPU.
+
+        Raises:
+            DeviceError: there are fewer GPUs.
+        """
+        if self._request.device == "cpu" and wanted:
+            return wanted
+        mmdet_backend.import_backend()
+        from bdd100k_zoo.mmdet_backend.devices import cuda_count
+
+        count = cuda_count()
+        if not count or (wanted or 0) > count:
+            problem = f"{wanted or 'all'} GPUs are wanted, and torch finds {count or 'none'}"
+            raise DeviceError("cuda", problem)
+        return wanted or count
+
+    def say_kept(self) -> None:
+        """Say how much is done of a run whose processes have ended early."""
+        if done := Journals(self.folder).look().frames:
+            self._progress.warn(f"{done:,} of {len(self.frames):,} images are done and kept in {self.folder}")
+
+    def _part(self, standing: Standing) -> Share:
+        request = self._request
+        return Share(
+            folder=self.folder,
+            frames=self.frames,
+            place=request.place,
+            workers=request.workers,
+            cfg_options=request.cfg_options,
+            replaces=standing.replaces,
+            fresh=request.fresh,
+        )
+
+    def _load(self, weights: StoredFile) -> Detector:
+        model = self._request.model
+        return mmdet_backend.load(
+            model.name, model.config_path, weights.path, self._device(), self._request.cfg_options
+        )
+
+    def _full_plan(self, detector: Detector, weights: StoredFile, standing: Plan | None) -> Plan:
+        """Add what the detector tells to the plan, and hold the standing one against it; raises OtherRunError."""
+        known = msgspec.structs.replace(self._plan, weights_sha256=weights.sha256)
+        begun_with = standing.batch_size if standing else UNSET
+        size = self._request.batch_size or (begun_with if isinstance(begun_with, int) else detector.batch_size)
+        full = full_plan(known, detector.facts, size)
+        if standing:
+            check_same(self.folder, standing, full)
+        return full
+
+    def _device(self) -> str:
+        """Give the device to ask for: of several processes on a machine, each its own GPU."""
+        local_rank = self._request.place.local_rank
+        if local_rank is None:
+            return self._request.device
+        mmdet_backend.import_backend()
+        from bdd100k_zoo.mmdet_backend.devices import device_of_rank
+
+        return device_of_rank(self._request.device, local_rank)
+
+    def _check_weights(self, standing: Plan) -> None:
+        """Hold a run's weights against those that are at hand; where none are, nothing is downloaded to find out."""
+        artifact = self._request.model.artifact("weights")
+        stored = None
+        if self._request.weights:
+            stored = self._store.adopt(artifact, self._request.weights)
+        else:
+            with suppress(ArtifactError):
+                stored = self._store.find(artifact)
+        known = stored.sha256 if stored else UNSET
+        check_same(self.folder, standing, msgspec.structs.replace(self._plan, weights_sha256=known))
+
+    def _process(self, weights: StoredFile, detector: Detector) -> Process:
+        return Process(
+            config=self._request.model.config,
+            weights=_weights_used(weights),
+            device=detector.facts.device,
+            device_name=detector.facts.device_name,
+            versions=detector.facts.versions,
+            started=self.started.isoformat(timespec="seconds"),
+            load=perf_counter() - self._clock,
+        )
 
 
 def _weights_used(stored: StoredFile) -> WeightsUsed:

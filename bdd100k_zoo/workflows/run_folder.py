@@ -1,44 +1,35 @@
-"""The folder of a run: its name, one process at a time in it, and whether what stands there may be replaced."""
+"""The folder of a run: its name, who may work in it, and what stands there already."""
 
 from __future__ import annotations
 
-import json
 import os
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock
+from msgspec import UNSET
 
 from bdd100k_zoo.artifacts.locking import take
-from bdd100k_zoo.errors import BusyFolderError, OtherRunError, RecordError
+from bdd100k_zoo.errors import BusyFolderError, OtherRunError, RecordError, StorageError
 from bdd100k_zoo.inference import lists, videos
 from bdd100k_zoo.inference.folders import suffix_of
 from bdd100k_zoo.inference.lists import STANDARD_INPUT
 from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.journal import rank_of
+from bdd100k_zoo.records.journals import Journals, journal_paths
+from bdd100k_zoo.records.kept import sha256_of
+from bdd100k_zoo.records.plan import Plan, differences, options_text
 from bdd100k_zoo.records.run import PREDICTIONS, RUN, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bdd100k_zoo.records.run import RunRecord
 
-LOCK = ".lock"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What tells a run from another one of the same folder; see the fields of ``RunRecord``."""
-
-    model: str
-    image_roots: tuple[str, ...]
-    """As ``resolved`` gives them."""
-    every: int = 1
-    split: str | None = None
-    cfg_options: Mapping[str, object] = field(default_factory=dict)
-    weights_sha256: str | None = None
-    """None as long as they are not at hand: any weights will do."""
+LOCK = ".lock-"
+"""Followed by a rank, or ``merge``."""
 
 
 def default_folder(model: str, images: Sequence[str], split: str | None) -> Path:
@@ -81,18 +72,20 @@ def _real(given: str) -> str:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Make a folder and keep other processes out of it; folders that nothing came into are removed again.
+def claimed(folder: Path, rank: int = 0) -> Iterator[None]:
+    """Make a folder and keep other processes of the same rank out of it; folders that nothing came into are removed.
 
     Raises:
-        BusyFolderError: another process is at work there; it is not waited for.
+        BusyFolderError: another process of that rank is at work there; it is not waited for.
         StorageError: the folder cannot be made or written.
     """
     made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]  # noqa: PTH110  (as above)
     try:
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with _held(folder):
+        with _held(folder, str(rank)) as taken:
+            if not taken:
+                raise BusyFolderError(folder)
             yield
     finally:
         for each in made:
@@ -101,62 +94,136 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / LOCK)
+def merging(folder: Path) -> Iterator[bool]:
+    """Tell whether this process may put the run together: one at a time does. Raises StorageError."""
+    with _held(folder, "merge") as taken:
+        yield taken
+
+
+@contextmanager
+def _held(folder: Path, name: str) -> Iterator[bool]:
+    path = folder / f"{LOCK}{name}"
+    lock = FileLock(path)
     with storage_errors(folder):
         taken = take(lock)
-    if not taken:
-        raise BusyFolderError(folder)
     try:
-        yield
+        yield taken
     finally:
-        with suppress(OSError):  # Windows removes it on release, and refuses before
-            (folder / LOCK).unlink()
-        lock.release()
+        if taken:
+            with suppress(OSError):  # Windows removes it on release, and refuses before
+                path.unlink()
+            lock.release()
 
 
-def check_replaceable(folder: Path, plan: Plan) -> None:
-    """Refuse to replace what is no earlier run of the same plan: its predictions may be the only ones.
+def clear(folder: Path, rank: int = 0) -> None:
+    """Remove the journals in a folder, for a run of rank ``rank`` that starts afresh.
 
     Raises:
-        OtherRunError: predictions of another run, or of one that nothing is known of.
+        BusyFolderError: a process is writing one of them; none is removed.
+        StorageError: one cannot be removed.
+    """
+    with ExitStack() as stack:
+        for path in journal_paths(folder):
+            other = rank_of(path)
+            if other != rank and not stack.enter_context(_held(folder, str(other))):
+                raise BusyFolderError(folder)
+        Journals(folder).remove()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a complete run needs no more: its journals, and what killed processes have left beside them.
+
+    Raises:
+        StorageError: a journal cannot be removed.
+    """
+    Journals(folder).remove()
+    for path in folder.glob(f"{LOCK}*"):
+        with suppress(StorageError), _held(folder, path.name.removeprefix(LOCK)):  # it goes as it is released
+            pass
+    for path in folder.glob(f".{RUN}.*"):
+        with suppress(OSError):
+            path.unlink()
+
+
+class Standing(NamedTuple):
+    """What stands in the folder of a run."""
+
+    journals: Journals
+    """Of a run that is not put together yet; empty where there is none."""
+    plan: Plan | None = None
+    """What that run, or else a finished one, was made by."""
+    finished: RunRecord | None = None
+    """The run that is complete, where nothing of another one is under way."""
+    replaces: str = ""
+    """SHA-256 of the run.json in the folder; empty where there is none."""
+
+
+def standing_in(folder: Path, plan: Plan, replaceable: str | None = None) -> Standing:
+    """Look at what stands in a folder, which must be of the same plan: its predictions may be the only ones.
+
+    A journal that was begun before the run.json beside it was written is a left-over of that run, and does not count.
+
+    Args:
+        folder: the run's folder.
+        plan: what the run is to be made by, as far as it is known.
+        replaceable: the SHA-256 of a run.json that may be replaced, whatever it is of (empty: what has no run.json).
+
+    Raises:
+        OtherRunError: frames or predictions of another run, or predictions that nothing is known of.
+        RecordError: a journal is none.
         StorageError: the folder cannot be read.
     """
-    with storage_errors(folder):
-        has_record, has_predictions = (folder / RUN).exists(), (folder / PREDICTIONS).exists()
-    if not has_record and has_predictions:
-        raise OtherRunError(folder, (f"its {PREDICTIONS} has no {RUN} beside it",))
-    if not has_record:
-        return
+    found = _look_at(folder, replaceable)
+    if found.plan:
+        check_same(folder, found.plan, plan)
+    return found
+
+
+def _look_at(folder: Path, replaceable: str | None) -> Standing:
+    journals, replaces = Journals(folder).look(), run_digest(folder)
+    begun_later = any(header.replaces == replaces for header in journals.headers)
+    if begun_later or (journals.plan and not replaces) or replaces == replaceable:
+        return Standing(journals, journals.plan, replaces=replaces)
+    if not replaces:
+        if _exists(folder / PREDICTIONS):
+            raise OtherRunError(folder, (f"its {PREDICTIONS} has no {RUN} beside it",))
+        return Standing(journals)
     try:
-        found = differences(read_run(folder), plan)
+        record = read_run(folder)
     except RecordError as error:
         raise OtherRunError(folder, (f"its {RUN} {error.problem}",)) from error
-    if found:
+    whole = _exists(folder / PREDICTIONS)
+    return Standing(Journals(folder), plan_of(record), record if whole else None, replaces)
+
+
+def run_digest(folder: Path) -> str:
+    """Give the SHA-256 of the run.json in a folder; empty where there is none. Raises StorageError."""
+    return sha256_of(folder / RUN) if _exists(folder / RUN) else ""
+
+
+def check_same(folder: Path, standing: Plan, wanted: Plan) -> None:
+    """Raise OtherRunError where a folder's plan is not the one that is wanted, as far as both are known."""
+    if found := differences(standing, wanted):
         raise OtherRunError(folder, found)
 
 
-def differences(standing: RunRecord, plan: Plan) -> tuple[str, ...]:
-    """Say in what a finished run is not the one that is planned; nothing where it is."""
-    facts = {
-        "model": (standing.model, plan.model),
-        "split": (standing.split, plan.split),
-        "every": (standing.every, plan.every),
-        "images": (_roots(standing.image_roots), _roots(plan.image_roots)),
-        "cfg_options": (_options(standing.cfg_options), _options(plan.cfg_options)),
-        "weights' SHA-256": (standing.weights.sha256, plan.weights_sha256 or standing.weights.sha256),
-    }
-    return tuple(
-        f"{name}: {there or 'none'} there, {here or 'none'} now"
-        for name, (there, here) in facts.items()
-        if there != here
+def plan_of(record: RunRecord) -> Plan:
+    """Give what is compared of a finished run: everything but the machine."""
+    return Plan(
+        model=record.model,
+        config_sha256=record.config_sha256,
+        cfg_options=options_text(record.cfg_options),
+        split=record.split,
+        every=record.every,
+        image_roots=tuple(map(resolved, record.image_roots)),
+        frames=record.counts.images,
+        frames_sha256=record.frames_sha256 or UNSET,
+        weights_sha256=record.weights.sha256,
+        precision=record.precision,
+        batch_size=record.batch_size or UNSET,
     )
 
 
-def _roots(given: Sequence[str]) -> str:
-    return ", ".join(sorted({resolved(root) for root in given}))
-
-
-def _options(options: Mapping[str, object]) -> str:
-    """JSON, since a record holds lists where an override had tuples, and text where it had what JSON lacks."""
-    return json.dumps(dict(options), sort_keys=True, default=repr) if options else ""
+def _exists(path: Path) -> bool:
+    with storage_errors(path):
+        return path.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from bdd100k_zoo.workflows.run_folder import claimed
 
 MODEL = "faster_rcnn_r50_fpn_1x"
+SMALL = "test_dataloader.dataset.pipeline.1.scale=(160,90)"
 
 
 def test_predict_writes_predictions_and_record(call, trial):
@@ -57,6 +59,9 @@ def test_an_unreadable_image_is_named_counted_and_given_an_empty_frame(call, tri
     assert [label["id"] for frame in frames for label in frame["labels"]] == [str(n) for n in range(1, 15)]
     run = json.loads(Path("out/run.json").read_text())
     assert run["counts"]["unreadable"] == 1
+    told = call(*arguments, "--cfg-options", "model.test_cfg.rcnn.max_per_img=7", "model.test_cfg.rcnn.score_thr=0.0")
+    assert told.exit_code == 1  # nothing is made again, and the image is still unreadable
+    assert "holds this run already" in told.stderr
     assert run["unreadable"][0]["name"] == "broken.png"
     assert run["cfg_options"] == {"model.test_cfg.rcnn.max_per_img": 7, "model.test_cfg.rcnn.score_thr": 0.0}
 
@@ -76,7 +81,7 @@ def test_weights_are_downloaded_once_and_called_unverified(call, trial, served, 
     assert first.exit_code == 0, first.stderr
     assert first.stderr.count("unverified") == 1
     (served.folder / "weights.pth").unlink()
-    second = call("--offline", *arguments)
+    second = call("--offline", *arguments, "--fresh")
     assert second.exit_code == 0, second.stderr
     assert "unverified" in second.stderr
     run = json.loads(Path("runs/mine/images-frames/run.json").read_text())
@@ -145,9 +150,9 @@ def test_weights_of_another_model_are_refused_by_name(call, trial):
     assert "roi_head.bbox_head.fc_cls.weight" in result.stderr or "bbox_head.cls_convs" in result.stderr
 
 
-def test_another_run_is_left_alone_the_same_one_made_again_and_any_replaced_when_asked(call, trial, tmp_path):
+def test_another_run_is_left_alone_the_same_one_not_made_again_and_any_replaced_when_asked(call, trial, tmp_path):
     out = tmp_path / ("long" * 30) / "run"
-    weights = ["--weights", str(trial.weights)]
+    weights = ["--weights", str(trial.weights), "--cfg-options", SMALL]
     arguments = ["--images", str(trial.frames), *weights, "--out", str(out)]
     assert call("predict", MODEL, *arguments).exit_code == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -159,7 +164,7 @@ def test_another_run_is_left_alone_the_same_one_made_again_and_any_replaced_when
     for model, changed, told in (
         ("fcos_r50_fpn_1x", [], f"model: {MODEL} there, fcos_r50_fpn_1x now"),
         (MODEL, ["--images", "other"], "images: "),
-        (MODEL, ["--cfg-options", "model.test_cfg.rcnn.max_per_img=7"], "cfg_options: none there"),
+        (MODEL, ["--cfg-options", "model.test_cfg.rcnn.max_per_img=7"], "cfg_options: {"),
         (MODEL, ["--weights", str(copied)], "SHA-256: "),
     ):
         result = call("predict", model, *arguments, *changed)
@@ -171,8 +176,15 @@ def test_another_run_is_left_alone_the_same_one_made_again_and_any_replaced_when
     Path("link").symlink_to(trial.frames)
     again = call("predict", MODEL, "--images", "link", *weights, "--out", str(out))
     assert again.exit_code == 0, again.stderr
+    assert "holds this run already" in again.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    old = json.loads((out / "run.json").read_text())  # what version 0.1.0 wrote has no digest of its images
+    (out / "run.json").write_text(json.dumps({**old, "frames_sha256": None}))
+    anew = call("predict", MODEL, *arguments)
+    assert anew.exit_code == 0, anew.stderr
+    assert json.loads((out / "run.json").read_text())["frames_sha256"] == old["frames_sha256"]
     assert (out / "det.json").read_bytes() == before["det.json"]
-    assert (out / "run.json").read_bytes() != before["run.json"]
 
     (out / "run.json").write_text("rubbish")
     fresh = call("predict", MODEL, *arguments, "--fresh", "--cfg-options", "model.test_cfg.rcnn.max_per_img=7")
@@ -191,7 +203,7 @@ def test_a_folder_that_another_process_works_in_is_left_alone(call, trial):
         assert result.exit_code == 1
         assert "another process is making a run in out" in result.stderr
         assert "hint: " in result.stderr
-        assert [path.name for path in Path("out").iterdir()] == [".lock"]
+        assert [path.name for path in Path("out").iterdir()] == [".lock-0"]
 
 
 @pytest.mark.parametrize("option", ["--images", "--out", "--weights", "--data"])
@@ -230,3 +242,84 @@ def test_a_split_is_found_below_the_dataset_root(call, trial, tmp_path, monkeypa
     assert result.exit_code == 0, result.stderr
     run = json.loads(Path("runs", MODEL, "val", "run.json").read_text())
     assert run["split"] == "val"
+
+
+def test_images_that_have_changed_since_are_noticed(call, trial, tmp_path):
+    shutil.copytree(trial.frames, tmp_path / "frames")
+    arguments = ["predict", MODEL, "--images", "frames", "--weights", str(trial.weights), "--out", "out"]
+    small = ["--cfg-options", SMALL]
+    assert call(*arguments, *small).exit_code == 0
+    os.utime(tmp_path / "frames" / "street.jpg", (1, 1))
+    result = call(*arguments, *small)
+    assert result.exit_code == 1
+    assert "times of change of the images: digest" in result.stderr
+    shutil.copy(trial.frames / "street.jpg", tmp_path / "frames" / "road.jpg")
+    result = call(*arguments, *small)
+    assert "number of images: 1 there, 2 now" in result.stderr
+    assert "hint: " in result.stderr
+
+
+def test_batches_readers_and_arithmetic_are_recorded(call, trial, mixed):
+    arguments = ["--images", str(mixed), "--weights", str(trial.weights), "--out", "out", "--skip-unreadable"]
+    options = ["--batch-size", "2", "--workers", "3", "--precision", "fp32", "--cfg-options", SMALL]
+    result = call("predict", MODEL, *arguments, *options)
+    assert result.exit_code == 0, result.stderr
+    run = json.loads(Path("out/run.json").read_text())
+    assert (run["batch_size"], run["precision"], run["processes"], run["split_batches"]) == (2, "fp32", 1, {})
+    assert 0 < run["busy"] <= 1
+    assert run["seconds"]["total"] > run["seconds"]["load"] + run["seconds"]["detect"]
+    one, other, _ = json.loads(Path("out/det.json").read_text())
+    for first, second in zip(one["labels"], other["labels"], strict=True):  # one image twice, in one batch
+        assert first["score"] == pytest.approx(second["score"], abs=1e-5)
+
+
+def test_merge_names_the_frames_that_are_missing_and_writes_nothing(call, trial, mixed):
+    arguments = ["--images", str(mixed), "--weights", str(trial.weights), "--out", "out"]
+    result = call("predict", MODEL, *arguments, "--merge")
+    assert result.exit_code == 1
+    assert "all of 3 frames" in result.stderr
+    assert "1 to 3: a.jpg to broken.png" in result.stderr
+    assert "without --merge" in result.stderr
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "told"),
+    [
+        ({}, ["--merge", "--fresh"], "--merge computes nothing"),
+        ({}, ["--gpus", "some"], "neither a number nor"),
+        ({}, ["--gpus", "0"], "neither a number nor"),
+        ({}, ["--batch-size", "0"], "not in the range"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, ["--fresh"], "give another --out"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, ["--gpus", "2"], "this is one of 2 already"),
+    ],
+)
+def test_what_does_not_go_together_is_wrong_usage(call, trial, monkeypatch, environment, options, told):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    result = call("predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), *options)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("launcher", "told"),
+    [
+        ("pytorch", "RANK and WORLD_SIZE are not set"),
+        ("slurm", "SLURM_PROCID and SLURM_STEP_NUM_TASKS and SLURM_STEP_ID are not set"),
+        ("mpi", "OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE are not set"),
+    ],
+)
+def test_a_launcher_that_did_not_start_the_process_is_told_by_its_variables(call, trial, launcher, told):
+    result = call("predict", MODEL, "--images", str(trial.frames), "--launcher", launcher)
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert "hint: " in result.stderr
+
+
+def test_more_gpus_than_there_are_is_told(call, trial):
+    result = call("predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), "--gpus", "999")
+    assert result.exit_code == 1
+    assert "999 GPUs are wanted" in result.stderr
+    assert not Path("runs").exists()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import bdd100k_zoo
 from bdd100k_zoo.artifacts.store import Store
-from bdd100k_zoo.errors import ConfigError, DeviceError, OfflineError, OtherRunError, UnreadableImageError
+from bdd100k_zoo.errors import (
+    ConfigError,
+    DeviceError,
+    OfflineError,
+    OtherRunError,
+    UnfinishedRunError,
+    UnreadableImageError,
+)
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.workflows import predict as job
@@ -37,9 +44,11 @@ class Interrupted:
 
     def __init__(self, after: int) -> None:
         self.left = after
-        self.warnings: list[str] = []
+        self.said: list[str] = []
+        self.done_before: list[int] = []
 
-    def task(self, *_: object, **__: object):
+    def task(self, title: str, total: int | None, unit: str, done: int = 0):
+        self.done_before.append(done)
         return self
 
     def __enter__(self):
@@ -52,25 +61,42 @@ class Interrupted:
         if self.left == 0:
             raise KeyboardInterrupt
 
-    def note(self, _: str) -> None: ...
+    def note(self, message: str) -> None:
+        self.said.append(message)
 
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
+    warn = note
 
 
-def test_an_interrupted_run_keeps_what_is_done_and_names_it(trial, zoo, tmp_path):
+SMALL = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}
+
+
+def test_an_interrupted_run_says_what_is_kept_and_goes_on_there(trial, zoo, tmp_path):
     frames = tmp_path / "three"
     frames.mkdir()
     for name in "abc":
         shutil.copy(trial.frames / "street.jpg", frames / f"{name}.jpg")
-    request = job.Request(model=zoo[MODEL], images=(str(frames),), out=tmp_path / "out", weights=trial.weights)
-    progress = Interrupted(after=2)
+    request = job.Request(
+        model=zoo[MODEL], images=(str(frames),), out=tmp_path / "out", weights=trial.weights, cfg_options=SMALL
+    )
+    progress = Interrupted(after=3)
     with pytest.raises(KeyboardInterrupt):
         job.predict(request, Store(offline=True), progress)
-    partial = tmp_path / "out" / "det.partial.json"
-    assert [frame["name"] for frame in json.loads(partial.read_text())] == ["a.jpg", "b.jpg"]
-    assert str(partial) in progress.warnings[-1]
+    assert f"2 of 3 images are done and kept in {tmp_path / 'out'}; the same command goes on" in progress.said[-1]
     assert not (tmp_path / "out" / "det.json").exists()
+    with pytest.raises(UnfinishedRunError) as caught:
+        job.merge(request, Store(offline=True), SILENT)
+    assert caught.value.missing == ("3: c.jpg",)
+    for changed in ({"cfg_options": {}}, {"batch_size": 2}, {"weights": trial.frames / "street.jpg"}):
+        with pytest.raises(OtherRunError):
+            job.predict(replace(request, **changed), Store(offline=True), SILENT)
+
+    goes_on = Interrupted(after=100)
+    job.predict(request, Store(offline=True), goes_on)
+    assert goes_on.done_before == [2]
+    assert "2 of them done already" in goes_on.said[0]
+    again = job.predict(replace(request, out=tmp_path / "unbroken"), Store(offline=True), SILENT)
+    assert (tmp_path / "out" / "det.json").read_bytes() == (tmp_path / "unbroken" / "det.json").read_bytes()
+    assert job.merge(request, Store(offline=True), SILENT).counts == again.counts
 
 
 def test_predictions_without_a_record_are_not_overwritten(trial, zoo, tmp_path):

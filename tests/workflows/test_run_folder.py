@@ -1,7 +1,8 @@
-"""The folder of a run: one process at a time, no other run replaced unasked, and names that never fail."""
+"""The folder of a run: one process of a rank, no other run replaced unasked, and names that never fail."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,20 @@ import msgspec
 import pytest
 
 from bdd100k_zoo.errors import BusyFolderError, OtherRunError, StorageError
+from bdd100k_zoo.records.journal import Journal, journal_path
+from bdd100k_zoo.records.journal_lines import Header, Process
+from bdd100k_zoo.records.plan import Plan, options_text
 from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
-from bdd100k_zoo.workflows.run_folder import Plan, check_replaceable, claimed, default_folder, differences, resolved
+from bdd100k_zoo.workflows.run_folder import (
+    claimed,
+    clear,
+    default_folder,
+    merging,
+    resolved,
+    run_digest,
+    standing_in,
+    tidy,
+)
 
 MODEL = "fcos_r50_fpn_1x"
 
@@ -28,7 +41,7 @@ CLAIM = (
     "import sys\n"
     "from pathlib import Path\n"
     "from bdd100k_zoo.workflows.run_folder import claimed\n"
-    "with claimed(Path(sys.argv[1])):\n"
+    "with claimed(Path(sys.argv[1]), int(sys.argv[2])):\n"
     "    print('claimed', flush=True)\n"
     "    sys.stdin.read()\n"
 )
@@ -37,7 +50,7 @@ CLAIM = (
 def test_a_second_process_is_refused_at_once_and_welcome_when_the_first_is_done(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with subprocess.Popen(
-        [sys.executable, "-c", CLAIM, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CLAIM, str(folder), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdin is not None
         assert first.stdout is not None
@@ -50,18 +63,47 @@ def test_a_second_process_is_refused_at_once_and_welcome_when_the_first_is_done(
         first.stdin.close()
         assert first.wait() == 0
     with claimed(folder):
-        assert listing(folder) == [".lock"]
+        assert listing(folder) == [".lock-0"]
+
+
+def test_processes_of_other_ranks_are_welcome_and_start_nothing_afresh_meanwhile(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, "-c", CLAIM, str(folder), "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "claimed\n"
+        journals = [journal_path(folder, 0), journal_path(folder, 1)]
+        for path in journals:
+            path.write_text("")
+        with claimed(folder):
+            assert listing(folder) == [".lock-0", ".lock-1", "journal-0.jsonl", "journal-1.jsonl"]
+            with pytest.raises(BusyFolderError):
+                clear(folder)
+            assert all(path.exists() for path in journals)
+        other.kill()
+    with claimed(folder):
+        clear(folder)
+    assert listing(folder) == []
+
+
+def test_one_process_at_a_time_puts_a_run_together(tmp_path: Path) -> None:
+    with merging(tmp_path) as mine, merging(tmp_path) as also:
+        assert (mine, also) == (True, False)
+    with merging(tmp_path) as mine:
+        assert mine
+    assert listing(tmp_path) == []
 
 
 def test_a_killed_process_leaves_the_folder_free(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with subprocess.Popen(
-        [sys.executable, "-c", CLAIM, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CLAIM, str(folder), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "claimed\n"
         first.kill()
-    assert listing(folder) == [".lock"]
+    assert listing(folder) == [".lock-0"]
     with claimed(folder):
         (folder / "det.json").write_text("[]")
     assert listing(folder) == ["det.json"]
@@ -104,7 +146,7 @@ def test_a_folder_that_may_not_be_written_or_entered_is_told(tmp_path: Path) -> 
     assert resolved(str(tmp_path / "locked" / "in"))
 
 
-# What may be replaced
+# What stands there
 
 
 def record(**changes: Any) -> RunRecord:
@@ -136,6 +178,8 @@ def record(**changes: Any) -> RunRecord:
         seconds=Seconds(load=0, decode=0, detect=0, write=0, total=0),
         unreadable=(),
         started="2030-01-02T03:04:05+00:00",
+        frames_sha256="f" * 64,
+        batch_size=1,
     )
     return msgspec.structs.replace(standing, **changes)
 
@@ -143,62 +187,109 @@ def record(**changes: Any) -> RunRecord:
 def plan(**changes: Any) -> Plan:
     facts: dict[str, Any] = {
         "model": MODEL,
+        "config_sha256": "0" * 64,
         "image_roots": (resolved("frames"),),
-        "cfg_options": {"model.test_cfg.max_per_img": 50},
+        "cfg_options": options_text({"model.test_cfg.max_per_img": 50}),
+        "split": None,
+        "frames": 2,
+        "frames_sha256": "f" * 64,
+        "chunk_size": 1,
     }
     return Plan(**(facts | changes))
 
 
-def test_the_same_plan_does_not_differ_whatever_machine_it_runs_on() -> None:
-    assert differences(record(device="cuda:0", versions={"torch": "3"}), plan()) == ()
-    assert differences(record(), plan(weights_sha256="a" * 64)) == ()
+def write_finished(folder: Path, **changes: Any) -> RunRecord:
+    (folder / "det.json").write_text("[]")
+    write_run(folder, record(**changes))
+    return record(**changes)
+
+
+def begin_journal(folder: Path, rank: int = 0, replaces: str = "", **changes: Any) -> None:
+    weights = record().weights
+    process = Process(
+        config="x.py", weights=weights, device="cpu", device_name="", versions={}, started="2030", load=0.0
+    )
+    with Journal(journal_path(folder, rank), Header(plan=plan(**changes), replaces=replaces), process):
+        pass
+
+
+def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
+    found = standing_in(tmp_path, plan())
+    assert (found.plan, found.finished, found.replaces) == (None, None, "")
+
+
+def test_a_finished_run_is_the_same_whatever_machine_made_it(tmp_path: Path) -> None:
+    made = write_finished(tmp_path, device="cuda:0", device_name="a card", versions={"torch": "3"})
+    assert standing_in(tmp_path, plan()).finished == made
+    assert standing_in(tmp_path, plan(weights_sha256="a" * 64, batch_size=1, precision="fp32")).finished == made
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"model": "retinanet_r50_fpn_1x"}, ("model", MODEL, "retinanet_r50_fpn_1x")),
+        ({"config_sha256": "1" * 64}, ("config", "0" * 64, "1" * 64)),
         ({"image_roots": ("/other/frames",)}, ("images", "frames", "/other/frames")),
         ({"every": 5}, ("every", "1", "5")),
+        ({"frames": 3}, ("number of images", "2", "3")),
+        ({"frames_sha256": "e" * 64}, ("images", "f" * 12, "e" * 12)),
         ({"split": "val"}, ("split", "none", "val")),
-        ({"cfg_options": {}}, ("cfg_options", "50", "none")),
+        ({"cfg_options": ""}, ("cfg_options", "50", "none")),
         ({"weights_sha256": "b" * 64}, ("SHA-256", "a" * 64, "b" * 64)),
+        ({"batch_size": 2}, ("batch size", "1", "2")),
+        ({"precision": "fp16"}, ("precision", "fp32", "fp16")),
     ],
 )
-def test_what_differs_is_named_with_both_values(changes: dict[str, Any], named: tuple[str, ...]) -> None:
-    (told,) = differences(record(), plan(**changes))
+def test_in_what_a_finished_run_differs_is_named_with_both_values(
+    tmp_path: Path, changes: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    write_finished(tmp_path)
+    with pytest.raises(OtherRunError) as caught:
+        standing_in(tmp_path, plan(**changes))
+    (told,) = caught.value.differences
     assert [told.index(each) for each in named] == sorted(told.index(each) for each in named)
+
+
+def test_a_record_of_before_there_were_journals_is_read_and_compared_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = write_run(tmp_path, record())
+    content = json.loads(path.read_text())
+    for name in ("frames_sha256", "batch_size", "threads", "processes", "busy", "split_batches"):
+        del content[name]
+    del content["seconds"]["prepare"], content["seconds"]["assemble"]
+    path.write_text(json.dumps(content))
+    (tmp_path / "det.json").write_text("[]")
+    found = standing_in(tmp_path, plan(batch_size=4)).finished
+    assert found is not None
+    assert found.frames_sha256 is None
+    with pytest.raises(OtherRunError, match="model"):
+        standing_in(tmp_path, plan(model="other"))
 
 
 def test_overrides_are_compared_as_a_record_holds_them(tmp_path: Path) -> None:
     options = {"a": (1, 2), "b": {"c": (3.5, None)}, "d": 1 + 2j}
-    write_run(tmp_path, record(cfg_options=options))
-    check_replaceable(tmp_path, plan(cfg_options=options))
+    write_finished(tmp_path, cfg_options=options)
+    assert standing_in(tmp_path, plan(cfg_options=options_text(options))).finished
 
 
-def test_folders_are_the_same_however_they_are_written_and_in_any_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_are_the_same_however_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "frames")
     monkeypatch.setenv("HOME", str(tmp_path))
     ways = ("frames", "./frames/", str(tmp_path / "frames"), "link", "~/frames")
     assert {resolved(way) for way in ways} == {str((tmp_path / "frames").resolve())}
-    here, there = resolved("frames"), resolved("other/*.jpg")
-    assert differences(record(image_roots=(here, there)), plan(image_roots=(there, here))) == ()
 
 
 def test_standard_input_is_the_same_wherever_the_process_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    standing = record(image_roots=(resolved("-"),))
+    write_finished(tmp_path, image_roots=(resolved("-"),))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert differences(standing, plan(image_roots=(resolved("-"),))) == ()
+    assert standing_in(tmp_path, plan(image_roots=(resolved("-"),))).finished
 
 
 def test_a_path_of_bytes_that_are_no_utf_8_is_found_again_in_a_record(tmp_path: Path) -> None:
     root = resolved("caf\udce9/*.jpg")
-    write_run(tmp_path, record(image_roots=(root,)))
-    check_replaceable(tmp_path, plan(image_roots=(root,)))
+    write_finished(tmp_path, image_roots=(root,))
+    assert standing_in(tmp_path, plan(image_roots=(root,))).finished
 
 
 @pytest.mark.parametrize(
@@ -209,16 +300,53 @@ def test_a_path_of_bytes_that_are_no_utf_8_is_found_again_in_a_record(tmp_path: 
         ({"run.json": "[]"}, "not a run record"),
     ],
 )
-def test_what_nothing_is_known_of_is_not_replaced(tmp_path: Path, files: dict[str, str], told: str) -> None:
+def test_what_nothing_is_known_of_is_replaced_only_if_that_was_asked_for(
+    tmp_path: Path, files: dict[str, str], told: str
+) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(OtherRunError, match=told):
-        check_replaceable(tmp_path, plan())
+        standing_in(tmp_path, plan())
+    assert standing_in(tmp_path, plan(), replaceable=run_digest(tmp_path)).finished is None
 
 
-def test_the_rest_of_an_unfinished_run_may_be_replaced(tmp_path: Path) -> None:
-    (tmp_path / "det.partial.json").write_text("[]")
-    check_replaceable(tmp_path, plan())
+def test_a_record_without_predictions_is_no_finished_run(tmp_path: Path) -> None:
+    write_run(tmp_path, record())
+    assert standing_in(tmp_path, plan()).finished is None
+    with pytest.raises(OtherRunError):
+        standing_in(tmp_path, plan(model="other"))
+
+
+def test_a_run_that_is_under_way_is_held_against_the_plan(tmp_path: Path) -> None:
+    begin_journal(tmp_path, threads=1)
+    assert standing_in(tmp_path, plan()).journals.plan == plan(threads=1)
+    with pytest.raises(OtherRunError, match="threads: 1 there, 2 now"):
+        standing_in(tmp_path, plan(threads=2))
+
+
+def test_a_journal_that_was_begun_before_the_record_was_written_is_a_left_over(tmp_path: Path) -> None:
+    begin_journal(tmp_path)
+    made = write_finished(tmp_path)
+    found = standing_in(tmp_path, plan())
+    assert (found.finished, found.journals.plan) == (made, None)
+
+
+def test_a_journal_that_was_begun_to_replace_the_record_is_the_run_under_way(tmp_path: Path) -> None:
+    write_finished(tmp_path, model="other")
+    begin_journal(tmp_path, replaces=run_digest(tmp_path))
+    found = standing_in(tmp_path, plan())
+    assert (found.finished, found.journals.plan) == (None, plan())
+    (tmp_path / "run.json").unlink()  # as it is for a moment, before the new one is written
+    assert standing_in(tmp_path, plan()).journals.plan == plan()
+
+
+def test_a_complete_run_is_tidied_up(tmp_path: Path) -> None:
+    write_finished(tmp_path)
+    begin_journal(tmp_path)
+    for name in (".lock-0", ".lock-merge", ".run.json.0123"):
+        (tmp_path / name).write_text("")
+    tidy(tmp_path)
+    assert listing(tmp_path) == ["det.json", "run.json"]
 
 
 # Its name

@@ -1,0 +1,176 @@
+"""Which process of how many this one is, by the variables of what started it; and starting several on one machine.
+
+The processes of a run never talk to one another: each does its share, and they meet in the run's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from bdd100k_zoo.errors import LauncherError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import FrameType
+
+Launcher = Literal["none", "pytorch", "slurm", "mpi"]
+
+MAX_RESTARTS = 3
+
+
+class Place(NamedTuple):
+    """Where a process stands among those of its run."""
+
+    rank: int = 0
+    world: int = 1
+    """How many processes there are."""
+    local_rank: int | None = None
+    """Its number on its machine; None for a process that nobody started as one of several."""
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} of {self.world}"
+
+
+ALONE = Place()
+
+STARTED = "BDD100K_ZOO_STARTED"
+"""Set for the processes that ``start`` starts: ``Started`` as text."""
+
+
+class Started(NamedTuple):
+    """What has been seen to once for all processes by the one that started them."""
+
+    replaceable: str | None
+    """The SHA-256 of a run.json that is to be replaced, whatever it is of; None where nothing is."""
+
+
+def started_by(environment: Mapping[str, str]) -> Started | None:
+    """Read what the process that started this one has seen to; None where a user, or another launcher, started it."""
+    text = environment.get(STARTED)
+    if text is None:
+        return None
+    return Started(text.partition(":")[2] if text.startswith("replacing:") else None)
+
+
+class _Variables(NamedTuple):
+    """What a launcher tells its processes by."""
+
+    rank: str
+    world: str
+    local_rank: str
+
+
+# In the order in which they are looked for: torchrun may run inside a step of SLURM or under mpirun, and mpirun starts
+# its processes inside a step.
+VARIABLES: Mapping[Launcher, _Variables] = {
+    "pytorch": _Variables("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "mpi": _Variables("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    "slurm": _Variables("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+}
+NAMES: Mapping[Launcher, str] = {"pytorch": "torchrun", "mpi": "mpirun", "slurm": "srun"}
+STEP = "SLURM_STEP_ID"
+OWN_STEPS = 0xFFFFFFF0
+"""SLURM numbers the steps of batch scripts, interactive shells and the like from here on: their tasks are no ranks."""
+
+
+def place_of(environment: Mapping[str, str], launcher: Launcher | None = None) -> Place:
+    """Find the place of a process.
+
+    Args:
+        environment: its variables.
+        launcher: what has started it; None to find out by its variables, and to be alone where there are none.
+
+    Raises:
+        LauncherError: the launcher's variables are missing, or make no sense.
+    """
+    if launcher == "none":
+        return ALONE
+    if launcher:
+        return _read(launcher, environment)
+    found = next((each for each in VARIABLES if _is_there(each, environment)), None)
+    return _read(found, environment) if found else ALONE
+
+
+def _is_there(launcher: Launcher, environment: Mapping[str, str]) -> bool:
+    names = VARIABLES[launcher]
+    return {names.rank, names.world} <= environment.keys() and (launcher != "slurm" or _in_step(environment))
+
+
+def _in_step(environment: Mapping[str, str]) -> bool:
+    """Tell whether srun started the process: batch scripts have most variables of a step, too."""
+    step = environment.get(STEP, "")
+    return step.isdecimal() and int(step) < OWN_STEPS
+
+
+def _read(launcher: Launcher, environment: Mapping[str, str]) -> Place:
+    names = VARIABLES[launcher]
+    missing = [name for name in (names.rank, names.world) if name not in environment]
+    if launcher == "slurm" and not _in_step(environment):
+        missing.append(STEP)
+    if missing:
+        raise LauncherError(launcher, f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set")
+    rank, world = (_number(launcher, name, environment[name]) for name in (names.rank, names.world))
+    local_rank = _number(launcher, names.local_rank, environment.get(names.local_rank, "0"))
+    if rank >= world:
+        raise LauncherError(launcher, f"{names.rank} is {rank} and {names.world} is {world}")
+    return Place(rank, world, local_rank)
+
+
+def _number(launcher: Launcher, name: str, text: str) -> int:
+    if not text.isdecimal():
+        raise LauncherError(launcher, f"{name} is {text!r}, expected a whole number")
+    return int(text)
+
+
+def torchrun(processes: int, arguments: Sequence[str]) -> list[str]:
+    """Give the command that starts this command line several times on this machine, under torchrun's elastic agent."""
+    agent = ["--standalone", f"--nproc-per-node={processes}", f"--max-restarts={MAX_RESTARTS}"]
+    return [sys.executable, "-m", "torch.distributed.run", *agent, "-m", "bdd100k_zoo", *arguments]
+
+
+def start(processes: int, arguments: Sequence[str], replaceable: str | None = None) -> int:
+    """Start this command line several times on this machine and give the exit status of them together.
+
+    One that dies is started again, with all others, and they go on where they were. Ctrl-C and SIGTERM are passed on,
+    once.
+
+    Args:
+        processes: how many.
+        arguments: those of the command line.
+        replaceable: see ``Started``.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(1, cores // processes))
+    begun = "going on" if replaceable is None else f"replacing:{replaceable}"
+    environment = {"OMP_NUM_THREADS": threads, **os.environ, STARTED: begun}
+    # A session of its own: what the terminal sends would reach every process there, and then be passed on once more.
+    command = torchrun(processes, arguments)
+    with (
+        subprocess.Popen(command, env=environment, start_new_session=True) as agent,  # noqa: S603  (this command line)
+        _passed_on(agent) as came,
+    ):
+        status = agent.wait()
+    return 128 + came[0] if came else status
+
+
+@contextmanager
+def _passed_on(agent: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    came: list[int] = []
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        if not came:
+            agent.send_signal(number)
+        came.append(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, pass_on) for each in signals}
+    try:
+        yield came
+    finally:
+        for each in signals:
+            signal.signal(each, before[each])

@@ -1,0 +1,90 @@
+"""A model of the zoo with its weights, ready for images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.artifacts.store import Store
+from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.workflows.fetch import fetch_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from bdd100k_zoo.artifacts.store import StoredFile
+    from bdd100k_zoo.boxes import Detections
+    from bdd100k_zoo.inference.protocol import Detector
+    from bdd100k_zoo.manifest import Model
+    from bdd100k_zoo.progress import Progress
+
+
+class LoadedDetector:
+    """A detector ready for images: call it with a path, or with pixels."""
+
+    def __init__(self, model: Model, weights: StoredFile, detector: Detector) -> None:
+        self.model = model
+        self.weights = weights
+        self.detector = detector
+
+    def __call__(self, image: str | os.PathLike[str] | npt.NDArray[np.uint8]) -> Detections:
+        """Find objects in one image.
+
+        Args:
+            image: a JPEG or PNG file, or pixels: uint8 [height, width, 3] in BGR order, as OpenCV reads them.
+
+        Returns:
+            Boxes in that image's pixels (a file's EXIF rotation applied).
+
+        Raises:
+            UnreadableImageError: the file is not one whole image.
+        """
+        pixels = read_image(Path(image)) if isinstance(image, (str, os.PathLike)) else image
+        return self.detector.detect(pixels)
+
+
+def load_detector(
+    model: Model,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    cfg_options: Mapping[str, object] | None = None,
+    store: Store | None = None,
+    progress: Progress = SILENT,
+) -> LoadedDetector:
+    """Load a model with its published weights (from the cache, else downloaded) or with a file of yours.
+
+    Args:
+        model: a model of the zoo.
+        weights: a checkpoint to use instead of the published one.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        cfg_options: settings of the model's config to override, by dotted key.
+        store: the cache; the user's own where none is given.
+        progress: where to report.
+
+    Raises:
+        ZooError: whatever is in the way, see ``bdd100k_zoo.errors``. Nothing is downloaded before the rest is seen to.
+    """
+    options = dict(cfg_options or {})
+    mmdet_backend.check(model.config_path, device, options)
+    stored = fetch_weights(model, Path(weights) if weights else None, store or Store(), progress)
+    detector = mmdet_backend.load(model.name, model.config_path, stored.path, device, options)
+    return LoadedDetector(model, stored, detector)
+
+
+def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:
+    """Give a file of the user's, or else the published weights; raises ArtifactError, StorageError."""
+    artifact = model.artifact("weights")
+    with store:
+        if file is None:
+            return fetch_all(store, [artifact], progress)[0]
+        stored = store.adopt(artifact, file)
+    if not stored.verified:
+        progress.note(f"the weights of {model.name} are unverified: {stored.reason}")
+    return stored

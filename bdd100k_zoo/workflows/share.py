@@ -1,0 +1,140 @@
+"""One process's share of a run: what no journal holds yet is computed, and the last process puts the run together."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bdd100k_zoo.inference.launch import ALONE, Place
+from bdd100k_zoo.inference.pipeline import Work, compute
+from bdd100k_zoo.inference.sharding import chunk_size, share
+from bdd100k_zoo.records.journal import Journal, journal_path
+from bdd100k_zoo.records.journal_lines import Header
+from bdd100k_zoo.records.run import PREDICTIONS
+from bdd100k_zoo.workflows.assemble import assemble
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from bdd100k_zoo.inference.images import Frame
+    from bdd100k_zoo.inference.protocol import Detector, DetectorFacts
+    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.records.journal_lines import Process
+    from bdd100k_zoo.records.journals import Journals
+    from bdd100k_zoo.records.plan import Plan
+    from bdd100k_zoo.records.run import RunRecord
+
+MOST_READERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A process's part in a run."""
+
+    folder: Path
+    frames: Sequence[Frame]
+    """All of the run, sorted by name."""
+    place: Place = ALONE
+    workers: int | None = None
+    """Threads that read ahead; None for what suits the device."""
+    cfg_options: Mapping[str, object] = field(default_factory=dict)
+    replaces: str = ""
+    """See ``journal_lines.Header``."""
+    fresh: bool = False
+    """The same command would start over."""
+
+    def left(self, plan: Plan, journals: Journals) -> list[int]:
+        """Give the chunks of this process that no journal holds."""
+        mine = share(plan.chunks.count, self.place.rank, self.place.world)
+        return [chunk for chunk in mine if not journals.has(chunk)]
+
+
+def full_plan(known: Plan, facts: DetectorFacts, batch_size: int) -> Plan:
+    """Add to a plan what only a loaded detector tells."""
+    kind = facts.device.partition(":")[0]
+    return msgspec.structs.replace(
+        known,
+        backend=facts.backend,
+        device=f"{kind} ({facts.device_name})" if facts.device_name else kind,
+        ops=facts.ops,
+        precision=facts.precision,
+        batch_size=batch_size,
+        chunk_size=chunk_size(batch_size),
+        threads=facts.threads,
+        versions={name: version for name, version in facts.versions.items() if name != "python"},
+    )
+
+
+def default_workers(device: str) -> int:
+    """Give a number of reading threads that keeps a device busy: a CPU needs no more than one."""
+    return 1 if device == "cpu" else min(MOST_READERS, os.cpu_count() or 1)
+
+
+def compute_share(
+    detector: Detector, part: Share, plan: Plan, process: Process, journals: Journals, progress: Progress
+) -> RunRecord | None:
+    """Compute the frames of a share that are not done yet; put the run together if no other process has any left.
+
+    Args:
+        detector: what finds the objects.
+        part: which frames, and where.
+        plan: all that the run is made by.
+        process: what to record about this process.
+        journals: what was done when the process began.
+        progress: where to report.
+
+    Returns:
+        The run's record; None where other processes are not done yet.
+
+    Raises:
+        ZooError: whatever is in the way. What was done is kept, and said to be.
+    """
+    todo = part.left(plan, journals)
+    mine = share(plan.chunks.count, part.place.rank, part.place.world)
+    total, left = (sum(len(plan.chunks.frames_of(chunk)) for chunk in chunks) for chunks in (mine, todo))
+    title = "Predicting" if part.place.world == 1 else f"Predicting, {part.place}"
+    work = Work(part.frames, plan.chunks, todo, _batch_size(plan), part.workers or default_workers(process.device))
+    path = journal_path(part.folder, part.place.rank)
+    try:
+        with (
+            Journal(path, Header(plan=plan, replaces=part.replaces), process) as journal,
+            progress.task(title, total, "images", done=total - left) as task,
+        ):
+            compute(detector, work, journal.write, progress, task)
+    except BaseException as error:
+        _say_kept(part, journals, progress, error)
+        raise
+    return conclude(part, journals.look(), progress)
+
+
+def conclude(part: Share, journals: Journals, progress: Progress) -> RunRecord | None:
+    """Put the run together if its journals are complete; say what is missing otherwise, and give None."""
+    if journals.complete:
+        return assemble(part.folder, part.cfg_options, progress)
+    missing = len(part.frames) - journals.frames
+    progress.note(
+        f"{part.place} is done; {missing:,} of {len(part.frames):,} images are left to others, and the last of them "
+        f"writes {part.folder / PREDICTIONS}; if one has died, the same command goes on"
+    )
+    return None
+
+
+def _batch_size(plan: Plan) -> int:
+    if not isinstance(plan.batch_size, int):
+        raise TypeError("a detector's plan has a batch size")
+    return plan.batch_size
+
+
+def _say_kept(part: Share, journals: Journals, progress: Progress, error: BaseException) -> None:
+    """Of several processes that are interrupted together, one speaks."""
+    if part.place.rank and isinstance(error, KeyboardInterrupt):
+        return
+    if done := journals.look().frames:
+        command = "the same command, without --fresh," if part.fresh else "the same command"
+        progress.warn(
+            f"{done:,} of {len(part.frames):,} images are done and kept in {part.folder}; {command} goes on from there"
+        )
