@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
+from bdd100k_zoo.cli.console import Terminated, guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.errors import ProcessesError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bdd100k_zoo.records.run import RunRecord
 
 Split = Literal["val", "test"]
@@ -146,7 +150,7 @@ def predict(
         started=started,
     )
     store, progress = Store(offline=here.offline), here.progress(live=place.world == 1)
-    with heeding_sigterm():
+    with heeding_sigterm(), _ended_by_signals(hushed=started is not None):
         if merge:
             record = job.merge(request, store, progress)
         elif gpus and not started:
@@ -161,6 +165,25 @@ def predict(
         _show_run(request.folder, record)
     if record.counts.unreadable and not skip_unreadable:
         raise typer.Exit(1)
+
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit statuses after Ctrl-C and SIGTERM."""
+
+
+@contextmanager
+def _ended_by_signals(*, hushed: bool) -> Iterator[None]:
+    """Tell a signal that ended other processes as one that came here; if hushed, leave it to them to speak."""
+    try:
+        yield
+    except ProcessesError as error:
+        if error.status in (INTERRUPTED, TERMINATED):
+            raise (Terminated if error.status == TERMINATED else KeyboardInterrupt) from None
+        raise
+    except KeyboardInterrupt as interrupt:
+        if hushed:
+            raise typer.Exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
+        raise
 
 
 def _check_shared(processes: int, *, fresh: bool, gpus: bool) -> None:

@@ -9,17 +9,17 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bdd100k_zoo.errors import LauncherError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import FrameType
 
 Launcher = Literal["none", "pytorch", "slurm", "mpi"]
 
+AGENT = "bdd100k_zoo.mmdet_backend.agent"
 MAX_RESTARTS = 3
 
 
@@ -130,14 +130,14 @@ def _number(launcher: Launcher, name: str, text: str) -> int:
 def torchrun(processes: int, arguments: Sequence[str]) -> list[str]:
     """Give the command that starts this command line several times on this machine, under torchrun's elastic agent."""
     agent = ["--standalone", f"--nproc-per-node={processes}", f"--max-restarts={MAX_RESTARTS}"]
-    return [sys.executable, "-m", "torch.distributed.run", *agent, "-m", "bdd100k_zoo", *arguments]
+    return [sys.executable, "-m", AGENT, *agent, "-m", "bdd100k_zoo", *arguments]
 
 
 def start(processes: int, arguments: Sequence[str], replaceable: str | None = None) -> int:
-    """Start this command line several times on this machine and give the exit status of them together.
+    """Start this command line several times on this machine and give the exit status of all together.
 
-    One that dies is started again, with all others, and they go on where they were. Ctrl-C and SIGTERM are passed on,
-    once.
+    When one dies, the agent starts all of them again, and they go on where they were. Ctrl-C and SIGTERM are passed on,
+    once, and the status is then 128 and the signal's number.
 
     Args:
         processes: how many.
@@ -145,32 +145,41 @@ def start(processes: int, arguments: Sequence[str], replaceable: str | None = No
         replaceable: see ``Started``.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // processes))
     begun = "going on" if replaceable is None else f"replacing:{replaceable}"
-    environment = {"OMP_NUM_THREADS": threads, **os.environ, STARTED: begun}
-    # A session of its own: what the terminal sends would reach every process there, and then be passed on once more.
-    command = torchrun(processes, arguments)
-    with (
-        subprocess.Popen(command, env=environment, start_new_session=True) as agent,  # noqa: S603  (this command line)
-        _passed_on(agent) as came,
-    ):
+    defaults = {"OMP_NUM_THREADS": str(max(1, cores // processes))}
+    with _Signals() as signals:
+        # A session of its own: what the terminal sends would reach every process there, and be passed on once more.
+        agent = subprocess.Popen(  # noqa: S603  (this very command line)
+            torchrun(processes, arguments), env={**defaults, **os.environ, STARTED: begun}, start_new_session=True
+        )
+        signals.pass_to(agent)
         status = agent.wait()
-    return 128 + came[0] if came else status
+    return 128 + signals.came if signals.came else status
 
 
-@contextmanager
-def _passed_on(agent: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    came: list[int] = []
+class _Signals:
+    """Passes the first Ctrl-C or SIGTERM on to another process."""
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        if not came:
-            agent.send_signal(number)
-        came.append(number)
+    def __init__(self) -> None:
+        self.came = 0
+        self._agent: subprocess.Popen[bytes] | None = None
+        self._before: dict[signal.Signals, Any] = {}
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {each: signal.signal(each, pass_on) for each in signals}
-    try:
-        yield came
-    finally:
-        for each in signals:
-            signal.signal(each, before[each])
+    def __enter__(self) -> _Signals:
+        self._before = {each: signal.signal(each, self._take) for each in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+
+    def pass_to(self, agent: subprocess.Popen[bytes]) -> None:
+        """Say who is to be told."""
+        self._agent = agent
+        if self.came:
+            agent.send_signal(self.came)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if not self.came and self._agent:
+            self._agent.send_signal(number)
+        self.came = self.came or number

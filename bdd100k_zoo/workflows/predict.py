@@ -16,6 +16,7 @@ from bdd100k_zoo.errors import ArtifactError, DeviceError, NoImagesError, Proces
 from bdd100k_zoo.inference import launch
 from bdd100k_zoo.inference.images import find_images
 from bdd100k_zoo.inference.launch import ALONE, Place, Started
+from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.journal_lines import Process
 from bdd100k_zoo.records.journals import Journals
@@ -36,7 +37,7 @@ from bdd100k_zoo.workflows.run_folder import (
     standing_in,
     tidy,
 )
-from bdd100k_zoo.workflows.share import Share, compute_share, conclude, full_plan
+from bdd100k_zoo.workflows.share import Share, compute_share, conclude, full_plan, say_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -220,12 +221,13 @@ class _Run:
     def prepare(self, standing: Standing) -> StoredFile:
         """See to what is cheap to check first and what is downloaded last; give the weights."""
         request, images = self._request, len(self.frames)
-        if request.place.rank == 0 and not request.started:
+        speaks = request.place.rank == 0 and not request.started  # one for all
+        if speaks:
             so_far = f", {standing.journals.frames:,} of them done already" if standing.journals.frames else ""
             plural = "" if images == 1 else "s"
             self._progress.note(f"{request.model.name} on {images:,} image{plural}{so_far} → {self.folder}")
         mmdet_backend.check(request.model.config_path, self._device(), request.cfg_options)
-        weights = fetch_weights(request.model, request.weights, self._store, self._progress)
+        weights = fetch_weights(request.model, request.weights, self._store, self._progress if speaks else SILENT)
         if standing.plan:
             check_same(self.folder, standing.plan, msgspec.structs.replace(self._plan, weights_sha256=weights.sha256))
         return weights
@@ -249,8 +251,8 @@ class _Run:
 
     def say_kept(self) -> None:
         """Say how much is done of a run whose processes have ended early."""
-        if done := Journals(self.folder).look().frames:
-            self._progress.warn(f"{done:,} of {len(self.frames):,} images are done and kept in {self.folder}")
+        journals = Journals(self.folder).look()
+        say_kept(journals, len(self.frames), self._progress, fresh=self._request.fresh)
 
     def _part(self, standing: Standing) -> Share:
         request = self._request
@@ -262,6 +264,7 @@ class _Run:
             cfg_options=request.cfg_options,
             replaces=standing.replaces,
             fresh=request.fresh,
+            hushed=request.started is not None,
         )
 
     def _load(self, weights: StoredFile) -> Detector:

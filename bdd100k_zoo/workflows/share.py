@@ -46,6 +46,8 @@ class Share:
     """See ``journal_lines.Header``."""
     fresh: bool = False
     """The same command would start over."""
+    hushed: bool = False
+    """The process that started this one says how much is kept."""
 
     def left(self, plan: Plan, journals: Journals) -> list[int]:
         """Give the chunks of this process that no journal holds."""
@@ -106,7 +108,8 @@ def compute_share(
         ):
             compute(detector, work, journal.write, progress, task)
     except BaseException as error:
-        _say_kept(part, journals, progress, error)
+        if not part.hushed:
+            _say_kept(part, journals, progress, error)
         raise
     return conclude(part, journals.look(), progress)
 
@@ -117,8 +120,8 @@ def conclude(part: Share, journals: Journals, progress: Progress) -> RunRecord |
         return assemble(part.folder, part.cfg_options, progress)
     missing = len(part.frames) - journals.frames
     progress.note(
-        f"{part.place} is done; {missing:,} of {len(part.frames):,} images are left to others, and the last of them "
-        f"writes {part.folder / PREDICTIONS}; if one has died, the same command goes on"
+        f"{part.place} is done; {missing:,} of {len(part.frames):,} images still missing; the last process to end "
+        f"writes {part.folder / PREDICTIONS}, and if one has died, the same command goes on"
     )
     return None
 
@@ -131,10 +134,13 @@ def _batch_size(plan: Plan) -> int:
 
 def _say_kept(part: Share, journals: Journals, progress: Progress, error: BaseException) -> None:
     """Of several processes that are interrupted together, one speaks."""
-    if part.place.rank and isinstance(error, KeyboardInterrupt):
-        return
-    if done := journals.look().frames:
-        command = "the same command, without --fresh," if part.fresh else "the same command"
-        progress.warn(
-            f"{done:,} of {len(part.frames):,} images are done and kept in {part.folder}; {command} goes on from there"
-        )
+    if not (part.place.rank and isinstance(error, KeyboardInterrupt)):
+        say_kept(journals.look(), len(part.frames), progress, fresh=part.fresh)
+
+
+def say_kept(journals: Journals, total: int, progress: Progress, *, fresh: bool) -> None:
+    """Say how many images are done of a run that is cut short, and what goes on with it."""
+    if journals.frames:
+        command = "the same command, without --fresh," if fresh else "the same command"
+        done = f"{journals.frames:,} of {total:,} images are done and kept in {journals.folder}"
+        progress.warn(f"{done}; {command} goes on from there")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.errors import LauncherError
 from bdd100k_zoo.inference.launch import (
+    AGENT,
     ALONE,
     MAX_RESTARTS,
     VARIABLES,
@@ -112,7 +114,8 @@ def test_what_the_starting_process_has_seen_to_is_handed_on() -> None:
 
 def test_torchrun_is_asked_for_the_same_command() -> None:
     command = torchrun(8, ["predict", "m", "--images", "--gpus", "8"])
-    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
+    assert command[:3] == [sys.executable, "-m", AGENT]
+    assert find_spec(AGENT)
     assert command[3:6] == ["--standalone", "--nproc-per-node=8", f"--max-restarts={MAX_RESTARTS}"]
     assert command[6:] == ["-m", "bdd100k_zoo", "predict", "m", "--images", "--gpus", "8"]
 
