@@ -84,15 +84,16 @@ def predict(
     ] = None,
     launcher: Annotated[
         Launcher | None,
-        typer.Option(help="Insist that torchrun, srun or mpirun started this process; by itself it is found out."),
+        typer.Option(
+            metavar="NAME",
+            help="What started this process: pytorch (torchrun), slurm, mpi or none; default: what its variables say.",
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead of the device.")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead.")] = None,
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the model.")] = "auto",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images could not be read.")
