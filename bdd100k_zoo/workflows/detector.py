@@ -10,6 +10,7 @@ from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.artifacts.store import Store
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.run import WeightsUsed
 from bdd100k_zoo.workflows.fetch import fetch_all
 
 if TYPE_CHECKING:
@@ -88,3 +89,17 @@ def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progr
     if not stored.verified:
         progress.note(f"the weights of {model.name} are unverified: {stored.reason}")
     return stored
+
+
+def weights_used(stored: StoredFile) -> WeightsUsed:
+    """Give what a run records of its weights."""
+    return WeightsUsed(
+        path=str(stored.path),
+        size=stored.size,
+        md5=stored.md5,
+        sha256=stored.sha256,
+        verified=stored.verified,
+        verified_by=stored.verified_by,
+        unverified_because=stored.reason,
+        address=stored.address,
+    )

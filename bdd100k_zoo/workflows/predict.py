@@ -22,9 +22,9 @@ from bdd100k_zoo.records.journal_lines import Process
 from bdd100k_zoo.records.journals import Journals
 from bdd100k_zoo.records.kept import sha256_of
 from bdd100k_zoo.records.plan import Plan, digest_of, options_text
-from bdd100k_zoo.records.run import WeightsUsed, read_run
+from bdd100k_zoo.records.run import read_run
 from bdd100k_zoo.workflows.assemble import assemble, check_complete
-from bdd100k_zoo.workflows.detector import fetch_weights
+from bdd100k_zoo.workflows.detector import fetch_weights, weights_used
 from bdd100k_zoo.workflows.run_folder import (
     Standing,
     check_same,
@@ -308,23 +308,10 @@ class _Run:
     def _process(self, weights: StoredFile, detector: Detector) -> Process:
         return Process(
             config=self._request.model.config,
-            weights=_weights_used(weights),
+            weights=weights_used(weights),
             device=detector.facts.device,
             device_name=detector.facts.device_name,
             versions=detector.facts.versions,
             started=self.started.isoformat(timespec="seconds"),
             load=perf_counter() - self._clock,
         )
-
-
-def _weights_used(stored: StoredFile) -> WeightsUsed:
-    return WeightsUsed(
-        path=str(stored.path),
-        size=stored.size,
-        md5=stored.md5,
-        sha256=stored.sha256,
-        verified=stored.verified,
-        verified_by=stored.verified_by,
-        unverified_because=stored.reason,
-        address=stored.address,
-    )
