@@ -193,6 +193,9 @@ def table(
     runs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Set the AP measured on the runs below DIR beside the published.")
     ] = None,
+    speed: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add the speeds that `bench --record FILE` wrote.")
+    ] = None,
     check: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Say whether the generated block of FILE is up to date."),
@@ -210,9 +213,9 @@ def table(
 
     zoo = session(context).zoo()
     if form == "json":
-        write_json(publish.result_records(zoo, family or (), runs))
+        write_json(publish.result_records(zoo, family or (), runs, speed))
         return
-    text = publish.result_tables(zoo, family or (), form, config_root, runs)
+    text = publish.result_tables(zoo, family or (), form, config_root, runs, speed)
     if check:
         publish.check_document(check, text)
         session(context).note(f"{check}: up to date")

@@ -17,7 +17,11 @@ Format = Literal["markdown", "csv", "latex"]
 Measured = Mapping[str, float]
 """Overall AP on val by model, in percent."""
 
+Speeds = Mapping[str, Mapping[str, float]]
+"""Images per second, by what they were measured on and by model."""
+
 MEASURED = "Measured AP-val"
+SPEED = "img/s"
 PUBLISHED_CONFIG_ROOT = "./configs/det"
 
 _HEADER = (
@@ -41,6 +45,7 @@ def render(
     form: Format,
     config_root: str = PUBLISHED_CONFIG_ROOT,
     measured: Measured | None = None,
+    speeds: Speeds | None = None,
 ) -> str:
     """Render the result tables of some families, ending in a newline.
 
@@ -50,10 +55,11 @@ def render(
         form: Markdown as published, or one table of all for programs or papers.
         config_root: what the links to configs begin with (Markdown).
         measured: overall AP on val by model, in percent, to set beside the published one.
+        speeds: images per second, a column for everything that they were measured on.
     """
     if form == "markdown":
-        return markdown(zoo, families, config_root, measured)
-    return _RENDERERS[form](zoo, families, measured)
+        return markdown(zoo, families, config_root, measured, speeds)
+    return _RENDERERS[form](zoo, families, measured, speeds)
 
 
 def markdown(
@@ -61,17 +67,28 @@ def markdown(
     families: Iterable[Family],
     config_root: str = PUBLISHED_CONFIG_ROOT,
     measured: Measured | None = None,
+    speeds: Speeds | None = None,
 ) -> str:
     """Render a heading and a Markdown table for each family, linking configs below ``config_root``."""
-    return "\n\n".join(_section(zoo, family, config_root, measured) for family in families) + "\n"
+    return "\n\n".join(_section(zoo, family, config_root, measured, speeds or {}) for family in families) + "\n"
 
 
-def _section(zoo: Zoo, family: Family, config_root: str, measured: Measured | None) -> str:
+def _section(zoo: Zoo, family: Family, config_root: str, measured: Measured | None, speeds: Speeds) -> str:
     models = models_of(zoo, family)
     rows = [_HEADER, *(_row(model, config_root) for model in models)]
+    columns = [
+        (
+            _HEADER.index("Config"),
+            _in_cell(f"{SPEED} {on}"),
+            [format_speed(by_model.get(model.name)) for model in models],
+        )
+        for on, by_model in reversed(list(speeds.items()))
+    ]
     if measured is not None:
-        column = [MEASURED, *(format_ap(measured.get(model.name)) for model in models)]
-        rows = [(*row[:4], cell, *row[4:]) for row, cell in zip(rows, column, strict=True)]
+        aps = [format_ap(measured.get(model.name)) for model in models]
+        columns.append((_HEADER.index("Scores-val"), MEASURED, aps))
+    for place, heading, cells in columns:
+        rows = [(*row[:place], cell, *row[place:]) for row, cell in zip(rows, [heading, *cells], strict=True)]
     rows.insert(1, (":-:",) * len(rows[0]))
     return "\n".join([f"### {family.title}", "", *("| " + " | ".join(row) + " |" for row in rows)])
 
@@ -85,7 +102,7 @@ def _row(model: Model, config_root: str) -> tuple[str, ...]:
     config = f"{config_root.rstrip('/')}/{model.config}" if config_root else model.config
     weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
     return (
-        model.backbone.replace("|", "\\|"),
+        _in_cell(model.backbone),
         model.schedule,
         "✓" if model.multi_scale_training else "",
         format_ap(model.ap_val),
@@ -97,6 +114,18 @@ def _row(model: Model, config_root: str) -> tuple[str, ...]:
         _link("preds", model.predictions),
         _link("visuals", model.visuals),
     )
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def format_speed(images_per_second: float | None) -> str:
+    """Write a speed with three digits that count, about; nothing for an unknown one."""
+    if images_per_second is None:
+        return ""
+    digits = 0 if images_per_second >= 100 else 1 if images_per_second >= 10 else 2
+    return f"{images_per_second:.{digits}f}"
 
 
 def _link(text: str, address: str | None) -> str:
@@ -121,36 +150,46 @@ _FIELDS: Mapping[str, Callable[[Model], str]] = {
 }
 
 
-def comma_separated(zoo: Zoo, families: Iterable[Family], measured: Measured | None = None) -> str:
+def comma_separated(
+    zoo: Zoo, families: Iterable[Family], measured: Measured | None = None, speeds: Speeds | None = None
+) -> str:
     """Render one table of all models with a header line (RFC 4180, Unix line ends)."""
     import csv
     import io
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_FIELDS, *(["measured_ap_val"] if measured is not None else [])])
+    headings = ["measured_ap_val"] if measured is not None else []
+    writer.writerow([*_FIELDS, *headings, *(f"images_per_second {on}" for on in speeds or {})])
     for model in (model for family in families for model in models_of(zoo, family)):
-        last = [] if measured is None else [format_ap(measured.get(model.name))]
+        last = _last_cells(model, measured, speeds or {})
         writer.writerow([*(give(model) for give in _FIELDS.values()), *last])
     return text.getvalue()
 
 
-def latex(zoo: Zoo, families: Iterable[Family], measured: Measured | None = None) -> str:
+def _last_cells(model: Model, measured: Measured | None, speeds: Speeds) -> list[str]:
+    aps = [] if measured is None else [format_ap(measured.get(model.name))]
+    return [*aps, *(format_speed(by_model.get(model.name)) for by_model in speeds.values())]
+
+
+def latex(zoo: Zoo, families: Iterable[Family], measured: Measured | None = None, speeds: Speeds | None = None) -> str:
     """Render one booktabs table of all models, without addresses."""
-    extra = ("r", " & measured") if measured is not None else ("", "")
-    lines = [rf"\begin{{tabular}}{{lllcrr{extra[0]}}}", r"\toprule"]
-    lines += [rf"Model & Backbone & Schedule & MS & AP val & AP test{extra[1]} \\"]
+    last = ["measured"] if measured is not None else []
+    last += [_escape_latex(f"{SPEED} {on}") for on in speeds or {}]
+    lines = [rf"\begin{{tabular}}{{lllcrr{'r' * len(last)}}}", r"\toprule"]
+    lines += [" & ".join(["Model & Backbone & Schedule & MS & AP val & AP test", *last]) + r" \\"]
     for family in families:
         lines.append(r"\midrule")
-        lines += [_latex_row(family, model, measured) for model in models_of(zoo, family)]
+        lines += [
+            _latex_row(family, model, _last_cells(model, measured, speeds or {})) for model in models_of(zoo, family)
+        ]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _latex_row(family: Family, model: Model, measured: Measured | None) -> str:
+def _latex_row(family: Family, model: Model, last: Iterable[str]) -> str:
     schedule = f"${model.schedule[:-1]}\\times$"
     multi_scale = r"\checkmark" if model.multi_scale_training else ""
     cells = (_escape_latex(family.title), _escape_latex(model.backbone), schedule, multi_scale)
-    last = () if measured is None else (format_ap(measured.get(model.name)),)
     return " & ".join((*cells, format_ap(model.ap_val), format_ap(model.ap_test), *last)) + r" \\"
 
 
@@ -160,7 +199,7 @@ def _escape_latex(text: str) -> str:
     return "".join(special.get(character, character) for character in text)
 
 
-_RENDERERS: Mapping[str, Callable[[Zoo, Iterable[Family], Measured | None], str]] = {
+_RENDERERS: Mapping[str, Callable[[Zoo, Iterable[Family], Measured | None, Speeds | None], str]] = {
     "csv": comma_separated,
     "latex": latex,
 }

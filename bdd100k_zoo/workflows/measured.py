@@ -1,4 +1,4 @@
-"""Which runs there are, and the APs that were measured on them."""
+"""Which runs there are, the APs that were measured on them, and speeds that were recorded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bdd100k_zoo.errors import NoRunsError, ZooError
 from bdd100k_zoo.records.kept import read_kept
 from bdd100k_zoo.records.run import PREDICTIONS, RUN, read_run
+from bdd100k_zoo.records.speeds import read_rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +54,16 @@ def measured_ap(root: Path, split: str = "val") -> dict[str, float]:
     if not measured:
         raise NoRunsError(root, "holds no run with scores", split)
     return measured
+
+
+def measured_speeds(path: Path) -> dict[str, dict[str, float]]:
+    """Give the recorded images per second by device with precision, and by model; of several records the last counts.
+
+    Raises:
+        StorageError, RecordError: there are none that can be read.
+    """
+    speeds: dict[str, dict[str, float]] = {}
+    for rate in read_rates(path):
+        named = "".join(character if character.isprintable() else " " for character in rate.device_name)
+        speeds.setdefault(f"({named}, {rate.precision})", {})[rate.model] = rate.images_per_second
+    return speeds

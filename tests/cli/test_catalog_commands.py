@@ -185,3 +185,19 @@ def test_a_models_own_zoo_file_adds_to_the_zoo(call, write_zoo):
     clash = call("--zoo", str(write_zoo("fcos_r50_fpn_1x")), "list")
     assert clash.exit_code == 1
     assert "'fcos_r50_fpn_1x' is already taken" in clash.stderr
+
+
+def test_recorded_speeds_become_a_column(call):
+    record = {"model": "fcos_r50_fpn_1x", "device_name": "H100", "precision": "fp32", "images_per_second": 123.4}
+    Path("speed.jsonl").write_text(json.dumps(record) + "\n")
+    arguments = ["table", "--speed", "speed.jsonl", "--family", "fcos"]
+    assert "img/s (H100, fp32)" in call(*arguments).stdout
+    assert "images_per_second (H100, fp32)" in call(*arguments, "--format", "csv").stdout
+    assert "img/s (H100, fp32)" in call(*arguments, "--format", "latex").stdout
+    (family,) = json.loads(call(*arguments, "--format", "json").stdout)
+    found = [model["images_per_second"]["(H100, fp32)"] for model in family["models"]]
+    assert found == [123.4, None, None]
+    Path("speed.jsonl").write_text("{}")
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert "line 1 is no speed record" in result.stderr

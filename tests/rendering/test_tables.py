@@ -141,6 +141,49 @@ def test_latex_escapes_its_special_characters(zoo: Zoo) -> None:
     )
 
 
+SPEEDS = {
+    "(H100, fp32)": {"fcos_r50_fpn_1x": 123.456, "fcos_r50_fpn_3x": 12.345},
+    "(A|B_1, fp16)": {"fcos_r101_fpn_3x": 0.2694},
+}
+
+
+def test_speeds_are_columns_that_name_what_they_were_measured_on(zoo: Zoo) -> None:
+    text = markdown(zoo, [zoo.family("fcos")], measured={"fcos_r50_fpn_1x": 12.3}, speeds=SPEEDS)
+    rows = [re.split(r"(?<!\\) \| ", row.strip("| ")) for row in text.splitlines() if row.startswith("|")]
+    assert rows[0][3:10] == [
+        "Box AP-val",
+        "Measured AP-val",
+        "Scores-val",
+        "Box AP-test",
+        "Scores-test",
+        "img/s (H100, fp32)",
+        r"img/s (A\|B_1, fp16)",
+    ]
+    assert {len(row) for row in rows} == {14}
+    assert [[cell.strip() for cell in row[8:10]] for row in rows[2:]] == [["123", ""], ["12.3", ""], ["", "0.27"]]
+    assert [row[4].strip() for row in rows[2:]] == ["12.30", "", ""]
+
+
+def test_without_speeds_the_tables_stay_as_they_are(zoo: Zoo) -> None:
+    for form in ("markdown", "csv", "latex"):
+        assert render(zoo, zoo.families, form, speeds={}) == render(zoo, zoo.families, form)
+
+
+def test_speeds_are_the_last_columns_of_comma_separated_values_and_latex(zoo: Zoo) -> None:
+    family = zoo.family("fcos")
+    rows = list(csv.DictReader(io.StringIO(comma_separated(zoo, [family], {}, SPEEDS))))
+    assert list(rows[0])[-3:] == [
+        "measured_ap_val",
+        "images_per_second (H100, fp32)",
+        "images_per_second (A|B_1, fp16)",
+    ]
+    assert [row["images_per_second (H100, fp32)"] for row in rows] == ["123", "12.3", ""]
+    lines = latex(zoo, [family], speeds=SPEEDS).splitlines()
+    assert lines[0] == r"\begin{tabular}{lllcrrrr}"
+    assert lines[2].endswith(r" & AP test & img/s (H100, fp32) & img/s (A|B\_1, fp16) \\")
+    assert lines[4].endswith(r" & 123 &  \\")
+
+
 def test_render_chooses_the_form(zoo: Zoo) -> None:
     families = [zoo.family("fcos")]
     assert render(zoo, families, "csv") == comma_separated(zoo, families)

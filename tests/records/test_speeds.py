@@ -1,0 +1,87 @@
+"""Speed records: appended one by one, and read as far as tables show them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.records.speeds import Machine, Rate, Speed, add_speed, read_rates
+from bdd100k_zoo.workflows.measured import measured_speeds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def speed(**changes: Any) -> Speed:
+    facts: dict[str, Any] = {
+        "model": "fcos_r50_fpn_1x",
+        "device": "cuda:0",
+        "device_name": "H100",
+        "precision": "fp32",
+        "batch_size": 8,
+        "images": 64,
+        "images_per_second": 101.5,
+        "rates": (100.0, 101.5, 103.0),
+        "seconds": {"decode": 0.002},
+        "against": None,
+        "machine": Machine(processor="some", cores=16, threads=16, platform="Linux"),
+        "versions": {"torch": "3"},
+        "commit": None,
+        "time": "2030-01-02T03:04:05+00:00",
+    }
+    return Speed(**(facts | changes))
+
+
+def test_records_are_added_one_a_line_and_read_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "speed.jsonl"
+    add_speed(path, speed())
+    add_speed(path, speed(model="retinanet_r50_fpn_1x", images_per_second=7.5))
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["images_per_second"] for line in lines] == [101.5, 7.5]
+    assert read_rates(path) == [
+        Rate("fcos_r50_fpn_1x", "H100", "fp32", 101.5),
+        Rate("retinanet_r50_fpn_1x", "H100", "fp32", 7.5),
+    ]
+
+
+def test_devices_and_precisions_are_kept_apart_and_the_last_record_of_a_model_counts(tmp_path: Path) -> None:
+    path = tmp_path / "speed.jsonl"
+    for changes in (
+        {"images_per_second": 1.0},
+        {"precision": "fp16", "images_per_second": 2.0},
+        {"device_name": "a\x1b[2J\nb", "images_per_second": 3.0},
+        {"images_per_second": 4.0},
+    ):
+        add_speed(path, speed(**changes))
+    assert measured_speeds(path) == {
+        "(H100, fp32)": {"fcos_r50_fpn_1x": 4.0},
+        "(H100, fp16)": {"fcos_r50_fpn_1x": 2.0},
+        "(a [2J b, fp32)": {"fcos_r50_fpn_1x": 3.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "holds no speed record"),
+        (b"\n \n", "holds no speed record"),
+        (b"{}", "line 1 is no speed record"),
+        (b'\n{"model": "x"}\n', "line 2 is no speed record"),
+        (b"\xff", "line 1 is no speed record"),
+        (b"[" * 100_000, "line 1 is no speed record"),
+    ],
+)
+def test_what_is_no_record_is_told_with_its_line(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "speed.jsonl").write_bytes(content)
+    with pytest.raises(RecordError, match=told):
+        read_rates(tmp_path / "speed.jsonl")
+
+
+def test_a_file_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        read_rates(tmp_path / "gone")
+    with pytest.raises(StorageError):
+        add_speed(tmp_path, speed())
