@@ -16,8 +16,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     processor: str
     cores: int | None
-    threads: int
-    """Threads of the CPU that one operation is spread over."""
+    threads: int | None
+    """Threads of the CPU that one operation is spread over; None where another device computes."""
     platform: str
 
 
@@ -29,7 +29,9 @@ class AgainstStock(msgspec.Struct, frozen=True, kw_only=True):
     rates: tuple[float, ...]
     """Images per second of each round."""
     ratio: float
-    """How many times as fast ours is: the median of the ratios of the rounds."""
+    """How many times as fast ours is: the median of the rounds."""
+    ratios: tuple[float, ...]
+    """Of each round."""
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,8 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     """Images per second of each round."""
     seconds: Mapping[str, float]
     """Of an image by stage, of all threads together: stages overlap."""
+    busy: float
+    """Share of the time in which the device was at work, 0 to 1."""
     against: AgainstStock | None
     machine: Machine
     versions: Mapping[str, str]

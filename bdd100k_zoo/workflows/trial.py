@@ -9,6 +9,7 @@ shows that the installation works from the config to the predictions file.
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,6 +63,28 @@ def draw_street() -> Image.Image:
     draw.rectangle((900, 140, 930, 220), fill=(25, 25, 25))
     draw.ellipse((906, 146, 924, 164), fill=(230, 40, 30))
     return image
+
+
+def draw_streets(folder: Path, number: int) -> list[Path]:
+    """Write drawn streets that differ: in size of what is on them, and in noise, which costs a decoder what photos do.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    paths = [folder / f"street{place:03}.jpg" for place in range(number)]
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for place, path in enumerate(paths):
+            _varied(draw_street(), random.Random(place)).save(path, quality=90)  # noqa: S311  (no secret)
+    return paths
+
+
+def _varied(street: Image.Image, chance: random.Random) -> Image.Image:
+    width, height = street.size
+    left, top = chance.randrange(width // 4), chance.randrange(height // 4)
+    part = street.crop((left, top, left + width * 3 // 4, top + height * 3 // 4)).resize(street.size)
+    noise = Image.frombytes("L", street.size, chance.randbytes(width * height))
+    return Image.blend(part, noise.convert("RGB"), 0.1)
 
 
 def main() -> int:

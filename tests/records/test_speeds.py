@@ -26,6 +26,7 @@ def speed(**changes: Any) -> Speed:
         "images_per_second": 101.5,
         "rates": (100.0, 101.5, 103.0),
         "seconds": {"decode": 0.002},
+        "busy": 0.98,
         "against": None,
         "machine": Machine(processor="some", cores=16, threads=16, platform="Linux"),
         "versions": {"torch": "3"},

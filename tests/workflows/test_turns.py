@@ -1,0 +1,116 @@
+"""Processes that take turns: what they are asked, what they raise, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bdd100k_zoo.errors import DeviceError
+from bdd100k_zoo.workflows.turns import Worker, WorkerDiedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def adding(start: int) -> tuple[int, Callable[[int], int]]:
+    """Tell the number of the process; add up what is given."""
+    total = [start]
+
+    def add(number: int) -> int:
+        total[0] += number
+        return total[0]
+
+    return os.getpid(), add
+
+
+def failing(early: bool) -> tuple[None, Callable[[Exception], None]]:
+    if early:
+        raise DeviceError("cuda", "there is none")
+    return None, partial(_raise)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def dying() -> tuple[None, Callable[[int], None]]:
+    return None, lambda number: os.kill(os.getpid(), number)
+
+
+class OddError(Exception):
+    """Cannot be built again from its arguments."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first}{second}")
+
+
+def failing_oddly() -> tuple[None, Callable[[int], None]]:
+    def fail(_: int) -> None:
+        raise OddError("x", "y")
+
+    return None, fail
+
+
+def test_a_worker_prepares_once_in_a_process_of_its_own_and_keeps_what_it_has() -> None:
+    with Worker(adding, 10) as worker, Worker(adding, 0) as other:
+        assert len({worker.about, other.about, os.getpid()}) == 3
+        assert [worker.do(1), other.do(5), worker.do(2), other.do(5)] == [11, 5, 13, 10]
+
+
+def test_what_a_worker_raises_is_raised_here_and_it_goes_on() -> None:
+    with pytest.raises(DeviceError, match="there is none"):
+        Worker(failing, True)
+    with Worker(failing, False) as worker:
+        for error in (DeviceError("cpu", "no memory", out_of_memory=True), FileNotFoundError(2, "gone")):
+            with pytest.raises(type(error)) as caught:
+                worker.do(error)
+            assert str(caught.value) == str(error)
+
+
+def test_an_error_that_cannot_cross_is_told_in_words() -> None:
+    with Worker(failing_oddly) as worker, pytest.raises(RuntimeError, match="OddError: xy"):
+        worker.do(1)
+
+
+def test_a_worker_that_is_killed_is_told() -> None:
+    with Worker(dying) as worker:
+        with pytest.raises(WorkerDiedError) as caught:
+            worker.do(signal.SIGKILL)
+        assert caught.value.status == -signal.SIGKILL
+
+
+def test_no_process_outlives_its_block_whatever_it_is_doing() -> None:
+    with Worker(adding, 0) as worker:
+        process = worker.about
+    assert is_gone(process)
+    asleep = Worker(sleeping)
+    with pytest.raises(Interrupted), asleep:
+        raise Interrupted
+    assert is_gone(asleep.about)
+
+
+class Interrupted(Exception):  # noqa: N818  (it stands for Ctrl-C)
+    pass
+
+
+def sleeping() -> tuple[int, Callable[[float], None]]:
+    return os.getpid(), time.sleep
+
+
+def is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_ctrl_c_is_left_to_the_one_who_asks() -> None:
+    with Worker(adding, 0) as worker:
+        os.kill(worker.about, signal.SIGINT)
+        assert worker.do(3) == 3
