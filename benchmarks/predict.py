@@ -139,10 +139,10 @@ def stock(config_path: Path, weights: Path, watch: Watch):
 
 def ours(config_path: Path, weights: Path, watch: Watch):
     """Give this package's way from a path to detections."""
-    from bdd100k_zoo.mmdet_backend import detector, load
+    from bdd100k_zoo.mmdet_backend import load
 
     found = load("ours", config_path, weights, "cpu")
-    watch.wrap(detector, "batch_of", "prepare")
+    watch.wrap(found, "prepare", "prepare")
     watch_model(found._model, watch)
 
     def detect(path: str) -> np.ndarray:

@@ -66,7 +66,7 @@ def bench(
 
 
 def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
-    from bdd100k_zoo.cli.progress import rate
+    from bdd100k_zoo.cli.bars import rate
 
     rounds = f"{len(speed.rates)} rounds of {speed.images} image{'' if speed.images == 1 else 's'}"
     yield "speed", f"{rate(speed.images_per_second)} ({_spread(speed.rates)} in {rounds})"
@@ -82,7 +82,7 @@ def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
 
 
 def _spread(rates: Sequence[float]) -> str:
-    from bdd100k_zoo.cli.progress import rate
+    from bdd100k_zoo.cli.bars import rate
 
     return f"{rate(min(rates))} to {rate(max(rates))}"
 

@@ -233,19 +233,11 @@ def detector(model: Any) -> MmdetDetector:
     return MmdetDetector(model, pipeline, torch.device("cpu"), name="a model", customised=False)
 
 
-def test_a_batch_is_detected_as_its_images_are(detector: MmdetDetector) -> None:
-    street = read_image(HERE / "street.png")
-    images = [street, np.ascontiguousarray(street[:, ::-1]), street[:40]]
-    found = detector.detect_batch(images)
-    alone = [detector.detect(image) for image in images]
-    assert [rows_of(one).tolist() for one in found] == [rows_of(one).tolist() for one in alone]
-    assert detector.detect_batch([]) == []
-
-
 def test_images_that_go_through_the_model_together_get_their_own_boxes(detector: MmdetDetector) -> None:
     street = read_image(HERE / "street.png")
     images = [street, np.ascontiguousarray(street[:, ::-1])]
-    for image, found in zip(images, detector._detect_together(images), strict=True):
+    together = detector.detect_prepared([detector.prepare(image) for image in images])
+    for image, found in zip(images, together, strict=True):
         result = compare("an image", rows_of(detector.detect(image)), rows_of(found))
         assert result.matched + result.swapped == 100, result
         assert result.swapped <= 2, result
