@@ -107,11 +107,11 @@ def compute_share(
             progress.task(title, total, "images", done=total - left) as task,
         ):
             compute(detector, work, journal.write, progress, task)
+        return conclude(part, journals.look(), progress)
     except BaseException as error:
         if not part.hushed:
             _say_kept(part, journals, progress, error)
         raise
-    return conclude(part, journals.look(), progress)
 
 
 def conclude(part: Share, journals: Journals, progress: Progress) -> RunRecord | None:
