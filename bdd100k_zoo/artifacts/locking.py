@@ -51,11 +51,14 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def take(lock: FileLock) -> bool:
-    """Take a lock at once, or tell that another process holds it; a file system without locks has nothing to hold."""
+def take(lock: FileLock, seconds: float = 0.0) -> bool:
+    """Take a lock within some seconds, or tell that another process holds it.
+
+    A file system without locks has nothing to hold.
+    """
     try:
         with suppress(NotImplementedError):  # how filelock before version 4 tells of a missing flock
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=seconds)
     except Timeout:
         return False
     except OSError as error:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LOCK = ".lock-"
 """Followed by a rank, or ``merge``."""
+TIDYING = 2.0
+"""Seconds to wait for a lock that may only be held, or just be removed, by a process that tidies up."""
 
 
 def default_folder(model: str, images: Sequence[str], split: str | None) -> Path:
@@ -76,14 +78,14 @@ def claimed(folder: Path, rank: int = 0) -> Iterator[None]:
     """Make a folder and keep other processes of the same rank out of it; folders that nothing came into are removed.
 
     Raises:
-        BusyFolderError: another process of that rank is at work there; it is not waited for.
+        BusyFolderError: another process of that rank is at work there; it is not waited for longer than TIDYING.
         StorageError: the folder cannot be made or written.
     """
     made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]  # noqa: PTH110  (as above)
     try:
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with _held(folder, str(rank)) as taken:
+        with _held(folder, str(rank), TIDYING) as taken:
             if not taken:
                 raise BusyFolderError(folder)
             yield
@@ -101,11 +103,11 @@ def merging(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _held(folder: Path, name: str) -> Iterator[bool]:
+def _held(folder: Path, name: str, seconds: float = 0.0) -> Iterator[bool]:
     path = folder / f"{LOCK}{name}"
     lock = FileLock(path)
     with storage_errors(folder):
-        taken = take(lock)
+        taken = take(lock, seconds)
     try:
         yield taken
     finally:

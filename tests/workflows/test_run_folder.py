@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ CLAIM = (
 )
 
 
-def test_a_second_process_is_refused_at_once_and_welcome_when_the_first_is_done(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_welcome_when_the_first_is_done(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with subprocess.Popen(
         [sys.executable, "-c", CLAIM, str(folder), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -64,6 +65,24 @@ def test_a_second_process_is_refused_at_once_and_welcome_when_the_first_is_done(
         assert first.wait() == 0
     with claimed(folder):
         assert listing(folder) == [".lock-0"]
+
+
+def test_a_process_that_starts_while_another_tidies_up_is_not_refused(tmp_path: Path) -> None:
+    stop = False
+
+    def tidy_all_the_time() -> None:
+        while not stop:
+            tidy(tmp_path)
+
+    with ThreadPoolExecutor(1) as thread:
+        tidying = thread.submit(tidy_all_the_time)
+        try:
+            for _ in range(100):
+                with claimed(tmp_path):
+                    pass
+        finally:
+            stop = True
+        tidying.result()
 
 
 def test_processes_of_other_ranks_are_welcome_and_start_nothing_afresh_meanwhile(tmp_path: Path) -> None:
