@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, show_whole, write_json
+from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.predict import Precision
 from bdd100k_zoo.cli.session import session
 
@@ -26,7 +26,7 @@ def bench(
     images: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Images in each of the rounds; default: 2 on the CPU, 8 batches on a GPU."
+            min=1, metavar="N", help="Images in each of the rounds; default: 2 on the CPU, 16 batches on a GPU."
         ),
     ] = None,
     batch_size: Annotated[
@@ -35,7 +35,7 @@ def bench(
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the model.")] = "auto",
     against_mmdet: Annotated[
-        bool, typer.Option("--against-mmdet", help="Measure mmdet's own one-image loop in turns, and the ratio.")
+        bool, typer.Option("--against-mmdet", help="Measure mmdet's own test loop in turns, and the ratio.")
     ] = False,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Append the result to FILE, which `table --speed` shows.")
@@ -43,7 +43,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure the speed of a model on this machine, with drawn frames and random weights."""
-    from bdd100k_zoo.records.speeds import add_speed
+    from bdd100k_zoo.records.speeds import add_speed, check_place
     from bdd100k_zoo.workflows import bench as job
 
     here = session(context)
@@ -55,7 +55,10 @@ def bench(
         precision=precision,
         against_stock=against_mmdet,
     )
-    speed = job.bench(request, here.progress())
+    if record:
+        check_place(record)
+    with heeding_sigterm():
+        speed = job.bench(request, here.progress())
     if record:
         add_speed(record, speed)
     if as_json:
@@ -72,7 +75,7 @@ def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
     yield "speed", f"{rate(speed.images_per_second)} ({_spread(speed.rates)} in {rounds})"
     if against := speed.against:
         spread = _spread(against.rates)
-        yield "mmdet", f"{rate(against.images_per_second)} ({spread}), its own loop, one by one"
+        yield "mmdet", f"{rate(against.images_per_second)} ({spread}), its own test loop, one by one"
         yield "ratio", f"{against.ratio:.2f} times as fast ({min(against.ratios):.2f} to {max(against.ratios):.2f})"
     stages = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in speed.seconds.items())
     yield "an image", f"{stages}; the device is busy {speed.busy:.0%} of the time"

@@ -61,6 +61,12 @@ def device_name(device: torch.device) -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
+def settle(device: str) -> None:
+    """Wait until a device has done all that it was asked to, so that a clock tells the truth; nothing on the CPU."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Keep CUDA from rounding float32 factors to 19 bits (TF32), inside only."""

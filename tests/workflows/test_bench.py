@@ -15,13 +15,14 @@ from bdd100k_zoo.errors import DeviceError
 from bdd100k_zoo.inference.protocol import DetectorFacts
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.workflows import bench as job
+from bdd100k_zoo.workflows.engines import About, Round
 from bdd100k_zoo.workflows.trial import draw_streets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ABOUT = job.About(
+ABOUT = About(
     DetectorFacts(
         backend="mmdet3",
         device="cuda:0",
@@ -35,15 +36,15 @@ ABOUT = job.About(
 )
 
 
-def round_of(seconds: float, detect: float = 0.0) -> job.Round:
-    return job.Round(10, seconds, {"decode": 0.5, "prepare": 0.25, "detect": detect}, {})
+def round_of(seconds: float, detect: float = 0.0) -> Round:
+    return Round(10, seconds, {"decode": 0.5, "prepare": 0.25, "detect": detect}, {})
 
 
 def test_engines_take_turns_each_goes_first_as_often_and_the_first_round_does_not_count() -> None:
     asked: list[tuple[str, int]] = []
 
-    def engine(name: str) -> Callable[[int], job.Round]:
-        def run(images: int) -> job.Round:
+    def engine(name: str) -> Callable[[int], Round]:
+        def run(images: int) -> Round:
             asked.append((name, images))
             return round_of(len(asked))
 
@@ -87,12 +88,13 @@ def test_the_record_has_medians_and_ratios_of_pairs(zoo) -> None:
 
 
 def test_rounds_are_filled_by_the_device() -> None:
-    assert job.default_images(ABOUT) == 64
-    assert job.default_images(ABOUT._replace(batch_size=32)) == 256
+    assert job.default_images(ABOUT._replace(batch_size=1)) == 64
+    assert job.default_images(ABOUT) == 128
+    assert job.default_images(ABOUT._replace(batch_size=32)) == 512
     on_cpu = DetectorFacts(
         backend="mmdet3", device="cpu", device_name="", precision="fp32", ops="torchvision", versions={}
     )
-    assert job.default_images(job.About(on_cpu, 1, "")) == 2
+    assert job.default_images(About(on_cpu, 1, "")) == 2
 
 
 def test_what_is_wrong_in_a_process_is_told_as_ever(zoo) -> None:
