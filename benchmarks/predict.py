@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -138,14 +139,13 @@ def measure(model: Model, arguments: argparse.Namespace, folder: Path) -> dict[s
     least = sorted(pairs, key=lambda pair: pair.others)[: arguments.rounds]
     exact = about.facts.precision == "fp32" and not arguments.stock_tf32
     return {
-        **described(about, arguments),
+        **described(model.name, about, arguments),
         "turn": turns.images,
         **ratios([pair.taken for pair in least]),
         **{engine: costs([pair.taken[engine] for pair in least], turns.images) for engine in engines},
         "detections": compare_frames(pairs, NEAR if exact else ROUGH),
         "others": [round(pair.others, 3) for pair in least],
         "disturbed": len(pairs) - len(least),
-        "model": model.name,
         **surroundings(about, capability),
     }
 
@@ -195,10 +195,11 @@ def busy_seconds() -> float:
 # What is recorded
 
 
-def described(about: About, arguments: argparse.Namespace) -> dict[str, object]:
+def described(model: str, about: About, arguments: argparse.Namespace) -> dict[str, object]:
     """Say what was measured."""
     return {
         "benchmark": "predict",
+        "model": model,
         "device": about.facts.device,
         "device_name": about.facts.device_name,
         "precision": about.facts.precision,
@@ -314,6 +315,7 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Measure the models that are named; 1 where a box of stock was not found again although nothing was rounded."""
     arguments, lost = parsed(), 0
+    warnings.simplefilter("ignore")  # of the libraries below, in the processes too
     try:
         models = [load_zoo()[name] for name in arguments.models]
         with tempfile.TemporaryDirectory() as folder:

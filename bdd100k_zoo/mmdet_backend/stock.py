@@ -37,9 +37,10 @@ class StockLoop:
         with in_scope():
             pipeline = Compose(get_test_pipeline_cfg(model.cfg))
         workers = 0 if device.type == "cpu" else int(model.cfg.test_dataloader.num_workers)
+        files: Any = _Files(paths, pipeline)  # of no class of torch's: a length and items suffice
         self._places: list[int] = []
         self._loader: Any = DataLoader(
-            _Files(paths, pipeline),  # type: ignore[arg-type]  (whatever has a length and items serves)
+            files,
             batch_size=1,
             sampler=self._places,
             num_workers=workers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,6 +53,10 @@ class Setup(NamedTuple):
 
         mmdet_backend.check(self.config_path, self.device)
         save_lively_weights(self.config_path, read_image(self.frames[0].path), self.weights, seed)
+
+    def settle_in(self) -> None:
+        """Let this process put temporary files beside the weights: they are removed with them, even if it is killed."""
+        tempfile.tempdir = str(self.weights.parent)
 
     def load(self) -> Detector:
         """Load our detector; raises ZooError."""
@@ -124,6 +129,7 @@ def prepare_ours(setup: Setup) -> tuple[About, Callable[[int], Round]]:
     """Draw weights and load our detector; what is given runs a round of so many images."""
     from bdd100k_zoo.mmdet_backend.devices import settle
 
+    setup.settle_in()
     setup.save_weights()
     detector, frames = setup.load(), setup.frames
     known = about(setup, detector)
@@ -143,6 +149,7 @@ def prepare_stock(setup: Setup) -> tuple[None, Callable[[int], Round]]:
     """Load mmdet's own test loop as it comes, with the weights that ``prepare_ours`` drew, on the device it found."""
     from bdd100k_zoo.mmdet_backend.devices import settle
 
+    setup.settle_in()
     loop, number = setup.load_stock(tf32=True), len(setup.frames)
 
     def run(images: int) -> Round:

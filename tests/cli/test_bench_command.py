@@ -29,8 +29,9 @@ test_dataloader = dict(dataset=dict(pipeline=[
 
 
 @pytest.fixture
-def arguments(write_zoo):
-    """What measures a small model."""
+def arguments(write_zoo, monkeypatch):
+    """What measures a small model; by one thread, since several wait for one another where a machine has other work."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     zoo = str(write_zoo("mine", config=SMALL))
     return ("--zoo", zoo, "bench", "mine", "--device", "cpu", "--images", "2")
 
