@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
+from bdd100k_zoo.cli.console import details, guarded, heeding_sigterm, show, write_json
 from bdd100k_zoo.cli.predict import Precision
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from bdd100k_zoo.records.speeds import Speed
+    from bdd100k_zoo.records.speeds import AgainstStock, Speed
 
 
 @guarded
@@ -64,30 +64,32 @@ def bench(
     if as_json:
         write_json(speed)
         return
-    for label, value in _lines(speed):
-        show_whole(label, value)
+    show(details(list(_lines(speed))))
 
 
 def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
-    from bdd100k_zoo.cli.bars import rate
-
-    rounds = f"{len(speed.rates)} rounds of {speed.images} image{'' if speed.images == 1 else 's'}"
-    yield "speed", f"{rate(speed.images_per_second)} ({_spread(speed.rates)} in {rounds})"
+    yield "speed", f"{_spread(speed)}, in {len(speed.rates)} rounds of {_many(speed.images, 'image')}"
     if against := speed.against:
-        spread = _spread(against.rates)
-        yield "mmdet", f"{rate(against.images_per_second)} ({spread}), its own test loop, one by one"
+        yield "mmdet", f"{_spread(against)}; its own test loop, one by one"
         yield "ratio", f"{against.ratio:.2f} times as fast ({min(against.ratios):.2f} to {max(against.ratios):.2f})"
-    stages = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in speed.seconds.items())
-    yield "an image", f"{stages}; the device is busy {speed.busy:.0%} of the time"
-    threads = f", {speed.machine.threads} threads" if speed.machine.threads else ""
+    yield "an image", ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in speed.seconds.items())
+    yield "busy", f"the device is at work {speed.busy:.0%} of the time"
+    threads = f", {_many(speed.machine.threads, 'thread')}" if speed.machine.threads else ""
     yield "device", f"{speed.device}, {speed.device_name}{threads}, {speed.precision}, batches of {speed.batch_size}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in speed.versions.items())
 
 
-def _spread(rates: Sequence[float]) -> str:
+def _spread(measured: Speed | AgainstStock) -> str:
+    """Write the median of some rounds with the slowest and the fastest."""
     from bdd100k_zoo.cli.bars import rate
 
-    return f"{rate(min(rates))} to {rate(max(rates))}"
+    least, most = rate(min(measured.rates)), rate(max(measured.rates))
+    number, _, unit = least.partition(" ")
+    return f"{rate(measured.images_per_second)} ({number if most.endswith(unit) else least} to {most})"
+
+
+def _many(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _time(seconds: float) -> str:

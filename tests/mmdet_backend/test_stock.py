@@ -17,6 +17,7 @@ from bdd100k_zoo.mmdet_backend.settings import in_scope
 from bdd100k_zoo.mmdet_backend.stock import StockLoop, load_stock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SMALL = """
@@ -29,6 +30,15 @@ test_dataloader = dict(dataset=dict(pipeline=[
 ]))
 """
 PATHS = [HERE / "street.png", HERE / "square.png"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads wait for one another where a machine has other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +60,14 @@ def test_it_gives_what_mmdet_finds_in_each_file_in_the_order_that_is_asked(loop:
         np.testing.assert_array_equal(one.scores, expected.scores)
         np.testing.assert_array_equal(one.classes, expected.labels)
     assert [len(one) for one in loop.detect([0])] == [len(each[1])]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # what mmdet's loader does, from Python 3.12 on
+def test_processes_that_read_ahead_change_nothing_but_the_time(loop: StockLoop) -> None:
+    ahead = StockLoop(loop.model, PATHS, torch.device("cuda"), tf32=True)
+    for places in ([0, 1, 0], [1]):
+        for found, expected in zip(ahead.detect(places), loop.detect(places), strict=True):
+            np.testing.assert_array_equal(found.boxes, expected.boxes)
 
 
 def test_none_of_our_settings_are_in_it(loop: StockLoop) -> None:
