@@ -1,4 +1,4 @@
-"""Which device to compute on, what it is called, and exact arithmetic on it."""
+"""Which device to compute on, what it is called, and how it fails."""
 
 from __future__ import annotations
 
@@ -59,18 +59,6 @@ def device_name(device: torch.device) -> str:
     except OSError:
         found = None
     return found[1].strip() if found else platform.processor() or platform.machine()
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep CUDA from rounding float32 factors to 19 bits (TF32), inside only."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = False
-    try:
-        yield
-    finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 @contextmanager

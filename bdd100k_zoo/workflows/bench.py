@@ -89,7 +89,7 @@ def bench(request: Request, progress: Progress) -> Speed:
         progress.note(f"{model.name} with random weights on drawn frames; the first round is not counted")
         try:
             ours: Worker[About, int, Round] = processes.enter_context(
-                Worker(prepare_ours, model.name, model.config_path, folder, request.device, request.batch_size)
+                Worker(prepare_ours, model.name, model.config_path, folder, *_asked(request))
             )
             engines = [ours.do]
             if request.against_stock:
@@ -104,6 +104,10 @@ def bench(request: Request, progress: Progress) -> Speed:
             raise DeviceError(request.device, f"{error}: its memory may not have sufficed") from error
     _say_split(rounds[0], progress)
     return speed_of(request, ours.about, *rounds)
+
+
+def _asked(request: Request) -> tuple[str, str, int | None]:
+    return request.device, request.precision, request.batch_size
 
 
 def default_images(about: About) -> int:
@@ -194,12 +198,12 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def prepare_ours(
-    name: str, config_path: Path, folder: Path, device: str, batch_size: int | None
+    name: str, config_path: Path, folder: Path, device: str, precision: str, batch_size: int | None
 ) -> tuple[About, Callable[[int], Round]]:
     """Draw weights and frames into a folder, and load the detector; what is given runs a round of so many images."""
     from bdd100k_zoo import mmdet_backend
 
-    mmdet_backend.check(config_path, device)
+    mmdet_backend.check(config_path, device, precision=precision)
     from bdd100k_zoo.inference.pipeline import Work, compute
     from bdd100k_zoo.inference.sharding import chunk_size
     from bdd100k_zoo.mmdet_backend.devices import device_name, resolve_device
@@ -212,7 +216,7 @@ def prepare_ours(
     save_random_weights(config_path, folder / WEIGHTS)
     draw_streets(folder / FRAMES, DRAWN)
     frames = find_images([str(folder / FRAMES)])
-    detector = mmdet_backend.load(name, config_path, folder / WEIGHTS, device)
+    detector = mmdet_backend.load(name, config_path, folder / WEIGHTS, device, precision=precision)
     size, workers = batch_size or detector.batch_size, default_workers(detector.facts.device)
 
     def run(images: int) -> Round:
