@@ -57,12 +57,13 @@ class StockLoop:
         """
         import torch
 
-        from bdd100k_zoo.mmdet_backend.devices import device_errors, full_precision
+        from bdd100k_zoo.mmdet_backend.devices import device_errors
+        from bdd100k_zoo.mmdet_backend.precision import arithmetic
         from bdd100k_zoo.mmdet_backend.settings import in_scope
 
         self._places[:] = places
-        arithmetic = nullcontext() if self._tf32 else full_precision()
-        with in_scope(), device_errors(self._device), torch.no_grad(), arithmetic:
+        rounding = nullcontext() if self._tf32 else arithmetic("fp32", self._device)
+        with in_scope(), device_errors(self._device), torch.no_grad(), rounding:
             return [_detections(found) for batch in self._loader for found in self.model.test_step(batch)]
 
 

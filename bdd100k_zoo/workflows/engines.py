@@ -51,7 +51,7 @@ class Setup(NamedTuple):
         """Write random weights that find boxes in the first of the images; raises ZooError."""
         from bdd100k_zoo.mmdet_backend.random_weights import save_lively_weights
 
-        mmdet_backend.check(self.config_path, self.device)
+        mmdet_backend.check(self.config_path, self.device, precision=self.precision)
         save_lively_weights(self.config_path, read_image(self.frames[0].path), self.weights, seed)
 
     def settle_in(self) -> None:
@@ -60,7 +60,7 @@ class Setup(NamedTuple):
 
     def load(self) -> Detector:
         """Load our detector; raises ZooError."""
-        return mmdet_backend.load(self.model, self.config_path, self.weights, self.device)
+        return mmdet_backend.load(self.model, self.config_path, self.weights, self.device, precision=self.precision)
 
     def load_stock(self, *, tf32: bool) -> StockLoop:
         """Load mmdet's own test loop over the images; see ``mmdet_backend.stock.load_stock``."""
