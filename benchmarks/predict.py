@@ -280,8 +280,13 @@ def show(record: dict[str, object]) -> None:
     most, middle = (f"{found['corner' + end]:.1e} px and {found['score' + end]:.1e}" for end in ("", "_median"))
     print(f"  apart at most {most}, half of them at most {middle}")
     others = f"others took {max(record['others']):.0%} of the machine at most"
-    turns = f"{record['rounds']} pairs of {record['turn']} image{'' if record['turn'] == 1 else 's'}"
+    turns = f"{plural(record['rounds'], 'pair')} of {plural(record['turn'], 'image')}"
     print(f"  {turns}, {others}; {record['disturbed']} more were disturbed")
+
+
+def plural(number: int, name: str) -> str:
+    """Write a number of things."""
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def keep(record: dict[str, object], folder: Path) -> None:
