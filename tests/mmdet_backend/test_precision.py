@@ -37,10 +37,7 @@ MORE_FAMILIES = (
     "faster_rcnn_hrnetv2p_w18_1x",
     "sparse_rcnn_r50_fpn_1x",
 )
-SMALL = {
-    "test_dataloader.dataset.pipeline.1.scale": (160, 90),
-    "model.test_cfg.rpn.max_per_img": 100,
-}
+SMALL, FEW = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}, {"model.test_cfg.rpn.max_per_img": 100}
 """Little to compute: a CPU without the instructions for it takes ten times as long in 16 bits."""
 
 
@@ -162,7 +159,7 @@ def test_heads_give_float32_and_choose_in_it() -> None:
 def build(name: str) -> tuple[Any, Any]:
     """A model with weights that find boxes in the street, and its pipeline."""
     has_proposals = any(kind in name for kind in ("faster", "cascade"))
-    config = load_config(config_path(name), SMALL if has_proposals else dict([next(iter(SMALL.items()))]))
+    config = load_config(config_path(name), SMALL | (FEW if has_proposals else {}))
     model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
     draw_lively_weights(model, batch_of(pipeline, [read_image(HERE / "street.png")]))
     return model, pipeline
@@ -178,9 +175,7 @@ def near(expected: Detections, found: Detections, overlap: float) -> float:
     return float(((both / (one[:, None] + other[None] - both) >= overlap) & same).any(1).mean())
 
 
-@pytest.mark.parametrize(
-    "name", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_FAMILIES)]
-)
+@pytest.mark.parametrize("name", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_FAMILIES)])
 def test_a_model_of_every_family_runs_in_bf16_with_heads_in_float32(name: str) -> None:
     image = read_image(HERE / "street.png")
     model, pipeline = build(name)
@@ -194,7 +189,7 @@ def test_a_model_of_every_family_runs_in_bf16_with_heads_in_float32(name: str) -
     found = short.detect(image)
     assert torch.bfloat16 in seen
     assert found.boxes.dtype == np.float32
-    assert len(found) == 100
+    assert len(found) > 0.9 * len(exact) > 0
     scores = torch.from_numpy(found.scores)
     assert not torch.equal(scores.bfloat16().float(), scores)
     assert near(exact, found, 0.5) > 0.6
