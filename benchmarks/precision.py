@@ -18,11 +18,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
-from predict import draw_frames, draw_weights
 
 from bdd100k_zoo.inference.images import find_images, read_image
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.mmdet_backend import load
+from bdd100k_zoo.mmdet_backend.random_weights import save_lively_weights
+from bdd100k_zoo.workflows.trial import draw_streets
 
 if TYPE_CHECKING:
     from bdd100k_zoo.boxes import Detections
@@ -75,10 +76,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         given = [str(frame.path) for frame in find_images([arguments.images])] if arguments.images else []
-        paths = given or draw_frames(folder, 4)
+        paths = given or list(map(str, draw_streets(folder, 4)))
         for model in arguments.models:
             weights = folder / f"{model}.pth"
-            draw_weights(load_zoo()[model].config_path, paths[0], 0, weights)
+            save_lively_weights(load_zoo()[model].config_path, read_image(Path(paths[0])), weights)
             exact, usual = detect(model, weights, "fp32", paths, arguments.device)
             found, short = detect(model, weights, arguments.precision, paths, arguments.device)
             pairs = [

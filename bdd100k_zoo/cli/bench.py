@@ -33,7 +33,9 @@ def bench(
         int | None,
         typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="How the network computes; auto: fp32.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16.")
+    ] = "auto",
     against_mmdet: Annotated[
         bool, typer.Option("--against-mmdet", help="Measure mmdet's own test loop in turns, and the ratio.")
     ] = False,

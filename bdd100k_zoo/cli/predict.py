@@ -94,7 +94,9 @@ def predict(
         typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead.")] = None,
-    precision: Annotated[Precision, typer.Option(help="How the network computes; auto: fp32.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16.")
+    ] = "auto",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images could not be read.")
     ] = False,

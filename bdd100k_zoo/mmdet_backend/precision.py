@@ -76,6 +76,7 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
 def let_heads_give_float32(model: nn.Module, device: torch.device) -> None:
     """Let the heads of a model of mmdet give float32 and choose boxes in it, whatever is computed in around them."""
+    head: Any
     for head in model.modules():
         if hasattr(head, "predict_by_feat"):
             head.register_forward_hook(lambda _head, _inputs, outputs: _in_float32(outputs))
