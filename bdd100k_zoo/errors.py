@@ -32,6 +32,7 @@
     │   └── CheckpointClassesError its classes are not BDD100K's, in their order
     ├── UnsupportedOpError         an op that no installed library serves
     ├── DeviceError                a device that this machine lacks
+    ├── PrecisionError             an arithmetic that the device does not have
     ├── LauncherError              what should have started this process has not
     ├── ProcessesError             one of several processes failed for good
     ├── RecordError                a file of ours or the user's that is not what it should be
@@ -456,6 +457,17 @@ class DeviceError(ZooError):
 
     def __str__(self) -> str:
         return f"the device {self.device!r} cannot be used: {self.reason}"
+
+
+class PrecisionError(ZooError):
+    """An arithmetic that there is not, or that a device does not have."""
+
+    precision: str
+    device: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the device {self.device!r} cannot compute in {self.precision}: {self.reason}"
 
 
 class LauncherError(ZooError):

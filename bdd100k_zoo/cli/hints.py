@@ -188,6 +188,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     ),
     (errors.UnsupportedOpError, lambda _: "a compiled mmcv 2.1.0 serves it: https://mmcv.readthedocs.io"),
     (errors.DeviceError, _device),
+    (errors.PrecisionError, lambda _: "--precision fp32, the default, runs everywhere"),
     (errors.LauncherError, _launcher),
     (errors.ProcessesError, lambda _: "the first error above says why; the same command goes on with what is missing"),
     (errors.SubmissionError, _submission),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Split = Literal["val", "test"]
 Launcher = Literal["none", "pytorch", "slurm", "mpi"]
-Precision = Literal["auto", "fp32"]
+Precision = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 
 
 def _named_path(value: str) -> Path:
@@ -94,7 +94,9 @@ def predict(
         typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead.")] = None,
-    precision: Annotated[Precision, typer.Option(help="Arithmetic of the model.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16.")
+    ] = "auto",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images could not be read.")
     ] = False,

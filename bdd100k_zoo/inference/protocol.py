@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from bdd100k_zoo.boxes import Detections
 
 
+PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
+"""How a network may compute: in float32, exactly; in float32 whose factors are rounded to 19 bits; in 16 bits."""
+
+
+def meant_by(precision: str) -> str:
+    """Give the precision that a wanted one stands for: ``auto`` for ``fp32``, whatever the device.
+
+    It may stand for less only where ``docs/performance.md`` shows that boxes and AP stay within stated limits.
+    """
+    return "fp32" if precision == "auto" else precision
+
+
 class DetectorFacts(Struct, frozen=True, kw_only=True):
     """What a run records about the detector that made it."""
 
@@ -23,8 +35,11 @@ class DetectorFacts(Struct, frozen=True, kw_only=True):
     """``cpu`` or ``cuda:N``."""
     device_name: str
     precision: str
+    """One of ``PRECISIONS`` but ``auto``."""
     ops: str
     """Who serves mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
+    optimised: bool = False
+    """The model was changed for speed, in ways that may change last bits."""
     threads: int | None = None
     """Threads of the CPU that one operation is spread over; None where another device computes."""
     versions: Mapping[str, str]

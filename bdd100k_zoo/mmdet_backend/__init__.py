@@ -27,6 +27,7 @@ def load(
     checkpoint: Path,
     device: str = "auto",
     overrides: Mapping[str, object] | None = None,
+    precision: str = "auto",
 ) -> Detector:
     """Load a model's weights into what its config describes.
 
@@ -36,10 +37,11 @@ def load(
         checkpoint: the weights; nothing in this file is ever run.
         device: ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``.
         overrides: settings of the config by dotted key.
+        precision: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``: how the network computes.
 
     Raises:
         MissingPackageError: a package of the extra is missing or does not import.
-        ConfigError, DeviceError, StorageError, CheckpointError: see their descriptions.
+        ConfigError, DeviceError, PrecisionError, StorageError, CheckpointError: see their descriptions.
     """
     import_backend()
     from bdd100k_zoo.mmdet_backend.config import is_own, load_config
@@ -47,23 +49,31 @@ def load(
 
     config = load_config(config_path, overrides)
     customised = bool(overrides) or not is_own(config_path)
-    return build_detector(config, name=model_name, checkpoint=checkpoint, device=device, customised=customised)
+    return build_detector(
+        config, name=model_name, checkpoint=checkpoint, device=device, precision=precision, customised=customised
+    )
 
 
-def check(config_path: Path, device: str = "auto", overrides: Mapping[str, object] | None = None) -> None:
+def check(
+    config_path: Path,
+    device: str = "auto",
+    overrides: Mapping[str, object] | None = None,
+    precision: str = "auto",
+) -> None:
     """See to everything that ``load`` needs beside the weights, so that they are not fetched in vain.
 
     The arguments are those of ``load``. The test pipeline is tried on a grey frame; no weights are given memory.
 
     Raises:
-        MissingPackageError, ConfigError, DeviceError: as ``load`` does.
+        MissingPackageError, ConfigError, DeviceError, PrecisionError: as ``load`` does.
     """
     import_backend()
     from bdd100k_zoo.mmdet_backend.config import load_config
     from bdd100k_zoo.mmdet_backend.detector import check_config
     from bdd100k_zoo.mmdet_backend.devices import resolve_device
+    from bdd100k_zoo.mmdet_backend.precision import resolve_precision
 
-    resolve_device(device)
+    resolve_precision(precision, resolve_device(device))
     check_config(load_config(config_path, overrides), name=str(config_path))
 
 

@@ -53,7 +53,9 @@ def deform_conv2d(
         weights = weights * mask.permute(0, 2, 3, 1).reshape(by_point)[..., None, None]
     gathered = _gather(features, pixels, weights)
     flat = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
-    return F.linear(gathered, flat, bias).view(*by_point[:3], -1).permute(0, 3, 1, 2)
+    with torch.autocast("cpu", enabled=False):  # as torchvision's op, which is float32 whatever is around it
+        product = F.linear(gathered, flat, bias)
+    return product.view(*by_point[:3], -1).permute(0, 3, 1, 2)
 
 
 def _spaced(number: int, step: int, before: int = 0) -> Tensor:

@@ -9,18 +9,19 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 
-from bdd100k_zoo.boxes import Detections
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.inference.protocol import DetectorFacts
 from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
-from bdd100k_zoo.mmdet_backend.batching import PreparedImage, divisor_of, prepare, together
+from bdd100k_zoo.mmdet_backend.batching import PreparedImage, apart, divisor_of, prepare, together
+from bdd100k_zoo.mmdet_backend.changing import change, lay_channels_last
 from bdd100k_zoo.mmdet_backend.checkpoint import check_classes, load_strictly, read_checkpoint
 from bdd100k_zoo.mmdet_backend.config import without_pretrained
-from bdd100k_zoo.mmdet_backend.devices import device_errors, device_name, full_precision, resolve_device
+from bdd100k_zoo.mmdet_backend.devices import device_errors, device_name, resolve_device
 from bdd100k_zoo.mmdet_backend.fast_cpu import speed_up
 from bdd100k_zoo.mmdet_backend.ops import install
 from bdd100k_zoo.mmdet_backend.pipeline import FRAME, batch_of, build_pipeline
+from bdd100k_zoo.mmdet_backend.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
 from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, check_selection, in_scope
 from bdd100k_zoo.mmdet_backend.versions import versions
 
@@ -33,24 +34,34 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import nn
 
+    from bdd100k_zoo.boxes import Detections
+
 
 class MmdetDetector:
     """A built model in evaluation mode; see ``inference.protocol.Detector``."""
 
     def __init__(
-        self, model: nn.Module, pipeline: Compose, device: torch.device, *, name: str, customised: bool
+        self,
+        model: nn.Module,
+        pipeline: Compose,
+        device: torch.device,
+        *,
+        name: str,
+        customised: bool,
+        precision: str = "fp32",
     ) -> None:
         with device_errors(device):
             self._model: Any = model.to(device).eval()
-        if device.type == "cpu":
-            keep_freed_memory()
-            speed_up(self._model)
+            optimised = _speed_up(self._model, device, precision)
+        if precision in SHORT:
+            let_heads_give_float32(self._model, device)
         self._pipeline = pipeline
         self._divisor = divisor_of(model)
         self._device = device
         self._name = name
         self._customised = customised
-        self._facts = _facts(device)
+        self._precision = precision
+        self._facts = _facts(device, precision, optimised=optimised)
 
     @property
     def facts(self) -> DetectorFacts:
@@ -75,12 +86,12 @@ class MmdetDetector:
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> PreparedImage:
         """Do the CPU's part of one image's work; raises ImageShapeError."""
-        return prepare(self._pipeline, image, self._divisor)
+        return prepare(self._pipeline, image, self._divisor, pinned=self._device.type == "cuda")
 
     def detect_prepared(self, batch: Sequence[PreparedImage]) -> list[Detections]:
         """Find objects in images of one padded shape; raises ConfigError and DeviceError as ``detect`` does."""
-        with self._failures(), torch.inference_mode(), full_precision():
-            return [_detections(sample.pred_instances) for sample in self._model.test_step(together(batch))]
+        with self._failures(), torch.inference_mode(), arithmetic(self._precision, self._device):
+            return apart(self._model.test_step(together(batch, self._device)))
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -91,7 +102,13 @@ class MmdetDetector:
 
 
 def build_detector(
-    config: Config, *, name: str, checkpoint: Path, device: str = "auto", customised: bool = False
+    config: Config,
+    *,
+    name: str,
+    checkpoint: Path,
+    device: str = "auto",
+    precision: str = "auto",
+    customised: bool = False,
 ) -> MmdetDetector:
     """Build a model and load its weights, strictly.
 
@@ -100,19 +117,22 @@ def build_detector(
         name: what errors call the model.
         checkpoint: the weights.
         device: see ``devices.resolve_device``.
+        precision: see ``precision.resolve_precision``.
         customised: some settings are a user's; what fails later is blamed on them.
 
     Raises:
         DeviceError: the device is not there, or its memory does not suffice.
+        PrecisionError: it does not have the precision.
         ConfigError: the config describes no model, or one of other than ten classes.
         StorageError, CheckpointError: see ``checkpoint``.
     """
     target = resolve_device(device)
+    used = resolve_precision(precision, target)
     model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
     weights = read_checkpoint(checkpoint)
     check_classes(weights.classes, path=checkpoint)
     load_strictly(model, weights.state_dict, model_name=name, path=checkpoint)
-    return MmdetDetector(model, pipeline, target, name=name, customised=customised)
+    return MmdetDetector(model, pipeline, target, name=name, customised=customised, precision=used)
 
 
 def build_model(config: Config, *, name: str = "model") -> nn.Module:
@@ -153,12 +173,15 @@ def build_shape(config: Config, *, name: str) -> nn.Module:
         return build_model(config, name=name)
 
 
-def _detections(found: Any) -> Detections:
-    return Detections(
-        found.bboxes.cpu().numpy().astype(np.float32, copy=False).reshape(-1, 4),
-        found.scores.cpu().numpy().astype(np.float32, copy=False),
-        found.labels.cpu().numpy().astype(np.int64, copy=False),
-    )
+def _speed_up(model: nn.Module, device: torch.device, precision: str) -> bool:
+    if device.type == "cpu":
+        keep_freed_memory()
+        return speed_up(model)
+    if precision == "fp32":
+        return False
+    # The layout in which tensor cores take numbers; what computes float32 exactly may be slower in it.
+    with arithmetic("fp32", device):
+        return change(model, (lay_channels_last,), device)
 
 
 def _check_number_of_classes(model: nn.Module, name: str) -> None:
@@ -171,12 +194,13 @@ def _check_number_of_classes(model: nn.Module, name: str) -> None:
         raise ConfigError(name, f"expected heads of {len(CLASSES)} classes, found num_classes {named}")
 
 
-def _facts(device: torch.device) -> DetectorFacts:
+def _facts(device: torch.device, precision: str, *, optimised: bool) -> DetectorFacts:
     return DetectorFacts(
         backend="mmdet3",
         device=str(device),
         device_name=device_name(device),
-        precision="fp32",
+        precision=precision,
+        optimised=optimised,
         ops=install(),
         threads=torch.get_num_threads() if device.type == "cpu" else None,
         versions=versions() | {"torch": str(torch.__version__)},

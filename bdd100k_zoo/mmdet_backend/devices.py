@@ -1,4 +1,4 @@
-"""Which device to compute on, what it is called, and exact arithmetic on it."""
+"""Which device to compute on, what it is called, and how it fails."""
 
 from __future__ import annotations
 
@@ -61,16 +61,10 @@ def device_name(device: torch.device) -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep CUDA from rounding float32 factors to 19 bits (TF32), inside only."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = False
-    try:
-        yield
-    finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
+def settle(device: str) -> None:
+    """Wait until a device has done all that it was asked to, so that a clock tells the truth; nothing on the CPU."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
 
 
 @contextmanager

@@ -1,73 +1,30 @@
-"""A model changed in place so that a CPU computes the same in less time.
-
-What was changed is tried on a small image: where the features are not those from before, or the model fails, all of it
-is undone.
-"""
+"""A model changed in place so that a CPU computes the same in less time."""
 
 from __future__ import annotations
 
 import itertools
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bdd100k_zoo.mmdet_backend.changing import agree, change, lay_channels_last
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    Undo = Callable[[], object]
-
-SIDE = 64
-"""Height and width of the small image, in pixels: what every stride of a model divides."""
-
-AGREEMENT = 1e-3
-"""Largest difference of features, as a part of the largest feature. Rounding alone makes a hundredth of it."""
+    from bdd100k_zoo.mmdet_backend.changing import Undo
 
 LARGE = 2**20
 """Fully connected layers of fewer weights than this are left as they are."""
 
 
 def speed_up(model: Any) -> bool:
-    """Change a model of mmdet, in evaluation mode and on the CPU, and say whether it stays changed.
-
-    Its parameters are then no longer those that were loaded. A step that does not apply to it is left out; all steps
-    are where the model cannot be run on a small image, as a user's own may not.
-    """
-    with torch.no_grad(), warnings.catch_warnings():
-        # What mmdet calls in a way that torch wants otherwise is told once a process, and theirs to mend.
-        warnings.simplefilter("ignore")
-        image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-        try:
-            expected = list(model.extract_feat(image))
-        except Exception:  # noqa: BLE001  (a user's own model may refuse in any way)
-            return False
-        undos = [step(model) for step in (_fuse_normalisations, _lay_channels_last, _give_linears_to_onednn)]
-        if _bears(model, image, expected):
-            return True
-        for undo in reversed(undos):
-            undo()
-    return False
-
-
-def _bears(model: Any, image: Tensor, expected: Sequence[Tensor]) -> bool:
-    """Tell whether a changed model still has the features that are expected of an image, and heads that take them."""
-    size = tuple(image.shape[2:])
-    described = {"img_shape": size, "ori_shape": size, "pad_shape": size, "batch_input_shape": size}
-    try:
-        model.predict(image, [DetDataSample(metainfo={**described, "scale_factor": (1.0, 1.0)})])
-        return _agree(expected, list(model.extract_feat(image)))
-    except Exception:  # noqa: BLE001  (see above)
-        return False
-
-
-def _agree(expected: Sequence[Tensor], found: Sequence[Tensor]) -> bool:
-    pairs = zip(expected, found, strict=True)
-    return all(bool((a - b).abs().max() <= AGREEMENT * a.abs().max()) for a, b in pairs)
+    """Change a model on the CPU as ``changing.change`` does, and say whether it stays changed."""
+    return change(model, (_fuse_normalisations, lay_channels_last, _give_linears_to_onednn), torch.device("cpu"))
 
 
 class _Pair(NamedTuple):
@@ -114,11 +71,6 @@ def _pairs(part: nn.Module) -> Iterator[_Pair]:
                 yield _Pair(parent, name, norm, conv, conv.weight, conv.bias)
 
 
-def _lay_channels_last(model: nn.Module) -> Undo:
-    model.to(memory_format=torch.channels_last)
-    return lambda: model.to(memory_format=torch.contiguous_format)
-
-
 def _give_linears_to_onednn(model: nn.Module) -> Undo:
     """Let oneDNN compute the large fully connected layers where MKL would not use the processor's widest registers."""
     large = [part for part in model.modules() if type(part) is nn.Linear and part.weight.numel() >= LARGE]
@@ -134,14 +86,15 @@ def onednn_forward(linear: nn.Linear) -> Callable[[Tensor], Tensor] | None:
     sample = torch.randn(2, linear.in_features, generator=torch.Generator().manual_seed(0))
 
     def forward(inputs: Tensor) -> Tensor:
-        if inputs.dim() != 2 or inputs.dtype != torch.float32 or not len(inputs):
+        fits = inputs.dim() == 2 and inputs.dtype == torch.float32 and len(inputs)
+        if not fits or torch.is_autocast_enabled("cpu"):
             return plain(inputs)
         product: Tensor = ops._linear_pointwise(inputs, weight, linear.bias, "none", [], "")
         return product
 
     try:
         weight = ops._reorder_linear_weight(linear.weight.detach())
-        return forward if _agree([plain(sample)], [forward(sample)]) else None
+        return forward if agree([plain(sample)], [forward(sample)]) else None
     except (AttributeError, RuntimeError, TypeError):  # of another torch
         return None
 

@@ -73,8 +73,9 @@ class NmsOps(UnservedOps):
         With ``offset`` 1 a box ends after its last pixel: widths and heights are one more than corners say.
         """
         dtype = _computable(torch.promote_types(boxes.dtype, scores.dtype))
-        ends = boxes.new_tensor([0, 0, offset, offset])
-        kept: Tensor = vision.nms((boxes + ends).to(dtype), scores.to(dtype), iou_threshold)
+        if offset:  # seldom, and the copy of these numbers to a GPU would be waited for
+            boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+        kept: Tensor = vision.nms(boxes.to(dtype), scores.to(dtype), iou_threshold)
         return kept
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.categories import CLASSES
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor, nn
 
 
@@ -70,6 +73,32 @@ def save_weights(model: nn.Module, path: Path) -> None:
     content = io.BytesIO()
     torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": model.state_dict()}, content)
     write_whole(path, content.getvalue())
+
+
+def save_lively_weights(config_path: Path, image: npt.NDArray[np.uint8], path: Path, seed: int = 0) -> None:
+    """Write a checkpoint of random weights that find boxes in an image, as ``draw_lively_weights`` gives them.
+
+    Args:
+        config_path: the model's config.
+        image: uint8 [height, width, 3], BGR.
+        path: where to write.
+        seed: see ``draw_lively_weights``.
+
+    Raises:
+        MissingPackageError, ConfigError: the model cannot be built, or a user's own cannot be run.
+        StorageError: the file cannot be written.
+    """
+    import_backend()
+    from bdd100k_zoo.mmdet_backend.config import is_own, load_config
+    from bdd100k_zoo.mmdet_backend.detector import build_model
+    from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
+    from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings
+
+    config, name = load_config(config_path), str(config_path)
+    model, batch = build_model(config, name=name), batch_of(build_pipeline(config, name=name), [image])
+    with nullcontext() if is_own(config_path) else blamed_on_settings("run the model", name=name):
+        draw_lively_weights(model, batch, seed)
+    save_weights(model, path)
 
 
 def draw_lively_weights(model: Any, batch: Mapping[str, Any], seed: int = 0) -> None:

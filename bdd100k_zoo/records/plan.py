@@ -48,6 +48,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Its kind and its maker's name for it, without a number."""
     ops: str | UnsetType = UNSET
     precision: str | UnsetType = UNSET
+    optimised: bool | UnsetType = UNSET
+    """See ``inference.protocol.DetectorFacts.optimised``: another model may be changed for speed, or another torch."""
     batch_size: int | UnsetType = UNSET
     chunk_size: int | UnsetType = UNSET
     """Frames."""
@@ -118,6 +120,7 @@ _NAMES: Mapping[str, str] = {
     "device": "device",
     "ops": "ops",
     "precision": "precision",
+    "optimised": "changed for speed",
     "batch_size": "batch size",
     "chunk_size": "frames in a chunk",
     "threads": "threads",

@@ -96,6 +96,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Threads of one process on the CPU; None where another device computes."""
     processes: int = 1
     """How many shared the frames."""
+    optimised: bool | None = None
+    """Whether the model was changed for speed, in ways that may change last bits."""
     busy: float | None = None
     """Share of the time from the first image to the last in which the device was at work, 0 to 1."""
     split_batches: Mapping[int, int] = {}

@@ -22,7 +22,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgainstStock(msgspec.Struct, frozen=True, kw_only=True):
-    """The same images through mmdet's own loop, one by one in fp32, in turns with ours."""
+    """The same images through mmdet's own test loop, one by one, in turns with ours.
+
+    It computes in fp32 as torch does when left to itself: on CUDA, the factors of convolutions are rounded to TF32.
+    """
 
     images_per_second: float
     """Median of the rounds."""
@@ -69,6 +72,16 @@ class Rate(msgspec.Struct, frozen=True):
     device_name: str
     precision: str
     images_per_second: float
+
+
+def check_place(path: Path) -> None:
+    """Make sure that records can be added to a file, before they take minutes to make; raises StorageError."""
+    with storage_errors(path):
+        is_new = not path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
 
 
 def add_speed(path: Path, speed: Speed) -> None:

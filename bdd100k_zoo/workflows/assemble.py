@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from bdd100k_zoo.errors import UnfinishedRunError
 from bdd100k_zoo.progress import SILENT
@@ -119,6 +120,7 @@ def _record(
         device=first.device,
         device_name=first.device_name,
         precision=known["precision"],
+        optimised=None if plan.optimised is UNSET else plan.optimised,
         ops=known["ops"],
         versions=first.versions,
         split=plan.split,

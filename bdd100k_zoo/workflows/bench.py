@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import tempfile
-from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import bdd100k_zoo
 from bdd100k_zoo.errors import DeviceError
-from bdd100k_zoo.inference.images import find_images
-from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.speeds import AgainstStock, Machine, Speed
+from bdd100k_zoo.workflows.engines import STAGES, About, Round, Setup, prepare_ours, prepare_stock
+from bdd100k_zoo.workflows.trial import draw_streets
 from bdd100k_zoo.workflows.turns import Worker, WorkerDiedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from bdd100k_zoo.inference.protocol import DetectorFacts
     from bdd100k_zoo.manifest import Model
     from bdd100k_zoo.progress import Progress, Task
 
-ROUNDS = 5
+ROUNDS = 6
+"""An even number, so that each of two engines goes first as often."""
 DRAWN = 16
 """Frames that differ; a round takes them one after the other, again and again."""
-WEIGHTS, FRAMES = "weights.pth", "frames"
-STAGES = ("decode", "prepare", "detect")
-"""Those of ``records.run.Seconds`` that cost time for every image here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,35 +45,11 @@ class Request:
     """Images at once; None for what suits the device."""
     precision: str = "auto"
     against_stock: bool = False
-    """Measure mmdet's own loop as well, in turns."""
-
-
-class About(NamedTuple):
-    """What our detector's process tells about itself."""
-
-    facts: DetectorFacts
-    batch_size: int
-    processor: str
-
-
-class Round(NamedTuple):
-    """What a round took."""
-
-    images: int
-    seconds: float
-    stages: Mapping[str, float]
-    """Seconds by stage, of all threads; empty where none are told apart."""
-    split: Mapping[int, int]
-    """Batches that had to be halved: how many, by size."""
-
-    @property
-    def rate(self) -> float:
-        """Images per second."""
-        return self.images / self.seconds
+    """Measure mmdet's own test loop as well, in turns."""
 
 
 def bench(request: Request, progress: Progress) -> Speed:
-    """Measure how fast a model is, in rounds; with mmdet's own loop, each round of ours is followed or preceded by one.
+    """Measure how fast a model is, in rounds; mmdet's own loop has a round before or after each of ours.
 
     Every engine has a process of its own, so that neither runs with the other's settings of libraries and allocators.
 
@@ -85,34 +57,50 @@ def bench(request: Request, progress: Progress) -> Speed:
         ZooError: whatever is in the way.
     """
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-bench-") as name, ExitStack() as processes:
-        folder, model = Path(name), request.model
-        progress.note(f"{model.name} with random weights on drawn frames; the first round is not counted")
+        setup = _setup(request, Path(name))
+        progress.note(f"{setup.model} with random weights on drawn frames; the first round is not counted")
         try:
-            ours: Worker[About, int, Round] = processes.enter_context(
-                Worker(prepare_ours, model.name, model.config_path, folder, request.device, request.batch_size)
-            )
+            ours: Worker[About, int, Round] = processes.enter_context(Worker(prepare_ours, setup))
             engines = [ours.do]
             if request.against_stock:
-                stock: Worker[None, int, Round] = processes.enter_context(
-                    Worker(prepare_stock, model.config_path, folder, ours.about.facts.device)
-                )
+                same = setup._replace(device=ours.about.facts.device)
+                stock: Worker[None, int, Round] = processes.enter_context(Worker(prepare_stock, same))
                 engines.append(stock.do)
             images = request.images or default_images(ours.about)
             with progress.task("Measuring", (ROUNDS + 1) * images * len(engines), "images") as task:
                 rounds = take_turns(engines, images, ROUNDS, task)
         except WorkerDiedError as error:
-            raise DeviceError(request.device, f"{error}: its memory may not have sufficed") from error
+            raise DeviceError(request.device, _told(error)) from error
     _say_split(rounds[0], progress)
     return speed_of(request, ours.about, *rounds)
 
 
+def _setup(request: Request, folder: Path) -> Setup:
+    """Draw frames into a folder, and say what is to be measured on them."""
+    draw_streets(folder / "frames", DRAWN)
+    return Setup(
+        model=request.model.name,
+        config_path=request.model.config_path,
+        weights=folder / "weights.pth",
+        images=str(folder / "frames"),
+        device=request.device,
+        precision=request.precision,
+        batch_size=request.batch_size,
+    )
+
+
+def _told(error: WorkerDiedError) -> str:
+    killed = error.status == -signal.SIGKILL
+    return f"{error}; the system kills what takes more memory than there is" if killed else str(error)
+
+
 def default_images(about: About) -> int:
     """Give a number of images that fills a round: on the CPU few, since each takes seconds."""
-    return 2 if about.facts.device == "cpu" else max(64, 8 * about.batch_size)
+    return 2 if about.facts.device == "cpu" else max(64, 16 * about.batch_size)
 
 
 def take_turns(engines: Sequence[Callable[[int], Round]], images: int, rounds: int, task: Task) -> list[list[Round]]:
-    """Let engines run a round in turns, each going first as often; give the rounds of each. The first do not count."""
+    """Let engines run a round in turns, and begin in turns; give the rounds of each. The first do not count."""
     taken: list[list[Round]] = [[] for _ in engines]
     for number in range(rounds + 1):
         places = range(len(engines)) if number % 2 else reversed(range(len(engines)))
@@ -188,59 +176,3 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-# In processes of their own
-
-
-def prepare_ours(
-    name: str, config_path: Path, folder: Path, device: str, batch_size: int | None
-) -> tuple[About, Callable[[int], Round]]:
-    """Draw weights and frames into a folder, and load the detector; what is given runs a round of so many images."""
-    from bdd100k_zoo import mmdet_backend
-
-    mmdet_backend.check(config_path, device)
-    from bdd100k_zoo.inference.pipeline import Work, compute
-    from bdd100k_zoo.inference.sharding import chunk_size
-    from bdd100k_zoo.mmdet_backend.devices import device_name, resolve_device
-    from bdd100k_zoo.mmdet_backend.random_weights import save_random_weights
-    from bdd100k_zoo.records.journal_lines import ChunkDone, Spent
-    from bdd100k_zoo.records.plan import Chunks
-    from bdd100k_zoo.workflows.share import default_workers
-    from bdd100k_zoo.workflows.trial import draw_streets
-
-    save_random_weights(config_path, folder / WEIGHTS)
-    draw_streets(folder / FRAMES, DRAWN)
-    frames = find_images([str(folder / FRAMES)])
-    detector = mmdet_backend.load(name, config_path, folder / WEIGHTS, device)
-    size, workers = batch_size or detector.batch_size, default_workers(detector.facts.device)
-
-    def run(images: int) -> Round:
-        done: list[ChunkDone] = []
-        chosen = [frames[place % len(frames)] for place in range(images)]
-        cut = Chunks(images, chunk_size(size))
-        start = perf_counter()
-        with SILENT.task("", images, "images") as task:
-            compute(detector, Work(chosen, cut, range(cut.count), size, workers), done.append, SILENT, task)
-        seconds = perf_counter() - start
-        spent = sum((chunk.spent for chunk in done), Spent())
-        split = sum((Counter(chunk.split) for chunk in done), Counter())
-        return Round(images, seconds, {stage: getattr(spent, stage) for stage in STAGES}, split)
-
-    return About(detector.facts, size, device_name(resolve_device("cpu"))), run
-
-
-def prepare_stock(config_path: Path, folder: Path, device: str) -> tuple[None, Callable[[int], Round]]:
-    """Load mmdet's own loop with the weights that ``prepare_ours`` drew."""
-    from bdd100k_zoo.mmdet_backend.stock import load_stock
-
-    detect = load_stock(config_path, folder / WEIGHTS, device)
-    paths = [frame.path for frame in find_images([str(folder / FRAMES)])]
-
-    def run(images: int) -> Round:
-        start = perf_counter()
-        for place in range(images):
-            detect(paths[place % len(paths)])
-        return Round(images, perf_counter() - start, {}, {})
-
-    return None, run

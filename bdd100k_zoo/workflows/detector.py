@@ -55,6 +55,7 @@ def load_detector(
     *,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    precision: str = "auto",
     cfg_options: Mapping[str, object] | None = None,
     store: Store | None = None,
     progress: Progress = SILENT,
@@ -65,6 +66,7 @@ def load_detector(
         model: a model of the zoo.
         weights: a checkpoint to use instead of the published one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: how the network computes: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
         cfg_options: settings of the model's config to override, by dotted key.
         store: the cache; the user's own where none is given.
         progress: where to report.
@@ -73,9 +75,9 @@ def load_detector(
         ZooError: whatever is in the way, see ``bdd100k_zoo.errors``. Nothing is downloaded before the rest is seen to.
     """
     options = dict(cfg_options or {})
-    mmdet_backend.check(model.config_path, device, options)
+    mmdet_backend.check(model.config_path, device, options, precision)
     stored = fetch_weights(model, Path(weights) if weights else None, store or Store(), progress)
-    detector = mmdet_backend.load(model.name, model.config_path, stored.path, device, options)
+    detector = mmdet_backend.load(model.name, model.config_path, stored.path, device, options, precision)
     return LoadedDetector(model, stored, detector)
 
 

@@ -16,6 +16,7 @@ from bdd100k_zoo.errors import ArtifactError, DeviceError, NoImagesError, Proces
 from bdd100k_zoo.inference import launch
 from bdd100k_zoo.inference.images import find_images
 from bdd100k_zoo.inference.launch import ALONE, Place, Started
+from bdd100k_zoo.inference.protocol import meant_by
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.journal_lines import Process
@@ -95,7 +96,7 @@ class Request:
             image_roots=tuple(map(resolved, self.images)),
             frames=len(frames),
             frames_sha256=digest_of((frame.name, frame.stamp) for frame in frames),
-            precision=UNSET if self.precision == "auto" else self.precision,
+            precision=meant_by(self.precision),
             batch_size=self.batch_size or UNSET,
         )
 
@@ -226,7 +227,7 @@ class _Run:
             so_far = f", {standing.journals.frames:,} of them done already" if standing.journals.frames else ""
             plural = "" if images == 1 else "s"
             self._progress.note(f"{request.model.name} on {images:,} image{plural}{so_far} → {self.folder}")
-        mmdet_backend.check(request.model.config_path, self._device(), request.cfg_options)
+        mmdet_backend.check(request.model.config_path, self._device(), request.cfg_options, request.precision)
         weights = fetch_weights(request.model, request.weights, self._store, self._progress if speaks else SILENT)
         if standing.plan:
             check_same(self.folder, standing.plan, msgspec.structs.replace(self._plan, weights_sha256=weights.sha256))
@@ -268,9 +269,9 @@ class _Run:
         )
 
     def _load(self, weights: StoredFile) -> Detector:
-        model = self._request.model
+        request, model = self._request, self._request.model
         return mmdet_backend.load(
-            model.name, model.config_path, weights.path, self._device(), self._request.cfg_options
+            model.name, model.config_path, weights.path, self._device(), request.cfg_options, request.precision
         )
 
     def _full_plan(self, detector: Detector, weights: StoredFile, standing: Plan | None) -> Plan:

@@ -64,6 +64,7 @@ def full_plan(known: Plan, facts: DetectorFacts, batch_size: int) -> Plan:
         device=f"{kind} ({facts.device_name})" if facts.device_name else kind,
         ops=facts.ops,
         precision=facts.precision,
+        optimised=facts.optimised,
         batch_size=batch_size,
         chunk_size=chunk_size(batch_size),
         threads=facts.threads,

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
-from contextlib import suppress
+import sys
+import warnings
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
+    from types import TracebackType
 
 About = TypeVar("About")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+PATIENCE = 5.0
+"""Seconds that an idle process has to end by itself."""
 
 
 class WorkerDiedError(Exception):
@@ -28,7 +36,8 @@ class WorkerDiedError(Exception):
 class Worker(Generic[About, Task, Result]):
     """A process that prepares once and then does one task after the other, whenever it is asked to.
 
-    It is ended with the block that it is opened for.
+    It is ended with the block that it is opened for, and with it whatever processes it has started. What it prints
+    goes to stderr: stdout belongs to the process that asks. Ctrl-C is left to that one, too.
     """
 
     def __init__(self, prepare: Callable[..., tuple[About, Callable[[Task], Result]]], *arguments: object) -> None:
@@ -44,8 +53,9 @@ class Worker(Generic[About, Task, Result]):
         """
         context = multiprocessing.get_context("spawn")  # what this process has loaded must not be there
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, prepare, arguments), daemon=True)
-        self._process.start()
+        self._process = context.Process(target=_serve, args=(theirs, _are_silenced(), prepare, arguments))
+        with _interrupts_held():
+            self._process.start()
         theirs.close()
         try:
             self.about = cast("About", self._answer())
@@ -56,34 +66,70 @@ class Worker(Generic[About, Task, Result]):
     def __enter__(self) -> Worker[About, Task, Result]:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end(0 if kind else PATIENCE)
 
     def do(self, task: Task) -> Result:
         """Do a task and wait for its result; raises what the task raises, and WorkerDiedError."""
-        self._pipe.send(task)
+        try:
+            self._pipe.send(task)
+        except BrokenPipeError:
+            raise self._died() from None
         return cast("Result", self._answer())
 
     def _answer(self) -> object:
         try:
             is_error, answer = self._pipe.recv()
-        except (EOFError, OSError):
-            self._process.join()
-            raise WorkerDiedError(self._process.exitcode) from None
+        except (EOFError, ConnectionError):
+            raise self._died() from None
         if is_error:
             raise answer
         return answer
 
-    def _end(self) -> None:
+    def _died(self) -> WorkerDiedError:
+        self._process.join()
+        return WorkerDiedError(self._process.exitcode)
+
+    def _end(self, patience: float = 0.0) -> None:
         self._pipe.close()
+        self._process.join(patience)
         self._process.terminate()
+        if pid := self._process.pid:
+            with suppress(AttributeError, OSError):  # no groups on this system; or nobody is left in it, or yet
+                os.killpg(pid, signal.SIGTERM)
         self._process.join()
 
 
-def _serve(pipe: Connection, prepare: Callable[..., Any], arguments: tuple[object, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one who asks, and that one ends this one
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait: a process that is started inside never hears of it, from its first moment on."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start, which comes with that of the first process, would end the waiting
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _are_silenced() -> bool:
+    """Tell whether this process shows no warnings at all."""
+    return ("ignore", None, Warning, None, 0) in warnings.filters
+
+
+def _serve(pipe: Connection, silenced: bool, prepare: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+    with suppress(AttributeError):  # of systems without groups
+        os.setsid()
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    if silenced:
+        warnings.simplefilter("ignore")
     is_error, prepared = _outcome(prepare, *arguments)
-    with suppress(EOFError, BrokenPipeError):  # the one who asked is gone
+    with suppress(EOFError, ConnectionError):  # the one who asked is gone
         pipe.send((is_error, prepared if is_error else prepared[0]))
         while not is_error:
             pipe.send(_outcome(prepared[1], pipe.recv()))

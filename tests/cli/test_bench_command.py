@@ -1,15 +1,25 @@
-"""bench as a user sees it, with a real model that is given small images."""
+"""bench as a user sees it, with a real model of few layers that is given small images."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 SMALL = """
 _base_ = ["bdd100k_zoo::faster_rcnn_r50_fpn_1x_det_bdd100k.py"]
-model = dict(test_cfg=dict(rpn=dict(max_per_img=20)))
+model = dict(
+    backbone=dict(depth=18, init_cfg=None),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+    roi_head=dict(bbox_head=dict(fc_out_channels=32)),
+    test_cfg=dict(rpn=dict(max_per_img=20)),
+)
 test_dataloader = dict(dataset=dict(pipeline=[
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(160, 96), keep_ratio=True),
@@ -19,22 +29,44 @@ test_dataloader = dict(dataset=dict(pipeline=[
 
 
 @pytest.fixture
-def measure(call, write_zoo):
-    """Measure a small model."""
+def arguments(write_zoo, monkeypatch):
+    """What measures a small model; by one thread, since several wait for one another where a machine has other work."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     zoo = str(write_zoo("mine", config=SMALL))
-    return lambda *arguments: call("--zoo", zoo, "bench", "mine", "--device", "cpu", "--images", "2", *arguments)
+    return ("--zoo", zoo, "bench", "mine", "--device", "cpu", "--images", "2")
+
+
+@pytest.fixture
+def measure(call, arguments):
+    return lambda *more: call(*arguments, *more)
+
+
+@pytest.fixture
+def start(arguments, tmp_path):
+    """Measure in a process of its own, whose temporary files have a folder of their own."""
+    (tmp_path / "temporary").mkdir()
+
+    def run(*more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "bdd100k_zoo", *arguments, *more]
+        surroundings = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+        return subprocess.Popen(
+            command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    return run
 
 
 def test_speed_is_told_beside_that_of_mmdets_own_loop_recorded_and_shown_in_a_table(call, measure, write_zoo):
     result = measure("--against-mmdet", "--record", "out/speed.jsonl")
     assert result.exit_code == 0, result.stderr
-    labels = [line.split()[0] for line in result.stdout.splitlines()]
-    assert labels == ["speed", "mmdet", "ratio", "an", "device", "versions"]
-    assert "in 5 rounds of 2 images" in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    labels = [line[:11].strip() for line in result.stdout.splitlines()]
+    assert [label for label in labels if label] == ["speed", "mmdet", "ratio", "an image", "busy", "device", "versions"]
+    assert "in 6 rounds of 2 images" in result.stdout
     (line,) = Path("out/speed.jsonl").read_text().splitlines()
     record = json.loads(line)
     assert (record["model"], record["device"], record["batch_size"], record["images"]) == ("mine", "cpu", 1, 2)
-    assert len(record["rates"]) == len(record["against"]["rates"]) == 5
+    assert len(record["rates"]) == len(record["against"]["rates"]) == 6
     assert min(record["rates"]) > 0
     assert set(record["seconds"]) == {"decode", "prepare", "detect"}
     assert all(record["seconds"].values())
@@ -45,22 +77,75 @@ def test_speed_is_told_beside_that_of_mmdets_own_loop_recorded_and_shown_in_a_ta
     assert f"img/s ({record['device_name']}, fp32)" in table.stdout
 
 
-def test_json_is_the_record_and_nothing_is_written_unasked(measure, tmp_path):
+def test_json_is_the_record_alone_and_nothing_is_left(start, tmp_path):
     before = sorted(path.name for path in tmp_path.iterdir())
-    result = measure("--json", "--batch-size", "2")
-    assert result.exit_code == 0, result.stderr
-    record = json.loads(result.stdout)
+    with start("--json", "--batch-size", "2") as process:
+        out, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    record = json.loads(out)
     assert (record["batch_size"], record["against"]) == (2, None)
+    assert "Warning" not in told
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert not list((tmp_path / "temporary").iterdir())
 
 
-def test_a_device_that_is_not_there_is_told_with_a_hint(measure):
-    result = measure("--device", "cuda:99")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
+def test_an_interrupt_ends_all_processes_and_leaves_nothing(start, tmp_path, number, status):
+    with start("--images", "100000") as process:
+        while not (children := children_of(process.pid)) or not list((tmp_path / "temporary").rglob("*.pth")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == status, told
+    assert "Traceback" not in told
+    assert all(map(ends, children))
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def children_of(process: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()))
+
+
+def ends(process: int) -> bool:
+    """Tell whether a process is gone, or soon is: Python's own helper goes when it hears that all others are."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_record_that_cannot_be_written_is_told_before_anything_is_measured(measure, tmp_path):
+    result = measure("--record", str(tmp_path))
     assert result.exit_code == 1
-    assert "'cuda:99' cannot be used" in result.stderr
+    assert "random weights" not in result.stderr
+    assert str(tmp_path) in result.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (("--device", "cuda:99"), "the device 'cuda:99' cannot be used"),
+        (("--precision", "tf32"), "the device 'cpu' cannot compute in tf32"),
+    ],
+)
+def test_what_this_machine_does_not_have_is_told_with_a_hint(measure, wanted, told):
+    result = measure(*wanted)
+    assert result.exit_code == 1
+    assert told in result.stderr
     assert "hint: " in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--images", "--batch-size"])
 def test_none_at_all_is_wrong_usage(measure, option):
     assert measure(option, "0").exit_code == 2
+
+
+def test_a_model_that_there_is_not_is_a_failure(call):
+    result = call("bench", "faster_rcnn_r50_fpn_2x")
+    assert result.exit_code == 1
+    assert "did you mean" in result.stderr

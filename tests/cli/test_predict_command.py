@@ -266,6 +266,7 @@ def test_batches_readers_and_arithmetic_are_recorded(call, trial, mixed):
     assert result.exit_code == 0, result.stderr
     run = json.loads(Path("out/run.json").read_text())
     assert (run["batch_size"], run["precision"], run["processes"], run["split_batches"]) == (2, "fp32", 1, {})
+    assert run["optimised"] is True
     assert 0 < run["busy"] <= 1
     assert run["seconds"]["total"] > run["seconds"]["load"] + run["seconds"]["detect"]
     one, other, _ = json.loads(Path("out/det.json").read_text())
@@ -301,6 +302,26 @@ def test_what_does_not_go_together_is_wrong_usage(call, trial, monkeypatch, envi
     assert result.exit_code == 2
     assert told in " ".join(result.stderr.replace("│", " ").split())
     assert not Path("runs").exists()
+
+
+def test_a_precision_that_the_device_does_not_have_is_told_before_anything_is_made(call, trial):
+    arguments = ["--images", str(trial.frames), "--weights", str(trial.weights), "--device", "cpu"]
+    result = call("predict", MODEL, *arguments, "--precision", "tf32")
+    assert result.exit_code == 1
+    assert "'cpu' cannot compute in tf32" in result.stderr
+    assert "hint: --precision fp32" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_half_the_bits_are_recorded_and_no_other_precision_goes_on_with_them(call, trial):
+    arguments = ["--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out"]
+    options = ["--device", "cpu", "--cfg-options", SMALL]
+    result = call("predict", MODEL, *arguments, *options, "--precision", "bf16")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(Path("out/run.json").read_text())["precision"] == "bf16"
+    result = call("predict", MODEL, *arguments, *options)
+    assert result.exit_code == 1
+    assert "precision: bf16 there, fp32 now" in result.stderr
 
 
 @pytest.mark.parametrize(

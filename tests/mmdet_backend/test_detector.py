@@ -116,17 +116,10 @@ def test_nothing_global_is_left_changed(detector: Detector, image: Any) -> None:
     assert DefaultScope.get_current_instance() is None
 
 
-def test_tf32_is_off_while_a_detector_computes() -> None:
-    torch.backends.cudnn.allow_tf32 = True
-    with devices.full_precision():
-        assert not torch.backends.cudnn.allow_tf32
-        assert not torch.backends.cuda.matmul.allow_tf32
-    assert torch.backends.cudnn.allow_tf32
-
-
 def test_facts_name_what_computed(detector: Detector) -> None:
     facts = detector.facts
     assert (facts.backend, facts.device, facts.precision, facts.ops) == ("mmdet3", "cpu", "fp32", "torchvision")
+    assert facts.optimised
     assert facts.device_name
     assert facts.versions["torch"] == torch.__version__
     assert facts.versions["mmdet"] == "3.3.0"

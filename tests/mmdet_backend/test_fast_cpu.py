@@ -14,8 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.mmdet_backend import fast_cpu
+from bdd100k_zoo.mmdet_backend.batching import apart
 from bdd100k_zoo.mmdet_backend.config import load_config
-from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, _detections, build_model
+from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_model
 from bdd100k_zoo.mmdet_backend.fast_cpu import onednn_forward, speed_up
 from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
 from bdd100k_zoo.mmdet_backend.random_weights import draw_lively_weights, save_random_weights
@@ -56,7 +57,7 @@ def check_same_detections(name: str, overrides: dict[str, Any], image: Any) -> N
     assert speed_up(model)
     with torch.inference_mode():
         (fast,) = model.test_step(batch())
-    expected, found = (rows_of(_detections(sample.pred_instances)) for sample in (plain, fast))
+    expected, found = (rows_of(detections) for detections in apart([plain, fast]))
     result = compare(name, expected, found)
     assert len(expected) == len(found) == 100
     assert result.matched + result.swapped == 100, result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,12 +13,14 @@ import torch
 from reference import HERE, MODELS, SHARED, compare, config_path, factors_of, rows_of, weights_like
 
 from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.inference.sharding import batches
 from bdd100k_zoo.mmdet_backend.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import build_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from bdd100k_zoo.boxes import Detections
     from bdd100k_zoo.inference.protocol import Detector
 
 PHOTOGRAPHS = (
@@ -52,6 +54,43 @@ def test_synthetic_images_get_the_classic_boxes(image: str, model_name: str, det
     result = compare(image, expected, rows_of(detector.detect(read_image(HERE / image))))
     assert result.matched + result.swapped == len(expected) == 100, result
     assert result.swapped <= MOST_SWAPPED, result
+
+
+def test_batches_of_two_and_three_get_the_classic_boxes(model_name: str, detector: Detector) -> None:
+    street, square = (read_image(HERE / name) for name in ("street.png", "square.png"))
+    # Neighbours that differ; sizes apart, as a run groups them.
+    images = [street, square, square[:, ::-1], street[:, ::-1], square[::-1]]
+    found = by_batches(detector, images, 3)
+    assert sorted({len(batch) for batch in found}) == [2, 3]
+    expected = np.load(HERE / f"{model_name}.npz")
+    detections = {place: each for batch in found for place, each in batch.items()}
+    for place, image in enumerate(("street.png", "square.png")):
+        result = compare(image, expected[image], rows_of(detections[place]))
+        assert result.matched + result.swapped == len(expected[image]) == 100, result
+        assert result.swapped <= MOST_SWAPPED, result
+
+
+def by_batches(detector: Detector, images: Sequence[Any], size: int) -> list[dict[int, Detections]]:
+    """Detect in batches as ``inference.pipeline`` makes them; give the detections of each batch by image."""
+    prepared = [detector.prepare(image) for image in images]
+    found = []
+    for places in batches(((each.shape, place) for place, each in enumerate(prepared)), size):
+        detections = detector.detect_prepared([prepared[place] for place in places])
+        found.append(dict(zip(places, detections, strict=True)))
+    return found
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_photographs_in_batches_get_the_classic_boxes(size: int, model_name: str, detector: Detector) -> None:
+    expected = np.load(SHARED / "reference" / f"{model_name}.npz")
+    found = by_batches(detector, [read_image(SHARED / "images" / image) for image in PHOTOGRAPHS], size)
+    detections = {place: each for batch in found for place, each in batch.items()}
+    for place, image in enumerate(PHOTOGRAPHS):
+        result = compare(image, expected[image], rows_of(detections[place]))
+        assert result.matched + result.swapped == len(expected[image]) == 100, result
+        assert result.swapped <= MOST_SWAPPED, result
 
 
 @needs_shared

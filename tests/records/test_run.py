@@ -119,6 +119,16 @@ def test_a_record_from_before_videos_took_every_frame(tmp_path: Path) -> None:
     assert read_run(tmp_path) == record(every=1)
 
 
+def test_a_record_from_before_it_was_recorded_does_not_tell_whether_a_model_was_changed_for_speed(
+    tmp_path: Path,
+) -> None:
+    write_run(tmp_path, record(optimised=True))
+    standing = json.loads((tmp_path / "run.json").read_text())
+    assert standing.pop("optimised") is True
+    (tmp_path / "run.json").write_text(json.dumps(standing))
+    assert read_run(tmp_path).optimised is None
+
+
 def test_a_missing_record_is_told_by_path(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         read_run(tmp_path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bdd100k_zoo.errors import RecordError, StorageError
-from bdd100k_zoo.records.speeds import Machine, Rate, Speed, add_speed, read_rates
+from bdd100k_zoo.records.speeds import Machine, Rate, Speed, add_speed, check_place, read_rates
 from bdd100k_zoo.workflows.measured import measured_speeds
 
 if TYPE_CHECKING:
@@ -86,3 +86,17 @@ def test_a_file_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
         read_rates(tmp_path / "gone")
     with pytest.raises(StorageError):
         add_speed(tmp_path, speed())
+    with pytest.raises(StorageError):
+        check_place(tmp_path)
+
+
+def test_a_place_for_records_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    check_place(tmp_path / "new" / "speed.jsonl")
+    assert list((tmp_path / "new").iterdir()) == []
+    add_speed(tmp_path / "speed.jsonl", speed())
+    before = (tmp_path / "speed.jsonl").read_bytes()
+    check_place(tmp_path / "speed.jsonl")
+    assert (tmp_path / "speed.jsonl").read_bytes() == before
+    (tmp_path / "empty").touch()
+    check_place(tmp_path / "empty")
+    assert (tmp_path / "empty").exists()

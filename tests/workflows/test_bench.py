@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pytest
 
 import bdd100k_zoo
-from bdd100k_zoo.errors import DeviceError
 from bdd100k_zoo.inference.protocol import DetectorFacts
-from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.workflows import bench as job
+from bdd100k_zoo.workflows.engines import About, Round
 from bdd100k_zoo.workflows.trial import draw_streets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ABOUT = job.About(
+ABOUT = About(
     DetectorFacts(
         backend="mmdet3",
         device="cuda:0",
@@ -35,15 +33,15 @@ ABOUT = job.About(
 )
 
 
-def round_of(seconds: float, detect: float = 0.0) -> job.Round:
-    return job.Round(10, seconds, {"decode": 0.5, "prepare": 0.25, "detect": detect}, {})
+def round_of(seconds: float, detect: float = 0.0) -> Round:
+    return Round(10, seconds, {"decode": 0.5, "prepare": 0.25, "detect": detect}, {})
 
 
 def test_engines_take_turns_each_goes_first_as_often_and_the_first_round_does_not_count() -> None:
     asked: list[tuple[str, int]] = []
 
-    def engine(name: str) -> Callable[[int], job.Round]:
-        def run(images: int) -> job.Round:
+    def engine(name: str) -> Callable[[int], Round]:
+        def run(images: int) -> Round:
             asked.append((name, images))
             return round_of(len(asked))
 
@@ -87,17 +85,13 @@ def test_the_record_has_medians_and_ratios_of_pairs(zoo) -> None:
 
 
 def test_rounds_are_filled_by_the_device() -> None:
-    assert job.default_images(ABOUT) == 64
-    assert job.default_images(ABOUT._replace(batch_size=32)) == 256
+    assert job.default_images(ABOUT._replace(batch_size=1)) == 64
+    assert job.default_images(ABOUT) == 128
+    assert job.default_images(ABOUT._replace(batch_size=32)) == 512
     on_cpu = DetectorFacts(
         backend="mmdet3", device="cpu", device_name="", precision="fp32", ops="torchvision", versions={}
     )
-    assert job.default_images(job.About(on_cpu, 1, "")) == 2
-
-
-def test_what_is_wrong_in_a_process_is_told_as_ever(zoo) -> None:
-    with pytest.raises(DeviceError, match="'cuda:99' cannot be used"):
-        job.bench(job.Request(model=zoo["fcos_r50_fpn_1x"], device="cuda:99"), SILENT)
+    assert job.default_images(About(on_cpu, 1, "")) == 2
 
 
 def test_the_commit_is_that_of_the_checkout_and_changes_are_told(tmp_path, monkeypatch) -> None:

@@ -272,7 +272,7 @@ def test_in_what_a_finished_run_differs_is_named_with_both_values(
 def test_a_record_of_before_there_were_journals_is_read_and_compared_as_far_as_it_goes(tmp_path: Path) -> None:
     path = write_run(tmp_path, record())
     content = json.loads(path.read_text())
-    for name in ("frames_sha256", "batch_size", "threads", "processes", "busy", "split_batches"):
+    for name in ("frames_sha256", "batch_size", "threads", "processes", "optimised", "busy", "split_batches"):
         del content[name]
     del content["seconds"]["prepare"], content["seconds"]["assemble"]
     path.write_text(json.dumps(content))

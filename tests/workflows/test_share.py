@@ -90,6 +90,7 @@ def test_the_record_tells_what_was_done_and_how_long_it_took(alone: Path) -> Non
     assert min(seconds.decode, seconds.prepare, seconds.detect, seconds.write, seconds.assemble) > 0
     assert run.busy == pytest.approx(seconds.detect / (seconds.total - seconds.load - seconds.assemble))
     assert (run.processes, run.batch_size, run.threads, dict(run.split_batches)) == (1, 2, 1, {})
+    assert run.optimised is False
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
@@ -249,4 +250,14 @@ def test_the_plan_of_a_detector_holds_everything_that_could_change_a_bit(images:
     known = plan_for(find_images([str(images)]), images)
     assert (plan.frames_sha256, plan.weights_sha256) == (known.frames_sha256, known.weights_sha256)
     assert (plan.backend, plan.device, plan.precision, plan.batch_size) == ("tiny", "cpu", "fp32", 2)
+    assert plan.optimised is False
     assert (plan.chunk_size, plan.threads, plan.versions) == (8, 1, {"torch": str(torch.__version__)})
+
+
+def test_a_journal_from_before_it_was_recorded_is_put_together_without_it(images: Path, tmp_path: Path) -> None:
+    go_on(tmp_path, images, TinyDetector(), place=Place(0, 2, 0))
+    path = tmp_path / "journal-0.jsonl"
+    path.write_bytes(path.read_bytes().replace(b',"optimised":false', b"", 1))
+    record = go_on(tmp_path, images, TinyDetector(), place=Place(1, 2, 1))
+    assert record is not None
+    assert read_run(tmp_path).optimised is None

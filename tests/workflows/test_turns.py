@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+import warnings
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,6 +96,53 @@ def test_no_process_outlives_its_block_whatever_it_is_doing() -> None:
     with pytest.raises(Interrupted), asleep:
         raise Interrupted
     assert is_gone(asleep.about)
+
+
+def test_processes_that_it_has_started_end_with_it() -> None:
+    worker = Worker(parent)
+    with pytest.raises(Interrupted), worker:
+        raise Interrupted
+    assert is_over(worker.about)
+
+
+def parent() -> tuple[int, Callable[[None], None]]:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    return child.pid, lambda _: None
+
+
+def is_over(process: int) -> bool:
+    """Nobody waits for an orphan in a container without an init: it may stay as a zombie."""
+    for _ in range(100):
+        if is_gone(process) or Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_what_it_prints_is_no_data_of_the_one_who_asks(capfd: pytest.CaptureFixture[str]) -> None:
+    with Worker(printing) as worker:
+        worker.do("loudly")
+    assert capfd.readouterr() == ("", "loudly\n")
+
+
+def printing() -> tuple[None, Callable[[str], None]]:
+    return None, partial(print, flush=True)
+
+
+@pytest.mark.parametrize("silenced", [True, False])
+def test_warnings_are_shown_where_the_one_who_asks_shows_them(
+    capfd: pytest.CaptureFixture[str], silenced: bool
+) -> None:
+    with warnings.catch_warnings():
+        if silenced:
+            warnings.simplefilter("ignore")
+        with Worker(warning) as worker:
+            worker.do("mind the step")
+    assert ("mind the step" in capfd.readouterr().err) is not silenced
+
+
+def warning() -> tuple[None, Callable[[str], None]]:
+    return None, warnings.warn
 
 
 class Interrupted(Exception):  # noqa: N818  (it stands for Ctrl-C)

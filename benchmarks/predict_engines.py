@@ -1,0 +1,266 @@
+"""What `predict.py` times, each in a process of its own: mmdet's test loop, our pipeline, and our network by itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import time
+from collections import Counter
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.workflows.engines import About, Setup, about, spent_on, through_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from bdd100k_zoo.boxes import Detections
+    from bdd100k_zoo.inference.images import Frame
+
+WARM_UP = 3
+"""Passes of the bare network that do not count."""
+
+
+class Task(NamedTuple):
+    """A turn."""
+
+    frames: list[int]
+    """Places in the list of frames."""
+    bare: bool = False
+    """Only the network, on batches that are on the device already; nothing is found."""
+
+
+class Taken(NamedTuple):
+    """What a turn's images cost, and what was found in them."""
+
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds of all threads, and of the processes that read for this one."""
+    stages: Mapping[str, float]
+    """Seconds by stage; those of different threads overlap."""
+    split: Mapping[int, int]
+    """Batches that had to be halved: how many, by size."""
+    peak: float
+    """The most memory that the process has held so far, in MiB."""
+    rows: list[np.ndarray]
+    """Of each frame: [n, 6], corners, score, class."""
+
+
+def draw(setup: Setup, seed: int) -> tuple[None, Callable[[Task], None]]:
+    """Write weights; there are no turns."""
+    setup.settle_in()
+    setup.save_weights(seed)
+    return None, lambda _: None
+
+
+def stock(setup: Setup, tf32: bool) -> tuple[None, Callable[[Task], Taken]]:
+    """Load mmdet's own test loop, in fp32."""
+    from mmcv.transforms import Compose, LoadImageFromFile
+
+    setup.settle_in()
+    loop, watch = setup.load_stock(tf32=tf32), Watch()
+    watch.wrap(LoadImageFromFile, "transform", "decode")
+    watch.wrap(Compose, "transform", "prepare")
+    watch.wrap(loop.model, "test_step", "network")
+    watch_choosing(watch, loop.model, setup.device)
+
+    def take(task: Task) -> Taken:
+        with timed(setup.device) as spent:
+            found = loop.detect(task.frames)
+        return taken(spent, watch.lap(), {}, found)
+
+    return None, take
+
+
+def ours(setup: Setup) -> tuple[tuple[About, str], Callable[[Task], Taken]]:
+    """Load this package's detector; tell about it, and which registers of the processor torch uses."""
+    setup.settle_in()
+    detector, frames, watch = setup.load(), setup.frames, Watch()
+    known = about(setup, detector)
+    device, size = detector.facts.device, known.batch_size
+    watch_choosing(watch, detector._model, device)
+    network = cache(lambda: bare_network(detector, frames, size))
+
+    def take(task: Task) -> Taken:
+        if task.bare:
+            return take_bare(network(), len(task.frames) // size, device)
+        with timed(device) as spent:
+            chunks = through_pipeline(detector, [frames[place] for place in task.frames], size)
+        stages, split = spent_on(chunks)
+        chosen = watch.lap().get("choose", 0.0)
+        stages |= {"network": stages.pop("detect") - chosen, "choose": chosen}
+        return taken(spent, stages, split, [frame.detections for chunk in chunks for frame in chunk.frames])
+
+    return (known, torch.backends.cpu.get_cpu_capability()), take
+
+
+def taken(
+    spent: Sequence[float], stages: Mapping[str, float], split: Mapping[int, int], found: Sequence[Detections]
+) -> Taken:
+    """Put a turn's results together."""
+    wall, cpu = spent
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Taken(wall, cpu, stages, split, peak, list(map(rows_of, found)))
+
+
+def rows_of(found: Detections) -> np.ndarray:
+    """Lay detections out for comparison."""
+    return np.column_stack([found.boxes, found.scores, found.classes]).astype(np.float64)
+
+
+# Clocks
+
+
+class Watch:
+    """Seconds by stage, of one thread; time inside a stage within another one counts for the inner one alone."""
+
+    def __init__(self) -> None:
+        self._seconds: Counter[str] = Counter()
+        self._within: list[float] = []
+
+    def wrap(self, owner: object, attribute: str, stage: str) -> None:
+        """Count every call of an object's function for a stage."""
+        function = getattr(owner, attribute)
+
+        def watched(*arguments: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            self._within.append(0.0)
+            try:
+                return function(*arguments, **named)
+            finally:
+                seconds = time.perf_counter() - start
+                self._seconds[stage] += seconds - self._within.pop()
+                if self._within:
+                    self._within[-1] += seconds
+
+        setattr(owner, attribute, watched)
+
+    def lap(self) -> dict[str, float]:
+        """Give the seconds since the last lap."""
+        seconds, self._seconds = dict(self._seconds), Counter()
+        return seconds
+
+
+def watch_choosing(watch: Watch, model: Any, device: str) -> None:
+    """Count how long proposals and boxes are chosen, where calls return when they are done: on the CPU."""
+    for part in model.modules() if device == "cpu" else ():
+        if hasattr(part, "predict_by_feat"):
+            watch.wrap(part, "predict_by_feat", "choose")
+
+
+@contextmanager
+def timed(device: str) -> Iterator[list[float]]:
+    """Give wall and CPU seconds of a block in a list, once it is done; nothing is under way at either end."""
+    from bdd100k_zoo.mmdet_backend.devices import settle
+
+    settle(device)
+    spent: list[float] = []
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    yield spent
+    settle(device)
+    spent += [time.perf_counter() - wall, cpu_seconds() - cpu]
+
+
+def cpu_seconds() -> float:
+    """Give the CPU seconds of this process and of those that read images for it."""
+    return time.process_time() + sum(_seconds_of(child.pid) for child in multiprocessing.active_children())
+
+
+def _seconds_of(process: int | None) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# The network by itself
+
+
+def take_bare(network: Callable[[], None], batches: int, device: str) -> Taken:
+    """Time so many passes of the network."""
+    for _ in range(WARM_UP):
+        network()
+    with timed(device) as spent:
+        for _ in range(batches):
+            network()
+    return taken(spent, {}, {}, [])
+
+
+class Arithmetic(NamedTuple):
+    """How torch computes at some moment."""
+
+    autocast: bool
+    kind: torch.dtype
+    """What autocast computes in."""
+    convolutions: bool
+    """Whether cuDNN may round factors to TF32."""
+    products: bool
+    """Whether cuBLAS may."""
+    tries: bool
+    """Whether cuDNN tries which of its algorithms is fastest."""
+
+    @classmethod
+    def now(cls) -> Arithmetic:
+        """Look at it."""
+        cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+        on, kind = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+        return cls(on, kind, cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Compute like this inside."""
+        before = self.now()
+        self._set()
+        try:
+            with torch.autocast("cuda", self.kind, enabled=self.autocast):
+                yield
+        finally:
+            before._set()
+
+    def _set(self) -> None:
+        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = self.convolutions, self.tries
+        torch.backends.cuda.matmul.allow_tf32 = self.products
+
+
+def bare_network(detector: Any, frames: Sequence[Frame], size: int) -> Callable[[], None]:
+    """Record what the parts of a detector's network are given in a real pass; what is given computes all of them again.
+
+    Parts are backbone, neck, heads and what pools regions for them; proposals, boxes and copies are none of them. All
+    is as in that pass: weights, kinds of numbers, layouts in memory, rounding.
+    """
+    calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+    arithmetic: list[Arithmetic] = []
+
+    def record(part: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        arithmetic.append(Arithmetic.now())
+        calls.append((part, given, named))
+
+    images = [detector.prepare(read_image(frames[place % len(frames)].path)) for place in range(size)]
+    handles = [part.register_forward_pre_hook(record, with_kwargs=True) for part in network_parts(detector._model)]
+    detector.detect_prepared(images)
+    for handle in handles:
+        handle.remove()
+    if not calls:
+        raise RuntimeError("the detector computes without the parts of its model: there is nothing to compare it with")
+
+    def network() -> None:
+        with torch.inference_mode(), arithmetic[0].again():
+            for part, given, named in calls:
+                part.forward(*given, **named)
+
+    return network
+
+
+def network_parts(model: Any) -> list[Any]:
+    """Find the parts that compute: none holds another."""
+    regions = getattr(model, "roi_head", None)
+    parts = [getattr(model, name, None) for name in ("backbone", "neck", "rpn_head", "bbox_head")]
+    for several in (getattr(regions, "bbox_roi_extractor", None), getattr(regions, "bbox_head", None)):
+        parts += several if isinstance(several, torch.nn.ModuleList) else [several]
+    return [part for part in parts if part is not None]
