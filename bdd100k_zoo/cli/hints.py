@@ -87,7 +87,7 @@ def _duplicate_frame(error: errors.DuplicateFrameError) -> str:
 
 def _device(error: errors.DeviceError) -> str:
     if error.out_of_memory:
-        return "a smaller --batch-size needs less memory, and --device cpu none of the GPU's; what is done is kept"
+        return "a smaller --batch-size needs less memory, and --device cpu none of the GPU's"
     return f"use --device cpu; `{SELF} doctor` shows what torch finds"
 
 
