@@ -23,6 +23,7 @@
     │   ├── ImageListError         a line of a list names none
     │   ├── DuplicateFrameError    two images would share one frame name
     │   ├── UnreadableImageError   a file that is no whole image
+    │   ├── ImageChangedError      a file that is gone, or another one, since it was found
     │   └── ImageShapeError        pixels that a detector cannot take
     ├── FrameNameError             absolute, or leaves its folder
     ├── ConfigError                a config cannot be read or overridden so
@@ -355,6 +356,17 @@ class UnreadableImageError(ImagesError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class ImageChangedError(ImagesError):
+    """A file that is gone, or another one, since it was found: what would be computed were no part of the run."""
+
+    path: Path
+    reason: str
+    """``is gone`` or ``has changed``."""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason} since the run began"
 
 
 class ImageShapeError(ImagesError):

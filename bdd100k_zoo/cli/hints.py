@@ -170,6 +170,12 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.DuplicateFrameError, _duplicate_frame),
     (errors.UnreadableImageError, lambda _: "replace the file, or leave it out"),
     (
+        errors.ImageChangedError,
+        lambda _: (
+            "bring it back as it was, with its time of change, and the same command goes on; or start over by --fresh"
+        ),
+    ),
+    (
         errors.ImageShapeError,
         lambda _: (
             "give the path of a JPEG or PNG file, or pixels as `cv2.imread` reads them; leave very thin images out"
