@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.evaluation.accumulation import accumulate
-from bdd100k_zoo.evaluation.summary import score_nothing, summarise
+from bdd100k_zoo.evaluation.accumulation import score_matches
+from bdd100k_zoo.records.analyses import Interval
 from bdd100k_zoo.records.matches import IGNORED, IOU_THRESHOLDS, RECALL_POINTS, TRUE_POSITIVE, ClassMatches, Matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.progress import Progress, Task
     from bdd100k_zoo.records.scores import Scores
+    from bdd100k_zoo.records.tables import LabelTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+Attribute = Literal["weather", "scene", "timeofday"]
+ATTRIBUTES: tuple[Attribute, ...] = ("weather", "scene", "timeofday")
+UNKNOWN = "unknown"
+"""Stands for the frames of which the labels do not tell the attribute."""
 
 ALL_AREAS = 0
 SEED = 0
 TAILS = (2.5, 97.5)
 """Percentiles that a 95 % interval lies between."""
-
-
-class Interval(NamedTuple):
-    """A 95 % interval, in percent."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +47,11 @@ class Samples:
 
     def minus(self, other: Samples) -> Interval | None:
         """Give the interval of the difference of the overall APs on the same resampled frames."""
-        return _interval(self.ap[:, -1] - other.ap[:, -1])
+        return self.differences(other)[-1]
+
+    def differences(self, other: Samples) -> list[Interval | None]:
+        """Give the intervals of the differences of each class and of OVERALL, on the same resampled frames."""
+        return Samples(self.ap - other.ap).intervals()
 
 
 def _interval(values: Floats) -> Interval | None:
@@ -62,12 +65,17 @@ def bootstrap(matches: Matches, resamples: int, progress: Progress, seed: int = 
     Two predictions files of the same labels get the same draws for the same seed, so that their differences are
     paired. Each AP is exactly that of a list in which a frame stands as often as it was drawn.
     """
+    with progress.task("Resampling", resamples, "resamples") as task:
+        return resample(matches, resamples, task, seed)
+
+
+def resample(matches: Matches, resamples: int, task: Task, seed: int = SEED) -> Samples:
+    """Do what ``bootstrap`` does, as a part of a task that is under way."""
     curves = [_Curves(found) for found in matches.classes]
     rows = []
-    with progress.task("Resampling", resamples, "resamples") as task:
-        for weights in _draws(len(matches.frames), resamples, seed):
-            rows.append(_average_precisions(curves, weights))
-            task.advance(1)
+    for weights in _draws(len(matches.frames), resamples, seed):
+        rows.append(_average_precisions(curves, weights))
+        task.advance(1)
     return Samples(np.array(rows).reshape(resamples, len(CLASSES) + 1))
 
 
@@ -131,12 +139,42 @@ def _mean_precision(positions: _Positions, times: Ints, passed: Ints, total: int
 
 
 def score_frames(matches: Matches, frames: Sequence[int]) -> Scores:
-    """Score some frames alone, as if labels and predictions held no others; ``frames`` are indices.
+    """Score some frames alone, as if labels and predictions held no others; ``frames`` are indices, in order.
 
     Where none of them has a prediction, a class counts as labelled that has an object to find.
     """
-    weights = np.zeros(len(matches.frames), np.int64)
-    weights[list(frames)] = 1
-    if not any(weights[found.frames].any() for found in matches.classes):
-        return score_nothing([bool((found.objects[ALL_AREAS] @ weights) > 0) for found in matches.classes])
-    return summarise(*accumulate(matches, weights))
+    return score_matches(select_frames(matches, frames))
+
+
+def select_frames(matches: Matches, frames: Sequence[int]) -> Matches:
+    """Give the matches of some frames alone; ``frames`` are indices, in order."""
+    chosen = np.asarray(frames, np.int64)
+    places = np.full(len(matches.frames), -1, np.int32)
+    places[chosen] = np.arange(len(chosen), dtype=np.int32)
+    classes = tuple(_select(found, chosen, places) for found in matches.classes)
+    names = tuple(matches.frames[index] for index in chosen.tolist())
+    return Matches(names, classes, sum(len(found.scores) for found in classes))
+
+
+def _select(found: ClassMatches, chosen: Ints, places: npt.NDArray[np.int32]) -> ClassMatches:
+    frames = places[found.frames]
+    kept = np.flatnonzero(frames >= 0)
+    objects = found.objects[:, chosen]
+    return ClassMatches(
+        scores=found.scores[kept],
+        frames=frames[kept],
+        ranks=found.ranks[kept],
+        rows=found.rows[kept],
+        outcomes=found.outcomes[:, :, kept],
+        objects=objects,
+        labelled=bool(objects[ALL_AREAS].any()),
+    )
+
+
+def group_frames(labels: LabelTable, attribute: Attribute) -> dict[str, list[int]]:
+    """Group the frames by an attribute, the most frequent value first; ``UNKNOWN`` where the labels do not tell it."""
+    groups: dict[str, list[int]] = {}
+    for index, attributes in enumerate(labels.attributes):
+        value = getattr(attributes, attribute) if attributes else None
+        groups.setdefault(value or UNKNOWN, []).append(index)
+    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))

@@ -1,0 +1,40 @@
+"""Which errors cost the AP, and which class is taken for which, computed by hotcoco."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bdd100k_zoo.evaluation.bdd100k import evaluator
+from bdd100k_zoo.records.analyses import Confusion, Errors
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.evaluation.pairing import Paired
+
+KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
+"""TIDE's: wrong class, badly placed, both, found twice, background, missed."""
+IOU, BACKGROUND_IOU = 0.5, 0.1
+"""What a detection needs to find an object, and to be near one."""
+MIN_SCORE = 0.3
+
+
+def can_break_down(paired: Paired) -> bool:
+    """Tell whether errors can be told apart: there are predictions, and their scores have an order."""
+    return bool(len(paired.rows)) and bool(np.isfinite(paired.scores).all())
+
+
+def errors_of(paired: Paired) -> Errors:
+    """Tell what each kind of error costs in AP50; see ``can_break_down``."""
+    run = evaluator(paired)
+    run.evaluate()
+    found = run.tide_errors(pos_thr=IOU, bg_thr=BACKGROUND_IOU)
+    lost = {kind: 100 * float(found["delta_ap"][kind]) for kind in KINDS}
+    counts = {kind: int(found["counts"][kind]) for kind in KINDS}
+    return Errors(lost, counts, 100 * float(found["ap_base"]))
+
+
+def confusion_of(paired: Paired, min_score: float = MIN_SCORE) -> Confusion:
+    """Count which class is taken for which among detections of at least ``min_score``; see ``can_break_down``."""
+    found = evaluator(paired).confusion_matrix(iou_thr=IOU, min_score=min_score)
+    return Confusion(tuple(map(tuple, found["matrix"].tolist())), min_score, IOU)
