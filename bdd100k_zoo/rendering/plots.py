@@ -24,7 +24,7 @@ EXTRA = "report"
 
 WIDTH = 360.0
 """Points: the width of a telephone's screen, on which plots are not scaled."""
-LONGEST_LABEL = 18
+LONGEST_LABEL = 21
 MARKERS = "osD^vP"
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 CSS_DASHES = ("", "8 3", "3 2.4", "9 3 3 3")
@@ -87,7 +87,7 @@ def _surface(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes
 def _style() -> dict[str, object]:
     text, soft, line = sentinel("text"), sentinel("soft"), sentinel("line")
     return {
-        "font.size": 9.5,
+        "font.size": 11,
         "text.color": text,
         "text.parse_math": False,
         "axes.labelcolor": text,
@@ -111,7 +111,8 @@ def class_curves(name: str, iou: float, precision: Sequence[Sequence[float] | No
         for index, curve in enumerate(precision):
             if curve is not None:
                 style = {"color": sentinel(f"class{index}"), "linestyle": DASHES[index % len(DASHES)]}
-                axes.plot(RECALL, curve, gid=f"{SERIES}class{index}", **style)
+                seen = _until_nothing(curve)
+                axes.plot(RECALL[: len(seen)], seen, gid=f"{SERIES}class{index}", **style)
         _precision_recall(figure, axes)
         best = ", ".join(
             f"{label} {sum(curve) / len(curve):.2f}"
@@ -136,15 +137,21 @@ def run_curves(name: str, label: str, curves: Sequence[Sequence[Sequence[float] 
             for place, curve in enumerate(by_iou):
                 if curve is not None:
                     style = {"color": sentinel(run_role(run)), "linestyle": DASHES[place % len(DASHES)]}
-                    axes.plot(RECALL, curve, gid=f"{SERIES}{run_role(run)}", **style)
+                    seen = _until_nothing(curve)
+                    axes.plot(RECALL[: len(seen)], seen, gid=f"{SERIES}{run_role(run)}", **style)
         _precision_recall(figure, axes)
         at = ", ".join(f"{iou:.2f}" for iou in ious)
         return drawn(figure, name, f"Precision over recall of {label}", f"A line for each run at each of IoU {at}.")
 
 
+def _until_nothing(curve: Sequence[float]) -> Sequence[float]:
+    """Leave out all but the first of the zeros that a curve ends in: there is nothing to see along the axis."""
+    return curve[: next((place + 1 for place, precision in enumerate(curve) if not precision), len(curve))]
+
+
 def _precision_recall(figure: Figure, axes: Axes) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    figure.subplots_adjust(left=0.13, right=0.97, top=0.97, bottom=40 / (figure.get_figheight() * 72))
+    figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / (figure.get_figheight() * 72))
 
 
 def dots(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[Dot]], *, unit: str = "AP") -> str:
@@ -191,7 +198,7 @@ def _value(dot: Dot) -> str:
 
 def _margins(figure: Figure) -> None:
     height = figure.get_figheight() * 72
-    figure.subplots_adjust(left=0.31, right=0.96, top=1 - 6 / height, bottom=40 / height)
+    figure.subplots_adjust(left=0.36, right=0.96, top=1 - 6 / height, bottom=42 / height)
 
 
 def differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot]) -> str:
@@ -232,7 +239,7 @@ def reliability(name: str, calibration: Calibration, of: str, run: int) -> str:
         scores, precisions = [each.score for each in bins], [each.precision for each in bins]
         axes.plot(scores, precisions, color=sentinel(run_role(run)), marker=MARKERS[run % len(MARKERS)])
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score", ylabel="share that is right")
-        figure.subplots_adjust(left=0.13, right=0.97, top=0.97, bottom=40 / 300)
+        figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / 300)
         told = "; ".join(f"score {each.score:.2f}: {each.precision:.2f} of {each.detections:,} right" for each in bins)
         return drawn(figure, name, f"Reliability of the scores, {visible(of)}", told or "There are no detections.")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.records.run import RunRecord
 
 ATTRIBUTE_TITLES = {"weather": "weather", "scene": "scene", "timeofday": "time of day"}
+SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
 ERROR_TITLES = {
     "Cls": "wrong class",
     "Loc": "badly placed",
@@ -114,6 +115,7 @@ def render(report: Report) -> bytes:
         runs=report.runs,
         figures=figures,
         classes=CLASSES,
+        sizes=SIZES,
         metrics=METRICS[1:6],
         attributes=attributes_of(report),
         attribute_titles=ATTRIBUTE_TITLES,
@@ -150,6 +152,7 @@ def heat(share: float) -> int:
 
 def _figures(report: Report) -> Iterator[tuple[str, str]]:
     yield "classes", plots.dots("classes", "AP by class", CLASSES, _class_rows(report.runs))
+    yield "sizes", plots.dots("sizes", "AP by object size", tuple(SIZES.values()), _size_rows(report.runs))
     for run, each in enumerate(report.runs):
         yield from _figures_of_run(run, each)
     if len(report.runs) > 1:
@@ -169,6 +172,10 @@ def _class_rows(runs: Sequence[Run]) -> list[list[Dot]]:
         [Dot(_known(run.analysis.scores["AP"].by_class[place]), run.analysis.intervals.get(name)) for run in runs]
         for place, name in enumerate(CLASSES)
     ]
+
+
+def _size_rows(runs: Sequence[Run]) -> list[list[Dot]]:
+    return [[Dot(_known(run.analysis.scores[metric].overall)) for run in runs] for metric in SIZES]
 
 
 def _known(value: float) -> float | None:
@@ -223,4 +230,10 @@ def _difference_figures(comparison: Comparison) -> Iterator[tuple[str, str]]:
         if rows:
             name = f"difference-{comparison.other}-{part}"
             dots = [Dot(_known(each.points), each.interval) for each in rows]
-            yield name, plots.differences(name, f"AP of A minus AP of {other}", [each.name for each in rows], dots)
+            yield name, plots.differences(name, f"AP of A minus AP of {other}", _labels(rows), dots)
+
+
+def _labels(rows: Sequence[Difference]) -> list[str]:
+    """Give their names, with the attribute where two attributes share one, as they do ``undefined``."""
+    names = [each.name for each in rows]
+    return [f"{each.name} ({each.where})" if names.count(each.name) > 1 else each.name for each in rows]
