@@ -131,20 +131,19 @@ def _share_out(found: ClassMatches, outcomes: npt.NDArray[np.int8], lost: LostAP
     recall = np.arange(1, len(hits) + 1) / objects.sum()
     places = np.searchsorted(recall, RECALL_POINTS, side="left")
     reached = places[places < len(hits)]
-    lost.to_false[:] += _costs_of_false(found.frames, hits, false, reached, len(objects))
+    costs = _costs_of_false(hits, false, reached)
+    lost.to_false[:] += np.bincount(found.frames[false], costs, minlength=len(objects))
     missed = objects - np.bincount(found.frames[hits], minlength=len(objects))
     lost.to_missed[:] += missed * ((len(places) - len(reached)) / max(missed.sum(), 1))
 
 
-def _costs_of_false(frames: npt.NDArray[np.int32], hits: Ints, false: Ints, reached: Ints, number: int) -> Floats:
-    """Share out the lack of precision at the recall points that are reached; [frames].
+def _costs_of_false(hits: Ints, false: Ints, reached: Ints) -> Floats:
+    """Share out the lack of precision at the recall points that are reached; [false positives].
 
     Args:
-        frames: [detections].
         hits: true positives, by their places among the detections.
         false: false positives, likewise.
         reached: [points]: the place among the hits of the one that reaches each point.
-        number: of frames.
     """
     before = np.searchsorted(false, hits)
     precision = np.arange(1, len(hits) + 1) / (np.arange(1, len(hits) + 1) + before)
@@ -152,6 +151,5 @@ def _costs_of_false(frames: npt.NDArray[np.int32], hits: Ints, false: Ints, reac
     sources = tops[np.searchsorted(tops, reached)]
     share = 1 / (sources + 1 + before[sources])
     by_rank = np.bincount(before[sources], share, minlength=len(false) + 1)
-    costs = np.cumsum(by_rank[::-1])[::-1][1:]
-    by_frame: Floats = np.bincount(frames[false], costs, minlength=number)
-    return by_frame
+    costs: Floats = np.cumsum(by_rank[::-1], dtype=np.float64)[::-1][1:]
+    return costs
