@@ -19,6 +19,8 @@ from bdd100k_zoo.rendering import text
 from bdd100k_zoo.rendering.theme import style_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jinja2 import Environment
 
 EXTRA = "report"
@@ -26,17 +28,18 @@ EXTRA = "report"
 TEMPLATES = "templates"
 
 
-def render_page(template: str, **values: object) -> bytes:
+def render_page(template: str, *parts: str, **values: object) -> bytes:
     """Render a page; the same values give the same bytes.
 
     Args:
         template: its name among the templates of this package; it extends ``page.html``, which wants ``title``.
+        parts: style sheets and scripts of its own, beside ``page.css`` and ``page.js``.
         values: what the template wants. Strings are escaped; of ``markup`` they are taken as they are.
 
     Raises:
         MissingPackageError: Jinja2 is not installed.
     """
-    style, script = f"{style_sheet()}\n{_file('page.css')}", _file("page.js")
+    style, script = style_sheet() + _files(".css", parts), _files(".js", parts)
     frame = {"style": markup(style), "script": markup(script), "policy": _policy(style, script), "version": __version__}
     page: str = _environment().get_template(template).render(**frame, **values)
     return page.encode()
@@ -57,6 +60,10 @@ def data_url(content: bytes, kind: str) -> str:
 
 def _file(name: str) -> str:
     return (files(__package__) / TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _files(suffix: str, parts: Sequence[str]) -> str:
+    return "".join(f"\n{_file(name)}" for name in (f"page{suffix}", *parts) if name.endswith(suffix))
 
 
 def _policy(style: str, script: str) -> str:

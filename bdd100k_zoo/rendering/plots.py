@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.rendering.surface import WIDTH, surface
 from bdd100k_zoo.rendering.svg import SERIES, drawn
 from bdd100k_zoo.rendering.text import shortened, visible
 from bdd100k_zoo.rendering.theme import RUNS, sentinel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from bdd100k_zoo.records.analyses import Calibration, Interval
 
-EXTRA = "report"
-"""The extra that installs what pages and plots need."""
-
-WIDTH = 360.0
-"""Points: the width of a telephone's screen, on which plots are not scaled."""
 LONGEST_LABEL = 21
 MARKERS = "osD^vP"
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
@@ -59,55 +53,9 @@ def letter(run: int) -> str:
     return chr(ord("A") + place) + (str(turn + 1) if turn else "")
 
 
-def check_installed() -> None:
-    """Raise MissingPackageError where matplotlib is not installed."""
-    try:
-        import matplotlib as mpl  # noqa: F401  (asked for, not used)
-    except ImportError as error:
-        raise MissingPackageError("matplotlib", EXTRA, str(error)) from error
-
-
-@contextmanager
-def _surface(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
-    """Give a figure of so many points, in our style whatever the user's own is."""
-    check_installed()
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_style())
-        figure = Figure(figsize=(width / 72, height / 72))
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_axisbelow(True)
-        yield figure, axes
-
-
-def _style() -> dict[str, object]:
-    text, soft, line = sentinel("text"), sentinel("soft"), sentinel("line")
-    return {
-        "font.size": 11,
-        "text.color": text,
-        "text.parse_math": False,
-        "axes.labelcolor": text,
-        "axes.edgecolor": soft,
-        "axes.grid": True,
-        "axes.unicode_minus": True,
-        "grid.color": line,
-        "grid.linewidth": 0.6,
-        "xtick.color": soft,
-        "ytick.color": soft,
-        "xtick.labelcolor": text,
-        "ytick.labelcolor": text,
-        "lines.linewidth": 1.5,
-        "lines.markersize": 5,
-    }
-
-
 def class_curves(name: str, iou: float, precision: Sequence[Sequence[float] | None], of: str) -> str:
     """Plot precision over recall of all classes at one IoU; classes can be hidden by their series."""
-    with _surface(300) as (figure, axes):
+    with surface(300) as (figure, axes):
         for index, curve in enumerate(precision):
             if curve is not None:
                 style = {"color": sentinel(f"class{index}"), "linestyle": DASHES[index % len(DASHES)]}
@@ -132,7 +80,7 @@ def run_curves(name: str, label: str, curves: Sequence[Sequence[Sequence[float] 
         curves: [runs][ious][101].
         ious: what the curves are at.
     """
-    with _surface(250) as (figure, axes):
+    with surface(250) as (figure, axes):
         for run, by_iou in enumerate(curves):
             for place, curve in enumerate(by_iou):
                 if curve is not None:
@@ -166,7 +114,7 @@ def dots(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[D
     """
     runs = len(rows[0])
     row_height = max(20, 9 * runs + 8)
-    with _surface(46 + row_height * len(labels)) as (figure, axes):
+    with surface(46 + row_height * len(labels)) as (figure, axes):
         for place, row in enumerate(rows):
             for run, dot in enumerate(row):
                 if dot.value is not None:
@@ -203,7 +151,7 @@ def _margins(figure: Figure) -> None:
 
 def differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot]) -> str:
     """Plot differences around zero: green to the right, red to the left, grey where chance may explain them."""
-    with _surface(46 + 20 * len(labels)) as (figure, axes):
+    with surface(46 + 20 * len(labels)) as (figure, axes):
         axes.axvline(0, color=sentinel("soft"), linewidth=1)
         for place, dot in enumerate(values):
             if dot.value is not None:
@@ -229,7 +177,7 @@ def _verdict_role(dot: Dot) -> str:
 def reliability(name: str, calibration: Calibration, of: str, run: int) -> str:
     """Plot the share of detections that are right over their score; below, how many there are."""
     bins = [each for each in calibration.bins if each.detections]
-    with _surface(300) as (figure, axes):
+    with surface(300) as (figure, axes):
         most = max((each.detections for each in bins), default=1)
         for each in bins:
             axes.bar(
@@ -248,7 +196,7 @@ def bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[f
     """Plot amounts: a group of bars for each label, a bar for each run."""
     runs = len(rows[0])
     thick = 0.8 / runs
-    with _surface(46 + max(22, 12 * runs + 8) * len(labels)) as (figure, axes):
+    with surface(46 + max(22, 12 * runs + 8) * len(labels)) as (figure, axes):
         for place, row in enumerate(rows):
             for run, value in enumerate(row):
                 axes.barh(place - 0.4 + (run + 0.5) * thick, value, 0.9 * thick, color=sentinel(run_role(run)))
@@ -265,7 +213,7 @@ def bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[f
 
 def speed_and_ap(name: str, places: Sequence[Place]) -> str:
     """Plot AP over speed: a lettered dot for each run."""
-    with _surface(300, 2 * WIDTH) as (figure, axes):
+    with surface(300, 2 * WIDTH) as (figure, axes):
         for place in places:
             colour = sentinel(run_role(place.run))
             if place.interval:

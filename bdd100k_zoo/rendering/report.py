@@ -130,12 +130,6 @@ def render(report: Report) -> bytes:
     )
 
 
-def check_installed() -> None:
-    """Raise MissingPackageError where the extra ``report`` is not installed, before anything is computed."""
-    plots.check_installed()
-    markup("")
-
-
 def attributes_of(report: Report) -> list[tuple[str, list[tuple[Condition, ...]]]]:
     """Give the attributes that the labels tell, each with its values: one condition of each run."""
     rows = list(zip(*(run.analysis.conditions for run in report.runs), strict=True))

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.errors import OtherFilesError
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.overview import Overview, compare, look_over
 from bdd100k_zoo.evaluation.pairing import pair
-from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.files import write_whole
 from bdd100k_zoo.records.kept import facts_of
 from bdd100k_zoo.records.run import read_run
 from bdd100k_zoo.rendering import report as page
+from bdd100k_zoo.rendering.surface import check_installed
 from bdd100k_zoo.workflows.inputs import read_labels, read_predictions
+from bdd100k_zoo.workflows.pages import check_free
 from bdd100k_zoo.workflows.subjects import Finder, Subject
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Zoo
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.records.tables import LabelTable
-
-MARK = b'<meta name="generator" content="bdd100k-zoo '
-"""Stands near the beginning of every page of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +62,8 @@ def write_report(request: Request, progress: Progress) -> Written:
         OtherFilesError: a file stands under the report's name that is none of our pages.
         ZooError: labels or predictions cannot be scored, see ``records.tables`` and ``evaluation.pairing``.
     """
-    page.check_installed()
-    _check_free(request.out)
+    check_installed()
+    check_free(request.out)
     finder = Finder(request.zoo, request.split, request.runs)
     subjects = [subject for name in request.names for subject in finder.named(name)]
     labels = read_labels(request.labels, lenient=request.lenient)
@@ -113,14 +111,3 @@ def _comparisons(overviews: Sequence[Overview]) -> tuple[page.Comparison, ...]:
 def _title(subjects: Sequence[Subject]) -> str:
     names = [subject.name for subject in subjects]
     return " and ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} others"
-
-
-def _check_free(path: Path) -> None:
-    """See that nothing but a page of ours stands under a name."""
-    with storage_errors(path):
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            start = file.read(4096)
-    if MARK not in start:
-        raise OtherFilesError(path.parent, (path,))
