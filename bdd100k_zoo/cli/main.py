@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.cli import bench, cache, catalog, digests, doctor, download, evaluate, exchange, predict, report
+from bdd100k_zoo.cli import bench, cache, catalog, digests, doctor, download, evaluate, exchange, predict, report, site
 from bdd100k_zoo.cli.session import Session
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("digests")(digests.digests)
 app.command("predict")(predict.predict)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("site")(site.site)
 app.command("submit")(exchange.submit)
 app.command("convert")(exchange.convert)
 app.command("bench")(bench.bench)

@@ -29,7 +29,8 @@ def drawn(figure: Figure, name: str, title: str, description: str) -> str:
     """Give a figure as an ``svg`` element.
 
     Styles become attributes, which a strict content-security policy lets through; colours that stand for roles become
-    classes of the page's style sheet; text takes the page's font.
+    classes of the page's style sheet; text takes the page's font. Addresses of artists (``url``) become links, named
+    after the place in the page that they lead to.
 
     Args:
         figure: of matplotlib; colours of roles are those of ``theme.sentinel``.
@@ -38,11 +39,11 @@ def drawn(figure: Figure, name: str, title: str, description: str) -> str:
         description: what it says, for those who cannot see it.
     """
     root = ET.fromstring(_saved(figure, name))  # noqa: S314  (matplotlib has just written it)
-    used = set(_references(root))
+    used = set(_references(root)) & {element.get("id", "") for element in root.iter()}
     clean = _cleaned(root, name, used)
     clean.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-labelledby": f"{name}-t {name}-d"}
-    clean.insert(0, _texted("title", f"{name}-t", title))
-    clean.insert(1, _texted("desc", f"{name}-d", description))
+    clean.insert(0, _element("title", title, id=f"{name}-t"))
+    clean.insert(1, _element("desc", description, id=f"{name}-d"))
     return ET.tostring(clean, encoding="unicode")
 
 
@@ -70,6 +71,8 @@ def _cleaned(element: ET.Element, name: str, used: set[str]) -> ET.Element:
     for attribute, value in _attributes(element, name, used):
         before = copy.get(attribute)  # of classes, an element may have two
         copy.set(attribute, f"{before} {value}" if before else value)
+    if copy.tag == "a":
+        copy.append(_element("title", copy.get("href", "").removeprefix("#")))
     children = (_cleaned(child, name, used) for child in element if _NAMESPACE.sub("", child.tag) not in _DROPPED)
     copy.extend(child for child in children if len(child) or child.attrib or child.text)
     return copy
@@ -81,12 +84,19 @@ def _attributes(element: ET.Element, name: str, used: set[str]) -> Iterator[tupl
         if plain == "id":
             yield from _identity(value, name, used)
         elif plain == "href":
-            yield "href", f"#{name}-{value[1:]}"
+            yield from _reference(value, name, used)
         elif plain == "style":
             for declaration in value.split(";"):
                 yield from _presentation(*map(str.strip, declaration.partition(":")[::2]))
-        elif plain not in ("version", "width", "height") or element.tag.endswith(("image", "rect", "use")):
+        elif plain not in ("version", "width", "height", "target") or element.tag.endswith(("image", "rect", "use")):
             yield plain, _REFERENCE.sub(rf"url(#{name}-\1)", value)
+
+
+def _reference(value: str, name: str, used: set[str]) -> Iterator[tuple[str, str]]:
+    """Lead to a part of the drawing, or elsewhere: for the mouse alone, as a picture is one thing to the keyboard."""
+    yield "href", f"#{name}-{value[1:]}" if value[1:] in used else value
+    if value[1:] not in used:
+        yield "tabindex", "-1"
 
 
 def _identity(value: str, name: str, used: set[str]) -> Iterator[tuple[str, str]]:
@@ -107,7 +117,7 @@ def _presentation(property_: str, value: str) -> Iterator[tuple[str, str]]:
         yield property_, value.removesuffix("px") if property_ == "font-size" else value
 
 
-def _texted(tag: str, id_: str, text: str) -> ET.Element:
-    element = ET.Element(tag, {"id": id_})
+def _element(tag: str, text: str, **attributes: str) -> ET.Element:
+    element = ET.Element(tag, attributes)
     element.text = text
     return element

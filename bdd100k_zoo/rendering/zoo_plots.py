@@ -1,0 +1,182 @@
+"""The plots of the zoo's page, drawn by matplotlib: families have shapes and colours, models lead to their cards."""
+
+from __future__ import annotations
+
+from math import cos, pi, sin
+from typing import TYPE_CHECKING, NamedTuple
+
+from bdd100k_zoo.rendering.surface import WIDTH, surface
+from bdd100k_zoo.rendering.svg import drawn
+from bdd100k_zoo.rendering.text import shortened, visible
+from bdd100k_zoo.rendering.theme import CLASS_COLOURS, sentinel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from matplotlib.axes import Axes
+
+Corner = tuple[float, float]
+
+ROW = 17.0
+"""Points from a line of the AP plot to the next."""
+LONGEST_TITLE = 40
+LONGEST_LABEL = 18
+LABELS = 116.0
+"""Points that the labels of the AP plot take at its left."""
+INDENT = 16.0
+"""Points by which models stand in from their family."""
+
+
+def _corners(points: int, turn: float = 0.0, inner: float = 1.0) -> tuple[Corner, ...]:
+    """Give a polygon around zero: outer corners at distance 1, the first at the top, others between at ``inner``."""
+    step = 1 if inner == 1 else 2
+    places = range(points * step)
+    radii = [inner if place % step else 1.0 for place in places]
+    angles = [2 * pi * (place / (points * step) + turn) for place in places]
+    return tuple(
+        (round(radius * sin(angle), 3), round(radius * cos(angle), 3))
+        for radius, angle in zip(radii, angles, strict=True)
+    )
+
+
+SHAPES = (
+    _corners(32),
+    _corners(4, 1 / 8),
+    _corners(3),
+    _corners(4),
+    _corners(3, 1 / 2),
+    _corners(5, inner=0.45),
+    _corners(4, inner=0.38),
+    _corners(3, 1 / 4),
+    _corners(4, 1 / 8, inner=0.38),
+    _corners(3, 3 / 4),
+)
+"""Of families, over and over: polygons in a circle of radius 1, y upwards."""
+COLOURS = (2, 1, 4, 7, 0, 5, 6, 3, 9, 8)
+"""Of families, over and over: neighbours are far apart."""
+
+
+class Mark(NamedTuple):
+    """What a family looks like."""
+
+    role: str
+    """Of its colour, see ``theme``."""
+    shape: tuple[Corner, ...]
+
+
+def mark_of(family: int) -> Mark:
+    """Give the mark of a family by its place in the zoo; those of the first ten differ in shape and in colour."""
+    return Mark(f"class{COLOURS[family % len(CLASS_COLOURS)]}", SHAPES[family % len(SHAPES)])
+
+
+class Point(NamedTuple):
+    """A model in a plot."""
+
+    name: str
+    """Also that of its place in the page."""
+    label: str
+    mark: Mark
+    ap_val: float
+    ap_test: float | None = None
+    images_per_second: float | None = None
+
+
+class Group(NamedTuple):
+    """The models of a family in a plot, from the top."""
+
+    title: str
+    points: tuple[Point, ...]
+
+
+def ap_plot(name: str, groups: Sequence[Group]) -> str:
+    """Plot the AP on val, filled, and on test, hollow: a line for each model below the title of its family.
+
+    Args:
+        name: unique on the page.
+        groups: from the top, none of them empty.
+    """
+    lines = sum(1 + len(group.points) for group in groups)
+    with surface(50 + ROW * lines) as (figure, axes):
+        line = 0
+        for group in groups:
+            _title(axes, line, group)
+            for place, point in enumerate(group.points, line + 1):
+                _pair(axes, place, point)
+            line += 1 + len(group.points)
+        axes.set(ylim=(line - 0.5, -0.7), xlabel="box AP", yticks=[])
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        height = figure.get_figheight() * 72
+        figure.subplots_adjust(left=LABELS / WIDTH, right=0.975, top=1 - 2 / height, bottom=42 / height)
+        return drawn(figure, name, "Box AP of all models", "; ".join(_told(group) for group in groups))
+
+
+def _title(axes: Axes, line: int, group: Group) -> None:
+    mark = group.points[0].mark
+    _label(axes, line, INDENT, shortened(visible(group.title), LONGEST_TITLE), weight="bold")
+    beside = axes.get_yaxis_transform()
+    x = _beside(5)
+    axes.plot(x, line, marker=mark.shape, color=sentinel(mark.role), markersize=8, transform=beside, clip_on=False)
+    for place, point in enumerate(group.points, line + 1):
+        _label(axes, place, INDENT, shortened(visible(point.label), LONGEST_LABEL), url=f"#{point.name}")
+
+
+def _beside(points: float) -> float:
+    """Give the place so many points from the left of the figure, as a share of the axes' width."""
+    return (points - LABELS) / (0.975 * WIDTH - LABELS)
+
+
+def _label(axes: Axes, line: int, indent: float, text: str, **style: str) -> None:
+    transform = axes.get_yaxis_transform()
+    axes.text(_beside(indent), line, text, transform=transform, va="center_baseline", clip_on=False, **style)
+
+
+def _pair(axes: Axes, line: int, point: Point) -> None:
+    colour, url = sentinel(point.mark.role), f"#{point.name}"
+    style = {"marker": point.mark.shape, "color": colour, "markersize": 8, "linestyle": "", "url": url}
+    if point.ap_test is not None:
+        axes.plot((point.ap_test, point.ap_val), (line, line), color=sentinel("line"), linewidth=2)
+        axes.plot(point.ap_test, line, **style, markerfacecolor=sentinel("back"))
+    axes.plot(point.ap_val, line, **style)
+
+
+def _told(group: Group) -> str:
+    return f"{visible(group.title)}: " + ", ".join(_values(point) for point in group.points)
+
+
+def _values(point: Point) -> str:
+    test = "" if point.ap_test is None else f" and {point.ap_test:.2f} on test"
+    return f"{visible(point.label)} {point.ap_val:.2f} on val{test}"
+
+
+def speed_plot(name: str, on: str, points: Sequence[Point]) -> str:
+    """Plot AP on val over speed; models that none other beats in both are named.
+
+    Args:
+        name: unique on the page.
+        on: what the speeds were measured on.
+        points: with speeds, at least one.
+    """
+    with surface(330) as (figure, axes):
+        for point in points:
+            style = {"marker": point.mark.shape, "color": sentinel(point.mark.role), "markersize": 9}
+            axes.plot(point.images_per_second, point.ap_val, **style, linestyle="", url=f"#{point.name}")
+        for point in _unbeaten(points):
+            at = (point.images_per_second, point.ap_val)
+            label = shortened(visible(point.label), LONGEST_LABEL)
+            axes.annotate(label, at, (0, 8), textcoords="offset points", ha="center", fontsize=9, url=f"#{point.name}")
+        axes.set(xscale="log", xlabel="images per second", ylabel="box AP on val")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.margins(0.14)
+        figure.subplots_adjust(left=0.13, right=0.97, top=0.98, bottom=0.14)
+        told = "; ".join(f"{each.name}: {each.images_per_second:.3g} images/s, AP {each.ap_val:.2f}" for each in points)
+        return drawn(figure, name, f"AP over speed {visible(on)}", told)
+
+
+def _unbeaten(points: Sequence[Point]) -> Iterator[Point]:
+    best = float("-inf")
+    for point in sorted(points, key=lambda each: (-(each.images_per_second or 0), -each.ap_val)):
+        if point.ap_val > best:
+            best = point.ap_val
+            yield point
