@@ -28,7 +28,7 @@ def calibrate(matches: Matches) -> Calibration:
     """
     tables = [_table(found) for found in matches.classes]
     together = np.sum(tables, axis=0)
-    edges = np.linspace(0, 1, BINS + 1).tolist()
+    edges = [place / BINS for place in range(BINS + 1)]
     bins = (
         ScoreBin(low, high, int(count), _share(scores, count), _share(right, count))
         for low, high, (count, scores, right) in zip(edges[:-1], edges[1:], together.tolist(), strict=True)

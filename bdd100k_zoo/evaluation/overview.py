@@ -88,7 +88,7 @@ def look_over(paired: Paired, matches: Matches, resamples: int, progress: Progre
         ),
         calibration=calibrate(matches),
         errors=errors_of(paired) if sound else None,
-        confusion=confusion_of(paired) if sound else None,
+        confusion=confusion_of(paired, matches) if sound else None,
     )
     return Overview(analysis, samples)
 
