@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import Case, crowded_case, frame, label
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.evaluation.bdd100k import evaluator, score_paired
 from bdd100k_zoo.evaluation.breakdown import KINDS, MIN_SCORE, can_break_down, confusion_of, errors_of
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.pairing import Paired, pair
-from cases import Case, crowded_case, frame, label
 
 HERE, HALF, AWAY, CROWD = (100, 100, 199, 199), (100, 100, 199, 139), (500, 500, 599, 599), (400, 400, 600, 600)
 CAR, BUS = CLASSES.index("car"), CLASSES.index("bus")

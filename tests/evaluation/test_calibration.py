@@ -6,12 +6,12 @@ from math import isnan
 
 import numpy as np
 import pytest
+from cases import Case, crowded_case, frame, label
 
 from bdd100k_zoo.evaluation.bdd100k import evaluator
 from bdd100k_zoo.evaluation.calibration import BINS, calibrate
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.pairing import pair
-from cases import Case, crowded_case, frame, label
 
 BOXES = [(100 * place, 0, 100 * place + 50, 50) for place in range(10)]
 
