@@ -34,6 +34,7 @@
     ├── DeviceError                a device that this machine lacks
     ├── LauncherError              what should have started this process has not
     ├── ProcessesError             one of several processes failed for good
+    ├── LostProcessError           one of several processes was ended from outside
     ├── RecordError                a file of ours or the user's that is not what it should be
     ├── InputsError                labels or predictions that cannot be scored as they are
     │   ├── WrongFileError         a file of another kind
@@ -478,6 +479,16 @@ class ProcessesError(ZooError):
 
     def __str__(self) -> str:
         return f"the processes that shared the run in {self.folder} ended with status {self.status}"
+
+
+class LostProcessError(ZooError):
+    """Of the processes that shared some work, one was ended from outside; what is done is kept."""
+
+    folder: Path
+    """Where it was writing."""
+
+    def __str__(self) -> str:
+        return f"a process that was writing into {self.folder} was ended from outside, perhaps for want of memory"
 
 
 class RecordError(ZooError):

@@ -25,7 +25,7 @@ Launcher = Literal["none", "pytorch", "slurm", "mpi"]
 Precision = Literal["auto", "fp32"]
 
 
-def _named_path(value: str) -> Path:
+def named_path(value: str) -> Path:
     """Refuse the empty text that an unset variable of the shell leaves: as a path it would mean this folder."""
     if not value:
         raise typer.BadParameter("is empty; is a variable of the shell unset?")
@@ -65,16 +65,16 @@ def predict(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="ROOT", parser=_named_path, envvar="BDD100K_ROOT", help="Root of the dataset, for --split."
+            metavar="ROOT", parser=named_path, envvar="BDD100K_ROOT", help="Root of the dataset, for --split."
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=_named_path, help="A checkpoint instead of the published one.")
+        Path | None, typer.Option(metavar="FILE", parser=named_path, help="A checkpoint instead of the published one.")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", parser=_named_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
+            metavar="DIR", parser=named_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.evaluation.accumulation import score_matches
 from bdd100k_zoo.records.analyses import Interval
-from bdd100k_zoo.records.matches import IGNORED, IOU_THRESHOLDS, RECALL_POINTS, TRUE_POSITIVE, ClassMatches, Matches
+from bdd100k_zoo.records.matches import (
+    ANY_SIZE,
+    IGNORED,
+    IOU_THRESHOLDS,
+    RECALL_POINTS,
+    TRUE_POSITIVE,
+    ClassMatches,
+    Matches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,13 +29,17 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
+
+_RESAMPLES_AT_ONCE = 20
+_WEIGHTS_AT_ONCE = 1 << 18
+"""Of detections: few enough to stay near the processor, many enough that calls cost little."""
 
 Attribute = Literal["weather", "scene", "timeofday"]
 ATTRIBUTES: tuple[Attribute, ...] = ("weather", "scene", "timeofday")
 UNKNOWN = "unknown"
 """Stands for the frames of which the labels do not tell the attribute."""
 
-ALL_AREAS = 0
 SEED = 0
 TAILS = (2.5, 97.5)
 """Percentiles that a 95 % interval lies between."""
@@ -72,24 +83,28 @@ def bootstrap(matches: Matches, resamples: int, progress: Progress, seed: int = 
 def resample(matches: Matches, resamples: int, task: Task, seed: int = SEED) -> Samples:
     """Do what ``bootstrap`` does, as a part of a task that is under way."""
     curves = [_Curves(found) for found in matches.classes]
-    rows = []
+    parts = []
     for weights in _draws(len(matches.frames), resamples, seed):
-        rows.append(_average_precisions(curves, weights))
-        task.advance(1)
-    return Samples(np.array(rows).reshape(resamples, len(CLASSES) + 1))
+        parts.append(_average_precisions(curves, weights))
+        task.advance(len(weights))
+    return Samples(np.concatenate(parts))
 
 
-def _draws(frames: int, resamples: int, seed: int) -> Iterator[Ints]:
+def _draws(frames: int, resamples: int, seed: int) -> Iterator[Counts]:
+    """Give how often each frame was drawn, [resamples at once, frames]."""
     generator = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield np.bincount(generator.integers(0, frames, frames), minlength=frames)
+    for done in range(0, resamples, _RESAMPLES_AT_ONCE):
+        number = min(_RESAMPLES_AT_ONCE, resamples - done)
+        drawn = [np.bincount(generator.integers(0, frames, frames), minlength=frames) for _ in range(number)]
+        yield np.array(drawn, np.int32)
 
 
-def _average_precisions(curves: Sequence[_Curves], weights: Ints) -> Floats:
-    by_class = np.array([curve.average_precision(weights) for curve in curves])
-    known = by_class[~np.isnan(by_class)]
-    overall = known.mean() if known.size else np.nan
-    return np.append(by_class, overall) * 100
+def _average_precisions(curves: Sequence[_Curves], weights: Counts) -> Floats:
+    """[resamples, classes + 1], in percent."""
+    by_class = np.stack([curve.average_precisions(weights) for curve in curves], axis=1)
+    known = ~np.isnan(by_class)
+    overall = [row[there].mean() if there.any() else np.nan for row, there in zip(by_class, known, strict=True)]
+    return np.column_stack((by_class, overall)) * 100
 
 
 class _Curves:
@@ -101,17 +116,21 @@ class _Curves:
 
     def __init__(self, found: ClassMatches) -> None:
         self._frames = found.frames
-        self._objects = found.objects[ALL_AREAS]
-        self._thresholds = [_positions(found.outcomes[ALL_AREAS, place]) for place in range(len(IOU_THRESHOLDS))]
+        self._objects = found.objects[ANY_SIZE]
+        self._thresholds = [_positions(found.outcomes[ANY_SIZE, place]) for place in range(len(IOU_THRESHOLDS))]
 
-    def average_precision(self, weights: Ints) -> float:
-        """Give the AP from 0 to 1; NaN where there is no object to find."""
-        total = int(self._objects @ weights)
-        if not total:
-            return float("nan")
-        times = weights[self._frames]
-        passed = np.cumsum(times)
-        return float(np.mean([_mean_precision(positions, times, passed, total) for positions in self._thresholds]))
+    def average_precisions(self, weights: Counts) -> Floats:
+        """Give the AP from 0 to 1 for each row of [resamples, frames]; NaN where there is no object to find."""
+        totals = weights @ self._objects
+        found = np.full(len(weights), np.nan)
+        there = np.flatnonzero(totals)
+        at_once = max(1, _WEIGHTS_AT_ONCE // max(len(self._frames), 1))
+        for rows in (there[first : first + at_once] for first in range(0, len(there), at_once)):
+            times = np.take(weights[rows], self._frames, axis=1)
+            passed = np.cumsum(times, axis=1, dtype=np.int32)
+            needed = _needed(totals[rows])
+            found[rows] = np.mean([_mean_precisions(each, times, passed, needed) for each in self._thresholds], axis=0)
+        return found
 
 
 class _Positions(NamedTuple):
@@ -128,14 +147,37 @@ def _positions(outcomes: npt.NDArray[np.int8]) -> _Positions:
     return _Positions(hits, ignored, np.searchsorted(ignored, hits))
 
 
-def _mean_precision(positions: _Positions, times: Ints, passed: Ints, total: int) -> float:
+def _needed(totals: Ints) -> Ints:
+    """[resamples, recall points]: the fewest true positives whose share of all objects reaches each point."""
+    wide = totals[:, None]
+    needed = np.ceil(RECALL_POINTS * wide).astype(np.int64)
+    needed -= (needed > 0) & ((needed - 1) / wide >= RECALL_POINTS)
+    needed += needed / wide < RECALL_POINTS
+    return needed
+
+
+def _mean_precisions(positions: _Positions, times: Counts, passed: Counts, needed: Ints) -> Floats:
+    """[resamples]: precision, averaged over the recall points."""
     hits, ignored, ignored_before = positions
-    passed_ignored = np.concatenate((np.zeros(1, np.int64), np.cumsum(times[ignored])))
-    true = np.cumsum(times[hits])
-    precision = true / (passed[hits] - passed_ignored[ignored_before] + np.spacing(1))
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(true / total, RECALL_POINTS, side="left")
-    return float(np.append(envelope, 0.0)[places].mean())
+    if not len(hits):
+        return np.zeros(len(times))
+    true = np.cumsum(np.take(times, hits, axis=1), axis=1, dtype=np.int32)
+    seen = np.take(passed, hits, axis=1)
+    if len(ignored):
+        passed_ignored = np.cumsum(np.take(times, ignored, axis=1), axis=1, dtype=np.int32)
+        seen -= np.pad(passed_ignored, ((0, 0), (1, 0)))[:, ignored_before]
+    precision = true / (seen + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    places = _first_reaching(true, needed)
+    return np.where(places < len(hits), np.take_along_axis(envelope, np.minimum(places, len(hits) - 1), 1), 0).mean(1)
+
+
+def _first_reaching(true: Counts, needed: Ints) -> Ints:
+    """Give, for each line, the first place in it that is no smaller than what is needed: one search for all lines."""
+    stride = max(int(true.max()), int(needed.max())) + 1
+    lines = np.arange(len(true))[:, None]
+    keys = true + lines * stride
+    return np.searchsorted(keys.ravel(), needed + lines * stride) - lines * true.shape[1]
 
 
 def score_frames(matches: Matches, frames: Sequence[int]) -> Scores:
@@ -153,7 +195,7 @@ def select_frames(matches: Matches, frames: Sequence[int]) -> Matches:
     places[chosen] = np.arange(len(chosen), dtype=np.int32)
     classes = tuple(_select(found, chosen, places) for found in matches.classes)
     names = tuple(matches.frames[index] for index in chosen.tolist())
-    return Matches(names, classes, sum(len(found.scores) for found in classes))
+    return Matches(names, classes, sum(len(found.scores) for found in classes), matches.iou)
 
 
 def _select(found: ClassMatches, chosen: Ints, places: npt.NDArray[np.int32]) -> ClassMatches:
@@ -166,8 +208,9 @@ def _select(found: ClassMatches, chosen: Ints, places: npt.NDArray[np.int32]) ->
         ranks=found.ranks[kept],
         rows=found.rows[kept],
         outcomes=found.outcomes[:, :, kept],
+        took=found.took[kept],
         objects=objects,
-        labelled=bool(objects[ALL_AREAS].any()),
+        labelled=bool(objects[ANY_SIZE].any()),
     )
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bdd100k_zoo.evaluation.bdd100k import evaluator
 from bdd100k_zoo.records.analyses import Confusion, Errors
+from bdd100k_zoo.records.matches import ANY_SIZE, IGNORED
 
 if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.pairing import Paired
+    from bdd100k_zoo.records.matches import Matches
 
 KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 """TIDE's: wrong class, badly placed, both, found twice, background, missed."""
 IOU, BACKGROUND_IOU = 0.5, 0.1
 """What a detection needs to find an object, and to be near one."""
 MIN_SCORE = 0.3
+_LOWEST_IOU = 0
 
 
 def can_break_down(paired: Paired) -> bool:
@@ -34,7 +38,25 @@ def errors_of(paired: Paired) -> Errors:
     return Errors(lost, counts, 100 * float(found["ap_base"]))
 
 
-def confusion_of(paired: Paired, min_score: float = MIN_SCORE) -> Confusion:
-    """Count which class is taken for which among detections of at least ``min_score``; see ``can_break_down``."""
-    found = evaluator(paired).confusion_matrix(iou_thr=IOU, min_score=min_score)
+def confusion_of(paired: Paired, matches: Matches, min_score: float = MIN_SCORE) -> Confusion:
+    """Count which class is taken for which among detections of at least ``min_score``; see ``can_break_down``.
+
+    Detections that the evaluation ignores, since they are in a crowd or a region of their class, are left out; hotcoco
+    would count them as detections of nothing.
+    """
+    found = evaluator(_counted(paired, matches)).confusion_matrix(iou_thr=IOU, min_score=min_score)
     return Confusion(tuple(map(tuple, found["matrix"].tolist())), min_score, IOU)
+
+
+def _counted(paired: Paired, matches: Matches) -> Paired:
+    ignored = [found.rows[found.outcomes[ANY_SIZE, _LOWEST_IOU] == IGNORED] for found in matches.classes]
+    kept = ~np.isin(paired.rows, np.concatenate(ignored))
+    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept)))
+    return replace(
+        paired,
+        starts=before[paired.starts],
+        rows=paired.rows[kept],
+        classes=paired.classes[kept],
+        scores=paired.scores[kept],
+        boxes=paired.boxes[kept],
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.records.analyses import Calibration, ScoreBin
-from bdd100k_zoo.records.matches import IGNORED, IOU_THRESHOLDS, TRUE_POSITIVE
+from bdd100k_zoo.records.matches import ANY_SIZE, IGNORED, IOU_THRESHOLDS, TRUE_POSITIVE
 
 if TYPE_CHECKING:
     from bdd100k_zoo.records.matches import ClassMatches, Matches
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 BINS = 10
-_ALL_AREAS, _LOWEST_IOU = 0, 0
+_LOWEST_IOU = 0
 
 
 def calibrate(matches: Matches) -> Calibration:
@@ -28,7 +28,7 @@ def calibrate(matches: Matches) -> Calibration:
     """
     tables = [_table(found) for found in matches.classes]
     together = np.sum(tables, axis=0)
-    edges = np.linspace(0, 1, BINS + 1).tolist()
+    edges = [place / BINS for place in range(BINS + 1)]
     bins = (
         ScoreBin(low, high, int(count), _share(scores, count), _share(right, count))
         for low, high, (count, scores, right) in zip(edges[:-1], edges[1:], together.tolist(), strict=True)
@@ -38,7 +38,7 @@ def calibrate(matches: Matches) -> Calibration:
 
 def _table(found: ClassMatches) -> Floats:
     """[bins, 3]: how many detections, the sum of their scores, how many are right."""
-    outcomes = found.outcomes[_ALL_AREAS, _LOWEST_IOU]
+    outcomes = found.outcomes[ANY_SIZE, _LOWEST_IOU]
     counted = (outcomes != IGNORED) & np.isfinite(found.scores)
     scores, right = found.scores[counted], outcomes[counted] == TRUE_POSITIVE
     places = np.clip((scores * BINS).astype(np.int64), 0, BINS - 1)

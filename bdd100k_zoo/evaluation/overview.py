@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,6 @@ import numpy.typing as npt
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.evaluation.accumulation import accumulate
 from bdd100k_zoo.evaluation.analysis import (
-    ALL_AREAS,
     ATTRIBUTES,
     UNKNOWN,
     Samples,
@@ -24,14 +25,14 @@ from bdd100k_zoo.evaluation.breakdown import can_break_down, confusion_of, error
 from bdd100k_zoo.evaluation.calibration import calibrate
 from bdd100k_zoo.evaluation.summary import score_nothing, summarise
 from bdd100k_zoo.records.analyses import Analysis, ClassCounts, Condition, Curves, Difference
-from bdd100k_zoo.records.matches import IOU_THRESHOLDS
+from bdd100k_zoo.records.matches import ANY_SIZE, IOU_THRESHOLDS
 from bdd100k_zoo.records.scores import OVERALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bdd100k_zoo.evaluation.pairing import Paired
-    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.progress import Progress, Task
     from bdd100k_zoo.records.analyses import Interval, Intervals
     from bdd100k_zoo.records.matches import Matches
     from bdd100k_zoo.records.scores import Scores
@@ -44,6 +45,8 @@ CURVE_IOUS = (0, 5, 8)
 MOST_VALUES = 12
 """Of one attribute; frames with rarer ones are taken together."""
 RARE = "all others"
+MOST_THREADS = 4
+"""Each holds its part of the matches."""
 EVERYTHING = ("", OVERALL)
 
 Key = tuple[str, str]
@@ -76,7 +79,7 @@ def look_over(paired: Paired, matches: Matches, resamples: int, progress: Progre
     analysis = Analysis(
         scores=scores,
         frames=len(matches.frames),
-        counts=tuple(ClassCounts(int(each.objects[ALL_AREAS].sum()), len(each.scores)) for each in matches.classes),
+        counts=tuple(ClassCounts(int(each.objects[ANY_SIZE].sum()), len(each.scores)) for each in matches.classes),
         intervals=intervals.get(EVERYTHING, {}),
         curves=curves,
         conditions=tuple(
@@ -85,7 +88,7 @@ def look_over(paired: Paired, matches: Matches, resamples: int, progress: Progre
         ),
         calibration=calibrate(matches),
         errors=errors_of(paired) if sound else None,
-        confusion=confusion_of(paired) if sound else None,
+        confusion=confusion_of(paired, matches) if sound else None,
     )
     return Overview(analysis, samples)
 
@@ -114,9 +117,21 @@ def _groups(labels: LabelTable) -> dict[Key, list[int]]:
 def _resample(
     matches: Matches, groups: Mapping[Key, list[int]], resamples: int, progress: Progress
 ) -> dict[Key, Samples]:
-    with progress.task("Resampling", resamples * (len(groups) + 1), "resamples") as task:
-        parts = ((key, select_frames(matches, frames)) for key, frames in groups.items())
-        return {key: resample(part, resamples, task) for key, part in ((EVERYTHING, matches), *parts)}
+    """Resample all frames and each group, several groups at once: numpy leaves threads alone for most of the time."""
+    parts: dict[Key, Sequence[int]] = {EVERYTHING: range(len(matches.frames)), **groups}
+    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS))
+    with progress.task("Resampling", resamples * len(parts), "resamples") as task:
+        try:
+            pending = {
+                key: threads.submit(_resample_part, matches, part, resamples, task) for key, part in parts.items()
+            }
+            return {key: each.result() for key, each in pending.items()}
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _resample_part(matches: Matches, frames: Sequence[int], resamples: int, task: Task) -> Samples:
+    return resample(select_frames(matches, frames), resamples, task)
 
 
 def _by_name(samples: Samples) -> Intervals:
@@ -129,7 +144,7 @@ def _score(matches: Matches) -> tuple[Scores, Curves]:
         scores = summarise(precision, recall)
     else:
         scores = score_nothing([each.labelled for each in matches.classes])
-    shown = precision[list(CURVE_IOUS), :, :, ALL_AREAS]
+    shown = precision[list(CURVE_IOUS), :, :, ANY_SIZE]
     ious = tuple(IOU_THRESHOLDS[list(CURVE_IOUS)].round(2).tolist())
     return scores, Curves(ious, tuple(tuple(map(_curve, by_class.T)) for by_class in shown))
 
