@@ -104,6 +104,7 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", features=[scheme])
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)
         page.call("Emulation.setScriptExecutionDisabled", value=not script)
         page.open(path.resolve().as_uri())
         try:
@@ -151,6 +152,10 @@ class Page:
         answer = self.call("Runtime.evaluate", expression=expression, **arguments)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def until(self, expression: str) -> None:
+        """Wait until an expression of JavaScript is true."""
+        self.value(f"new Promise((done) => {{ const f = () => ({expression}) ? done() : setTimeout(f, 10); f(); }})")
 
     def texts(self, selector: str) -> list[str]:
         """Give the visible texts of the elements that a selector finds; none of those that are hidden."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.categories import CLASSES
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 TITLE = "The BDD100K detection model zoo"
 CLASS_METRICS = ("AP", "AP50", "AP75")
+
+KINDS = {
+    "weights": "weights",
+    "preds": "predictions",
+    "visuals": "visuals",
+    "scores-val": "scores on val",
+    "scores-test": "scores on test",
+}
+"""What the page calls the kinds of files."""
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """By metric and class, in percent, with OVERALL."""
@@ -59,6 +69,16 @@ class Entry(NamedTuple):
         return [artifact for artifact in artifacts if artifact.addresses]
 
 
+class Race(NamedTuple):
+    """The models of the zoo on one device."""
+
+    on: str
+    plot: object
+    """Markup."""
+    unbeaten: list[Point]
+    """From the best to the fastest: each is faster than all that are better."""
+
+
 def render(site: Site) -> bytes:
     """Render the page, UTF-8; the same zoo gives the same bytes.
 
@@ -68,6 +88,7 @@ def render(site: Site) -> bytes:
     families = [(family, _entries(site, family, mark_of(place))) for place, family in enumerate(site.zoo.families)]
     families = [(family, entries) for family, entries in families if entries]
     entries = [entry for _, of_family in families for entry in of_family]
+    groups = _groups(families)
     return render_page(
         "site.html",
         "site.css",
@@ -78,8 +99,10 @@ def render(site: Site) -> bytes:
         entries=sorted(entries, key=_from_the_best),
         backbones=sorted({entry.model.backbone for entry in entries}),
         schedules=sorted({entry.model.schedule for entry in entries}, key=_length),
-        figures={name: markup(svg) for name, svg in _figures(site, families)},
+        figures=list(_ap_plots(groups)),
+        races=list(_races(site.speeds, groups)),
         class_metrics=CLASS_METRICS,
+        kinds=KINDS,
         SPEED=SPEED,
         format_speed=format_speed,
         length=_length,
@@ -128,23 +151,54 @@ def _length(schedule: str) -> int:
     return int(schedule[:-1])
 
 
-def _figures(site: Site, families: list[tuple[Family, list[Entry]]]) -> Iterator[tuple[str, str]]:
+def _groups(families: Iterable[tuple[Family, list[Entry]]]) -> list[Group]:
+    """Give the families that have an AP to plot, the best first."""
     groups = [Group(family.title, tuple(_points(entries))) for family, entries in families]
-    groups = [group for group in groups if group.points]
-    if groups:
-        yield "ap", ap_plot("ap-plot", sorted(groups, key=lambda group: -group.points[0].ap_val))
-    for place, (on, by_model) in enumerate(site.speeds.items()):
-        points = [
-            point._replace(images_per_second=by_model[point.name])
-            for group in groups
-            for point in group.points
-            if point.name in by_model
-        ]
-        if points:
-            yield f"speed-{place}", speed_plot(f"speed-plot-{place}", on, points)
+    return sorted((group for group in groups if group.points), key=lambda group: -group.points[0].ap_val)
+
+
+def _ap_plots(groups: list[Group]) -> Iterator[object]:
+    for place, half in enumerate(_halves(groups)):
+        yield markup(ap_plot(f"ap-plot-{place}", half, _limits(groups)))
+
+
+def _halves(groups: list[Group]) -> list[list[Group]]:
+    """Share families out to plots that stand side by side, as even as they can be; one alone is not shared."""
+    lines = [1 + len(group.points) for group in groups]
+    cut = min(range(len(groups) + 1), key=lambda place: abs(sum(lines[:place]) - sum(lines[place:])), default=0)
+    return [half for half in (groups[:cut], groups[cut:]) if half]
+
+
+def _limits(groups: list[Group]) -> tuple[float, float]:
+    points = [point for group in groups for point in group.points]
+    aps = [ap for point in points for ap in (point.ap_val, point.ap_test) if ap is not None]
+    margin = max(0.04 * (max(aps) - min(aps)), 0.2)
+    return min(aps) - margin, max(aps) + margin
 
 
 def _points(entries: Iterable[Entry]) -> Iterator[Point]:
     for model, mark in ((entry.model, entry.mark) for entry in sorted(entries, key=_from_the_best)):
         if model.ap_val is not None:
             yield Point(model.name, f"{model.backbone} {model.schedule}", mark, model.ap_val, model.ap_test)
+
+
+def _races(speeds: Speeds, groups: list[Group]) -> Iterator[Race]:
+    for place, (on, by_model) in enumerate(speeds.items()):
+        points = [
+            point._replace(images_per_second=by_model[point.name])
+            for group in groups
+            for point in group.points
+            if 0 < by_model.get(point.name, 0) < inf
+        ]
+        if points:
+            unbeaten = list(_unbeaten(points))[::-1]
+            yield Race(on, markup(speed_plot(f"speed-plot-{place}", on, points, unbeaten)), unbeaten)
+
+
+def _unbeaten(points: Iterable[Point]) -> Iterator[Point]:
+    """Give those that no other surpasses in AP without being slower, from the fastest to the best."""
+    best = -inf
+    for point in sorted(points, key=lambda each: (-each.images_per_second, -each.ap_val)):
+        if point.ap_val > best:
+            best = point.ap_val
+            yield point

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from math import cos, pi, sin
-from typing import TYPE_CHECKING, NamedTuple
+from math import cos, pi, sin, sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.rendering.surface import WIDTH, surface
 from bdd100k_zoo.rendering.svg import drawn
@@ -11,7 +11,7 @@ from bdd100k_zoo.rendering.text import shortened, visible
 from bdd100k_zoo.rendering.theme import CLASS_COLOURS, sentinel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
 
@@ -27,31 +27,35 @@ INDENT = 16.0
 """Points by which models stand in from their family."""
 
 
-def _corners(points: int, turn: float = 0.0, inner: float = 1.0) -> tuple[Corner, ...]:
-    """Give a polygon around zero: outer corners at distance 1, the first at the top, others between at ``inner``."""
+def _polygon(points: int, turn: float = 0.0, inner: float = 1.0) -> tuple[Corner, ...]:
+    """Give a polygon around zero with the area of the unit circle.
+
+    Args:
+        points: how many corners, or tips of a star.
+        turn: by which the first one is turned away from the top, in turns.
+        inner: distance of a star's inner corners as a share of that of its tips; 1 for no star.
+    """
     step = 1 if inner == 1 else 2
-    places = range(points * step)
-    radii = [inner if place % step else 1.0 for place in places]
-    angles = [2 * pi * (place / (points * step) + turn) for place in places]
-    return tuple(
-        (round(radius * sin(angle), 3), round(radius * cos(angle), 3))
-        for radius, angle in zip(radii, angles, strict=True)
-    )
+    corners = points * step
+    tip = sqrt(2 * pi / (corners * inner * sin(2 * pi / corners)))
+    radii = [tip * inner if place % step else tip for place in range(corners)]
+    angles = [2 * pi * (place / corners + turn) for place in range(corners)]
+    return tuple((round(r * sin(angle), 3), round(r * cos(angle), 3)) for r, angle in zip(radii, angles, strict=True))
 
 
 SHAPES = (
-    _corners(32),
-    _corners(4, 1 / 8),
-    _corners(3),
-    _corners(4),
-    _corners(3, 1 / 2),
-    _corners(5, inner=0.45),
-    _corners(4, inner=0.38),
-    _corners(3, 1 / 4),
-    _corners(4, 1 / 8, inner=0.38),
-    _corners(3, 3 / 4),
+    _polygon(32),
+    _polygon(4, 1 / 8),
+    _polygon(3),
+    _polygon(4),
+    _polygon(3, 1 / 2),
+    _polygon(5, inner=0.5),
+    _polygon(4, inner=0.45),
+    _polygon(3, 1 / 4),
+    _polygon(4, 1 / 8, inner=0.45),
+    _polygon(3, 3 / 4),
 )
-"""Of families, over and over: polygons in a circle of radius 1, y upwards."""
+"""Of families, over and over: as large as one another, y upwards."""
 COLOURS = (2, 1, 4, 7, 0, 5, 6, 3, 9, 8)
 """Of families, over and over: neighbours are far apart."""
 
@@ -62,6 +66,12 @@ class Mark(NamedTuple):
     role: str
     """Of its colour, see ``theme``."""
     shape: tuple[Corner, ...]
+
+    def style(self, size: float) -> dict[str, Any]:
+        """Give it as a marker of matplotlib, as large as a circle of ``size`` points."""
+        reach = max(abs(place) for corner in self.shape for place in corner)  # what matplotlib takes for the size
+        outline = [*self.shape, self.shape[0]]
+        return {"marker": outline, "color": sentinel(self.role), "markersize": size * reach, "linestyle": ""}
 
 
 def mark_of(family: int) -> Mark:
@@ -78,7 +88,8 @@ class Point(NamedTuple):
     mark: Mark
     ap_val: float
     ap_test: float | None = None
-    images_per_second: float | None = None
+    images_per_second: float = 0.0
+    """0 where no speed is wanted."""
 
 
 class Group(NamedTuple):
@@ -88,12 +99,13 @@ class Group(NamedTuple):
     points: tuple[Point, ...]
 
 
-def ap_plot(name: str, groups: Sequence[Group]) -> str:
+def ap_plot(name: str, groups: Sequence[Group], limits: tuple[float, float]) -> str:
     """Plot the AP on val, filled, and on test, hollow: a line for each model below the title of its family.
 
     Args:
         name: unique on the page.
         groups: from the top, none of them empty.
+        limits: of the axis.
     """
     lines = sum(1 + len(group.points) for group in groups)
     with surface(50 + ROW * lines) as (figure, axes):
@@ -103,20 +115,18 @@ def ap_plot(name: str, groups: Sequence[Group]) -> str:
             for place, point in enumerate(group.points, line + 1):
                 _pair(axes, place, point)
             line += 1 + len(group.points)
-        axes.set(ylim=(line - 0.5, -0.7), xlabel="box AP", yticks=[])
+        axes.set(xlim=limits, ylim=(line - 0.5, -0.7), xlabel="box AP", yticks=[])
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
         height = figure.get_figheight() * 72
         figure.subplots_adjust(left=LABELS / WIDTH, right=0.975, top=1 - 2 / height, bottom=42 / height)
-        return drawn(figure, name, "Box AP of all models", "; ".join(_told(group) for group in groups))
+        return drawn(figure, name, "Box AP by family and model", "; ".join(_told(group) for group in groups))
 
 
 def _title(axes: Axes, line: int, group: Group) -> None:
-    mark = group.points[0].mark
     _label(axes, line, INDENT, shortened(visible(group.title), LONGEST_TITLE), weight="bold")
     beside = axes.get_yaxis_transform()
-    x = _beside(5)
-    axes.plot(x, line, marker=mark.shape, color=sentinel(mark.role), markersize=8, transform=beside, clip_on=False)
+    axes.plot(_beside(6), line, **group.points[0].mark.style(7), transform=beside, clip_on=False)
     for place, point in enumerate(group.points, line + 1):
         _label(axes, place, INDENT, shortened(visible(point.label), LONGEST_LABEL), url=f"#{point.name}")
 
@@ -126,14 +136,13 @@ def _beside(points: float) -> float:
     return (points - LABELS) / (0.975 * WIDTH - LABELS)
 
 
-def _label(axes: Axes, line: int, indent: float, text: str, **style: str) -> None:
+def _label(axes: Axes, line: int, indent: float, text: str, **style: Any) -> None:
     transform = axes.get_yaxis_transform()
     axes.text(_beside(indent), line, text, transform=transform, va="center_baseline", clip_on=False, **style)
 
 
 def _pair(axes: Axes, line: int, point: Point) -> None:
-    colour, url = sentinel(point.mark.role), f"#{point.name}"
-    style = {"marker": point.mark.shape, "color": colour, "markersize": 8, "linestyle": "", "url": url}
+    style = point.mark.style(7) | {"url": f"#{point.name}"}
     if point.ap_test is not None:
         axes.plot((point.ap_test, point.ap_val), (line, line), color=sentinel("line"), linewidth=2)
         axes.plot(point.ap_test, line, **style, markerfacecolor=sentinel("back"))
@@ -149,34 +158,27 @@ def _values(point: Point) -> str:
     return f"{visible(point.label)} {point.ap_val:.2f} on val{test}"
 
 
-def speed_plot(name: str, on: str, points: Sequence[Point]) -> str:
-    """Plot AP on val over speed; models that none other beats in both are named.
+def speed_plot(name: str, on: str, points: Sequence[Point], unbeaten: Sequence[Point]) -> str:
+    """Plot AP on val over speed, with a line through the models that none other beats in both.
 
     Args:
         name: unique on the page.
         on: what the speeds were measured on.
         points: with speeds, at least one.
+        unbeaten: those of them on the line, from the best to the fastest.
     """
-    with surface(330) as (figure, axes):
+    with surface(300) as (figure, axes):
+        from matplotlib.ticker import LogLocator, NullLocator
+
+        line: dict[str, Any] = {"color": sentinel("soft"), "linewidth": 1, "linestyle": (0, (4, 2))}
+        axes.plot([point.images_per_second for point in unbeaten], [point.ap_val for point in unbeaten], **line)
         for point in points:
-            style = {"marker": point.mark.shape, "color": sentinel(point.mark.role), "markersize": 9}
-            axes.plot(point.images_per_second, point.ap_val, **style, linestyle="", url=f"#{point.name}")
-        for point in _unbeaten(points):
-            at = (point.images_per_second, point.ap_val)
-            label = shortened(visible(point.label), LONGEST_LABEL)
-            axes.annotate(label, at, (0, 8), textcoords="offset points", ha="center", fontsize=9, url=f"#{point.name}")
+            axes.plot(point.images_per_second, point.ap_val, **point.mark.style(8), url=f"#{point.name}")
         axes.set(xscale="log", xlabel="images per second", ylabel="box AP on val")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        axes.margins(0.14)
-        figure.subplots_adjust(left=0.13, right=0.97, top=0.98, bottom=0.14)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.margins(0.08)
+        figure.subplots_adjust(left=0.13, right=0.97, top=0.98, bottom=0.15)
         told = "; ".join(f"{each.name}: {each.images_per_second:.3g} images/s, AP {each.ap_val:.2f}" for each in points)
         return drawn(figure, name, f"AP over speed {visible(on)}", told)
-
-
-def _unbeaten(points: Sequence[Point]) -> Iterator[Point]:
-    best = float("-inf")
-    for point in sorted(points, key=lambda each: (-(each.images_per_second or 0), -each.ap_val)):
-        if point.ap_val > best:
-            best = point.ap_val
-            yield point
