@@ -169,7 +169,9 @@ def _mean_precisions(positions: _Positions, times: Counts, passed: Counts, neede
     precision = true / (seen + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     places = _first_reaching(true, needed)
-    return np.where(places < len(hits), np.take_along_axis(envelope, np.minimum(places, len(hits) - 1), 1), 0).mean(1)
+    reached = np.take_along_axis(envelope, np.minimum(places, len(hits) - 1), axis=1)
+    means: Floats = np.where(places < len(hits), reached, 0.0).mean(axis=1)
+    return means
 
 
 def _first_reaching(true: Counts, needed: Ints) -> Ints:
@@ -177,7 +179,8 @@ def _first_reaching(true: Counts, needed: Ints) -> Ints:
     stride = max(int(true.max()), int(needed.max())) + 1
     lines = np.arange(len(true))[:, None]
     keys = true + lines * stride
-    return np.searchsorted(keys.ravel(), needed + lines * stride) - lines * true.shape[1]
+    places: Ints = np.searchsorted(keys.ravel(), needed + lines * stride) - lines * true.shape[1]
+    return places
 
 
 def score_frames(matches: Matches, frames: Sequence[int]) -> Scores:

@@ -51,7 +51,7 @@ def confusion_of(paired: Paired, matches: Matches, min_score: float = MIN_SCORE)
 def _counted(paired: Paired, matches: Matches) -> Paired:
     ignored = [found.rows[found.outcomes[ANY_SIZE, _LOWEST_IOU] == IGNORED] for found in matches.classes]
     kept = ~np.isin(paired.rows, np.concatenate(ignored))
-    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept)))
+    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)))
     return replace(
         paired,
         starts=before[paired.starts],

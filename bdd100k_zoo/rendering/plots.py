@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.rendering.surface import WIDTH, surface
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL = 21
 MARKERS = "osD^vP"
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 CSS_DASHES = ("", "8 3", "3 2.4", "9 3 3 3")
 """The same, for legends."""
 RECALL = tuple(place / 100 for place in range(101))
@@ -58,9 +58,7 @@ def class_curves(name: str, iou: float, precision: Sequence[Sequence[float] | No
     with surface(300) as (figure, axes):
         for index, curve in enumerate(precision):
             if curve is not None:
-                style = {"color": sentinel(f"class{index}"), "linestyle": DASHES[index % len(DASHES)]}
-                seen = _until_nothing(curve)
-                axes.plot(RECALL[: len(seen)], seen, gid=f"{SERIES}class{index}", **style)
+                _curve(axes, curve, f"class{index}", index)
         _precision_recall(figure, axes)
         best = ", ".join(
             f"{label} {sum(curve) / len(curve):.2f}"
@@ -84,17 +82,17 @@ def run_curves(name: str, label: str, curves: Sequence[Sequence[Sequence[float] 
         for run, by_iou in enumerate(curves):
             for place, curve in enumerate(by_iou):
                 if curve is not None:
-                    style = {"color": sentinel(run_role(run)), "linestyle": DASHES[place % len(DASHES)]}
-                    seen = _until_nothing(curve)
-                    axes.plot(RECALL[: len(seen)], seen, gid=f"{SERIES}{run_role(run)}", **style)
+                    _curve(axes, curve, run_role(run), place)
         _precision_recall(figure, axes)
         at = ", ".join(f"{iou:.2f}" for iou in ious)
         return drawn(figure, name, f"Precision over recall of {label}", f"A line for each run at each of IoU {at}.")
 
 
-def _until_nothing(curve: Sequence[float]) -> Sequence[float]:
-    """Leave out all but the first of the zeros that a curve ends in: there is nothing to see along the axis."""
-    return curve[: next((place + 1 for place, precision in enumerate(curve) if not precision), len(curve))]
+def _curve(axes: Axes, curve: Sequence[float], role: str, dash: int) -> None:
+    """Plot a curve to the first of the zeros that it ends in: there is nothing to see along the axis."""
+    end = next((place + 1 for place, precision in enumerate(curve) if not precision), len(curve))
+    style = DASHES[dash % len(DASHES)]
+    axes.plot(RECALL[:end], curve[:end], gid=f"{SERIES}{role}", color=sentinel(role), linestyle=style)
 
 
 def _precision_recall(figure: Figure, axes: Axes) -> None:
@@ -117,8 +115,7 @@ def dots(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[D
     with surface(46 + row_height * len(labels)) as (figure, axes):
         for place, row in enumerate(rows):
             for run, dot in enumerate(row):
-                if dot.value is not None:
-                    _dot(axes, dot, place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3), run)
+                _dot(axes, dot, place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3), run)
         axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel=unit)
         axes.set_yticks(range(len(labels)), [shortened(visible(label), LONGEST_LABEL) for label in labels])
         axes.grid(axis="y", visible=False)
@@ -128,10 +125,12 @@ def dots(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[D
 
 
 def _dot(axes: Axes, dot: Dot, height: float, run: int) -> None:
+    if dot.value is None:
+        return
     colour = sentinel(run_role(run))
     if dot.interval:
         axes.plot(dot.interval, (height, height), color=colour, linewidth=1.6)
-    axes.plot(dot.value, height, MARKERS[run % len(MARKERS)], color=colour)
+    axes.plot([dot.value], [height], MARKERS[run % len(MARKERS)], color=colour)
 
 
 def _told(row: Sequence[Dot]) -> str:

@@ -9,7 +9,10 @@ from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.records.scores import METRICS, OVERALL
 from bdd100k_zoo.rendering import plots, provenance
 from bdd100k_zoo.rendering.page import data_url, markup, render_page
+from bdd100k_zoo.rendering.palette import DARK, LIGHT
+from bdd100k_zoo.rendering.pictures import STYLES
 from bdd100k_zoo.rendering.plots import Dot, Place, letter, run_role
+from bdd100k_zoo.rendering.theme import write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.records.findings import LetThrough
     from bdd100k_zoo.records.kept import FileFacts
     from bdd100k_zoo.records.run import RunRecord
+    from bdd100k_zoo.rendering.pictures import Kind
 
 ATTRIBUTE_TITLES = {"weather": "weather", "scene": "scene", "timeofday": "time of day"}
 SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
@@ -125,9 +129,35 @@ def render(report: Report) -> bytes:
         dashes=plots.CSS_DASHES,
         card=provenance.card,
         data_url=data_url,
+        styles=list(_line_styles()),
         heat=heat,
         OVERALL=OVERALL,
     )
+
+
+LINES: dict[Kind, str] = {
+    "true": "a detection that matches a label",
+    "found": "the label that it matches",
+    "false": "a false detection",
+    "missed": "a missed object",
+    "region": "a region that is ignored",
+}
+
+
+class LineStyle(NamedTuple):
+    """A line in the pictures, for the legend."""
+
+    colour: str
+    back: str
+    dash: str
+    told: str
+
+
+def _line_styles() -> Iterator[LineStyle]:
+    for kind, told in LINES.items():
+        style = STYLES[kind]
+        dash = " ".join(str(2 * length) for length in style.dash or ())
+        yield LineStyle(write(style.colour or LIGHT), write(DARK), dash, told)
 
 
 def attributes_of(report: Report) -> list[tuple[str, list[tuple[Condition, ...]]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.rendering.page import EXTRA, markup
@@ -49,7 +49,7 @@ def surface(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]
         yield figure, axes
 
 
-def _style() -> dict[str, object]:
+def _style() -> dict[Any, Any]:
     text, soft, line = sentinel("text"), sentinel("soft"), sentinel("line")
     return {
         "font.size": 11,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-Colour = tuple[int, int, int]
-"""Red, green, blue, 0 to 255."""
+from bdd100k_zoo.rendering.palette import CLASS_COLOURS, Colour, contrast
 
 LEAST_CONTRAST = 3.0
 """Of lines and areas against the background (WCAG 2.2, 1.4.11)."""
@@ -31,27 +30,21 @@ DARK = {
     "heat": "#3f86d2",
 }
 
-RUNS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9")
-"""One for each run, over and over."""
-
-CLASS_COLOURS = (
-    "#e69f00",
-    "#d55e00",
-    "#0072b2",
-    "#56b4e9",
-    "#009e73",
-    "#332288",
-    "#cc79a7",
-    "#aa4499",
-    "#f0e442",
-    "#882255",
+RUNS: tuple[Colour, ...] = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (140, 109, 0),
+    (86, 180, 233),
 )
+"""One for each run, over and over."""
 
 
 def shades(theme: dict[str, str]) -> dict[str, str]:
     """Give the colour of every role in a theme."""
     back = parse(theme["back"])
-    return theme | {role: write(legible(parse(colour), back)) for role, colour in _SERIES.items()}
+    return theme | {role: write(legible(colour, back)) for role, colour in _SERIES.items()}
 
 
 _SERIES = {f"class{index}": colour for index, colour in enumerate(CLASS_COLOURS)}
@@ -83,7 +76,7 @@ def _variables(theme: dict[str, str]) -> str:
 
 def legible(colour: Colour, back: Colour, least: float = LEAST_CONTRAST) -> Colour:
     """Give the nearest shade of a colour that stands out from the background: darker on light, lighter on dark."""
-    towards = (0, 0, 0) if luminance(back) > 0.5 else (255, 255, 255)
+    towards = max(((0, 0, 0), (255, 255, 255)), key=lambda end: contrast(end, back))
     for step in range(101):
         shade = _mixed(colour, towards, step / 100)
         if contrast(shade, back) >= least:
@@ -94,22 +87,6 @@ def legible(colour: Colour, back: Colour, least: float = LEAST_CONTRAST) -> Colo
 def _mixed(colour: Colour, other: Colour, share: float) -> Colour:
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
     return red, green, blue
-
-
-def contrast(colour: Colour, other: Colour) -> float:
-    """Give the contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
-    low, high = sorted((luminance(colour), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(colour: Colour) -> float:
-    """Give the relative luminance of a colour of sRGB, 0 to 1 (WCAG 2.2)."""
-    red, green, blue = (_linear(channel / 255) for channel in colour)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def _linear(channel: float) -> float:
-    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
 
 
 def parse(written: str) -> Colour:

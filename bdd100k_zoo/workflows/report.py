@@ -14,12 +14,13 @@ from bdd100k_zoo.records.kept import facts_of
 from bdd100k_zoo.records.run import read_run
 from bdd100k_zoo.rendering import report as page
 from bdd100k_zoo.rendering.surface import check_installed
+from bdd100k_zoo.workflows.gallery import Images, Pieces, choose, hang
 from bdd100k_zoo.workflows.inputs import read_labels, read_predictions
 from bdd100k_zoo.workflows.pages import check_free
 from bdd100k_zoo.workflows.subjects import Finder, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bdd100k_zoo.manifest import Zoo
     from bdd100k_zoo.progress import Progress
@@ -59,6 +60,7 @@ def write_report(request: Request, progress: Progress) -> Written:
 
     Raises:
         MissingPackageError: the extra ``report`` is not installed.
+        NoImagesError: the folder of images holds none of the labelled frames.
         OtherFilesError: a file stands under the report's name that is none of our pages.
         ZooError: labels or predictions cannot be scored, see ``records.tables`` and ``evaluation.pairing``.
     """
@@ -67,13 +69,17 @@ def write_report(request: Request, progress: Progress) -> Written:
     finder = Finder(request.zoo, request.split, request.runs)
     subjects = [subject for name in request.names for subject in finder.named(name)]
     labels = read_labels(request.labels, lenient=request.lenient)
-    looked = [_look_at(subject, labels, request, progress) for subject in subjects]
+    images = Images(request.images).of(labels) if request.images else {}
+    looked = [_look_at(subject, labels, images, request, progress) for subject in subjects]
+    gallery = hang([each.pieces for each in looked], len(labels.frames) - len(images), progress) if images else None
     report = page.Report(
         title=request.title or _title(subjects),
         labels=facts_of(request.labels),
         runs=tuple(each.run for each in looked),
         resamples=request.resamples,
         comparisons=_comparisons([each.overview for each in looked]),
+        albums=gallery.albums if gallery else (),
+        notes=gallery.notes if gallery else (),
     )
     content = page.render(report)
     write_whole(request.out, content)
@@ -83,13 +89,17 @@ def write_report(request: Request, progress: Progress) -> Written:
 class _Looked(NamedTuple):
     run: page.Run
     overview: Overview
+    pieces: Pieces
 
 
-def _look_at(subject: Subject, labels: LabelTable, request: Request, progress: Progress) -> _Looked:
+def _look_at(
+    subject: Subject, labels: LabelTable, images: Mapping[int, Path], request: Request, progress: Progress
+) -> _Looked:
     progress.note(f"analysing {subject.name}")
     predictions = read_predictions(subject.predictions, labels, lenient=request.lenient)
     paired = pair(labels, predictions, lenient=request.lenient)
-    overview = look_over(paired, match(paired), request.resamples, progress)
+    matches = match(paired)
+    overview = look_over(paired, matches, request.resamples, progress)
     run = page.Run(
         name=subject.name,
         predictions=facts_of(subject.predictions),
@@ -100,7 +110,7 @@ def _look_at(subject: Subject, labels: LabelTable, request: Request, progress: P
         record=read_run(subject.folder) if subject.folder else None,
         let_through=paired.let_through,
     )
-    return _Looked(run, overview)
+    return _Looked(run, overview, choose(paired, matches, images) if images else Pieces((), ()))
 
 
 def _comparisons(overviews: Sequence[Overview]) -> tuple[page.Comparison, ...]:

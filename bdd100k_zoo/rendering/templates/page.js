@@ -29,6 +29,25 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.addEventListener("click", () => sortBy(table, heads, column));
   });
 }
+// Pictures that open at their full size; Escape, a click or Enter closes them.
+const dialog = document.createElement("dialog");
+dialog.addEventListener("click", () => dialog.close());
+for (const image of document.querySelectorAll(".picture img")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  image.replaceWith(button);
+  button.append(image);
+  button.addEventListener("click", () => {
+    const large = image.cloneNode();
+    const close = document.createElement("button");
+    close.type = "button";
+    close.append(large);
+    dialog.replaceChildren(close);
+    dialog.setAttribute("aria-label", image.alt);
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
 addEventListener("beforeprint", () => {
   for (const each of document.querySelectorAll("details")) each.open = true;
 });
