@@ -199,6 +199,8 @@ def _draw_labels(
 def _texts(mark: Mark) -> tuple[str, ...]:
     """Give what a label says, at length and in short."""
     name = CLASSES[mark.category]
+    if mark.kind == "region":
+        return (f"{name}, ignored",)
     if mark.score is None:
         return (name,)
     percent = f"{100 * mark.score:.0f}%"
