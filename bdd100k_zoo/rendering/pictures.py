@@ -1,4 +1,4 @@
-"""Boxes drawn into images: pixels and marks → pixels. The same marks on the same pixels give the same picture anywhere.
+"""Boxes drawn into images: pixels and marks → pixels. Nothing but Pillow is used, its font included.
 
 Lines run around a box and leave what is in it open to view. What a labelled object or a detection has come to is told
 twice, by colour and by the kind of line.
@@ -199,6 +199,8 @@ def _draw_labels(
 def _texts(mark: Mark) -> tuple[str, ...]:
     """Give what a label says, at length and in short."""
     name = CLASSES[mark.category]
+    if mark.kind == "region":
+        return (f"{name}, ignored",)
     if mark.score is None:
         return (name,)
     percent = f"{100 * mark.score:.0f}%"
