@@ -25,7 +25,6 @@ def test_a_request_is_heard(chromium: Browser, tmp_path: Path, body: str, asked:
     (tmp_path / "page.html").write_text(f"<!doctype html><link rel=icon href='data:,'>{body}")
     with chromium.page(tmp_path / "page.html") as page:
         assert page.requests == asked
-        assert bool(page.complaints) is bool(asked)
 
 
 @pytest.mark.parametrize("script", ["console.error('oh')", "throw new Error('oh')", "document.querySelector('[')"])
@@ -38,6 +37,6 @@ def test_a_complaint_is_heard_unless_scripts_are_off(chromium: Browser, tmp_path
 
 
 def test_a_page_that_is_too_wide_is_seen(chromium: Browser, tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text("<!doctype html><div style='width: 500px'>")
+    (tmp_path / "page.html").write_text("<!doctype html><div style='width: 500px'>wide")
     with chromium.page(tmp_path / "page.html", width=390) as page:
         assert page.overflow() > 0

@@ -7,6 +7,19 @@ from bdd100k_zoo.rendering.palette import CLASS_COLOURS, Colour, contrast
 LEAST_CONTRAST = 3.0
 """Of lines and areas against the background (WCAG 2.2, 1.4.11)."""
 
+FAMILIES = (
+    ("#0c6f68", "#a0ffd1"),
+    ("#af0007", "#ca0c06"),
+    ("#00a786", "#6caa79"),
+    ("#a08abe", "#f1d8ff"),
+    ("#839e0c", "#defe47"),
+    ("#5007ff", "#d27ffa"),
+    ("#292b62", "#6e51bf"),
+    ("#671d2d", "#8a596b"),
+)
+"""Colours of families, on light and on dark, over and over. Any two differ by at least 19 in CIEDE2000, for normal
+vision and under full deuteranopia, protanopia and tritanopia alike."""
+
 LIGHT = {
     "back": "#ffffff",
     "raised": "#f5f6f8",
@@ -17,6 +30,7 @@ LIGHT = {
     "good": "#0b6b3a",
     "bad": "#a3241b",
     "heat": "#2f6fb5",
+    **{f"family{family}": on_light for family, (on_light, _) in enumerate(FAMILIES)},
 }
 DARK = {
     "back": "#14171b",
@@ -28,6 +42,7 @@ DARK = {
     "good": "#5fce90",
     "bad": "#ff8f85",
     "heat": "#3f86d2",
+    **{f"family{family}": on_dark for family, (_, on_dark) in enumerate(FAMILIES)},
 }
 
 RUNS: tuple[Colour, ...] = (

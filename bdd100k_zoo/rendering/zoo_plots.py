@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bdd100k_zoo.rendering.surface import WIDTH, surface
 from bdd100k_zoo.rendering.svg import drawn
 from bdd100k_zoo.rendering.text import shortened, visible
-from bdd100k_zoo.rendering.theme import CLASS_COLOURS, sentinel
+from bdd100k_zoo.rendering.theme import FAMILIES, sentinel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +56,6 @@ SHAPES = (
     _polygon(3, 3 / 4),
 )
 """Of families, over and over: as large as one another, y upwards."""
-COLOURS = (2, 1, 4, 7, 0, 5, 6, 3, 9, 8)
-"""Of families, over and over: neighbours are far apart."""
 
 
 class Mark(NamedTuple):
@@ -75,8 +73,8 @@ class Mark(NamedTuple):
 
 
 def mark_of(family: int) -> Mark:
-    """Give the mark of a family by its place in the zoo; those of the first ten differ in shape and in colour."""
-    return Mark(f"class{COLOURS[family % len(CLASS_COLOURS)]}", SHAPES[family % len(SHAPES)])
+    """Give the mark of a family by its place in the zoo; the first forty are told apart, ten by shape alone."""
+    return Mark(f"family{family % len(FAMILIES)}", SHAPES[family % len(SHAPES)])
 
 
 class Point(NamedTuple):
