@@ -196,5 +196,6 @@ def test_paper_has_the_cards_with_their_details_and_no_controls(opened) -> None:
     with opened(width=800) as page:
         page.call("Emulation.setEmulatedMedia", media="print")
         page.value("dispatchEvent(new Event('beforeprint'))")
+        assert page.overflow() <= 0
         assert page.texts("form, .command button") == []
         assert any(text.startswith("https://") for text in page.texts("#fcos_r50_fpn_1x details a"))
