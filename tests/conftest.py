@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import Browser, find_chromium, start
 
 import bdd100k_zoo
 from bdd100k_zoo.manifest import Zoo, load_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bdd100k_zoo.workflows.trial import Trial
 
 PACKAGE_ROOT = str(Path(bdd100k_zoo.__file__).resolve().parents[1])
@@ -50,16 +47,6 @@ def shared() -> Path:
 def zoo() -> Zoo:
     """The built-in zoo alone."""
     return load_zoo()
-
-
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser to open pages in."""
-    path = find_chromium()
-    if path is None:
-        pytest.skip("PAGES NOT OPENED IN A BROWSER: there is no Chromium here; on Debian, apt-get install chromium")
-    with start(path, tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -169,6 +169,6 @@ def test_the_keyboard_reaches_the_content_first_and_its_place_is_seen(opened, re
         assert box is not None
         assert box["y"] >= 0
         page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.id") == "main"
+        assert page.evaluate("document.activeElement.id") == "page-main"
         page.keyboard.press("Tab")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
