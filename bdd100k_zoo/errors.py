@@ -295,8 +295,9 @@ class OtherFilesError(ZooError):
     paths: tuple[Path, ...]
 
     def __str__(self) -> str:
-        told = "".join(f"\n  {path}" for path in self.paths)
-        return f"{self.folder} holds other files under these names; nothing was written:{told}"
+        told = "".join(f"\n  {path}" for path in self.paths[:10])
+        more = f"\n  and {len(self.paths) - 10:,} more" if len(self.paths) > 10 else ""
+        return f"{self.folder} holds other files under these names; nothing was written:{told}{more}"
 
 
 class StorageError(ZooError):

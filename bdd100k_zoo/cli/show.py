@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -25,20 +25,24 @@ MIN_SCORE = 0.3
 """Detections below are left out of pictures unless the user says otherwise: most of them are guesses."""
 
 
-def _classes(value: str) -> tuple[int, ...]:
+class Chosen(NamedTuple):
+    """--classes: some of the ten."""
+
+    indices: tuple[int, ...]
+
+
+def _chosen(value: str) -> Chosen:
     names = [ALIASES.get(name, name) for name in (each.strip() for each in value.split(","))]
     for name in names:
         if name not in CLASSES:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(CLASSES)}")
-    return tuple(CLASSES.index(name) for name in names)
+    return Chosen(tuple(CLASSES.index(name) for name in names))
 
 
 @guarded
 def show(
     context: typer.Context,
-    predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, or a run's folder.", parser=named_path)
-    ],
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, or a run's folder.")],
     images: Annotated[
         list[str],
         typer.Option(metavar="PATH", help="The images: folders, files, patterns, lists and videos as for predict."),
@@ -52,8 +56,8 @@ def show(
         float, typer.Option(metavar="X", min=0, max=1, help="Leave out detections below this score.")
     ] = MIN_SCORE,
     classes: Annotated[
-        tuple[int, ...] | None,
-        typer.Option(metavar="NAME,...", parser=_classes, help="Only these classes, as in car,person."),
+        Chosen | None,
+        typer.Option(metavar="NAME,...", parser=_chosen, help="Only these classes, as in car,person."),
     ] = None,
     frames: Annotated[
         list[str] | None,
@@ -84,7 +88,7 @@ def show(
         every=every,
         labels=labels,
         min_score=min_score,
-        classes=classes or tuple(range(len(CLASSES))),
+        classes=classes.indices if classes else tuple(range(len(CLASSES))),
         frames=job.names_in(frames or ()),
         top_errors=top_errors,
         form=form,
@@ -104,7 +108,7 @@ def show(
 def show_pictures(request: Request, shown: Shown, here: Session) -> None:
     """Tell what was drawn, and what was not."""
     number = len(shown.pictures)
-    stood = f", {shown.stood:,} of them stood there already" if shown.stood else ""
+    stood = f", {shown.stood:,} of them there already" if shown.stood else ""
     show_whole("pictures", str(request.out))
     show_whole("images", f"{number:,}{stood}")
     show_whole("boxes", f"{shown.boxes:,}")
@@ -114,7 +118,11 @@ def show_pictures(request: Request, shown: Shown, here: Session) -> None:
         here.note(f"note: {note}")
     for label, names in (("without an image", shown.without_image), ("unreadable", _told(shown))):
         if names:
-            say(f"{len(names):,} frames {label}: {_first_few(names)}", "bold yellow", "warning")
+            say(f"{_frames(len(names))} {label}: {_first_few(names)}", "bold yellow", "warning")
+
+
+def _frames(number: int) -> str:
+    return f"{number:,} frame{'' if number == 1 else 's'}"
 
 
 def _told(shown: Shown) -> list[str]:
@@ -130,7 +138,7 @@ def _notes(request: Request, shown: Shown) -> Iterator[str]:
     if shown.left_out:
         yield f"{shown.left_out:,} boxes with scores below {request.min_score:g} are left out; --min-score 0 draws all"
     if shown.unlabelled:
-        yield f"{shown.unlabelled:,} frames have no labels, and show what was detected alone"
+        yield f"{_frames(shown.unlabelled)} without labels: what was detected is drawn alone"
 
 
 def _show_losses(pictures: Sequence[Picture]) -> None:

@@ -40,7 +40,7 @@ LIGHT: Colour = (255, 255, 255)
 TRUE: Colour = (58, 160, 255)
 FALSE: Colour = (255, 84, 28)
 MISSED: Colour = (255, 226, 26)
-IGNORED: Colour = (186, 192, 200)
+IGNORED: Colour = (166, 172, 180)
 
 
 def ink_on(plate: Colour) -> Colour:
