@@ -118,7 +118,11 @@ def show_pictures(request: Request, shown: Shown, here: Session) -> None:
         here.note(f"note: {note}")
     for label, names in (("without an image", shown.without_image), ("unreadable", _told(shown))):
         if names:
-            say(f"{len(names):,} frames {label}: {_first_few(names)}", "bold yellow", "warning")
+            say(f"{_frames(len(names))} {label}: {_first_few(names)}", "bold yellow", "warning")
+
+
+def _frames(number: int) -> str:
+    return f"{number:,} frame{'' if number == 1 else 's'}"
 
 
 def _told(shown: Shown) -> list[str]:
@@ -134,7 +138,7 @@ def _notes(request: Request, shown: Shown) -> Iterator[str]:
     if shown.left_out:
         yield f"{shown.left_out:,} boxes with scores below {request.min_score:g} are left out; --min-score 0 draws all"
     if shown.unlabelled:
-        yield f"{shown.unlabelled:,} frames have no labels, and show what was detected alone"
+        yield f"{_frames(shown.unlabelled)} without labels: what was detected is drawn alone"
 
 
 def _show_losses(pictures: Sequence[Picture]) -> None:

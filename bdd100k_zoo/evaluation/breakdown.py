@@ -9,7 +9,7 @@ import numpy as np
 
 from bdd100k_zoo.evaluation.bdd100k import evaluator
 from bdd100k_zoo.records.analyses import Confusion, Errors
-from bdd100k_zoo.records.matches import ANY_SIZE, IGNORED
+from bdd100k_zoo.records.matches import ANY_SIZE, AREAS, IGNORED
 
 if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.pairing import Paired
@@ -30,7 +30,10 @@ def can_break_down(paired: Paired) -> bool:
 
 def errors_of(paired: Paired) -> Errors:
     """Tell what each kind of error costs in AP50; see ``can_break_down``."""
+    name, *bounds = AREAS[ANY_SIZE]
     run = evaluator(paired)
+    run.params.iou_thrs = [IOU]  # no other is asked for, and each costs time
+    run.params.area_rng, run.params.area_rng_lbl = [bounds], [name]
     run.evaluate()
     found = run.tide_errors(pos_thr=IOU, bg_thr=BACKGROUND_IOU)
     lost = {kind: 100 * float(found["delta_ap"][kind]) for kind in KINDS}

@@ -146,6 +146,12 @@ def _grown(area: Area, by: int, size: tuple[int, int]) -> Area:
     return Area(left, top, min(area.right + by, width), min(area.bottom + by, height))
 
 
+def _shrunk(area: Area, by: int) -> Area:
+    """Give an area that is smaller on every side, of one pixel at least."""
+    left, top = min(area.left + by, area.right - 1), min(area.top + by, area.bottom - 1)
+    return Area(left, top, max(area.right - by, left + 1), max(area.bottom - by, top + 1))
+
+
 def _corners(area: Area) -> tuple[int, int, int, int]:
     """Give the area as Pillow wants it: with the last pixels."""
     return area.left, area.top, area.right - 1, area.bottom - 1
@@ -181,7 +187,7 @@ def _draw_labels(
     labels, objects = Canvas(*size, measures.line), Canvas(*size, measures.line)
     for _, area in drawn:
         if min(area.width, area.height) < 3 * measures.text:
-            objects.cover(area)
+            objects.cover(_shrunk(area, measures.line))
     named = [each for each in drawn if STYLES[each.mark.kind].is_named]
     named.sort(key=lambda each: (-_ORDER[each.mark.kind], -(each.mark.score or 0)))
     plates = []

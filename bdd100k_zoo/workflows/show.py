@@ -145,8 +145,8 @@ def _losses(scene: Scene, request: Request) -> dict[str, FrameLoss]:
 
 def _why_none(chosen: Sequence[str]) -> str:
     if not chosen:
-        return "there is no frame to draw: none costs any AP, or there are no labels of it"
-    return f"holds an image of none of the {len(chosen):,} frames, such as {shown(chosen[0])}"
+        return "there is no frame to draw: none costs any AP"
+    return f"holds an image of no frame of the predictions, such as {shown(chosen[0])}"
 
 
 def _targets(scene: Scene, request: Request) -> dict[str, Path]:

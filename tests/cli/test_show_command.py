@@ -51,7 +51,7 @@ def test_images_that_cannot_be_read_end_with_1(call):
     Path("drive/a.jpg").write_bytes(b"no image")
     result = call(*SHOW)
     assert result.exit_code == 1
-    assert "1 frames unreadable: a.jpg (" in result.stderr
+    assert "1 frame unreadable: a.jpg (" in result.stderr
     assert Path("out/[red]b.jpg").exists()
 
 
