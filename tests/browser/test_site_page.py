@@ -158,7 +158,7 @@ def test_without_scripts_all_is_there_and_nothing_pretends_to_work(opened, site)
 
 
 def test_the_name_of_a_model_leads_to_its_card(opened, site):
-    with opened(site, viewport=DESKTOP) as page:
+    with opened(site, viewport=DESKTOP, reduced_motion="reduce") as page:  # it scrolls at once then
         page.locator(".models").get_by_role("link", name=MODEL, exact=True).click()
         assert page.evaluate("location.hash") == f"#{MODEL}"
         card = page.locator(f"#{MODEL}")
