@@ -36,6 +36,7 @@
     ├── PrecisionError             an arithmetic that the device does not have
     ├── LauncherError              what should have started this process has not
     ├── ProcessesError             one of several processes failed for good
+    ├── LostProcessError           one of several processes was ended from outside
     ├── RecordError                a file of ours or the user's that is not what it should be
     ├── InputsError                labels or predictions that cannot be scored as they are
     │   ├── WrongFileError         a file of another kind
@@ -296,8 +297,9 @@ class OtherFilesError(ZooError):
     paths: tuple[Path, ...]
 
     def __str__(self) -> str:
-        told = "".join(f"\n  {path}" for path in self.paths)
-        return f"{self.folder} holds other files under these names; nothing was written:{told}"
+        told = "".join(f"\n  {path}" for path in self.paths[:10])
+        more = f"\n  and {len(self.paths) - 10:,} more" if len(self.paths) > 10 else ""
+        return f"{self.folder} holds other files under these names; nothing was written:{told}{more}"
 
 
 class StorageError(ZooError):
@@ -502,6 +504,16 @@ class ProcessesError(ZooError):
 
     def __str__(self) -> str:
         return f"the processes that shared the run in {self.folder} ended with status {self.status}"
+
+
+class LostProcessError(ZooError):
+    """Of the processes that shared some work, one was ended from outside; what is done is kept."""
+
+    folder: Path
+    """Where it was writing."""
+
+    def __str__(self) -> str:
+        return f"a process that was writing into {self.folder} was ended from outside, perhaps for want of memory"
 
 
 class RecordError(ZooError):

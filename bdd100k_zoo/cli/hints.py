@@ -197,6 +197,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.PrecisionError, lambda _: "--precision fp32, the default, runs everywhere"),
     (errors.LauncherError, _launcher),
     (errors.ProcessesError, lambda _: "the first error above says why; the same command goes on with what is missing"),
+    (errors.LostProcessError, lambda _: "the same command goes on with what is missing; fewer --jobs need less memory"),
     (errors.SubmissionError, _submission),
     (errors.StaleError, _stale),
     (errors.NoRunsError, _no_runs),
@@ -212,11 +213,11 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         lambda _: "give the right file: Scalabel's format or COCO's, labels and predictions each in their place",
     ),
     (errors.BrokenFileError, lambda _: "the file was not written or downloaded whole; make or fetch it again"),
-    (errors.FramesDifferError, lambda _: "predict every frame of the split; --lenient scores what there is"),
+    (errors.FramesDifferError, lambda _: "predict every frame of the split; `eval --lenient` scores what there is"),
     (
         errors.BadFrameError,
-        lambda _: "correct the file; --lenient does as the official tool: of duplicates the last wins",
+        lambda _: "correct the file; `eval --lenient` does as the official tool: of duplicates the last wins",
     ),
-    (errors.BadLabelError, lambda _: "correct the file; --lenient lets through what the official tool lets through"),
+    (errors.BadLabelError, lambda _: "correct the file; `eval --lenient` lets through what the official tool does"),
     (errors.RecordError, lambda _: "check that this is the right file, and whole"),
 )
