@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bdd100k_zoo.rendering.palette import CLASS_COLOURS, Colour, contrast
 
-LEAST_CONTRAST = 3.0
-"""Of lines and areas against the background (WCAG 2.2, 1.4.11)."""
+LEAST_CONTRAST, LEAST_CONTRAST_IN_THE_DARK = 3.0, 4.5
+"""Of lines and areas against the background (WCAG 2.2, 1.4.11); thin lines need more in the dark."""
 
 FAMILIES = (
     ("#0c6f68", "#a0ffd1"),
@@ -58,8 +58,8 @@ RUNS: tuple[Colour, ...] = (
 
 def shades(theme: dict[str, str]) -> dict[str, str]:
     """Give the colour of every role in a theme."""
-    back = parse(theme["back"])
-    return theme | {role: write(legible(colour, back)) for role, colour in _SERIES.items()}
+    back, least = parse(theme["back"]), LEAST_CONTRAST_IN_THE_DARK if theme is DARK else LEAST_CONTRAST
+    return theme | {role: write(legible(colour, back, least)) for role, colour in _SERIES.items()}
 
 
 _SERIES = {f"class{index}": colour for index, colour in enumerate(CLASS_COLOURS)}
