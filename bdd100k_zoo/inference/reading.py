@@ -51,3 +51,8 @@ class FrameReader:
         if self._video is not None:
             self._video.close()
             self._video = None
+
+
+def reader_key(frame: Frame) -> str | None:
+    """Say which frames one reader should read, in order: those of equal keys. None where any reader will do."""
+    return None if frame.index is None else str(frame.path)

@@ -39,7 +39,7 @@ from bdd100k_zoo.errors import (
     ZooError,
 )
 from bdd100k_zoo.inference.images import Frame, find_images, read_image
-from bdd100k_zoo.inference.reading import FrameReader
+from bdd100k_zoo.inference.reading import FrameReader, reader_key
 from bdd100k_zoo.inference.videos import Index
 
 if TYPE_CHECKING:
@@ -159,6 +159,13 @@ def test_every_thread_has_a_reader_and_all_read_the_same(tmp_path: Path) -> None
     with ThreadPoolExecutor(4) as pool:
         for start, pixels in enumerate(pool.map(read_all, parts)):
             assert all(map(np.array_equal, pixels, in_order[start::4]))
+
+
+def test_a_key_holds_the_frames_of_one_video_together() -> None:
+    one, other = Path("a/x.mp4"), Path("b/x.mp4")
+    assert reader_key(Frame("x-0000000.jpg", one, 0)) == reader_key(Frame("x-0000001.jpg", one, 1))
+    assert reader_key(Frame("x-0000000.jpg", one, 0)) != reader_key(Frame("x-0000000.jpg", other, 0))
+    assert reader_key(Frame("x.jpg", Path("x.jpg"))) is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="NOT TESTED: no /proc to count open files in")
