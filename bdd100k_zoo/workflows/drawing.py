@@ -8,9 +8,11 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import warnings
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path  # noqa: TC003  (Sheet is read at run time where it is unpickled)
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -24,8 +26,9 @@ from bdd100k_zoo.records.files import storage_errors, write_whole
 from bdd100k_zoo.rendering.pictures import VERSION, draw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from concurrent.futures import Future
+    from multiprocessing.synchronize import Event
 
     from bdd100k_zoo.inference.images import Frame
     from bdd100k_zoo.rendering.pictures import Mark
@@ -41,6 +44,8 @@ _ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
 
 AT_ONCE = 16
 """Images that a process takes at once."""
+ITS_SHARE = 32
+"""Pictures that a process must have to draw, or starting it takes longer than it saves."""
 AT_ONCE_OF_VIDEO = 256
 """Likewise, frames of one video: to begin amid one costs the decoding of what comes before."""
 
@@ -86,7 +91,7 @@ def digest_in(path: Path) -> str | None:
     return stamped[1].decode() if is_whole else ""
 
 
-def draw_all(sheets: Iterable[Sheet], number: int, jobs: int, out: Path) -> Iterator[list[Failure | None]]:
+def draw_all(sheets: Iterable[Sheet], number: int, jobs: int, out: Path) -> Generator[list[Failure | None], None, None]:
     """Draw pictures, and give for some after others what became of each of them: None where it stands now.
 
     Args:
@@ -101,7 +106,7 @@ def draw_all(sheets: Iterable[Sheet], number: int, jobs: int, out: Path) -> Iter
         LostProcessError: one of the processes was ended from outside.
     """
     parts = _parts(sheets)
-    jobs = min(jobs, number // AT_ONCE)
+    jobs = min(jobs, number // ITS_SHARE)
     if jobs < 2:
         yield from map(_draw_part, parts)
         return
@@ -112,8 +117,9 @@ def draw_all(sheets: Iterable[Sheet], number: int, jobs: int, out: Path) -> Iter
 
 
 def _draw_by_many(parts: Iterable[list[Sheet]], jobs: int) -> Iterator[list[Failure | None]]:
-    # A forked process would inherit threads in unknown states.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_alone)
+    context = multiprocessing.get_context("spawn")  # a forked process would inherit threads in unknown states
+    ended = context.Event()
+    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(ended,))
     waiting: set[Future[list[Failure | None]]] = set()
     try:
         for part in parts:
@@ -125,12 +131,36 @@ def _draw_by_many(parts: Iterable[list[Sheet]], jobs: int) -> Iterator[list[Fail
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (each.result() for each in done)
     finally:
-        pool.shutdown(cancel_futures=True)
+        with _undisturbed():
+            ended.set()
+            pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts_alone() -> None:
-    """Ctrl-C goes to all processes of a terminal: the first one sees to the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Pass over further interrupts for a moment: one that comes while a pool is shut down would leave it hanging."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ended: Event | None = None
+"""Set when the processes of a pool are to end after the picture that each is at."""
+
+
+def _begin(ended: Event) -> None:
+    """Begin a process: Ctrl-C goes to all of a terminal, SIGTERM to all of a job, and the first sees to the others."""
+    global _ended
+    _ended = ended
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _parts(sheets: Iterable[Sheet]) -> Iterator[list[Sheet]]:
@@ -142,7 +172,7 @@ def _parts(sheets: Iterable[Sheet]) -> Iterator[list[Sheet]]:
 
 def _draw_part(sheets: list[Sheet]) -> list[Failure | None]:
     with FrameReader() as reader:
-        return [_draw_sheet(sheet, reader) for sheet in sheets]
+        return [_draw_sheet(sheet, reader) for sheet in sheets if not (_ended and _ended.is_set())]
 
 
 def _draw_sheet(sheet: Sheet, reader: FrameReader) -> Failure | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -104,6 +105,7 @@ def show(request: Request, progress: Progress) -> Shown:
         FrameNameError: a frame's name leads out of the folder; nothing was written.
         OtherFilesError: the folder holds other files under the pictures' names; nothing was written.
         ZooError: whatever else is in the way; images that cannot be read are told instead.
+        KeyboardInterrupt: as it came, and says how many pictures stand.
     """
     scene = Scene(request.predictions, request.labels)
     losses = _losses(scene, request)
@@ -187,15 +189,24 @@ class _Work:
     ) -> None:
         self._request, self._scene = request, scene
         self._drawable, self._targets, self._standing = drawable, targets, standing
-        self.stood = self.boxes = self.left_out = 0
+        self.stood = self.boxes = self.left_out = self._drawn = 0
         self.failures: dict[str, Failure] = {}
 
     def run(self, progress: Progress) -> None:
-        """Draw what does not stand yet."""
+        """Draw what does not stand yet; an interrupt says how far it came."""
+        try:
+            with progress.task("Drawing", len(self._drawable), "images") as task:
+                self._run(task)
+        except KeyboardInterrupt as interrupt:
+            done = f"{self._drawn + self.stood:,} of {len(self._drawable):,} pictures stand in {self._request.out}"
+            raise type(interrupt)(f"interrupted: {done}; the same command goes on from there") from None
+
+    def _run(self, task: Task) -> None:
         jobs = self._request.jobs or _cores()
-        with progress.task("Drawing", len(self._drawable), "images") as task:
-            for part in draw_all(self._sheets(task), len(self._drawable), jobs, self._request.out):
+        with closing(draw_all(self._sheets(task), len(self._drawable), jobs, self._request.out)) as parts:
+            for part in parts:
                 self.failures |= {failure.key: failure for failure in part if failure}
+                self._drawn += sum(failure is None for failure in part)
                 task.advance(len(part))
 
     def _sheets(self, task: Task) -> Iterator[Sheet]:

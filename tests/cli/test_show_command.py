@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +100,27 @@ def test_wrong_usage_ends_with_2(call, arguments, told):
     assert result.exit_code == 2
     assert told in result.stderr
     assert not Path("out").exists()
+
+
+def test_a_run_that_is_interrupted_twice_ends_at_once_leaves_whole_pictures_and_goes_on(call):
+    names = [f"{n:03}.png" for n in range(200)]
+    for name in names:
+        os.link("drive/a.jpg", Path("drive", name.replace("png", "jpg")))
+    Path("det.json").write_text(frames(0.9, *(name.replace("png", "jpg") for name in names)))
+    command = [sys.executable, "-m", "bdd100k_zoo", *SHOW, "--format", "png", "--jobs", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while process.poll() is None and len(list(Path().glob("out/*.png"))) < 5:
+            time.sleep(0.01)
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "pictures stand in out; the same command goes on from there" in told
+    stand = {path.name for path in Path("out").iterdir()}
+    assert 5 <= len(stand) < 200
+    assert stand <= set(names)
+    shown = json.loads(call(*SHOW, "--format", "png", "--json").stdout)
+    assert (shown["stood"], len(shown["pictures"])) == (len(stand), 200)
 
 
 def test_a_name_that_leads_out_of_the_folder_is_one_message(call):
