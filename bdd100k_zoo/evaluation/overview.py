@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.evaluation.pairing import Paired
     from bdd100k_zoo.progress import Progress, Task
-    from bdd100k_zoo.records.analyses import Interval, Intervals
+    from bdd100k_zoo.records.analyses import Confusion, Errors, Interval, Intervals
     from bdd100k_zoo.records.matches import Matches
     from bdd100k_zoo.records.scores import Scores
     from bdd100k_zoo.records.tables import LabelTable
@@ -71,26 +71,34 @@ def look_over(paired: Paired, matches: Matches, resamples: int, progress: Progre
         resamples: for intervals; 0 for none.
         progress: where to tell how far it is.
     """
-    groups = _groups(paired.labels)
-    samples = _resample(matches, groups, resamples, progress) if resamples else {}
-    intervals = {key: _by_name(each) for key, each in samples.items()}
-    scores, curves = _score(matches)
-    sound = can_break_down(paired)
-    analysis = Analysis(
-        scores=scores,
-        frames=len(matches.frames),
-        counts=tuple(ClassCounts(int(each.objects[ANY_SIZE].sum()), len(each.scores)) for each in matches.classes),
-        intervals=intervals.get(EVERYTHING, {}),
-        curves=curves,
-        conditions=tuple(
+    with ThreadPoolExecutor(1) as beside:  # hotcoco leaves Python to others while it works
+        broken_down = beside.submit(_break_down, paired, matches)
+        groups = _groups(paired.labels)
+        samples = _resample(matches, groups, resamples, progress) if resamples else {}
+        intervals = {key: _by_name(each) for key, each in samples.items()}
+        scores, curves = _score(matches)
+        conditions = (
             Condition(*key, len(frames), score_frames(matches, frames), intervals.get(key, {}))
             for key, frames in groups.items()
-        ),
-        calibration=calibrate(matches),
-        errors=errors_of(paired) if sound else None,
-        confusion=confusion_of(paired, matches) if sound else None,
-    )
+        )
+        analysis = Analysis(
+            scores=scores,
+            frames=len(matches.frames),
+            counts=tuple(ClassCounts(int(each.objects[ANY_SIZE].sum()), len(each.scores)) for each in matches.classes),
+            intervals=intervals.get(EVERYTHING, {}),
+            curves=curves,
+            conditions=tuple(conditions),
+            calibration=calibrate(matches),
+            errors=broken_down.result()[0],
+            confusion=broken_down.result()[1],
+        )
     return Overview(analysis, samples)
+
+
+def _break_down(paired: Paired, matches: Matches) -> tuple[Errors | None, Confusion | None]:
+    if not can_break_down(paired):
+        return None, None
+    return errors_of(paired), confusion_of(paired, matches)
 
 
 def compare(first: Overview, other: Overview) -> tuple[Difference, ...]:
