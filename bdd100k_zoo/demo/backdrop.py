@@ -86,7 +86,7 @@ class House(NamedTuple):
     texture: Packed
     """[rows, columns] from the ground up."""
 
-    def draw(self, frame: Packed, owners: Bytes, camera: Camera) -> None:
+    def draw(self, frame: Packed, owners: npt.NDArray[np.uint16], camera: Camera) -> None:
         """Draw it onto a frame of packed colours; what it hides has no owner."""
         for columns in (_side(self, camera), _front(self, camera)):
             if columns is not None:
@@ -187,7 +187,7 @@ def _front(house: House, camera: Camera) -> _Columns | None:
     return _Columns(first, np.full(last - first, house.start), along)
 
 
-def _draw_wall(frame: Packed, owners: Bytes, house: House, camera: Camera, columns: _Columns) -> None:
+def _draw_wall(frame: Packed, owners: npt.NDArray[np.uint16], house: House, camera: Camera, columns: _Columns) -> None:
     scale = camera.focal / columns.depth
     tops, feet = camera.horizon - (house.height - camera.height) * scale, camera.horizon + camera.height * scale
     top, foot = max(int(tops.min()), 0), min(int(feet.max()) + 1, HEIGHT)

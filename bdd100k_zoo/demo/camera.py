@@ -40,10 +40,11 @@ class Camera(NamedTuple):
         """Give the pixels of a metre that stands at ``z`` metres."""
         return self.focal / z
 
-    def project(self, points: Floats, depth: float) -> Floats:
-        """Give columns and rows [..., 2] of the points [..., 3] of one thing, which moves with the road at ``depth``."""
+    def project(self, points: Floats, depth: Floats) -> Floats:
+        """Give columns and rows [n, corners, 2] of points [n, corners, 3], moved with the road at ``depth`` [n]."""
         scale = self.focal / np.maximum(points[..., 2], 0.3)
-        columns = self.centre + self.shift(depth) + points[..., 0] * scale
+        shift = self.focal * self.bend * depth[:, None]
+        columns = self.centre + shift + points[..., 0] * scale
         return np.stack((columns, self.horizon + (self.height - points[..., 1]) * scale), axis=-1)
 
 

@@ -11,16 +11,13 @@ import numpy.typing as npt
 from bdd100k_zoo.demo.camera import HEIGHT, WIDTH
 from bdd100k_zoo.demo.dice import Dice
 from bdd100k_zoo.demo.light import BRIGHTEST
-from bdd100k_zoo.demo.raster import darken, draw, window_of
 from bdd100k_zoo.demo.solids import Solid, Style
 from bdd100k_zoo.demo.textures import halo
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.demo.camera import Camera
     from bdd100k_zoo.demo.light import Light
-    from bdd100k_zoo.demo.raster import Bytes
-    from bdd100k_zoo.demo.solids import Outlines
-    from bdd100k_zoo.demo.traffic import Actor
+    from bdd100k_zoo.demo.raster import Bytes, Thing
+    from bdd100k_zoo.demo.views import View
 
 FOOTPRINTS = {
     "car": (0.95, 2.3),
@@ -34,35 +31,38 @@ FOOTPRINTS = {
 """Half of the width and length of what casts a shadow, in metres."""
 
 
-def shadow(frame: Bytes, actor: Actor, camera: Camera) -> None:
-    """Darken the ground below a thing."""
-    size = FOOTPRINTS.get(actor.category or "")
-    if size is None:
-        return
-    half, long = size[0] * 1.05, size[1] * 1.05
+def shadow(category: str | None) -> Solid | None:
+    """Give the ground that a thing keeps the light from."""
+    if category not in FOOTPRINTS:
+        return None
+    half, long = FOOTPRINTS[category]
     solid = Solid()
     solid.face([(-half, 0.0, -long), (-half, 0.0, long), (half, 0.0, long), (half, 0.0, -long)], Style((0, 0, 0)))
-    polygons = solid.seen(actor.place, camera).polygons
-    window = window_of(polygons)
-    if window is not None:
-        darken(frame, draw(polygons, np.array([1]), np.zeros((2, 3), np.uint8), window))
+    return solid
 
 
-def add_halos(frame: Bytes, outlines: Outlines, light: Light) -> None:
-    """Let the lamps of a thing dazzle."""
-    if not light.lamps:
-        return
-    strength = {"night": 0.95, "dawn/dusk": 0.5}.get(light.timeofday, 0.3)
-    for index, style in enumerate(outlines.styles):
-        if style.glows and style.colour:
-            corners = outlines.polygons[index]
-            low, high = corners.min(0), corners.max(0)
-            size = float(min(high[0] - low[0], (high[1] - low[1]) * 3))
-            bright = max(style.colour) / 255 * strength * (1.0 if style.colour[1] > 90 else 0.6)
-            _add_halo(frame, ((low + high) / 2).tolist(), min(3 + size * 2.2, 90.0), np.array(style.colour) * bright)
+class Lamps:
+    """The shining faces of all things."""
+
+    def __init__(self, view: View, light: Light) -> None:
+        self._strength = {"night": 0.95, "dawn/dusk": 0.5}.get(light.timeofday, 0.3) if light.lamps else 0.0
+        self._places = np.flatnonzero(view.glows)
+        corners = view.polygons[self._places]
+        self._low, self._high = corners.min(1).tolist(), corners.max(1).tolist()
+        self._colours = view.colours[self._places]
+
+    def dazzle(self, frame: Bytes, thing: Thing) -> None:
+        """Add the light around the lamps of a thing, which spreads over what stands behind and beside."""
+        first, last = np.searchsorted(self._places, (thing.start, thing.end)).tolist()
+        for index in range(first, last if self._strength else first):
+            (left, top), (right, bottom) = self._low[index], self._high[index]
+            size = min(right - left, (bottom - top) * 3)
+            colour = self._colours[index]
+            bright = self._strength * (1.0 if colour[1] > 90 else 0.6)
+            _add_halo(frame, ((left + right) / 2, (top + bottom) / 2), min(3 + size * 2.2, 90.0), colour * bright)
 
 
-def _add_halo(frame: Bytes, centre: list[float], radius: float, colour: npt.NDArray[np.float64]) -> None:
+def _add_halo(frame: Bytes, centre: tuple[float, float], radius: float, colour: npt.NDArray[np.float64]) -> None:
     x, y, reach = int(centre[0]), int(centre[1]), int(radius)
     left, right, top, bottom = (
         max(x - reach, 0),

@@ -27,7 +27,7 @@ ORANGE = Style((240, 130, 30))
 
 
 def traffic_light(dice: Dice, state: str, size: float) -> Solid:
-    """Build a traffic light around its own middle, facing backwards, to us; with the state NA it turns its back on us."""
+    """Build a traffic light around its own middle, facing backwards, to us; with the state NA it is turned away."""
     solid = Solid()
     high, half, deep = 0.5 * size, 0.19 * size, 0.12 * size
     housing = Style(dice.pick(HOUSINGS))
@@ -203,9 +203,11 @@ def _guide(solid: Solid, dice: Dice) -> float:
     _plate(solid, _rectangle(half - 0.06, high - 0.06), style, 0.01)
     _words(solid, half * 0.8, high * 0.45, high * 0.16, dice)
     _words(solid, half * 0.6, high * -0.02, high * 0.14, dice)
-    arrow = Solid()
-    _arrow(arrow, high * 0.26, WHITE, 0.0)
-    solid.include(arrow, (dice.between(-0.5, 0.5) * half, -high * 0.55, -0.02))
+    x, y, thick = dice.between(-0.5, 0.5) * half, -high * 0.55, high * 0.06
+    _plate(
+        solid, [(x - thick, y - high * 0.3), (x - thick, y), (x + thick, y), (x + thick, y - high * 0.3)], WHITE, 0.02
+    )
+    _plate(solid, [(x - high * 0.16, y), (x, y + high * 0.26), (x + high * 0.16, y)], WHITE, 0.02)
     return high
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.demo.camera import Floats
     from bdd100k_zoo.demo.dice import Dice
     from bdd100k_zoo.demo.raster import Bytes
-    from bdd100k_zoo.demo.solids import Outlines
+    from bdd100k_zoo.demo.views import View
 
 TIMES = {"daytime": 5.2, "night": 3.6, "dawn/dusk": 1.2}
 WEATHERS = {"clear": 4.6, "partly cloudy": 1.4, "overcast": 1.7, "rainy": 1.2, "snowy": 0.5, "foggy": 0.6}
@@ -69,29 +69,25 @@ class Light:
         thick = np.asarray(depth, np.float64) * self.thickness
         return 1.0 / (1.0 + thick + thick * thick)
 
-    def palette(self, outlines: Outlines) -> Bytes:
-        """Give the colours of a thing's faces: row 0 for holes, row i + 1 for face i."""
-        colours = np.array([style.colour or (0, 0, 0) for style in outlines.styles], np.float64)
-        shining = np.array([style.glows for style in outlines.styles])[:, None]
-        seen = self._seen(colours * (0.9 if self.lamps else 1.0), outlines)
+    def lit(self, view: View) -> Bytes:
+        """Give the colours [n, 3] of all faces in this light."""
+        seen = self._seen(view.colours * (0.9 if self.lamps else 1.0), view)
         if self.lamps:
-            part = self.clearness(outlines.depth / 2)
-            seen = np.where(shining, colours * part + seen * (1 - part), seen)
-        palette = np.zeros((len(colours) + 1, 3), np.uint8)
-        palette[1:] = np.clip(seen, 0, BRIGHTEST).astype(np.uint8)
-        return palette
+            part = self.clearness(view.depth / 2)[:, None]
+            seen = np.where(view.glows[:, None], view.colours * part + seen * (1 - part), seen)
+        return np.clip(seen, 0, BRIGHTEST).astype(np.uint8)
 
-    def _seen(self, colours: Floats, outlines: Outlines) -> Floats:
-        shades = outlines.shades
-        facing = shades[:, 0] * self.towards[0] + shades[:, 1] * self.towards[1] + shades[:, 2] * self.towards[2]
-        is_round = (shades == 0).all(1)
+    def _seen(self, colours: Floats, view: View) -> Floats:
+        normals = view.normals
+        facing = normals[:, 0] * self.towards[0] + normals[:, 1] * self.towards[1] + normals[:, 2] * self.towards[2]
+        is_round = (normals == 0).all(1)
         facing = np.where(is_round, 0.5, np.clip(facing, 0.0, 1.0))[:, None]
-        near = self.beam_at(outlines.depth, outlines.side)
-        return self.hazed(colours * (self.ambient + self.sun * facing + near), outlines.depth)
+        near = self.beam_at(view.depth, view.side)[:, None]
+        return self.hazed(colours * (self.ambient + self.sun * facing + near), view.depth[:, None])
 
-    def beam_at(self, depth: float, side: float) -> float:
-        """Give the light of our own headlamps on a thing."""
-        reach = max(0.0, 1.0 - depth / 55.0)
+    def beam_at(self, depth: Floats, side: Floats) -> Floats:
+        """Give the light of our own headlamps on things."""
+        reach = np.clip(1.0 - depth / 55.0, 0.0, 1.0)
         aside = side / (3.0 + depth * 0.3)
         return self.beam * reach * reach / (1.0 + aside * aside)
 

@@ -1,22 +1,25 @@
 """Convex polygons → pixels, with soft edges.
 
-A patch is a window of the frame, sampled ``fine`` times in both directions. Each sample holds the number of the polygon
-that covers it; colours come last, so that much of the work is done on single bytes.
+Each thing has a window of the frame, sampled ``fine`` times in both directions. A sample holds red, green, blue and 1
+as four numbers of 16 bits, which one addition of 64 bits sums.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.demo.camera import HEIGHT, WIDTH, Floats
+from bdd100k_zoo.demo.camera import HEIGHT, WIDTH
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.demo.camera import Floats
+    from bdd100k_zoo.demo.views import Wholes
 
 Bytes = npt.NDArray[np.uint8]
 Columns = npt.NDArray[np.int16]
-HOLE = 0
-"""The number of samples that nothing covers."""
+Samples = npt.NDArray[np.uint64]
 
 
 class Window(NamedTuple):
@@ -33,13 +36,14 @@ class Window(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.bottom - self.top, self.right - self.left
+    def fine(self) -> int:
+        """How often a pixel is sampled in each direction: often where there are few pixels."""
+        longer = max(self.bottom - self.top, self.right - self.left)
+        return 4 if longer <= 64 else 3 if longer <= 140 else 2
 
 
 class Patch(NamedTuple):
-    """What polygons cover of a window."""
+    """What a thing covers of its window."""
 
     window: Window
     colours: npt.NDArray[np.uint16]
@@ -53,86 +57,141 @@ class Patch(NamedTuple):
         return np.asarray(self.colours[..., 3] * np.uint16(2) >= self.samples)
 
 
-def window_of(polygons: Floats) -> Window | None:
-    """Give the part of the frame that polygons [n, corners, 2] touch; None where they touch none."""
-    left, top = np.floor(polygons.min((0, 1))).astype(np.int64).tolist()
-    right, bottom = np.ceil(polygons.max((0, 1))).astype(np.int64).tolist()
-    window = Window(max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, HEIGHT))
-    return window if window.left < window.right and window.top < window.bottom else None
+class Thing(NamedTuple):
+    """A thing's polygons: those from ``start`` to ``end`` - 1."""
+
+    number: int
+    start: int
+    end: int
+    window: Window
+    beyond: bool
+    """Whether it goes on outside the frame."""
 
 
-def fineness(window: Window) -> int:
-    """Say how often to sample a pixel in each direction: often where there are few pixels."""
-    longer = max(window.shape)
-    return 4 if longer <= 64 else 3 if longer <= 140 else 2
-
-
-def draw(polygons: Floats, numbers: npt.NDArray[np.int64], palette: Bytes, window: Window) -> Patch:
-    """Draw polygons over one another.
+def find_things(polygons: Floats, things: Wholes) -> list[Thing]:
+    """Find the things of which the frame shows anything.
 
     Args:
-        polygons: [n, corners, 2], each convex, in frame coordinates; the last corner may stand several times.
-        numbers: [n] rows of the palette; ``HOLE`` takes away what was drawn before.
-        palette: [m, 3] red, green, blue; row 0, ``HOLE``'s, is not looked at.
-        window: the part of the frame to draw.
+        polygons: [n, corners, 2] in frame coordinates.
+        things: [n]: the number of the thing of each; ascending.
     """
-    fine = fineness(window)
-    rows, columns = window.shape
-    samples = np.zeros((rows * fine, columns * fine), np.uint8)
-    _fill(samples, (polygons - (window.left, window.top)) * float(fine), numbers.tolist())
-    wide = np.ones((len(palette), 4), np.uint16)
-    wide[:, :3] = palette
-    wide[HOLE] = 0
-    return Patch(window, _mixed(samples, wide.view(np.uint64)[:, 0], fine), fine * fine)
+    if not len(things):
+        return []
+    starts = np.flatnonzero(np.diff(things, prepend=-1))
+    low = np.minimum.reduceat(polygons.min(1), starts).tolist()
+    high = np.maximum.reduceat(polygons.max(1), starts).tolist()
+    found = []
+    for index, (start, end) in enumerate(zip(starts.tolist(), [*starts[1:].tolist(), len(things)], strict=True)):
+        (left, top), (right, bottom) = low[index], high[index]
+        window = Window(max(int(left), 0), max(int(top), 0), min(int(right) + 1, WIDTH), min(int(bottom) + 1, HEIGHT))
+        if window.left < window.right and window.top < window.bottom:
+            beyond = left < -1 or top < -1 or right > WIDTH + 1 or bottom > HEIGHT + 1
+            found.append(Thing(int(things[start]), start, end, window, beyond))
+    return found
 
 
-def _fill(samples: Bytes, polygons: Floats, numbers: list[int]) -> None:
-    height, width = samples.shape
-    tops = np.clip(np.ceil(polygons[..., 1].min(1) - 0.5), 0, height).astype(np.int64).tolist()
-    bottoms = np.clip(np.ceil(polygons[..., 1].max(1) - 0.5), 0, height).astype(np.int64).tolist()
-    firsts = np.clip(np.floor(polygons[..., 0].min(1)), 0, width).astype(np.int64).tolist()
-    lasts = np.clip(np.ceil(polygons[..., 0].max(1)), 0, width).astype(np.int64).tolist()
-    lefts, rights = _spans(polygons, height, width)
-    columns = np.arange(width, dtype=np.int16)
-    for index, number in enumerate(numbers):
-        rows, across = slice(tops[index], bottoms[index]), slice(firsts[index], lasts[index])
-        if rows.start < rows.stop and across.start < across.stop:
-            left, right = lefts[index, rows, None], rights[index, rows, None]
-            inside = (columns[across] >= left) & (columns[across] < right)
-            np.copyto(samples[rows, across], number, where=inside)
+class Sheet:
+    """The polygons of many things, cut into rows of samples, all at once."""
+
+    def __init__(self, polygons: Floats, colours: Bytes, holes: npt.NDArray[np.bool_], things: list[Thing]) -> None:
+        """Cut polygons [n, corners, 2], each convex, of colours [n, 3]; holes take away what was drawn before."""
+        wide = np.ones((len(colours), 4), np.uint16)
+        wide[:, :3] = colours
+        wide[holes] = 0
+        self._colours = wide.view(np.uint64)[:, 0]
+        fits = _fits(len(polygons), things)
+        samples = (polygons - fits[:, None, :2]) * fits[:, None, 2:3]
+        low, high = samples.min(1), samples.max(1)
+        size = fits[:, 3:]
+        self._lefts = np.clip(np.floor(low[:, 0]), 0, size[:, 0]).astype(np.int64).tolist()
+        self._rights = np.clip(np.ceil(high[:, 0]), 0, size[:, 0]).astype(np.int64).tolist()
+        tops = np.clip(np.ceil(low[:, 1] - 0.5), 0, size[:, 1]).astype(np.int64)
+        bottoms = np.maximum(np.clip(np.ceil(high[:, 1] - 0.5), 0, size[:, 1]).astype(np.int64), tops)
+        self._tops, self._bottoms = tops.tolist(), bottoms.tolist()
+        self._offsets = [0, *np.cumsum(bottoms - tops).tolist()]
+        self._firsts, self._widths = _spans(samples, tops, bottoms - tops)
+
+    def draw(self, thing: Thing) -> Patch:
+        """Draw the polygons of a thing over one another."""
+        window, fine = thing.window, thing.window.fine
+        height, width = (window.bottom - window.top) * fine, (window.right - window.left) * fine
+        samples = np.zeros((height, width), np.uint64)
+        columns = np.arange(width, dtype=np.int16)
+        for index in range(thing.start, thing.end):
+            left, right = self._lefts[index], self._rights[index]
+            spans = slice(self._offsets[index], self._offsets[index + 1])
+            if left < right and spans.start < spans.stop:
+                inside = (columns[left:right] - self._firsts[spans, None]).view(np.uint16) < self._widths[spans, None]
+                area = samples[self._tops[index] : self._bottoms[index], left:right]
+                np.copyto(area, self._colours[index], where=inside)
+        return Patch(window, _summed(samples, fine), fine * fine)
 
 
-def _spans(polygons: Floats, height: int, width: int) -> tuple[Columns, Columns]:
-    """Give the first column, and the one after the last, of each polygon in each row: [n, height]."""
-    firsts, ends = np.empty((2, len(polygons), height), np.int16)
+def _fits(count: int, things: list[Thing]) -> Floats:
+    """Give for each polygon its window's left and top, how fine it is, and the columns and rows of samples in it."""
+    fits = np.zeros((count, 5))
+    for thing in things:
+        window, fine = thing.window, thing.window.fine
+        columns, rows = (window.right - window.left) * fine, (window.bottom - window.top) * fine
+        fits[thing.start : thing.end] = window.left, window.top, fine, columns, rows
+    return fits
+
+
+def _spans(polygons: Floats, tops: Wholes, counts: Wholes) -> tuple[Columns, npt.NDArray[np.uint16]]:
+    """Give the first column and the number of columns of each row of each polygon, one polygon after the other."""
+    firsts, widths = np.empty(int(counts.sum()), np.int16), np.empty(int(counts.sum()), np.uint16)
+    owners = np.repeat(np.arange(len(polygons)), counts)
+    rows = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts - tops, counts)
     four = (polygons[:, 4:] == polygons[:, 3:4]).all((1, 2))
     for group, corners in ((four, 4), (~four, polygons.shape[1])):
-        firsts[group], ends[group] = _spans_alike(polygons[group, :corners], height, width)
-    return firsts, ends
+        edges = _edges(polygons[:, :corners])
+        chosen = np.flatnonzero(group[owners])
+        left, right = _ends(edges, owners[chosen], rows[chosen])
+        first = np.clip(np.ceil(left - 0.5), -1, 8192)
+        firsts[chosen] = first
+        widths[chosen] = np.clip(np.ceil(right - 0.5) - first, 0, 16384)
+    return firsts, widths
 
 
-def _spans_alike(polygons: Floats, height: int, width: int) -> tuple[Columns, Columns]:
+class _Edges(NamedTuple):
+    """Lines through the edges of polygons, one column for each edge: x = at + slope * row."""
+
+    at: Floats
+    slope: Floats
+    is_left: npt.NDArray[np.bool_]
+    level: npt.NDArray[np.bool_]
+
+
+def _edges(polygons: Floats) -> _Edges:
     x, y = polygons[..., 0], polygons[..., 1]
     next_x, next_y = np.roll(x, -1, 1), np.roll(y, -1, 1)
     clockwise = (x * next_y - next_x * y).sum(1) > 0
     fall = next_y - y
     level = fall == 0
     slope = (next_x - x) / np.where(level, 1.0, fall)
-    at = (x - (y - 0.5) * slope)[..., None] + slope[..., None] * np.arange(height)
-    is_left = (fall < 0) == clockwise[:, None]
-    left = np.where((is_left & ~level)[..., None], at, -np.inf).max(1)
-    right = np.where((is_left | level)[..., None], np.inf, at).min(1)
-    first = np.clip(np.ceil(left - 0.5), 0, width).astype(np.int16)
-    return first, np.clip(np.ceil(right - 0.5), 0, width).astype(np.int16)
+    return _Edges(x - (y - 0.5) * slope, slope, (fall < 0) == clockwise[:, None], level)
 
 
-def _mixed(samples: Bytes, palette: npt.NDArray[np.uint64], fine: int) -> npt.NDArray[np.uint16]:
+def _ends(edges: _Edges, owners: Wholes, rows: Wholes) -> tuple[Floats, Floats]:
+    """Give where each row of a polygon begins and ends."""
+    left, right = np.full(len(owners), -np.inf), np.full(len(owners), np.inf)
+    for edge in range(edges.at.shape[1]):
+        at = edges.at[owners, edge] + edges.slope[owners, edge] * rows
+        begins, level = edges.is_left[owners, edge], edges.level[owners, edge]
+        np.maximum(left, at, out=left, where=begins & ~level)
+        np.minimum(right, at, out=right, where=~begins & ~level)
+    return left, right
+
+
+def _summed(samples: Samples, fine: int) -> npt.NDArray[np.uint16]:
     """Sum the colours of each pixel's samples, four sums of 16 bits at once."""
-    colours = np.zeros((samples.shape[0] // fine, samples.shape[1] // fine), np.uint64)
-    for row in range(fine):
-        for column in range(fine):
-            colours += palette.take(samples[row::fine, column::fine])
-    return np.asarray(colours.view(np.uint16).reshape(*colours.shape, 4))
+    rows = samples[::fine]
+    for index in range(1, fine):
+        rows = rows + samples[index::fine]
+    colours = rows[:, ::fine]
+    for index in range(1, fine):
+        colours = colours + rows[:, index::fine]
+    return np.ascontiguousarray(colours).view(np.uint16).reshape(*colours.shape, 4)
 
 
 def put(frame: Bytes, patch: Patch) -> None:

@@ -16,20 +16,21 @@ import numpy.typing as npt
 from bdd100k_zoo.demo.backdrop import House, build_houses, draw_sky
 from bdd100k_zoo.demo.camera import HEIGHT, WIDTH, draw_camera
 from bdd100k_zoo.demo.dice import Dice
-from bdd100k_zoo.demo.effects import add_halos, draw_weather, shadow
+from bdd100k_zoo.demo.effects import Lamps, draw_weather, shadow
 from bdd100k_zoo.demo.ground import draw_ground, draw_strokes, ground_rows
 from bdd100k_zoo.demo.light import draw_light
-from bdd100k_zoo.demo.raster import HOLE, draw, put, window_of
+from bdd100k_zoo.demo.raster import Sheet, darken, find_things, put
 from bdd100k_zoo.demo.roads import draw_road
 from bdd100k_zoo.demo.textures import SPARE, noise
 from bdd100k_zoo.demo.traffic import Traffic
+from bdd100k_zoo.demo.views import look
 from bdd100k_zoo.records.box2d import Box2D
 from bdd100k_zoo.records.labels import FRAME_SIZE, Label, LabelFrame
 
 if TYPE_CHECKING:
     from bdd100k_zoo.demo.camera import Camera
     from bdd100k_zoo.demo.light import Light
-    from bdd100k_zoo.demo.raster import Bytes, Window
+    from bdd100k_zoo.demo.raster import Bytes, Thing
     from bdd100k_zoo.demo.textures import Packed
     from bdd100k_zoo.demo.traffic import Actor
 
@@ -51,9 +52,8 @@ class Scene:
 
 class _Drawn(NamedTuple):
     actor: Actor
-    window: Window
+    thing: Thing
     mask: npt.NDArray[np.bool_]
-    truncated: bool
 
 
 def frame_name(seed: int) -> str:
@@ -75,11 +75,12 @@ def draw_scene(seed: int) -> Scene:
     houses = build_houses(road, light, dice)
     traffic = Traffic(road, dice)
     traffic.fill()
-    labels = _draw_things(packed, [*houses, *traffic.actors], camera, light)
+    painter = _Painter(packed, traffic.actors, camera, light)
+    painter.draw(houses)
     draw_weather(frame, light, dice)
     _add_noise(frame, light, dice)
     attributes = {"weather": light.weather, "scene": road.scene, "timeofday": light.timeofday}
-    named = LabelFrame(frame_name(seed), labels, attributes, FRAME_SIZE)
+    named = LabelFrame(frame_name(seed), _labels(painter), attributes, FRAME_SIZE)
     return Scene(_rgb(frame), named)
 
 
@@ -90,61 +91,68 @@ def _rgb(frame: Bytes) -> Bytes:
     return pixels
 
 
-def _draw_things(packed: Packed, things: list[Actor | House], camera: Camera, light: Light) -> tuple[Label, ...]:
-    owners = np.zeros((HEIGHT, WIDTH), np.uint8)
-    frame = packed.view(np.uint8).reshape(HEIGHT, WIDTH, 4)
-    drawn: list[_Drawn] = []
-    for thing in sorted(things, key=_far_end, reverse=True):
-        if isinstance(thing, House):
-            thing.draw(packed, owners, camera)
-        else:
-            _draw_actor(frame, owners, thing, (camera, light), drawn)
-    return _labels(drawn, owners)
+class _Painter:
+    """Draws things from far to near, and keeps in mind what covers what."""
+
+    def __init__(self, packed: Packed, actors: list[Actor], camera: Camera, light: Light) -> None:
+        self.drawn: list[_Drawn] = []
+        self.owners = np.zeros((HEIGHT, WIDTH), np.uint16)
+        """[rows, columns]: the number in ``drawn``, from 1, of what is seen at each pixel; 0 for all else."""
+        self._packed = packed
+        self._frame = packed.view(np.uint8).reshape(HEIGHT, WIDTH, 4)
+        self._camera = camera
+        self._actors = [(shade, actor, True) for actor in actors if (shade := shadow(actor.category))]
+        self._actors += [(actor.solid, actor, False) for actor in actors]
+        view = look([(solid, actor.place) for solid, actor, _ in self._actors], camera)
+        self._things = find_things(view.polygons, view.things)
+        self._sheet = Sheet(view.polygons, light.lit(view), view.holes, self._things)
+        self._lamps = Lamps(view, light)
+
+    def draw(self, houses: list[House]) -> None:
+        """Draw houses and actors."""
+        drawables: list[House | Thing] = [*houses, *self._things]
+        for drawable in sorted(drawables, key=self._order, reverse=True):
+            if isinstance(drawable, House):
+                drawable.draw(self._packed, self.owners, self._camera)
+            else:
+                self._draw(drawable)
+
+    def _order(self, drawable: House | Thing) -> tuple[float, bool]:
+        if isinstance(drawable, House):
+            return drawable.end, False
+        _, actor, is_shadow = self._actors[drawable.number]
+        return actor.place.z, is_shadow
+
+    def _draw(self, thing: Thing) -> None:
+        _, actor, is_shadow = self._actors[thing.number]
+        patch = self._sheet.draw(thing)
+        if is_shadow:
+            darken(self._frame, patch)
+            return
+        put(self._frame, patch)
+        if actor.category:
+            self.drawn.append(_Drawn(actor, thing, patch.mask))
+        self.owners[thing.window.slices][patch.mask] = len(self.drawn) if actor.category else 0
+        self._lamps.dazzle(self._frame, thing)
 
 
-def _far_end(thing: Actor | House) -> float:
-    return thing.end if isinstance(thing, House) else thing.place.z
-
-
-def _draw_actor(frame: Bytes, owners: Bytes, actor: Actor, view: tuple[Camera, Light], drawn: list[_Drawn]) -> None:
-    camera, light = view
-    outlines = actor.solid.seen(actor.place, camera)
-    window = window_of(outlines.polygons)
-    if window is None:
-        return
-    shadow(frame, actor, camera)
-    numbers = np.array([HOLE if style.colour is None else index + 1 for index, style in enumerate(outlines.styles)])
-    patch = draw(outlines.polygons, numbers, light.palette(outlines), window)
-    put(frame, patch)
-    if actor.category:
-        drawn.append(_Drawn(actor, window, patch.mask, _beyond(outlines.polygons)))
-    owners[window.slices][patch.mask] = len(drawn) if actor.category else 0
-    add_halos(frame, outlines, light)
-
-
-def _beyond(polygons: npt.NDArray[np.float64]) -> bool:
-    left, top = polygons.min((0, 1)).tolist()
-    right, bottom = polygons.max((0, 1)).tolist()
-    return bool(left < -1 or top < -1 or right > WIDTH + 1 or bottom > HEIGHT + 1)
-
-
-def _labels(drawn: list[_Drawn], owners: npt.NDArray[np.uint8]) -> tuple[Label, ...]:
-    seen = np.bincount(owners.ravel(), minlength=len(drawn) + 1).tolist()
+def _labels(painter: _Painter) -> tuple[Label, ...]:
     labels: list[Label] = []
-    for number, thing in enumerate(drawn):
-        covered = int(np.count_nonzero(thing.mask))
-        hidden = 1 - seen[number + 1] / covered if covered else 1.0
-        if hidden <= HIDDEN:
-            labels.append(_label(len(labels), thing, occluded=hidden > OCCLUDED))
+    for number, drawn in enumerate(painter.drawn, start=1):
+        covered = int(np.count_nonzero(drawn.mask))
+        seen = int(np.count_nonzero(painter.owners[drawn.thing.window.slices] == number))
+        if covered and covered - seen <= HIDDEN * covered:
+            labels.append(_label(len(labels), drawn, occluded=covered - seen > OCCLUDED * covered))
     return tuple(labels)
 
 
-def _label(number: int, thing: _Drawn, *, occluded: bool) -> Label:
-    rows = np.flatnonzero(thing.mask.any(1)) + thing.window.top
-    columns = np.flatnonzero(thing.mask.any(0)) + thing.window.left
-    attributes = {"occluded": occluded, "truncated": thing.truncated, "trafficLightColor": thing.actor.light}
+def _label(number: int, drawn: _Drawn, *, occluded: bool) -> Label:
+    window = drawn.thing.window
+    rows = np.flatnonzero(drawn.mask.any(1)) + window.top
+    columns = np.flatnonzero(drawn.mask.any(0)) + window.left
+    attributes = {"occluded": occluded, "truncated": drawn.thing.beyond, "trafficLightColor": drawn.actor.light}
     box = Box2D(float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
-    return Label(str(number), thing.actor.category, box, attributes)
+    return Label(str(number), drawn.actor.category, box, attributes)
 
 
 def _add_noise(frame: Bytes, light: Light, dice: Dice) -> None:
