@@ -81,6 +81,13 @@ def traffic_sign(dice: Dice, highway: bool) -> tuple[Solid, float]:
     return solid, half
 
 
+def guide_sign(dice: Dice) -> Solid:
+    """Build one of the big signs over a highway, around its own middle."""
+    solid = Solid()
+    _guide(solid, dice)
+    return solid
+
+
 def _plate(solid: Solid, corners: Sequence[tuple[float, float]], style: Style, front: float = 0.0) -> None:
     solid.face([(x, y, -front) for x, y in corners], style)
 

@@ -34,6 +34,8 @@ class Prism:
         self._solid = solid
         self._corners = tuple(corners)
         count = len(self._corners)
+        self._low = min(self._corners, key=lambda corner: corner.y)
+        self._high = max(self._corners, key=lambda corner: corner.y)
         self._middle: Point = (0.0, sum(c.y for c in corners) / count, sum(c.z for c in corners) / count)
 
     def hull(self, styles: Sequence[Style], sides: Style) -> None:
@@ -69,8 +71,7 @@ class Prism:
         return Rim(a.z + (b.z - a.z) * part, a.y + (b.y - a.y) * part, a.half + (b.half - a.half) * part)
 
     def _half_at(self, y: float) -> float:
-        low = min(self._corners, key=lambda corner: corner.y)
-        high = max(self._corners, key=lambda corner: corner.y)
+        low, high = self._low, self._high
         return low.half + (high.half - low.half) * (y - low.y) / (high.y - low.y)
 
 

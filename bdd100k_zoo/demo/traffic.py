@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from bdd100k_zoo.demo.roads import Lane, Road
 
 FARTHEST = 110.0
+"""Metres ahead up to which there is traffic."""
+SIGHT = 0.66
+"""Metres aside that the frame shows at a distance of one metre, about."""
+EYE = 1.4
+"""Height of the camera, about."""
 SHARES: Mapping[str, Mapping[str, float]] = {
     "city street": {
         "car": 62,
         "pedestrian": 14,
-        "light": 5.5,
+        "light": 8.0,
         "sign": 12,
         "truck": 4.5,
         "bus": 4.0,
@@ -34,7 +39,7 @@ SHARES: Mapping[str, Mapping[str, float]] = {
     "residential": {
         "car": 64,
         "pedestrian": 11,
-        "light": 2.2,
+        "light": 3.5,
         "sign": 15,
         "truck": 4,
         "bus": 2.4,
@@ -68,6 +73,8 @@ class Traffic:
         self._dice = dice
         self._taken: list[tuple[float, float, float, float]] = []
         """Left, right, near and far ends of places, in metres."""
+        self._sights: list[tuple[float, float, float, float]] = []
+        """Distance of a vehicle, and its left, right and upper ends in metres at a distance of one metre."""
 
     def fill(self) -> None:
         """Add everything."""
@@ -77,7 +84,7 @@ class Traffic:
             self._tram()
         elif self._road.crossing is not None and self._road.scene == "city street" and dice.chance(0.13):
             self._crossing_tram()
-        for _ in range(14 + dice.whole(0, 26) + dice.whole(0, 26)):
+        for _ in range(10 + dice.whole(0, 17) + dice.whole(0, 17)):
             self._add(dice.weighted(SHARES[self._road.scene]))
 
     def _add(self, kind: str) -> None:
@@ -111,13 +118,27 @@ class Traffic:
         self._taken.append((left, right, near, far))
         return True
 
+    def _in_sight(self, place: Place, wide: float, high: float) -> bool:
+        """Whether a vehicle would be in the frame and neither hide another nor be hidden."""
+        z = place.z
+        left, right, top = (place.x - wide / 2) / z, (place.x + wide / 2) / z, (high - EYE) / z
+        if right < -SIGHT or left > SIGHT:
+            return False
+        for depth, *other in self._sights:
+            front, back = ((left, right, top), other) if z < depth else (other, (left, right, top))
+            shared = min(front[1], back[1]) - max(front[0], back[0])
+            if shared > 0.75 * (back[1] - back[0]) and back[2] < front[2] + 0.01:
+                return False
+        self._sights.append((z, left, right, top))
+        return True
+
     def _put(self, solid: Solid, place: Place, category: str | None, light: str = "NA") -> None:
         self.actors.append(Actor(solid, place, category, light))
 
     def _vehicle(self, category: str, build: Callable[[Dice], Solid], size: tuple[float, float], near: float) -> None:
         dice, road = self._dice, self._road
         long, wide = size
-        for _ in range(6):
+        for _ in range(8):
             if road.crossing is not None and dice.chance(0.14):
                 if self._across(category, build, size):
                     break
@@ -127,7 +148,8 @@ class Traffic:
             if road.crossing is not None and lane.parked and road.on_crossing(z, 7.0):
                 continue
             place = self._along(lane, z)
-            if self._free(place.x, z, wide + 0.3, long + 1.2):
+            high = 1.5 if category == "car" else 3.0
+            if self._in_sight(place, wide, high) and self._free(place.x, z, wide + 0.3, long + 1.2):
                 self._put(build(dice), place, category)
                 break
 
@@ -282,10 +304,8 @@ class Traffic:
         top = dice.between(6.4, 7.2)
         self._put(furniture.mast(-dice.between(7.0, 11.0), top), Place(road.right + 0.6, z + 0.2), None)
         for lane in dice.pick(((lanes[-1],), (lanes[-1], lanes[-2]))):
-            solid, half = furniture.traffic_sign(dice, highway=True)
-            if half > 0.55:
-                x = lane.x + (1.6 if lane is lanes[-1] else -1.6)
-                self._put(solid, Place(x, z, y=top - 0.2), "traffic sign")
+            x = lane.x + (1.6 if lane is lanes[-1] else -1.6)
+            self._put(furniture.guide_sign(dice), Place(x, z, y=top - 0.2), "traffic sign")
 
     def _furnish(self) -> None:
         """Add what has no label: trees, lamps."""
@@ -310,5 +330,5 @@ class Traffic:
             aside = dice.between(0.8, 1.6) if road.scene != "highway" else dice.between(3.0, 12.0)
             x = side * (edge + aside)
             if dice.chance(density) and not road.on_crossing(z, 3.0) and self._free(x, z, 0.5, 0.5):
-                self._put(tree(dice, bare=road.snow), Place(x, z), None)
+                self._put(tree(dice, bare=road.snow, twigs=26 if z < 45 else 14), Place(x, z), None)
             z += dice.between(6.0, 16.0)

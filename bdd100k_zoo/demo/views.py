@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CORNERS = 14
 """Of every polygon; those with fewer repeat their last."""
-FINEST = 0.3
+FINEST = 0.5
 """Pixels in width and height below which a face is left out."""
 Flags = npt.NDArray[np.bool_]
 Wholes = npt.NDArray[np.int64]
