@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.cli import bench, cache, catalog, digests, doctor, download, evaluate, exchange, predict
+from bdd100k_zoo.cli import bench, cache, catalog, digests, doctor, download, evaluate, exchange, predict, train
 from bdd100k_zoo.cli.session import Session
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("predict")(predict.predict)
 app.command("eval")(evaluate.evaluate)
 app.command("submit")(exchange.submit)
 app.command("convert")(exchange.convert)
+app.command("train")(train.train)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 
