@@ -24,6 +24,7 @@
     │   ├── DuplicateFrameError    two images would share one frame name
     │   ├── UnreadableImageError   a file that is no whole image
     │   ├── ImageChangedError      a file that is gone, or another one, since it was found
+    │   ├── LabelledImagesError    images of a label file are missing or damaged
     │   └── ImageShapeError        pixels that a detector cannot take
     ├── FrameNameError             absolute, or leaves its folder
     ├── ConfigError                a config cannot be read or overridden so
@@ -50,6 +51,8 @@
     ├── NoLabelsError              no labels to evaluate against
     ├── OtherRunError              a folder holds another run
     ├── UnfinishedRunError         frames of a run are missing that was to be put together
+    ├── NoCheckpointError          a training was to go on, and nothing of it is there
+    ├── DivergedError              a training whose loss is no finite number any more
     └── BusyFolderError            another process is at work in a folder
 
 Errors carry facts as attributes; ``str()`` says what was expected and what was found. What to do next is the command
@@ -371,6 +374,21 @@ class ImageChangedError(ImagesError):
         return f"{self.path} {self.reason} since the run began"
 
 
+class LabelledImagesError(ImagesError):
+    """Images that a label file names are missing or damaged."""
+
+    labels: Path
+    frames: int
+    """How many it names."""
+    problems: tuple[str, ...]
+    """A line each: the file, and what is wrong with it."""
+
+    def __str__(self) -> str:
+        shown = "".join(f"\n  {problem}" for problem in self.problems[:10])
+        more = f"\n  and {len(self.problems) - 10:,} more" if len(self.problems) > 10 else ""
+        return f"{len(self.problems):,} of {self.frames:,} images of {self.labels} cannot be read:{shown}{more}"
+
+
 class ImageShapeError(ImagesError):
     """What was given as an image is not one that the detector can take."""
 
@@ -668,6 +686,27 @@ class UnfinishedRunError(ZooError):
         ranges = "".join(f"\n  {each}" for each in self.missing[:10])
         more = f"\n  and {len(self.missing) - 10:,} more ranges" if len(self.missing) > 10 else ""
         return f"{self.folder} does not hold all of {self.total:,} frames yet; missing are{ranges}{more}"
+
+
+class NoCheckpointError(ZooError):
+    """A training was to go on from its last checkpoint, and there is none."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.folder} holds no checkpoint to go on from"
+
+
+class DivergedError(ZooError):
+    """A training whose loss is no finite number any more; its checkpoints are from before."""
+
+    epoch: int
+    step: int
+    """From 1, over all epochs."""
+    loss: float
+
+    def __str__(self) -> str:
+        return f"the loss of step {self.step:,} (epoch {self.epoch}) is {self.loss}: the training has diverged"
 
 
 class BusyFolderError(ZooError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-Unit = Literal["bytes", "files", "images", "links", "resamples"]
+Unit = Literal["bytes", "files", "images", "links", "resamples", "steps"]
 
 
 class Task(Protocol):
@@ -18,6 +18,9 @@ class Task(Protocol):
 
     def restart(self, done: int, total: int | None) -> None:
         """Count from ``done`` anew, of ``total`` units (None: unknown)."""
+
+    def retitle(self, title: str) -> None:
+        """Call the task something else from here on."""
 
 
 class Progress(Protocol):
@@ -49,6 +52,9 @@ class _Silent:
         pass
 
     def restart(self, done: int, total: int | None) -> None:
+        pass
+
+    def retitle(self, title: str) -> None:
         pass
 
     def note(self, message: str) -> None:

@@ -176,6 +176,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         ),
     ),
     (
+        errors.LabelledImagesError,
+        lambda _: "fetch or unpack the images again; --data names the folder that holds images/100k and labels/det_20",
+    ),
+    (
         errors.ImageShapeError,
         lambda _: (
             "give the path of a JPEG or PNG file, or pixels as `cv2.imread` reads them; leave very thin images out"
@@ -206,6 +210,11 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (
         errors.UnfinishedRunError,
         lambda _: "the same command without --merge computes them; or copy the other journals there",
+    ),
+    (errors.NoCheckpointError, lambda _: "leave out --resume to begin there, or name the folder with --out"),
+    (
+        errors.DivergedError,
+        lambda _: "a lower rate often helps: --cfg-options optim_wrapper.optimizer.lr=…, with --fresh or another --out",
     ),
     (errors.BusyFolderError, lambda _: "wait until it is done, or choose another folder with --out"),
     (

@@ -23,6 +23,7 @@ from bdd100k_zoo.cli import (
     report,
     show,
     site,
+    train,
 )
 from bdd100k_zoo.cli.session import Session
 
@@ -47,6 +48,7 @@ app.command("report")(report.report)
 app.command("site")(site.site)
 app.command("submit")(exchange.submit)
 app.command("convert")(exchange.convert)
+app.command("train")(train.train)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 

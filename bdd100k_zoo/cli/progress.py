@@ -107,6 +107,10 @@ class CountedTask:
         """Count from ``done`` anew: speed and time left are those of what comes."""
         self._turn(self._restart, done, total)
 
+    def retitle(self, title: str) -> None:
+        """Call the task something else from here on; it is seen when it next moves."""
+        self.title = plain(title)
+
     @property
     def speed(self) -> float:
         """Units per second since the start or the last restart."""
@@ -181,7 +185,7 @@ class _Screen:
         self._rows[task] = self._bars.add_task(task.title, total=task.total, completed=task.done, counted=task)
 
     def moved(self, task: CountedTask) -> None:
-        self._bars.update(self._rows[task], completed=task.done)
+        self._bars.update(self._rows[task], completed=task.done, description=task.title)
         if monotonic() - self._drawn >= DRAW_INTERVAL:
             self._bars.refresh()
             self._drawn = monotonic()

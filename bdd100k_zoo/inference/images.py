@@ -266,6 +266,28 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
+def check_whole(path: Path) -> None:
+    """Check that a file begins and ends as a JPEG or PNG does; decode it where it does not end so.
+
+    Raises:
+        UnreadableImageError: it is missing, no image, or cut off.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(LONGEST_MARK)
+            file.seek(-min(LONGEST_MARK, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            tail = file.read()
+    except OSError as error:
+        raise UnreadableImageError(path, error.strerror or str(error)) from error
+    if not (head.startswith(BEGINNINGS) and tail.endswith(ENDS)):
+        read_image(path)
+
+
+BEGINNINGS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
+ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
+LONGEST_MARK = max(map(len, (*BEGINNINGS, *ENDS)))
+
+
 def _damage(data: bytes) -> str:
     """Say why bytes are no whole JPEG or PNG; nothing where they are.
 
@@ -274,9 +296,9 @@ def _damage(data: bytes) -> str:
     """
     if not data:
         return "is empty"
-    if not data.startswith((b"\xff\xd8", b"\x89PNG\r\n\x1a\n")):
+    if not data.startswith(BEGINNINGS):
         return "is neither JPEG nor PNG, whatever its name says"
-    if data.endswith((b"\xff\xd9", b"IEND\xaeB`\x82")):
+    if data.endswith(ENDS):
         return ""
     from PIL import Image
 

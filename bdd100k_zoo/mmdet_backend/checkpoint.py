@@ -45,12 +45,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
         StorageError: the file is missing or cannot be read, or its tensors need more memory than there is.
         UnsafeCheckpointError: it is damaged, is something else, holds more than that, or exceeds a limit.
     """
-    check_limits(path)
-    content = _load(path)
+    content = read_plain(path)
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state_dict, dict) or not _holds_tensors(state_dict):
         raise UnsafeCheckpointError(path, "it holds no state dict: expected tensors by parameter name")
     return Checkpoint(_without_prefix(state_dict), _classes(content.get("meta")))
+
+
+def read_plain(path: Path) -> Any:
+    """Read whatever tensors and plain values a file holds, on the CPU; raises as ``read_checkpoint`` does."""
+    check_limits(path)
+    return _load(path)
 
 
 def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], *, model_name: str, path: Path) -> None:

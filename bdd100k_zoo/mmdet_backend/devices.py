@@ -50,6 +50,24 @@ def device_of_rank(wanted: str, local_rank: int) -> str:
     return f"cuda:{local_rank % count}" if count else wanted
 
 
+def process_count(wanted: int | None, device: str) -> int:
+    """Give the number of processes to start: one for each GPU that is wanted, or as many as are wanted on the CPU.
+
+    Args:
+        wanted: how many; None for as many as there are GPUs.
+        device: what was asked for.
+
+    Raises:
+        DeviceError: there are fewer GPUs.
+    """
+    if device == "cpu" and wanted:
+        return wanted
+    count = cuda_count()
+    if not count or (wanted or 0) > count:
+        raise DeviceError("cuda", f"{wanted or 'all'} GPUs are wanted, and torch finds {count or 'none'}")
+    return wanted or count
+
+
 def device_name(device: torch.device) -> str:
     """Say what a device is, as its maker calls it."""
     if device.type == "cuda":

@@ -6,7 +6,7 @@ import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
 from bdd100k_zoo.errors import StorageError
@@ -40,13 +40,24 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         StorageError: the folder cannot be written, or the disk is full.
     """
+    with writing_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """Write a file beside ``path`` and move it there when the block ends well; else nothing of it is left.
+
+    Raises:
+        StorageError: the folder cannot be written, or the disk is full.
+    """
     path = Path(os.path.realpath(path))  # what a link leads to is written, and the link stays
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
             with beside.open("xb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             if path.exists():

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from bdd100k_zoo import mmdet_backend
-from bdd100k_zoo.errors import ArtifactError, DeviceError, NoImagesError, ProcessesError
+from bdd100k_zoo.errors import ArtifactError, NoImagesError, ProcessesError
 from bdd100k_zoo.inference import launch
 from bdd100k_zoo.inference.images import find_images
 from bdd100k_zoo.inference.launch import ALONE, Place, Started
@@ -239,16 +239,10 @@ class _Run:
         Raises:
             DeviceError: there are fewer GPUs.
         """
-        if self._request.device == "cpu" and wanted:
-            return wanted
         mmdet_backend.import_backend()
-        from bdd100k_zoo.mmdet_backend.devices import cuda_count
+        from bdd100k_zoo.mmdet_backend.devices import process_count
 
-        count = cuda_count()
-        if not count or (wanted or 0) > count:
-            problem = f"{wanted or 'all'} GPUs are wanted, and torch finds {count or 'none'}"
-            raise DeviceError("cuda", problem)
-        return wanted or count
+        return process_count(wanted, self._request.device)
 
     def say_kept(self) -> None:
         """Say how much is done of a run whose processes have ended early."""

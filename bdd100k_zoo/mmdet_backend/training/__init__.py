@@ -1,0 +1,88 @@
+"""Training a model by its recipe: mmengine's runner on the configs of the zoo, with checkpoints that hold no code.
+
+Importing this package imports neither torch nor mmdet; its functions do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bdd100k_zoo.mmdet_backend import import_backend
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bdd100k_zoo.mmdet_backend.training.job import Job, Watcher
+
+
+class Files(NamedTuple):
+    """Where a dataset finds what."""
+
+    labels: Path
+    images: Path
+
+
+class Outline(NamedTuple):
+    """What a job comes to, told before anything is read or fetched for it."""
+
+    train: Files
+    val: Files
+    start_name: str
+    """What the config's backbone starts from, as the config names it; empty where it draws its values itself."""
+    epochs: int
+    batch_size: int
+    """Images at once in each process."""
+    precision: str
+
+
+def outline(job: Job) -> Outline:
+    """Look at a job's settings, and see to it that its model can be built and its device and precision be had.
+
+    Raises:
+        MissingPackageError, ConfigError, DeviceError, PrecisionError: see their descriptions.
+    """
+    import_backend()
+    from bdd100k_zoo.mmdet_backend.training import building, settings
+
+    device, precision = building.device_and_precision(job)
+    recipe = building.checked_recipe(job, precision=precision, device=str(device))
+    return Outline(
+        train=Files(*settings.data_files(recipe.config.train_dataloader, job.name)),
+        val=Files(*settings.data_files(recipe.config.test_dataloader, job.name)),
+        start_name=recipe.start_name,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        precision=precision,
+    )
+
+
+def train(job: Job, plan: str, watcher: Watcher) -> bool:
+    """Train a model to the end of its schedule, from the last checkpoint of its plan where there is one.
+
+    Args:
+        job: what to do.
+        plan: what tells this training from another one, in a line of text.
+        watcher: whom to tell; see there.
+
+    Returns:
+        Whether it came to its end; else it was asked to stop, and a checkpoint holds its last step.
+
+    Raises:
+        ZooError: whatever is in the way, see ``errors``.
+    """
+    import_backend()
+    from bdd100k_zoo.mmdet_backend.training import building, loop
+
+    try:
+        building.train(job, plan, watcher)
+    except loop.Stopped:
+        return False
+    return True
+
+
+def save_weights(checkpoint: Path, path: Path) -> None:
+    """Write the weights of a training's checkpoint alone; raises StorageError, UnsafeCheckpointError."""
+    from bdd100k_zoo.mmdet_backend.checkpoint import read_plain
+    from bdd100k_zoo.mmdet_backend.training import saving
+
+    saving.save_weights(path, read_plain(checkpoint))

@@ -1,0 +1,112 @@
+"""What a training is asked to do, and whom it tells what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path  # noqa: TC003  (the fields of a NamedTuple are read at run time)
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from bdd100k_zoo.inference.launch import ALONE, Place
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.records.scores import Scores
+
+
+class StartValues(NamedTuple):
+    """What the backbone starts from."""
+
+    kind: Literal["file", "config", "random"]
+    """A file; what the config itself draws, because it names no file; drawn although the config names one."""
+    path: Path | None = None
+
+
+class Job(NamedTuple):
+    """All that decides a training."""
+
+    name: str
+    """What errors call the model."""
+    config_path: Path
+    overrides: Mapping[str, object]
+    data_root: Path
+    folder: Path
+    """Where checkpoints are kept."""
+    start: StartValues
+    epochs: int | None = None
+    """None for as many as the recipe says."""
+    batch_size: int | None = None
+    """Images at once in each process; None for as many as the recipe says."""
+    workers: int | None = None
+    """Processes that read ahead for each process; None for what suits the device."""
+    seed: int = 0
+    precision: str = "auto"
+    device: str = "auto"
+    place: Place = ALONE
+
+
+class Facts(NamedTuple):
+    """What is known of a training when it begins."""
+
+    frames: int
+    """Images of an epoch."""
+    epochs: int
+    epoch_length: int
+    """Optimisation steps of an epoch."""
+    batch_size: int
+    processes: int
+    workers: int
+    published_rate: float
+    """The recipe's learning rate, for the recipe's batch."""
+    published_batch: int
+    rate: float
+    """The learning rate for this batch."""
+    device: str
+    device_name: str
+    precision: str
+    ops: str
+    parameters: int
+    """Numbers that are learnt."""
+    begun_at: int
+    """Steps that an earlier process has taken."""
+    versions: Mapping[str, str]
+
+
+class Step(NamedTuple):
+    """One optimisation step; numbers are means over all processes."""
+
+    epoch: int
+    """From 1."""
+    step: int
+    """From 1, over all epochs."""
+    rate: float
+    """The learning rate of the first group of parameters."""
+    loss: float
+    parts: Mapping[str, float]
+    """What the loss is the sum of, and what else the model tells."""
+
+
+class Watcher(Protocol):
+    """Whoever wants to know. Only that of the first process is told anything but ``stopping``."""
+
+    @property
+    def progress(self) -> Progress:
+        """Where to report."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the training should end after the present step."""
+
+    def began(self, facts: Facts) -> None:
+        """Learn what will be done, before the first step."""
+
+    def stepped(self, step: Step) -> None:
+        """Learn of a step."""
+
+    def validated(self, epoch: int, scores: Scores) -> None:
+        """Learn how good the model is after an epoch."""
+
+    def scored(self, epoch: int) -> bool:
+        """Say whether it is known how good the model was after an epoch."""
+
+    def saved(self, path: Path, step: int) -> None:
+        """Learn of a checkpoint that is whole."""

@@ -1,0 +1,107 @@
+"""Processes that train one model together: finding one another, and telling one another numbers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+from torch import distributed
+
+from bdd100k_zoo.errors import LauncherError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torch import Tensor
+
+    from bdd100k_zoo.inference.launch import Place
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others: while the first one writes or validates, they wait."""
+PORT = 29500
+
+
+@contextmanager
+def together(place: Place, device: torch.device) -> Iterator[None]:
+    """Join the other processes of a training; alone, do nothing.
+
+    Raises:
+        LauncherError: nothing says where the first process can be reached.
+    """
+    if place.world == 1:
+        yield
+        return
+    host, port = meeting_point(os.environ, place)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"tcp://{host}:{port}" if "TORCHELASTIC_RUN_ID" not in os.environ else "env://",
+        rank=place.rank,
+        world_size=place.world,
+        timeout=PATIENCE,
+    )
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def meeting_point(environment: Mapping[str, str], place: Place) -> tuple[str, int]:
+    """Find the address at which the first process waits for the others.
+
+    Raises:
+        LauncherError: it is not said, and the processes are on several machines.
+    """
+    port = int(environment.get("MASTER_PORT") or PORT + int(environment.get("SLURM_JOB_ID", "0")) % 10000)
+    if host := environment.get("MASTER_ADDR"):
+        return host, port
+    if nodes := environment.get("SLURM_STEP_NODELIST"):
+        return _first_of(nodes), port
+    if environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == str(place.world):
+        return "127.0.0.1", port
+    raise LauncherError("mpi" if "OMPI_COMM_WORLD_SIZE" in environment else "pytorch", "MASTER_ADDR is not set")
+
+
+def _first_of(nodes: str) -> str:
+    if not set(nodes) & set("[,"):
+        return nodes
+    command = ["scontrol", "show", "hostnames", nodes]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]  # noqa: S603
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise LauncherError("slurm", f"MASTER_ADDR is not set, and scontrol does not tell it: {error}") from error
+
+
+def mean(values: Sequence[float], place: Place, device: torch.device) -> list[float]:
+    """Give the mean over all processes of each of some numbers; every process must ask alike."""
+    if place.world == 1:
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(total)
+    return [value / place.world for value in total.tolist()]
+
+
+def gathered(rows: Tensor, place: Place, device: torch.device) -> Tensor:
+    """Put together the rows [n, k] that all processes have, in the order of their ranks; n may differ."""
+    if place.world == 1:
+        return rows
+    rows = rows.to(device)
+    lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(place.world)]
+    distributed.all_gather(lengths, torch.tensor([len(rows)], device=device))
+    longest = max(int(length) for length in lengths)
+    padded = torch.cat((rows, rows.new_zeros(longest - len(rows), rows.shape[1])))
+    parts = [torch.empty_like(padded) for _ in range(place.world)]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)]).cpu()
+
+
+def spread(tensors: Sequence[Tensor], place: Place) -> None:
+    """Give all processes the first one's values, in place."""
+    if place.world > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)

@@ -1,0 +1,95 @@
+"""mmengine's Runner, without what it writes, fetches and unpickles."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
+
+from bdd100k_zoo.mmdet_backend.training.contained import quiet_logger
+from bdd100k_zoo.mmdet_backend.training.randomness import draw_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from torch import nn
+
+    from bdd100k_zoo.inference.launch import Place
+
+NO_HOOKS = dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint"))
+"""Default hooks of mmengine that this package has its own way for."""
+
+
+class TrainRunner(Runner):  # type: ignore[misc]
+    """The Runner of a training: builds optimizer, schedules, hooks and loops as mmengine does.
+
+    Processes are joined, devices chosen, files written and read by this package; mmengine's own ways to do so are
+    closed.
+    """
+
+    timestamp = ""
+    """mmengine makes a folder of this name in the work_dir."""
+
+    def __init__(
+        self, begin: Callable[[TrainRunner], None], *, device: torch.device, place: Place, seed: int, **settings: Any
+    ) -> None:
+        """Build the model.
+
+        Args:
+            begin: called when all is built, to load what the training starts or goes on from.
+            device: where to.
+            place: which process this is.
+            seed: what the model is drawn from.
+            settings: those of mmengine's Runner.
+        """
+        self._begin, self._target, self._place, self._given_seed = begin, device, place, seed
+        super().__init__(**settings)
+
+    def setup_env(self, env_cfg: object) -> None:  # noqa: ARG002
+        """Take the surroundings as they are."""
+        self._rank, self._world_size, self._timestamp = self._place.rank, self._place.world, "0"
+        self._distributed = self._place.world > 1
+
+    def set_randomness(self, *_: object, **__: object) -> None:
+        """Draw what the model is built from."""
+        self._seed, self._deterministic = self._given_seed, False
+        draw_from(self._seed, "model")
+
+    def build_logger(self, *_: object, **__: object) -> Any:
+        """Let mmengine log nothing."""
+        return quiet_logger(self._experiment_name)
+
+    def build_visualizer(self, _: object = None) -> Any:
+        """Let mmengine draw nothing."""
+        return SimpleNamespace(dataset_meta=None, add_config=lambda _: None)
+
+    def load_or_resume(self) -> None:
+        """Load what the training starts or goes on from."""
+        self._begin(self)
+
+    def _log_env(self, *_: object) -> None:
+        """Look into nothing."""
+
+    def dump_config(self) -> None:
+        """Write no config."""
+
+    def wrap_model(self, model_wrapper_cfg: object, model: nn.Module) -> nn.Module:
+        """Put the model on its device; let several processes add up their gradients."""
+        model = model.to(self._target)
+        if not self._distributed:
+            return model
+        ids = [self._target.index] if self._target.type == "cuda" else None
+        unused = bool(self.cfg.get("find_unused_parameters", False))
+        wrapped: nn.Module = MMDistributedDataParallel(
+            module=model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=unused
+        )
+        return wrapped
+
+    def load_checkpoint(self, *_: object, **__: object) -> NoReturn:
+        """Not at all: see ``saving``."""
+        raise NotImplementedError
+
+    resume = save_checkpoint = load_checkpoint

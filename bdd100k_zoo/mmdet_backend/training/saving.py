@@ -1,0 +1,162 @@
+"""Checkpoints: tensors, numbers and text, written whole or not at all, read without running anything in them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
+from bdd100k_zoo.mmdet_backend.checkpoint import read_plain
+from bdd100k_zoo.mmdet_backend.limits import check_sums
+from bdd100k_zoo.records.files import storage_errors, writing_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+FORMAT = "bdd100k-zoo training, 1"
+NAME = re.compile(r"checkpoint-(\d{8})\.pth")
+KEPT = 2
+"""Checkpoints that are kept: should the last one be damaged, the training goes on from the one before."""
+WEIGHTS, BEST = "weights.pth", "best.pth"
+"""A model's weights alone: of the last step, and of the epoch with the highest AP."""
+
+COUNTED = ("last_step", "_global_step", "base_values", "_last_value")
+"""What changes of a scheduler; the rest is the config's to say."""
+
+
+class Saved(NamedTuple):
+    """A checkpoint that was found to be whole."""
+
+    path: Path
+    step: int
+    content: dict[str, Any]
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Say where the checkpoint of a step stands."""
+    return folder / f"checkpoint-{step:08}.pth"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Find the checkpoints in a folder, the last one first; raises StorageError."""
+    with storage_errors(folder):
+        return sorted((path for path in folder.glob("checkpoint-*.pth") if NAME.fullmatch(path.name)), reverse=True)
+
+
+def save(folder: Path, runner: Any, plan: str) -> Path:
+    """Write a checkpoint of a runner's state, and remove all but the last KEPT.
+
+    Where an average of the weights is kept (EMAHook), that is what the checkpoint's ``state_dict`` holds.
+
+    Args:
+        folder: where to.
+        runner: a ``TrainRunner`` between two steps.
+        plan: what tells this training from another one.
+
+    Raises:
+        StorageError: it cannot be written; what was there is still there.
+    """
+    content = _content(runner, plan)
+    path = checkpoint_path(folder, runner.train_loop.iter)
+    with writing_whole(path) as file:
+        torch.save(content, file)
+    for old in checkpoints(folder)[KEPT:]:
+        with storage_errors(old):
+            old.unlink(missing_ok=True)
+    return path
+
+
+def save_weights(path: Path, saved: Saved | Mapping[str, Any]) -> None:
+    """Write the weights of a checkpoint's content alone, as ``predict --weights`` takes them; raises StorageError."""
+    content = saved.content if isinstance(saved, Saved) else saved
+    with writing_whole(path) as file:
+        torch.save({"meta": content["meta"], "state_dict": content["state_dict"]}, file)
+
+
+def find_last(folder: Path, plan: str) -> tuple[Saved | None, list[str]]:
+    """Read the last whole checkpoint of a plan in a folder, if there is one, and say what is wrong with later ones."""
+    problems = []
+    for path in checkpoints(folder):
+        try:
+            check_sums(path)
+            content = read_plain(path)
+            if not isinstance(content, dict) or content.get("format") != FORMAT:
+                raise UnsafeCheckpointError(path, "it is no checkpoint of a training")
+            if content["plan"] != plan:
+                raise UnsafeCheckpointError(path, "it is of another training")
+        except (StorageError, UnsafeCheckpointError) as error:
+            problems.append(str(error))
+            continue
+        return Saved(path, int(content["meta"]["iter"]), content), problems
+    return None, problems
+
+
+def restore(saved: Saved, runner: Any) -> None:
+    """Bring a runner, as it is before its first step, to the state of a checkpoint.
+
+    Raises:
+        UnsafeCheckpointError: it is not of such a runner.
+    """
+    content = saved.content
+    try:
+        runner.call_hook("after_load_checkpoint", checkpoint=content)
+        _model(runner).load_state_dict(content["state_dict"])
+        runner.optim_wrapper.load_state_dict(content["optimizer"])
+        for scheduler, state in zip(_schedulers(runner), content["param_schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise UnsafeCheckpointError(
+            saved.path, f"it is not of this training: {' '.join(str(error).split())}"
+        ) from error
+    runner.train_loop.begin_at(saved.step)
+
+
+def _content(runner: Any, plan: str) -> dict[str, Any]:
+    loop = runner.train_loop
+    content = {
+        "format": FORMAT,
+        "plan": plan,
+        "meta": {"CLASSES": list(CLASSES), "epoch": loop.epoch, "iter": loop.iter, "seed": runner.seed},
+        "state_dict": _on_cpu(_model(runner).state_dict()),
+        "optimizer": _on_cpu(runner.optim_wrapper.state_dict()),
+        "param_schedulers": [_counted(each) for each in _schedulers(runner)],
+    }
+    runner.call_hook("before_save_checkpoint", checkpoint=content)
+    return _plain(content)
+
+
+def _counted(scheduler: Any) -> dict[str, Any]:
+    state = scheduler.state_dict()
+    return {key: state[key] for key in COUNTED if key in state}
+
+
+def _schedulers(runner: Any) -> Iterable[Any]:
+    return runner.param_schedulers or ()
+
+
+def _model(runner: Any) -> Any:
+    return getattr(runner.model, "module", runner.model)
+
+
+def _on_cpu(node: Any) -> Any:
+    """Copy nested state to the CPU: what follows may change it while it is written."""
+    if isinstance(node, torch.Tensor):
+        return node.detach().cpu().clone()
+    if isinstance(node, dict):
+        return {key: _on_cpu(value) for key, value in node.items()}
+    return type(node)(map(_on_cpu, node)) if isinstance(node, (list, tuple)) else node
+
+
+def _plain(node: Any) -> Any:
+    """Refuse what is neither tensor nor plain value, so that nothing is written that would not be read again."""
+    if node is None or isinstance(node, (torch.Tensor, str, bool, int, float)):
+        return node
+    if isinstance(node, dict):
+        return {_plain(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(map(_plain, node))
+    raise TypeError(f"a checkpoint holds tensors and plain values, and no {type(node).__name__}")

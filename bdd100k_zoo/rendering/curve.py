@@ -1,0 +1,85 @@
+"""The learning curve of a training, as a picture."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from bdd100k_zoo.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bdd100k_zoo.records.training import EpochRecord, StepLine
+
+WIDTH, HEIGHT, DOTS = 8.0, 4.5, 120
+"""Inches, inches, and dots per inch."""
+POINTS = 1000
+"""Steps that are drawn at most; others lie between them, in the mean."""
+LOSS, AP, RATE = "#7f7f7f", "#1f5fbf", "#c8c8c8"
+
+
+def draw_curve(title: str, steps: Sequence[StepLine], epochs: Sequence[EpochRecord], epoch_length: int) -> bytes:
+    """Draw loss by step and AP on val by epoch, and give a PNG.
+
+    Args:
+        title: stands above.
+        steps: those that were taken.
+        epochs: those that are done.
+        epoch_length: steps of an epoch.
+
+    Raises:
+        MissingPackageError: matplotlib is missing.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError("matplotlib", "report", str(error)) from error
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS, layout="constrained")
+    axes: Any = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11)
+    _draw_loss(axes, steps, epoch_length)
+    _draw_ap(axes.twinx(), epochs)
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content)
+    return content.getvalue()
+
+
+def _draw_loss(axes: Any, steps: Sequence[StepLine], epoch_length: int) -> None:
+    size = max(1, len(steps) // POINTS)
+    groups = [steps[first : first + size] for first in range(0, len(steps), size)]
+    at = [sum(line.step for line in group) / len(group) / epoch_length for group in groups]
+    losses = [sum(line.loss for line in group) / len(group) for group in groups]
+    axes.plot(at, losses, color=RATE, linewidth=0.8)
+    axes.plot(at, _smooth(losses), color=LOSS, linewidth=1.6)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss", color=LOSS)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0, top=_top(losses))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_ap(axes: Any, epochs: Sequence[EpochRecord]) -> None:
+    known = [each for each in epochs if each.ap is not None]
+    axes.plot([each.epoch for each in known], [each.ap for each in known], color=AP, marker="o", markersize=4)
+    axes.set_ylabel("AP on val, %", color=AP)
+    axes.set_ylim(0, max([10.0, *(1.15 * (each.ap or 0.0) for each in known)]))
+    axes.spines[["top", "left"]].set_visible(False)
+    for each in known[-1:]:
+        axes.annotate(
+            f"{each.ap:.1f}", (each.epoch, each.ap), (0, 7), textcoords="offset points", ha="center", color=AP
+        )
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Give a running mean over the neighbours of each value, a fiftieth of all on either side."""
+    reach = len(values) // 50
+    parts = (values[max(0, place - reach) : place + reach + 1] for place in range(len(values)))
+    return [sum(part) / len(part) for part in parts]
+
+
+def _top(losses: Sequence[float]) -> float | None:
+    """The first steps may have losses that would press all others to the ground: they leave the picture."""
+    ordered = sorted(losses)
+    return 1.1 * ordered[int(0.99 * (len(ordered) - 1))] if ordered else None
