@@ -15,7 +15,7 @@ import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import Terminated, guarded, show_whole, write_json
-from bdd100k_zoo.cli.predict import Launcher, Many, Precision, _ended_by_signals, _many, _named_path
+from bdd100k_zoo.cli.predict import Launcher, Many, Precision, _ended_by_signals, _many, named_path
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
@@ -33,18 +33,18 @@ def train(
         Path,
         typer.Option(
             metavar="ROOT",
-            parser=_named_path,
+            parser=named_path,
             envvar="BDD100K_ROOT",
             help="Root of the dataset: images/100k/{train,val}, labels/det_20/det_{train,val}.json.",
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=_named_path, help="The folder; default: runs/MODEL/train.")
+        Path | None, typer.Option(metavar="DIR", parser=named_path, help="The folder; default: runs/MODEL/train.")
     ] = None,
     pretrained: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", parser=_named_path, help="What the backbone starts from; default: as the recipe says."
+            metavar="FILE", parser=named_path, help="What the backbone starts from; default: as the recipe says."
         ),
     ] = None,
     from_scratch: Annotated[
