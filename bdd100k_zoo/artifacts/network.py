@@ -138,12 +138,20 @@ def _ask(
     session: requests.Session, address: str, waits: Waits, headers: Mapping[str, str]
 ) -> tuple[requests.Response, str | None]:
     with translated(waits):
-        response = session.get(address, stream=True, allow_redirects=False, timeout=waits, headers=headers)
+        response = session.get(
+            address, stream=True, allow_redirects=False, timeout=waits, headers=headers, proxies=_proxies(address)
+        )
         try:
             return response, session.get_redirect_target(response)
         except UnicodeError:
             response.close()
             raise
+
+
+def _proxies(address: str) -> dict[str, str] | None:
+    """Ask this machine itself, and no proxy, which would ask another one of the same name; else as the user set it."""
+    host = urlsplit(address).hostname or ""
+    return {"no_proxy": host} if host in LOOPBACK else None
 
 
 def followed(start: str, asked: str, redirect: str) -> str:

@@ -106,19 +106,19 @@ def _show(found: list[Evaluated], by: Attribute | None) -> None:
             say(f"{each.subject.name}: {kind.count:,} {kind.kind}; first: {kind.examples[0]}", "yellow", "let through")
     if len(found) == 1:
         digits = 2 if stdout().width >= WIDE else 1
-        show(_table(layout.official_table(found[0].scores.plain(), digits)))
+        show(as_table(layout.official_table(found[0].scores.plain(), digits)))
         show("")
     lines = [layout.Line(each.subject.name, each.scores.plain(), each.subject.published_ap) for each in found]
-    show(_table(layout.comparison(lines)))
+    show(as_table(layout.comparison(lines)))
     if found[0].intervals:
         show("")
-        show(_table(layout.intervals({each.subject.name: each.intervals for each in found})))
+        show(as_table(layout.intervals({each.subject.name: each.intervals for each in found})))
     for statement in _statements(found):
         show(statement, soft_wrap=True)
     for each in found if by else []:
         tables = {value: scores.plain() for value, scores in each.conditions.items()}
         show("")
-        show(_table(layout.by_condition(by or "", tables, each.frames), title=each.subject.name))
+        show(as_table(layout.by_condition(by or "", tables, each.frames), title=each.subject.name))
 
 
 def _statements(found: list[Evaluated]) -> list[str]:
@@ -128,7 +128,8 @@ def _statements(found: list[Evaluated]) -> list[str]:
     return [difference_statement(*comparison) for comparison in compare(found)]
 
 
-def _table(grid: Grid, title: str = "") -> Table:
+def as_table(grid: Grid, title: str = "") -> Table:
+    """Lay out a grid for the terminal; the line OVERALL in bold."""
     from rich.table import Table
     from rich.text import Text
 

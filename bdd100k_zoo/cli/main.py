@@ -14,6 +14,7 @@ from bdd100k_zoo.cli import (
     bench,
     cache,
     catalog,
+    demo,
     digests,
     doctor,
     download,
@@ -35,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command("demo")(demo.demo)
 app.command("list")(catalog.list_models)
 app.command("info")(catalog.info)
 app.command("table")(catalog.table)

@@ -33,9 +33,9 @@ class TerminalProgress:
     through a task ends the display for good: other threads may still be at work, and would write below the last word.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, notes: bool = True) -> None:
         self._console = console
-        self._quiet = quiet
+        self._quiet, self._notes = quiet, notes and not quiet
         self._lock = RLock()
         self._over = False
         self._display = _Screen(console) if console.is_terminal else _Log(console)
@@ -61,7 +61,7 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Say something worth knowing."""
-        if not self._quiet:
+        if self._notes:
             self._turn(self._say, message)
 
     def warn(self, message: str) -> None:

@@ -30,15 +30,16 @@ class Session:
 
         return load_zoo(*self.zoo_files)
 
-    def progress(self, *, live: bool = True) -> Progress:
+    def progress(self, *, live: bool = True, notes: bool = True) -> Progress:
         """Report to the terminal, or not at all with --quiet (warnings are always shown).
 
         Args:
             live: draw bars; several processes that share a terminal write lines instead.
+            notes: say what jobs note, too; a command that tells all itself leaves it out.
         """
         from bdd100k_zoo.cli.progress import TerminalProgress
 
-        return TerminalProgress(stderr(live=live), quiet=self.quiet)
+        return TerminalProgress(stderr(live=live), quiet=self.quiet, notes=notes)
 
     @property
     def command(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from bdd100k_zoo.errors import ManifestError
 from bdd100k_zoo.manifest.addresses import address_problem, is_private
@@ -19,19 +20,24 @@ if TYPE_CHECKING:
 
 Entry = TypeVar("Entry", Family, ModelEntry)
 
+SCHEDULE = re.compile(r"[0-9]+(\.[0-9]+)?x")
+
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIGS = PACKAGE / "configs" / "det"
+DEMO = PACKAGE / "demo" / "zoo.yaml"
+"""The detector of the demo, whose weights stand beside this file."""
 
 
 def load_zoo(*files: str | os.PathLike[str]) -> Zoo:
     """Load the built-in zoo, then the files of BDD100K_ZOO_FILES, then ``files``.
 
-    A file adds families and models; a name or alias that is already taken is an error, never a replacement.
+    A file adds families and models; a name or alias that is already taken is an error, never a replacement. The
+    detector of the demo is known by its name, and not among ``models``.
 
     Raises:
         ManifestError: a file cannot be read or breaks the schema.
     """
-    zoo = _add(Zoo(), builtin_file(), CONFIGS)
+    zoo = _with_demo(_add(Zoo(), builtin_file(), CONFIGS))
     listed = [name for name in os.environ.get("BDD100K_ZOO_FILES", "").split(os.pathsep) if name]
     for file in dict.fromkeys(_resolved(name) for name in (*listed, *files)):
         zoo = _add(zoo, file, file.parent)
@@ -49,6 +55,16 @@ def builtin_file() -> Path:
     return installed if installed.is_file() else PACKAGE.parent / "zoo.yaml"
 
 
+def _with_demo(zoo: Zoo) -> Zoo:
+    models = _add(Zoo(families=zoo.families), DEMO, CONFIGS).models
+    return replace(zoo, unlisted=tuple(map(_bundled, models)))
+
+
+def _bundled(model: Model) -> Model:
+    weights = replace(model.weights, address=(DEMO.parent / model.weights.address).as_uri())
+    return replace(model, weights=weights)
+
+
 def _add(zoo: Zoo, file: Path, configs: Path) -> Zoo:
     document = _read(file)
     families = (
@@ -56,7 +72,7 @@ def _add(zoo: Zoo, file: Path, configs: Path) -> Zoo:
         *(_family(file, raw, place) for place, raw in _entries(file, document, "families")),
     )
     models = tuple(_model(file, raw, place, configs) for place, raw in _entries(file, document, "models"))
-    extended = Zoo(families=families, models=(*zoo.models, *models), files=(*zoo.files, file))
+    extended = replace(zoo, families=families, models=(*zoo.models, *models), files=(*zoo.files, file))
     _check_names(extended)
     return extended
 
@@ -114,7 +130,7 @@ def _model(file: Path, raw: dict[str, Any], place: str, configs: Path) -> Model:
     for label, name in [("name", entry.name), *(("aliases", alias) for alias in entry.aliases)]:
         _check_name(file, place, label, name)
     _check_line(file, place, "backbone", entry.backbone)
-    if not (entry.schedule[:-1].isdecimal() and entry.schedule.endswith("x")):
+    if not SCHEDULE.fullmatch(entry.schedule):
         raise ManifestError(file, place, "schedule", f"expected one like `1x` or `3x`, found {entry.schedule!r}")
     _check_ap(file, place, "ap_val", entry.ap_val)
     _check_ap(file, place, "ap_test", entry.ap_test)
@@ -132,7 +148,8 @@ def _check_weights(file: Path, place: str, entry: ModelEntry) -> None:
     weights = entry.weights
     _check_known(file, place, "weights", weights.digest, weights.size)
     known = weights.digest is not None
-    _check_address(file, place, "weights.address", weights.address, digest_known=known)
+    if file != DEMO:
+        _check_address(file, place, "weights.address", weights.address, digest_known=known)
     for alternate in weights.alternates:
         _check_address(file, place, "weights.alternates", alternate, digest_known=known)
 
@@ -191,7 +208,7 @@ def _config_path(file: Path, place: str, config: str, configs: Path) -> Path:
 
 def _check_names(zoo: Zoo) -> None:
     taken: dict[str, Path] = {}
-    for model in zoo.models:
+    for model in zoo.known:
         for label, name in [("name", model.name), *(("aliases", alias) for alias in model.aliases)]:
             _claim(taken, name, label, f"models: {model.name}", model.zoo_file)
     families: set[str] = set()

@@ -164,16 +164,23 @@ class Zoo(Struct, frozen=True):
     models: tuple[Model, ...] = ()
     files: tuple[Path, ...] = field(default=())
     """The zoo files that were read, the built-in one first."""
+    unlisted: tuple[Model, ...] = ()
+    """Models that are known by name alone: no list or table shows them."""
+
+    @property
+    def known(self) -> tuple[Model, ...]:
+        """Every model that a name stands for."""
+        return (*self.models, *self.unlisted)
 
     def __getitem__(self, name: str) -> Model:
         """Find a model by its name or an alias; raises UnknownNameError."""
-        for model in self.models:
+        for model in self.known:
             if name == model.name or name in model.aliases:
                 return model
         from difflib import get_close_matches
 
-        names = [model.name for model in self.models]
-        aliases = {alias: model.name for model in self.models for alias in model.aliases}
+        names = [model.name for model in self.known]
+        aliases = {alias: model.name for model in self.known for alias in model.aliases}
         close = get_close_matches(name, [*names, *aliases], n=5, cutoff=0.5)
         nearest = tuple(dict.fromkeys(aliases.get(match, match) for match in close))
         raise UnknownNameError("model", name, nearest)

@@ -95,6 +95,19 @@ def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
     deep.check_checkpoint(model_name, config_path, path)
 
 
+def save_halved(model_name: str, config_path: Path, source: Path, target: Path) -> None:
+    """Write a model's weights in half their size; see ``shrinking``.
+
+    Raises:
+        MissingPackageError: a package of the extra is missing or does not import.
+        ConfigError, StorageError, CheckpointError: see their descriptions.
+    """
+    import_backend()
+    from bdd100k_zoo.mmdet_backend import shrinking
+
+    shrinking.save_halved(model_name, config_path, source, target)
+
+
 def import_backend() -> None:
     """Import mmdet and all that it stands on, with ops that work.
 

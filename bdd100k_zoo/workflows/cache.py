@@ -65,7 +65,7 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 def places(store: Store, zoo: Zoo) -> dict[Path, Artifact]:
     """Give the artifacts of the zoo by the paths under which they stand in the cache."""
-    artifacts = (model.artifact(what) for model in zoo.models for what in WHATS)
+    artifacts = (model.artifact(what) for model in zoo.known for what in WHATS)
     return {store.path(artifact): artifact for artifact in artifacts}
 
 
@@ -116,7 +116,7 @@ class _Examiner:
     def __init__(self, store: Store, zoo: Zoo, progress: Progress, *, deep: bool) -> None:
         self._store = store
         self._places = places(store, zoo)
-        self._models = {model.name: model for model in zoo.models}
+        self._models = {model.name: model for model in zoo.known}
         self._progress = progress
         self._deep = deep
 

@@ -69,7 +69,7 @@ class Finder:
         """Give a predictions file; raises RecordError, StorageError where the record beside it cannot be read."""
         folder = _folder_of(path)
         name = read_run(folder).model if folder else str(path)
-        model = next((each for each in self.zoo.models if each.name == name), None)
+        model = next((each for each in self.zoo.known if each.name == name), None)
         return Subject(name=name, predictions=path, model=model, published_ap=self._published_ap(model))
 
     def published(self, name: str, store: Store, progress: Progress) -> Subject:
