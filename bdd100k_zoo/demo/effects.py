@@ -37,7 +37,10 @@ def shadow(category: str | None) -> Solid | None:
         return None
     half, long = FOOTPRINTS[category]
     solid = Solid()
-    solid.face([(-half, 0.0, -long), (-half, 0.0, long), (half, 0.0, long), (half, 0.0, -long)], Style((0, 0, 0)))
+    quarter = [(half, 0.75 * long), (0.7 * half, long)]
+    corners = [*quarter, *((-x, z) for x, z in reversed(quarter))]
+    corners += [(-x, -z) for x, z in corners]
+    solid.face([(x, 0.0, z) for x, z in corners], Style((0, 0, 0)))
     return solid
 
 
@@ -46,7 +49,7 @@ class Lamps:
 
     def __init__(self, view: View, light: Light) -> None:
         self._strength = {"night": 0.95, "dawn/dusk": 0.5}.get(light.timeofday, 0.3) if light.lamps else 0.0
-        self._places = np.flatnonzero(view.glows)
+        self._places = np.flatnonzero(view.shines == 1)
         corners = view.polygons[self._places]
         self._low, self._high = corners.min(1).tolist(), corners.max(1).tolist()
         self._colours = view.colours[self._places]

@@ -156,6 +156,6 @@ def _label(number: int, drawn: _Drawn, *, occluded: bool) -> Label:
 
 
 def _add_noise(frame: Bytes, light: Light, dice: Dice) -> None:
-    grains = noise(15 if light.timeofday == "night" else 9)
+    grains = noise(13 if light.timeofday == "night" else 9)
     down, right = dice.whole(0, SPARE), dice.whole(0, SPARE)
     frame += grains[down : down + HEIGHT, right : right + WIDTH]
