@@ -64,6 +64,11 @@ class Light:
         """Whether lamps are lit."""
         return self.timeofday != "daytime" or self.weather in ("rainy", "foggy")
 
+    @property
+    def reach(self) -> float:
+        """How far one sees in the air: where a quarter of a colour is left, in metres."""
+        return 1.3 / self.thickness
+
     def clearness(self, depth: Floats | float) -> Floats:
         """Give the part of a colour that the air lets through."""
         thick = np.asarray(depth, np.float64) * self.thickness

@@ -67,10 +67,12 @@ class Actor(NamedTuple):
 class Traffic:
     """Fills a road, so that no two things stand in one another."""
 
-    def __init__(self, road: Road, dice: Dice) -> None:
+    def __init__(self, road: Road, dice: Dice, reach: float) -> None:
+        """Prepare a road on which one sees ``reach`` metres far."""
         self.actors: list[Actor] = []
         self._road = road
         self._dice = dice
+        self._farthest = min(reach, FARTHEST)
         self._taken: list[tuple[float, float, float, float]] = []
         """Left, right, near and far ends of places, in metres."""
         self._sights: list[tuple[float, float, float, float]] = []
@@ -103,7 +105,8 @@ class Traffic:
         adders[kind]()
 
     def _depth(self, near: float, far: float = FARTHEST) -> float:
-        """Choose a distance: mostly even in metres, now and then even in size."""
+        """Choose a distance that one can see: mostly even in metres, now and then even in size."""
+        far = min(far, self._farthest)
         part = self._dice.unit()
         if self._dice.chance(0.75):
             return near + (far - near) * part
