@@ -45,7 +45,7 @@ class Painter:
         view = look([(solid, actor.place) for solid, actor, _ in self._actors], camera)
         self._things = find_things(view.polygons, view.things)
         self._sheet = Sheet(view.polygons, light.lit(view), view.holes, self._things)
-        self._lamps = Lamps(view, light)
+        self._lamps = Lamps(view, camera, light)
 
     def draw(self, houses: list[House]) -> None:
         """Draw houses and actors."""

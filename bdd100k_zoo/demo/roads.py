@@ -55,7 +55,7 @@ def draw_road(dice: Dice, snow: bool) -> Road:
     parking = 2.3 if dice.chance(0.75) else 0.0
     own = dice.whole(1, lanes_each) if city else 1
     middle = -LANE * (own - 0.5) + dice.between(-0.3, 0.3)
-    tram = city and dice.chance(0.16)
+    tram = city and dice.chance(0.2)
     gap = 3.4 if tram else 0.0
     lanes = [Lane(middle + LANE * (index + 0.5), oncoming=False) for index in range(lanes_each)]
     lanes += [Lane(middle - gap - LANE * (index + 0.5), oncoming=True) for index in range(lanes_each)]

@@ -84,7 +84,7 @@ class Traffic:
         self._furnish()
         if self._road.track is not None and dice.chance(0.85):
             self._tram()
-        elif self._road.crossing is not None and self._road.scene == "city street" and dice.chance(0.13):
+        elif self._road.crossing is not None and self._road.scene == "city street" and dice.chance(0.17):
             self._crossing_tram()
         for _ in range(10 + dice.whole(0, 17) + dice.whole(0, 17)):
             self._add(dice.weighted(SHARES[self._road.scene]))
@@ -108,7 +108,7 @@ class Traffic:
         """Choose a distance that one can see: mostly even in metres, now and then even in size."""
         far = min(far, self._farthest)
         part = self._dice.unit()
-        if self._dice.chance(0.75):
+        if self._dice.chance(0.68):
             return near + (far - near) * part
         return 1 / (1 / far + (1 / near - 1 / far) * part)
 
@@ -333,5 +333,5 @@ class Traffic:
             aside = dice.between(0.8, 1.6) if road.scene != "highway" else dice.between(3.0, 12.0)
             x = side * (edge + aside)
             if dice.chance(density) and not road.on_crossing(z, 3.0) and self._free(x, z, 0.5, 0.5):
-                self._put(tree(dice, bare=road.snow, twigs=26 if z < 45 else 14), Place(x, z), None)
+                self._put(tree(dice, bare=road.snow, twigs=70 if z < 22 else 26 if z < 45 else 14), Place(x, z), None)
             z += dice.between(6.0, 16.0)

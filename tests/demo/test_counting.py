@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from PIL import Image
+
 from bdd100k_zoo.demo.counting import count, report
 from bdd100k_zoo.records.box2d import Box2D
 from bdd100k_zoo.records.labels import Label, LabelFrame
@@ -27,6 +29,22 @@ def test_sizes_are_those_of_the_evaluation_which_counts_the_last_pixel():
 
 def test_no_frames_have_a_report_too():
     assert "0 frames, 0.0 boxes a frame" in report([])
+
+
+def test_a_sheet_of_scenes_is_one_image(tmp_path):
+    command = [sys.executable, "-m", "bdd100k_zoo.demo", "--sheet", str(tmp_path / "sheet.jpg"), "--count", "4"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+    with Image.open(tmp_path / "sheet.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (1278, 480))
+
+
+def test_the_command_tells_what_it_must_not_overwrite(tmp_path):
+    (tmp_path / "labels" / "det_20").mkdir(parents=True)
+    (tmp_path / "labels" / "det_20" / "det_val.json").write_text("[]")
+    command = [sys.executable, "-m", "bdd100k_zoo.demo", "--write", str(tmp_path), "--val", "1"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"error: {tmp_path} holds other files")
 
 
 def test_the_command_prints_a_histogram():

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdd100k_zoo.demo import heavies
 from bdd100k_zoo.demo.camera import HEIGHT, WIDTH, Camera
 from bdd100k_zoo.demo.cars import car
 from bdd100k_zoo.demo.dice import Dice
-from bdd100k_zoo.demo.furniture import traffic_light, traffic_sign
+from bdd100k_zoo.demo.furniture import STEEL, traffic_light, traffic_sign
 from bdd100k_zoo.demo.labelling import labels_of
 from bdd100k_zoo.demo.light import draw_light
 from bdd100k_zoo.demo.painting import Painter
 from bdd100k_zoo.demo.people import bicycle, motorcycle, pedestrian, rider
 from bdd100k_zoo.demo.solids import Place, Solid
 from bdd100k_zoo.demo.traffic import Actor
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.demo.light import Light
 
 CAMERA = Camera(focal=980, centre=640, horizon=350, height=1.4, bend=0.0)
 BUILDERS = {
@@ -34,7 +40,8 @@ BUILDERS = {
 }
 
 
-def by_day():
+@lru_cache(maxsize=1)
+def by_day() -> Light:
     """A light in which no lamp dazzles."""
     return next(light for seed in range(100) if not (light := draw_light(Dice(seed))).lamps)
 
@@ -55,6 +62,7 @@ def extent(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
+@settings(deadline=None)
 @given(
     category=st.sampled_from(sorted(BUILDERS)),
     seed=st.integers(0, 10_000),
@@ -110,12 +118,15 @@ def test_what_is_cut_by_the_border_is_truncated():
 @pytest.mark.parametrize("category", ["traffic light", "traffic sign"])
 def test_a_pole_hides_but_belongs_to_nothing(category):
     solid = Solid()
-    solid.limb((0.0, 0.0, 0.0), (0.0, 6.0, 0.0), 0.5, by_style())
+    solid.limb((0.0, 0.0, 0.0), (0.0, 6.0, 0.0), 0.5, STEEL)
     painter = paint(Actor(solid, Place(0.0, 10.0)), Actor(build(category), Place(0.0, 30.0, y=3.0), category))[1]
     assert labels_of(painter) == ()
 
 
-def by_style():
-    from bdd100k_zoo.demo.furniture import STEEL
-
-    return STEEL
+def test_a_rider_does_not_hide_what_is_ridden():
+    place = Place(0.0, 12.0, back=True)
+    ride = bicycle(Dice(4))
+    ridden = [Actor(ride.solid, place, "bicycle"), Actor(rider(Dice(5), ride, motor=False), place, "rider")]
+    labels = labels_of(paint(*ridden)[1])
+    assert [label.category for label in labels] == ["bicycle", "rider"]
+    assert not any(label.attributes["occluded"] for label in labels)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from bdd100k_zoo.demo.scenes import draw_scene, frame_name
 from bdd100k_zoo.demo.writing import SPLITS, frame_seed, write_scenes
 from bdd100k_zoo.errors import OtherFilesError
 from bdd100k_zoo.inference.images import find_images
-from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.labels import read_labels
 from bdd100k_zoo.records.tables import read_label_table
 
@@ -72,11 +69,10 @@ def test_its_images_are_found_under_the_labels_names(root):
 
 
 def test_several_processes_write_what_one_writes(root, tmp_path):
-    write_scenes(tmp_path, train=2, val=34, jobs=2)
-    for split, count in (("train", 2), ("val", 3)):
-        for index in range(count):
-            path = os.path.join("images", "100k", split, frame_name(frame_seed(split, 0, index)))
-            assert (tmp_path / path).read_bytes() == (root / path).read_bytes()
+    write_scenes(tmp_path, val=34, jobs=2)
+    for index in range(3):
+        path = f"images/100k/val/{frame_name(frame_seed('val', 0, index))}"
+        assert (tmp_path / path).read_bytes() == (root / path).read_bytes()
 
 
 def test_a_split_of_no_frames_is_left_alone(tmp_path):
@@ -125,4 +121,3 @@ def test_progress_counts_every_frame(tmp_path):
 
     write_scenes(tmp_path, val=2, jobs=1, progress=Telling())
     assert told == [("drawing scenes", 2, "images"), 1, 1, "end"]
-    assert SILENT is not None
