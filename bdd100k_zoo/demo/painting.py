@@ -16,9 +16,9 @@ from bdd100k_zoo.demo.views import look
 if TYPE_CHECKING:
     from bdd100k_zoo.demo.camera import Camera
     from bdd100k_zoo.demo.light import Light
+    from bdd100k_zoo.demo.plots import Actor
     from bdd100k_zoo.demo.raster import Thing
     from bdd100k_zoo.demo.textures import Packed
-    from bdd100k_zoo.demo.traffic import Actor
 
 
 class Drawn(NamedTuple):

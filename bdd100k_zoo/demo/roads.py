@@ -40,6 +40,10 @@ class Road(NamedTuple):
     """Middle of a tram's track along the road."""
     snow: bool = False
 
+    def lanes_that(self, *, parked: bool) -> tuple[Lane, ...]:
+        """Give the lanes for parking or for driving; all, where there are none such."""
+        return tuple(lane for lane in self.lanes if lane.parked == parked) or self.lanes
+
     def on_crossing(self, z: float, margin: float = 0.0) -> bool:
         """Whether a place ahead is on the other road."""
         return self.crossing is not None and self.crossing[0] - margin < z < self.crossing[1] + margin

@@ -9,6 +9,7 @@ import numpy as np
 
 from bdd100k_zoo.demo.backdrop import build_houses, draw_sky
 from bdd100k_zoo.demo.camera import HEIGHT, WIDTH, draw_camera
+from bdd100k_zoo.demo.casting import cast
 from bdd100k_zoo.demo.dice import Dice
 from bdd100k_zoo.demo.effects import draw_weather
 from bdd100k_zoo.demo.ground import draw_ground, draw_strokes, ground_rows
@@ -17,7 +18,6 @@ from bdd100k_zoo.demo.light import draw_light
 from bdd100k_zoo.demo.painting import Painter
 from bdd100k_zoo.demo.roads import draw_road
 from bdd100k_zoo.demo.textures import SPARE, noise
-from bdd100k_zoo.demo.traffic import Traffic
 from bdd100k_zoo.records.labels import FRAME_SIZE, LabelFrame
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ def draw_scene(seed: int) -> Scene:
     frame = packed.view(np.uint8).reshape(HEIGHT, WIDTH, 4)
     draw_strokes(frame, road, rows, light, dice)
     houses = build_houses(road, light, dice)
-    traffic = Traffic(road, dice, light.reach)
-    traffic.fill()
-    painter = Painter(packed, traffic.actors, camera, light)
+    painter = Painter(packed, cast(road, dice, light.reach), camera, light)
     painter.draw(houses)
     draw_weather(frame, light, dice)
     _add_noise(frame, light, dice)

@@ -19,8 +19,8 @@ from bdd100k_zoo.demo.labelling import labels_of
 from bdd100k_zoo.demo.light import draw_light
 from bdd100k_zoo.demo.painting import Painter
 from bdd100k_zoo.demo.people import bicycle, motorcycle, pedestrian, rider
+from bdd100k_zoo.demo.plots import Actor
 from bdd100k_zoo.demo.solids import Place, Solid
-from bdd100k_zoo.demo.traffic import Actor
 
 if TYPE_CHECKING:
     from bdd100k_zoo.demo.light import Light
