@@ -193,12 +193,13 @@ def _draw_wall(frame: Packed, owners: npt.NDArray[np.uint16], house: House, came
     top, foot = max(int(tops.min()), 0), min(int(feet.max()) + 1, HEIGHT)
     if top >= foot:
         return
-    rows = (np.arange(top, foot) + 0.5)[:, None]
-    up = ((feet - rows) * (PER_METRE / scale)).astype(np.int32)
+    rows = (np.arange(top, foot, dtype=np.float32) + np.float32(0.5))[:, None]
     texture = house.texture
-    across = (columns.along * PER_METRE).astype(np.int32) % texture.shape[1]
-    colours = texture.ravel().take(np.clip(up, 0, len(texture) - 1) * np.int32(texture.shape[1]) + across)
-    inside = (rows >= tops) & (rows < feet)
+    up = rows * (-PER_METRE / scale).astype(np.float32) + (feet * PER_METRE / scale).astype(np.float32)
+    np.clip(up, 0, len(texture) - 1, out=up)
+    index = up.astype(np.int32) * np.int32(texture.shape[1])
+    index += (columns.along * PER_METRE).astype(np.int32) % texture.shape[1]
+    inside = (rows >= tops.astype(np.float32)) & (rows < feet.astype(np.float32))
     window = slice(top, foot), slice(columns.first, columns.first + len(columns.depth))
-    np.copyto(frame[window], colours, where=inside)
+    np.copyto(frame[window], texture.ravel().take(index), where=inside)
     np.copyto(owners[window], 0, where=inside)

@@ -40,9 +40,13 @@ class Camera(NamedTuple):
         """Give the pixels of a metre that stands at ``z`` metres."""
         return self.focal / z
 
+    def scales(self, points: Floats) -> Floats:
+        """Give the pixels of a metre at each of the points [..., 3]."""
+        return self.focal / np.maximum(points[..., 2], 0.3)
+
     def project(self, points: Floats, depth: Floats) -> Floats:
         """Give columns and rows [n, corners, 2] of points [n, corners, 3], moved with the road at ``depth`` [n]."""
-        scale = self.focal / np.maximum(points[..., 2], 0.3)
+        scale = self.scales(points)
         shift = self.focal * self.bend * depth[:, None]
         columns = self.centre + shift + points[..., 0] * scale
         return np.stack((columns, self.horizon + (self.height - points[..., 1]) * scale), axis=-1)

@@ -31,8 +31,8 @@ PAINTS: tuple[Colour, ...] = (
 GLASS = Style((44, 56, 66))
 CLEAR = Style((96, 116, 130))
 BLACK = Style((30, 30, 32))
-TAIL = Style((206, 26, 24), glows=True)
-HEAD = Style((252, 244, 220), glows=True)
+TAIL = Style((206, 26, 24), shine=1.0)
+HEAD = Style((252, 244, 220), shine=1.0)
 PLATES: tuple[Colour, ...] = ((238, 238, 230), (238, 238, 230), (232, 196, 70))
 
 

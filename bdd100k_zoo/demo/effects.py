@@ -15,6 +15,7 @@ from bdd100k_zoo.demo.solids import Solid, Style
 from bdd100k_zoo.demo.textures import halo
 
 if TYPE_CHECKING:
+    from bdd100k_zoo.demo.camera import Camera
     from bdd100k_zoo.demo.light import Light
     from bdd100k_zoo.demo.raster import Bytes, Thing
     from bdd100k_zoo.demo.views import View
@@ -37,47 +38,58 @@ def shadow(category: str | None) -> Solid | None:
         return None
     half, long = FOOTPRINTS[category]
     solid = Solid()
-    solid.face([(-half, 0.0, -long), (-half, 0.0, long), (half, 0.0, long), (half, 0.0, -long)], Style((0, 0, 0)))
+    quarter = [(half, 0.75 * long), (0.7 * half, long)]
+    corners = [*quarter, *((-x, z) for x, z in reversed(quarter))]
+    corners += [(-x, -z) for x, z in corners]
+    solid.face([(x, 0.0, z) for x, z in corners], Style((0, 0, 0)))
     return solid
 
 
 class Lamps:
     """The shining faces of all things."""
 
-    def __init__(self, view: View, light: Light) -> None:
+    def __init__(self, view: View, camera: Camera, light: Light) -> None:
         self._strength = {"night": 0.95, "dawn/dusk": 0.5}.get(light.timeofday, 0.3) if light.lamps else 0.0
-        self._places = np.flatnonzero(view.glows)
+        self._wet = light.weather == "rainy"
+        self._places = np.flatnonzero(view.shines == 1)
         corners = view.polygons[self._places]
         self._low, self._high = corners.min(1).tolist(), corners.max(1).tolist()
         self._colours = view.colours[self._places]
+        self._feet = (camera.horizon + camera.height * camera.focal / view.depth[self._places]).tolist()
+        """The rows of the ground below them."""
 
     def dazzle(self, frame: Bytes, thing: Thing) -> None:
-        """Add the light around the lamps of a thing, which spreads over what stands behind and beside."""
+        """Add the light around the lamps of a thing, and on a wet road their mirror images."""
         first, last = np.searchsorted(self._places, (thing.start, thing.end)).tolist()
         for index in range(first, last if self._strength else first):
             (left, top), (right, bottom) = self._low[index], self._high[index]
-            size = min(right - left, (bottom - top) * 3)
+            x, y = (left + right) / 2, (top + bottom) / 2
+            radius = min(3 + min(right - left, (bottom - top) * 3) * 2.2, 90.0)
             colour = self._colours[index]
-            bright = self._strength * (1.0 if colour[1] > 90 else 0.6)
-            _add_halo(frame, ((left + right) / 2, (top + bottom) / 2), min(3 + size * 2.2, 90.0), colour * bright)
+            bright = colour * (self._strength * (1.0 if colour[1] > 90 else 0.6))
+            _add_halo(frame, (x, y), (radius, radius), bright)
+            if self._wet:
+                _add_halo(frame, (x, 2 * self._feet[index] - y), (radius * 0.5, radius * 2.0), bright * 0.45)
 
 
-def _add_halo(frame: Bytes, centre: tuple[float, float], radius: float, colour: npt.NDArray[np.float64]) -> None:
-    x, y, reach = int(centre[0]), int(centre[1]), int(radius)
-    left, right, top, bottom = (
-        max(x - reach, 0),
-        min(x + reach + 1, WIDTH),
-        max(y - reach, 0),
-        min(y + reach + 1, HEIGHT),
-    )
-    if left >= right or top >= bottom:
+def _add_halo(
+    frame: Bytes, centre: tuple[float, float], radii: tuple[float, float], colour: npt.NDArray[np.float64]
+) -> None:
+    left, columns = _across(centre[0], radii[0], WIDTH)
+    top, rows = _across(centre[1], radii[1], HEIGHT)
+    if not len(rows) or not len(columns):
         return
-    rows = (np.arange(top, bottom) - y) * 64 // max(reach, 1) + 64
-    columns = (np.arange(left, right) - x) * 64 // max(reach, 1) + 64
-    shine = halo()[rows[:, None], columns]
-    under = frame[top:bottom, left:right, :3]
-    more = shine[..., None].astype(np.uint32) * colour.astype(np.uint32) >> np.uint32(8)
+    shine = halo()[rows[:, None], columns].astype(np.uint32)
+    under = frame[top : top + len(rows), left : left + len(columns), :3]
+    more = shine[..., None] * colour.astype(np.uint32) >> np.uint32(8)
     under[...] = np.minimum(under + more, BRIGHTEST)
+
+
+def _across(centre: float, radius: float, end: int) -> tuple[int, npt.NDArray[np.int64]]:
+    """Give the first pixel of a halo along one axis, and the places in ``halo`` of all its pixels."""
+    middle, reach = int(centre), max(int(radius), 1)
+    first, last = max(middle - reach, 0), min(middle + reach + 1, end)
+    return first, (np.arange(first, last) - middle) * 64 // reach + 64
 
 
 def draw_weather(frame: Bytes, light: Light, dice: Dice) -> None:

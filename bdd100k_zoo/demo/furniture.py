@@ -17,13 +17,15 @@ STATES: dict[str, Colour] = {"R": (252, 56, 40), "Y": (252, 196, 44), "G": (70, 
 DARK = {"R": Style((62, 26, 24)), "Y": Style((66, 54, 22)), "G": Style((20, 54, 36))}
 HOUSINGS: tuple[Colour, ...] = ((34, 36, 36), (34, 36, 36), (44, 60, 46), (196, 160, 44))
 STEEL = Style((112, 116, 118))
-WHITE = Style((242, 242, 240))
+REFLECTING = 0.45
+"""The shine of a sign."""
+WHITE = Style((242, 242, 240), shine=REFLECTING)
 INK = Style((24, 24, 26))
-RED = Style((204, 30, 36))
-GREEN = Style((16, 116, 74))
-BLUE = Style((28, 80, 170))
-YELLOW = Style((246, 196, 30))
-ORANGE = Style((240, 130, 30))
+RED = Style((204, 30, 36), shine=REFLECTING)
+GREEN = Style((16, 116, 74), shine=REFLECTING)
+BLUE = Style((28, 80, 170), shine=REFLECTING)
+YELLOW = Style((246, 196, 30), shine=REFLECTING)
+ORANGE = Style((240, 130, 30), shine=REFLECTING)
 
 
 def traffic_light(dice: Dice, state: str, size: float) -> Solid:
@@ -45,7 +47,7 @@ def traffic_light(dice: Dice, state: str, size: float) -> Solid:
         return solid
     for index, letter in enumerate(STATES):
         y = high * (0.64 - 0.64 * index)
-        style = Style(STATES[letter], glows=True) if letter == state else DARK[letter]
+        style = Style(STATES[letter], shine=1.0) if letter == state else DARK[letter]
         solid.face(upright_disc((0.0, y, -deep - 0.01), half * 0.86), style)
     return solid
 
@@ -68,7 +70,7 @@ def lamp_post(reach: float, height: float) -> Solid:
     """Build a street lamp whose arm reaches ``reach`` metres to the right (left where negative)."""
     solid = pole(0.0, height, 0.08)
     solid.limb((0.0, height, 0.0), (reach, height + 0.3, 0.0), 0.05, STEEL)
-    lamp = Style((255, 236, 190), glows=True)
+    lamp = Style((255, 236, 190), shine=1.0)
     solid.limb((reach, height + 0.25, 0.0), (reach * 1.25, height + 0.25, 0.0), 0.11, lamp)
     return solid
 

@@ -52,17 +52,28 @@ def ground_rows(camera: Camera) -> Rows:
 
 def draw_ground(frame: Packed, road: Road, rows: Rows, light: Light, dice: Dice) -> None:
     """Draw the ground onto a frame of packed colours [rows, columns]."""
-    where = (np.arange(WIDTH) + 0.5 - rows.zero[:, None]) / rows.scale[:, None]
-    bins = np.clip((where + REACH) * FINE, 0, 2 * REACH * FINE - 1).astype(np.int32)
-    along = (rows.depth * dice.pick((6.0, 9.0, 12.0))).astype(np.int32)
-    texture = grain(dice.whole(0, 3)).ravel()
-    index = _surfaces(road, rows, dice)[:, None] * (2 * REACH * FINE) + bins
-    index = _materials(road).ravel().take(index)
-    index += texture.take((along[:, None] & (SIDE - 1)) * SIDE + (bins & (SIDE - 1)))
+    bins = _bins(rows)
+    materials, kinds = _materials(road), _surfaces(road, rows, dice)
+    index = materials[0].take(bins)
+    for kind in (1, 2):
+        chosen = kinds == kind
+        index[chosen] = materials[kind].take(bins[chosen])
+    along = (rows.depth * dice.pick((6.0, 9.0, 12.0))).astype(np.int64) % SIDE
+    number = np.arange(len(rows.depth), dtype=np.int32)[:, None]
+    texture = grain(dice.whole(0, 3))[along] + number * (MATERIALS * LEVELS)
+    index += texture.ravel().take((bins & (SIDE - 1)) + number * SIDE)
     if light.beam:
-        index += _beam(where, rows)
-    index += (np.arange(len(rows.depth), dtype=np.int32) * (MATERIALS * LEVELS))[:, None]
+        _add_beam(index, rows)
     frame[rows.first :] = _colours(road, rows, light, dice).ravel().take(index)
+
+
+def _bins(rows: Rows) -> npt.NDArray[np.int32]:
+    """Give for each pixel how far from the camera's path it lies, in steps from REACH metres to the left."""
+    step = (FINE / rows.scale)[:, None]
+    first = REACH * FINE + (0.5 - rows.zero[:, None]) * step
+    across = np.arange(WIDTH, dtype=np.float32) * step.astype(np.float32)
+    across += first.astype(np.float32)
+    return np.clip(across, 0, 2 * REACH * FINE - 1, out=across).astype(np.int32)
 
 
 def _surfaces(road: Road, rows: Rows, dice: Dice) -> npt.NDArray[np.int32]:
@@ -93,11 +104,17 @@ def _materials(road: Road) -> npt.NDArray[np.int32]:
     return np.stack((plain, zebra, np.full(len(x), ASPHALT, np.int32))) * np.int32(LEVELS)
 
 
-def _beam(where: Floats, rows: Rows) -> npt.NDArray[np.int32]:
-    """Give the steps of brightness that our own headlamps add."""
-    near = np.clip(1.0 - rows.depth / 45.0, 0.0, 1.0) * np.clip(rows.depth / 6.0 - 0.3, 0.3, 1.0)
-    aside = where / (2.2 + rows.depth * 0.16)[:, None]
-    return ((LEVELS - 8) * near[:, None] / (1.0 + aside * aside)).astype(np.int32)
+def _add_beam(index: npt.NDArray[np.int32], rows: Rows) -> None:
+    """Add the steps of brightness that our own headlamps give."""
+    lit = np.flatnonzero(rows.depth < 45.0)
+    depth = rows.depth[lit]
+    near = (1.0 - depth / 45.0) * np.clip(depth / 6.0 - 0.3, 0.3, 1.0)
+    wide = 1 / ((2.2 + depth * 0.16) * rows.scale[lit])
+    columns = np.arange(WIDTH, dtype=np.float32)
+    aside = (columns - rows.zero[lit, None].astype(np.float32)) * wide[:, None].astype(np.float32)
+    aside *= aside
+    aside += np.float32(1.0)
+    index[lit] += (((LEVELS - 8) * near[:, None]).astype(np.float32) / aside).astype(np.int32)
 
 
 def _colours(road: Road, rows: Rows, light: Light, dice: Dice) -> Packed:

@@ -34,8 +34,8 @@ TRAMS: tuple[tuple[Colour, Colour], ...] = (
     ((150, 156, 164), (220, 120, 30)),
     ((236, 232, 214), (36, 110, 80)),
 )
-BOARD = Style((250, 170, 50), glows=True)
-LIT = Style((250, 236, 190), glows=True)
+BOARD = Style((250, 170, 50), shine=1.0)
+LIT = Style((250, 236, 190), shine=1.0)
 SEAM = Style((110, 110, 112))
 GREY = Style((88, 90, 94))
 
@@ -145,7 +145,7 @@ def bus(dice: Dice) -> Solid:
     _panes(body, (rear + 0.4, front - 0.5), (1.38, height - 0.55), 7, dice.chance(0.5))
     for wheel in (-0.27 * length, 0.3 * length):
         body.on_sides([(wheel - 0.58, 0.34), (wheel - 0.5, 0.98), (wheel + 0.5, 0.98), (wheel + 0.58, 0.34)], BLACK)
-    wheels(solid, half * 1.01, (-0.27 * length, 0.3 * length), 0.48, 0.3)
+    wheels(solid, half * 1.01, (-0.27 * length, 0.3 * length), 0.48, 0.0)
     _bus_ends(body, stripe)
     return solid
 

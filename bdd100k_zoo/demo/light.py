@@ -32,7 +32,7 @@ class _Hour(NamedTuple):
 HOURS: dict[str, _Hour] = {
     "daytime": _Hour((0.62, 0.64, 0.68), (0.46, 0.44, 0.38), (92, 142, 206), (190, 212, 230)),
     "dawn/dusk": _Hour((0.40, 0.38, 0.44), (0.30, 0.22, 0.14), (84, 92, 140), (240, 176, 126)),
-    "night": _Hour((0.15, 0.15, 0.18), (0.05, 0.05, 0.06), (8, 10, 20), (26, 26, 36)),
+    "night": _Hour((0.22, 0.21, 0.22), (0.06, 0.06, 0.06), (8, 10, 20), (26, 26, 36)),
 }
 
 
@@ -64,6 +64,11 @@ class Light:
         """Whether lamps are lit."""
         return self.timeofday != "daytime" or self.weather in ("rainy", "foggy")
 
+    @property
+    def reach(self) -> float:
+        """How far one sees in the air: where a quarter of a colour is left, in metres."""
+        return 1.3 / self.thickness
+
     def clearness(self, depth: Floats | float) -> Floats:
         """Give the part of a colour that the air lets through."""
         thick = np.asarray(depth, np.float64) * self.thickness
@@ -73,8 +78,8 @@ class Light:
         """Give the colours [n, 3] of all faces in this light."""
         seen = self._seen(view.colours * (0.9 if self.lamps else 1.0), view)
         if self.lamps:
-            part = self.clearness(view.depth / 2)[:, None]
-            seen = np.where(view.glows[:, None], view.colours * part + seen * (1 - part), seen)
+            part = (self.clearness(view.depth / 2) * view.shines)[:, None]
+            seen = np.maximum(view.colours * part + seen * (1 - part), seen)
         return np.clip(seen, 0, BRIGHTEST).astype(np.uint8)
 
     def _seen(self, colours: Floats, view: View) -> Floats:
@@ -87,7 +92,7 @@ class Light:
 
     def beam_at(self, depth: Floats, side: Floats) -> Floats:
         """Give the light of our own headlamps on things."""
-        reach = np.clip(1.0 - depth / 55.0, 0.0, 1.0)
+        reach = np.clip(1.0 - depth / 70.0, 0.0, 1.0)
         aside = side / (3.0 + depth * 0.3)
         return self.beam * reach * reach / (1.0 + aside * aside)
 
@@ -102,7 +107,7 @@ def draw_light(dice: Dice) -> Light:
     timeofday, weather = dice.weighted(TIMES), dice.weighted(WEATHERS)
     hour = HOURS[timeofday]
     veil = {"clear": 0.0, "partly cloudy": 0.25, "snowy": 0.8}.get(weather, 0.9)
-    strength = dice.between(0.85, 1.12)
+    strength = dice.between(0.85, 1.12) * (dice.between(0.8, 1.5) if timeofday == "night" else 1.0)
     grey = _grey(hour.low, 0.9) if timeofday == "night" else _grey(hour.low, dice.between(0.82, 1.0))
     top, low = _mix(np.array(hour.top), grey * 0.94, veil), _mix(np.array(hour.low), grey, veil)
     aside = dice.between(-0.8, 0.8)

@@ -55,6 +55,7 @@ def _clothes(dice: Dice) -> Clothes:
 def pedestrian(dice: Dice) -> Solid:
     """Build a person who walks or stands; 0.9 to 1.9 m tall."""
     solid, clothes = Solid(), _clothes(dice)
+    solid.part((0.0, 0.9, 0.0))
     size = dice.between(1.0, 1.4) / 1.75 if dice.chance(0.08) else dice.between(1.55, 1.92) / 1.75
     stride = dice.between(-0.3, 0.3) if dice.chance(0.75) else 0.04
     _leg(solid, (0.1, stride), clothes, size)
@@ -101,11 +102,19 @@ def _skirt(solid: Solid, clothes: Clothes, size: float) -> None:
 
 
 def _head(solid: Solid, at: Point, size: float, clothes: Clothes) -> None:
+    """Add a head whose face is before or behind its hair, as one looks at it."""
     x, y, z = at
-    solid.limb((x, y - 0.2 * size, z), (x, y - 0.1 * size, z), 0.055 * size, clothes.skin)
+    solid.part((x, y, z - 0.02))
     solid.ball((x, y + 0.03 * size, z - 0.02 * size), 0.125 * size, clothes.hair)
+    solid.part((x, y, z + 0.03))
+    _neck(solid, at, size, clothes)
     solid.ball((x, y - 0.02 * size, z + 0.03 * size), 0.105 * size, clothes.skin)
     solid.face(_cap((x, y, z), size), clothes.hair)
+
+
+def _neck(solid: Solid, at: Point, size: float, clothes: Clothes) -> None:
+    x, y, z = at
+    solid.limb((x, y - 0.2 * size, z), (x, y - 0.1 * size, z), 0.055 * size, clothes.skin)
 
 
 def _cap(at: Point, size: float) -> list[Point]:
@@ -172,9 +181,9 @@ def motorcycle(dice: Dice) -> Ride:
     rear, front, radius = -0.66, 0.7, 0.32
     for z in (rear, front):
         solid.limb((0.0, 0.08, z), (0.0, 2 * radius - 0.08, z), 0.085, TYRE)
-        solid.face(disc((0.0, radius, z), radius), TYRE)
-        solid.face(disc((0.0, radius, z), radius * 0.6), RIM)
-        solid.face(disc((0.0, radius, z), radius * 0.25), BLACK)
+        for x in (-0.08, 0.08):
+            for part, style in ((1.0, TYRE), (0.6, RIM), (0.25, BLACK)):
+                solid.face(disc((x, radius, z), radius * part), style, (0.0, radius, z))
     solid.limb((0.0, 0.42, -0.22), (0.0, 0.42, 0.26), 0.2, Style((84, 86, 90)))
     solid.limb((0.12, 0.34, 0.1), (0.14, 0.34, -0.8), 0.06, Style((170, 172, 176)))
     solid.limb((0.0, radius, front), (0.0, 0.94, 0.44), 0.05, RIM)
@@ -197,6 +206,7 @@ def motorcycle(dice: Dice) -> Ride:
 def rider(dice: Dice, ride: Ride, motor: bool) -> Solid:
     """Build a person who sits on a ride, at the ride's own place."""
     solid, clothes = Solid(), _clothes(dice)
+    solid.part((0.0, 0.9, 0.0))
     seat_y, seat_z = ride.seat[1], ride.seat[2]
     lean = dice.between(0.1, 0.3)
     shoulder = (seat_y + 0.5, seat_z + lean + 0.05)
@@ -216,23 +226,20 @@ def rider(dice: Dice, ride: Ride, motor: bool) -> Solid:
         elbow: Point = (0.3 * sign, shoulder[0] - 0.26, (shoulder[1] + hand[2]) / 2)
         solid.limb((0.2 * sign, shoulder[0], shoulder[1]), elbow, 0.06, clothes.sleeve)
         solid.limb(elbow, hand, 0.05, clothes.sleeve)
-    _head(solid, (0.0, shoulder[0] + 0.3, shoulder[1] + 0.05), 1.0, clothes)
-    if motor or dice.chance(0.6):
-        _helmet(solid, (0.0, shoulder[0] + 0.32, shoulder[1] + 0.04), motor, dice)
+    head: Point = (0.0, shoulder[0] + 0.3, shoulder[1] + 0.05)
+    if motor:
+        _full_helmet(solid, head, Style(dice.pick(HELMETS)), clothes)
+    elif dice.chance(0.6):
+        _head(solid, head, 1.0, clothes._replace(hair=Style(dice.pick(HELMETS))))
+    else:
+        _head(solid, head, 1.0, clothes)
     return solid
 
 
-def _helmet(solid: Solid, at: Point, motor: bool, dice: Dice) -> None:
+def _full_helmet(solid: Solid, at: Point, shell: Style, clothes: Clothes) -> None:
     x, y, z = at
-    shell = Style(dice.pick(HELMETS))
-    if motor:
-        solid.ball((x, y, z), 0.15, shell)
-        visor = [
-            (x - 0.1, y - 0.05, z + 0.14),
-            (x - 0.12, y + 0.05, z + 0.13),
-            (x + 0.12, y + 0.05, z + 0.13),
-            (x + 0.1, y - 0.05, z + 0.14),
-        ]
-        solid.face(visor, BLACK, (x, y, z))
-    else:
-        solid.limb((x, y + 0.06, z - 0.06), (x, y + 0.06, z + 0.06), 0.11, shell)
+    solid.part(at)
+    _neck(solid, at, 1.0, clothes)
+    solid.ball((x, y + 0.02, z), 0.15, shell)
+    visor = [(x - 0.1, y - 0.05), (x - 0.12, y + 0.06), (x + 0.12, y + 0.06), (x + 0.1, y - 0.05)]
+    solid.face([(across, up, z + 0.14) for across, up in visor], BLACK, (x, y, z))

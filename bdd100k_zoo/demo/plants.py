@@ -44,4 +44,6 @@ def _crown(solid: Solid, dice: Dice, trunk: float, size: tuple[float, float], tw
         x = dice.between(-1.0, 1.0) * wide * room * 0.8
         y = trunk + high * (0.1 + 1.5 * up) * dice.between(0.8, 1.1)
         tone = (0.62 + 0.5 * up) * dice.between(0.85, 1.15)
-        solid.ball((x, y, 0.0), wide * dice.between(0.25, 0.5), Style(shade(leaves, tone)))
+        solid.ball(
+            (x, y, 0.0), wide * dice.between(0.25, 0.5) * (1.0 if twigs < 40 else 0.7), Style(shade(leaves, tone))
+        )

@@ -90,12 +90,13 @@ def box(solid: Solid, low: Point, high: Point, style: Style) -> Prism:
 
 
 def wheels(solid: Solid, half: float, axles: Sequence[float], radius: float, width: float = 0.24) -> None:
-    """Add wheels at both sides of each axle, as seen from the side, from behind and from ahead."""
+    """Add wheels at both sides of each axle; of ``width`` 0 if they are seen from the side alone."""
     for z in axles:
         for sign in (-1, 1):
             inner, outer = sign * (half - width), sign * half
             tread = [(inner, 0.0, z), (inner, radius * 1.8, z), (outer, radius * 1.8, z), (outer, 0.0, z)]
-            solid.face(tread, TYRE)
+            if width:
+                solid.face(tread, TYRE)
             solid.face(disc((outer, radius, z), radius), TYRE, (0.0, radius, z))
             solid.face(disc((outer * 1.001, radius, z), radius * 0.6), RIM, (0.0, radius, z))
 

@@ -40,6 +40,10 @@ class Road(NamedTuple):
     """Middle of a tram's track along the road."""
     snow: bool = False
 
+    def lanes_that(self, *, parked: bool) -> tuple[Lane, ...]:
+        """Give the lanes for parking or for driving; all, where there are none such."""
+        return tuple(lane for lane in self.lanes if lane.parked == parked) or self.lanes
+
     def on_crossing(self, z: float, margin: float = 0.0) -> bool:
         """Whether a place ahead is on the other road."""
         return self.crossing is not None and self.crossing[0] - margin < z < self.crossing[1] + margin
@@ -55,7 +59,7 @@ def draw_road(dice: Dice, snow: bool) -> Road:
     parking = 2.3 if dice.chance(0.75) else 0.0
     own = dice.whole(1, lanes_each) if city else 1
     middle = -LANE * (own - 0.5) + dice.between(-0.3, 0.3)
-    tram = city and dice.chance(0.16)
+    tram = city and dice.chance(0.2)
     gap = 3.4 if tram else 0.0
     lanes = [Lane(middle + LANE * (index + 0.5), oncoming=False) for index in range(lanes_each)]
     lanes += [Lane(middle - gap - LANE * (index + 0.5), oncoming=True) for index in range(lanes_each)]

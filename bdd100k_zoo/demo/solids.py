@@ -26,8 +26,8 @@ class Style(NamedTuple):
 
     colour: Colour | None
     """None takes away what was drawn before: a hole."""
-    glows: bool = False
-    """Shines by itself where lamps are lit."""
+    shine: float = 0.0
+    """How much of the colour is seen without any other light where lamps are lit: 1 for lamps, less for reflectors."""
 
 
 class Place(NamedTuple):
@@ -62,7 +62,7 @@ class Solid:
     """Corners of each face."""
     colours: list[int] = field(default_factory=list)
     """Red, green, blue of each face."""
-    glows: list[bool] = field(default_factory=list)
+    shines: list[float] = field(default_factory=list)
     holes: list[bool] = field(default_factory=list)
     insides: list[float] = field(default_factory=list)
     """x, y, z of a point behind each face."""
@@ -98,7 +98,7 @@ class Solid:
             self.corners += point
         self.counts.append(len(points))
         self.colours += style.colour or (0, 0, 0)
-        self.glows.append(style.glows)
+        self.shines.append(style.shine)
         self.holes.append(style.colour is None)
         self.insides += inside or ORIGIN
         self.one_sided.append(inside is not None)

@@ -34,7 +34,7 @@ class View(NamedTuple):
     """[n]: the number of the thing that each belongs to; ascending."""
     colours: Floats
     """[n, 3] in plain white light."""
-    glows: Flags
+    shines: Floats
     holes: Flags
     normals: Floats
     """[n, 3]: the way that each face looks, as a direction in the world; zeros for round things."""
@@ -74,20 +74,20 @@ def look(things: Sequence[tuple[Solid, Place]], camera: Camera) -> View:
     places = by_thing.of(owners)
     radii = np.array([*chain.from_iterable(solid.radii for solid in solids)])
     points = places.put(_corners(solids))
-    _round_limbs(points, radii)
     normals = _normals(points)
     normals[radii > 0] = 0.0
     visible = _turn_outwards(points, normals, solids, places, camera)
     order = np.lexsort((-_distances(solids, by_thing, camera), owners))
     order = order[visible[order]]
     polygons = camera.project(points[order], places.z[order])
+    _round_limbs(polygons, radii[order, None] * camera.scales(points[order]))
     large = (polygons.max(1) - polygons.min(1) > FINEST).all(1)
     order = order[large]
     return View(
         polygons=polygons[large],
         things=owners[order],
         colours=_flat(solids, "colours").reshape(-1, 3)[order],
-        glows=_flat(solids, "glows").astype(np.bool_)[order],
+        shines=_flat(solids, "shines")[order],
         holes=_flat(solids, "holes").astype(np.bool_)[order],
         normals=normals[order],
         depth=places.z[order],
@@ -111,19 +111,17 @@ def _corners(solids: Sequence[Solid]) -> Floats:
     return np.asarray(_flat(solids, "corners").reshape(-1, 3)[places])
 
 
-def _round_limbs(points: Floats, radii: Floats) -> None:
-    """Turn the two ends of each limb into its outline, as wide as it is, upright before the camera."""
-    limbs = np.flatnonzero(radii > 0)
-    start, end, radius = points[limbs, 0], points[limbs, 1], radii[limbs, None]
-    along = end[:, :2] - start[:, :2]
+def _round_limbs(polygons: Floats, radii: Floats) -> None:
+    """Turn the two ends of each limb into its outline; radii [n, CORNERS] in pixels, 0 for what is no limb."""
+    limbs = np.flatnonzero(radii[:, 0] > 0)
+    start, end = polygons[limbs, 0], polygons[limbs, 1]
+    along = end - start
     length = np.sqrt(along[:, :1] * along[:, :1] + along[:, 1:] * along[:, 1:])
-    along = np.where(length > 0, along, (1.0, 0.0)) / np.where(length > 0, length, 1.0) * radius
+    along = np.where(length > 0, along, (1.0, 0.0)) / np.where(length > 0, length, 1.0)
     across = np.stack((-along[:, 1], along[:, 0]), axis=-1)
     rim = along[:, None] * _TURN[:, :1] + across[:, None] * _TURN[:, 1:]
-    points[limbs, :7] = end[:, None]
-    points[limbs, 7:] = start[:, None]
-    points[limbs, :7, :2] += rim
-    points[limbs, 7:, :2] -= rim
+    polygons[limbs, :7] = end[:, None] + rim * radii[limbs, 1, None, None]
+    polygons[limbs, 7:] = start[:, None] - rim * radii[limbs, 0, None, None]
 
 
 def _normals(points: Floats) -> Floats:
