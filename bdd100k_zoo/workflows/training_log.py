@@ -112,7 +112,7 @@ class TrainingLog:
             self._task.advance(1)
         self.steps = step.step
 
-    def saved(self, path: Path, step: int) -> None:  # noqa: ARG002
+    def saved(self, path: Path, step: int) -> None:
         """Go on: nothing is said of a checkpoint that is written in time."""
 
     def scored(self, epoch: int) -> bool:

@@ -25,5 +25,5 @@ def draw_from(*place: object) -> None:
     """Let Python, numpy and torch (on all devices) draw from here on what belongs to a place."""
     number = number_of(*place)
     random.seed(number)
-    np.random.seed(number % 2**32)  # noqa: NPY002  (what transforms draw from)
+    np.random.seed(number % 2**32)
     torch.manual_seed(number)
