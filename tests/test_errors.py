@@ -31,6 +31,8 @@ EXAMPLES: dict[str, Any] = {
     "total": 100,
     "status": 137,
     "kept": 1_234,
+    "frames": 70_000,
+    "step": 26_256,
     "problems": (errors.Problem("boxes outside the image", "a.jpg", "3", "x2 is 1300.0"),),
     "missing": ("neck.weight", "a", "b", "c"),
     "unexpected": (),

@@ -24,8 +24,9 @@ class Hashes(NamedTuple):
     sha256: str
 
     def like(self, digest: str) -> str:
-        """Give the digest of these bytes in the kind and form of another, ``md5:…`` or ``sha256:…``."""
-        return f"md5:{self.md5}" if digest.startswith("md5:") else f"sha256:{self.sha256}"
+        """Give the digest of these bytes in the kind and length of another, ``md5:…`` or ``sha256:…``."""
+        whole = f"md5:{self.md5}" if digest.startswith("md5:") else f"sha256:{self.sha256}"
+        return whole[: len(digest)]
 
 
 class Hasher:

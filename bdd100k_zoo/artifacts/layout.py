@@ -31,6 +31,7 @@ MIRROR_FOLDERS: dict[What, str] = {
     "visuals": "visuals",
     "scores-val": "scores-val",
     "scores-test": "scores-test",
+    "start-values": "start-values",
 }
 """The folders below ``det/`` in which the published host keeps each kind of file; mirrors have the same."""
 

@@ -22,7 +22,15 @@ from bdd100k_zoo.artifacts.network import FailedAttemptError, open_session
 from bdd100k_zoo.artifacts.partial import PartialState, partials_of, sweep
 from bdd100k_zoo.artifacts.patience import PATIENT, Patience
 from bdd100k_zoo.artifacts.routes import DigestReader, Route, routes_of
-from bdd100k_zoo.artifacts.verify import ZOO_FILE, Expected, Trust, Unknown, contradiction, recorded_digest, trust_in
+from bdd100k_zoo.artifacts.verify import (
+    Expected,
+    Trust,
+    Unknown,
+    contradiction,
+    recorded_digest,
+    recorder,
+    trust_in,
+)
 from bdd100k_zoo.errors import NoAddressError, OfflineError, StorageError, UnverifiedError
 from bdd100k_zoo.records.files import storage_errors
 
@@ -290,7 +298,7 @@ def _offline_by_environment() -> bool:
 
 
 def _stored(path: Path, artifact: Artifact, entry: ledger.Entry) -> StoredFile:
-    verified_by = ZOO_FILE if artifact.digest else entry.verified_by
+    verified_by = recorder(artifact) if artifact.digest else entry.verified_by
     return StoredFile(
         path=path,
         size=entry.size,

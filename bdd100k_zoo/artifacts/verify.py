@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Artifact
 
 ZOO_FILE = "zoo file"
+FILE_NAME = "its name"
+"""Start values of backbones are published under names that end in digits of their digest."""
 DIGEST_WAITS = Waits(connect=5, read=10)
 DIGEST_LIMIT = 64 << 10
 """Bytes of a digest file that are looked at; a longer one is none."""
@@ -73,8 +75,13 @@ def contradiction(
 
 
 def recorded_digest(artifact: Artifact) -> tuple[Expected, ...]:
-    """Give the digest that the zoo file records, if it records one."""
-    return (Expected(artifact.digest, ZOO_FILE),) if artifact.digest else ()
+    """Give the digest that the zoo file records, or a file's name, if one does."""
+    return (Expected(artifact.digest, recorder(artifact)),) if artifact.digest else ()
+
+
+def recorder(artifact: Artifact) -> str:
+    """Say where the digest stands that an artifact is known to have."""
+    return FILE_NAME if artifact.what == "start-values" else ZOO_FILE
 
 
 def trust_in(
@@ -89,7 +96,7 @@ def trust_in(
         published: reads the publisher's digest; called only where it decides.
     """
     if recorded := recorded_digest(artifact):
-        return Trust(recorded, ZOO_FILE, None)
+        return Trust(recorded, recorder(artifact), None)
     pinned = (Expected(f"sha256:{pin.sha256}", pin_source),) if pin else ()
     if pin and pin.verified_by:
         return Trust(pinned, pin.verified_by, None)

@@ -61,11 +61,17 @@ def _digest_mismatch(error: errors.DigestMismatchError) -> str:
 
 def have_a_copy(model: str = "MODEL", what: str = "weights") -> str:
     """Say what somebody can do who has the file, or knows who has it."""
+    if what == "start-values":
+        return "--pretrained FILE starts from a file that you have, --from-scratch from random values"
     option = "" if what == "weights" else f" --what {what}"
     return (
         f"with a copy of the file, `{SELF} cache import {model} FILE{option}` checks it and takes it in; "
         "BDD100K_ZOO_MIRRORS names other places that have it"
     )
+
+
+def _links(what: str) -> str:
+    return "" if what == "start-values" else f"`{SELF} doctor --links` checks all; "
 
 
 def _storage(error: errors.StorageError) -> str:
@@ -135,7 +141,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     ),
     (
         errors.TransferError,
-        lambda e: f"the same command tries again; `{SELF} doctor --links` checks all; {have_a_copy(e.model, e.what)}",
+        lambda e: f"the same command tries again; {_links(e.what)}{have_a_copy(e.model, e.what)}",
     ),
     (
         errors.SeveralFailedError,

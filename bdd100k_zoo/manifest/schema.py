@@ -10,10 +10,11 @@ from msgspec import Struct, field
 
 from bdd100k_zoo.errors import UnknownNameError
 
-What = Literal["weights", "preds", "visuals", "scores-val", "scores-test"]
-"""The kinds of artifact that a model publishes, as the command line names them."""
+What = Literal["weights", "preds", "visuals", "scores-val", "scores-test", "start-values"]
+"""The kinds of artifact: what a model publishes, as the command line names it, and what a backbone starts from."""
 
 WHATS: tuple[What, ...] = ("weights", "preds", "visuals", "scores-val", "scores-test")
+"""Those that a model publishes."""
 
 DIGEST = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -146,6 +147,7 @@ class Model(ModelEntry, frozen=True, kw_only=True):
             "visuals": self.visuals,
             "scores-val": self.scores_val,
             "scores-test": self.scores_test,
+            "start-values": None,
         }[what]
         addresses = (address,) if address else ()
         of_file = self.digests.of(what)

@@ -38,10 +38,12 @@ class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
         return [_frame(file, images, frame) for frame in read_labels(file)]
 
     def filter_data(self) -> list[dict[str, Any]]:
-        """Drop the frames that ``filter_cfg`` leaves out of training."""
-        if self.test_mode or not (self.filter_cfg or {}).get("filter_empty_gt"):
-            return list(self.data_list)
-        return [frame for frame in self.data_list if frame["instances"]]
+        """Drop the frames that ``filter_cfg`` leaves out of training; raises RecordError where none is left."""
+        choosing = not self.test_mode and (self.filter_cfg or {}).get("filter_empty_gt")
+        kept = [frame for frame in self.data_list if frame["instances"] or not choosing]
+        if not kept:
+            raise RecordError(Path(self.ann_file), "holds no box to learn from" if choosing else "holds no frame")
+        return kept
 
 
 def _frame(file: Path, images: str, frame: LabelFrame) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     train_labels_sha256: str
     val_labels_sha256: str
     start: str
-    """What the backbone starts from: ``sha256:…`` of a file, ``random`` or ``config``."""
+    """What the backbone starts from: a config's name for it, a user's file by its digest, ``random`` or ``config``."""
     epochs: int
     batch_size: int
     """Images at once in each process."""
@@ -58,7 +58,7 @@ NAMES: Mapping[str, str] = {
 
 def differences(standing: TrainingPlan, wanted: TrainingPlan) -> tuple[str, ...]:
     """Say in what a standing plan is not the one that is wanted; nothing where it is."""
-    pairs = ((name, getattr(standing, field), getattr(wanted, field)) for field, name in NAMES.items())
+    pairs = ((name, str(getattr(standing, field)), str(getattr(wanted, field))) for field, name in NAMES.items())
     return tuple(
         f"{name}: {there or 'none'} there, {here or 'none'} now" for name, there, here in pairs if there != here
     )

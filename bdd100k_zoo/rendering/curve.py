@@ -42,7 +42,8 @@ def draw_curve(title: str, steps: Sequence[StepLine], epochs: Sequence[EpochReco
     _draw_loss(axes, steps, epoch_length)
     _draw_ap(axes.twinx(), epochs)
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
+    FigureCanvasAgg(figure)
+    figure.savefig(content, format="png")
     return content.getvalue()
 
 

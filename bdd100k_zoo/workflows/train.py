@@ -29,6 +29,7 @@ from bdd100k_zoo.records.training import (
 )
 from bdd100k_zoo.workflows.labelled_images import check_images
 from bdd100k_zoo.workflows.run_folder import claimed
+from bdd100k_zoo.workflows.start_values import fetch_start_values
 from bdd100k_zoo.workflows.training_log import BEST, CURVE, WEIGHTS, TrainingLog
 
 if TYPE_CHECKING:
@@ -166,9 +167,10 @@ class _Training:
                 if not files.labels.is_file():
                     raise NoLabelsError(split, files.labels)
         self._job = self._job._replace(start=self._start_values())
+        plan = self._plan()
         standing = None if request.fresh else read_training(self._folder)
         if standing:
-            if found := differences(standing.plan, self._plan()):
+            if found := differences(standing.plan, plan):
                 raise OtherRunError(self._folder, found)
             if standing.finished:
                 self._progress.note(f"{self._folder} holds this training already, complete; --fresh makes it again")
@@ -191,7 +193,11 @@ class _Training:
             return StartValues("random")
         if request.pretrained:
             return StartValues("file", request.pretrained)
-        return StartValues("config")
+        if not self._outline.start_name:
+            return StartValues("config")
+        if self._has_checkpoint() and not request.fresh:
+            return StartValues("named")
+        return StartValues("named", fetch_start_values(self._outline.start_name, self._store, self._progress))
 
     def _has_checkpoint(self) -> bool:
         from bdd100k_zoo.mmdet_backend.training.saving import checkpoints
@@ -199,14 +205,14 @@ class _Training:
         return bool(checkpoints(self._folder))
 
     def _plan(self) -> TrainingPlan:
-        request, outline, start = self._request, self._outline, self._job.start
+        request, outline = self._request, self._outline
         return TrainingPlan(
             model=request.model.name,
             config_sha256=sha256_of(request.model.config_path),
             cfg_options=options_text(request.cfg_options),
             train_labels_sha256=sha256_of(outline.train.labels),
             val_labels_sha256=sha256_of(outline.val.labels),
-            start=f"sha256:{sha256_of(start.path)}" if start.path else start.kind,
+            start=self._start_in_plan(),
             epochs=outline.epochs,
             batch_size=outline.batch_size,
             processes=self._job.place.world,
@@ -256,14 +262,24 @@ class _Training:
         )
         self._progress.note(f"backbone: {self._start_in_words()}")
         self._progress.note(f"learning rate {facts.rate:g} for a batch of {batch}{scaled}")
+        if 2 * facts.warm_up > (total := facts.epochs * facts.epoch_length):
+            self._progress.warn(f"the learning rate rises over {facts.warm_up:,} steps, and there are {total:,}")
         if facts.begun_at:
             self._progress.note(f"going on after step {facts.begun_at:,}")
 
-    def _start_in_words(self) -> str:
+    def _start_in_plan(self) -> str:
+        """Known without a download: a training goes on although the host of its start values is gone."""
         start = self._job.start
+        if start.kind == "named":
+            return self._outline.start_name
+        return f"sha256:{sha256_of(start.path)}" if start.path else start.kind
+
+    def _start_in_words(self) -> str:
+        start, named = self._job.start, self._outline.start_name
+        if start.kind == "named":
+            return f"from {named}"
         if start.path:
             return f"from {start.path}"
-        named = self._outline.start_name
         return f"from random values, in place of {named}" if named else "from random values, as its config says"
 
     def _interrupt(self, stop: Stop, steps: int) -> KeyboardInterrupt:

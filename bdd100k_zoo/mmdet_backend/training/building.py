@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
 from bdd100k_zoo.mmdet_backend.detector import check_config
 from bdd100k_zoo.mmdet_backend.devices import device_errors, device_name, device_of_rank, resolve_device
 from bdd100k_zoo.mmdet_backend.ops import install
@@ -16,7 +17,7 @@ from bdd100k_zoo.mmdet_backend.training.data import default_workers, train_loade
 from bdd100k_zoo.mmdet_backend.training.job import Facts
 from bdd100k_zoo.mmdet_backend.training.loop import Loop
 from bdd100k_zoo.mmdet_backend.training.processes import together
-from bdd100k_zoo.mmdet_backend.training.runner import NO_HOOKS, TrainRunner
+from bdd100k_zoo.mmdet_backend.training.runner import NO_HOOKS, TrainRunner, unwrapped
 from bdd100k_zoo.mmdet_backend.training.settings import data_files, make_recipe
 from bdd100k_zoo.mmdet_backend.training.start_values import load_start_values
 from bdd100k_zoo.mmdet_backend.training.validating import Validation
@@ -47,6 +48,8 @@ def train(job: Job, plan: str, watcher: Watcher) -> None:
     """
     device, precision = device_and_precision(job)
     recipe = checked_recipe(job, precision=precision, device=str(device))
+    if device.type == "cpu":
+        keep_freed_memory()
     with ExitStack() as stack:
         stack.enter_context(contained(job.name))
         stack.enter_context(in_scope())
@@ -116,7 +119,7 @@ def _build(setting: _Setting) -> TrainRunner:
             cfg=config,
         )
     if setting.precision in SHORT:
-        let_heads_give_float32(getattr(runner.model, "module", runner.model), setting.device)
+        let_heads_give_float32(unwrapped(runner.model), setting.device)
     runner._train_loop = Loop(
         runner,
         loader,
@@ -145,10 +148,12 @@ def _validation(setting: _Setting) -> Validation:
 
 def _begin(setting: _Setting, runner: TrainRunner) -> None:
     """Load the last checkpoint, or else the start values, and tell what will be done."""
-    job, model = setting.job, getattr(runner.model, "module", runner.model)
+    job, model = setting.job, unwrapped(runner.model)
     saved, problems = saving.find_last(job.folder, setting.plan)
+    if problems and not saved:
+        raise problems[0]
     for problem in problems if job.place.rank == 0 else ():
-        setting.watcher.progress.warn(f"{problem}; going on from an earlier checkpoint, if there is one")
+        setting.watcher.progress.warn(f"{problem}; going on from the checkpoint before")
     if saved:
         saving.restore(saved, runner)
     elif job.start.path:
@@ -171,6 +176,7 @@ def _facts(setting: _Setting, runner: TrainRunner, model: Any) -> Facts:
         batch_size=recipe.batch_size,
         processes=setting.job.place.world,
         workers=setting.workers,
+        warm_up=recipe.warm_up,
         published_rate=recipe.published_rate,
         published_batch=recipe.published_batch,
         rate=recipe.rate,

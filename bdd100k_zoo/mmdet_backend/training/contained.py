@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,19 +20,25 @@ if TYPE_CHECKING:
 GLOBALS: tuple[Any, ...] = (DefaultScope, MessageHub, MMLogger)
 """mmengine's classes that keep every instance, of which the last is the current one."""
 
+LIBRARIES = r"(torch|torchvision|mmdet|mmcv|mmengine)\b"
+"""The modules whose warnings are not shown."""
+
 
 @contextmanager
 def contained(name: str) -> Iterator[None]:
     """Leave mmengine's globals, its loader of checkpoints and torch's settings afterwards as they were before.
 
-    Inside, no file of weights is loaded by mmengine: it would unpickle whatever the file holds.
+    Inside, no file of weights is loaded by mmengine: it would unpickle whatever the file holds. What these libraries
+    warn each other of is theirs to mend, and not shown.
     """
     kept = [kind._instance_dict.copy() for kind in GLOBALS]
     loader = CheckpointLoader.__dict__["load_checkpoint"]
     deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     CheckpointLoader.load_checkpoint = _refuser(name)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=LIBRARIES)
+            yield
     finally:
         CheckpointLoader.load_checkpoint = loader
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, benchmark

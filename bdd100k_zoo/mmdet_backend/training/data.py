@@ -12,10 +12,9 @@ from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from bdd100k_zoo.errors import ConfigError, RecordError
+from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, in_scope
 from bdd100k_zoo.mmdet_backend.training.order import Drawn, Order
-from bdd100k_zoo.mmdet_backend.training.settings import data_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +40,6 @@ def train_loader(config: Config, *, name: str, batch_size: int, workers: int, se
     settings = config.train_dataloader
     _check_loader(settings, name)
     dataset = _dataset(settings.dataset, name)
-    if not len(dataset):
-        raise RecordError(data_files(settings, name).labels, "holds no box to learn from")
     order = Order(
         len(dataset), seed=seed, rank=place.rank, world=place.world, shuffled=bool(settings.sampler.get("shuffle"))
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path  # noqa: TC003  (the fields of a NamedTuple are read at run time)
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from bdd100k_zoo.inference.launch import ALONE, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.records.scores import Scores
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 class StartValues(NamedTuple):
     """What the backbone starts from."""
 
-    kind: Literal["file", "config", "random"]
-    """A file; what the config itself draws, because it names no file; drawn although the config names one."""
+    kind: Literal["file", "named", "config", "random"]
+    """A user's file; the one that the config names; what the config draws, as it names none; drawn although it does."""
     path: Path | None = None
+    """The file; None also where a checkpoint stands that a training goes on from."""
 
 
 class Job(NamedTuple):
@@ -55,6 +57,8 @@ class Facts(NamedTuple):
     batch_size: int
     processes: int
     workers: int
+    warm_up: int
+    """Steps over which the learning rate rises."""
     published_rate: float
     """The recipe's learning rate, for the recipe's batch."""
     published_batch: int

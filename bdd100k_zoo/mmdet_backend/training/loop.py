@@ -12,6 +12,7 @@ from bdd100k_zoo.errors import DivergedError
 from bdd100k_zoo.mmdet_backend.training.job import Step
 from bdd100k_zoo.mmdet_backend.training.processes import mean
 from bdd100k_zoo.mmdet_backend.training.randomness import draw_from
+from bdd100k_zoo.mmdet_backend.training.runner import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,7 +98,7 @@ class Loop(BaseLoop):  # type: ignore[misc]
         told = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
         runner.call_hook("after_train_iter", batch_idx=place, data_batch=batch, outputs=told)
         self.iter += 1
-        stop, numbers = self._asked_to_stop([float(value) for value in told.values()])
+        stop, numbers = self._asked_to_stop([float(value.detach()) for value in told.values()])
         self._tell(rate, dict(zip(told, numbers, strict=True)))
         return stop
 
@@ -138,7 +139,7 @@ class Loop(BaseLoop):  # type: ignore[misc]
             return
         for hook in ("before_val", "before_val_epoch"):
             self.runner.call_hook(hook)
-        model = getattr(self.runner.model, "module", self.runner.model)
+        model = unwrapped(self.runner.model)
         scores = self._validation.run(model, self._watcher.progress)
         if self._place.rank == 0:
             self._watcher.validated(self.epoch, scores)

@@ -40,7 +40,8 @@ class PreciseOptimWrapper(OptimWrapper):  # type: ignore[misc]
     def backward(self, loss: Tensor, **settings: Any) -> None:
         """Compute gradients, of the scaled loss with fp16."""
         with arithmetic("tf32" if self._precision == "tf32" else "fp32", self._device):
-            self._scaler.scale(loss).backward(**settings)
+            scaled: Any = self._scaler.scale(loss)
+            scaled.backward(**settings)
         self._inner_count += 1
 
     def step(self, **settings: Any) -> None:

@@ -23,6 +23,11 @@ NO_HOOKS = dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "ch
 """Default hooks of mmengine that this package has its own way for."""
 
 
+def unwrapped(model: Any) -> Any:
+    """Give the model itself, which stands in a wrapper where several processes train it."""
+    return getattr(model, "module", model)
+
+
 class TrainRunner(Runner):  # type: ignore[misc]
     """The Runner of a training: builds optimizer, schedules, hooks and loops as mmengine does.
 
@@ -76,7 +81,7 @@ class TrainRunner(Runner):  # type: ignore[misc]
     def dump_config(self) -> None:
         """Write no config."""
 
-    def wrap_model(self, model_wrapper_cfg: object, model: nn.Module) -> nn.Module:
+    def wrap_model(self, _: object, model: nn.Module) -> nn.Module:
         """Put the model on its device; let several processes add up their gradients."""
         model = model.to(self._target)
         if not self._distributed:

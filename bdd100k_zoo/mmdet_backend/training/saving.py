@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
+from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError, ZooError
 from bdd100k_zoo.mmdet_backend.checkpoint import read_plain
 from bdd100k_zoo.mmdet_backend.limits import check_sums
+from bdd100k_zoo.mmdet_backend.training.runner import unwrapped
 from bdd100k_zoo.records.files import storage_errors, writing_whole
 
 if TYPE_CHECKING:
@@ -62,24 +63,31 @@ def save(folder: Path, runner: Any, plan: str) -> Path:
     """
     content = _content(runner, plan)
     path = checkpoint_path(folder, runner.train_loop.iter)
-    with writing_whole(path) as file:
-        torch.save(content, file)
+    _write(path, content)
     for old in checkpoints(folder)[KEPT:]:
         with storage_errors(old):
             old.unlink(missing_ok=True)
     return path
 
 
-def save_weights(path: Path, saved: Saved | Mapping[str, Any]) -> None:
+def save_weights(path: Path, content: Mapping[str, Any]) -> None:
     """Write the weights of a checkpoint's content alone, as ``predict --weights`` takes them; raises StorageError."""
-    content = saved.content if isinstance(saved, Saved) else saved
+    _write(path, {"meta": content["meta"], "state_dict": content["state_dict"]})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     with writing_whole(path) as file:
-        torch.save({"meta": content["meta"], "state_dict": content["state_dict"]}, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # of a disk that is full, told in torch's words
+                raise error.__context__ from error
+            raise
 
 
-def find_last(folder: Path, plan: str) -> tuple[Saved | None, list[str]]:
-    """Read the last whole checkpoint of a plan in a folder, if there is one, and say what is wrong with later ones."""
-    problems = []
+def find_last(folder: Path, plan: str) -> tuple[Saved | None, list[ZooError]]:
+    """Read the last whole checkpoint of a plan in a folder, if there is one, and tell what is wrong with later ones."""
+    problems: list[ZooError] = []
     for path in checkpoints(folder):
         try:
             check_sums(path)
@@ -89,7 +97,7 @@ def find_last(folder: Path, plan: str) -> tuple[Saved | None, list[str]]:
             if content["plan"] != plan:
                 raise UnsafeCheckpointError(path, "it is of another training")
         except (StorageError, UnsafeCheckpointError) as error:
-            problems.append(str(error))
+            problems.append(error)
             continue
         return Saved(path, int(content["meta"]["iter"]), content), problems
     return None, problems
@@ -104,7 +112,7 @@ def restore(saved: Saved, runner: Any) -> None:
     content = saved.content
     try:
         runner.call_hook("after_load_checkpoint", checkpoint=content)
-        _model(runner).load_state_dict(content["state_dict"])
+        unwrapped(runner.model).load_state_dict(content["state_dict"])
         runner.optim_wrapper.load_state_dict(content["optimizer"])
         for scheduler, state in zip(_schedulers(runner), content["param_schedulers"], strict=True):
             scheduler.load_state_dict(state)
@@ -121,12 +129,13 @@ def _content(runner: Any, plan: str) -> dict[str, Any]:
         "format": FORMAT,
         "plan": plan,
         "meta": {"CLASSES": list(CLASSES), "epoch": loop.epoch, "iter": loop.iter, "seed": runner.seed},
-        "state_dict": _on_cpu(_model(runner).state_dict()),
+        "state_dict": _on_cpu(unwrapped(runner.model).state_dict()),
         "optimizer": _on_cpu(runner.optim_wrapper.state_dict()),
         "param_schedulers": [_counted(each) for each in _schedulers(runner)],
     }
     runner.call_hook("before_save_checkpoint", checkpoint=content)
-    return _plain(content)
+    plain: dict[str, Any] = _plain(content)
+    return plain
 
 
 def _counted(scheduler: Any) -> dict[str, Any]:
@@ -136,10 +145,6 @@ def _counted(scheduler: Any) -> dict[str, Any]:
 
 def _schedulers(runner: Any) -> Iterable[Any]:
     return runner.param_schedulers or ()
-
-
-def _model(runner: Any) -> Any:
-    return getattr(runner.model, "module", runner.model)
 
 
 def _on_cpu(node: Any) -> Any:

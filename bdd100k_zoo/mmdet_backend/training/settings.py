@@ -11,7 +11,7 @@ from bdd100k_zoo.mmdet_backend.config import DATASET, PRETRAINED, load_config
 from bdd100k_zoo.mmdet_backend.training.optimizing import PreciseOptimWrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mmengine.config import Config
@@ -34,6 +34,12 @@ class Recipe(NamedTuple):
     rate: float
     start_name: str
     """What the backbone was to start from, as the config names it; empty where it names nothing."""
+
+    @property
+    def warm_up(self) -> int:
+        """Steps over which the learning rate rises at the beginning."""
+        by_step = (each for each in self.config.param_scheduler if not each.get("by_epoch", True))
+        return max((int(each.end) for each in by_step if not each.get("begin") and each.get("end")), default=0)
 
 
 def make_recipe(job: Job, *, precision: str, device: str) -> Recipe:
@@ -82,18 +88,17 @@ def _moved(epochs: Any, factor: float) -> Any:
 
 
 def start_model(model: Any, start: StartValues) -> Any:
-    """Let a model's settings name no files to start from; nothing is fetched to build it.
+    """Let a backbone's settings name no file to start from; nothing is fetched to build it.
 
     A backbone that was to start from learnt values, and starts from random ones, keeps nothing of itself as it is:
     its first stages and the statistics of its normalisations are learnt as well.
     """
-    scratch = start.kind == "random"
-
-    def change(node: dict[str, Any]) -> dict[str, Any]:
-        named = {key: None for key in PRETRAINED if _names_file(node.get(key))}
-        return node | named | (_all_learnt(node) if named and scratch else {})
-
-    return _mapped(model, change)
+    backbone = model.get("backbone")
+    named = {key: None for key in PRETRAINED if _names_file((backbone or {}).get(key))}
+    if not named:
+        return model
+    learnt = _all_learnt(backbone) if start.kind == "random" else {}
+    return type(model)({**model, "backbone": {**backbone, **named, **learnt}})
 
 
 def start_values_of(config: Config) -> str:
@@ -118,14 +123,6 @@ def _all_learnt(backbone: dict[str, Any]) -> dict[str, Any]:
 
 
 NOTHING_FROZEN: Mapping[str, object] = {"frozen_stages": -1, "norm_eval": False}
-
-
-def _mapped(node: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    if isinstance(node, dict):
-        return type(node)(change({key: _mapped(value, change) for key, value in node.items()}))
-    if isinstance(node, (list, tuple)):
-        return type(node)(_mapped(value, change) for value in node)
-    return node
 
 
 class DataFiles(NamedTuple):
