@@ -168,6 +168,18 @@ def test_asked_to_end_it_keeps_the_step_and_names_the_command_that_goes_on(
     check_same(out, whole)
 
 
+def test_averaged_weights_go_on_as_if_nothing_had_happened(root: Path, tmp_path: Path) -> None:
+    averaging = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "gamma": 2, "update_buffers": True}
+    options = SMALL | {"custom_hooks": [averaging]}
+    unbroken, out = tmp_path / "unbroken", tmp_path / "out"
+    run(root, unbroken, cfg_options=options)
+    shutil.copytree(unbroken, out)
+    for name in ("weights.pth", "train.json", "checkpoint-00000008.pth"):
+        (out / name).unlink()
+    run(root, out, cfg_options=options)
+    check_same(out, unbroken)
+
+
 def test_two_equal_trainings_are_equal_and_another_seed_is_another(root: Path, whole: Path, tmp_path: Path) -> None:
     run(root, tmp_path / "a")
     check_same(tmp_path / "a", whole)

@@ -110,6 +110,7 @@ def restore(saved: Saved, runner: Any) -> None:
         UnsafeCheckpointError: it is not of such a runner.
     """
     content = saved.content
+    runner._resume = True  # EMAHook asks: without it, the averages would count as the model's own weights
     try:
         runner.call_hook("after_load_checkpoint", checkpoint=content)
         unwrapped(runner.model).load_state_dict(content["state_dict"])
