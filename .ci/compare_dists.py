@@ -1,4 +1,4 @@
-"""Check that an sdist and a wheel hold the same package, with zoo.yaml and every config."""
+"""Check that an sdist and a wheel hold the same package, with zoo.yaml, every config and the demo's weights."""
 
 import re
 import sys
@@ -29,8 +29,10 @@ if __name__ == "__main__":
     differing = [name for name in sorted({*source, *built}) if source.get(name) != built.get(name)]
     if differing:
         sys.exit(f"sdist and wheel differ in {', '.join(differing)}")
-    listed = re.findall(r"^    config: (\S+)$", built["bdd100k_zoo/zoo.yaml"].decode(), re.MULTILINE)
-    absent = [name for name in listed if f"bdd100k_zoo/configs/det/{name}" not in built]
-    if absent or not listed:
-        sys.exit(f"the wheel lacks configs that its zoo.yaml lists: {', '.join(absent) or 'it lists none'}")
+    zoo, demo = (built[f"bdd100k_zoo/{name}"].decode() for name in ("zoo.yaml", "demo/zoo.yaml"))
+    listed = [f"configs/det/{name}" for name in re.findall(r"^    config: (\S+)$", zoo + demo, re.MULTILINE)]
+    listed += [f"demo/{name}" for name in re.findall(r"^      address: (\S+)$", demo, re.MULTILINE)]
+    absent = [name for name in listed if f"bdd100k_zoo/{name}" not in built]
+    if absent or len(listed) < 3:
+        sys.exit(f"the wheel lacks files that its zoo files list: {', '.join(absent) or 'they list none'}")
     sys.stdout.write(f"{len(built)} files, the same in both\n")

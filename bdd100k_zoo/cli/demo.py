@@ -92,8 +92,8 @@ def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str,
 
 
 def _show_scores(evaluated: Evaluated) -> None:
-    from bdd100k_zoo.cli.evaluate import WIDE, as_table
     from bdd100k_zoo.cli.console import stdout
+    from bdd100k_zoo.cli.evaluate import WIDE, as_table
     from bdd100k_zoo.rendering.scores import official_table
 
     show("")

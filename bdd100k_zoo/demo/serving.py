@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._path, self._content = path, content
         super().__init__(request, client, server)
 
-    def do_GET(self) -> None:  # noqa: N802  (the name is the library's)
+    def do_GET(self) -> None:
         if self.path != self._path:
             self.send_error(HTTPStatus.NOT_FOUND)
             return

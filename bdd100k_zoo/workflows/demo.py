@@ -16,7 +16,7 @@ from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.artifacts.store import Store
 from bdd100k_zoo.demo.serving import serving
 from bdd100k_zoo.demo.writing import write_scenes
-from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.errors import MissingPackageError, OtherFilesError
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.workflows import evaluate, predict, report, show
 from bdd100k_zoo.workflows.fetch import fetch_all
@@ -88,21 +88,34 @@ def bundled_weights(zoo: Zoo) -> Path:
 
 @contextmanager
 def demo_folder(kept: Path | None) -> Iterator[Path]:
-    """Give the folder to work in: the one that is to be kept, or else one that is gone when the block ends.
+    """Give an empty folder to work in: the one that is to be kept, or else one that is gone when the block ends.
+
+    A block that does not end well leaves nothing behind in either.
 
     Raises:
+        OtherFilesError: there is something in the folder that is to be kept.
         StorageError: it cannot be made.
     """
-    if kept:
-        with storage_errors(kept):
-            kept.mkdir(parents=True, exist_ok=True)
-        yield kept
-        return
-    folder = Path(mkdtemp(prefix="bdd100k-zoo-demo-"))
+    if kept is None:
+        folder = Path(mkdtemp(prefix="bdd100k-zoo-demo-"))
+    else:
+        folder = kept
+        _make_empty(folder)
+    done = False
     try:
         yield folder
+        done = True
     finally:
-        rmtree(folder, ignore_errors=True)
+        if not (kept and done):
+            rmtree(folder, ignore_errors=True)
+
+
+def _make_empty(folder: Path) -> None:
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        others = tuple(sorted(folder.iterdir()))
+    if others:
+        raise OtherFilesError(folder, others)
 
 
 @dataclass(frozen=True)
@@ -121,8 +134,7 @@ class Demo:
         """Draw frames with labels; give the number of labelled objects.
 
         Raises:
-            OtherFilesError: the folder holds other frames.
-            StorageError: it cannot be written.
+            StorageError: they cannot be written.
         """
         written = write_scenes(self.places.data, val=FRAMES, seed=SEED, progress=self.progress)
         return sum(len(frame.labels) for frame in written.splits[SPLIT])

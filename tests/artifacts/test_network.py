@@ -180,6 +180,14 @@ def test_a_dead_proxy_is_called_so(
         send("https://models.example.org/x.pth")
 
 
+def test_this_machine_is_asked_past_any_proxy(
+    host: Host, dead_address: str, send: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, dead_address)
+    assert send(host.serves("/x.pth", b"here")) == b"here"
+
+
 def test_a_host_without_tls_cannot_be_asked_over_https(host: Host, send: Callable[[str], bytes]) -> None:
     with pytest.raises(FailedAttemptError, match="failed to set up an encrypted connection"):
         send(host.address.replace("http:", "https:") + "/x.pth")

@@ -267,3 +267,13 @@ def test_quiet_leaves_out_all_but_warnings():
     quiet.note("a note")
     quiet.warn("mind this")
     assert written(console) == "warning: mind this\n"
+
+
+def test_a_command_that_tells_all_itself_leaves_out_notes_alone():
+    console = log()
+    shown = TerminalProgress(console, notes=False)
+    with shown.task("Predicting", 1, "images") as task:
+        task.advance(1)
+    shown.note("a note")
+    shown.warn("mind this")
+    assert written(console).splitlines()[1:] == ["warning: mind this"]

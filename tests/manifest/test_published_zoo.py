@@ -134,7 +134,14 @@ def test_every_config_exists_among_the_packages_own(zoo: Zoo) -> None:
 
 
 def test_no_config_is_left_without_a_model(zoo: Zoo) -> None:
-    assert {path.name for path in CONFIGS.glob("*.py")} == {model.config for model in zoo.models}
+    assert {path.name for path in CONFIGS.glob("*.py")} == {model.config for model in zoo.known}
+
+
+def test_the_detector_of_the_demo_is_known_by_name_and_in_no_list(zoo: Zoo) -> None:
+    demo = zoo["demo_fcos_r18_fpn"]
+    assert zoo.unlisted == (demo,)
+    assert demo not in zoo.models
+    assert zoo.family(demo.family).title == "FCOS"
 
 
 def test_every_file_to_be_fetched_is_fetched_over_https(zoo: Zoo) -> None:

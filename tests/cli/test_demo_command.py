@@ -1,0 +1,125 @@
+"""demo as a user sees it: in a process of its own, with the network cut off where the system lets us."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+
+from bdd100k_zoo.cli.demo import REAL_THING
+from bdd100k_zoo.cli.main import app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FLOOR = 1.0
+"""AP on the demo's frames below which something of the chain is broken."""
+
+DEMO = (sys.executable, "-m", "bdd100k_zoo", "demo")
+
+
+def cut_off(command: Sequence[str]) -> list[str]:
+    """Run a command where there is the loopback interface alone, if that can be had here."""
+    loopback = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    if shutil.which("unshare") and subprocess.run([*loopback, "true"], capture_output=True).returncode == 0:
+        return [*loopback, *command]
+    warnings.warn("the network is NOT cut off: unshare -rn does not work here", stacklevel=2)
+    return list(command)
+
+
+def surroundings(tmp_path: Path) -> dict[str, str]:
+    """An empty home, and a folder for temporary files that is watched."""
+    (tmp_path / "temporary").mkdir(exist_ok=True)
+    (tmp_path / "home").mkdir(exist_ok=True)
+    return os.environ | {"TMPDIR": str(tmp_path / "temporary"), "HOME": str(tmp_path / "home"), "NO_COLOR": "1"}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of one demo, and what it said."""
+    folder = tmp_path_factory.mktemp("kept")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        command = cut_off([*DEMO, "--keep", str(folder / "demo")])
+    done = subprocess.run(command, env=surroundings(folder), cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_every_step_leaves_its_files_and_nothing_is_left_elsewhere(kept: tuple[Path, str]) -> None:
+    folder, _ = kept
+    demo = folder / "demo"
+    assert sorted(path.name for path in demo.iterdir()) == ["cache", "data", "pictures", "report.html", "run"]
+    assert len(list((demo / "data/images/100k/val").iterdir())) == 24
+    assert len(list((demo / "pictures").iterdir())) == 24
+    assert {path.name for path in (demo / "run").iterdir()} == {"det.json", "run.json", "scores.json"}
+    assert sorted(path.name for path in folder.iterdir()) == ["demo", "home", "temporary"]
+    assert not [path for path in (folder / "temporary").iterdir() if "demo" in path.name]
+
+
+def test_the_boxes_are_right_by_the_official_metric(kept: tuple[Path, str]) -> None:
+    scores = json.loads((kept[0] / "demo/run/scores.json").read_text())["scores"]
+    assert scores["AP"]["OVERALL"] > FLOOR
+
+
+def test_it_says_what_it_did_and_where_the_files_are_and_fits_the_terminal(kept: tuple[Path, str]) -> None:
+    _, said = kept
+    for label in ("scenes", "download", "predict", "eval", "show", "report", "OVERALL", "pictures", "predictions"):
+        assert label in said
+    assert "from http://127.0.0.1:" in said
+    paths = (line for line in said.splitlines() if "/demo" not in line)
+    assert max(map(len, paths)) <= 80
+
+
+def test_a_folder_that_holds_something_is_refused(kept: tuple[Path, str], call) -> None:
+    before = sorted((kept[0] / "demo").rglob("*"))
+    result = call("demo", "--keep", str(kept[0] / "demo"))
+    assert result.exit_code == 1
+    assert "hint: move them away, or choose another folder" in result.stderr
+    assert sorted((kept[0] / "demo").rglob("*")) == before
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*DEMO], env=surroundings(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    watched = tmp_path / "temporary"
+    while not list(watched.glob("bdd100k-zoo-demo-*/data/images/100k/val/*.jpg")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert not list(watched.glob("bdd100k-zoo-demo-*"))
+
+
+def test_json_is_one_document_and_without_the_extra_all_but_the_report_is_there(
+    call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    result = call("demo", "--keep", "demo", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["kept"], told["pictures"], told["report"]) == (True, 24, False)
+    assert told["scores"]["AP"]["OVERALL"] > FLOOR
+    assert all(Path(path).exists() for path in told["files"].values())
+
+
+@pytest.mark.parametrize("command", REAL_THING)
+def test_the_commands_for_the_real_thing_are_understood(command: str) -> None:
+    name, *arguments = shlex.split(command.replace("\\\n", ""))[1:]
+    found = typer.main.get_command(app).commands[name]
+    with found.make_context(name, arguments, resilient_parsing=False):
+        pass

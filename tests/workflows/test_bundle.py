@@ -1,0 +1,65 @@
+"""The demo's weights, from a training into the package."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from bdd100k_zoo.errors import CheckpointMismatchError
+from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.manifest.load import DEMO
+from bdd100k_zoo.mmdet_backend.random_weights import save_random_weights
+from bdd100k_zoo.records.kept import sha256_of
+from bdd100k_zoo.workflows.bundle import bundle
+from bdd100k_zoo.workflows.demo import MODEL
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    save_random_weights(load_zoo()[MODEL].config_path, path)
+    return path
+
+
+def state_of(path: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(path, weights_only=True)["state_dict"])
+
+
+def test_what_is_bundled_is_half_as_large_and_within_rounding_of_what_was_learnt(weights: Path, tmp_path: Path) -> None:
+    zoo_file = Path(shutil.copy(DEMO, tmp_path / "zoo.yaml"))
+    bundle(weights, tmp_path / "small.pth", zoo_file)
+    assert (tmp_path / "small.pth").stat().st_size < 0.55 * weights.stat().st_size
+    learnt, bundled = state_of(weights), state_of(tmp_path / "small.pth")
+    assert learnt.keys() == bundled.keys()
+    for name, tensor in bundled.items():
+        assert tensor.dtype == (torch.float16 if tensor.dim() > 1 else learnt[name].dtype)
+        torch.testing.assert_close(tensor.to(learnt[name].dtype), learnt[name], rtol=1e-3, atol=1e-7)
+
+
+def test_digest_and_size_take_the_place_of_the_recorded_ones_and_nothing_else_changes(
+    weights: Path, tmp_path: Path
+) -> None:
+    zoo_file = Path(shutil.copy(DEMO, tmp_path / "zoo.yaml"))
+    known = bundle(weights, tmp_path / "small.pth", zoo_file)
+    assert known.digest == f"sha256:{sha256_of(tmp_path / 'small.pth')}"
+    assert known.size == (tmp_path / "small.pth").stat().st_size
+    text = zoo_file.read_text(encoding="utf-8")
+    assert f"digest: {known.digest}\n" in text
+    assert f"size: {known.size}\n" in text
+    recorded = re.compile(r"(digest|size): .*")
+    assert recorded.sub("", text) == recorded.sub("", DEMO.read_text(encoding="utf-8"))
+
+
+def test_weights_of_another_model_are_refused_and_nothing_is_written(weights: Path, tmp_path: Path) -> None:
+    content = torch.load(weights, weights_only=True)
+    content["state_dict"].popitem()
+    torch.save(content, tmp_path / "other.pth")
+    zoo_file = Path(shutil.copy(DEMO, tmp_path / "zoo.yaml"))
+    with pytest.raises(CheckpointMismatchError):
+        bundle(tmp_path / "other.pth", tmp_path / "small.pth", zoo_file)
+    assert not (tmp_path / "small.pth").exists()
+    assert zoo_file.read_bytes() == DEMO.read_bytes()

@@ -1,0 +1,82 @@
+"""The folder of the demo, and the weights that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bdd100k_zoo.artifacts.store import Store
+from bdd100k_zoo.errors import DigestMismatchError, OtherFilesError
+from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.kept import sha256_of
+from bdd100k_zoo.workflows import demo as job
+from bdd100k_zoo.workflows.demo import MODEL, Demo, Places, bundled_weights, demo_folder
+
+
+@pytest.mark.parametrize("kept", [None, Path("a/b")])
+def test_a_folder_whose_work_is_cut_short_is_gone(kept: Path | None) -> None:
+    folder = interrupted = None
+    try:
+        with demo_folder(kept) as folder:
+            (folder / "data").mkdir()
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        interrupted = True
+    assert interrupted
+    assert folder is not None
+    assert not folder.exists()
+
+
+def test_a_folder_stays_only_where_it_is_to_be_kept() -> None:
+    with demo_folder(None) as folder:
+        (folder / "data").mkdir()
+    assert not folder.exists()
+    with demo_folder(Path("a/b")) as folder:
+        (folder / "data").mkdir()
+    assert Path("a/b/data").is_dir()
+
+
+def test_a_folder_with_something_in_it_is_left_as_it_is() -> None:
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("mine")
+    with pytest.raises(OtherFilesError), demo_folder(Path("full")):
+        pass
+    assert Path("full/mine.txt").read_text() == "mine"
+
+
+def test_the_weights_in_the_package_are_those_of_the_zoo_file_and_small() -> None:
+    file, weights = bundled_weights(load_zoo()), load_zoo()[MODEL].weights
+    assert weights.digest == f"sha256:{sha256_of(file)}"
+    assert weights.size == file.stat().st_size <= 6_000_000
+
+
+def test_the_weights_are_downloaded_into_the_folders_own_cache_past_any_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("BDD100K_ZOO_OFFLINE", "1")
+    stored = Demo(load_zoo(), Places(tmp_path / "demo"), SILENT).download()
+    assert stored.path.is_relative_to(tmp_path / "demo" / "cache")
+    assert stored.address is not None
+    assert stored.address.startswith("http://127.0.0.1:")
+    assert stored.verified_by == "zoo file"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_other_bytes_than_the_digests_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytearray(bundled_weights(load_zoo()).read_bytes())
+    content[1000] ^= 1
+    spoilt = tmp_path / f"{MODEL}.pth"
+    spoilt.write_bytes(content)
+    monkeypatch.setattr(job, "bundled_weights", lambda _: spoilt)
+    with pytest.raises(DigestMismatchError):
+        Demo(load_zoo(), Places(tmp_path / "demo"), SILENT).download()
+
+
+def test_the_bundled_weights_are_an_ordinary_file_of_the_cache(tmp_path: Path) -> None:
+    with Store(tmp_path / "cache", mirrors=()) as store:
+        stored = store.fetch(load_zoo()[MODEL].artifact("weights"), SILENT)
+        assert stored.verified_by == "zoo file"
+        assert store.find(load_zoo()[MODEL].artifact("weights")) == stored
