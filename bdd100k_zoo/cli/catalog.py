@@ -153,7 +153,8 @@ def _show_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Store
     for artifact, state in files.items():
         for label, value in _file_lines(store, artifact, state):
             show_whole(label, value)
-    option = "" if model.zoo_file == zoo.files[0] else f"--zoo {shlex.quote(str(model.zoo_file))} "
+    builtin = model.zoo_file == zoo.files[0] or model in zoo.unlisted
+    option = "" if builtin else f"--zoo {shlex.quote(str(model.zoo_file))} "
     show_whole("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
 
 
