@@ -58,7 +58,7 @@ def demo(
             done = dict(_steps(chain, lambda *_: None))
             write_json(_document(chain.places, done, kept=keep is not None, seconds=perf_counter() - start))
             return
-        show_whole("folder", f"{folder}" + ("" if keep else ", removed at the end; --keep DIR keeps all"))
+        show_whole("folder", f"{folder}" + ("" if keep else " (removed at the end; see --keep)"))
         done = dict(_steps(chain, show_whole))
         _show_scores(done["eval"])
         _show_end(chain.places, kept=keep is not None, reported=done["report"] is not None)
