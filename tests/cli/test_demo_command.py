@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
+from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.cli.demo import REAL_THING
 from bdd100k_zoo.cli.main import app
+from bdd100k_zoo.records.scores import OVERALL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +83,26 @@ def test_it_says_what_it_did_and_where_the_files_are_and_fits_the_terminal(kept:
     assert "from http://127.0.0.1:" in said
     paths = (line for line in said.splitlines() if "/demo" not in line)
     assert max(map(len, paths)) <= 80
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The lines of the table of scores, by class."""
+    names = (*CLASSES, OVERALL)
+    lines = {name: line for name in names for line in text.splitlines() if line.startswith(f"{name} ")}
+    return {name: line.removeprefix(name).split() for name, line in lines.items()}
+
+
+def test_the_readme_shows_what_it_says(kept: tuple[Path, str]) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    block = re.findall(r"<!-- demo: output -->\n```console\n(.*?)```", readme, re.DOTALL)[0]
+    shown, said = rows(block), rows(kept[1])
+    assert shown.keys() == said.keys() == {*CLASSES, OVERALL}
+    for name in said:
+        for documented, measured in zip(shown[name], said[name], strict=True):
+            if "–" in (documented, measured):
+                assert documented == measured
+            else:  # other processors round otherwise
+                assert abs(float(documented) - float(measured)) < 1.5
 
 
 def test_a_folder_that_holds_something_is_refused(kept: tuple[Path, str], call) -> None:
