@@ -6,10 +6,11 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import Terminated, guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.session import session
@@ -24,30 +25,6 @@ if TYPE_CHECKING:
     from bdd100k_zoo.workflows.predict import Request
 
 Split = Literal["val", "test"]
-Launcher = Literal["none", "pytorch", "slurm", "mpi"]
-Precision = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
-
-
-def named_path(value: str) -> Path:
-    """Refuse the empty text that an unset variable of the shell leaves: as a path it would mean this folder."""
-    if not value:
-        raise typer.BadParameter("is empty; is a variable of the shell unset?")
-    return Path(value)
-
-
-class Many(NamedTuple):
-    """--gpus: a number of processes on this machine."""
-
-    number: int | None
-    """None for as many as there are GPUs."""
-
-
-def _many(value: str) -> Many:
-    if value == "all":
-        return Many(None)
-    if not value.isdecimal() or not int(value):
-        raise typer.BadParameter(f"{value!r} is neither a number nor `all`")
-    return Many(int(value))
 
 
 @guarded
@@ -83,7 +60,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     gpus: Annotated[
         Many | None,
-        typer.Option(metavar="N|all", parser=_many, help="A process for each of N GPUs of this machine."),
+        typer.Option(metavar="N|all", parser=many, help="A process for each of N GPUs of this machine."),
     ] = None,
     launcher: Annotated[
         Launcher | None,

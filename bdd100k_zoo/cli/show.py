@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from bdd100k_zoo.categories import ALIASES, CLASSES
+from bdd100k_zoo.cli.arguments import named_path
 from bdd100k_zoo.cli.catalog import Json
 from bdd100k_zoo.cli.console import guarded, heeding_sigterm, plain, say, show_whole, stdout, write_json
 from bdd100k_zoo.cli.console import show as print_data
-from bdd100k_zoo.cli.predict import named_path
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
