@@ -36,6 +36,7 @@
     ├── PrecisionError             an arithmetic that the device does not have
     ├── LauncherError              what should have started this process has not
     ├── ProcessesError             one of several processes failed for good
+    ├── LostProcessError           another process of a training is gone
     ├── RecordError                a file of ours or the user's that is not what it should be
     ├── InputsError                labels or predictions that cannot be scored as they are
     │   ├── WrongFileError         a file of another kind
@@ -508,6 +509,17 @@ class ProcessesError(ZooError):
 
     def __str__(self) -> str:
         return f"the processes that shared the run in {self.folder} ended with status {self.status}"
+
+
+class LostProcessError(ZooError):
+    """Processes train together, and one of the others is gone."""
+
+    rank: int
+    """Of the process that tells."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"process {self.rank} of the training has lost another one: {self.reason}"
 
 
 class RecordError(ZooError):
