@@ -46,7 +46,7 @@ def test_the_config_of_the_worked_example_trains_for_24_epochs():
     assert config.model.bbox_head.num_classes == 10
 
 
-@pytest.mark.parametrize("page", ["usage.md", "cache.md", "contributing.md"])
+@pytest.mark.parametrize("page", ["usage.md", "cache.md", "contributing.md", "training.md"])
 def test_every_command_of_the_pages_exists(page):
     text = (DOCS / page).read_text(encoding="utf-8")
     spoken = set(re.findall(r"^(?:\$ )?bdd100k-zoo (?:--zoo \S+ )?([a-z]+)", text, re.MULTILINE))

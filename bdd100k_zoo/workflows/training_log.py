@@ -16,6 +16,9 @@ from bdd100k_zoo.mmdet_backend import training
 from bdd100k_zoo.records.files import write_whole
 from bdd100k_zoo.records.kept import sha256_of
 from bdd100k_zoo.records.training import (
+    BEST,
+    CURVE,
+    WEIGHTS,
     EpochRecord,
     Metrics,
     StepLine,
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from bdd100k_zoo.records.scores import Scores
     from bdd100k_zoo.workflows.stopping import Stop
 
-BEST, WEIGHTS, CURVE = "best.pth", "weights.pth", "curve.png"
 SHOWN = 50
 """Steps whose mean loss is shown."""
 
