@@ -38,6 +38,7 @@
     ├── LauncherError              what should have started this process has not
     ├── ProcessesError             one of several processes failed for good
     ├── LostProcessError           one of several processes was ended from outside
+    ├── LostPeerError              another process of a training is gone
     ├── RecordError                a file of ours or the user's that is not what it should be
     ├── InputsError                labels or predictions that cannot be scored as they are
     │   ├── WrongFileError         a file of another kind
@@ -532,6 +533,17 @@ class LostProcessError(ZooError):
 
     def __str__(self) -> str:
         return f"a process that was writing into {self.folder} was ended from outside, perhaps for want of memory"
+
+
+class LostPeerError(ZooError):
+    """Processes train together, and one of the others is gone."""
+
+    rank: int
+    """Of the process that tells."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"process {self.rank} of the training has lost another one: {self.reason}"
 
 
 class RecordError(ZooError):

@@ -46,7 +46,7 @@ def test_the_config_of_the_worked_example_trains_for_24_epochs():
     assert config.model.bbox_head.num_classes == 10
 
 
-PAGES = ("usage.md", "cache.md", "contributing.md", "demo.md", "report.md", "show.md", "site.md")
+PAGES = ("usage.md", "cache.md", "contributing.md", "demo.md", "report.md", "show.md", "site.md", "training.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bdd100k_zoo.cli.arguments import named_path
 from bdd100k_zoo.cli.catalog import Json
 from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show, show_whole, write_json
-from bdd100k_zoo.cli.predict import named_path
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:

@@ -208,6 +208,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.LauncherError, _launcher),
     (errors.ProcessesError, lambda _: "the first error above says why; the same command goes on with what is missing"),
     (errors.LostProcessError, lambda _: "the same command goes on with what is missing; fewer --jobs need less memory"),
+    (
+        errors.LostPeerError,
+        lambda _: "what the lost process said tells why; the same command goes on from the last checkpoint",
+    ),
     (errors.SubmissionError, _submission),
     (errors.StaleError, _stale),
     (errors.NoRunsError, _no_runs),

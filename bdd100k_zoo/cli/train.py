@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import Terminated, guarded, show_whole, write_json
-from bdd100k_zoo.cli.predict import Launcher, Many, Precision, _ended_by_signals, _many, named_path
+from bdd100k_zoo.cli.predict import _ended_by_signals
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     gpus: Annotated[
         Many | None,
-        typer.Option(metavar="N|all", parser=_many, help="A process for each of N GPUs of this machine."),
+        typer.Option(metavar="N|all", parser=many, help="A process for each of N GPUs of this machine."),
     ] = None,
     launcher: Annotated[
         Launcher | None,

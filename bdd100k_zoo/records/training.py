@@ -15,6 +15,9 @@ from bdd100k_zoo.records.run import as_json
 
 TRAINING = "train.json"
 METRICS = "metrics.jsonl"
+WEIGHTS, BEST = "weights.pth", "best.pth"
+"""A model's weights alone: of the last step, and of the epoch with the highest AP."""
+CURVE = "curve.png"
 
 
 class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):

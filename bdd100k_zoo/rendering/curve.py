@@ -16,7 +16,7 @@ WIDTH, HEIGHT, DOTS = 8.0, 4.5, 120
 """Inches, inches, and dots per inch."""
 POINTS = 1000
 """Steps that are drawn at most; others lie between them, in the mean."""
-LOSS, AP, RATE = "#7f7f7f", "#1f5fbf", "#c8c8c8"
+LOSS, AP, PALE = "#7f7f7f", "#1f5fbf", "#c8c8c8"
 
 
 def draw_curve(title: str, steps: Sequence[StepLine], epochs: Sequence[EpochRecord], epoch_length: int) -> bytes:
@@ -52,7 +52,7 @@ def _draw_loss(axes: Any, steps: Sequence[StepLine], epoch_length: int) -> None:
     groups = [steps[first : first + size] for first in range(0, len(steps), size)]
     at = [sum(line.step for line in group) / len(group) / epoch_length for group in groups]
     losses = [sum(line.loss for line in group) / len(group) for group in groups]
-    axes.plot(at, losses, color=RATE, linewidth=0.8)
+    axes.plot(at, losses, color=PALE, linewidth=0.8)
     axes.plot(at, _smooth(losses), color=LOSS, linewidth=1.6)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss", color=LOSS)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -16,12 +14,11 @@ from bdd100k_zoo.inference import launch
 from bdd100k_zoo.inference.launch import ALONE, Place
 from bdd100k_zoo.mmdet_backend import training
 from bdd100k_zoo.mmdet_backend.training.job import Job, StartValues
+from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.kept import sha256_of
 from bdd100k_zoo.records.plan import options_text
 from bdd100k_zoo.records.training import (
-    METRICS,
-    TRAINING,
     TrainingPlan,
     TrainingRecord,
     differences,
@@ -30,10 +27,12 @@ from bdd100k_zoo.records.training import (
 from bdd100k_zoo.workflows.labelled_images import check_images
 from bdd100k_zoo.workflows.run_folder import claimed
 from bdd100k_zoo.workflows.start_values import fetch_start_values
-from bdd100k_zoo.workflows.training_log import BEST, CURVE, WEIGHTS, TrainingLog
+from bdd100k_zoo.workflows.training_folder import clear, default_folder, has_checkpoint, tidy
+from bdd100k_zoo.workflows.training_log import TrainingLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.manifest import Model
@@ -76,7 +75,7 @@ class Request:
     @property
     def folder(self) -> Path:
         """The training's folder."""
-        return self.out or Path("runs", self.model.name, "train")
+        return self.out or default_folder(self.model.name)
 
 
 def train(request: Request, store: Store, progress: Progress, stop: Stop) -> TrainingRecord | None:
@@ -128,7 +127,8 @@ class _Training:
     """One process's work on a request, from what is cheap to check to what takes long."""
 
     def __init__(self, request: Request, store: Store, progress: Progress, processes: int | None = None) -> None:
-        self._request, self._store, self._progress = request, store, progress
+        self._request, self._store = request, store
+        self._progress = SILENT if request.place.rank else progress
         self._folder = request.folder
         place = request.place if processes is None else Place(0, processes, None)
         self._job = Job(
@@ -175,10 +175,11 @@ class _Training:
             if standing.finished:
                 self._progress.note(f"{self._folder} holds this training already, complete; --fresh makes it again")
                 return standing
-        if request.resume and not self._has_checkpoint():
+        if request.resume and not has_checkpoint(self._folder):
             raise NoCheckpointError(self._folder)
         if self._speaks:
             self._check_images(self._outline)
+            tidy(self._folder)
             if request.fresh:
                 clear(self._folder)
         return None
@@ -195,14 +196,9 @@ class _Training:
             return StartValues("file", request.pretrained)
         if not self._outline.start_name:
             return StartValues("config")
-        if self._has_checkpoint() and not request.fresh:
+        if has_checkpoint(self._folder) and not request.fresh:
             return StartValues("named")
         return StartValues("named", fetch_start_values(self._outline.start_name, self._store, self._progress))
-
-    def _has_checkpoint(self) -> bool:
-        from bdd100k_zoo.mmdet_backend.training.saving import checkpoints
-
-        return bool(checkpoints(self._folder))
 
     def _plan(self) -> TrainingPlan:
         request, outline = self._request, self._outline
@@ -286,12 +282,3 @@ class _Training:
         kind = type(stop.interrupt) if stop.interrupt else KeyboardInterrupt
         command = self._request.command or "the same command"
         return kind(f"interrupted after step {steps:,}, which is kept; this goes on from there:\n  {command}")
-
-
-def clear(folder: Path) -> None:
-    """Remove a training's files from a folder; raises StorageError."""
-    from bdd100k_zoo.mmdet_backend.training.saving import checkpoints
-
-    for path in (*checkpoints(folder), *(folder / name for name in (TRAINING, METRICS, WEIGHTS, BEST, CURVE))):
-        with storage_errors(path), suppress(FileNotFoundError):
-            path.unlink()

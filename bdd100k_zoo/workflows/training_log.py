@@ -16,6 +16,9 @@ from bdd100k_zoo.mmdet_backend import training
 from bdd100k_zoo.records.files import write_whole
 from bdd100k_zoo.records.kept import sha256_of
 from bdd100k_zoo.records.training import (
+    BEST,
+    CURVE,
+    WEIGHTS,
     EpochRecord,
     Metrics,
     StepLine,
@@ -27,6 +30,7 @@ from bdd100k_zoo.rendering.curve import draw_curve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bdd100k_zoo.mmdet_backend.training.job import Facts, Step
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
     from bdd100k_zoo.records.scores import Scores
     from bdd100k_zoo.workflows.stopping import Stop
 
-BEST, WEIGHTS, CURVE = "best.pth", "weights.pth", "curve.png"
 SHOWN = 50
 """Steps whose mean loss is shown."""
 
@@ -66,6 +69,10 @@ class TrainingLog:
         """Whether the training should end after the present step."""
         return self._stop.asked
 
+    def gently(self) -> AbstractContextManager[None]:
+        """Let what asks the training to end wait inside until ``stopping`` is looked at."""
+        return self._stop.gently()
+
     @property
     def record(self) -> TrainingRecord:
         """What is known by now; there is something once it has begun."""
@@ -90,7 +97,6 @@ class TrainingLog:
         total, self.steps = facts.epochs * facts.epoch_length, facts.begun_at
         title = f"Epoch {facts.begun_at // facts.epoch_length + 1}/{facts.epochs}"
         self._task = self._open.enter_context(self.progress.task(title, total, "steps", done=facts.begun_at))
-        self._open.enter_context(self._stop.gently())
         self._clock = monotonic()
 
     def stepped(self, step: Step) -> None:

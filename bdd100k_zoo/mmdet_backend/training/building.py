@@ -55,7 +55,9 @@ def train(job: Job, plan: str, watcher: Watcher) -> None:
         stack.enter_context(in_scope())
         stack.enter_context(device_errors(device))
         stack.enter_context(together(job.place, device))
-        _build(_Setting(job, plan, watcher, device, precision, recipe)).train()
+        runner = _build(_Setting(job, plan, watcher, device, precision, recipe))
+        stack.enter_context(watcher.gently())
+        runner.train()
 
 
 def device_and_precision(job: Job) -> tuple[torch.device, str]:

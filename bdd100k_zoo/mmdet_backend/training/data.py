@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -80,14 +79,19 @@ def _loader(dataset: Any, sampler: Sequence[int] | Order, batch_size: int, worke
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=partial(_begin_worker),
+        worker_init_fn=_begin_worker,
         collate_fn=pseudo_collate,
         **extra,
     )
 
 
 def _begin_worker(_: int) -> None:
-    """Keep each process that reads ahead to one thread."""
+    """Keep each process that reads ahead to one thread, and out of reach of what asks its whole group to end.
+
+    Ctrl-C and launchers signal a group of processes; the one that trains takes its step to the end, and needs images.
+    When that one is gone, torch ends these.
+    """
+    os.setpgrp()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

@@ -8,6 +8,7 @@ from bdd100k_zoo.inference.launch import ALONE, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bdd100k_zoo.progress import Progress
@@ -90,7 +91,7 @@ class Step(NamedTuple):
 
 
 class Watcher(Protocol):
-    """Whoever wants to know. Only that of the first process is told anything but ``stopping``."""
+    """Whoever wants to know. Only that of the first process is told anything."""
 
     @property
     def progress(self) -> Progress:
@@ -99,6 +100,9 @@ class Watcher(Protocol):
     @property
     def stopping(self) -> bool:
         """Whether the training should end after the present step."""
+
+    def gently(self) -> AbstractContextManager[None]:
+        """Let what asks the training to end wait inside until ``stopping`` is looked at."""
 
     def began(self, facts: Facts) -> None:
         """Learn what will be done, before the first step."""

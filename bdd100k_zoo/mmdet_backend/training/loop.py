@@ -85,8 +85,6 @@ class Loop(BaseLoop):  # type: ignore[misc]
         self.runner.call_hook("after_train_epoch")
         self.epoch += 1
         self.save()
-        if self._asked_to_stop([])[0]:
-            raise Stopped
 
     def _step(self, place: int, batch: Any) -> bool:
         """Take one step, and say whether it should be the last one for now."""
@@ -140,7 +138,9 @@ class Loop(BaseLoop):  # type: ignore[misc]
         for hook in ("before_val", "before_val_epoch"):
             self.runner.call_hook(hook)
         model = unwrapped(self.runner.model)
-        scores = self._validation.run(model, self._watcher.progress)
+        scores = self._validation.run(model, self._watcher)
+        if scores is None:
+            raise Stopped
         if self._place.rank == 0:
             self._watcher.validated(self.epoch, scores)
         self.runner.call_hook("after_val_epoch", metrics={"bbox_mAP": scores.ap / 100})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
-from bdd100k_zoo.errors import LauncherError
+from bdd100k_zoo.errors import LauncherError, LostPeerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: while the first one writes or validates, they wait."""
 PORT = 29500
+LOST = re.compile(r"gloo|NCCL|ProcessGroup|process group|Connection (closed|reset)|TCPStore", re.IGNORECASE)
+"""How torch tells that another process does not answer."""
 
 
 @contextmanager
@@ -31,6 +34,7 @@ def together(place: Place, device: torch.device) -> Iterator[None]:
 
     Raises:
         LauncherError: nothing says where the first process can be reached.
+        LostPeerError: another one has ended.
     """
     if place.world == 1:
         yield
@@ -47,6 +51,10 @@ def together(place: Place, device: torch.device) -> Iterator[None]:
     )
     try:
         yield
+    except RuntimeError as error:
+        if not LOST.search(str(error)):
+            raise
+        raise LostPeerError(place.rank, str(error).splitlines()[0]) from error
     finally:
         distributed.destroy_process_group()
 

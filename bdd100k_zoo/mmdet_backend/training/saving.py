@@ -22,8 +22,6 @@ FORMAT = "bdd100k-zoo training, 1"
 NAME = re.compile(r"checkpoint-(\d{8})\.pth")
 KEPT = 2
 """Checkpoints that are kept: should the last one be damaged, the training goes on from the one before."""
-WEIGHTS, BEST = "weights.pth", "best.pth"
-"""A model's weights alone: of the last step, and of the epoch with the highest AP."""
 
 COUNTED = ("last_step", "_global_step", "base_values", "_last_value")
 """What changes of a scheduler; the rest is the config's to say."""
@@ -110,7 +108,7 @@ def restore(saved: Saved, runner: Any) -> None:
         UnsafeCheckpointError: it is not of such a runner.
     """
     content = saved.content
-    runner._resume = True  # EMAHook asks: without it, the averages would count as the model's own weights
+    runner._resume = True  # what mmengine's hooks look at before they take their part of the state
     try:
         runner.call_hook("after_load_checkpoint", checkpoint=content)
         unwrapped(runner.model).load_state_dict(content["state_dict"])
@@ -126,12 +124,12 @@ def restore(saved: Saved, runner: Any) -> None:
 
 def _content(runner: Any, plan: str) -> dict[str, Any]:
     loop = runner.train_loop
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "plan": plan,
         "meta": {"CLASSES": list(CLASSES), "epoch": loop.epoch, "iter": loop.iter, "seed": runner.seed},
-        "state_dict": _on_cpu(unwrapped(runner.model).state_dict()),
-        "optimizer": _on_cpu(runner.optim_wrapper.state_dict()),
+        "state_dict": unwrapped(runner.model).state_dict(),
+        "optimizer": runner.optim_wrapper.state_dict(),
         "param_schedulers": [_counted(each) for each in _schedulers(runner)],
     }
     runner.call_hook("before_save_checkpoint", checkpoint=content)
@@ -148,18 +146,11 @@ def _schedulers(runner: Any) -> Iterable[Any]:
     return runner.param_schedulers or ()
 
 
-def _on_cpu(node: Any) -> Any:
-    """Copy nested state to the CPU: what follows may change it while it is written."""
-    if isinstance(node, torch.Tensor):
-        return node.detach().cpu().clone()
-    if isinstance(node, dict):
-        return {key: _on_cpu(value) for key, value in node.items()}
-    return type(node)(map(_on_cpu, node)) if isinstance(node, (list, tuple)) else node
-
-
 def _plain(node: Any) -> Any:
-    """Refuse what is neither tensor nor plain value, so that nothing is written that would not be read again."""
-    if node is None or isinstance(node, (torch.Tensor, str, bool, int, float)):
+    """Bring nested state to the CPU; refuse what is neither tensor nor plain value, for it would not be read again."""
+    if isinstance(node, torch.Tensor):
+        return node.detach().cpu()
+    if node is None or isinstance(node, (str, bool, int, float)):
         return node
     if isinstance(node, dict):
         return {_plain(key): _plain(value) for key, value in node.items()}

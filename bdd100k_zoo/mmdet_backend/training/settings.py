@@ -169,6 +169,8 @@ def _check(config: Config, name: str) -> None:
     for key in ("load_from", "resume", "activation_checkpointing", "compile"):
         if config.get(key):
             raise ConfigError(name, f"{key}: training by bdd100k-zoo has no such setting")
+    if config.optim_wrapper.get("type", "OptimWrapper") != "OptimWrapper":
+        raise ConfigError(name, "optim_wrapper.type: expected OptimWrapper; --precision says how to compute")
     for key in ("lr", "type"):
         if key not in (config.optim_wrapper.get("optimizer") or {}):
             raise ConfigError(name, f"optim_wrapper.optimizer has no {key}")

@@ -9,7 +9,7 @@ import torch
 
 from bdd100k_zoo.evaluation.bdd100k import score
 from bdd100k_zoo.mmdet_backend.precision import arithmetic
-from bdd100k_zoo.mmdet_backend.training.processes import gathered, spread
+from bdd100k_zoo.mmdet_backend.training.processes import gathered, mean, spread
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.tables import PredictionTable
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bdd100k_zoo.inference.launch import Place
-    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.mmdet_backend.training.job import Watcher
     from bdd100k_zoo.records.scores import Scores
     from bdd100k_zoo.records.tables import LabelTable
 
@@ -46,15 +46,18 @@ class Validation:
         self._names = [loader.dataset.get_data_info(index)["img_id"] for index in range(len(loader.dataset))]
         self._numbers = {name: number for number, name in enumerate(self._names)}
 
-    def run(self, model: Any, progress: Progress) -> Scores:
+    def run(self, model: Any, watcher: Watcher) -> Scores | None:
         """Score a model, by all processes together; its mode is evaluation afterwards.
+
+        Returns:
+            The scores; None where one of the processes was asked to stop.
 
         Raises:
             InputsError: the labels cannot be scored against.
         """
         model.eval()
         spread(list(model.buffers()), self._place)
-        report = progress if self._place.rank == 0 else SILENT
+        report = watcher.progress if self._place.rank == 0 else SILENT
         rows = []
         with (
             report.task("Validating", len(self._names), "images") as task,
@@ -62,8 +65,12 @@ class Validation:
             arithmetic(self._precision, self._device),
         ):
             for batch in self._loader:
+                if watcher.stopping:
+                    break
                 rows += [self._rows(sample) for sample in model.val_step(batch)]
                 task.advance(min(len(batch["inputs"]) * self._place.world, len(self._names)))
+        if any(mean([float(watcher.stopping)], self._place, self._device)):
+            return None
         mine = torch.cat(rows) if rows else torch.empty((0, CORNERS.stop), dtype=torch.float64)
         found = gathered(mine, self._place, self._device).cpu().numpy()
         return score(self._labels, table_of(found, self._names, self._labels.path))
