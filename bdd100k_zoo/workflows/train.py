@@ -253,7 +253,7 @@ class _Training:
             else f"; {facts.published_rate:g} for a batch of {facts.published_batch}"
         )
         self._progress.note(
-            f"{self._request.model.name} on {facts.frames:,} images, {facts.epochs} epochs of {facts.epoch_length:,} "
+            f"{self._request.model.name} on {facts.frames:,} images, {facts.epochs} epoch{_s(facts.epochs)} of {facts.epoch_length:,} "
             f"steps → {self._folder}"
         )
         self._progress.note(f"backbone: {self._start_in_words()}")
