@@ -24,6 +24,7 @@
     │   ├── DuplicateFrameError    two images would share one frame name
     │   ├── UnreadableImageError   a file that is no whole image
     │   ├── LabelledImagesError    images of a label file are missing or damaged
+    │   ├── ImageChangedError      a file that is gone, or another one, since it was found
     │   └── ImageShapeError        pixels that a detector cannot take
     ├── FrameNameError             absolute, or leaves its folder
     ├── ConfigError                a config cannot be read or overridden so
@@ -36,7 +37,8 @@
     ├── PrecisionError             an arithmetic that the device does not have
     ├── LauncherError              what should have started this process has not
     ├── ProcessesError             one of several processes failed for good
-    ├── LostProcessError           another process of a training is gone
+    ├── PeerLostError              another process of a training is gone
+    ├── LostProcessError           one of several processes was ended from outside
     ├── RecordError                a file of ours or the user's that is not what it should be
     ├── InputsError                labels or predictions that cannot be scored as they are
     │   ├── WrongFileError         a file of another kind
@@ -299,8 +301,9 @@ class OtherFilesError(ZooError):
     paths: tuple[Path, ...]
 
     def __str__(self) -> str:
-        told = "".join(f"\n  {path}" for path in self.paths)
-        return f"{self.folder} holds other files under these names; nothing was written:{told}"
+        told = "".join(f"\n  {path}" for path in self.paths[:10])
+        more = f"\n  and {len(self.paths) - 10:,} more" if len(self.paths) > 10 else ""
+        return f"{self.folder} holds other files under these names; nothing was written:{told}{more}"
 
 
 class StorageError(ZooError):
@@ -374,6 +377,17 @@ class LabelledImagesError(ImagesError):
         shown = "".join(f"\n  {problem}" for problem in self.problems[:10])
         more = f"\n  and {len(self.problems) - 10:,} more" if len(self.problems) > 10 else ""
         return f"{len(self.problems):,} of {self.frames:,} images of {self.labels} cannot be read:{shown}{more}"
+
+
+class ImageChangedError(ImagesError):
+    """A file that is gone, or another one, since it was found: what would be computed were no part of the run."""
+
+    path: Path
+    reason: str
+    """``is gone`` or ``has changed``."""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason} since the run began"
 
 
 class ImageShapeError(ImagesError):
@@ -512,6 +526,16 @@ class ProcessesError(ZooError):
 
 
 class LostProcessError(ZooError):
+    """Of the processes that shared some work, one was ended from outside; what is done is kept."""
+
+    folder: Path
+    """Where it was writing."""
+
+    def __str__(self) -> str:
+        return f"a process that was writing into {self.folder} was ended from outside, perhaps for want of memory"
+
+
+class PeerLostError(ZooError):
     """Processes train together, and one of the others is gone."""
 
     rank: int

@@ -3,8 +3,7 @@
     python benchmarks/precision.py MODEL… [--images DIR] [--precision bf16] [--device cuda]
 
 A box is found again where one of its class overlaps it by at least --overlap (IoU), one for one, best scores first. Of
-these pairs the differences of scores and corners are told. Weights that have learnt nothing say nothing about AP: their
-scores lie close together, so that small changes decide otherwise which boxes are chosen.
+these pairs the differences of scores and corners are told. Weights that have learnt nothing say nothing about AP.
 """
 
 from __future__ import annotations

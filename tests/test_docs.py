@@ -12,6 +12,7 @@ from bdd100k_zoo.cli import cache
 from bdd100k_zoo.cli.main import app
 from bdd100k_zoo.manifest import load_zoo
 
+PAGES = ("usage.md", "cache.md", "contributing.md", "report.md", "show.md", "site.md", "training.md")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -46,7 +47,9 @@ def test_the_config_of_the_worked_example_trains_for_24_epochs():
     assert config.model.bbox_head.num_classes == 10
 
 
-@pytest.mark.parametrize("page", ["usage.md", "cache.md", "contributing.md", "training.md"])
+@pytest.mark.parametrize(
+    "page", ["usage.md", "cache.md", "contributing.md", "report.md", "show.md", "site.md", "training.md"]
+)
 def test_every_command_of_the_pages_exists(page):
     text = (DOCS / page).read_text(encoding="utf-8")
     spoken = set(re.findall(r"^(?:\$ )?bdd100k-zoo (?:--zoo \S+ )?([a-z]+)", text, re.MULTILINE))

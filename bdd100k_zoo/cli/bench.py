@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bdd100k_zoo.cli.arguments import Precision
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import details, guarded, heeding_sigterm, show, write_json
-from bdd100k_zoo.cli.predict import Precision
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:

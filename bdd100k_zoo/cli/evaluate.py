@@ -65,13 +65,14 @@ def evaluate(
         raise typer.BadParameter("--published needs the names of models")
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.workflows import evaluate as job
+    from bdd100k_zoo.workflows.subjects import labels_file
 
     here = session(context)
     request = job.Request(
         zoo=here.zoo(),
         names=tuple(names or ()),
         split=split,
-        labels=job.labels_file(labels, data, split),
+        labels=labels_file(labels, data, split),
         runs=runs,
         engine=engine,
         lenient=lenient,

@@ -93,7 +93,7 @@ def _duplicate_frame(error: errors.DuplicateFrameError) -> str:
 
 def _device(error: errors.DeviceError) -> str:
     if error.out_of_memory:
-        return "a smaller --batch-size needs less memory, and --device cpu none of the GPU's; what is done is kept"
+        return "a smaller --batch-size needs less memory, and --device cpu none of the GPU's"
     return f"use --device cpu; `{SELF} doctor` shows what torch finds"
 
 
@@ -180,6 +180,12 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         lambda _: "fetch or unpack the images again; --data names the folder that holds images/100k and labels/det_20",
     ),
     (
+        errors.ImageChangedError,
+        lambda _: (
+            "bring it back as it was, with its time of change, and the same command goes on; or start over by --fresh"
+        ),
+    ),
+    (
         errors.ImageShapeError,
         lambda _: (
             "give the path of a JPEG or PNG file, or pixels as `cv2.imread` reads them; leave very thin images out"
@@ -202,9 +208,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.LauncherError, _launcher),
     (errors.ProcessesError, lambda _: "the first error above says why; the same command goes on with what is missing"),
     (
-        errors.LostProcessError,
+        errors.PeerLostError,
         lambda _: "what the lost process said tells why; the same command goes on from the last checkpoint",
     ),
+    (errors.LostProcessError, lambda _: "the same command goes on with what is missing; fewer --jobs need less memory"),
     (errors.SubmissionError, _submission),
     (errors.StaleError, _stale),
     (errors.NoRunsError, _no_runs),
@@ -225,11 +232,11 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         lambda _: "give the right file: Scalabel's format or COCO's, labels and predictions each in their place",
     ),
     (errors.BrokenFileError, lambda _: "the file was not written or downloaded whole; make or fetch it again"),
-    (errors.FramesDifferError, lambda _: "predict every frame of the split; --lenient scores what there is"),
+    (errors.FramesDifferError, lambda _: "predict every frame of the split; `eval --lenient` scores what there is"),
     (
         errors.BadFrameError,
-        lambda _: "correct the file; --lenient does as the official tool: of duplicates the last wins",
+        lambda _: "correct the file; `eval --lenient` does as the official tool: of duplicates the last wins",
     ),
-    (errors.BadLabelError, lambda _: "correct the file; --lenient lets through what the official tool lets through"),
+    (errors.BadLabelError, lambda _: "correct the file; `eval --lenient` lets through what the official tool does"),
     (errors.RecordError, lambda _: "check that this is the right file, and whole"),
 )

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.cli import bench, cache, catalog, digests, doctor, download, evaluate, exchange, predict, train
+from bdd100k_zoo.cli import (
+    bench,
+    cache,
+    catalog,
+    digests,
+    doctor,
+    download,
+    evaluate,
+    exchange,
+    predict,
+    report,
+    show,
+    site,
+    train,
+)
 from bdd100k_zoo.cli.session import Session
 
 app = typer.Typer(
@@ -29,6 +43,9 @@ app.add_typer(cache.app, name="cache")
 app.command("digests")(digests.digests)
 app.command("predict")(predict.predict)
 app.command("eval")(evaluate.evaluate)
+app.command("show")(show.show)
+app.command("report")(report.report)
+app.command("site")(site.site)
 app.command("submit")(exchange.submit)
 app.command("convert")(exchange.convert)
 app.command("train")(train.train)

@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import Terminated, guarded, heeding_sigterm, show_whole, write_json
+from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.session import session
-from bdd100k_zoo.errors import ProcessesError
+from bdd100k_zoo.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from bdd100k_zoo.cli.session import Session
+    from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.records.run import RunRecord
+    from bdd100k_zoo.workflows.predict import Request
 
 Split = Literal["val", "test"]
-Launcher = Literal["none", "pytorch", "slurm", "mpi"]
-Precision = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
-
-
-def _named_path(value: str) -> Path:
-    """Refuse the empty text that an unset variable of the shell leaves: as a path it would mean this folder."""
-    if not value:
-        raise typer.BadParameter("is empty; is a variable of the shell unset?")
-    return Path(value)
-
-
-class Many(NamedTuple):
-    """--gpus: a number of processes on this machine."""
-
-    number: int | None
-    """None for as many as there are GPUs."""
-
-
-def _many(value: str) -> Many:
-    if value == "all":
-        return Many(None)
-    if not value.isdecimal() or not int(value):
-        raise typer.BadParameter(f"{value!r} is neither a number nor `all`")
-    return Many(int(value))
 
 
 @guarded
@@ -65,22 +42,22 @@ def predict(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="ROOT", parser=_named_path, envvar="BDD100K_ROOT", help="Root of the dataset, for --split."
+            metavar="ROOT", parser=named_path, envvar="BDD100K_ROOT", help="Root of the dataset, for --split."
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=_named_path, help="A checkpoint instead of the published one.")
+        Path | None, typer.Option(metavar="FILE", parser=named_path, help="A checkpoint instead of the published one.")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", parser=_named_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
+            metavar="DIR", parser=named_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     gpus: Annotated[
         Many | None,
-        typer.Option(metavar="N|all", parser=_many, help="A process for each of N GPUs of this machine."),
+        typer.Option(metavar="N|all", parser=many, help="A process for each of N GPUs of this machine."),
     ] = None,
     launcher: Annotated[
         Launcher | None,
@@ -110,6 +87,9 @@ def predict(
     merge: Annotated[
         bool, typer.Option("--merge", help="Only put together what the journals in the run's folder hold.")
     ] = False,
+    draw: Annotated[
+        bool, typer.Option("--show", help="Then draw what was found into pictures/ in the run's folder.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Detect objects in images and write det.json and run.json.
@@ -125,6 +105,8 @@ def predict(
         raise typer.BadParameter("--split needs --data ROOT (or BDD100K_ROOT): the folder that holds images/100k")
     if merge and (fresh or gpus):
         raise typer.BadParameter("--merge computes nothing: it goes with neither --fresh nor --gpus")
+    if draw and "-" in paths:
+        raise typer.BadParameter("--show reads the images again: name a list's file instead of -")
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.inference.launch import place_of, started_by
     from bdd100k_zoo.inference.overrides import parse_overrides
@@ -153,7 +135,7 @@ def predict(
         started=started,
     )
     store, progress = Store(offline=here.offline), here.progress(live=place.world == 1)
-    with heeding_sigterm(), _ended_by_signals(hushed=started is not None):
+    with heeding_sigterm(), ended_by_signals(hushed=started is not None):
         if merge:
             record = job.merge(request, store, progress)
         elif gpus and not started:
@@ -166,27 +148,27 @@ def predict(
         write_json(record)
     else:
         _show_run(request.folder, record)
+    if draw:
+        _draw(request, here, progress, as_json=as_json)
     if record.counts.unreadable and not skip_unreadable:
         raise typer.Exit(1)
 
 
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit statuses after Ctrl-C and SIGTERM."""
+def _draw(request: Request, here: Session, progress: Progress, *, as_json: bool) -> None:
+    from bdd100k_zoo.cli.show import MIN_SCORE, show_pictures
+    from bdd100k_zoo.workflows import show as job
 
-
-@contextmanager
-def _ended_by_signals(*, hushed: bool) -> Iterator[None]:
-    """Tell a signal that ended other processes as one that came here; if hushed, leave it to them to speak."""
-    try:
-        yield
-    except ProcessesError as error:
-        if error.status in (INTERRUPTED, TERMINATED):
-            raise (Terminated if error.status == TERMINATED else KeyboardInterrupt) from None
-        raise
-    except KeyboardInterrupt as interrupt:
-        if hushed:
-            raise typer.Exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
-        raise
+    wanted = job.Request(
+        predictions=request.folder,
+        images=request.images,
+        out=request.folder / "pictures",
+        every=request.every,
+        min_score=MIN_SCORE,
+    )
+    with heeding_sigterm():
+        shown = job.show(wanted, progress)
+    if not as_json:
+        show_pictures(wanted, shown, here)
 
 
 def _check_shared(processes: int, *, fresh: bool, gpus: bool) -> None:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import Terminated, guarded, show_whole, write_json
-from bdd100k_zoo.cli.predict import Launcher, Many, Precision, _ended_by_signals, _many, _named_path
+from bdd100k_zoo.cli.console import guarded, show_whole, write_json
 from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.signals import asking, ended_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bdd100k_zoo.records.training import TrainingRecord
-    from bdd100k_zoo.workflows.stopping import Stop
 
 
 @guarded
@@ -33,18 +28,18 @@ def train(
         Path,
         typer.Option(
             metavar="ROOT",
-            parser=_named_path,
+            parser=named_path,
             envvar="BDD100K_ROOT",
             help="Root of the dataset: images/100k/{train,val}, labels/det_20/det_{train,val}.json.",
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=_named_path, help="The folder; default: runs/MODEL/train.")
+        Path | None, typer.Option(metavar="DIR", parser=named_path, help="The folder; default: runs/MODEL/train.")
     ] = None,
     pretrained: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", parser=_named_path, help="What the backbone starts from; default: as the recipe says."
+            metavar="FILE", parser=named_path, help="What the backbone starts from; default: as the recipe says."
         ),
     ] = None,
     from_scratch: Annotated[
@@ -61,7 +56,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     gpus: Annotated[
         Many | None,
-        typer.Option(metavar="N|all", parser=_many, help="A process for each of N GPUs of this machine."),
+        typer.Option(metavar="N|all", parser=many, help="A process for each of N GPUs of this machine."),
     ] = None,
     launcher: Annotated[
         Launcher | None,
@@ -127,7 +122,7 @@ def train(
         command=_going_on(sys.argv[1:]),
     )
     store, progress, stop = Store(offline=here.offline), here.progress(live=place.world == 1), Stop()
-    with _asking(stop), _ended_by_signals(hushed=started and place.rank > 0):
+    with asking(stop), ended_by_signals(hushed=started and place.rank > 0):
         if gpus and not started:
             record = job.train_by_many(request, gpus.number, sys.argv[1:], store, progress)
         else:
@@ -138,24 +133,6 @@ def train(
         write_json(record)
     else:
         _show(request.folder, record)
-
-
-@contextmanager
-def _asking(stop: Stop) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM ask a job to end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kinds: dict[signal.Signals, type[KeyboardInterrupt]] = {
-        signal.SIGINT: KeyboardInterrupt,
-        signal.SIGTERM: Terminated,
-    }
-    before = {number: signal.signal(number, lambda number, _: stop.ask(kinds[number]())) for number in kinds}  # type: ignore[index]
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _going_on(arguments: list[str]) -> str:

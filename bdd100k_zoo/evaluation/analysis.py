@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.evaluation.accumulation import accumulate
-from bdd100k_zoo.evaluation.summary import score_nothing, summarise
-from bdd100k_zoo.records.matches import IGNORED, IOU_THRESHOLDS, RECALL_POINTS, TRUE_POSITIVE, ClassMatches, Matches
+from bdd100k_zoo.evaluation.accumulation import score_matches
+from bdd100k_zoo.records.analyses import Interval
+from bdd100k_zoo.records.matches import (
+    ANY_SIZE,
+    IGNORED,
+    IOU_THRESHOLDS,
+    RECALL_POINTS,
+    TRUE_POSITIVE,
+    ClassMatches,
+    Matches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.progress import Progress, Task
     from bdd100k_zoo.records.scores import Scores
+    from bdd100k_zoo.records.tables import LabelTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
 
-ALL_AREAS = 0
+_RESAMPLES_AT_ONCE = 20
+_WEIGHTS_AT_ONCE = 1 << 18
+"""Of detections: few enough to stay near the processor, many enough that calls cost little."""
+
+Attribute = Literal["weather", "scene", "timeofday"]
+ATTRIBUTES: tuple[Attribute, ...] = ("weather", "scene", "timeofday")
+UNKNOWN = "unknown"
+"""Stands for the frames of which the labels do not tell the attribute."""
+
 SEED = 0
 TAILS = (2.5, 97.5)
 """Percentiles that a 95 % interval lies between."""
-
-
-class Interval(NamedTuple):
-    """A 95 % interval, in percent."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +58,11 @@ class Samples:
 
     def minus(self, other: Samples) -> Interval | None:
         """Give the interval of the difference of the overall APs on the same resampled frames."""
-        return _interval(self.ap[:, -1] - other.ap[:, -1])
+        return self.differences(other)[-1]
+
+    def differences(self, other: Samples) -> list[Interval | None]:
+        """Give the intervals of the differences of each class and of OVERALL, on the same resampled frames."""
+        return Samples(self.ap - other.ap).intervals()
 
 
 def _interval(values: Floats) -> Interval | None:
@@ -62,26 +76,35 @@ def bootstrap(matches: Matches, resamples: int, progress: Progress, seed: int = 
     Two predictions files of the same labels get the same draws for the same seed, so that their differences are
     paired. Each AP is exactly that of a list in which a frame stands as often as it was drawn.
     """
-    curves = [_Curves(found) for found in matches.classes]
-    rows = []
     with progress.task("Resampling", resamples, "resamples") as task:
-        for weights in _draws(len(matches.frames), resamples, seed):
-            rows.append(_average_precisions(curves, weights))
-            task.advance(1)
-    return Samples(np.array(rows).reshape(resamples, len(CLASSES) + 1))
+        return resample(matches, resamples, task, seed)
 
 
-def _draws(frames: int, resamples: int, seed: int) -> Iterator[Ints]:
+def resample(matches: Matches, resamples: int, task: Task, seed: int = SEED) -> Samples:
+    """Do what ``bootstrap`` does, as a part of a task that is under way."""
+    curves = [_Curves(found) for found in matches.classes]
+    parts = []
+    for weights in _draws(len(matches.frames), resamples, seed):
+        parts.append(_average_precisions(curves, weights))
+        task.advance(len(weights))
+    return Samples(np.concatenate(parts))
+
+
+def _draws(frames: int, resamples: int, seed: int) -> Iterator[Counts]:
+    """Give how often each frame was drawn, [resamples at once, frames]."""
     generator = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield np.bincount(generator.integers(0, frames, frames), minlength=frames)
+    for done in range(0, resamples, _RESAMPLES_AT_ONCE):
+        number = min(_RESAMPLES_AT_ONCE, resamples - done)
+        drawn = [np.bincount(generator.integers(0, frames, frames), minlength=frames) for _ in range(number)]
+        yield np.array(drawn, np.int32)
 
 
-def _average_precisions(curves: Sequence[_Curves], weights: Ints) -> Floats:
-    by_class = np.array([curve.average_precision(weights) for curve in curves])
-    known = by_class[~np.isnan(by_class)]
-    overall = known.mean() if known.size else np.nan
-    return np.append(by_class, overall) * 100
+def _average_precisions(curves: Sequence[_Curves], weights: Counts) -> Floats:
+    """[resamples, classes + 1], in percent."""
+    by_class = np.stack([curve.average_precisions(weights) for curve in curves], axis=1)
+    known = ~np.isnan(by_class)
+    overall = [row[there].mean() if there.any() else np.nan for row, there in zip(by_class, known, strict=True)]
+    return np.column_stack((by_class, overall)) * 100
 
 
 class _Curves:
@@ -93,17 +116,21 @@ class _Curves:
 
     def __init__(self, found: ClassMatches) -> None:
         self._frames = found.frames
-        self._objects = found.objects[ALL_AREAS]
-        self._thresholds = [_positions(found.outcomes[ALL_AREAS, place]) for place in range(len(IOU_THRESHOLDS))]
+        self._objects = found.objects[ANY_SIZE]
+        self._thresholds = [_positions(found.outcomes[ANY_SIZE, place]) for place in range(len(IOU_THRESHOLDS))]
 
-    def average_precision(self, weights: Ints) -> float:
-        """Give the AP from 0 to 1; NaN where there is no object to find."""
-        total = int(self._objects @ weights)
-        if not total:
-            return float("nan")
-        times = weights[self._frames]
-        passed = np.cumsum(times)
-        return float(np.mean([_mean_precision(positions, times, passed, total) for positions in self._thresholds]))
+    def average_precisions(self, weights: Counts) -> Floats:
+        """Give the AP from 0 to 1 for each row of [resamples, frames]; NaN where there is no object to find."""
+        totals = weights @ self._objects
+        found = np.full(len(weights), np.nan)
+        there = np.flatnonzero(totals)
+        at_once = max(1, _WEIGHTS_AT_ONCE // max(len(self._frames), 1))
+        for rows in (there[first : first + at_once] for first in range(0, len(there), at_once)):
+            times = np.take(weights[rows], self._frames, axis=1)
+            passed = np.cumsum(times, axis=1, dtype=np.int32)
+            needed = _needed(totals[rows])
+            found[rows] = np.mean([_mean_precisions(each, times, passed, needed) for each in self._thresholds], axis=0)
+        return found
 
 
 class _Positions(NamedTuple):
@@ -120,23 +147,80 @@ def _positions(outcomes: npt.NDArray[np.int8]) -> _Positions:
     return _Positions(hits, ignored, np.searchsorted(ignored, hits))
 
 
-def _mean_precision(positions: _Positions, times: Ints, passed: Ints, total: int) -> float:
+def _needed(totals: Ints) -> Ints:
+    """[resamples, recall points]: the fewest true positives whose share of all objects reaches each point."""
+    wide = totals[:, None]
+    needed = np.ceil(RECALL_POINTS * wide).astype(np.int64)
+    needed -= (needed > 0) & ((needed - 1) / wide >= RECALL_POINTS)
+    needed += needed / wide < RECALL_POINTS
+    return needed
+
+
+def _mean_precisions(positions: _Positions, times: Counts, passed: Counts, needed: Ints) -> Floats:
+    """[resamples]: precision, averaged over the recall points."""
     hits, ignored, ignored_before = positions
-    passed_ignored = np.concatenate((np.zeros(1, np.int64), np.cumsum(times[ignored])))
-    true = np.cumsum(times[hits])
-    precision = true / (passed[hits] - passed_ignored[ignored_before] + np.spacing(1))
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(true / total, RECALL_POINTS, side="left")
-    return float(np.append(envelope, 0.0)[places].mean())
+    if not len(hits):
+        return np.zeros(len(times))
+    true = np.cumsum(np.take(times, hits, axis=1), axis=1, dtype=np.int32)
+    seen = np.take(passed, hits, axis=1)
+    if len(ignored):
+        passed_ignored = np.cumsum(np.take(times, ignored, axis=1), axis=1, dtype=np.int32)
+        seen -= np.pad(passed_ignored, ((0, 0), (1, 0)))[:, ignored_before]
+    precision = true / (seen + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    places = _first_reaching(true, needed)
+    reached = np.take_along_axis(envelope, np.minimum(places, len(hits) - 1), axis=1)
+    means: Floats = np.where(places < len(hits), reached, 0.0).mean(axis=1)
+    return means
+
+
+def _first_reaching(true: Counts, needed: Ints) -> Ints:
+    """Give, for each line, the first place in it that is no smaller than what is needed: one search for all lines."""
+    stride = max(int(true.max()), int(needed.max())) + 1
+    lines = np.arange(len(true))[:, None]
+    keys = true + lines * stride
+    places: Ints = np.searchsorted(keys.ravel(), needed + lines * stride) - lines * true.shape[1]
+    return places
 
 
 def score_frames(matches: Matches, frames: Sequence[int]) -> Scores:
-    """Score some frames alone, as if labels and predictions held no others; ``frames`` are indices.
+    """Score some frames alone, as if labels and predictions held no others; ``frames`` are indices, in order.
 
     Where none of them has a prediction, a class counts as labelled that has an object to find.
     """
-    weights = np.zeros(len(matches.frames), np.int64)
-    weights[list(frames)] = 1
-    if not any(weights[found.frames].any() for found in matches.classes):
-        return score_nothing([bool((found.objects[ALL_AREAS] @ weights) > 0) for found in matches.classes])
-    return summarise(*accumulate(matches, weights))
+    return score_matches(select_frames(matches, frames))
+
+
+def select_frames(matches: Matches, frames: Sequence[int]) -> Matches:
+    """Give the matches of some frames alone; ``frames`` are indices, in order."""
+    chosen = np.asarray(frames, np.int64)
+    places = np.full(len(matches.frames), -1, np.int32)
+    places[chosen] = np.arange(len(chosen), dtype=np.int32)
+    classes = tuple(_select(found, chosen, places) for found in matches.classes)
+    names = tuple(matches.frames[index] for index in chosen.tolist())
+    return Matches(names, classes, sum(len(found.scores) for found in classes), matches.iou)
+
+
+def _select(found: ClassMatches, chosen: Ints, places: npt.NDArray[np.int32]) -> ClassMatches:
+    frames = places[found.frames]
+    kept = np.flatnonzero(frames >= 0)
+    objects = found.objects[:, chosen]
+    return ClassMatches(
+        scores=found.scores[kept],
+        frames=frames[kept],
+        ranks=found.ranks[kept],
+        rows=found.rows[kept],
+        outcomes=found.outcomes[:, :, kept],
+        took=found.took[kept],
+        objects=objects,
+        labelled=bool(objects[ANY_SIZE].any()),
+    )
+
+
+def group_frames(labels: LabelTable, attribute: Attribute) -> dict[str, list[int]]:
+    """Group the frames by an attribute, the most frequent value first; ``UNKNOWN`` where the labels do not tell it."""
+    groups: dict[str, list[int]] = {}
+    for index, attributes in enumerate(labels.attributes):
+        value = getattr(attributes, attribute) if attributes else None
+        groups.setdefault(value or UNKNOWN, []).append(index)
+    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))

@@ -55,9 +55,14 @@ def score_paired(paired: Paired) -> Scores:
     return _score_with_hotcoco(paired)
 
 
-def _score_with_hotcoco(paired: Paired) -> Scores:
+def evaluator(paired: Paired) -> COCOeval:
+    """Give hotcoco's evaluator of what is paired, not run yet; it needs predictions with finite scores."""
     truth = _ground_truth(paired)
-    run = COCOeval(truth, truth.load_res(_results(paired)), "bbox")
+    return COCOeval(truth, truth.load_res(_results(paired)), "bbox")
+
+
+def _score_with_hotcoco(paired: Paired) -> Scores:
+    run = evaluator(paired)
     run.evaluate()
     run.accumulate()
     found = run.eval

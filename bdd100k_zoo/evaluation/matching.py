@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.records.matches import (
+    ANY_SIZE,
     AREAS,
     FALSE_POSITIVE,
     IGNORED,
@@ -65,6 +66,8 @@ class _Objects(NamedTuple):
     """[n, areas]: crowds, and objects outside the area."""
     starts: Ints
     """[frames + 1]."""
+    rows: Ints
+    """[n]: their rows in the table of labels."""
 
 
 class _Detections(NamedTuple):
@@ -89,21 +92,39 @@ class _Pairs(NamedTuple):
     overlaps: Floats
 
 
-def match(paired: Paired) -> Matches:
-    """Match all classes."""
+class _Choices(NamedTuple):
+    """What becomes of detections, and which objects they take."""
+
+    outcomes: npt.NDArray[np.int8]
+    """[n, areas, thresholds]."""
+    took: Ints
+    """[n]: places of objects of any size, at one threshold; -1 for none."""
+
+
+def match(paired: Paired, iou: float = 0.5) -> Matches:
+    """Match all classes.
+
+    Args:
+        paired: labels and predictions of the same frames.
+        iou: one of ``IOU_THRESHOLDS``, at which to tell the object that each detection took.
+    """
+    threshold = int(np.flatnonzero(np.isclose(IOU_THRESHOLDS, iou))[0])
     frames = np.repeat(np.arange(len(paired.starts) - 1, dtype=np.int32), np.diff(paired.starts))
     label_frames = np.repeat(np.arange(len(paired.starts) - 1), np.diff(paired.labels.starts))
     return Matches(
         paired.labels.frames,
-        tuple(_match_class(paired, index, frames, label_frames) for index in range(len(CLASSES))),
+        tuple(_match_class(paired, index, frames, label_frames, threshold) for index in range(len(CLASSES))),
         len(paired.rows),
+        float(IOU_THRESHOLDS[threshold]),
     )
 
 
-def _match_class(paired: Paired, index: int, frames: npt.NDArray[np.int32], label_frames: Ints) -> ClassMatches:
+def _match_class(
+    paired: Paired, index: int, frames: npt.NDArray[np.int32], label_frames: Ints, threshold: int
+) -> ClassMatches:
     objects = _objects_of(paired, index, label_frames)
     detections = _detections_of(paired, index, frames)
-    outcomes = _outcomes(detections, objects)
+    outcomes, took = _choices(detections, objects, threshold)
     order = detections.order
     return ClassMatches(
         scores=detections.scores[order],
@@ -111,6 +132,7 @@ def _match_class(paired: Paired, index: int, frames: npt.NDArray[np.int32], labe
         ranks=detections.ranks[order].astype(np.uint8),
         rows=paired.rows[detections.rows[order]],
         outcomes=np.ascontiguousarray(np.moveaxis(outcomes[order], 0, -1)),
+        took=np.append(objects.rows, -1)[took[order]],
         objects=_count_objects(objects),
         labelled=len(objects.crowd) > 0,
     )
@@ -123,7 +145,7 @@ def _objects_of(paired: Paired, index: int, label_frames: Ints) -> _Objects:
     counts = np.bincount(label_frames[rows], minlength=len(labels.frames))
     starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
     boxes = _Boxes.of(labels.boxes[rows])
-    return _Objects(boxes, crowd, _outside(boxes) | crowd[:, None], starts)
+    return _Objects(boxes, crowd, _outside(boxes) | crowd[:, None], starts, rows)
 
 
 def _detections_of(paired: Paired, index: int, frames: npt.NDArray[np.int32]) -> _Detections:
@@ -171,14 +193,14 @@ def _count_objects(objects: _Objects) -> npt.NDArray[np.int32]:
     return np.ascontiguousarray(np.diff(sums[objects.starts], axis=0).T)
 
 
-def _outcomes(detections: _Detections, objects: _Objects) -> npt.NDArray[np.int8]:
-    """[n, areas, thresholds]."""
+def _choices(detections: _Detections, objects: _Objects, threshold: int) -> _Choices:
     unmatched = np.where(detections.outside, np.int8(IGNORED), np.int8(FALSE_POSITIVE))
     outcomes = np.repeat(unmatched[:, :, None], len(IOU_THRESHOLDS), axis=2)
+    choices = _Choices(outcomes, np.full(len(detections.rows), -1))
     pairs = _overlapping(detections, objects)
     if len(pairs.objects):
-        _choose(pairs, detections, objects, outcomes)
-    return outcomes
+        _choose(pairs, detections, objects, threshold, choices)
+    return choices
 
 
 def _overlapping(detections: _Detections, objects: _Objects) -> _Pairs:
@@ -233,8 +255,9 @@ def _common(boxes: _Boxes, others: _Boxes, axis: int, chosen: Ints, found: Ints)
     return common
 
 
-def _choose(pairs: _Pairs, detections: _Detections, objects: _Objects, outcomes: npt.NDArray[np.int8]) -> None:
+def _choose(pairs: _Pairs, detections: _Detections, objects: _Objects, threshold: int, choices: _Choices) -> None:
     """Let all detections that overlap something choose, and write what becomes of them."""
+    outcomes, took = choices
     offers = _Offers.of(pairs, objects)
     begins = np.flatnonzero(np.append(True, np.diff(pairs.detections) != 0))
     chooser = pairs.detections[begins]
@@ -247,8 +270,9 @@ def _choose(pairs: _Pairs, detections: _Detections, objects: _Objects, outcomes:
         matched = best > 0
         result = np.where(best >= _COUNTED, np.int8(TRUE_POSITIVE), np.int8(IGNORED))
         outcomes[chooser[turn]] = np.where(matched, result, outcomes[chooser[turn]])
-        line, area, threshold = np.nonzero(matched)
-        taken[choice[line, area, threshold], area, threshold] = True
+        took[chooser[turn]] = np.where(matched, choice, -1)[:, ANY_SIZE, threshold]
+        line, area, level = np.nonzero(matched)
+        taken[choice[line, area, level], area, level] = True
         taken[objects.crowd] = False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +64,29 @@ def pair(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = Fa
         boxes=predictions.boxes[rows],
         let_through=merged(told),
     )
+
+
+def only_predicted(labels: LabelTable, predictions: PredictionTable) -> LabelTable:
+    """Leave out the labelled frames that the predictions lack."""
+    keys, predicted = _keys(labels, predictions, only_predictions=True)
+    known = set(predicted)
+    kept = [place for place, key in enumerate(keys) if key in known]
+    rows = np.isin(np.repeat(np.arange(len(keys)), np.diff(labels.starts)), kept)
+    return replace(
+        labels,
+        frames=tuple(labels.frames[place] for place in kept),
+        videos=tuple(labels.videos[place] for place in kept),
+        attributes=tuple(labels.attributes[place] for place in kept),
+        starts=np.concatenate((np.zeros(1, np.int64), np.cumsum(np.diff(labels.starts)[kept]))),
+        classes=labels.classes[rows],
+        crowd=labels.crowd[rows],
+        boxes=labels.boxes[rows],
+    )
+
+
+def keys_of(table: LabelTable | PredictionTable) -> tuple[str, ...]:
+    """Give the frames' names, with the video before them where names alone are not unique and every frame tells it."""
+    return table.frames if _are_unique(table.frames) or not all(table.videos) else _with_videos(table)
 
 
 def _keys(

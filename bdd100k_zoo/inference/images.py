@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.errors import (
     DuplicateFrameError,
+    ImageChangedError,
     ImageListError,
     NoImagesError,
     StorageError,
@@ -214,6 +215,26 @@ def _passed_over(names: list[str]) -> str:
 def _census(names: Iterable[str]) -> str:
     kinds = Counter(suffix_of(name) or "no suffix" for name in names).most_common(3)
     return ", ".join(f"{number} of {kind}" for kind, number in kinds) or "no files"
+
+
+def check_unchanged(frame: Frame) -> None:
+    """Check that a frame's file is still the one that was found, by size and time of change.
+
+    A folder that is unmounted while a run is under way must not become a thousand empty frames.
+
+    Raises:
+        ImageChangedError: it is gone, or another one.
+    """
+    if not frame.stamp:
+        return
+    try:
+        now = _stamp(frame.path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageChangedError(frame.path, "is gone") from None
+    except OSError:  # the reader says what is wrong with it
+        return
+    if now != frame.stamp:
+        raise ImageChangedError(frame.path, "has changed")
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.inference.images import check_unchanged, read_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +33,11 @@ class FrameReader:
         pixels are the same in whatever order frames are read, but in order of their numbers it takes the least time.
 
         Raises:
+            ImageChangedError: the file is not the one that was found.
             UnreadableImageError: the file cannot be read, or its frame cannot be decoded.
             MissingPackageError: the frame is a video's, and PyAV is missing.
         """
+        check_unchanged(frame)
         if frame.index is None:
             return read_image(frame.path)
         if self._video is None or self._video.path != frame.path:

@@ -16,6 +16,8 @@ AREAS: tuple[tuple[str, float, float], ...] = (
     ("large", 96.0**2, 1e5**2),
 )
 """Names and bounds in square pixels, both inclusive."""
+ANY_SIZE = 0
+"""The area, by its place in ``AREAS``, that holds all others."""
 MAX_DETECTIONS = (1, 10, 100)
 """Per image and class."""
 
@@ -36,6 +38,8 @@ class ClassMatches:
     """[n]: rows of the table of predictions."""
     outcomes: npt.NDArray[np.int8]
     """[areas, thresholds, n]: TRUE_POSITIVE, FALSE_POSITIVE or IGNORED."""
+    took: npt.NDArray[np.int64]
+    """[n]: the row in the table of labels of the object of any size that each took at ``Matches.iou``; -1 for none."""
     objects: npt.NDArray[np.int32]
     """[areas, frames]: labelled objects to be found."""
     labelled: bool
@@ -52,3 +56,5 @@ class Matches:
     """In the order of ``categories.CLASSES``."""
     predictions: int
     """How many predictions count at all: the official tool scores none of them by a rule of its own."""
+    iou: float
+    """The one of ``IOU_THRESHOLDS`` that ``ClassMatches.took`` is of."""

@@ -7,32 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.errors import NoLabelsError, NoRunsError
+from bdd100k_zoo.errors import NoRunsError
 from bdd100k_zoo.evaluation import official
-from bdd100k_zoo.evaluation.analysis import SEED, Interval, Samples, bootstrap, score_frames
+from bdd100k_zoo.evaluation.analysis import SEED, Attribute, Samples, bootstrap, group_frames, score_frames
 from bdd100k_zoo.evaluation.bdd100k import score_paired
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.pairing import Paired, pair
+from bdd100k_zoo.records.analyses import Interval
 from bdd100k_zoo.records.kept import FileFacts, KeptBootstrap, KeptInterval, KeptScores, facts_of, read_kept, write_kept
-from bdd100k_zoo.records.run import PREDICTIONS, RUN, read_run
+from bdd100k_zoo.records.run import PREDICTIONS
 from bdd100k_zoo.records.scores import OVERALL, Scores
 from bdd100k_zoo.workflows.inputs import read_labels, read_predictions
 from bdd100k_zoo.workflows.measured import find_runs
+from bdd100k_zoo.workflows.subjects import Finder, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.manifest import Model, Zoo
+    from bdd100k_zoo.manifest import Zoo
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.records.findings import LetThrough
     from bdd100k_zoo.records.matches import Matches
     from bdd100k_zoo.records.tables import LabelTable
 
 Engine = Literal["fast", "official"]
-Attribute = Literal["weather", "scene", "timeofday"]
-UNKNOWN = "unknown"
-"""Stands for the frames of which the labels do not tell the attribute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,22 +54,6 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """One predictions file to score."""
-
-    name: str
-    predictions: Path
-    model: Model | None
-    published_ap: float | None
-    """In percent, on the split."""
-
-    @property
-    def folder(self) -> Path | None:
-        """The run's folder, where the file is a run's."""
-        return _folder_of(self.predictions)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evaluated:
     """A predictions file and its scores."""
 
@@ -84,18 +67,6 @@ class Evaluated:
     frames: Mapping[str, int] = field(default_factory=dict)
     """Number of frames by that value."""
     let_through: tuple[LetThrough, ...] = ()
-
-
-def labels_file(labels: Path | None, data: Path | None, split: str) -> Path:
-    """Find the labels of a split; raises NoLabelsError."""
-    if labels is not None:
-        return labels
-    if data is None:
-        raise NoLabelsError(split, None)
-    found = data / "labels" / "det_20" / f"det_{split}.json"
-    if not found.is_file():
-        raise NoLabelsError(split, found)
-    return found
 
 
 def evaluate(request: Request, store: Store, progress: Progress) -> list[Evaluated]:
@@ -143,10 +114,11 @@ class _Labels:
 
 
 def _subjects(request: Request, labels: _Labels, store: Store, progress: Progress) -> list[Subject]:
+    finder = Finder(request.zoo, request.split, request.runs)
     if request.published:
-        return [_published(request, name, store, progress) for name in request.names]
+        return [finder.published(name, store, progress) for name in request.names]
     if request.names:
-        return [subject for name in request.names for subject in _named(request, name)]
+        return [subject for name in request.names for subject in finder.named(name)]
     runs = find_runs(request.runs)
     chosen = [run.folder for run in runs if run.record.split == request.split]
     chosen += [
@@ -157,54 +129,11 @@ def _subjects(request: Request, labels: _Labels, store: Store, progress: Progres
     ]
     if not chosen:
         raise NoRunsError(request.runs, f"holds no run on {request.split}", request.split)
-    return [_of_run(request, folder) for folder in sorted(chosen)]
+    return [finder.of_run(folder) for folder in sorted(chosen)]
 
 
 def _has_the_frames(predictions: Path, labels: LabelTable) -> bool:
     return sorted(read_predictions(predictions, labels, lenient=True).frames) == sorted(labels.frames)
-
-
-def _named(request: Request, name: str) -> list[Subject]:
-    path = Path(name)
-    if (path / PREDICTIONS).is_file():
-        return [_of_run(request, path)]
-    if path.exists() or path.suffix == ".json":
-        return [_of_file(request, path)]
-    model = request.zoo[name]
-    wanted = (model.name, request.split)
-    runs = [run for run in find_runs(request.runs) if (run.record.model, run.record.split) == wanted]
-    if not runs:
-        raise NoRunsError(request.runs, f"holds no run of {model.name} on {request.split}", request.split)
-    return [_of_run(request, run.folder) for run in runs]
-
-
-def _of_run(request: Request, folder: Path) -> Subject:
-    return _of_file(request, folder / PREDICTIONS)
-
-
-def _of_file(request: Request, path: Path) -> Subject:
-    folder = _folder_of(path)
-    name = read_run(folder).model if folder else str(path)
-    model = next((each for each in request.zoo.models if each.name == name), None)
-    return Subject(name=name, predictions=path, model=model, published_ap=_published_ap(model, request.split))
-
-
-def _folder_of(predictions: Path) -> Path | None:
-    is_runs_own = predictions.name == PREDICTIONS and (predictions.parent / RUN).is_file()
-    return predictions.parent if is_runs_own else None
-
-
-def _published(request: Request, name: str, store: Store, progress: Progress) -> Subject:
-    model = request.zoo[name]
-    stored = store.fetch(model.artifact("preds"), progress)
-    published = _published_ap(model, request.split)
-    return Subject(name=f"{model.name} (published)", predictions=stored.path, model=model, published_ap=published)
-
-
-def _published_ap(model: Model | None, split: str) -> float | None:
-    if model is None:
-        return None
-    return {"val": model.ap_val, "test": model.ap_test}.get(split)
 
 
 def _evaluate(subject: Subject, request: Request, labels: _Labels, progress: Progress, *, alone: bool) -> Evaluated:
@@ -237,7 +166,7 @@ def _analysed(subject: Subject, request: Request, paired: Paired, progress: Prog
     matches = match(paired) if request.resamples or request.by else None
     samples = bootstrap(matches, request.resamples, progress) if matches and request.resamples else None
     intervals = dict(zip((*CLASSES, OVERALL), samples.intervals(), strict=True)) if samples else {}
-    groups = _groups(paired.labels, request.by) if request.by else {}
+    groups = group_frames(paired.labels, request.by) if request.by else {}
     return Evaluated(
         subject=subject,
         scores=scores,
@@ -247,15 +176,6 @@ def _analysed(subject: Subject, request: Request, paired: Paired, progress: Prog
         frames={value: len(frames) for value, frames in groups.items()},
         let_through=paired.let_through,
     )
-
-
-def _groups(labels: LabelTable, by: Attribute) -> dict[str, list[int]]:
-    """Group the frames by an attribute, the most frequent value first."""
-    groups: dict[str, list[int]] = {}
-    for index, attributes in enumerate(labels.attributes):
-        value = getattr(attributes, by) if attributes else None
-        groups.setdefault(value or UNKNOWN, []).append(index)
-    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
 
 
 def _by_condition(matches: Matches, groups: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Scores]]:

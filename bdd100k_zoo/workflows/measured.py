@@ -12,6 +12,7 @@ from bdd100k_zoo.records.speeds import read_rates
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bdd100k_zoo.records.kept import KeptScores
     from bdd100k_zoo.records.run import RunRecord
 
 
@@ -36,10 +37,15 @@ def find_runs(root: Path) -> list[Run]:
 
 
 def measured_ap(root: Path, split: str = "val") -> dict[str, float]:
-    """Give the kept overall AP of each model that was run on a split, in percent.
+    """Give the kept overall AP of each model that was run on a split, in percent; else as ``measured_scores``."""
+    return {model: _overall(kept) or 0.0 for model, kept in measured_scores(root, split).items()}
 
-    Scores that are not those of the predictions file as it is now are passed over. Of several runs of one model the
-    last by path counts.
+
+def measured_scores(root: Path, split: str = "val") -> dict[str, KeptScores]:
+    """Give the kept scores of each model that was run on a split.
+
+    Scores that are not those of the predictions file as it is now are passed over, and those without an overall AP. Of
+    several runs of one model the last by path counts.
 
     Raises:
         NoRunsError: no run below the folder has scores.
@@ -47,13 +53,16 @@ def measured_ap(root: Path, split: str = "val") -> dict[str, float]:
     measured = {}
     for run in find_runs(root):
         kept = read_kept(run.folder)
-        overall = kept.scores.get("AP", {}).get("OVERALL") if kept else None
         on_split = run.record.split in (split, None)
-        if kept and overall is not None and on_split and kept.predictions.describes(run.folder / PREDICTIONS):
-            measured[run.record.model] = overall
+        if kept and _overall(kept) is not None and on_split and kept.predictions.describes(run.folder / PREDICTIONS):
+            measured[run.record.model] = kept
     if not measured:
         raise NoRunsError(root, "holds no run with scores", split)
     return measured
+
+
+def _overall(kept: KeptScores) -> float | None:
+    return kept.scores.get("AP", {}).get("OVERALL")
 
 
 def measured_speeds(path: Path) -> dict[str, dict[str, float]]:

@@ -38,7 +38,7 @@ from bdd100k_zoo.workflows.run_folder import (
     standing_in,
     tidy,
 )
-from bdd100k_zoo.workflows.share import Share, compute_share, conclude, full_plan, say_kept
+from bdd100k_zoo.workflows.share import Share, compute_share, conclude, full_plan, what_is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -247,7 +247,8 @@ class _Run:
     def say_kept(self) -> None:
         """Say how much is done of a run whose processes have ended early."""
         journals = Journals(self.folder).look()
-        say_kept(journals, len(self.frames), self._progress, fresh=self._request.fresh)
+        if kept := what_is_kept(journals, len(self.frames), fresh=self._request.fresh):
+            self._progress.warn(kept)
 
     def _part(self, standing: Standing) -> Share:
         request = self._request

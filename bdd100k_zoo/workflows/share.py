@@ -54,6 +54,10 @@ class Share:
         mine = share(plan.chunks.count, self.place.rank, self.place.world)
         return [chunk for chunk in mine if not journals.has(chunk)]
 
+    def kept(self, journals: Journals) -> str:
+        """Say what is kept of a run that is cut short; nothing where another process says it."""
+        return "" if self.hushed else what_is_kept(journals.look(), len(self.frames), fresh=self.fresh)
+
 
 def full_plan(known: Plan, facts: DetectorFacts, batch_size: int) -> Plan:
     """Add to a plan what only a loaded detector tells."""
@@ -94,6 +98,7 @@ def compute_share(
         The run's record; None where other processes are not done yet.
 
     Raises:
+        KeyboardInterrupt: as it came, and says how much is done and kept.
         ZooError: whatever is in the way. What was done is kept, and said to be.
     """
     todo = part.left(plan, journals)
@@ -109,9 +114,13 @@ def compute_share(
         ):
             compute(detector, work, journal.write, progress, task)
         return conclude(part, journals.look(), progress)
-    except BaseException as error:
-        if not part.hushed:
-            _say_kept(part, journals, progress, error)
+    except KeyboardInterrupt as interrupt:
+        # Of several processes that are interrupted together, one speaks.
+        kept = "" if part.place.rank else part.kept(journals)
+        raise type(interrupt)(f"interrupted: {kept}" if kept else "") from None
+    except BaseException:
+        if kept := part.kept(journals):
+            progress.warn(kept)
         raise
 
 
@@ -133,15 +142,10 @@ def _batch_size(plan: Plan) -> int:
     return plan.batch_size
 
 
-def _say_kept(part: Share, journals: Journals, progress: Progress, error: BaseException) -> None:
-    """Of several processes that are interrupted together, one speaks."""
-    if not (part.place.rank and isinstance(error, KeyboardInterrupt)):
-        say_kept(journals.look(), len(part.frames), progress, fresh=part.fresh)
-
-
-def say_kept(journals: Journals, total: int, progress: Progress, *, fresh: bool) -> None:
-    """Say how many images are done of a run that is cut short, and what goes on with it."""
-    if journals.frames:
-        command = "the same command, without --fresh," if fresh else "the same command"
-        done = f"{journals.frames:,} of {total:,} images are done and kept in {journals.folder}"
-        progress.warn(f"{done}; {command} goes on from there")
+def what_is_kept(journals: Journals, total: int, *, fresh: bool) -> str:
+    """Say how many images are done of a run that is cut short, and what goes on with it; nothing where none are."""
+    if not journals.frames:
+        return ""
+    command = "the same command, without --fresh," if fresh else "the same command"
+    done = f"{journals.frames:,} of {total:,} images are done and kept in {journals.folder}"
+    return f"{done}; {command} goes on from there"

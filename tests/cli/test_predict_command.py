@@ -344,3 +344,19 @@ def test_more_gpus_than_there_are_is_told(call, trial):
     assert result.exit_code == 1
     assert "999 GPUs are wanted" in result.stderr
     assert not Path("runs").exists()
+
+
+def test_show_draws_the_run_into_its_folder(call, trial):
+    arguments = ["predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out"]
+    result = call(*arguments, "--cfg-options", SMALL, "--show")
+    assert result.exit_code == 0, result.stderr
+    assert Path("out/pictures/street.jpg").is_file()
+    assert "pictures    out/pictures" in result.stdout
+    again = call(*arguments, "--cfg-options", SMALL, "--show", "--json")
+    assert json.loads(again.stdout)["counts"]["images"] == 1
+
+
+def test_show_needs_a_list_that_can_be_read_again(call, trial):
+    result = call("predict", MODEL, "--images", "-", "--weights", str(trial.weights), "--show")
+    assert result.exit_code == 2
+    assert "--show" in result.stderr

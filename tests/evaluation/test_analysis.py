@@ -63,7 +63,7 @@ def test_a_resample_scores_as_a_list_in_which_frames_repeat(seed):
     found = matches(*tables(labels, predictions))
     weights = np.bincount(np.random.default_rng(seed).integers(0, 12, 12), minlength=12)
     curves = [analysis._Curves(each) for each in found.classes]
-    measured = analysis._average_precisions(curves, weights)
+    (measured,) = analysis._average_precisions(curves, weights[None].astype(np.int32))
     expected = score(*tables(repeated(labels, weights.tolist()), repeated(predictions, weights.tolist())))["AP"]
     np.testing.assert_allclose(measured, [*expected.by_class, expected.overall], rtol=1e-12, equal_nan=True)
 

@@ -47,7 +47,7 @@ def test_mirrors_are_read_in_their_order(config: Path) -> None:
         ("mirrors: []\nmirrors: []\n", "twice"),
         ("mirrors: &all []\nfurther: *all\n", "alias"),
         ("mirrors: !!python/object/apply:os.system [true]\n", "tag"),
-        ("mirrors: " + "[" * 5000, "nested"),
+        ("mirrors: " + "[" * 5000, "nest"),
     ],
 )
 def test_what_is_not_as_it_should_be_is_an_error_that_names_the_file(config: Path, text: str, told: str) -> None:

@@ -19,7 +19,7 @@ from bdd100k_zoo.mmdet_backend.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_model
 from bdd100k_zoo.mmdet_backend.fast_cpu import onednn_forward
 from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
-from bdd100k_zoo.mmdet_backend.precision import arithmetic, let_heads_give_float32, resolve_precision
+from bdd100k_zoo.mmdet_backend.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
 from bdd100k_zoo.mmdet_backend.random_weights import draw_lively_weights
 
 if TYPE_CHECKING:
@@ -176,22 +176,23 @@ def near(expected: Detections, found: Detections, overlap: float) -> float:
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_FAMILIES)])
-def test_a_model_of_every_family_runs_in_bf16_with_heads_in_float32(name: str) -> None:
+@pytest.mark.parametrize("precision", SHORT)
+def test_a_model_of_every_family_runs_in_16_bits_with_heads_in_float32(name: str, precision: str) -> None:
     image = read_image(HERE / "street.png")
     model, pipeline = build(name)
     exact = MmdetDetector(model, pipeline, CPU, name=name, customised=False).detect(image)
-    short = MmdetDetector(model, pipeline, CPU, name=name, customised=False, precision="bf16")
-    assert short.facts.precision == "bf16"
+    short = MmdetDetector(model, pipeline, CPU, name=name, customised=False, precision=precision)
+    assert short.facts.precision == precision
     seen: set[torch.dtype] = set()
     for part in model.modules():
         if isinstance(part, nn.Conv2d):
             part.register_forward_hook(lambda _part, _inputs, output: seen.add(output.dtype))
     found = short.detect(image)
-    assert torch.bfloat16 in seen
+    assert SHORT[precision] in seen
     assert found.boxes.dtype == np.float32
     assert len(found) > 0.9 * len(exact) > 0
     scores = torch.from_numpy(found.scores)
-    assert not torch.equal(scores.bfloat16().float(), scores)
+    assert not torch.equal(scores.to(SHORT[precision]).float(), scores)
     assert near(exact, found, 0.5) > 0.6
 
 

@@ -9,13 +9,13 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from tiny import TinyDetector, draw, go_on, plan_for
 
-from bdd100k_zoo.errors import OtherRunError, UnfinishedRunError
+from bdd100k_zoo.errors import ImageChangedError, OtherRunError, UnfinishedRunError
 from bdd100k_zoo.inference.images import find_images
 from bdd100k_zoo.inference.launch import Place
 from bdd100k_zoo.records.journals import Journals
@@ -24,8 +24,9 @@ from bdd100k_zoo.workflows.assemble import assemble, check_complete
 from bdd100k_zoo.workflows.run_folder import claimed, merging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from bdd100k_zoo.boxes import Detections
     from bdd100k_zoo.progress import Unit
 
 FRAMES = 30
@@ -240,6 +241,31 @@ def test_a_full_disk_keeps_what_is_done_and_the_run_goes_on_when_there_is_room(
     reports = Reports()
     go_on(out, images, TinyDetector(), progress=reports)
     assert reports.tasks == [("Predicting", FRAMES, kept)]
+    assert (out / "det.json").read_bytes() == (alone / "det.json").read_bytes()
+
+
+class _Unmounts(TinyDetector):
+    """The images' folder is gone after some batches, and comes back as it was."""
+
+    def __init__(self, images: Path) -> None:
+        super().__init__()
+        self.images, self.batches = images, 0
+
+    def detect_prepared(self, batch: Sequence[Any]) -> list[Detections]:
+        self.batches += 1
+        if self.batches == 5:
+            self.images.rename(self.images.with_name("elsewhere"))
+        return super().detect_prepared(batch)
+
+
+def test_images_that_are_removed_end_the_run_which_goes_on_when_they_are_back(alone: Path, tmp_path: Path) -> None:
+    images, out, reports = tmp_path / "frames", tmp_path / "out", Reports()
+    draw(images, FRAMES)
+    with pytest.raises(ImageChangedError, match="is gone since the run began"):
+        go_on(out, images, _Unmounts(images), progress=reports)
+    assert f"of {FRAMES} images are done and kept in {out}; the same command goes on" in reports.said[-1]
+    images.with_name("elsewhere").rename(images)
+    go_on(out, images, TinyDetector())
     assert (out / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
 

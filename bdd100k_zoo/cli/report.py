@@ -1,0 +1,85 @@
+"""report: predictions → a page that shows how good they are and where they fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bdd100k_zoo.cli.catalog import Json
+from bdd100k_zoo.cli.console import complete_model, guarded, show_whole, write_json
+from bdd100k_zoo.cli.session import session
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.rendering.report import Run
+    from bdd100k_zoo.workflows.report import Written
+
+
+@guarded
+def report(
+    context: typer.Context,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PREDICTIONS|RUN|MODEL...",
+            help="Predictions files, folders of runs, or models whose runs are meant.",
+            autocompletion=complete_model,
+        ),
+    ],
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Labels; default: labels/det_20/det_SPLIT.json below the root.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split whose runs and labels are meant.")] = "val",
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs are.")] = Path("runs"),
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the frames: adds pictures of the worst and of others.")
+    ] = None,
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Add 95 % intervals by bootstrap over frames.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(min=10, metavar="N", help="How many, for --confidence.")] = 200,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Of the page; default: the names of the runs.")] = None,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Let through what the official tool does, and say what.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a report on predictions as one page: scores, curves, errors, comparison, pictures."""
+    from bdd100k_zoo.workflows import report as job
+    from bdd100k_zoo.workflows.subjects import labels_file
+
+    here = session(context)
+    request = job.Request(
+        zoo=here.zoo(),
+        names=tuple(names),
+        labels=labels_file(labels, data, split),
+        out=out,
+        split=split,
+        runs=runs,
+        images=images,
+        title=title,
+        resamples=resamples if confidence else 0,
+        lenient=lenient,
+    )
+    written = job.write_report(request, here.progress())
+    if as_json:
+        write_json(_document(written))
+        return
+    for each in written.report.runs:
+        show_whole("AP", f"{each.ap:.2f} {each.name}")
+    show_whole("report", f"{written.path} ({written.size:,} bytes)")
+
+
+def _document(written: Written) -> dict[str, Any]:
+    runs = [_record(run) for run in written.report.runs]
+    return {"report": str(written.path), "bytes": written.size, "runs": runs}
+
+
+def _record(run: Run) -> dict[str, Any]:
+    ap = run.ap if run.ap == run.ap else None  # NaN is unlike itself, and no JSON
+    return {"name": run.name, "predictions": run.predictions.path, "ap": ap, "interval": run.interval}

@@ -1,0 +1,177 @@
+"""show: predictions → pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import typer
+
+from bdd100k_zoo.categories import ALIASES, CLASSES
+from bdd100k_zoo.cli.arguments import named_path
+from bdd100k_zoo.cli.catalog import Json
+from bdd100k_zoo.cli.console import guarded, heeding_sigterm, plain, say, show_whole, stdout, write_json
+from bdd100k_zoo.cli.console import show as print_data
+from bdd100k_zoo.cli.session import session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bdd100k_zoo.cli.session import Session
+    from bdd100k_zoo.workflows.show import Picture, Request, Shown
+
+Form = Literal["jpg", "png"]
+MIN_SCORE = 0.3
+"""Detections below are left out of pictures unless the user says otherwise: most of them are guesses."""
+
+
+class Chosen(NamedTuple):
+    """--classes: some of the ten."""
+
+    indices: tuple[int, ...]
+
+
+def _chosen(value: str) -> Chosen:
+    names = [ALIASES.get(name, name) for name in (each.strip() for each in value.split(","))]
+    for name in names:
+        if name not in CLASSES:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(CLASSES)}")
+    return Chosen(tuple(CLASSES.index(name) for name in names))
+
+
+@guarded
+def show(
+    context: typer.Context,
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, or a run's folder.")],
+    images: Annotated[
+        list[str],
+        typer.Option(metavar="PATH", help="The images: folders, files, patterns, lists and videos as for predict."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", parser=named_path, help="Where the pictures go.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=named_path, help="Labels: tell matched, missed and false boxes apart."),
+    ] = None,
+    min_score: Annotated[
+        float, typer.Option(metavar="X", min=0, max=1, help="Leave out detections below this score.")
+    ] = MIN_SCORE,
+    classes: Annotated[
+        Chosen | None,
+        typer.Option(metavar="NAME,...", parser=_chosen, help="Only these classes, as in car,person."),
+    ] = None,
+    frames: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|LIST", help="Only this frame, or those of a .txt list, a name a line (repeatable)."),
+    ] = None,
+    top_errors: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the N frames that cost the most AP; needs --labels.")
+    ] = None,
+    every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, every Nth frame was taken.")] = 1,
+    form: Annotated[Form, typer.Option("--format", help="Of the pictures.")] = "jpg",
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes; default: one a core.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Draw again what stands there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw predictions into their images, beside what is labelled where --labels are given.
+
+    A picture that stands already and would look the same is not drawn again.
+    """
+    if top_errors and labels is None:
+        raise typer.BadParameter("--top-errors needs --labels FILE: the labels say what an error is")
+    from bdd100k_zoo.workflows import show as job
+
+    here = session(context)
+    request = job.Request(
+        predictions=predictions,
+        images=tuple(images),
+        out=out,
+        every=every,
+        labels=labels,
+        min_score=min_score,
+        classes=classes.indices if classes else tuple(range(len(CLASSES))),
+        frames=job.names_in(frames or ()),
+        top_errors=top_errors,
+        form=form,
+        jobs=jobs,
+        fresh=fresh,
+    )
+    with heeding_sigterm():
+        shown = job.show(request, here.progress())
+    if as_json:
+        write_json(_document(request, shown))
+    else:
+        show_pictures(request, shown, here)
+    if shown.unreadable:
+        raise typer.Exit(1)
+
+
+def show_pictures(request: Request, shown: Shown, here: Session) -> None:
+    """Tell what was drawn, and what was not."""
+    number = len(shown.pictures)
+    stood = f", {shown.stood:,} of them there already" if shown.stood else ""
+    show_whole("pictures", str(request.out))
+    show_whole("images", f"{number:,}{stood}")
+    show_whole("boxes", f"{shown.boxes:,}")
+    if request.top_errors:
+        _show_losses(shown.pictures)
+    for note in _notes(request, shown):
+        here.note(f"note: {note}")
+    for label, names in (("without an image", shown.without_image), ("unreadable", _told(shown))):
+        if names:
+            say(f"{_frames(len(names))} {label}: {_first_few(names)}", "bold yellow", "warning")
+
+
+def _frames(number: int) -> str:
+    return f"{number:,} frame{'' if number == 1 else 's'}"
+
+
+def _told(shown: Shown) -> list[str]:
+    return [f"{failure.key} ({failure.reason})" for failure in shown.unreadable]
+
+
+def _first_few(names: Sequence[str], limit: int = 3) -> str:
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return f"{', '.join(names[:limit])}{more}"
+
+
+def _notes(request: Request, shown: Shown) -> Iterator[str]:
+    if shown.left_out:
+        yield f"{shown.left_out:,} boxes with scores below {request.min_score:g} are left out; --min-score 0 draws all"
+    if shown.unlabelled:
+        yield f"{_frames(shown.unlabelled)} without labels: what was detected is drawn alone"
+
+
+def _show_losses(pictures: Sequence[Picture]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("frame", overflow="fold")
+    for header in ("AP lost", "to false", "to missed"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for each in pictures:
+        if each.loss:
+            points = (f"{value:.4f}" for value in (each.loss.lost, each.loss.to_false, each.loss.to_missed))
+            table.add_row(Text(plain(each.frame)), *points)
+    print_data("")
+    stdout().print(table)
+
+
+def _document(request: Request, shown: Shown) -> dict[str, Any]:
+    return {
+        "predictions": str(request.predictions),
+        "out": str(request.out),
+        "pictures": [_record(each) for each in shown.pictures],
+        "stood": shown.stood,
+        "boxes": shown.boxes,
+        "left_out": shown.left_out,
+        "unlabelled": shown.unlabelled,
+        "without_image": shown.without_image,
+        "unreadable": [{"name": failure.key, "reason": failure.reason} for failure in shown.unreadable],
+    }
+
+
+def _record(picture: Picture) -> dict[str, Any]:
+    loss = picture.loss
+    lost = {"lost": loss.lost, "to_false": loss.to_false, "to_missed": loss.to_missed} if loss else None
+    return {"frame": picture.frame, "path": str(picture.path), "ap": lost}

@@ -1,0 +1,35 @@
+"""site: the zoo as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bdd100k_zoo.cli.catalog import Json
+from bdd100k_zoo.cli.console import guarded, show_whole, write_json
+from bdd100k_zoo.cli.session import session
+
+
+@guarded
+def site(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which to write index.html.")],
+    runs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Show the scores measured on the runs below DIR, by class too.")
+    ] = None,
+    speed: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Show the speeds that `bench --record FILE` wrote.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the zoo as one page: all models to sort and filter, their AP as a plot, a card for each."""
+    from bdd100k_zoo.workflows.site import write_site
+
+    zoo = session(context).zoo()
+    written = write_site(zoo, out, runs, speed)
+    if as_json:
+        write_json({"site": str(written.path), "bytes": written.size, "models": len(zoo.models)})
+        return
+    show_whole("site", f"{written.path} ({written.size:,} bytes)")

@@ -1,0 +1,1 @@
+"""Synthetic road scenes, for trying everything where the dataset is not at hand."""

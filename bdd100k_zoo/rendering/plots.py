@@ -1,0 +1,230 @@
+"""The plots of a report, drawn by matplotlib. Runs are lettered here; the page says which is which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.rendering.surface import WIDTH, surface
+from bdd100k_zoo.rendering.svg import SERIES, drawn
+from bdd100k_zoo.rendering.text import shortened, visible
+from bdd100k_zoo.rendering.theme import RUNS, sentinel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bdd100k_zoo.records.analyses import Calibration, Interval
+
+LONGEST_LABEL = 21
+MARKERS = "osD^vP"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+CSS_DASHES = ("", "8 3", "3 2.4", "9 3 3 3")
+"""The same, for legends."""
+RECALL = tuple(place / 100 for place in range(101))
+
+
+class Dot(NamedTuple):
+    """A value with its interval."""
+
+    value: float | None
+    interval: Interval | None = None
+
+
+class Place(NamedTuple):
+    """A run among others in the plot of speed and AP."""
+
+    run: int
+    images_per_second: float
+    ap: float
+    interval: Interval | None
+
+
+def run_role(run: int) -> str:
+    """Give the role of a run's colour."""
+    return f"run{run % len(RUNS)}"
+
+
+def letter(run: int) -> str:
+    """Give the letter that stands for a run: A to Z, then A2 and so on."""
+    turn, place = divmod(run, 26)
+    return chr(ord("A") + place) + (str(turn + 1) if turn else "")
+
+
+def class_curves(name: str, iou: float, precision: Sequence[Sequence[float] | None], of: str) -> str:
+    """Plot precision over recall of all classes at one IoU; classes can be hidden by their series."""
+    with surface(300) as (figure, axes):
+        for index, curve in enumerate(precision):
+            if curve is not None:
+                _curve(axes, curve, f"class{index}", index)
+        _precision_recall(figure, axes)
+        best = ", ".join(
+            f"{label} {sum(curve) / len(curve):.2f}"
+            for label, curve in zip(CLASSES, precision, strict=True)
+            if curve is not None
+        )
+        title = f"Precision over recall at IoU {iou:.2f}, {visible(of)}"
+        return drawn(figure, name, title, f"A curve for each class. Mean precision: {best or 'no class has objects'}.")
+
+
+def run_curves(name: str, label: str, curves: Sequence[Sequence[Sequence[float] | None]], ious: Sequence[float]) -> str:
+    """Plot precision over recall of one class: a colour for each run, a dash for each IoU.
+
+    Args:
+        name: unique on the page.
+        label: of the class.
+        curves: [runs][ious][101].
+        ious: what the curves are at.
+    """
+    with surface(250) as (figure, axes):
+        for run, by_iou in enumerate(curves):
+            for place, curve in enumerate(by_iou):
+                if curve is not None:
+                    _curve(axes, curve, run_role(run), place)
+        _precision_recall(figure, axes)
+        at = ", ".join(f"{iou:.2f}" for iou in ious)
+        return drawn(figure, name, f"Precision over recall of {label}", f"A line for each run at each of IoU {at}.")
+
+
+def _curve(axes: Axes, curve: Sequence[float], role: str, dash: int) -> None:
+    """Plot a curve to the first of the zeros that it ends in: there is nothing to see along the axis."""
+    end = next((place + 1 for place, precision in enumerate(curve) if not precision), len(curve))
+    style = DASHES[dash % len(DASHES)]
+    axes.plot(RECALL[:end], curve[:end], gid=f"{SERIES}{role}", color=sentinel(role), linestyle=style)
+
+
+def _precision_recall(figure: Figure, axes: Axes) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / (figure.get_figheight() * 72))
+
+
+def dots(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[Dot]], *, unit: str = "AP") -> str:
+    """Plot values with their intervals: a row for each label, a colour and marker for each run.
+
+    Args:
+        name: unique on the page.
+        title: what is plotted.
+        labels: of the rows, from the top.
+        rows: [labels][runs].
+        unit: of the values.
+    """
+    runs = len(rows[0])
+    row_height = max(20, 9 * runs + 8)
+    with surface(46 + row_height * len(labels)) as (figure, axes):
+        for place, row in enumerate(rows):
+            for run, dot in enumerate(row):
+                _dot(axes, dot, place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3), run)
+        axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel=unit)
+        axes.set_yticks(range(len(labels)), [shortened(visible(label), LONGEST_LABEL) for label in labels])
+        axes.grid(axis="y", visible=False)
+        _margins(figure)
+        told = "; ".join(f"{visible(label)}: {_told(row)}" for label, row in zip(labels, rows, strict=True))
+        return drawn(figure, name, title, told)
+
+
+def _dot(axes: Axes, dot: Dot, height: float, run: int) -> None:
+    if dot.value is None:
+        return
+    colour = sentinel(run_role(run))
+    if dot.interval:
+        axes.plot(dot.interval, (height, height), color=colour, linewidth=1.6)
+    axes.plot([dot.value], [height], MARKERS[run % len(MARKERS)], color=colour)
+
+
+def _told(row: Sequence[Dot]) -> str:
+    parts = (f"{letter(run)} {_value(dot)}" for run, dot in enumerate(row) if dot.value is not None)
+    return ", ".join(parts) or "nothing to score"
+
+
+def _value(dot: Dot) -> str:
+    between = f" ({dot.interval.low:.1f} to {dot.interval.high:.1f})" if dot.interval else ""
+    return f"{dot.value or 0:.1f}{between}"
+
+
+def _margins(figure: Figure) -> None:
+    height = figure.get_figheight() * 72
+    figure.subplots_adjust(left=0.36, right=0.96, top=1 - 6 / height, bottom=42 / height)
+
+
+def differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot]) -> str:
+    """Plot differences around zero: green to the right, red to the left, grey where chance may explain them."""
+    with surface(46 + 20 * len(labels)) as (figure, axes):
+        axes.axvline(0, color=sentinel("soft"), linewidth=1)
+        for place, dot in enumerate(values):
+            if dot.value is not None:
+                colour = sentinel(_verdict_role(dot))
+                if dot.interval:
+                    axes.plot(dot.interval, (place, place), color=colour, linewidth=1.6)
+                axes.plot(dot.value, place, "o", color=colour)
+        axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel="difference in AP")
+        axes.set_yticks(range(len(labels)), [shortened(visible(label), LONGEST_LABEL) for label in labels])
+        axes.grid(axis="y", visible=False)
+        _margins(figure)
+        known = ((label, dot) for label, dot in zip(labels, values, strict=True) if dot.value is not None)
+        told = "; ".join(f"{visible(label)}: {_value(dot)}" for label, dot in known)
+        return drawn(figure, name, title, told)
+
+
+def _verdict_role(dot: Dot) -> str:
+    if not dot.interval or dot.interval.low <= 0 <= dot.interval.high:
+        return "soft"
+    return "good" if dot.interval.low > 0 else "bad"
+
+
+def reliability(name: str, calibration: Calibration, of: str, run: int) -> str:
+    """Plot the share of detections that are right over their score; below, how many there are."""
+    bins = [each for each in calibration.bins if each.detections]
+    with surface(300) as (figure, axes):
+        most = max((each.detections for each in bins), default=1)
+        for each in bins:
+            axes.bar(
+                each.low, 0.15 * each.detections / most, each.high - each.low, align="edge", color=sentinel("line")
+            )
+        axes.plot((0, 1), (0, 1), color=sentinel("soft"), linewidth=1, linestyle=DASHES[2])
+        scores, precisions = [each.score for each in bins], [each.precision for each in bins]
+        axes.plot(scores, precisions, color=sentinel(run_role(run)), marker=MARKERS[run % len(MARKERS)])
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score", ylabel="share that is right")
+        figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / 300)
+        told = "; ".join(f"score {each.score:.2f}: {each.precision:.2f} of {each.detections:,} right" for each in bins)
+        return drawn(figure, name, f"Reliability of the scores, {visible(of)}", told or "There are no detections.")
+
+
+def bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[float]], *, unit: str) -> str:
+    """Plot amounts: a group of bars for each label, a bar for each run."""
+    runs = len(rows[0])
+    thick = 0.8 / runs
+    with surface(46 + max(22, 12 * runs + 8) * len(labels)) as (figure, axes):
+        for place, row in enumerate(rows):
+            for run, value in enumerate(row):
+                axes.barh(place - 0.4 + (run + 0.5) * thick, value, 0.9 * thick, color=sentinel(run_role(run)))
+        axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel=unit)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.grid(axis="y", visible=False)
+        _margins(figure)
+        told = "; ".join(
+            f"{label}: " + ", ".join(f"{letter(run)} {value:.2f}" for run, value in enumerate(row))
+            for label, row in zip(labels, rows, strict=True)
+        )
+        return drawn(figure, name, title, told)
+
+
+def speed_and_ap(name: str, places: Sequence[Place]) -> str:
+    """Plot AP over speed: a lettered dot for each run."""
+    with surface(300, 2 * WIDTH) as (figure, axes):
+        for place in places:
+            colour = sentinel(run_role(place.run))
+            if place.interval:
+                axes.plot((place.images_per_second,) * 2, place.interval, color=colour, linewidth=1.6)
+            axes.plot(place.images_per_second, place.ap, MARKERS[place.run % len(MARKERS)], color=colour, markersize=7)
+            at = place.images_per_second, place.ap
+            axes.annotate(letter(place.run), at, (7, 5), textcoords="offset points", weight="bold")
+        axes.set(xscale="log", xlabel="images per second", ylabel="AP")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.margins(0.15)
+        figure.subplots_adjust(left=0.09, right=0.97, top=0.97, bottom=0.14)
+        told = "; ".join(
+            f"{letter(each.run)}: {each.images_per_second:.3g} images/s, AP {each.ap:.2f}" for each in places
+        )
+        return drawn(figure, name, "AP over speed", told)

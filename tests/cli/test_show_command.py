@@ -1,0 +1,146 @@
+"""show as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+NAMES = ("a.jpg", "[red]b.jpg")
+
+
+def frames(score: float | None, *names: str) -> str:
+    box = {"id": "1", "category": "car", "box2d": {"x1": 20, "y1": 30, "x2": 80, "y2": 70}}
+    low = box | {"score": 0.1}
+    labels = [box] if score is None else [box | {"score": score}, low]
+    return json.dumps([{"name": name, "labels": labels} for name in names])
+
+
+@pytest.fixture(autouse=True)
+def drive(tmp_path: Path) -> None:
+    Path("drive").mkdir()
+    for name in NAMES:
+        Image.new("RGB", (160, 90), (40, 90, 60)).save(Path("drive", name))
+    Path("det.json").write_text(frames(0.9, *NAMES))
+    Path("labels.json").write_text(frames(None, *NAMES))
+
+
+SHOW = ("show", "det.json", "--images", "drive", "--out", "out")
+
+
+def test_show_draws_and_says_what_is_left_out_and_how_to_see_it(call):
+    result = call(*SHOW)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.split() == ["pictures", "out", "images", "2", "boxes", "2"]
+    assert "2 boxes with scores below 0.3 are left out; --min-score 0 draws all" in result.stderr
+    assert sorted(path.name for path in Path("out").iterdir()) == ["[red]b.jpg", "a.jpg"]
+    again = call(*SHOW)
+    assert "2, 2 of them there already" in again.stdout
+
+
+def test_frames_without_an_image_are_named(call):
+    Path("det.json").write_text(frames(0.9, *NAMES, "[bold]c.jpg", "d.jpg", "e.jpg", "f.jpg"))
+    result = call(*SHOW)
+    assert result.exit_code == 0
+    assert "warning: 4 frames without an image: [bold]c.jpg, d.jpg, e.jpg and 1 more" in result.stderr
+
+
+def test_images_that_cannot_be_read_end_with_1(call):
+    Path("drive/a.jpg").write_bytes(b"no image")
+    result = call(*SHOW)
+    assert result.exit_code == 1
+    assert "1 frame unreadable: a.jpg (" in result.stderr
+    assert Path("out/[red]b.jpg").exists()
+
+
+def test_the_worst_frames_are_listed_with_what_they_cost(call):
+    Path("det.json").write_text(json.dumps([*json.loads(frames(0.9, NAMES[1])), {"name": "a.jpg", "labels": []}]))
+    result = call(*SHOW, "--labels", "labels.json", "--top-errors", "5")
+    assert result.exit_code == 0, result.stderr
+    heading, worst = result.stdout.splitlines()[-2:]
+    assert heading.split() == ["frame", "AP", "lost", "to", "false", "to", "missed"]
+    name, lost, to_false, to_missed = worst.split()
+    assert (name, to_false) == ("a.jpg", "0.0000")
+    assert lost == to_missed
+    assert 49 < float(lost) < 51
+
+
+def test_json_tells_everything_in_one_document(call):
+    Path("det.json").write_text(frames(0.9, *NAMES, "far.jpg"))
+    result = call(*SHOW, "--labels", "labels.json", "--json", "--format", "png")
+    told = json.loads(result.stdout)
+    assert [each["path"] for each in told["pictures"]] == ["out/a.png", "out/[red]b.png"]
+    assert told["without_image"] == ["far.jpg"]
+    assert (told["boxes"], told["left_out"], told["stood"], told["unreadable"]) == (2, 2, 0, [])
+
+
+def test_classes_go_by_their_names_and_aliases(call):
+    assert call(*SHOW, "--classes", "person,bus").stdout.split()[-1] == "0"
+    assert call(*SHOW, "--classes", "car, person", "--min-score", "0").stdout.split()[-1] == "4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--top-errors", "3"], "--labels"),
+        (["--classes", "cat"], "pedestrian"),
+        (["--min-score", "1.5"], "0<=x<=1"),
+        (["--labels", ""], "empty"),
+    ],
+)
+def test_wrong_usage_ends_with_2(call, arguments, told):
+    result = call(*SHOW, *arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert not Path("out").exists()
+
+
+def test_a_run_that_is_interrupted_twice_ends_at_once_leaves_whole_pictures_and_goes_on(call):
+    names = [f"{n:03}.png" for n in range(200)]
+    for name in names:
+        os.link("drive/a.jpg", Path("drive", name.replace("png", "jpg")))
+    Path("det.json").write_text(frames(0.9, *(name.replace("png", "jpg") for name in names)))
+    command = [sys.executable, "-m", "bdd100k_zoo", *SHOW, "--format", "png", "--jobs", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while process.poll() is None and len(list(Path().glob("out/*.png"))) < 5:
+            time.sleep(0.01)
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "pictures stand in out; the same command goes on from there" in told
+    stand = {path.name for path in Path("out").iterdir()}
+    assert 5 <= len(stand) < 200
+    assert stand <= set(names)
+    shown = json.loads(call(*SHOW, "--format", "png", "--json").stdout)
+    assert (shown["stood"], len(shown["pictures"])) == (len(stand), 200)
+
+
+def test_a_name_that_leads_out_of_the_folder_is_one_message(call):
+    Path("det.json").write_text(frames(0.9, "../\x1b[2Jx.jpg"))
+    result = call(*SHOW)
+    assert result.exit_code == 1
+    assert "is not a relative path inside its folder" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_other_files_in_the_folder_are_named_with_what_to_do(call):
+    result = call("show", "det.json", "--images", "drive", "--out", "drive")
+    assert result.exit_code == 1
+    assert "nothing was written" in result.stderr
+    assert "hint: move them away, or choose another folder" in result.stderr
+
+
+def test_a_list_chooses_frames_and_an_unknown_one_is_named(call):
+    Path("list.txt").write_text("a.jpg\n")
+    assert call(*SHOW, "--frames", "list.txt").stdout.split()[3] == "1"
+    result = call(*SHOW, "--frames", "nowhere.jpg")
+    assert result.exit_code == 1
+    assert "det.json: holds no frame nowhere.jpg" in result.stderr

@@ -1,0 +1,122 @@
+"""site as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.records.kept import KeptScores, facts_of, write_kept
+from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
+
+MODEL = "cascade_rcnn_r50_fpn_3x"
+
+
+def run_of(folder: Path) -> None:
+    """A finished run on val, with kept scores."""
+    weights = WeightsUsed(
+        path="w.pth",
+        size=1,
+        md5="0",
+        sha256="0",
+        verified=False,
+        verified_by=None,
+        unverified_because="no digest is recorded",
+        address=None,
+    )
+    record = RunRecord(
+        model=MODEL,
+        config="c.py",
+        config_sha256="0",
+        cfg_options={},
+        weights=weights,
+        backend="mmdet3",
+        device="cpu",
+        device_name="cpu",
+        precision="fp32",
+        ops="torchvision",
+        versions={},
+        split="val",
+        image_roots=(),
+        counts=Counts(images=1, unreadable=0, detections=0),
+        seconds=Seconds(load=0, decode=0, detect=1, write=0, total=1),
+        unreadable=(),
+        started="2030-01-02T03:04:05+00:00",
+    )
+    write_run(folder, record)
+    (folder / "det.json").write_text("[]")
+    facts = facts_of(folder / "det.json")
+    scores = {"AP": dict.fromkeys(CLASSES, 30.5) | {"OVERALL": 33.725}}
+    write_kept(folder, KeptScores(predictions=facts, labels=facts, engine="fast", lenient=False, scores=scores))
+
+
+def test_site_says_where_the_page_is(call) -> None:
+    result = call("site", "--out", "public")
+    assert result.exit_code == 0, result.stderr
+    size = Path("public/index.html").stat().st_size
+    assert result.stdout == f"site        public/index.html ({size:,} bytes)\n"
+    assert result.stderr == ""
+
+
+def test_site_as_json(call) -> None:
+    document = json.loads(call("site", "--out", "public", "--json").stdout)
+    size = Path("public/index.html").stat().st_size
+    assert document == {"site": "public/index.html", "bytes": size, "models": 25}
+
+
+def test_scores_of_runs_and_recorded_speeds_are_shown(call) -> None:
+    run_of(Path("runs", MODEL, "val"))
+    record = {"model": MODEL, "device_name": "A \x1b[31mcard", "precision": "fp16", "images_per_second": 41.25}
+    Path("speed.jsonl").write_text(json.dumps(record) + "\n")
+    result = call("site", "--out", "public", "--runs", "runs", "--speed", "speed.jsonl")
+    assert result.exit_code == 0, result.stderr
+    page = Path("public/index.html").read_text(encoding="utf-8")
+    assert 'data-value="33.725"' in page
+    assert 'data-value="41.25"' in page
+    assert "AP by class, measured on val" in page
+    assert "\x1b" not in page
+
+
+def test_a_page_of_another_is_refused_with_what_to_do(call) -> None:
+    Path("public").mkdir()
+    Path("public/index.html").write_text("mine")
+    result = call("site", "--out", "public")
+    assert result.exit_code == 1
+    assert "public/index.html" in result.stderr
+    assert "choose another folder" in result.stderr
+
+
+def test_models_of_another_zoo_file_are_on_the_page(call, write_zoo) -> None:
+    result = call("--zoo", str(write_zoo("mine_7x")), "site", "--out", "public")
+    assert result.exit_code == 0, result.stderr
+    page = Path("public/index.html").read_text(encoding="utf-8")
+    assert '<article class="card" id="mine_7x"' in page
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x"])
+def test_a_zoo_file_whose_addresses_are_scripts_is_refused(call, write_zoo, address) -> None:
+    file = write_zoo()
+    file.write_text(file.read_text().replace("predictions: null", f'predictions: "{address}"'))
+    result = call("--zoo", str(file), "site", "--out", "public")
+    assert result.exit_code == 1
+    assert not Path("public").exists()
+
+
+@pytest.mark.parametrize(("package", "named"), [("jinja2", "Jinja2"), ("matplotlib", "matplotlib")])
+def test_a_missing_extra_is_told_with_its_install_command(call, monkeypatch, package, named) -> None:
+    from bdd100k_zoo.rendering import page
+
+    page._environment.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)
+    result = call("site", "--out", "public")
+    assert result.exit_code == 1
+    assert named in result.stderr
+    assert "pip install 'bdd100k-zoo[report]'" in result.stderr
+    assert not Path("public").exists()
+
+
+def test_out_is_wanted(call) -> None:
+    assert call("site").exit_code == 2

@@ -1,0 +1,105 @@
+"""Plots as SVG: nothing a strict policy would block, named for those who cannot see, the same bytes every time."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("matplotlib", reason="NOT TESTED: plots, as matplotlib is not installed")
+
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.records.analyses import Calibration, Interval, ScoreBin
+from bdd100k_zoo.rendering import plots
+from bdd100k_zoo.rendering.plots import Dot, Place, letter
+from bdd100k_zoo.rendering.theme import SENTINELS
+
+CURVE = tuple([1.0] * 40 + [0.5] * 20 + [0.0] * 41)
+BINS = tuple(
+    ScoreBin(n / 10, (n + 1) / 10, n, n / 10 + 0.05 if n else float("nan"), 0.5 if n else float("nan"))
+    for n in range(10)
+)
+FIGURES = {
+    "curves": lambda name: plots.class_curves(name, 0.5, [CURVE, None, *[CURVE] * 8], "run A"),
+    "run-curves": lambda name: plots.run_curves(name, "car", [[CURVE, CURVE], [None, CURVE]], (0.5, 0.75)),
+    "dots": lambda name: plots.dots(name, "AP", ["a", "b"], [[Dot(1, Interval(0, 2)), Dot(None)], [Dot(3), Dot(4)]]),
+    "differences": lambda name: plots.differences(name, "A - B", ["a", "b"], [Dot(-1, Interval(-2, -0.5)), Dot(None)]),
+    "reliability": lambda name: plots.reliability(name, Calibration(BINS, 0.1, (), 0.5), "run A", 0),
+    "bars": lambda name: plots.bars(name, "Errors", ["a", "b"], [[1.0, 2.0], [3.0, 0.0]], unit="points"),
+    "speed": lambda name: plots.speed_and_ap(name, [Place(0, 2, 30, Interval(29, 31)), Place(1, 11.5, 28, None)]),
+}
+EACH = pytest.mark.parametrize("kind", FIGURES)
+
+
+@EACH
+def test_a_plot_has_no_style_of_its_own_and_no_colour_that_a_theme_could_not_change(kind: str) -> None:
+    svg = FIGURES[kind]("x")
+    assert not re.search(r"style|<script|<metadata|xmlns|href=\"(?!#x-)", svg)
+    assert not set(re.findall(r"#[0-9a-f]{6}", svg))
+    assert not [colour for colour in SENTINELS if colour in svg]
+    assert re.search(r'class="(s|f)-\w+', svg)
+
+
+@EACH
+def test_ids_are_of_the_plot_and_all_references_lead_to_one(kind: str) -> None:
+    svg = FIGURES[kind]("here")
+    ids = re.findall(r' id="(.*?)"', svg)
+    assert len(ids) == len(set(ids))
+    assert all(name.startswith("here-") for name in ids)
+    assert set(re.findall(r'url\(#(.*?)\)|href="#(.*?)"', svg)) <= {(name, "") for name in ids} | {("", n) for n in ids}
+
+
+@EACH
+def test_a_plot_is_named_and_told_in_words(kind: str) -> None:
+    root = ET.fromstring(FIGURES[kind]("x"))
+    title, description = root[0], root[1]
+    assert (root.tag, root.get("role"), title.tag, description.tag) == ("svg", "img", "title", "desc")
+    assert root.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
+    assert title.text
+    assert re.search(r"\d", description.text or "")
+
+
+@EACH
+def test_the_same_plot_has_the_same_bytes_and_writes_text_as_text(kind: str) -> None:
+    assert FIGURES[kind]("x") == FIGURES[kind]("x")
+    assert "<text" in FIGURES[kind]("x")
+
+
+def test_classes_and_runs_can_be_hidden_by_their_series() -> None:
+    found = re.findall(r'class="series-(\w+)"', FIGURES["curves"]("x"))
+    assert found == [f"class{index}" for index in range(len(CLASSES)) if index != 1]
+    assert 'class="series-run1"' in FIGURES["run-curves"]("x")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=3))
+def test_labels_of_any_text_are_drawn_as_they_are(labels: list[str]) -> None:
+    ET.fromstring(plots.dots("x", "AP", labels, [[Dot(1.0)]] * len(labels)))
+
+
+def test_a_label_is_neither_markup_nor_mathematics() -> None:
+    svg = plots.dots("x", "AP", ["<b>$x^2$</b>", r"$\frac$"], [[Dot(1.0)], [Dot(2.0)]])
+    assert "&lt;b&gt;$x^2$&lt;/b&gt;" in svg
+    assert r"$\frac$" in svg
+
+
+def test_the_users_own_style_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib as mpl
+
+    before = FIGURES["dots"]("x")
+    with mpl.rc_context({"font.size": 30, "axes.grid": False, "text.color": "red", "svg.fonttype": "path"}):
+        assert FIGURES["dots"]("x") == before
+
+
+def test_nothing_to_plot_is_an_empty_plot() -> None:
+    assert "nothing to score" in plots.dots("x", "AP", ["a"], [[Dot(None)]])
+    assert "no class has objects" in plots.class_curves("x", 0.5, [None] * 10, "A")
+    empty = tuple(each._replace(detections=0) for each in BINS)
+    assert "no detections" in plots.reliability("x", Calibration(empty, float("nan"), (), 0.5), "A", 0)
+
+
+def test_runs_are_lettered_without_end() -> None:
+    assert [letter(run) for run in (0, 1, 25, 26, 52)] == ["A", "B", "Z", "A2", "A3"]
