@@ -35,7 +35,6 @@ SMALL: dict[str, Any] = {
     "model.bbox_head.stacked_convs": 1,
     "model.bbox_head.norm_cfg": {"type": "GN", "num_groups": 4, "requires_grad": True},
     "model.test_cfg.score_thr": 0.0,
-    "custom_hooks": [{"type": "EMAHook", "ema_type": "ExpMomentumEMA", "momentum": 0.01, "update_buffers": True}],
 }
 COLOURS = ((40, 40, 220), (220, 80, 40), (60, 200, 60))
 
