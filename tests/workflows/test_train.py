@@ -244,6 +244,16 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(whole: Path, root
     check_same(out, whole)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_with_fewer_bits_it_goes_on_too(root: Path, tmp_path: Path, precision: str) -> None:
+    run(root, tmp_path / "whole", precision=precision)
+    out = Path(shutil.copytree(tmp_path / "whole", tmp_path / "out"))
+    (out / "checkpoint-00000008.pth").unlink()
+    mark_unfinished(out)
+    run(root, out, precision=precision)
+    check_same(out, tmp_path / "whole")
+
+
 def test_an_average_of_the_weights_goes_on_too(root: Path, tmp_path: Path) -> None:
     average = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "momentum": 0.05, "update_buffers": True}
     options = SMALL | {"custom_hooks": [average], "param_scheduler": []}
