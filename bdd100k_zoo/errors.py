@@ -23,8 +23,8 @@
     │   ├── ImageListError         a line of a list names none
     │   ├── DuplicateFrameError    two images would share one frame name
     │   ├── UnreadableImageError   a file that is no whole image
-    │   ├── ImageChangedError      a file that is gone, or another one, since it was found
     │   ├── LabelledImagesError    images of a label file are missing or damaged
+    │   ├── ImageChangedError      a file that is gone, or another one, since it was found
     │   └── ImageShapeError        pixels that a detector cannot take
     ├── FrameNameError             absolute, or leaves its folder
     ├── ConfigError                a config cannot be read or overridden so
@@ -37,8 +37,8 @@
     ├── PrecisionError             an arithmetic that the device does not have
     ├── LauncherError              what should have started this process has not
     ├── ProcessesError             one of several processes failed for good
+    ├── PeerLostError              another process of a training is gone
     ├── LostProcessError           one of several processes was ended from outside
-    ├── LostPeerError              another process of a training is gone
     ├── RecordError                a file of ours or the user's that is not what it should be
     ├── InputsError                labels or predictions that cannot be scored as they are
     │   ├── WrongFileError         a file of another kind
@@ -364,17 +364,6 @@ class UnreadableImageError(ImagesError):
         return f"{self.path}: {self.reason}"
 
 
-class ImageChangedError(ImagesError):
-    """A file that is gone, or another one, since it was found: what would be computed were no part of the run."""
-
-    path: Path
-    reason: str
-    """``is gone`` or ``has changed``."""
-
-    def __str__(self) -> str:
-        return f"{self.path} {self.reason} since the run began"
-
-
 class LabelledImagesError(ImagesError):
     """Images that a label file names are missing or damaged."""
 
@@ -388,6 +377,17 @@ class LabelledImagesError(ImagesError):
         shown = "".join(f"\n  {problem}" for problem in self.problems[:10])
         more = f"\n  and {len(self.problems) - 10:,} more" if len(self.problems) > 10 else ""
         return f"{len(self.problems):,} of {self.frames:,} images of {self.labels} cannot be read:{shown}{more}"
+
+
+class ImageChangedError(ImagesError):
+    """A file that is gone, or another one, since it was found: what would be computed were no part of the run."""
+
+    path: Path
+    reason: str
+    """``is gone`` or ``has changed``."""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason} since the run began"
 
 
 class ImageShapeError(ImagesError):
@@ -535,7 +535,7 @@ class LostProcessError(ZooError):
         return f"a process that was writing into {self.folder} was ended from outside, perhaps for want of memory"
 
 
-class LostPeerError(ZooError):
+class PeerLostError(ZooError):
     """Processes train together, and one of the others is gone."""
 
     rank: int

@@ -35,25 +35,24 @@ SMALL: dict[str, Any] = {
     "model.bbox_head.stacked_convs": 1,
     "model.bbox_head.norm_cfg": {"type": "GN", "num_groups": 4, "requires_grad": True},
     "model.test_cfg.score_thr": 0.0,
-    "custom_hooks": [{"type": "EMAHook", "ema_type": "ExpMomentumEMA", "momentum": 0.01, "update_buffers": True}],
 }
 COLOURS = ((40, 40, 220), (220, 80, 40), (60, 200, 60))
 
 
-def make_root(root: Path, train: int = 8, val: int = 3) -> Path:
-    """Write a dataset of small frames, laid out as BDD100K is."""
+def make_root(root: Path, train: int = 8, val: int = 3, kinds: int = 100) -> Path:
+    """Write a dataset of small frames, laid out as BDD100K is; ``kinds`` of them differ."""
     for split, number in (("train", train), ("val", val)):
-        random = np.random.default_rng(number)
         images = root / "images" / "100k" / split
         images.mkdir(parents=True)
-        frames = [_frame(images, f"{split}{place}.jpg", random) for place in range(number)]
+        frames = [_frame(images, f"{split}{place}.jpg", place % kinds) for place in range(number)]
         labels = root / "labels" / "det_20" / f"det_{split}.json"
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.write_text(json.dumps(frames))
     return root
 
 
-def _frame(folder: Path, name: str, random: np.random.Generator) -> dict[str, Any]:
+def _frame(folder: Path, name: str, kind: int) -> dict[str, Any]:
+    random = np.random.default_rng(kind)
     image = cv2.blur(random.integers(60, 140, (180, 320, 3), np.uint8), (5, 5))
     labels = []
     for number, colour in enumerate(COLOURS):

@@ -12,6 +12,7 @@ from bdd100k_zoo.cli import cache
 from bdd100k_zoo.cli.main import app
 from bdd100k_zoo.manifest import load_zoo
 
+PAGES = ("usage.md", "cache.md", "contributing.md", "report.md", "show.md", "site.md", "training.md")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 

@@ -176,14 +176,14 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.DuplicateFrameError, _duplicate_frame),
     (errors.UnreadableImageError, lambda _: "replace the file, or leave it out"),
     (
+        errors.LabelledImagesError,
+        lambda _: "fetch or unpack the images again; --data names the folder that holds images/100k and labels/det_20",
+    ),
+    (
         errors.ImageChangedError,
         lambda _: (
             "bring it back as it was, with its time of change, and the same command goes on; or start over by --fresh"
         ),
-    ),
-    (
-        errors.LabelledImagesError,
-        lambda _: "fetch or unpack the images again; --data names the folder that holds images/100k and labels/det_20",
     ),
     (
         errors.ImageShapeError,
@@ -207,11 +207,11 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.PrecisionError, lambda _: "--precision fp32, the default, runs everywhere"),
     (errors.LauncherError, _launcher),
     (errors.ProcessesError, lambda _: "the first error above says why; the same command goes on with what is missing"),
-    (errors.LostProcessError, lambda _: "the same command goes on with what is missing; fewer --jobs need less memory"),
     (
-        errors.LostPeerError,
+        errors.PeerLostError,
         lambda _: "what the lost process said tells why; the same command goes on from the last checkpoint",
     ),
+    (errors.LostProcessError, lambda _: "the same command goes on with what is missing; fewer --jobs need less memory"),
     (errors.SubmissionError, _submission),
     (errors.StaleError, _stale),
     (errors.NoRunsError, _no_runs),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,13 +11,11 @@ import typer
 
 from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import Terminated, guarded, heeding_sigterm, show_whole, write_json
+from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.session import session
-from bdd100k_zoo.errors import ProcessesError
+from bdd100k_zoo.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bdd100k_zoo.cli.session import Session
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.records.run import RunRecord
@@ -138,7 +135,7 @@ def predict(
         started=started,
     )
     store, progress = Store(offline=here.offline), here.progress(live=place.world == 1)
-    with heeding_sigterm(), _ended_by_signals(hushed=started is not None):
+    with heeding_sigterm(), ended_by_signals(hushed=started is not None):
         if merge:
             record = job.merge(request, store, progress)
         elif gpus and not started:
@@ -172,25 +169,6 @@ def _draw(request: Request, here: Session, progress: Progress, *, as_json: bool)
         shown = job.show(wanted, progress)
     if not as_json:
         show_pictures(wanted, shown, here)
-
-
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit statuses after Ctrl-C and SIGTERM."""
-
-
-@contextmanager
-def _ended_by_signals(*, hushed: bool) -> Iterator[None]:
-    """Tell a signal that ended other processes as one that came here; if hushed, leave it to them to speak."""
-    try:
-        yield
-    except ProcessesError as error:
-        if error.status in (INTERRUPTED, TERMINATED):
-            raise (Terminated if error.status == TERMINATED else KeyboardInterrupt) from None
-        raise
-    except KeyboardInterrupt as interrupt:
-        if hushed:
-            raise typer.Exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
-        raise
 
 
 def _check_shared(processes: int, *, fresh: bool, gpus: bool) -> None:

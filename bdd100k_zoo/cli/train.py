@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,15 +12,12 @@ import typer
 
 from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import Terminated, guarded, show_whole, write_json
-from bdd100k_zoo.cli.predict import _ended_by_signals
+from bdd100k_zoo.cli.console import guarded, show_whole, write_json
 from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.signals import asking, ended_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bdd100k_zoo.records.training import TrainingRecord
-    from bdd100k_zoo.workflows.stopping import Stop
 
 
 @guarded
@@ -128,7 +122,7 @@ def train(
         command=_going_on(sys.argv[1:]),
     )
     store, progress, stop = Store(offline=here.offline), here.progress(live=place.world == 1), Stop()
-    with _asking(stop), _ended_by_signals(hushed=started and place.rank > 0):
+    with asking(stop), ended_by_signals(hushed=started and place.rank > 0):
         if gpus and not started:
             record = job.train_by_many(request, gpus.number, sys.argv[1:], store, progress)
         else:
@@ -139,24 +133,6 @@ def train(
         write_json(record)
     else:
         _show(request.folder, record)
-
-
-@contextmanager
-def _asking(stop: Stop) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM ask a job to end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kinds: dict[signal.Signals, type[KeyboardInterrupt]] = {
-        signal.SIGINT: KeyboardInterrupt,
-        signal.SIGTERM: Terminated,
-    }
-    before = {number: signal.signal(number, lambda number, _: stop.ask(kinds[number]())) for number in kinds}  # type: ignore[index]
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _going_on(arguments: list[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.rendering.theme import LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +18,7 @@ WIDTH, HEIGHT, DOTS = 8.0, 4.5, 120
 """Inches, inches, and dots per inch."""
 POINTS = 1000
 """Steps that are drawn at most; others lie between them, in the mean."""
-LOSS, AP, PALE = "#7f7f7f", "#1f5fbf", "#c8c8c8"
+LOSS, AP, PALE = LIGHT["soft"], LIGHT["link"], LIGHT["line"]
 
 
 def draw_curve(title: str, steps: Sequence[StepLine], epochs: Sequence[EpochRecord], epoch_length: int) -> bytes:
@@ -32,18 +34,21 @@ def draw_curve(title: str, steps: Sequence[StepLine], epochs: Sequence[EpochReco
         MissingPackageError: matplotlib is missing.
     """
     try:
+        import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingPackageError("matplotlib", "report", str(error)) from error
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS, layout="constrained")
-    axes: Any = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11)
-    _draw_loss(axes, steps, epoch_length)
-    _draw_ap(axes.twinx(), epochs)
     content = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(content, format="png")
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever the user's own style is
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes: Any = figure.add_subplot()
+        axes.set_title(title, loc="left", fontsize=11, parse_math=False)
+        _draw_loss(axes, steps, epoch_length)
+        _draw_ap(axes.twinx(), epochs)
+        figure.savefig(content, format="png")
     return content.getvalue()
 
 
@@ -74,10 +79,10 @@ def _draw_ap(axes: Any, epochs: Sequence[EpochRecord]) -> None:
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Give a running mean over the neighbours of each value, a fiftieth of all on either side."""
+    """Give a running median over the neighbours of each value, a fiftieth of all on either side."""
     reach = len(values) // 50
     parts = (values[max(0, place - reach) : place + reach + 1] for place in range(len(values)))
-    return [sum(part) / len(part) for part in parts]
+    return [median(part) for part in parts]
 
 
 def _top(losses: Sequence[float]) -> float | None:

@@ -253,8 +253,8 @@ class _Training:
             else f"; {facts.published_rate:g} for a batch of {facts.published_batch}"
         )
         self._progress.note(
-            f"{self._request.model.name} on {facts.frames:,} images, {facts.epochs} epochs of {facts.epoch_length:,} "
-            f"steps → {self._folder}"
+            f"{self._request.model.name} on {facts.frames:,} images, {_many(facts.epochs, 'epoch')} of "
+            f"{_many(facts.epoch_length, 'step')} → {self._folder}"
         )
         self._progress.note(f"backbone: {self._start_in_words()}")
         self._progress.note(f"learning rate {facts.rate:g} for a batch of {batch}{scaled}")
@@ -282,3 +282,7 @@ class _Training:
         kind = type(stop.interrupt) if stop.interrupt else KeyboardInterrupt
         command = self._request.command or "the same command"
         return kind(f"interrupted after step {steps:,}, which is kept; this goes on from there:\n  {command}")
+
+
+def _many(number: int, name: str) -> str:
+    return f"{number:,} {name}" + ("" if number == 1 else "s")

@@ -40,7 +40,9 @@ def run(*arguments: str, code: str = SPY) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", ["--help", "list", "list --json", "table", "predict --help", "cache list --help"])
+@pytest.mark.parametrize(
+    "command", ["--help", "list", "list --json", "table", "predict --help", "cache list --help", "train --help"]
+)
 def test_light_commands_load_nothing_heavy(command):
     done = run(*command.split())
     assert done.returncode == 0, done.stderr

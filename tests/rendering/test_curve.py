@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bdd100k_zoo.records.training import EpochRecord, StepLine
-from bdd100k_zoo.rendering.curve import draw_curve
+from bdd100k_zoo.rendering.curve import AP, LOSS, draw_curve
 
 
 def steps(number: int) -> list[StepLine]:
@@ -29,7 +29,7 @@ def test_a_curve_is_a_picture(number: int, epochs: list[EpochRecord]) -> None:
 def test_losses_and_aps_leave_their_colours_on_it() -> None:
     image = Image.open(io.BytesIO(draw_curve("model", steps(200), [epoch(1, 20.0), epoch(2, 30.0)], 10))).convert("RGB")
     colours = {colour for _, colour in image.getcolors(1 << 20) or ()}
-    assert {(0x1F, 0x5F, 0xBF), (0x7F, 0x7F, 0x7F)} <= colours
+    assert {tuple(bytes.fromhex(colour[1:])) for colour in (AP, LOSS)} <= colours
 
 
 def test_without_matplotlib_that_is_an_error_that_names_the_extra() -> None:

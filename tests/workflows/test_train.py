@@ -256,6 +256,31 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(whole: Path, root
     check_same(out, whole)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_with_fewer_bits_it_goes_on_too(root: Path, tmp_path: Path, precision: str) -> None:
+    run(root, tmp_path / "whole", precision=precision)
+    out = Path(shutil.copytree(tmp_path / "whole", tmp_path / "out"))
+    (out / "checkpoint-00000008.pth").unlink()
+    mark_unfinished(out)
+    run(root, out, precision=precision)
+    check_same(out, tmp_path / "whole")
+
+
+def test_an_average_of_the_weights_goes_on_too(root: Path, tmp_path: Path) -> None:
+    average = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "momentum": 0.05, "update_buffers": True}
+    options = SMALL | {"custom_hooks": [average], "param_scheduler": []}
+    run(root, tmp_path / "whole", cfg_options=options)
+    out = Path(shutil.copytree(tmp_path / "whole", tmp_path / "out"))
+    (out / "checkpoint-00000008.pth").unlink()
+    mark_unfinished(out)
+    run(root, out, cfg_options=options)
+    check_same(out, tmp_path / "whole")
+    last = torch.load(out / "checkpoint-00000008.pth", weights_only=True)
+    learnt = "bbox_head.conv_cls.weight"
+    assert torch.equal(last["state_dict"][learnt], weights_of(out)[learnt])
+    assert not torch.equal(last["ema_state_dict"][f"module.{learnt}"], weights_of(out)[learnt])
+
+
 def test_where_no_checkpoint_is_whole_nothing_is_begun_anew(whole: Path, root: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(whole, tmp_path / "out"))
     mark_unfinished(out)

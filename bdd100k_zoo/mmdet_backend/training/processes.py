@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
-from bdd100k_zoo.errors import LauncherError, LostPeerError
+from bdd100k_zoo.errors import LauncherError, PeerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ def together(place: Place, device: torch.device) -> Iterator[None]:
 
     Raises:
         LauncherError: nothing says where the first process can be reached.
-        LostPeerError: another one has ended.
+        PeerLostError: another one has ended.
     """
     if place.world == 1:
         yield
@@ -54,7 +54,7 @@ def together(place: Place, device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if not LOST.search(str(error)):
             raise
-        raise LostPeerError(place.rank, str(error).splitlines()[0]) from error
+        raise PeerLostError(place.rank, str(error).splitlines()[0]) from error
     finally:
         distributed.destroy_process_group()
 

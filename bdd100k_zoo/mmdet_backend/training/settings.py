@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.mmdet_backend.config import DATASET, PRETRAINED, load_config
+from bdd100k_zoo.mmdet_backend.settings import in_scope
 from bdd100k_zoo.mmdet_backend.training.optimizing import PreciseOptimWrapper
 
 if TYPE_CHECKING:
@@ -117,7 +120,10 @@ def _names_file(value: object) -> str:
 
 
 def _all_learnt(backbone: dict[str, Any]) -> dict[str, Any]:
-    settings: dict[str, Any] = {key: value for key, value in NOTHING_FROZEN.items() if key in backbone}
+    with in_scope():
+        kind = MODELS.get(backbone["type"])
+    taken = inspect.signature(kind).parameters if kind else backbone
+    settings: dict[str, Any] = {key: value for key, value in NOTHING_FROZEN.items() if key in taken}
     norm = backbone.get("norm_cfg")
     return settings | ({"norm_cfg": {**norm, "requires_grad": True}} if isinstance(norm, dict) else {})
 

@@ -95,7 +95,7 @@ def test_from_scratch_nothing_of_the_backbone_is_frozen(name: str, tmp_path: Pat
     backbone = recipe(name, tmp_path, start=StartValues("random")).config.model.backbone
     assert backbone.init_cfg is None
     assert backbone.get("frozen_stages", -1) == -1
-    assert not backbone.get("norm_eval", False)
+    assert backbone.norm_eval is False
     assert backbone.norm_cfg.requires_grad if "norm_cfg" in backbone else True
 
 

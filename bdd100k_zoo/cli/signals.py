@@ -1,0 +1,52 @@
+"""Ctrl-C and SIGTERM: passed to a job that ends gently, and told of processes that were started."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from bdd100k_zoo.cli.console import Terminated
+from bdd100k_zoo.errors import ProcessesError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bdd100k_zoo.workflows.stopping import Stop
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit statuses after Ctrl-C and SIGTERM."""
+
+KINDS: Mapping[int, type[KeyboardInterrupt]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+
+
+@contextmanager
+def ended_by_signals(*, hushed: bool) -> Iterator[None]:
+    """Tell a signal that ended other processes as one that came here; if hushed, leave it to them to speak."""
+    try:
+        yield
+    except ProcessesError as error:
+        if error.status in (INTERRUPTED, TERMINATED):
+            raise (Terminated if error.status == TERMINATED else KeyboardInterrupt) from None
+        raise
+    except KeyboardInterrupt as interrupt:
+        if hushed:
+            raise typer.Exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
+        raise
+
+
+@contextmanager
+def asking(stop: Stop) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM ask a job to end. Python lets the main thread alone heed them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda number, _: stop.ask(KINDS[number]())) for number in KINDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
