@@ -79,8 +79,7 @@ class _TimeLeft(_Cell):
             return ""
         if row.time_remaining is None:
             return "--:--"
-        minutes, seconds = divmod(int(row.time_remaining), 60)
-        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes:02}:{seconds:02}"
+        return clock(row.time_remaining)
 
 
 def amounts(task: CountedTask, of: str) -> str:
@@ -88,6 +87,12 @@ def amounts(task: CountedTask, of: str) -> str:
     scale, name = _byte_scale(max(task.done, task.total or 0)) if task.unit == "bytes" else (1, task.unit)
     of_total = "" if task.total is None else f"{of}{task.total / scale:,.0f}"
     return f"{task.done / scale:,.0f}{of_total} {name}"
+
+
+def clock(seconds: float) -> str:
+    """Write a time as minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes:02}:{rest:02}"
 
 
 def rate(per_second: float | None, unit: Unit = "images") -> str:

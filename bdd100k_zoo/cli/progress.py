@@ -7,7 +7,7 @@ from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.cli.bars import Bars, amounts, rate
+from bdd100k_zoo.cli.bars import Bars, amounts, clock, rate
 from bdd100k_zoo.cli.console import plain, say
 from bdd100k_zoo.progress import SILENT
 
@@ -122,7 +122,7 @@ class CountedTask:
         line = f"{self.title}: {amounts(self, ' of ')}, {rate(speed, self.unit)}"
         if self.total is None or self.done >= self.total or not speed:
             return line
-        return f"{line}, {(self.total - self.done) / speed:,.0f} s left"
+        return f"{line}, {clock((self.total - self.done) / speed)} left"
 
     def _advance(self, amount: int) -> None:
         self.done += amount

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bdd100k_zoo.cli import progress
 from bdd100k_zoo.cli.bars import rate
+from bdd100k_zoo.cli.bars import clock
 from bdd100k_zoo.cli.progress import TerminalProgress
 
 CONTROL = re.compile(r"\x1b\[(?P<number>[\d;]*)(?P<verb>[AKm])|\x1b\[\?25[lh]|(?P<move>[\r\n])|(?P<text>[^\x1b\r\n]+)")
@@ -208,7 +209,12 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch):
         "Predicting: 1 of 2 images",
         "Predicting: 2 of 2 images",
     ]
-    assert "s left" in lines[0]
+    assert lines[0].endswith(" 00:00 left")
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.9, "00:00"), (75, "01:15"), (3466, "57:46"), (36123, "10:02:03")])
+def test_times_are_written_as_clocks_show_them(seconds, written):
+    assert clock(seconds) == written
 
 
 def test_a_short_job_gets_one_line_at_its_end():
