@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 
 from bdd100k_zoo.cli import progress
-from bdd100k_zoo.cli.bars import rate
-from bdd100k_zoo.cli.bars import clock
+from bdd100k_zoo.cli.bars import clock, rate
 from bdd100k_zoo.cli.progress import TerminalProgress
 
 CONTROL = re.compile(r"\x1b\[(?P<number>[\d;]*)(?P<verb>[AKm])|\x1b\[\?25[lh]|(?P<move>[\r\n])|(?P<text>[^\x1b\r\n]+)")
