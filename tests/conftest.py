@@ -14,6 +14,10 @@ from bdd100k_zoo.manifest import Zoo, load_zoo
 if TYPE_CHECKING:
     from bdd100k_zoo.workflows.trial import Trial
 
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    # Before torch is imported: processes side by side share the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 PACKAGE_ROOT = str(Path(bdd100k_zoo.__file__).resolve().parents[1])
 """Where processes that tests start find the very package that the tests import."""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
