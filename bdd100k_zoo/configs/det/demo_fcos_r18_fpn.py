@@ -2,7 +2,7 @@
 
 _base_ = ["mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", "./_base_/bdd100k.py"]
 
-EPOCHS = 6
+EPOCHS = 5
 SIZE = (640, 360)
 
 model = dict(
@@ -36,7 +36,8 @@ model = dict(
 
 train_dataloader = dict(
     _delete_=True,
-    batch_size=8,
+    # Many small steps: what an hour of two cores suffices for is too little for larger ones.
+    batch_size=2,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
@@ -59,17 +60,17 @@ train_dataloader = dict(
 train_cfg = dict(max_epochs=EPOCHS)
 optim_wrapper = dict(
     _delete_=True,
-    optimizer=dict(type="AdamW", lr=2.5e-3, weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=1.25e-3, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=35, norm_type=2),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=500),
     dict(type="CosineAnnealingLR", T_max=EPOCHS, begin=0, end=EPOCHS, by_epoch=True, convert_to_iter_based=True),
 ]
-auto_scale_lr = dict(base_batch_size=8)
+auto_scale_lr = dict(base_batch_size=2)
 custom_hooks = [
-    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.005, gamma=100, update_buffers=True, priority=49)
+    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.002, gamma=500, update_buffers=True, priority=49)
 ]
 
 val_dataloader = val_cfg = val_evaluator = None
