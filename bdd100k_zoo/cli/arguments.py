@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import typer
-
-Launcher = Literal["none", "pytorch", "slurm", "mpi"]
-Precision = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 
 
 def named_path(value: str) -> Path:
@@ -32,3 +29,25 @@ def many(value: str) -> Many:
     if not value.isdecimal() or not int(value):
         raise typer.BadParameter(f"{value!r} is neither a number nor `all`")
     return Many(int(value))
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Gpus = Annotated[
+    Many | None,
+    typer.Option(metavar="N|all", parser=many, help="A process for each of N GPUs of this machine."),
+]
+Launcher = Annotated[
+    Literal["none", "pytorch", "slurm", "mpi"] | None,
+    typer.Option(
+        metavar="NAME",
+        help="What started this process: pytorch (torchrun), slurm, mpi or none; default: what its variables say.",
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "tf32", "fp16", "bf16"],
+    typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16."),
+]
+ConfigOptions = Annotated[
+    list[str] | None,
+    typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),
+]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.arguments import Precision
+from bdd100k_zoo.cli.arguments import Device, Precision
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import details, guarded, heeding_sigterm, show, write_json
 from bdd100k_zoo.cli.session import session
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def bench(
     context: typer.Context,
     model: ModelName,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     images: Annotated[
         int | None,
         typer.Option(
@@ -33,9 +33,7 @@ def bench(
         int | None,
         typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
     ] = None,
-    precision: Annotated[
-        Precision, typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16.")
-    ] = "auto",
+    precision: Precision = "auto",
     against_mmdet: Annotated[
         bool, typer.Option("--against-mmdet", help="Measure mmdet's own test loop in turns, and the ratio.")
     ] = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
+from bdd100k_zoo.cli.arguments import ConfigOptions, Device, Gpus, Launcher, Precision, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.session import session
@@ -54,33 +54,19 @@ def predict(
             metavar="DIR", parser=named_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    gpus: Annotated[
-        Many | None,
-        typer.Option(metavar="N|all", parser=many, help="A process for each of N GPUs of this machine."),
-    ] = None,
-    launcher: Annotated[
-        Launcher | None,
-        typer.Option(
-            metavar="NAME",
-            help="What started this process: pytorch (torchrun), slurm, mpi or none; default: what its variables say.",
-        ),
-    ] = None,
+    device: Device = "auto",
+    gpus: Gpus = None,
+    launcher: Launcher = None,
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead.")] = None,
-    precision: Annotated[
-        Precision, typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16.")
-    ] = "auto",
+    precision: Precision = "auto",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images could not be read.")
     ] = False,
-    cfg_options: Annotated[
-        list[str] | None,
-        typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),
-    ] = None,
+    cfg_options: ConfigOptions = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, and replace the run that stands in its folder.")
     ] = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
+from bdd100k_zoo.cli.arguments import ConfigOptions, Device, Gpus, Launcher, Precision, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import guarded, show_whole, write_json
 from bdd100k_zoo.cli.session import session
@@ -53,28 +53,14 @@ def train(
         typer.Option(min=1, metavar="N", help="Images at once in each process; the learning rate follows."),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="What all chance is drawn from.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    gpus: Annotated[
-        Many | None,
-        typer.Option(metavar="N|all", parser=many, help="A process for each of N GPUs of this machine."),
-    ] = None,
-    launcher: Annotated[
-        Launcher | None,
-        typer.Option(
-            metavar="NAME",
-            help="What started this process: pytorch (torchrun), slurm, mpi or none; default: what its variables say.",
-        ),
-    ] = None,
-    precision: Annotated[
-        Precision, typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16.")
-    ] = "auto",
+    device: Device = "auto",
+    gpus: Gpus = None,
+    launcher: Launcher = None,
+    precision: Precision = "auto",
     workers: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Processes that read images ahead, for each process.")
     ] = None,
-    cfg_options: Annotated[
-        list[str] | None,
-        typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),
-    ] = None,
+    cfg_options: ConfigOptions = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Fail if there is no checkpoint to go on from; else one is used anyway.")
     ] = False,
