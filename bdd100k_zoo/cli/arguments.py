@@ -47,6 +47,10 @@ Precision = Annotated[
     Literal["auto", "fp32", "tf32", "fp16", "bf16"],
     typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16."),
 ]
+Backend = Annotated[
+    Literal["auto", "mmdet3", "mmdet2"],
+    typer.Option(metavar="NAME", help="What computes: mmdet3, mmdet2 or the installed one (auto)."),
+]
 ConfigOptions = Annotated[
     list[str] | None,
     typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.arguments import ConfigOptions, Device, Gpus, Launcher, Precision, named_path
+from bdd100k_zoo.cli.arguments import Backend, ConfigOptions, Device, Gpus, Launcher, Precision, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.session import session
@@ -63,6 +63,7 @@ def predict(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead.")] = None,
     precision: Precision = "auto",
+    backend: Backend = "auto",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images could not be read.")
     ] = False,
@@ -113,6 +114,7 @@ def predict(
         weights=weights,
         device=device,
         precision=precision,
+        backend=backend,
         batch_size=batch_size,
         workers=workers,
         cfg_options=parse_overrides(cfg_options or []),
