@@ -57,7 +57,7 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     import_backend()
     import torch
 
-    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mm_common.config import load_config
     from bdd100k_zoo.mmdet_backend.detector import build_model
 
     with torch.random.fork_rng(devices=[]):
@@ -89,10 +89,10 @@ def save_lively_weights(config_path: Path, image: npt.NDArray[np.uint8], path: P
         StorageError: the file cannot be written.
     """
     import_backend()
-    from bdd100k_zoo.mmdet_backend.config import is_own, load_config
+    from bdd100k_zoo.mm_common.config import is_own, load_config
+    from bdd100k_zoo.mm_common.settings import blamed_on_settings
     from bdd100k_zoo.mmdet_backend.detector import build_model
     from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
-    from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings
 
     config, name = load_config(config_path), str(config_path)
     model, batch = build_model(config, name=name), batch_of(build_pipeline(config, name=name), [image])

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from bdd100k_zoo import __version__, mmdet_backend
+from bdd100k_zoo import __version__, backends
 from bdd100k_zoo.artifacts.store import default_root
 from bdd100k_zoo.errors import MissingPackageError, ZooError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.versions import installed
+from bdd100k_zoo.mm_common.versions import installed
 from bdd100k_zoo.workflows import nvidia, small_jobs
 from bdd100k_zoo.workflows.checkup import Finding, Look, go_through
 from bdd100k_zoo.workflows.demo import MODEL, bundled_weights
@@ -33,12 +33,6 @@ from bdd100k_zoo.workflows.trial import draw_street
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-PACKAGES: Mapping[Generation, tuple[str, ...]] = {
-    "mmdet3": mmdet_backend.PACKAGES,
-    "mmdet2": ("torch", "torchvision", "cv2", "mmcv", "mmdet"),
-}
-"""What each backend imports, each before those that need it."""
 
 
 class Extra(NamedTuple):
@@ -151,22 +145,23 @@ def _obstacle(root: Path) -> str:
 def _looks_at_backend(
     generation: Generation, versions: Mapping[str, str | None], driver: nvidia.Driver | None, *, trial: bool
 ) -> Iterator[Look]:
-    packages, extra = PACKAGES[generation], EXTRAS[generation]
+    packages, extra = backends.choose(generation).PACKAGES, EXTRAS[generation]
     for place, name in enumerate(packages):
-        yield Look(name, partial(_package, name, versions), packages[:place], extra)
+        yield Look(name, partial(_package, generation, name, versions), packages[:place], extra)
     yield Look("GPU", partial(_gpu, driver), ("torch",), extra)
     yield Look("ops", _ops, packages, extra)
     if trial:
         yield Look(generation, partial(_predict, generation), ("bdd100k-zoo", *packages, "ops"), extra)
 
 
-def _package(name: str, versions: Mapping[str, str | None]) -> Finding:
-    told = ", ".join(f"{distribution} {version}" for distribution, version in installed(name).items())
+def _package(generation: Generation, name: str, versions: Mapping[str, str | None]) -> Finding:
+    package = name.partition(".")[0]
+    told = ", ".join(f"{distribution} {version}" for distribution, version in installed(package).items())
     clash = clash_of_mmcv(versions) if name == "mmcv" else ""
     if clash:
-        return Finding(name, "wrong", clash, repairs_of("mmcv._ext"))
+        return Finding(name, "wrong", clash, repairs_of("mmcv._ext", EXTRAS[generation]))
     try:
-        mmdet_backend.import_package(name)
+        backends.choose(generation).import_package(name)
     except MissingPackageError as error:
         reason = f"{told or 'not installed'}; {error.reason}"
         raise MissingPackageError(name, error.extra, reason) from error
@@ -174,8 +169,8 @@ def _package(name: str, versions: Mapping[str, str | None]) -> Finding:
 
 
 def _gpu(driver: nvidia.Driver | None) -> Finding:
-    from bdd100k_zoo.mmdet_backend.devices import cuda_names, cuda_problem, platform_of_build
-    from bdd100k_zoo.mmdet_backend.trying import try_device
+    from bdd100k_zoo.mm_common.devices import cuda_names, cuda_problem, platform_of_build
+    from bdd100k_zoo.mm_common.trying import try_device
 
     build, names = platform_of_build(), cuda_names()
     if not names:
@@ -186,8 +181,8 @@ def _gpu(driver: nvidia.Driver | None) -> Finding:
 
 
 def _ops() -> Finding:
+    from bdd100k_zoo.mm_common.trying import OPS, try_ops
     from bdd100k_zoo.mmdet_backend import ops
-    from bdd100k_zoo.mmdet_backend.trying import OPS, try_ops
 
     server, devices = ops.install(), _devices()
     for device in devices:
@@ -203,15 +198,15 @@ def _predict(generation: Generation) -> Finding:
     frame = np.ascontiguousarray(np.asarray(draw_street())[:, :, ::-1])
     told = []
     for device in _devices():
-        detector = mmdet_backend.load(model.name, model.config_path, bundled_weights(zoo), device)
+        detector = backends.choose(generation).load(model.name, model.config_path, bundled_weights(zoo), device)
         told.append(f"{len(detector.detect(frame))} boxes on {device}")
     return Finding(generation, "ok", f"{model.name} finds {' and '.join(told)}")
 
 
 def _devices() -> list[str]:
     """Give the CPU, and the first GPU where it computes at all: one that does not is a finding of its own."""
-    from bdd100k_zoo.mmdet_backend.devices import cuda_count
-    from bdd100k_zoo.mmdet_backend.trying import try_device
+    from bdd100k_zoo.mm_common.devices import cuda_count
+    from bdd100k_zoo.mm_common.trying import try_device
 
     if not cuda_count():
         return ["cpu"]
@@ -232,7 +227,7 @@ def _absent_backend(generation: Generation, versions: Mapping[str, str | None]) 
 def _facts_of_gpu(findings: Sequence[Finding], driver: nvidia.Driver | None) -> Gpu:
     build = None
     if any(finding.what == "torch" and finding.state == "ok" for finding in findings):
-        from bdd100k_zoo.mmdet_backend.devices import platform_of_build
+        from bdd100k_zoo.mm_common.devices import platform_of_build
 
         build = platform_of_build() or "CPU"
     if driver is None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TORCH_INDEX = "https://download.pytorch.org/whl"
 LEGACY_CUDA = "cu126"
 """The last index of torch for CUDA 12, with all GPUs from Maxwell to Hopper; its newest torch is 2.14."""
+CLASSIC = "bash .ci/classic  # in a clone of the project; see docs/classic.md"
 CLASSIC_MMCV = "mmcv-full==1.7.2"
 
 
@@ -34,6 +35,8 @@ class Here(NamedTuple):
     @property
     def install(self) -> str:
         """The command that installs the extra."""
+        if self.extra == "mmcv-full":  # which pip alone cannot build
+            return CLASSIC
         return f"{self.pip} install 'bdd100k-zoo[{self.extra}]'"
 
     def present(self, *names: str) -> tuple[str, ...]:
@@ -183,7 +186,7 @@ def _advice(text: str) -> Callable[[Here, str], tuple[str, ...]]:
 
 REPAIRS: tuple[tuple[str, Callable[[Here, str], tuple[str, ...]]], ...] = (
     (r"\blib(GL|GLdispatch|X\w*|SM|ICE|xcb|gthread|glib)\b[-\w.]*\.so", _system_libraries),
-    (r"MMCV==\S+ is used but incompatible|mmcv/_ext|mmcv\._ext", _mmcv),
+    (r"MMCV==\S+ is used but incompatible|mmcv/_ext|mmcv\._ext|implementation for device", _mmcv),
     (r"MMEngine==\S+ is used but incompatible", _mmengine),
     (r"torchvision::nms|operator torchvision|torchvision/_C|No module named '?torchvision", _torchvision),
     (r"pydantic [2-9]|[Pp]ydantic\w*Error|errors\.pydantic", _pydantic),

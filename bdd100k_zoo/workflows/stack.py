@@ -6,7 +6,7 @@ import platform
 import re
 from typing import TYPE_CHECKING, Literal
 
-from bdd100k_zoo.mmdet_backend.versions import version_of
+from bdd100k_zoo.mm_common.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

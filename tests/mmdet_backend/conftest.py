@@ -18,7 +18,7 @@ import_backend()
 import torch  # noqa: E402
 from reference import config_path, factors_of, weights_like  # noqa: E402
 
-from bdd100k_zoo.mmdet_backend.config import load_config  # noqa: E402
+from bdd100k_zoo.mm_common.config import load_config  # noqa: E402
 from bdd100k_zoo.mmdet_backend.detector import build_model  # noqa: E402
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from reference import HERE, MODELS, SHARED, compare, config_path, factors_of, ro
 
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.inference.sharding import batches
-from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import build_model
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bdd100k_zoo.errors import DeviceError
+from bdd100k_zoo.mm_common.trying import OPS, try_device, try_ops
 from bdd100k_zoo.mmdet_backend import ops
-from bdd100k_zoo.mmdet_backend.trying import OPS, try_device, try_ops
 
 
 def test_the_cpu_computes():
