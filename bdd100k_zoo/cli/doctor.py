@@ -22,7 +22,7 @@ MARKS: Mapping[State, tuple[str, str]] = {
     "ok": ("ok", "green"),
     "absent": ("absent", "dim"),
     "wrong": ("WRONG", "bold red"),
-    "left out": ("unknown", "yellow"),
+    "unknown": ("unknown", "yellow"),
 }
 """How each state is shown, and in which style."""
 MARK_WIDTH = max(len(mark) for mark, _ in MARKS.values())

@@ -15,7 +15,7 @@ from bdd100k_zoo.workflows.repairs import repairs_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-State = Literal["ok", "absent", "wrong", "left out"]
+State = Literal["ok", "absent", "wrong", "unknown"]
 LONGEST = 200
 """Characters of a reason: some packages write pages."""
 
@@ -25,7 +25,7 @@ class Finding(Struct, frozen=True):
 
     what: str
     state: State
-    """``absent`` is optional and not installed, and no fault; ``left out`` waits for another's repair."""
+    """``absent`` is optional and not installed, and no fault; ``unknown`` waits for another's repair."""
     found: str
     repairs: tuple[str, ...] = ()
     """Any one of them repairs what is wrong, the first is the best; of something absent, what installs it."""
@@ -58,7 +58,7 @@ def without_home(text: str) -> str:
 
 
 def _blocked(look: Look, obstacle: str) -> Finding:
-    return Finding(look.what, "left out", f"{obstacle} must be repaired first")
+    return Finding(look.what, "unknown", f"{obstacle} must be repaired first")
 
 
 def _seen(look: Look) -> Finding:

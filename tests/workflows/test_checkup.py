@@ -53,7 +53,7 @@ def test_what_needs_something_broken_is_left_out_and_the_rest_is_not():
         Look("d", fine("d")),
     ]
     findings = go_through(looks)
-    assert [finding.state for finding in findings] == ["wrong", "left out", "left out", "ok"]
+    assert [finding.state for finding in findings] == ["wrong", "unknown", "unknown", "ok"]
     assert "a must be repaired first" in findings[1].found
 
 
