@@ -156,7 +156,10 @@ def _looks_at_backend(
 
 def _package(generation: Generation, name: str, versions: Mapping[str, str | None]) -> Finding:
     package = name.partition(".")[0]
-    told = ", ".join(f"{distribution} {version}" for distribution, version in installed(package).items())
+    told = ", ".join(
+        version if distribution == package else f"{distribution} {version}"
+        for distribution, version in installed(package).items()
+    )
     clash = clash_of_mmcv(versions) if name == "mmcv" else ""
     if clash:
         return Finding(name, "wrong", clash, repairs_of("mmcv._ext", EXTRAS[generation]))

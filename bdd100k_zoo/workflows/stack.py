@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Generation = Literal["mmdet3", "mmdet2"]
 EXTRAS: Mapping[Generation, str] = {"mmdet3": "predict", "mmdet2": "mmcv-full"}
 """The extra that installs each."""
+GENERATIONS: Mapping[tuple[int, ...], Generation] = {(3,): "mmdet3", (2,): "mmdet2"}
+"""By the first number of mmdet's version."""
 
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 MMCV = ("mmcv-lite", "mmcv", "mmcv-full")
@@ -32,11 +34,9 @@ def installed_versions() -> dict[str, str | None]:
 
 
 def generation_of(versions: Mapping[str, str | None]) -> Generation | None:
-    """Tell which backend the installed mmdet is for; None where there is none."""
-    mmdet = versions.get("mmdet")
-    if mmdet is None:
-        return None
-    return "mmdet3" if numbers(mmdet) >= (3,) else "mmdet2"
+    """Tell which backend the installed mmdet is for; None where there is none, or one of neither."""
+    generation = numbers(versions.get("mmdet") or "")[:1]
+    return GENERATIONS.get(generation)
 
 
 def clash_of_mmcv(versions: Mapping[str, str | None]) -> str:

@@ -8,7 +8,8 @@ from bdd100k_zoo.workflows.stack import clash_of_mmcv, generation_of, installed_
 
 
 @pytest.mark.parametrize(
-    ("mmdet", "generation"), [("3.3.0", "mmdet3"), ("3.0.0rc1", "mmdet3"), ("2.28.2", "mmdet2"), (None, None)]
+    ("mmdet", "generation"),
+    [("3.3.0", "mmdet3"), ("3.0.0rc1", "mmdet3"), ("2.28.2", "mmdet2"), ("4.0", None), (None, None)],
 )
 def test_the_installed_mmdet_decides_the_backend(mmdet, generation):
     assert generation_of({"mmdet": mmdet}) == generation
