@@ -243,7 +243,7 @@ def _facts_of_gpu(findings: Sequence[Finding], driver: nvidia.Driver | None) -> 
 
 EXTRA_JOBS = (
     Extra("evaluator", "official", ("scalabel", "bdd100k"), ("pydantic",), small_jobs.try_evaluator),
-    Extra("viewer", "official", ("scalabel",), ("pydantic",), small_jobs.try_viewer),
+    Extra("viewer", "official", ("scalabel", "bdd100k"), ("pydantic",), small_jobs.try_viewer),
     Extra("videos", "video", ("av",), (), small_jobs.try_video),
     Extra("pages", "report", ("jinja2", "matplotlib"), (), small_jobs.try_pages),
     Extra("hf mirrors", "hf", ("huggingface_hub",), (), small_jobs.try_hub),

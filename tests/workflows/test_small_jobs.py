@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from PIL import Image
 
 from bdd100k_zoo.errors import MissingPackageError, RecordError
 from bdd100k_zoo.evaluation.summary import score_nothing
-from bdd100k_zoo.rendering import label_viewer
+from bdd100k_zoo.rendering import official
 from bdd100k_zoo.workflows import small_jobs
 
 
@@ -54,6 +53,6 @@ def test_the_official_viewer_draws():
 
 
 def test_a_viewer_that_draws_nothing_is_told(monkeypatch):
-    monkeypatch.setattr(label_viewer, "draw", lambda pixels, _: Image.fromarray(pixels))
+    monkeypatch.setattr(official, "draw", lambda image, _: image)
     with pytest.raises(RecordError, match="shows no box"):
         small_jobs.try_viewer()
