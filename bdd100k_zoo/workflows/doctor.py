@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NEEDS: Mapping[str, tuple[str, ...]] = {"torch": (), "torchvision": ("torch",), "cv2": (), "mmengine": ("torch", "cv2")}
+"""What packages import of one another; those that are not here need all before them."""
+
+
 class Extra(NamedTuple):
     """What an extra is for: something that one may do without."""
 
@@ -147,7 +151,7 @@ def _looks_at_backend(
 ) -> Iterator[Look]:
     packages, extra = backends.choose(generation).PACKAGES, EXTRAS[generation]
     for place, name in enumerate(packages):
-        yield Look(name, partial(_package, generation, name, versions), packages[:place], extra)
+        yield Look(name, partial(_package, generation, name, versions), NEEDS.get(name, packages[:place]), extra)
     yield Look("GPU", partial(_gpu, driver), ("torch",), extra)
     yield Look("ops", _ops, packages, extra)
     if trial:
