@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.workflows.stack import MMCV, OPENCV, generation_of, installed_versions
+from bdd100k_zoo.workflows.stack import MMCV, OPENCV, generation_of, installed_versions, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +21,8 @@ LEGACY_CUDA = "cu126"
 """The last index of torch for CUDA 12, with all GPUs from Maxwell to Hopper; its newest torch is 2.14."""
 CLASSIC = "bash .ci/classic  # in a clone of the project; see docs/classic.md"
 CLASSIC_MMCV = "mmcv-full==1.7.2"
+CXX20 = (2, 14)
+"""The first torch whose headers mmcv-full's own build cannot read."""
 
 
 class Here(NamedTuple):
@@ -127,11 +129,13 @@ def _linux() -> tuple[str, ...]:
 def _mmcv(place: Here, _: str) -> tuple[str, ...]:
     present = " ".join(place.present(*MMCV))
     uninstall = f"{place.pip} uninstall -y {present} && " if present else ""
-    if generation_of(place.versions) == "mmdet2":
-        build = f"{place.pip} install 'setuptools<80' wheel && {place.pip} install --no-build-isolation {CLASSIC_MMCV}"
-        modern = f"{uninstall}{place.pip} install 'bdd100k-zoo[predict]'  # mmdet 3.3 instead, where nothing is built"
-        return uninstall + build, modern
-    return (f"{uninstall}{place.pip} install mmcv-lite==2.1.0",)
+    if generation_of(place.versions) != "mmdet2":
+        return (f"{uninstall}{place.pip} install mmcv-lite==2.1.0",)
+    modern = f"{uninstall}{place.pip} install 'bdd100k-zoo[predict]'  # mmdet 3.3 instead, where nothing is built"
+    if numbers(place.versions.get("torch") or "") >= CXX20:
+        return CLASSIC, modern
+    build = f"{place.pip} install --no-build-isolation --no-cache-dir {CLASSIC_MMCV}"
+    return f"{uninstall}{place.pip} install 'setuptools<80' wheel && {build}", modern
 
 
 def _torchvision(place: Here, _: str) -> tuple[str, ...]:

@@ -3,44 +3,63 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
+from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import MissingPackageError
-from bdd100k_zoo.rendering.official import draw
+from bdd100k_zoo.rendering import official
 from bdd100k_zoo.rendering.pictures import Mark
 
-MARK = Mark((40, 20, 120, 60), 2, 0.9, "detection")
-BLACK = Image.new("RGB", (250, 170))
+CAR, PEDESTRIAN = CLASSES.index("car"), CLASSES.index("pedestrian")
 
 
-def test_the_viewer_draws_boxes_where_they_are():
+@pytest.fixture
+def viewer() -> None:
+    """The official packages."""
     try:
-        drawn = draw(BLACK, [MARK])
+        official.import_viewer()
     except MissingPackageError as error:
-        pytest.skip(f"NOT DRAWN with scalabel: {error}")
-    assert drawn.size == (250, 170)
-    assert drawn.getpixel((80, 40)) != (0, 0, 0)
-    assert drawn.getpixel((200, 120)) == (0, 0, 0)
+        pytest.skip(f"NOT DRAWN by the official viewer: {error}")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("scalabel") is not None, reason="scalabel is installed")
-def test_without_its_package_the_extra_is_named():
-    pytest.importorskip("matplotlib")
-    with pytest.raises(MissingPackageError) as caught:
-        draw(BLACK, [MARK])
-    assert (caught.value.package, caught.value.extra) == ("scalabel", "official")
+@pytest.mark.usefixtures("viewer")
+@pytest.mark.parametrize("size", [(1280, 720), (161, 91), (3, 5)])
+def test_a_picture_has_the_size_of_its_image(size: tuple[int, int]) -> None:
+    drawn = official.draw(Image.new("RGB", size, (90, 120, 90)), [Mark((0, 0, 2, 3), CAR, 0.5, "detection")])
+    assert (drawn.size, drawn.mode) == (size, "RGB")
 
 
-def test_a_package_that_refuses_to_be_imported_counts_as_missing(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
-    for package in ("bdd100k", "scalabel"):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").write_text("raise TypeError('made for pydantic 1')")
-        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingPackageError, match="made for pydantic 1"):
-        draw(BLACK, [MARK])
+@pytest.mark.usefixtures("viewer")
+def test_a_box_is_drawn_where_it_is_in_the_colour_of_its_class() -> None:
+    marks = [Mark((20, 20, 60, 60), CAR, 0.9, "detection"), Mark((100, 20, 140, 60), PEDESTRIAN, 0.5, "detection")]
+    drawn = official.draw(Image.new("RGB", (160, 80), (255, 255, 255)), marks)
+    car, pedestrian, ground = (drawn.getpixel(place) for place in ((40, 59), (120, 59), (80, 40)))
+    assert ground == (255, 255, 255)
+    assert car[2] > car[0] + 50  # dark blue in bdd100k's table
+    assert pedestrian[0] > pedestrian[1] + 50  # red
+
+
+@pytest.mark.usefixtures("viewer")
+def test_an_image_without_detections_stays_as_it_is_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    drawn = official.draw(Image.new("RGB", (160, 80), (10, 200, 30)), [])
+    assert drawn.getpixel((80, 40)) == (10, 200, 30)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_the_packages_the_extra_is_named() -> None:
+    if importlib.util.find_spec("scalabel"):
+        pytest.skip("the official packages are installed")
+    program = (
+        "from bdd100k_zoo.errors import MissingPackageError\n"
+        "from bdd100k_zoo.rendering import official\n"
+        "try:\n"
+        "    official.import_viewer()\n"
+        "except MissingPackageError as error:\n"
+        "    print(error.package, error.extra)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ran.stdout.split() == ["scalabel", "official"]

@@ -97,11 +97,18 @@ def test_torchvision_is_found_for_the_torch_that_is_here(torch, torchvision, rep
     assert repairs_of("No module named 'torchvision'") == (repair,)
 
 
-def test_the_classic_stack_is_repaired_as_such_or_left(environment):
-    environment({"mmdet": "2.28.2", "mmcv-full": "1.7.2", "mmcv-lite": "2.1.0"})
+@pytest.mark.parametrize(
+    ("torch", "begin", "end"),
+    [
+        ("2.13.0", "pip uninstall -y mmcv-lite mmcv-full && pip install 'setuptools<80'", "mmcv-full==1.7.2"),
+        ("2.14.1", "bash .ci/classic", "docs/classic.md"),
+    ],
+)
+def test_the_classic_stack_is_repaired_as_such_or_left(torch, begin, end, environment):
+    environment({"mmdet": "2.28.2", "torch": torch, "mmcv-full": "1.7.2", "mmcv-lite": "2.1.0"})
     classic, modern = repairs_of("x/mmcv/_ext.so: undefined symbol", "mmcv-full")
-    assert classic.startswith("pip uninstall -y mmcv-lite mmcv-full && pip install 'setuptools<80'")
-    assert classic.endswith("--no-build-isolation mmcv-full==1.7.2")
+    assert classic.startswith(begin)
+    assert classic.endswith(end)
     assert "pip install 'bdd100k-zoo[predict]'" in modern
 
 
