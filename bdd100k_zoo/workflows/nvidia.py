@@ -76,19 +76,19 @@ def judge_unused(torch: Torch, driver: Driver | None, *, hidden: bool) -> Findin
         return Finding("GPU", "ok", f"hidden by CUDA_VISIBLE_DEVICES, predictions run on the CPU; {built}")
     if driver.problem:
         return Finding("GPU", "wrong", driver.problem, ("restart this machine: its driver was updated while it ran",))
-    return _fault(torch, driver, f"{', '.join(driver.cards)} with {driver}")
+    return _fault(torch, driver, f"{', '.join(driver.cards)}, {driver}")
 
 
 def _fault(torch: Torch, driver: Driver, there: str) -> Finding:
     kind, _, wanted = torch.build.partition(" ")
     if kind != "CUDA":
         built = f"torch is built for {torch.build or 'the CPU alone'}"
-        return Finding("GPU", "wrong", f"{there} is here, and {built}", (torch_command(pip(), driver.cuda),))
+        return Finding("GPU", "wrong", f"{there}; {built}", (torch_command(pip(), driver.cuda),))
     if driver.cuda and _major(driver.cuda) < _major(wanted):
         update = f"update the NVIDIA driver to {NEW_ENOUGH.get(_major(wanted), 'the newest')} or later, and restart"
-        told = f"{there} is older than the CUDA {wanted} of torch"
+        told = f"{there}: too old for a torch that is built for CUDA {wanted}"
         return Finding("GPU", "wrong", told, (torch_command(pip(), driver.cuda), update))
-    return Finding("GPU", "wrong", f"{there} is here: {torch.problem}", ("sudo nvidia-modprobe -u -c=0",))
+    return Finding("GPU", "wrong", f"{there}: {torch.problem}", ("sudo nvidia-modprobe -u -c=0",))
 
 
 def _major(version: str) -> int:

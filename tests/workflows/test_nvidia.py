@@ -102,7 +102,7 @@ def test_a_torch_for_something_else_is_replaced_by_one_for_the_driver(build):
 def test_a_driver_that_is_older_than_torchs_cuda_gets_an_older_torch_or_is_updated():
     finding = judge_unused(Torch("CUDA 13.0", "too old"), H100, hidden=False)
     assert finding.state == "wrong"
-    assert "older than the CUDA 13.0 of torch" in finding.found
+    assert "too old for a torch that is built for CUDA 13.0" in finding.found
     instead, update = finding.repairs
     assert instead.endswith("/whl/cu126")
     assert "580.65.06" in update
