@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.mm_common import importing
 
 if TYPE_CHECKING:
@@ -101,10 +100,7 @@ def import_backend() -> None:
     """
     for package in PACKAGES:
         import_package(package)
-    import mmdet
-
-    if not mmdet.__version__.startswith("2."):
-        raise MissingPackageError("mmdet 2.28", EXTRA, f"mmdet {mmdet.__version__} is installed")
+    importing.check_generation(2, EXTRA)
     import_package("mmdet.apis")
 
 

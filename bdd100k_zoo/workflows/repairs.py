@@ -150,8 +150,7 @@ def _torchvision(place: Here, _: str) -> tuple[str, ...]:
 
 
 def _pydantic(place: Here, _: str) -> tuple[str, ...]:
-    python = Path(sys.executable).name
-    own = f"{python} -m venv official && official/bin/pip install 'bdd100k-zoo[official]'"
+    own = "python -m venv official && official/bin/pip install 'bdd100k-zoo[official]'"
     return f"{place.pip} install 'pydantic<2'", f"{own}  # beside what needs pydantic 2"
 
 
@@ -180,6 +179,13 @@ def _architecture(place: Here, _: str) -> tuple[str, ...]:
     return f"{place.pip} install --upgrade torch torchvision  # a GPU newer than this torch", old
 
 
+def _other_generation(place: Here, _: str) -> tuple[str, ...]:
+    if place.extra == "mmcv-full":
+        return (CLASSIC,)
+    own = f"python -m venv zoo && zoo/bin/pip install 'bdd100k-zoo[{place.extra}]'"
+    return (f"{own}  # mmdet 2 and 3 exclude each other",)
+
+
 def _install(place: Here, _: str) -> tuple[str, ...]:
     return (place.install,)
 
@@ -191,6 +197,7 @@ def _advice(text: str) -> Callable[[Here, str], tuple[str, ...]]:
 REPAIRS: tuple[tuple[str, Callable[[Here, str], tuple[str, ...]]], ...] = (
     (r"\blib(GL|GLdispatch|X\w*|SM|ICE|xcb|gthread|glib)\b[-\w.]*\.so", _system_libraries),
     (r"MMCV==\S+ is used but incompatible|mmcv/_ext|mmcv\._ext|implementation for device", _mmcv),
+    (r"^mmdet \d\S* is installed$", _other_generation),
     (r"MMEngine==\S+ is used but incompatible", _mmengine),
     (r"torchvision::nms|operator torchvision|torchvision/_C|No module named '?torchvision", _torchvision),
     (r"pydantic [2-9]|[Pp]ydantic\w*Error|errors\.pydantic", _pydantic),

@@ -20,6 +20,7 @@ FAULTS = {
     "No module named 'mmdet'": "install 'bdd100k-zoo[predict]'",
     "No module named 'mmcv'": "install mmcv-lite==2.1.0",
     "MMCV==2.2.0 is used but incompatible. Please install": "install mmcv-lite==2.1.0",
+    "mmdet 2.28.2 is installed": "python -m venv zoo && zoo/bin/pip install 'bdd100k-zoo[predict]'",
     "MMEngine==1.0.0 is used but incompatible": "mmengine>=0.10.5,<1",
     "operator torchvision::nms does not exist": "install torch==",
     "x/mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN2at4_ops5zeros4callE": "mmcv-lite==2.1.0",
