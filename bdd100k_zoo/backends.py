@@ -25,6 +25,8 @@ class Backend(Protocol):
     """What runs record."""
     EXTRA: str
     """The extra that installs what it needs."""
+    PACKAGES: tuple[str, ...]
+    """What it imports, each before those that need it."""
 
     @staticmethod
     def load(
@@ -49,6 +51,10 @@ class Backend(Protocol):
     @staticmethod
     def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
         """Tell whether a file of weights is a model's."""
+
+    @staticmethod
+    def import_package(package: str) -> None:
+        """Import one of its packages."""
 
     @staticmethod
     def import_backend() -> None:

@@ -8,14 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import guarded, show, write_json
+from bdd100k_zoo.cli.console import guarded, plain, show, write_json
 from bdd100k_zoo.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from collections.abc import Mapping
 
-    from bdd100k_zoo.workflows.doctor import Finding
+    from bdd100k_zoo.workflows.checkup import Finding, State
+    from bdd100k_zoo.workflows.doctor import Examination
     from bdd100k_zoo.workflows.links import CheckedLink
+
+MARKS: Mapping[State, tuple[str, str]] = {
+    "ok": ("ok", "green"),
+    "absent": ("absent", "dim"),
+    "wrong": ("WRONG", "bold red"),
+    "unknown": ("unknown", "yellow"),
+}
+"""How each state is shown, and in which style."""
+MARK_WIDTH = max(len(mark) for mark, _ in MARKS.values())
+TEXTS: Mapping[State, str] = {"absent": "dim"}
+"""Styles of what was found."""
 
 
 @guarded
@@ -36,12 +48,13 @@ def doctor(
     from bdd100k_zoo.workflows.doctor import examine
 
     here.note("examining this installation (a minute at most)")
-    findings = examine(here.zoo_files, trial=not imports_only)
+    examined = examine(here.zoo_files, trial=not imports_only)
     if as_json:
-        write_json(findings)
+        write_json(examined)
     else:
-        show(_findings_table(findings))
-    if any(not finding.fine for finding in findings):
+        _show_findings(examined)
+        _conclude(here, examined)
+    if not examined.healthy:
         raise typer.Exit(1)
 
 
@@ -72,19 +85,35 @@ def _sum_up(here: Session, checked: list[CheckedLink]) -> None:
         here.note("all are dead: has this machine a way to the network?")
 
 
-def _findings_table(findings: list[Finding]) -> Table:
+def _show_findings(examined: Examination) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from bdd100k_zoo.cli.console import plain
+    width = max(len(finding.what) for finding in examined.findings)
+    for finding in examined.findings:
+        mark, style = MARKS[finding.state]
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True, min_width=MARK_WIDTH)
+        table.add_column(no_wrap=True, min_width=width)
+        table.add_column(overflow="fold")
+        table.add_row(Text(mark, style), finding.what, Text(plain(finding.found), TEXTS.get(finding.state, "")))
+        show(table)
+        _show_repairs(finding)
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for finding in findings:
-        mark = Text("ok", "green") if finding.fine else Text("WRONG", "bold red")
-        table.add_row(mark, finding.what, Text(plain(finding.found)))
-        if finding.repair:
-            table.add_row("", "", Text(f"repair: {plain(finding.repair)}", "cyan"))
-    return table
+
+def _show_repairs(finding: Finding) -> None:
+    """Show commands on lines that the terminal may wrap but we do not, so that they can be copied whole."""
+    from rich.text import Text
+
+    first, style = ("repair", "cyan") if finding.state == "wrong" else ("to have it", "dim")
+    for place, repair in enumerate(finding.repairs):
+        label = first if place == 0 else "or"
+        show(Text(f"  {label + ':':<{len(first) + 1}} {plain(repair)}", style), soft_wrap=True)
+
+
+def _conclude(here: Session, examined: Examination) -> None:
+    wrong = [finding.what for finding in examined.findings if finding.state == "wrong"]
+    if wrong:
+        here.note(f"wrong: {', '.join(wrong)}; after a repair, run `{here.command} doctor` again")
+    else:
+        here.note("all that is installed works")

@@ -41,19 +41,15 @@ def _backend(error: errors.BackendError) -> str:
 
 
 def _missing_package(error: errors.MissingPackageError) -> str:
-    from bdd100k_zoo.workflows.repairs import repair_of
+    from bdd100k_zoo.workflows.repairs import repairs_of
 
-    if error.extra == "mmcv-full":
-        return CLASSIC
-    if error.extra != "predict":
-        return f"install it with `pip install 'bdd100k-zoo[{error.extra}]'`"
-    return f"repair it with `{repair_of(error.reason)}`; `{SELF} doctor` examines all"
+    return f"repair it with `{repairs_of(error.reason, error.extra)[0]}`; `{SELF} doctor` examines all"
 
 
 def _uncheckable(error: errors.UncheckableError) -> str:
-    from bdd100k_zoo.workflows.repairs import repair_of
+    from bdd100k_zoo.workflows.repairs import repairs_of
 
-    return f"the check needs bdd100k-zoo[predict]: `{repair_of(error.reason)}`, then import the file again"
+    return f"the check needs bdd100k-zoo[predict]: `{repairs_of(error.reason)[0]}`, then import the file again"
 
 
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:

@@ -33,7 +33,7 @@ def score(labels: Path, predictions: Path) -> Scores:
         InputsError: what made them stop, where it is known; they name neither file nor label.
         RecordError: they stopped for another reason.
     """
-    with _in_silence():
+    with in_silence():
         runner, evaluator = _import("bdd100k", "bdd100k.eval.run"), _import("scalabel", "scalabel.eval.detect")
         try:
             return from_official(dict(_evaluate(runner, evaluator, labels, predictions)))
@@ -62,8 +62,8 @@ def _import(package: str, module: str) -> ModuleType:
 
 
 @contextmanager
-def _in_silence() -> Iterator[None]:
-    """Keep prints, progress bars, log lines and warnings of the packages from the user."""
+def in_silence() -> Iterator[None]:
+    """Keep prints, progress bars, log lines and warnings of the official packages from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

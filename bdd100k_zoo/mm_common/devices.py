@@ -111,6 +111,11 @@ def cuda_names() -> tuple[str, ...]:
     return tuple(str(torch.cuda.get_device_name(index)) for index in range(count))
 
 
+def cuda_problem() -> str:
+    """Say why torch can use no CUDA (or ROCm) device; nothing where it can."""
+    return _cuda()[0]
+
+
 def platform_of_build() -> str:
     """Say for which accelerator torch was built: ``CUDA 12.8``, ``ROCm 6.3``; nothing for the CPU alone."""
     kinds = (("CUDA", torch.version.cuda), ("ROCm", torch.version.hip))

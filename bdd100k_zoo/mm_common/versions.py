@@ -22,7 +22,7 @@ DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
 
 def installed(package: str) -> dict[str, str]:
     """Give the installed distributions of a package and their versions."""
-    found = {name: _version(name) for name in DISTRIBUTIONS[package]}
+    found = {name: version_of(name) for name in DISTRIBUTIONS[package]}
     return {name: version for name, version in found.items() if version}
 
 
@@ -32,7 +32,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
-def _version(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
+    """Give the version of a distribution; None where it is not installed."""
     try:
         return metadata.version(distribution)
     except (metadata.PackageNotFoundError, KeyError):  # KeyError: of an installation that was cut short

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.mm_common.importing import check_generation, import_package
+from bdd100k_zoo.mm_common import importing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,6 +99,15 @@ def import_backend() -> None:
         MissingPackageError: the first package that is missing, does not import or is of another generation, and why.
     """
     for package in PACKAGES:
-        import_package(package.partition(".")[0], EXTRA, package)
-    check_generation(2, EXTRA)
-    import_package("mmdet", EXTRA, "mmdet.apis")
+        import_package(package)
+    importing.check_generation(2, EXTRA)
+    import_package("mmdet.apis")
+
+
+def import_package(package: str) -> None:
+    """Import one of ``PACKAGES``, or one of their modules.
+
+    Raises:
+        MissingPackageError: it is missing, or refuses, in whatever way, to be imported.
+    """
+    importing.import_package(package.partition(".")[0], EXTRA, package)

@@ -5,86 +5,128 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import tempfile
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from bdd100k_zoo import __version__, mmdet_backend
-from bdd100k_zoo.artifacts.store import Store, default_root
-from bdd100k_zoo.errors import ManifestError, MissingPackageError, ZooError
+from bdd100k_zoo import __version__, backends
+from bdd100k_zoo.artifacts.store import default_root
+from bdd100k_zoo.errors import MissingPackageError, ZooError
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.mm_common.versions import installed
-from bdd100k_zoo.progress import SILENT
-from bdd100k_zoo.workflows.repairs import repair_of
+from bdd100k_zoo.workflows import nvidia, small_jobs
+from bdd100k_zoo.workflows.checkup import Finding, Look, go_through
+from bdd100k_zoo.workflows.demo import MODEL, bundled_weights
+from bdd100k_zoo.workflows.repairs import install_command, repairs_of
+from bdd100k_zoo.workflows.stack import (
+    EXTRAS,
+    Generation,
+    clash_of_mmcv,
+    generation_of,
+    installed_versions,
+    numbers,
+)
+from bdd100k_zoo.workflows.trial import draw_street
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 
-class Finding(Struct, frozen=True):
-    """One thing that was looked at."""
+NEEDS: Mapping[str, tuple[str, ...]] = {"torch": (), "torchvision": ("torch",), "cv2": (), "mmengine": ("torch", "cv2")}
+"""What packages import of one another; those that are not here need all before them."""
+
+
+class Extra(NamedTuple):
+    """What an extra is for: something that one may do without."""
 
     what: str
-    found: str
-    fine: bool = True
-    repair: str = ""
+    extra: str
+    distributions: tuple[str, ...]
+    """What must be installed for it."""
+    beside: tuple[str, ...]
+    """What else its versions are told of."""
+    work: Callable[[], str]
 
 
-def examine(zoo_files: Sequence[Path] = (), *, trial: bool = True) -> list[Finding]:
-    """Look at everything that prediction needs; nothing that is wrong with it raises.
+class Gpu(Struct, frozen=True, kw_only=True):
+    """What there is to compute on beside the CPU."""
+
+    torch: str | None
+    """What torch is built for: ``CPU``, ``CUDA 13.0``; None where it does not import."""
+    driver: str | None
+    """Version of NVIDIA's driver."""
+    driver_cuda: str | None
+    """The newest CUDA that the driver runs."""
+    cards: tuple[str, ...]
+    """What the driver sees."""
+
+
+class Examination(Struct, frozen=True, kw_only=True):
+    """Everything that a bug report needs; nothing in it tells who or where the user is."""
+
+    bdd100k_zoo: str
+    """Version of this package."""
+    system: str
+    healthy: bool
+    """Nothing is wrong: all that is installed works."""
+    backend: str | None
+    """``mmdet3`` or ``mmdet2``; None where neither is installed."""
+    versions: Mapping[str, str | None]
+    """Of Python, and by distribution; None for what is not installed."""
+    gpu: Gpu
+    findings: tuple[Finding, ...]
+
+
+def examine(zoo_files: Sequence[Path] = (), *, trial: bool = True) -> Examination:
+    """Look at everything; nothing that is wrong with it raises.
 
     Args:
         zoo_files: the user's zoo files, beside those of BDD100K_ZOO_FILES.
-        trial: predict with random weights too.
+        trial: predict, too.
     """
-    findings = [
-        _seen("bdd100k-zoo", partial(_zoo, zoo_files)),
-        _seen("Python", _python),
-        _seen("cache", _cache),
+    versions, driver = installed_versions(), nvidia.find_driver()
+    generation = generation_of(versions)
+    looks = [
+        Look("bdd100k-zoo", partial(_zoo, zoo_files)),
+        Look("Python", _python),
+        Look("cache", _cache),
+        Look("scores", lambda: Finding("scores", "ok", small_jobs.try_scores())),
+        *(_looks_at_backend(generation, versions, driver, trial=trial) if generation else ()),
+        *(_absent_backend(each, versions) for each in EXTRAS if each != generation),
+        *(Look(each.what, partial(_optional, each, versions), extra=each.extra) for each in EXTRA_JOBS),
     ]
-    packages = [_seen(name, partial(_package, name)) for name in mmdet_backend.PACKAGES]
-    findings += packages
-    if all(package.fine for package in packages):
-        findings += [_seen("CUDA", _devices), _seen("ops", _ops)]
-    if trial and all(finding.fine for finding in findings):
-        findings.append(_seen("trial", _trial))
-    elif trial:
-        findings.append(Finding("trial", "left out, as the above must be repaired first", fine=False))
-    return findings
-
-
-def _seen(what: str, look: Callable[[], Finding]) -> Finding:
-    """Look at something; whatever that raises is the finding."""
-    try:
-        return look()
-    except ManifestError as error:
-        repair = f"correct {error.file}, or leave it out of --zoo and BDD100K_ZOO_FILES"
-        return Finding(what, str(error), fine=False, repair=repair)
-    except ZooError as error:
-        return Finding(what, str(error), fine=False, repair=repair_of(str(error)))
-    except Exception as error:  # noqa: BLE001  (an installation can be broken in any way)
-        reason = f"{type(error).__name__}: {error}"
-        return Finding(what, reason, fine=False, repair=repair_of(reason))
+    findings = go_through(looks)
+    return Examination(
+        bdd100k_zoo=__version__,
+        system=platform.platform(),
+        healthy=all(finding.state in ("ok", "absent") for finding in findings),
+        backend=generation,
+        versions=versions,
+        gpu=_facts_of_gpu(findings, driver),
+        findings=findings,
+    )
 
 
 def _zoo(files: Sequence[Path]) -> Finding:
-    return Finding("bdd100k-zoo", f"{__version__}, {len(load_zoo(*files).models)} models")
+    return Finding("bdd100k-zoo", "ok", f"{__version__}, {len(load_zoo(*files).models)} models")
 
 
 def _python() -> Finding:
     supported = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    repair = "" if supported else "use Python 3.10 to 3.13: mmengine does not work beyond"
-    return Finding("Python", f"{platform.python_version()} on {platform.platform()}", supported, repair)
+    told = f"{platform.python_version()} on {platform.platform()}"
+    if supported:
+        return Finding("Python", "ok", told)
+    return Finding("Python", "wrong", told, ("use Python 3.10 to 3.13: mmengine does not work beyond",))
 
 
 def _cache() -> Finding:
     root = default_root().absolute()
     if problem := _obstacle(root):
-        return Finding("cache", f"{root}: {problem}", False, "set BDD100K_ZOO_CACHE to a folder of yours")
-    return Finding("cache", str(root))
+        return Finding("cache", "wrong", f"{root}: {problem}", ("set BDD100K_ZOO_CACHE to a folder of yours",))
+    return Finding("cache", "ok", str(root))
 
 
 def _obstacle(root: Path) -> str:
@@ -101,43 +143,129 @@ def _obstacle(root: Path) -> str:
     return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} cannot be written"
 
 
-def _package(name: str) -> Finding:
-    found = [f"{distribution} {version}" for distribution, version in installed(name).items()]
-    named = ", ".join(found) or "not installed"
-    if name == "mmcv" and len(found) > 1:
-        repair = "pip uninstall -y mmcv mmcv-full mmcv-lite; pip install mmcv-lite==2.1.0"
-        return Finding(name, f"{named}: they overwrite each other", fine=False, repair=repair)
+# The backend that is installed
+
+
+def _looks_at_backend(
+    generation: Generation, versions: Mapping[str, str | None], driver: nvidia.Driver | None, *, trial: bool
+) -> Iterator[Look]:
+    packages, extra = backends.choose(generation).PACKAGES, EXTRAS[generation]
+    for place, name in enumerate(packages):
+        yield Look(name, partial(_package, generation, name, versions), NEEDS.get(name, packages[:place]), extra)
+    yield Look("GPU", partial(_gpu, driver), ("torch",), extra)
+    yield Look("ops", _ops, packages, extra)
+    if trial:
+        yield Look(generation, partial(_predict, generation), ("bdd100k-zoo", *packages, "ops"), extra)
+
+
+def _package(generation: Generation, name: str, versions: Mapping[str, str | None]) -> Finding:
+    package = name.partition(".")[0]
+    told = ", ".join(
+        version if distribution == package else f"{distribution} {version}"
+        for distribution, version in installed(package).items()
+    )
+    clash = clash_of_mmcv(versions) if name == "mmcv" else ""
+    if clash:
+        return Finding(name, "wrong", clash, repairs_of("mmcv._ext", EXTRAS[generation]))
     try:
-        mmdet_backend.import_package(name)
+        backends.choose(generation).import_package(name)
     except MissingPackageError as error:
-        return Finding(name, f"{named}; {error.reason}", fine=False, repair=repair_of(error.reason))
-    return Finding(name, f"{named}, imports")
+        reason = f"{told or 'not installed'}; {error.reason}"
+        raise MissingPackageError(name, error.extra, reason) from error
+    return Finding(name, "ok", f"{told or 'of unknown version'}, imports")
 
 
-def _devices() -> Finding:
-    from bdd100k_zoo.mm_common.devices import cuda_names, platform_of_build
+def _gpu(driver: nvidia.Driver | None) -> Finding:
+    from bdd100k_zoo.mm_common.devices import cuda_names, cuda_problem, platform_of_build
+    from bdd100k_zoo.mm_common.trying import try_device
 
-    built, names = platform_of_build(), cuda_names()
-    if names:
-        return Finding("CUDA", f"{built}: {', '.join(names)}")
-    if not built:
-        return Finding("CUDA", "torch is a CPU build; predictions run on the CPU")
-    return Finding("CUDA", f"torch is built for {built}, no usable GPU or driver found; predictions run on the CPU")
+    build, names = platform_of_build(), cuda_names()
+    if not names:
+        return nvidia.judge_unused(nvidia.Torch(build, cuda_problem()), driver, hidden=nvidia.are_hidden())
+    for index in range(len(names)):
+        try_device(f"cuda:{index}")
+    return Finding("GPU", "ok", "; ".join([f"{', '.join(names)} computes", *filter(None, [str(driver or ""), build])]))
 
 
 def _ops() -> Finding:
+    from bdd100k_zoo.mm_common.trying import OPS, try_ops
     from bdd100k_zoo.mmdet_backend import ops
 
-    return Finding("ops", f"served by {ops.install()}")
+    server, devices = ops.install(), _devices()
+    for device in devices:
+        try_ops(device)
+    return Finding("ops", "ok", f"{', '.join(OPS)} are right on {' and '.join(devices)}; served by {server}")
 
 
-def _trial() -> Finding:
-    from bdd100k_zoo.workflows.detector import load_detector
-    from bdd100k_zoo.workflows.trial import DEFAULT_MODEL, make_trial
+def _predict(generation: Generation) -> Finding:
+    import numpy as np
 
-    with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-doctor-") as name:
-        model = load_zoo()[DEFAULT_MODEL]
-        made = make_trial(model, Path(name))
-        detector = load_detector(model, weights=made.weights, store=Store(offline=True), progress=SILENT)
-        found = detector(made.frames / "street.jpg")
-    return Finding("trial", f"{model.name} with random weights on {detector.detector.facts.device}: {len(found)} boxes")
+    zoo = load_zoo()
+    model = zoo[MODEL]
+    frame = np.ascontiguousarray(np.asarray(draw_street())[:, :, ::-1])
+    told = []
+    for device in _devices():
+        detector = backends.choose(generation).load(model.name, model.config_path, bundled_weights(zoo), device)
+        told.append(f"{len(detector.detect(frame))} boxes on {device}")
+    return Finding(generation, "ok", f"{model.name} finds {' and '.join(told)}")
+
+
+def _devices() -> list[str]:
+    """Give the CPU, and the first GPU where it computes at all: one that does not is a finding of its own."""
+    from bdd100k_zoo.mm_common.devices import cuda_count
+    from bdd100k_zoo.mm_common.trying import try_device
+
+    if not cuda_count():
+        return ["cpu"]
+    try:
+        try_device("cuda:0")
+    except (RuntimeError, ZooError):
+        return ["cpu"]
+    return ["cpu", "cuda:0"]
+
+
+def _absent_backend(generation: Generation, versions: Mapping[str, str | None]) -> Look:
+    mmdet = versions.get("mmdet")
+    told = f"not installed; mmdet {mmdet} is, which excludes it" if mmdet else "not installed"
+    repairs = () if mmdet else (install_command(EXTRAS[generation]),)
+    return Look(generation, lambda: Finding(generation, "absent", told, repairs))
+
+
+def _facts_of_gpu(findings: Sequence[Finding], driver: nvidia.Driver | None) -> Gpu:
+    build = None
+    if any(finding.what == "torch" and finding.state == "ok" for finding in findings):
+        from bdd100k_zoo.mm_common.devices import platform_of_build
+
+        build = platform_of_build() or "CPU"
+    if driver is None:
+        return Gpu(torch=build, driver=None, driver_cuda=None, cards=())
+    return Gpu(torch=build, driver=driver.version or None, driver_cuda=driver.cuda, cards=driver.cards)
+
+
+# What one may do without
+
+
+EXTRA_JOBS = (
+    Extra("evaluator", "official", ("scalabel", "bdd100k"), ("pydantic",), small_jobs.try_evaluator),
+    Extra("viewer", "official", ("scalabel", "bdd100k"), ("pydantic",), small_jobs.try_viewer),
+    Extra("videos", "video", ("av",), (), small_jobs.try_video),
+    Extra("pages", "report", ("jinja2", "matplotlib"), (), small_jobs.try_pages),
+    Extra("hf mirrors", "hf", ("huggingface_hub",), (), small_jobs.try_hub),
+)
+
+
+def _optional(job: Extra, versions: Mapping[str, str | None]) -> Finding:
+    missing = [name for name in job.distributions if not versions[name]]
+    if missing:
+        told = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        return Finding(job.what, "absent", told, (install_command(job.extra),))
+    told = ", ".join(f"{name} {versions[name] or 'missing'}" for name in (*job.distributions, *job.beside))
+    if job.what == "videos" and numbers(versions["av"] or "") < (17,):
+        old = f"{told} converts colours by another matrix than the video's"
+        return Finding(job.what, "wrong", old, (install_command(job.extra),))
+    try:
+        return Finding(job.what, "ok", f"{told}: {job.work()}")
+    except MissingPackageError as error:
+        raise MissingPackageError(error.package, job.extra, f"{told}: {error.reason}") from error
+    except ZooError as error:
+        raise MissingPackageError(job.distributions[0], job.extra, f"{told}: {error}") from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def official() -> Callable[[Path, Path], Scores]:
     """Score with the official packages."""
     try:
-        with engine._in_silence():
+        with engine.in_silence():
             engine._import("bdd100k", "bdd100k.eval.run")
     except MissingPackageError as error:
         pytest.skip(f"NOT COMPARED with the official packages: {error}")
