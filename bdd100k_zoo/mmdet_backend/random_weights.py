@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
+    Draw = Callable[[str, tuple[int, ...]], npt.NDArray[np.float32]]
+
 
 class _Spread(NamedTuple):
     deviation: float
@@ -66,12 +68,46 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     save_weights(model, path)
 
 
+def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
+    """Write a checkpoint whose entries are drawn outside of torch: float32 by ``draw``, what counts batches zero.
+
+    Args:
+        config_path: the model's config.
+        path: where to write.
+        draw: called with the name and the shape of an entry of the model's state dict.
+
+    Raises:
+        MissingPackageError, ConfigError: the model cannot be built.
+        StorageError: the file cannot be written.
+    """
+    import_backend()
+    import torch
+
+    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mmdet_backend.detector import build_shape
+
+    entries = build_shape(load_config(config_path), name=str(config_path)).state_dict()
+    _save(
+        {
+            name: torch.from_numpy(draw(name, tuple(like.shape)))
+            if like.is_floating_point()
+            else torch.zeros(like.shape, dtype=like.dtype)
+            for name, like in entries.items()
+        },
+        path,
+    )
+
+
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write a model's weights as a checkpoint; raises StorageError."""
+    _save(model.state_dict(), path)
+
+
+def _save(state_dict: Mapping[str, Tensor], path: Path) -> None:
     import torch
 
     content = io.BytesIO()
-    torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": model.state_dict()}, content)
+    torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": dict(state_dict)}, content)
     write_whole(path, content.getvalue())
 
 

@@ -1,0 +1,99 @@
+"""What one stack finds in drawn images with drawn weights, written down."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.mmdet_backend.random_weights import save_drawn_weights
+from bdd100k_zoo.records.frozen import (
+    FROZEN,
+    Frozen,
+    FrozenImage,
+    Stack,
+    read_frozen,
+    rows_of,
+    write_frozen,
+    write_rows,
+)
+from bdd100k_zoo.workflows.bench import checked_out
+from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bdd100k_zoo.inference.protocol import Detector, DetectorFacts
+    from bdd100k_zoo.manifest import Model, Zoo
+    from bdd100k_zoo.workflows.fidelity.images import Pixels
+
+
+def architectures(zoo: Zoo) -> list[Model]:
+    """Give the first model of every architecture: a family's head on a backbone."""
+    return list({(model.family, model.backbone): model for model in reversed(zoo.models)}.values())[::-1]
+
+
+def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: str) -> None:
+    """Let a backend find boxes with one model; a folder of the same stack and images gets further models.
+
+    Args:
+        folder: where the results are written.
+        model: of the zoo.
+        images: uint8 [height, width, 3], BGR, by name.
+        backend: ``mmdet3``, ``mmdet2`` or ``auto``.
+
+    Raises:
+        RecordError: the folder holds results of another stack, or of other images.
+        ZooError: whatever else is in the way.
+    """
+    detector, digest = load_drawn(model, backend)
+    record = _record(folder, detector.facts, images, {model.name: digest})
+    write_rows(folder, model.name, {name: rows_of(detector.detect(image)) for name, image in images.items()})
+    write_frozen(folder, record)
+
+
+def load_drawn(model: Model, backend: str) -> tuple[Detector, str]:
+    """Load a model with drawn weights on the CPU; give their digest, too; raises ZooError."""
+    draw = DrawnWeights(model)
+    with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-fidelity-") as name:
+        weights = Path(name) / "weights.pth"
+        save_drawn_weights(model.config_path, weights, draw)
+        return mmdet_backend.load(model.name, model.config_path, weights, "cpu"), draw.sha256
+
+
+def _record(folder: Path, facts: DetectorFacts, images: Mapping[str, Pixels], weights: Mapping[str, str]) -> Frozen:
+    record = Frozen(
+        stack=_stack(facts),
+        images={name: _image(pixels) for name, pixels in images.items()},
+        weights=weights,
+        commit=checked_out(),
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    if not (folder / FROZEN).exists():
+        return record
+    before = read_frozen(folder)
+    if (before.stack, before.images) != (record.stack, record.images):
+        raise RecordError(folder / FROZEN, "is of another stack, or of other images: expected a folder of its own")
+    return msgspec.structs.replace(record, weights={**before.weights, **weights})
+
+
+def _stack(facts: DetectorFacts) -> Stack:
+    return Stack(
+        backend=facts.backend,
+        ops=facts.ops,
+        optimised=facts.optimised,
+        processor=facts.device_name,
+        threads=facts.threads,
+        versions=facts.versions,
+    )
+
+
+def _image(pixels: Pixels) -> FrozenImage:
+    height, width = pixels.shape[:2]
+    return FrozenImage(width, height, hashlib.sha256(pixels).hexdigest())
