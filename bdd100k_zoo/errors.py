@@ -5,6 +5,7 @@
     ├── UnknownNameError           no model or family of that name
     ├── NoMatchError               no model fits the filters
     ├── MissingPackageError        an extra is not installed
+    ├── BackendError               a backend that is not the installed one
     ├── SettingsError              a setting of the environment or the configuration file that cannot be
     ├── ArtifactError              about one artifact of one model
     │   ├── NoAddressError         the zoo lists none for it
@@ -146,6 +147,16 @@ class MissingPackageError(ZooError):
 
     def __str__(self) -> str:
         return f"{self.package} is needed and cannot be imported: {self.reason}"
+
+
+class BackendError(ZooError):
+    """A backend was asked for by name that is not the one whose mmdet is installed."""
+
+    backend: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"the backend {self.backend!r} cannot be used: {self.problem}"
 
 
 class SettingsError(ZooError):

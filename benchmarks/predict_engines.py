@@ -159,7 +159,7 @@ def watch_choosing(watch: Watch, model: Any, device: str) -> None:
 @contextmanager
 def timed(device: str) -> Iterator[list[float]]:
     """Give wall and CPU seconds of a block in a list, once it is done; nothing is under way at either end."""
-    from bdd100k_zoo.mmdet_backend.devices import settle
+    from bdd100k_zoo.mm_common.devices import settle
 
     settle(device)
     spent: list[float] = []

@@ -19,7 +19,6 @@ import msgspec
 
 from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.random_weights import save_drawn_weights
 from bdd100k_zoo.workflows.fidelity.images import all_images
 from bdd100k_zoo.workflows.fidelity.weights import OUTPUTS, DrawnWeights, Output
 
@@ -45,7 +44,7 @@ SIX_STAGES = SPREADS | {"fc_cls": (1.0, -2.0), "fc_reg": (0.1, 0.0)}
 def measure(model: Model, folder: Path) -> dict[str, Output]:
     """Run a frame through a model, and give what its last layers want."""
     weights = folder / "weights.pth"
-    save_drawn_weights(model.config_path, weights, DrawnWeights(model, {}))
+    mmdet_backend.save_drawn_weights(model.config_path, weights, DrawnWeights(model, {}))
     detector: Any = mmdet_backend.load(model.name, model.config_path, weights, "cpu")
     found: dict[str, Output] = {}
     spreads = SIX_STAGES if model.family == "sparse_rcnn" else SPREADS

@@ -37,7 +37,7 @@ def test_the_config_of_the_worked_example_trains_for_24_epochs():
     from bdd100k_zoo.mmdet_backend import import_backend
 
     import_backend()
-    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mm_common.config import load_config
 
     for name, text in examples("contributing.md").items():
         Path(name).write_text(text)

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import typer
 
+Backend = Literal["auto", "mmdet3", "mmdet2"]
 Launcher = Literal["none", "pytorch", "slurm", "mpi"]
 Precision = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 

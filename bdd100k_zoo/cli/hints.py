@@ -31,9 +31,20 @@ def _no_match(error: errors.NoMatchError) -> str:
     return f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {error.best_ap:.2f}"
 
 
+CLASSIC = "mmdet 2 takes an environment of its own: `bash .ci/classic` in a clone makes one, see docs/classic.md"
+
+
+def _backend(error: errors.BackendError) -> str:
+    if error.backend == "mmdet3":
+        return "install it, in an environment of its own, with `pip install 'bdd100k-zoo[predict]'`"
+    return CLASSIC if error.backend == "mmdet2" else f"leave it out for what is installed; {CLASSIC}"
+
+
 def _missing_package(error: errors.MissingPackageError) -> str:
     from bdd100k_zoo.workflows.repairs import repair_of
 
+    if error.extra == "mmcv-full":
+        return CLASSIC
     if error.extra != "predict":
         return f"install it with `pip install 'bdd100k-zoo[{error.extra}]'`"
     return f"repair it with `{repair_of(error.reason)}`; `{SELF} doctor` examines all"
@@ -130,6 +141,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.UnknownNameError, _unknown_name),
     (errors.NoMatchError, _no_match),
     (errors.MissingPackageError, _missing_package),
+    (errors.BackendError, _backend),
     (
         errors.SettingsError,
         lambda _: "mirrors are written https://HOST/…, file:///FOLDER or hf://ORG/REPO; docs/mirrors.md has examples",

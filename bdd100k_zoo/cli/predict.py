@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.arguments import Launcher, Many, Precision, many, named_path
+from bdd100k_zoo.cli.arguments import Backend, Launcher, Many, Precision, many, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
 from bdd100k_zoo.cli.session import session
@@ -74,6 +74,9 @@ def predict(
     precision: Annotated[
         Precision, typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16.")
     ] = "auto",
+    backend: Annotated[
+        Backend, typer.Option(metavar="NAME", help="What computes: mmdet3, mmdet2 or the installed one (auto).")
+    ] = "auto",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images could not be read.")
     ] = False,
@@ -127,6 +130,7 @@ def predict(
         weights=weights,
         device=device,
         precision=precision,
+        backend=backend,
         batch_size=batch_size,
         workers=workers,
         cfg_options=parse_overrides(cfg_options or []),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Launcher = Literal["none", "pytorch", "slurm", "mpi"]
 
-AGENT = "bdd100k_zoo.mmdet_backend.agent"
+AGENT = "bdd100k_zoo.mm_common.agent"
 MAX_RESTARTS = 3
 
 

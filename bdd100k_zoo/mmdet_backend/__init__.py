@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.errors import MissingPackageError, ZooError
+from bdd100k_zoo.mm_common import importing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from bdd100k_zoo.inference.protocol import Detector
+    from bdd100k_zoo.mm_common.drawn import Draw
+
+NAME = "mmdet3"
 
 EXTRA = "predict"
 """The extra that installs what this backend needs."""
@@ -44,7 +45,7 @@ def load(
         ConfigError, DeviceError, PrecisionError, StorageError, CheckpointError: see their descriptions.
     """
     import_backend()
-    from bdd100k_zoo.mmdet_backend.config import is_own, load_config
+    from bdd100k_zoo.mm_common.config import is_own, load_config
     from bdd100k_zoo.mmdet_backend.detector import build_detector
 
     config = load_config(config_path, overrides)
@@ -68,10 +69,10 @@ def check(
         MissingPackageError, ConfigError, DeviceError, PrecisionError: as ``load`` does.
     """
     import_backend()
-    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mm_common.config import load_config
+    from bdd100k_zoo.mm_common.devices import resolve_device
+    from bdd100k_zoo.mm_common.precision import resolve_precision
     from bdd100k_zoo.mmdet_backend.detector import check_config
-    from bdd100k_zoo.mmdet_backend.devices import resolve_device
-    from bdd100k_zoo.mmdet_backend.precision import resolve_precision
 
     resolve_precision(precision, resolve_device(device))
     check_config(load_config(config_path, overrides), name=str(config_path))
@@ -93,6 +94,21 @@ def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
     from bdd100k_zoo.mmdet_backend import deep
 
     deep.check_checkpoint(model_name, config_path, path)
+
+
+def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
+    """Write a checkpoint of a model's shape whose entries are drawn by their names; see ``mm_common.drawn``.
+
+    Raises:
+        MissingPackageError, ConfigError: the model cannot be built.
+        StorageError: the file cannot be written.
+    """
+    import_backend()
+    from bdd100k_zoo.mm_common.config import load_config
+    from bdd100k_zoo.mm_common.drawn import save_drawn
+    from bdd100k_zoo.mmdet_backend.detector import build_shape
+
+    save_drawn(build_shape(load_config(config_path), name=str(config_path)).state_dict(), path, draw)
 
 
 def save_halved(model_name: str, config_path: Path, source: Path, target: Path) -> None:
@@ -123,30 +139,13 @@ def import_backend() -> None:
 def import_package(package: str, module: str | None = None) -> None:
     """Import a package, or one module of it; before mmdet, see to the ops that it will ask for.
 
-    What it warns of meanwhile is its makers' to mend, and not shown.
-
     Raises:
         MissingPackageError: it is missing, or refuses, in whatever way, to be imported.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if package == "mmdet":
-                _install_ops()
-            importlib.import_module(module or package)
-    except ZooError:
-        raise
-    # Builds that do not match raise anything: OSError for a library that is not there, RuntimeError for torchvision's
-    # ops of another torch, AssertionError in mmdet for mmcv's version, ValueError for another numpy's memory layout.
-    except Exception as error:
-        raise MissingPackageError(package, EXTRA, _one_line(error)) from error
+    importing.import_package(package, EXTRA, module, _install_ops if package == "mmdet" else dict)
 
 
 def _install_ops() -> None:
     from bdd100k_zoo.mmdet_backend import ops
 
     ops.install()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.mmdet_backend.checkpoint import check_classes, check_parameters, read_checkpoint
-from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mm_common.checkpoint import check_classes, check_parameters, read_checkpoint
+from bdd100k_zoo.mm_common.config import load_config
+from bdd100k_zoo.mm_common.limits import check_sums
 from bdd100k_zoo.mmdet_backend.detector import build_shape
-from bdd100k_zoo.mmdet_backend.limits import check_sums
 
 if TYPE_CHECKING:
     from pathlib import Path

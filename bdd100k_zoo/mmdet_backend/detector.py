@@ -9,21 +9,22 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 
-from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.inference.protocol import DetectorFacts
+from bdd100k_zoo.mm_common.checkpoint import check_classes, load_strictly, read_checkpoint
+from bdd100k_zoo.mm_common.config import without_pretrained
+from bdd100k_zoo.mm_common.devices import device_errors, device_name, resolve_device
+from bdd100k_zoo.mm_common.images import FRAME
+from bdd100k_zoo.mm_common.models import check_number_of_classes
+from bdd100k_zoo.mm_common.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
+from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection, in_scope
+from bdd100k_zoo.mm_common.versions import versions
 from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
 from bdd100k_zoo.mmdet_backend.batching import PreparedImage, apart, divisor_of, prepare, together
 from bdd100k_zoo.mmdet_backend.changing import change, lay_channels_last
-from bdd100k_zoo.mmdet_backend.checkpoint import check_classes, load_strictly, read_checkpoint
-from bdd100k_zoo.mmdet_backend.config import without_pretrained
-from bdd100k_zoo.mmdet_backend.devices import device_errors, device_name, resolve_device
 from bdd100k_zoo.mmdet_backend.fast_cpu import speed_up
 from bdd100k_zoo.mmdet_backend.ops import install
-from bdd100k_zoo.mmdet_backend.pipeline import FRAME, batch_of, build_pipeline
-from bdd100k_zoo.mmdet_backend.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
-from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, check_selection, in_scope
-from bdd100k_zoo.mmdet_backend.versions import versions
+from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,7 +146,7 @@ def build_model(config: Config, *, name: str = "model") -> nn.Module:
         settings = without_pretrained(config.model)
         check_selection(settings, name=name)
         model: nn.Module = MODELS.build(settings)
-    _check_number_of_classes(model, name)
+    check_number_of_classes(model, name)
     model.cfg = config
     return model
 
@@ -182,16 +183,6 @@ def _speed_up(model: nn.Module, device: torch.device, precision: str) -> bool:
     # The layout in which tensor cores take numbers; what computes float32 exactly may be slower in it.
     with arithmetic("fp32", device):
         return change(model, (lay_channels_last,), device)
-
-
-def _check_number_of_classes(model: nn.Module, name: str) -> None:
-    # The first stage of a two-stage detector tells apart objects and background: it has a number of its own.
-    head = getattr(model, "roi_head", None) or getattr(model, "bbox_head", None) or model
-    numbers = (getattr(part, "num_classes", None) for part in head.modules())
-    found = sorted({number for number in numbers if isinstance(number, int)})
-    if found != [len(CLASSES)]:
-        named = ", ".join(map(str, found)) or "none"
-        raise ConfigError(name, f"expected heads of {len(CLASSES)} classes, found num_classes {named}")
 
 
 def _facts(device: torch.device, precision: str, *, optimised: bool) -> DetectorFacts:

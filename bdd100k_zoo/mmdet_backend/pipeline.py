@@ -8,16 +8,14 @@ import numpy as np
 from mmcv.transforms import Compose
 
 from bdd100k_zoo.errors import ConfigError, ImageShapeError
-from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, in_scope, told
+from bdd100k_zoo.mm_common.images import FRAME, check_image, shape_of
+from bdd100k_zoo.mm_common.settings import blamed_on_settings, in_scope, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
     from mmengine.config import Config
-
-FRAME = (720, 1280)
-"""Height and width of a frame of BDD100K, in pixels: what every pipeline must be able to take."""
 
 READ_BY_HEADS = ("img_shape", "scale_factor")
 """What heads read of an image's description to bring boxes back into its pixels."""
@@ -59,26 +57,8 @@ def _packed(pipeline: Compose, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
         packed: dict[str, Any] = pipeline({"img": image, "img_id": 0})
     # The pipeline has been tried on a frame: what it refuses now is this image, in whatever words OpenCV has for it.
     except Exception as error:
-        raise ImageShapeError(_shape(image), f"the test pipeline cannot take it ({told(error)})") from error
+        raise ImageShapeError(shape_of(image), f"the test pipeline cannot take it ({told(error)})") from error
     return packed
-
-
-def check_image(image: Any) -> None:
-    """Check that something is an image in memory: uint8 [height, width, 3], not empty.
-
-    Raises:
-        ImageShapeError: it is something else.
-    """
-    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
-    if not (is_array and image.shape[2] == 3 and image.size):
-        raise ImageShapeError(_shape(image), "expected a numpy array, uint8 [height, width, 3] in BGR order, not empty")
-
-
-def _shape(image: object) -> str:
-    if isinstance(image, np.ndarray):
-        return f"{image.dtype} {list(image.shape)}"
-    kind = type(image)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _check_packed(packed: object, name: str) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.mmdet_backend import import_backend
-from bdd100k_zoo.records.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor, nn
-
-    Draw = Callable[[str, tuple[int, ...]], npt.NDArray[np.float32]]
 
 
 class _Spread(NamedTuple):
@@ -59,7 +54,7 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     import_backend()
     import torch
 
-    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mm_common.config import load_config
     from bdd100k_zoo.mmdet_backend.detector import build_model
 
     with torch.random.fork_rng(devices=[]):
@@ -68,47 +63,11 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     save_weights(model, path)
 
 
-def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
-    """Write a checkpoint whose entries are drawn outside of torch: float32 by ``draw``, what counts batches zero.
-
-    Args:
-        config_path: the model's config.
-        path: where to write.
-        draw: called with the name and the shape of an entry of the model's state dict.
-
-    Raises:
-        MissingPackageError, ConfigError: the model cannot be built.
-        StorageError: the file cannot be written.
-    """
-    import_backend()
-    import torch
-
-    from bdd100k_zoo.mmdet_backend.config import load_config
-    from bdd100k_zoo.mmdet_backend.detector import build_shape
-
-    entries = build_shape(load_config(config_path), name=str(config_path)).state_dict()
-    _save(
-        {
-            name: torch.from_numpy(draw(name, tuple(like.shape)))
-            if like.is_floating_point()
-            else torch.zeros(like.shape, dtype=like.dtype)
-            for name, like in entries.items()
-        },
-        path,
-    )
-
-
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write a model's weights as a checkpoint; raises StorageError."""
-    _save(model.state_dict(), path)
+    from bdd100k_zoo.mm_common.drawn import save_entries
 
-
-def _save(state_dict: Mapping[str, Tensor], path: Path) -> None:
-    import torch
-
-    content = io.BytesIO()
-    torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": dict(state_dict)}, content)
-    write_whole(path, content.getvalue())
+    save_entries(model.state_dict(), path)
 
 
 def save_lively_weights(config_path: Path, image: npt.NDArray[np.uint8], path: Path, seed: int = 0) -> None:
@@ -125,10 +84,10 @@ def save_lively_weights(config_path: Path, image: npt.NDArray[np.uint8], path: P
         StorageError: the file cannot be written.
     """
     import_backend()
-    from bdd100k_zoo.mmdet_backend.config import is_own, load_config
+    from bdd100k_zoo.mm_common.config import is_own, load_config
+    from bdd100k_zoo.mm_common.settings import blamed_on_settings
     from bdd100k_zoo.mmdet_backend.detector import build_model
     from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
-    from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings
 
     config, name = load_config(config_path), str(config_path)
     model, batch = build_model(config, name=name), batch_of(build_pipeline(config, name=name), [image])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.mmdet_backend.checkpoint import read_checkpoint
+from bdd100k_zoo.mm_common.checkpoint import read_checkpoint
 from bdd100k_zoo.mmdet_backend.deep import check_checkpoint
 from bdd100k_zoo.records.files import writing_whole
 

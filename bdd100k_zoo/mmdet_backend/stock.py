@@ -30,7 +30,7 @@ class StockLoop:
         from mmengine.dataset import pseudo_collate
         from torch.utils.data import DataLoader
 
-        from bdd100k_zoo.mmdet_backend.settings import in_scope
+        from bdd100k_zoo.mm_common.settings import in_scope
 
         self.model = model
         self._device, self._tf32 = device, tf32
@@ -57,9 +57,9 @@ class StockLoop:
         """
         import torch
 
-        from bdd100k_zoo.mmdet_backend.devices import device_errors
-        from bdd100k_zoo.mmdet_backend.precision import arithmetic
-        from bdd100k_zoo.mmdet_backend.settings import in_scope
+        from bdd100k_zoo.mm_common.devices import device_errors
+        from bdd100k_zoo.mm_common.precision import arithmetic
+        from bdd100k_zoo.mm_common.settings import in_scope
 
         self._places[:] = places
         rounding = nullcontext() if self._tf32 else arithmetic("fp32", self._device)
@@ -96,10 +96,10 @@ def load_stock(config_path: Path, checkpoint: Path, paths: Sequence[Path], devic
         MissingPackageError, ConfigError, DeviceError, StorageError, CheckpointError: as ``mmdet_backend.load``.
     """
     import_backend()
-    from bdd100k_zoo.mmdet_backend.checkpoint import load_strictly, read_checkpoint
-    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mm_common.checkpoint import load_strictly, read_checkpoint
+    from bdd100k_zoo.mm_common.config import load_config
+    from bdd100k_zoo.mm_common.devices import device_errors, resolve_device
     from bdd100k_zoo.mmdet_backend.detector import build_model
-    from bdd100k_zoo.mmdet_backend.devices import device_errors, resolve_device
 
     target = resolve_device(device)
     model = build_model(load_config(config_path))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.artifacts import ledger
 from bdd100k_zoo.artifacts.cached import contradicts
 from bdd100k_zoo.artifacts.hashing import Hasher
@@ -18,6 +17,7 @@ from bdd100k_zoo.artifacts.locking import locked
 from bdd100k_zoo.artifacts.quarantine import set_aside
 from bdd100k_zoo.artifacts.store import StoredFile
 from bdd100k_zoo.artifacts.verify import contradiction, recorded_digest
+from bdd100k_zoo.backends import choose
 from bdd100k_zoo.errors import (
     CheckpointError,
     ConfigError,
@@ -106,7 +106,7 @@ def verify(store: Store, zoo: Zoo, names: Sequence[str], progress: Progress, *, 
         StorageError: a folder cannot be read.
     """
     if deep:
-        mmdet_backend.import_backend()
+        choose().import_backend()
     files = [item for item in contents(store, zoo, names) if item.kind == "file"]
     examiner = _Examiner(store, zoo, progress, deep=deep)
     return [checked for item in files if (checked := examiner.examine(item))]
@@ -162,7 +162,7 @@ class _Examiner:
         if checked.what != "weights" or model is None:
             return checked
         try:
-            mmdet_backend.check_checkpoint(model.name, model.config_path, checked.path)
+            choose().check_checkpoint(model.name, model.config_path, checked.path)
         except (ConfigError, MissingPackageError) as error:
             self._progress.warn(f"{checked.path} could not be held against its model: {error}")
             return replace(checked, problem=str(error))

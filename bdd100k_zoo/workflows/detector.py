@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.artifacts.store import Store
+from bdd100k_zoo.backends import choose
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.run import WeightsUsed
@@ -57,6 +57,7 @@ def load_detector(
     device: str = "auto",
     precision: str = "auto",
     cfg_options: Mapping[str, object] | None = None,
+    backend: str = "auto",
     store: Store | None = None,
     progress: Progress = SILENT,
 ) -> LoadedDetector:
@@ -68,16 +69,17 @@ def load_detector(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: how the network computes: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
         cfg_options: settings of the model's config to override, by dotted key.
+        backend: ``mmdet3``, ``mmdet2``, or ``auto`` for the one that is installed.
         store: the cache; the user's own where none is given.
         progress: where to report.
 
     Raises:
         ZooError: whatever is in the way, see ``bdd100k_zoo.errors``. Nothing is downloaded before the rest is seen to.
     """
-    options = dict(cfg_options or {})
-    mmdet_backend.check(model.config_path, device, options, precision)
+    options, chosen = dict(cfg_options or {}), choose(backend)
+    chosen.check(model.config_path, device, options, precision)
     stored = fetch_weights(model, Path(weights) if weights else None, store or Store(), progress)
-    detector = mmdet_backend.load(model.name, model.config_path, stored.path, device, options, precision)
+    detector = chosen.load(model.name, model.config_path, stored.path, device, options, precision)
     return LoadedDetector(model, stored, detector)
 
 

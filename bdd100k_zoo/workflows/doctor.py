@@ -16,7 +16,7 @@ from bdd100k_zoo import __version__, mmdet_backend
 from bdd100k_zoo.artifacts.store import Store, default_root
 from bdd100k_zoo.errors import ManifestError, MissingPackageError, ZooError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.versions import installed
+from bdd100k_zoo.mm_common.versions import installed
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.workflows.repairs import repair_of
 
@@ -115,7 +115,7 @@ def _package(name: str) -> Finding:
 
 
 def _devices() -> Finding:
-    from bdd100k_zoo.mmdet_backend.devices import cuda_names, platform_of_build
+    from bdd100k_zoo.mm_common.devices import cuda_names, platform_of_build
 
     built, names = platform_of_build(), cuda_names()
     if names:

@@ -96,7 +96,7 @@ class Round(NamedTuple):
 
 def about(setup: Setup, detector: Detector) -> About:
     """Tell what a detector computes on, and how many images at once."""
-    from bdd100k_zoo.mmdet_backend.devices import device_name, resolve_device
+    from bdd100k_zoo.mm_common.devices import device_name, resolve_device
 
     return About(detector.facts, setup.batch_size or detector.batch_size, device_name(resolve_device("cpu")))
 
@@ -127,7 +127,7 @@ def spent_on(chunks: Sequence[ChunkDone]) -> tuple[dict[str, float], Counter[int
 
 def prepare_ours(setup: Setup) -> tuple[About, Callable[[int], Round]]:
     """Draw weights and load our detector; what is given runs a round of so many images."""
-    from bdd100k_zoo.mmdet_backend.devices import settle
+    from bdd100k_zoo.mm_common.devices import settle
 
     setup.settle_in()
     setup.save_weights()
@@ -147,7 +147,7 @@ def prepare_ours(setup: Setup) -> tuple[About, Callable[[int], Round]]:
 
 def prepare_stock(setup: Setup) -> tuple[None, Callable[[int], Round]]:
     """Load mmdet's own test loop as it comes, with the weights that ``prepare_ours`` drew, on the device it found."""
-    from bdd100k_zoo.mmdet_backend.devices import settle
+    from bdd100k_zoo.mm_common.devices import settle
 
     setup.settle_in()
     loop, number = setup.load_stock(tf32=True), len(setup.frames)

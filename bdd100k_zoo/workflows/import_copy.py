@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.backends import choose
 from bdd100k_zoo.errors import (
     MissingPackageError,
     NoAddressError,
@@ -51,7 +51,7 @@ def import_copy(model: Model, what: What, file: Path, store: Store, progress: Pr
 
 def _import_weights(model: Model, artifact: Artifact, file: Path, store: Store, progress: Progress) -> StoredFile:
     try:
-        mmdet_backend.check_checkpoint(model.name, model.config_path, file)
+        choose().check_checkpoint(model.name, model.config_path, file)
     except MissingPackageError as missing:
         return _import_by_digest(artifact, file, store, progress, missing)
     return store.take_in(artifact, file, progress)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET
 
-from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.backends import Backend, choose
 from bdd100k_zoo.errors import ArtifactError, NoImagesError, ProcessesError
 from bdd100k_zoo.inference import launch
 from bdd100k_zoo.inference.images import find_images
@@ -68,6 +68,8 @@ class Request:
     """A checkpoint to use instead of the published one."""
     device: str = "auto"
     precision: str = "auto"
+    backend: str = "auto"
+    """``mmdet3``, ``mmdet2``, or ``auto`` for the one that is installed."""
     batch_size: int | None = None
     """Images at once; None for what suits the device."""
     workers: int | None = None
@@ -96,6 +98,7 @@ class Request:
             image_roots=tuple(map(resolved, self.images)),
             frames=len(frames),
             frames_sha256=digest_of((frame.name, frame.stamp) for frame in frames),
+            backend=UNSET if self.backend == "auto" else self.backend,
             precision=meant_by(self.precision),
             batch_size=self.batch_size or UNSET,
         )
@@ -227,7 +230,10 @@ class _Run:
             so_far = f", {standing.journals.frames:,} of them done already" if standing.journals.frames else ""
             plural = "" if images == 1 else "s"
             self._progress.note(f"{request.model.name} on {images:,} image{plural}{so_far} → {self.folder}")
-        mmdet_backend.check(request.model.config_path, self._device(), request.cfg_options, request.precision)
+        backend = self._backend()
+        if standing.plan:
+            check_same(self.folder, standing.plan, msgspec.structs.replace(self._plan, backend=backend.NAME))
+        backend.check(request.model.config_path, self._device(), request.cfg_options, request.precision)
         weights = fetch_weights(request.model, request.weights, self._store, self._progress if speaks else SILENT)
         if standing.plan:
             check_same(self.folder, standing.plan, msgspec.structs.replace(self._plan, weights_sha256=weights.sha256))
@@ -239,8 +245,8 @@ class _Run:
         Raises:
             DeviceError: there are fewer GPUs.
         """
-        mmdet_backend.import_backend()
-        from bdd100k_zoo.mmdet_backend.devices import process_count
+        self._backend().import_backend()
+        from bdd100k_zoo.mm_common.devices import process_count
 
         return process_count(wanted, self._request.device)
 
@@ -263,9 +269,13 @@ class _Run:
             hushed=request.started is not None,
         )
 
+    def _backend(self) -> Backend:
+        """Give the backend to compute with; raises BackendError."""
+        return choose(self._request.backend)
+
     def _load(self, weights: StoredFile) -> Detector:
         request, model = self._request, self._request.model
-        return mmdet_backend.load(
+        return self._backend().load(
             model.name, model.config_path, weights.path, self._device(), request.cfg_options, request.precision
         )
 
@@ -284,8 +294,8 @@ class _Run:
         local_rank = self._request.place.local_rank
         if local_rank is None:
             return self._request.device
-        mmdet_backend.import_backend()
-        from bdd100k_zoo.mmdet_backend.devices import device_of_rank
+        self._backend().import_backend()
+        from bdd100k_zoo.mm_common.devices import device_of_rank
 
         return device_of_rank(self._request.device, local_rank)
 

@@ -221,6 +221,7 @@ def plan_of(record: RunRecord) -> Plan:
         frames=record.counts.images,
         frames_sha256=record.frames_sha256 or UNSET,
         weights_sha256=record.weights.sha256,
+        backend=record.backend,
         precision=record.precision,
         batch_size=record.batch_size or UNSET,
     )

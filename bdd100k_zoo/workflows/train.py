@@ -111,7 +111,7 @@ def train_by_many(
         ZooError: whatever else is in the way.
     """
     mmdet_backend.import_backend()
-    from bdd100k_zoo.mmdet_backend.devices import process_count
+    from bdd100k_zoo.mm_common.devices import process_count
 
     number = process_count(processes, request.device)
     with claimed(request.folder):

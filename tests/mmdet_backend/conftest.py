@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bdd100k_zoo.mmdet_backend import import_backend, load
+from bdd100k_zoo.mmdet_backend import import_backend, load, save_drawn_weights
 
 import_backend()
 
 from reference import config_path  # noqa: E402
 
 from bdd100k_zoo.manifest import load_zoo  # noqa: E402
-from bdd100k_zoo.mmdet_backend.random_weights import save_drawn_weights  # noqa: E402
 from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights  # noqa: E402
 
 if TYPE_CHECKING:

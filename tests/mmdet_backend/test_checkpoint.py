@@ -17,7 +17,7 @@ from bdd100k_zoo.errors import (
     StorageError,
     UnsafeCheckpointError,
 )
-from bdd100k_zoo.mmdet_backend.checkpoint import (
+from bdd100k_zoo.mm_common.checkpoint import (
     ALLOWED,
     check_classes,
     load_strictly,

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.config import load_config, without_pretrained
+from bdd100k_zoo.mm_common.config import load_config, without_pretrained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -309,7 +309,7 @@ from bdd100k_zoo.mmdet_backend import import_backend
 import_backend()
 warnings.simplefilter("error")
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mm_common.config import load_config
 for model in load_zoo().models:
     load_config(model.config_path)
 assert not {"pkg_resources", "setuptools"} & set(sys.modules)

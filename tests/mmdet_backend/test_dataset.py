@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend.dataset import BDD100KDataset
 from bdd100k_zoo.mmdet_backend.detector import build_model
 

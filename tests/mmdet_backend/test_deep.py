@@ -16,8 +16,8 @@ from bdd100k_zoo.errors import (
     UnsafeCheckpointError,
 )
 from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend import check_checkpoint
-from bdd100k_zoo.mmdet_backend.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import build_shape
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from bdd100k_zoo.errors import (
     MissingPackageError,
 )
 from bdd100k_zoo.inference.images import read_image
-from bdd100k_zoo.mmdet_backend import devices
-from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mm_common import devices
+from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_detector, build_model
 from bdd100k_zoo.mmdet_backend.pipeline import build_pipeline, pipeline_for_arrays
 

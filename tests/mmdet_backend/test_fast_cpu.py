@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend import fast_cpu
 from bdd100k_zoo.mmdet_backend.batching import apart
-from bdd100k_zoo.mmdet_backend.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_model
 from bdd100k_zoo.mmdet_backend.fast_cpu import onednn_forward, speed_up
 from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline

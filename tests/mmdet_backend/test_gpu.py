@@ -13,8 +13,8 @@ from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.inference.images import find_images, read_image
 from bdd100k_zoo.inference.pipeline import Work, compute
 from bdd100k_zoo.inference.sharding import chunk_size
+from bdd100k_zoo.mm_common.precision import arithmetic
 from bdd100k_zoo.mmdet_backend.batching import apart, prepare, together
-from bdd100k_zoo.mmdet_backend.precision import arithmetic
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.frozen import rows_of
 from bdd100k_zoo.records.plan import Chunks

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
-from bdd100k_zoo.mmdet_backend import limits
-from bdd100k_zoo.mmdet_backend.checkpoint import read_checkpoint
-from bdd100k_zoo.mmdet_backend.limits import MAX_BYTES, MAX_ENTRIES, MAX_PICKLE, check_limits, check_sums
+from bdd100k_zoo.mm_common import limits
+from bdd100k_zoo.mm_common.checkpoint import read_checkpoint
+from bdd100k_zoo.mm_common.limits import MAX_BYTES, MAX_ENTRIES, MAX_PICKLE, check_limits, check_sums
 
 if TYPE_CHECKING:
     from pathlib import Path

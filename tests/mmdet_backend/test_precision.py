@@ -15,11 +15,11 @@ from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.errors import PrecisionError
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.inference.protocol import PRECISIONS
-from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mm_common.config import load_config
+from bdd100k_zoo.mm_common.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
 from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_model
 from bdd100k_zoo.mmdet_backend.fast_cpu import onednn_forward
 from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
-from bdd100k_zoo.mmdet_backend.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
 from bdd100k_zoo.mmdet_backend.random_weights import draw_lively_weights
 
 if TYPE_CHECKING:

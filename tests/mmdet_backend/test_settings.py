@@ -10,8 +10,8 @@ from reference import config_path
 from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.errors import ConfigError, DeviceError, ManifestError
 from bdd100k_zoo.inference.overrides import parse_overrides
-from bdd100k_zoo.mmdet_backend.config import is_own
-from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, check_selection
+from bdd100k_zoo.mm_common.config import is_own
+from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from reference import HERE, config_path
 
 from bdd100k_zoo.errors import DeviceError
 from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.mm_common.settings import in_scope
 from bdd100k_zoo.mmdet_backend.random_weights import save_lively_weights
-from bdd100k_zoo.mmdet_backend.settings import in_scope
 from bdd100k_zoo.mmdet_backend.stock import StockLoop, load_stock
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import torch
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import CheckpointMismatchError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.checkpoint import load_strictly, read_checkpoint
-from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mm_common.checkpoint import load_strictly, read_checkpoint
+from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import build_model
 
 if TYPE_CHECKING:

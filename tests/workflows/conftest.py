@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         import_backend()
         import torch
 
-        from bdd100k_zoo.mmdet_backend.config import load_config
+        from bdd100k_zoo.mm_common.config import load_config
         from bdd100k_zoo.mmdet_backend.detector import build_shape
 
         shapes = build_shape(load_config(load_zoo()[name].config_path), name=name).state_dict()

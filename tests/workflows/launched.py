@@ -47,7 +47,7 @@ class Job(NamedTuple):
 
 def make_job(folder: Path) -> Job:
     """Write random weights of a small model and images of two sizes, one of them broken."""
-    from bdd100k_zoo.mmdet_backend.config import load_config
+    from bdd100k_zoo.mm_common.config import load_config
     from bdd100k_zoo.mmdet_backend.detector import build_model
 
     with torch.random.fork_rng(devices=[]):

@@ -82,7 +82,7 @@ def train(job: Job, plan: str, watcher: Watcher) -> bool:
 
 def save_weights(checkpoint: Path, path: Path) -> None:
     """Write the weights of a training's checkpoint alone; raises StorageError, UnsafeCheckpointError."""
-    from bdd100k_zoo.mmdet_backend.checkpoint import read_plain
+    from bdd100k_zoo.mm_common.checkpoint import read_plain
     from bdd100k_zoo.mmdet_backend.training import saving
 
     saving.save_weights(path, read_plain(checkpoint))

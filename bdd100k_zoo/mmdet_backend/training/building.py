@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bdd100k_zoo.mm_common.devices import device_errors, device_name, device_of_rank, resolve_device
+from bdd100k_zoo.mm_common.precision import SHORT, let_heads_give_float32, resolve_precision
+from bdd100k_zoo.mm_common.settings import blamed_on_settings, in_scope
+from bdd100k_zoo.mm_common.versions import versions
 from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
 from bdd100k_zoo.mmdet_backend.detector import check_config
-from bdd100k_zoo.mmdet_backend.devices import device_errors, device_name, device_of_rank, resolve_device
 from bdd100k_zoo.mmdet_backend.ops import install
-from bdd100k_zoo.mmdet_backend.precision import SHORT, let_heads_give_float32, resolve_precision
-from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, in_scope
 from bdd100k_zoo.mmdet_backend.training import saving
 from bdd100k_zoo.mmdet_backend.training.contained import contained
 from bdd100k_zoo.mmdet_backend.training.data import default_workers, train_loader, val_loader
@@ -21,7 +22,6 @@ from bdd100k_zoo.mmdet_backend.training.runner import NO_HOOKS, TrainRunner, unw
 from bdd100k_zoo.mmdet_backend.training.settings import data_files, make_recipe
 from bdd100k_zoo.mmdet_backend.training.start_values import load_start_values
 from bdd100k_zoo.mmdet_backend.training.validating import Validation
-from bdd100k_zoo.mmdet_backend.versions import versions
 from bdd100k_zoo.records.tables import read_label_table
 
 if TYPE_CHECKING:

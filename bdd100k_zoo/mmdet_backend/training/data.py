@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from bdd100k_zoo.errors import ConfigError
-from bdd100k_zoo.mmdet_backend.settings import blamed_on_settings, in_scope
+from bdd100k_zoo.mm_common.settings import blamed_on_settings, in_scope
 from bdd100k_zoo.mmdet_backend.training.order import Drawn, Order
 
 if TYPE_CHECKING:

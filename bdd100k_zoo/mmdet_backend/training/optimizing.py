@@ -9,7 +9,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
-from bdd100k_zoo.mmdet_backend.precision import arithmetic
+from bdd100k_zoo.mm_common.precision import arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,8 +9,8 @@ import torch
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError, ZooError
-from bdd100k_zoo.mmdet_backend.checkpoint import read_plain
-from bdd100k_zoo.mmdet_backend.limits import check_sums
+from bdd100k_zoo.mm_common.checkpoint import read_plain
+from bdd100k_zoo.mm_common.limits import check_sums
 from bdd100k_zoo.mmdet_backend.training.runner import unwrapped
 from bdd100k_zoo.records.files import storage_errors, writing_whole
 

@@ -9,8 +9,8 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 
 from bdd100k_zoo.errors import ConfigError
-from bdd100k_zoo.mmdet_backend.config import DATASET, PRETRAINED, load_config
-from bdd100k_zoo.mmdet_backend.settings import in_scope
+from bdd100k_zoo.mm_common.config import DATASET, PRETRAINED, load_config
+from bdd100k_zoo.mm_common.settings import in_scope
 from bdd100k_zoo.mmdet_backend.training.optimizing import PreciseOptimWrapper
 
 if TYPE_CHECKING:

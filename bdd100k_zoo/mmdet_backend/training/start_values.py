@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo.errors import CheckpointMismatchError
-from bdd100k_zoo.mmdet_backend.checkpoint import read_checkpoint
+from bdd100k_zoo.mm_common.checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

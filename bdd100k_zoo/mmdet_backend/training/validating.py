@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bdd100k_zoo.evaluation.bdd100k import score
-from bdd100k_zoo.mmdet_backend.precision import arithmetic
+from bdd100k_zoo.mm_common.precision import arithmetic
 from bdd100k_zoo.mmdet_backend.training.processes import gathered, mean, spread
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.tables import PredictionTable

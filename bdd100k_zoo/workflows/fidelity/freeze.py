@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.backends import choose
 from bdd100k_zoo.errors import RecordError
-from bdd100k_zoo.mmdet_backend.random_weights import save_drawn_weights
 from bdd100k_zoo.records.frozen import (
     FROZEN,
     Frozen,
@@ -60,11 +59,11 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
 
 def load_drawn(model: Model, backend: str) -> tuple[Detector, str]:
     """Load a model with drawn weights on the CPU; give their digest, too; raises ZooError."""
-    draw = DrawnWeights(model)
+    chosen, draw = choose(backend), DrawnWeights(model)
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-fidelity-") as name:
         weights = Path(name) / "weights.pth"
-        save_drawn_weights(model.config_path, weights, draw)
-        return mmdet_backend.load(model.name, model.config_path, weights, "cpu"), draw.sha256
+        chosen.save_drawn_weights(model.config_path, weights, draw)
+        return chosen.load(model.name, model.config_path, weights, "cpu"), draw.sha256
 
 
 def _record(folder: Path, facts: DetectorFacts, images: Mapping[str, Pixels], weights: Mapping[str, str]) -> Frozen:

@@ -14,9 +14,9 @@ from mmengine.registry import HOOKS
 from small_training import make_root
 
 from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.mm_common.config import load_config
+from bdd100k_zoo.mm_common.settings import in_scope
 from bdd100k_zoo.mmdet_backend import training
-from bdd100k_zoo.mmdet_backend.config import load_config
-from bdd100k_zoo.mmdet_backend.settings import in_scope
 from bdd100k_zoo.mmdet_backend.training.job import Facts, Job, StartValues, Step
 from bdd100k_zoo.mmdet_backend.training.randomness import draw_from
 from bdd100k_zoo.progress import SILENT

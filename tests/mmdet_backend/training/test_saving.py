@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bdd100k_zoo.errors import UnsafeCheckpointError
-from bdd100k_zoo.mmdet_backend.checkpoint import read_checkpoint
+from bdd100k_zoo.mm_common.checkpoint import read_checkpoint
 from bdd100k_zoo.mmdet_backend.training import save_weights, saving
 
 

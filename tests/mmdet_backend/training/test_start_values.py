@@ -8,7 +8,7 @@ from mmdet.models.backbones import ResNet
 
 from bdd100k_zoo.errors import CheckpointMismatchError, ConfigError, UnsafeCheckpointError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend.config import load_config
+from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend.training.settings import start_values_of
 from bdd100k_zoo.mmdet_backend.training.start_names import address_of
 from bdd100k_zoo.mmdet_backend.training.start_values import load_start_values

@@ -38,22 +38,29 @@ READ_BY_RUNNER = frozenset(
 """The settings that mmengine's Runner reads at a config's top level. Everything else there is a helper of the file."""
 
 
-def load_config(path: Path, overrides: Mapping[str, object] | None = None, data_root: str | None = None) -> Config:
+def load_config(
+    path: Path,
+    overrides: Mapping[str, object] | None = None,
+    data_root: str | None = None,
+    shipped: Callable[[str, str], Path] | None = None,
+) -> Config:
     """Run a config and its bases, and give the settings that remain when helper variables are dropped.
 
     A base may be a path relative to the config, ``mmdet::FILE`` (a config that mmdet ships) or ``bdd100k_zoo::FILE``
-    (a config of this package). The modules of its ``custom_imports`` are imported.
+    (a config of this package). The modules of its ``custom_imports`` are imported, unless ``shipped`` is given.
 
     Args:
         path: the config.
         overrides: values by dotted key, as ``inference.overrides.parse_overrides`` gives them.
         data_root: the folder of BDD100K, in place of the one in the config.
+        shipped: finds the file that ``PACKAGE::FILE`` means, of a package that is not this one; by default, that file
+            among the configs in the package.
 
     Raises:
         ConfigError: the config does not run, or an override does not fit it.
         MissingPackageError: a module that it imports needs a package that is not there.
     """
-    read = _run(path)
+    read = _run(path, shipped)
     settings = {key: value for key, value in read.to_dict().items() if key in READ_BY_RUNNER}
     for key in overrides or {}:
         if key.partition(".")[0] not in READ_BY_RUNNER:
@@ -89,12 +96,12 @@ def _mapped(node: Node, change: Callable[[dict[str, Any]], dict[str, Any]]) -> N
     return cast("Node", copied)
 
 
-def _run(path: Path) -> Config:
-    with _package_bases(), warnings.catch_warnings():
+def _run(path: Path, shipped: Callable[[str, str], Path] | None) -> Config:
+    with _package_bases(shipped or _shipped), warnings.catch_warnings():
         # mmengine leaves its temporary copy of a config open when the config fails.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            return Config.fromfile(path)
+            return Config.fromfile(path, import_custom_modules=shipped is None)
         except ZooError:
             raise
         except Exception as error:  # a config is code, and may raise anything
@@ -107,7 +114,7 @@ _substituting = RLock()
 
 
 @contextmanager
-def _package_bases() -> Iterator[None]:
+def _package_bases(shipped: Callable[[str, str], Path]) -> Iterator[None]:
     """Let mmengine find ``PACKAGE::FILE`` bases by ``_base_path``: its own way needs pkg_resources.
 
     setuptools no longer has it since version 81.
@@ -116,7 +123,7 @@ def _package_bases() -> Iterator[None]:
         original = Config.__dict__["_get_cfg_path"]
 
         def get_cfg_path(base: str, config: str) -> tuple[str, None]:
-            return str(_base_path(base, Path(config))), None
+            return str(_base_path(base, Path(config), shipped)), None
 
         Config._get_cfg_path = staticmethod(get_cfg_path)
         try:
@@ -125,13 +132,20 @@ def _package_bases() -> Iterator[None]:
             Config._get_cfg_path = original
 
 
-def _base_path(base: str, config: Path) -> Path:
+def _base_path(base: str, config: Path, shipped: Callable[[str, str], Path]) -> Path:
     package, separator, file = base.partition("::")
     if not separator:
         return config.parent / base
-    if package == "bdd100k_zoo":
-        return CONFIGS / file
+    return CONFIGS / file if package == "bdd100k_zoo" else shipped(package, file)
+
+
+def _shipped(package: str, file: str) -> Path:
+    return configs_of(package) / file
+
+
+def configs_of(package: str) -> Path:
+    """Find the configs that a package ships; raises ModuleNotFoundError where it is not installed."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"the base {base!r} is in a package that is not installed")
-    return Path(spec.submodule_search_locations[0]) / ".mim" / "configs" / file
+        raise ModuleNotFoundError(f"a base is in the package {package!r}, which is not installed")
+    return Path(spec.submodule_search_locations[0]) / ".mim" / "configs"

@@ -15,7 +15,7 @@ from bdd100k_zoo.errors import (
     StorageError,
     UnsafeCheckpointError,
 )
-from bdd100k_zoo.mmdet_backend.limits import NO_WHOLE_ZIP, ZIP_MAGIC, check_limits
+from bdd100k_zoo.mm_common.limits import NO_WHOLE_ZIP, ZIP_MAGIC, check_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -1,6 +1,6 @@
 """torchrun's elastic agent as it is, in fewer words: it says which process died, and ends with a status, no traceback.
 
-python -m bdd100k_zoo.mmdet_backend.agent [OPTIONS OF TORCHRUN] -m MODULE [ARGUMENTS]
+python -m bdd100k_zoo.mm_common.agent [OPTIONS OF TORCHRUN] -m MODULE [ARGUMENTS]
 """
 
 from __future__ import annotations

@@ -70,14 +70,14 @@ def in_scope() -> Iterator[None]:
 
 
 @contextmanager
-def blamed_on_settings(job: str, *, name: str) -> Iterator[None]:
+def blamed_on_settings(job: str, *, name: str, library: str = "mmdet") -> Iterator[None]:
     """Tell what fails inside as a ConfigError: settings that do not fit make mmdet raise anything at all."""
     try:
         yield
     except ZooError:
         raise
     except Exception as error:  # see above
-        raise ConfigError(name, f"mmdet cannot {job}: {told(error)}") from error
+        raise ConfigError(name, f"{library} cannot {job}: {told(error)}") from error
 
 
 def told(error: Exception) -> str:

@@ -1,0 +1,95 @@
+"""Which of the two stacks finds the objects. Choosing imports none of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from bdd100k_zoo import mmdet2_backend, mmdet_backend
+from bdd100k_zoo.errors import BackendError
+from bdd100k_zoo.mm_common.versions import installed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bdd100k_zoo.inference.protocol import Detector
+    from bdd100k_zoo.mm_common.drawn import Draw
+
+BACKENDS = ("mmdet3", "mmdet2")
+"""The default backend first."""
+
+
+class Backend(Protocol):
+    """What a backend's package offers; see ``mmdet_backend``."""
+
+    NAME: str
+    """What runs record."""
+    EXTRA: str
+    """The extra that installs what it needs."""
+
+    @staticmethod
+    def load(
+        model_name: str,
+        config_path: Path,
+        checkpoint: Path,
+        device: str = "auto",
+        overrides: Mapping[str, object] | None = None,
+        precision: str = "auto",
+    ) -> Detector:
+        """Load a model's weights into what its config describes."""
+
+    @staticmethod
+    def check(
+        config_path: Path,
+        device: str = "auto",
+        overrides: Mapping[str, object] | None = None,
+        precision: str = "auto",
+    ) -> None:
+        """See to everything that ``load`` needs beside the weights."""
+
+    @staticmethod
+    def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
+        """Tell whether a file of weights is a model's."""
+
+    @staticmethod
+    def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
+        """Write a checkpoint of a model's shape whose entries are drawn by their names."""
+
+    @staticmethod
+    def import_backend() -> None:
+        """Import mmdet and all that it stands on."""
+
+
+def choose(wanted: str = "auto") -> Backend:
+    """Give a backend.
+
+    Args:
+        wanted: ``mmdet3``, ``mmdet2``, or ``auto`` for the one whose mmdet is installed; where none is, the default
+            one, which then says what it misses.
+
+    Raises:
+        BackendError: there is no backend of that name, or the mmdet that is installed is the other's, or none is.
+    """
+    found = _installed()
+    if wanted == "auto":
+        return _named(found or BACKENDS[0])
+    if wanted not in BACKENDS:
+        raise BackendError(wanted, f"expected auto, {' or '.join(BACKENDS)}")
+    if found != wanted:
+        is_there = f"mmdet {_version()} is installed" if _version() else "no mmdet is installed"
+        raise BackendError(wanted, f"it needs mmdet {wanted[-1]}, and {is_there}")
+    return _named(wanted)
+
+
+def _named(name: str) -> Backend:
+    return mmdet2_backend if name == mmdet2_backend.NAME else mmdet_backend
+
+
+def _installed() -> str | None:
+    """Name the backend whose mmdet is installed; None where there is none, or one of neither generation."""
+    generation = _version().partition(".")[0]
+    return next((name for name in BACKENDS if generation and name.endswith(generation)), None)
+
+
+def _version() -> str:
+    return next(iter(installed("mmdet").values()), "")

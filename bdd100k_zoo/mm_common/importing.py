@@ -1,0 +1,39 @@
+"""Packages that a backend needs, imported one by one, so that the one at fault is named."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.errors import MissingPackageError, ZooError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def import_package(package: str, extra: str, module: str | None = None, prepare: Callable[[], object] = dict) -> None:
+    """Import a package, or one module of it.
+
+    What it warns of meanwhile is its makers' to mend, and not shown.
+
+    Args:
+        package: what errors name.
+        extra: the extra that installs it.
+        module: the module to import in its place.
+        prepare: is called before.
+
+    Raises:
+        MissingPackageError: it is missing, or refuses, in whatever way, to be imported.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            prepare()
+            importlib.import_module(module or package)
+    except ZooError:
+        raise
+    # Builds that do not match raise anything: OSError for a library that is not there, RuntimeError for torchvision's
+    # ops of another torch, AssertionError in mmdet for mmcv's version, ValueError for another numpy's memory layout.
+    except Exception as error:
+        raise MissingPackageError(package, extra, " ".join(str(error).split()) or type(error).__name__) from error

@@ -1,0 +1,125 @@
+"""Detectors through mmdet 2.28 and a compiled mmcv-full 1.7: the stack that the published weights were trained with.
+
+The functions are those of ``mmdet_backend``. Importing this package imports neither torch nor mmdet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.mm_common.importing import import_package
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bdd100k_zoo.inference.protocol import Detector
+    from bdd100k_zoo.mm_common.drawn import Draw
+
+NAME = "mmdet2"
+
+EXTRA = "mmcv-full"
+"""The extra that names what this backend needs; see docs/classic.md."""
+
+PACKAGES = ("torch", "torchvision", "cv2", "mmengine", "mmcv", "mmcv._ext", "mmdet")
+"""What the backend imports, each before those that need it. mmengine reads the configs, and nothing else."""
+
+
+def load(
+    model_name: str,
+    config_path: Path,
+    checkpoint: Path,
+    device: str = "auto",
+    overrides: Mapping[str, object] | None = None,
+    precision: str = "auto",
+) -> Detector:
+    """Load a model's weights into what its config describes, in mmdet 2's terms.
+
+    The arguments are those of ``mmdet_backend.load``. ``auto`` is CUDA where mmcv-full was built with it.
+
+    Raises:
+        MissingPackageError: a package of the extra is missing or does not import.
+        ConfigError: also a setting that mmdet 2 has no counterpart for.
+        DeviceError, PrecisionError, StorageError, CheckpointError: see their descriptions.
+    """
+    import_backend()
+    from bdd100k_zoo.mm_common.config import is_own
+    from bdd100k_zoo.mmdet2_backend.config import load_config
+    from bdd100k_zoo.mmdet2_backend.detector import build_detector
+
+    config = load_config(config_path, overrides, name=model_name)
+    customised = bool(overrides) or not is_own(config_path)
+    return build_detector(
+        config, name=model_name, checkpoint=checkpoint, device=device, precision=precision, customised=customised
+    )
+
+
+def check(
+    config_path: Path,
+    device: str = "auto",
+    overrides: Mapping[str, object] | None = None,
+    precision: str = "auto",
+) -> None:
+    """See to everything that ``load`` needs beside the weights, so that they are not fetched in vain.
+
+    Raises:
+        MissingPackageError, ConfigError, DeviceError, PrecisionError: as ``load`` does.
+    """
+    import_backend()
+    from bdd100k_zoo.mmdet2_backend.config import load_config
+    from bdd100k_zoo.mmdet2_backend.detector import check_config, resolve_device, resolve_precision
+
+    resolve_precision(precision, resolve_device(device))
+    check_config(load_config(config_path, overrides), name=str(config_path))
+
+
+def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
+    """Tell whether a file of weights is a model's; see ``mmdet_backend.check_checkpoint``.
+
+    Raises:
+        MissingPackageError: a package of the extra is missing or does not import.
+        ConfigError, StorageError, CheckpointError: see their descriptions.
+    """
+    import_backend()
+    from bdd100k_zoo.mm_common.checkpoint import check_classes, check_parameters, read_checkpoint
+    from bdd100k_zoo.mm_common.limits import check_sums
+    from bdd100k_zoo.mmdet2_backend.config import load_config
+    from bdd100k_zoo.mmdet2_backend.detector import build_model
+
+    checkpoint = read_checkpoint(path)
+    check_classes(checkpoint.classes, path=path)
+    expected = build_model(load_config(config_path, name=model_name), name=model_name).state_dict()
+    check_parameters(expected, checkpoint.state_dict, model_name=model_name, path=path)
+    check_sums(path)
+
+
+def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
+    """Write a checkpoint of a model's shape whose entries are drawn by their names; see ``mm_common.drawn``.
+
+    Raises:
+        MissingPackageError, ConfigError: the model cannot be built.
+        StorageError: the file cannot be written.
+    """
+    import_backend()
+    from bdd100k_zoo.mm_common.drawn import save_drawn
+    from bdd100k_zoo.mmdet2_backend.config import load_config
+    from bdd100k_zoo.mmdet2_backend.detector import build_model
+
+    name = str(config_path)
+    save_drawn(build_model(load_config(config_path, name=name), name=name).state_dict(), path, draw)
+
+
+def import_backend() -> None:
+    """Import mmdet 2 and all that it stands on.
+
+    Raises:
+        MissingPackageError: the first package that is missing, does not import or is of another generation, and why.
+    """
+    for package in PACKAGES:
+        import_package(package.partition(".")[0], EXTRA, package)
+    import mmdet
+
+    if not mmdet.__version__.startswith("2."):
+        raise MissingPackageError("mmdet 2.28", EXTRA, f"mmdet {mmdet.__version__} is installed")
+    import_package("mmdet", EXTRA, "mmdet.apis")

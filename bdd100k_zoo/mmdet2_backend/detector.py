@@ -1,0 +1,198 @@
+"""One model of mmdet 2 with its weights on one device: images → detections, as ``mmdet.apis`` finds them."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from mmcv import Config
+from mmcv.ops import get_compiling_cuda_version
+from mmdet.apis import init_detector
+from mmdet.datasets.pipelines import Compose
+
+from bdd100k_zoo.boxes import Detections
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.errors import DeviceError, ImageShapeError, PrecisionError
+from bdd100k_zoo.inference.protocol import DetectorFacts, meant_by
+from bdd100k_zoo.mm_common import devices
+from bdd100k_zoo.mm_common.checkpoint import check_classes, load_strictly, read_checkpoint
+from bdd100k_zoo.mm_common.devices import device_errors, device_name
+from bdd100k_zoo.mm_common.images import FRAME, check_image, shape_of
+from bdd100k_zoo.mm_common.models import check_number_of_classes
+from bdd100k_zoo.mm_common.precision import arithmetic
+from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection, told
+from bdd100k_zoo.mm_common.versions import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import Tensor, nn
+
+LIBRARY = "mmdet 2"
+
+
+class PreparedImage(NamedTuple):
+    """See ``inference.protocol.Prepared``."""
+
+    shape: tuple[int, ...]
+    inputs: Tensor
+    """float32 [3, height, width], normalised and padded."""
+    meta: dict[str, Any]
+
+
+class ClassicDetector:
+    """A built model in evaluation mode; see ``inference.protocol.Detector``."""
+
+    batch_size = 1
+    """How many images at once suit the device: more were never measured."""
+
+    def __init__(self, model: nn.Module, pipeline: Compose, device: torch.device, *, name: str, blamed: bool) -> None:
+        with device_errors(device):
+            self._model: Any = model.to(device).eval()
+        self._pipeline, self._device, self._name, self._blamed = pipeline, device, name, blamed
+        self._facts = _facts(device)
+
+    @property
+    def facts(self) -> DetectorFacts:
+        """What to record about this detector."""
+        return self._facts
+
+    def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
+        """Find objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels.
+
+        Raises:
+            ImageShapeError: it is no such array, or too thin to be scaled.
+            ConfigError: the model fails, and its settings are not those of the package.
+            DeviceError: the device's memory does not suffice, or it fails.
+        """
+        (found,) = self.detect_prepared([self.prepare(image)])
+        return found
+
+    def prepare(self, image: npt.NDArray[np.uint8]) -> PreparedImage:
+        """Do the CPU's part of one image's work; raises ImageShapeError."""
+        check_image(image)
+        try:
+            return _prepared(self._pipeline, image)
+        # The pipeline has been tried on a frame: what it refuses now is this image, in whatever words there are for it.
+        except Exception as error:
+            raise ImageShapeError(shape_of(image), f"the test pipeline cannot take it ({told(error)})") from error
+
+    def detect_prepared(self, batch: Sequence[PreparedImage]) -> list[Detections]:
+        """Find objects in images of one padded shape; raises ConfigError and DeviceError as ``detect`` does."""
+        with self._failures(), torch.no_grad(), arithmetic("fp32", self._device):
+            inputs = torch.stack([each.inputs for each in batch]).to(self._device)
+            found = self._model(
+                return_loss=False, rescale=True, img=[inputs], img_metas=[[each.meta for each in batch]]
+            )
+        return [_detections(by_class) for by_class in found]
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        told_as = blamed_on_settings("run the model", name=self._name, library=LIBRARY)
+        blamed = told_as if self._blamed else nullcontext()
+        with blamed, device_errors(self._device), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about what mmdet 2 calls of it
+            yield
+
+
+def build_detector(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    checkpoint: Path,
+    device: str = "auto",
+    precision: str = "auto",
+    customised: bool = False,
+) -> ClassicDetector:
+    """Build a model and load its weights, strictly; the arguments and errors are those of mmdet 3's ``build_detector``.
+
+    ``config`` is what ``config.load_config`` gives.
+    """
+    target = resolve_device(device)
+    resolve_precision(precision, target)
+    model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
+    weights = read_checkpoint(checkpoint)
+    check_classes(weights.classes, path=checkpoint)
+    load_strictly(model, weights.state_dict, model_name=name, path=checkpoint)
+    return ClassicDetector(model, pipeline, target, name=name, blamed=customised)
+
+
+def build_model(config: Mapping[str, Any], *, name: str) -> nn.Module:
+    """Build what a config describes, on the CPU and with random weights, by ``mmdet.apis.init_detector``.
+
+    Raises:
+        ConfigError: mmdet cannot build it, it could choose no boxes, or it tells other than ten classes apart.
+    """
+    with blamed_on_settings("build the model", name=name, library=LIBRARY), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_selection(config["model"], name=name)
+        model: nn.Module = init_detector(Config(dict(config)), None, device="cpu")
+    check_number_of_classes(model, name)
+    return model
+
+
+def build_pipeline(config: Mapping[str, Any], *, name: str) -> Compose:
+    """Build the test pipeline for pixels in memory and try it on a grey frame; raises ConfigError."""
+    with blamed_on_settings("build the test pipeline", name=name, library=LIBRARY):
+        pipeline = Compose(config["data"]["test"]["pipeline"])
+    with blamed_on_settings("run the test pipeline", name=name, library=LIBRARY):
+        _prepared(pipeline, np.full((*FRAME, 3), 128, np.uint8))
+    return pipeline
+
+
+def check_config(config: Mapping[str, Any], *, name: str) -> None:
+    """Check that a config's test pipeline runs and that its model can be built; raises ConfigError."""
+    build_pipeline(config, name=name)
+    build_model(config, name=name)
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """Find the device that is wanted; see ``devices.resolve_device``.
+
+    Raises:
+        DeviceError: it is none, this machine lacks it, or mmcv-full was built without its ops for it.
+    """
+    without = get_compiling_cuda_version() == "not available"
+    device = devices.resolve_device("cpu" if without and wanted == "auto" else wanted)
+    if without and device.type != "cpu":
+        raise DeviceError(wanted, "this mmcv-full was built for the CPU alone")
+    return device
+
+
+def resolve_precision(wanted: str, device: torch.device) -> str:
+    """Find the precision that is wanted; raises PrecisionError where it is not fp32."""
+    precision = meant_by(wanted)
+    if precision != "fp32":
+        raise PrecisionError(precision, str(device), "the backend mmdet2 computes in fp32 alone")
+    return precision
+
+
+def _prepared(pipeline: Compose, image: npt.NDArray[np.uint8]) -> PreparedImage:
+    packed = pipeline({"img": image})
+    (inputs,), (meta,) = packed["img"], packed["img_metas"]
+    return PreparedImage(tuple(inputs.shape[-2:]), inputs, meta.data)
+
+
+def _detections(by_class: Sequence[npt.NDArray[np.float32]]) -> Detections:
+    """Put the boxes of all classes in the order of their scores; of equal ones, in that of the classes."""
+    rows = np.concatenate(by_class).astype(np.float32, copy=False)
+    classes = np.repeat(np.arange(len(CLASSES)), [len(each) for each in by_class])
+    order = np.argsort(-rows[:, 4], kind="stable")
+    return Detections(rows[order, :4], rows[order, 4], classes[order])
+
+
+def _facts(device: torch.device) -> DetectorFacts:
+    return DetectorFacts(
+        backend="mmdet2",
+        device=str(device),
+        device_name=device_name(device),
+        precision="fp32",
+        ops="mmcv",
+        threads=torch.get_num_threads() if device.type == "cpu" else None,
+        versions=versions() | {"torch": str(torch.__version__)},
+    )
