@@ -16,12 +16,13 @@ from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.inference.sharding import batches
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.records.frozen import read_frozen, read_rows, rows_of
-from bdd100k_zoo.workflows.fidelity.freeze import architectures, load_drawn
+from bdd100k_zoo.workflows.fidelity.freeze import architectures, freeze
 from bdd100k_zoo.workflows.fidelity.images import small_images
 from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from bdd100k_zoo.boxes import Detections
     from bdd100k_zoo.inference.protocol import Detector
@@ -49,12 +50,15 @@ def drawn_images() -> Mapping[str, Any]:
 
 
 @pytest.mark.parametrize("name", [model.name for model in architectures(ZOO)])
-def test_every_architecture_gets_the_classic_boxes(name: str, drawn_images: Mapping[str, Any]) -> None:
-    detector, weights = load_drawn(ZOO[name], "mmdet3")
-    assert weights == read_frozen(CLASSIC).weights[name]
-    expected = read_rows(CLASSIC, name)
-    found = {image: rows_of(detector.detect(pixels)) for image, pixels in drawn_images.items()}
-    assert {image: compare(rows, found[image]).failures for image, rows in expected.items()} == dict.fromkeys(found, ())
+def test_every_architecture_gets_the_classic_boxes(name: str, drawn_images: Mapping[str, Any], tmp_path: Path) -> None:
+    freeze(tmp_path, ZOO[name], drawn_images, "mmdet3")
+    expected, found = (read_frozen(folder) for folder in (CLASSIC, tmp_path))
+    assert found.images == expected.images
+    assert found.weights == {name: expected.weights[name]}
+    pairs = zip(read_rows(CLASSIC, name).items(), read_rows(tmp_path, name).items(), strict=True)
+    assert [(one, compare(boxes, others).failures) for (one, boxes), (_, others) in pairs] == [
+        (image, ()) for image in drawn_images
+    ]
 
 
 def test_the_classic_boxes_are_those_of_the_classic_stack() -> None:

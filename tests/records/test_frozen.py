@@ -27,7 +27,7 @@ RECORD = Frozen(
     stack=Stack(
         backend="mmdet2", ops="mmcv", optimised=False, processor="a processor", threads=2, versions={"torch": "2.14.1"}
     ),
-    images={"lying 400x60": FrozenImage(400, 60, "0" * 64)},
+    images={"lying 400x48": FrozenImage(400, 48, "0" * 64)},
     weights={"fcos_r50_fpn_1x": "1" * 64},
     commit=None,
     time="2030-01-02T03:04:05+00:00",

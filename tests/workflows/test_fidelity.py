@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +10,7 @@ import pytest
 
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.records.frozen import Frozen, FrozenImage, Stack, read_frozen, write_frozen, write_rows
+from bdd100k_zoo.records.frozen import Frozen, FrozenImage, Stack, write_frozen, write_rows
 from bdd100k_zoo.workflows.fidelity.__main__ import main
 from bdd100k_zoo.workflows.fidelity.comparing import compare_folders
 from bdd100k_zoo.workflows.fidelity.freeze import architectures
@@ -24,24 +23,26 @@ if TYPE_CHECKING:
 ZOO = load_zoo()
 NAMES = [model.name for model in ZOO.models]
 STREET = "street 64x48"
-DIGEST = ""
+DIGEST = "3fe6edb15f7880555b2148cf0c93f548b27aa410e4b87934d5851d9ff300ba0e"
 
 
 # Weights
 
 
 def test_every_entry_has_the_same_bits_everywhere() -> None:
-    draw = DrawnWeights(ZOO["fcos_r50_fpn_1x"])
-    drawn = (
-        draw("backbone.conv1.weight", (64, 3, 7, 7)),
-        draw("backbone.bn1.running_mean", (64,)),
-        draw("backbone.bn1.running_var", (64,)),
-        draw("bbox_head.conv_cls.weight", (10, 256, 3, 3)),
-        draw("bbox_head.conv_cls.bias", (10,)),
-        draw("bbox_head.scales.0.scale", ()),
-    )
-    assert {array.dtype for array in drawn} == {np.dtype(np.float32)}
-    assert hashlib.sha256(b"".join(array.tobytes() for array in drawn)).hexdigest() == DIGEST
+    draw = DrawnWeights(ZOO["fcos_r50_fpn_1x"], {"bbox_head.conv_cls": Output(0.1, (0.5,) * 10)})
+    entries = {
+        "backbone.layer1.0.conv3.weight": (256, 64, 1, 1),
+        "backbone.bn1.running_mean": (64,),
+        "backbone.bn1.running_var": (64,),
+        "bbox_head.conv_cls.weight": (10, 256, 3, 3),
+        "bbox_head.conv_cls.bias": (10,),
+        "bbox_head.conv_reg.bias": (4,),
+        "bbox_head.scales.0.scale": (),
+        "init_proposal_bboxes.weight": (100, 4),
+    }
+    assert {draw(name, shape).dtype for name, shape in entries.items()} == {np.dtype(np.float32)}
+    assert draw.sha256 == DIGEST
 
 
 def test_an_entry_does_not_depend_on_what_is_drawn_before() -> None:
@@ -184,8 +185,14 @@ def test_a_folder_that_is_missing_is_told_in_one_line(folders: tuple[Path, Path]
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_folder_of_another_stack_is_left_alone(folders: tuple[Path, Path], capsys) -> None:
-    before = read_frozen(folders[0])
-    assert main(["freeze", "no_such_model", "--out", str(folders[0])]) == 1
+def test_a_folder_of_other_images_is_left_alone(folders: tuple[Path, Path], capsys) -> None:
+    before = {file.name: file.read_bytes() for file in folders[0].iterdir()}
+    assert main(["freeze", NAMES[0], "--small", "--out", str(folders[0])]) == 1
+    assert "frozen.json: is of other images" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in folders[0].iterdir()} == before
+
+
+def test_a_model_that_does_not_exist_is_told_in_one_line(tmp_path: Path, capsys) -> None:
+    assert main(["freeze", "no_such_model", "--out", str(tmp_path / "frozen")]) == 1
     assert "no_such_model" in capsys.readouterr().err
-    assert read_frozen(folders[0]) == before
+    assert not (tmp_path / "frozen").exists()

@@ -8,8 +8,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from bdd100k_zoo.backends import choose
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.records.frozen import (
@@ -51,9 +49,20 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
         RecordError: the folder holds results of another stack, or of other images.
         ZooError: whatever else is in the way.
     """
+    described = {name: _image(pixels) for name, pixels in images.items()}
+    before = _held(folder, described)
     detector, digest = load_drawn(model, backend)
-    record = _record(folder, detector.facts, images, {model.name: digest})
+    stack = _stack(detector.facts)
+    if before and before.stack != stack:
+        raise RecordError(folder / FROZEN, "is of another stack: expected a folder of its own")
     write_rows(folder, model.name, {name: rows_of(detector.detect(image)) for name, image in images.items()})
+    record = Frozen(
+        stack=stack,
+        images=described,
+        weights={**(before.weights if before else {}), model.name: digest},
+        commit=checked_out(),
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
     write_frozen(folder, record)
 
 
@@ -66,20 +75,14 @@ def load_drawn(model: Model, backend: str) -> tuple[Detector, str]:
         return chosen.load(model.name, model.config_path, weights, "cpu"), draw.sha256
 
 
-def _record(folder: Path, facts: DetectorFacts, images: Mapping[str, Pixels], weights: Mapping[str, str]) -> Frozen:
-    record = Frozen(
-        stack=_stack(facts),
-        images={name: _image(pixels) for name, pixels in images.items()},
-        weights=weights,
-        commit=checked_out(),
-        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
+def _held(folder: Path, images: Mapping[str, FrozenImage]) -> Frozen | None:
+    """Give what a folder holds already, of these images; None for nothing."""
     if not (folder / FROZEN).exists():
-        return record
+        return None
     before = read_frozen(folder)
-    if (before.stack, before.images) != (record.stack, record.images):
-        raise RecordError(folder / FROZEN, "is of another stack, or of other images: expected a folder of its own")
-    return msgspec.structs.replace(record, weights={**before.weights, **weights})
+    if before.images != images:
+        raise RecordError(folder / FROZEN, "is of other images: expected a folder of its own")
+    return before
 
 
 def _stack(facts: DetectorFacts) -> Stack:

@@ -22,8 +22,8 @@ def small_images() -> dict[str, Pixels]:
     """
     upright, lying = _street(11), _street(12)
     return {
-        "upright 90x320": _part(upright, 300, 620, 560, 650),
-        "lying 400x60": _part(lying, 330, 390, 430, 830),
+        "upright 64x320": _part(upright, 300, 620, 560, 624),
+        "lying 400x48": _part(lying, 336, 384, 430, 830),
     }
 
 
