@@ -2,9 +2,9 @@
 
     python benchmarks/spread_outputs.py [MODEL…]
 
-A layer's outputs get the deviation below over a drawn frame, and each channel of them the mean below. What is written
-is part of the weights: with other numbers, the results in tests/data/classic must be frozen again. Models that stand
-there without biases keep what they have: results that came from elsewhere hold for it.
+A layer's outputs get the deviation below over a part of a drawn frame, and each channel of them the mean below. What is
+written is part of the weights: with other numbers, the results in tests/data/classic must be frozen again. Architectures
+that stand there without biases keep what they have: results that came from elsewhere hold for it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import msgspec
 
 from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.workflows.fidelity.freeze import architectures
 from bdd100k_zoo.workflows.fidelity.images import all_images
-from bdd100k_zoo.workflows.fidelity.weights import OUTPUTS, DrawnWeights, Output
+from bdd100k_zoo.workflows.fidelity.weights import OUTPUTS, DrawnWeights, Output, architecture_of
 
 if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Model
@@ -37,21 +38,21 @@ SPREADS = {
     "conv_centerness": (1.0, 0.0),
 }
 """Deviation and mean by the name of a layer."""
-SIX_STAGES = SPREADS | {"fc_cls": (1.0, -2.0), "fc_reg": (0.1, 0.0)}
+SIX_STAGES = SPREADS | {"fc_cls": (0.5, -1.0), "fc_reg": (0.03, 0.0)}
 """Those of Sparse R-CNN: each stage moves the boxes of the one before, and nothing clips them."""
 
 
 def measure(model: Model, folder: Path) -> dict[str, Output]:
     """Run a frame through a model, and give what its last layers want."""
     weights = folder / "weights.pth"
-    mmdet_backend.save_drawn_weights(model.config_path, weights, DrawnWeights(model, {}))
+    mmdet_backend.save_drawn_weights(model.config_path, weights, DrawnWeights({}))
     detector: Any = mmdet_backend.load(model.name, model.config_path, weights, "cpu")
     found: dict[str, Output] = {}
     spreads = SIX_STAGES if model.family == "sparse_rcnn" else SPREADS
     for name, layer in detector._model.named_modules():
         if spread := spreads.get(name.rpartition(".")[2]):
             layer.register_forward_hook(_measuring(name, spread, found))
-    detector.detect(all_images()["frame 1280x720"])
+    detector.detect(all_images()["portrait 405x720"])
     return found
 
 
@@ -72,20 +73,20 @@ def _measuring(name: str, spread: tuple[float, float], found: dict[str, Output])
 
 
 def main() -> None:
-    """Measure the models that were named, or all."""
+    """Measure the models that were named, or one of every architecture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL")
     zoo = load_zoo()
-    names = parser.parse_args().models or [model.name for model in zoo.models]
+    models = [zoo[name] for name in parser.parse_args().models] or architectures(zoo)
     known = msgspec.json.decode(OUTPUTS.read_bytes(), type=dict[str, dict[str, Output]])
-    for model in (zoo[name] for name in names):
-        if any(output.bias is None for output in known.get(model.name, {}).values()):
+    for model in models:
+        name = architecture_of(model)
+        if any(output.bias is None for output in known.get(name, {}).values()):
             continue
-        sys.stderr.write(f"{model.name}\n")
+        sys.stderr.write(f"{name}\n")
         with tempfile.TemporaryDirectory() as folder:
-            known[model.name] = measure(model, Path(folder))
-        ordered = {each.name: known[each.name] for each in zoo.models if each.name in known}
-        lines = (f"{_json(name)}: {_json(outputs)}" for name, outputs in ordered.items())
+            known[name] = measure(model, Path(folder))
+        lines = (f"{_json(each)}: {_json(known[each])}" for each in sorted(known))
         OUTPUTS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

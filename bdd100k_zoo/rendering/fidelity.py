@@ -102,9 +102,9 @@ def _again(*frozen: Frozen) -> Iterator[str]:
     freezing = "\n".join(f"{COMMAND} freeze --backend {each} --out frozen/{each}" for each in (one, other))
     yield f"```sh\n{freezing}\n{COMMAND} compare frozen/{one} frozen/{other} --write docs/fidelity.md\n```"
     yield _paragraph(
-        "Every entry of a model's weights is drawn from its own name, in the same bits anywhere. Digests of weights "
-        "and pixels stand beside the frozen boxes, and folders in which they differ are not compared. `compare` ends "
-        "with status 1 if a model fails."
+        "Every entry of a model's weights is drawn from its own name, in the same bits anywhere: models that differ "
+        "in their training alone have the same weights here. Digests of weights and pixels stand beside the frozen "
+        "boxes, and folders in which they differ are not compared. `compare` ends with status 1 if a model fails."
     )
 
 

@@ -18,7 +18,7 @@ from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.records.frozen import read_frozen, read_rows, rows_of
 from bdd100k_zoo.workflows.fidelity.freeze import architectures, freeze
 from bdd100k_zoo.workflows.fidelity.images import small_images
-from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights
+from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -134,7 +134,7 @@ def test_photographs_get_the_classic_boxes(image: str, model_name: str, detector
 def test_weights_are_those_that_the_frozen_results_were_made_with(model_name: str) -> None:
     tool = runpy.run_path(str(SHARED / "tools" / "reference_weights.py"))
     listed = json.loads((SHARED / "reference" / f"{model_name}.json").read_text())
-    draw = DrawnWeights(ZOO[model_name])
+    draw = DrawnWeights(outputs_of(ZOO[model_name]))
     expected = {name: entry.numpy() for name, entry in tool["state_dict"](listed).items() if entry.is_floating_point()}
     assert [name for name, entry in expected.items() if not np.array_equal(draw(name, entry.shape), entry)] == []
 

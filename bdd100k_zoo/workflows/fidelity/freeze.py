@@ -21,7 +21,7 @@ from bdd100k_zoo.records.frozen import (
     write_rows,
 )
 from bdd100k_zoo.workflows.bench import checked_out
-from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights
+from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, architecture_of, outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def architectures(zoo: Zoo) -> list[Model]:
     """Give the first model of every architecture: a family's head on a backbone."""
-    return list({(model.family, model.backbone): model for model in reversed(zoo.models)}.values())[::-1]
+    return list({architecture_of(model): model for model in reversed(zoo.models)}.values())[::-1]
 
 
 def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: str) -> None:
@@ -68,7 +68,7 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
 
 def load_drawn(model: Model, backend: str) -> tuple[Detector, str]:
     """Load a model with drawn weights on the CPU; give their digest, too; raises ZooError."""
-    chosen, draw = choose(backend), DrawnWeights(model)
+    chosen, draw = choose(backend), DrawnWeights(outputs_of(model))
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-fidelity-") as name:
         weights = Path(name) / "weights.pth"
         chosen.save_drawn_weights(model.config_path, weights, draw)

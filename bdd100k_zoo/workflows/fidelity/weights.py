@@ -35,26 +35,30 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     bias: tuple[float, ...] | None = None
 
 
-def outputs_of(model: str) -> dict[str, Output]:
+def architecture_of(model: Model) -> str:
+    """Name what models share that differ in nothing but their training: such models get the same weights."""
+    return f"{model.family} {model.backbone}"
+
+
+def outputs_of(model: Model) -> dict[str, Output]:
     """Read how the last layers of a model are scaled, by their names; raises RecordError where that is not known."""
     known = msgspec.json.decode(OUTPUTS.read_bytes(), type=dict[str, dict[str, Output]])
-    if model not in known:
-        raise RecordError(OUTPUTS, f"lists no {model}: its last layers have not been measured")
-    return known[model]
+    if architecture_of(model) not in known:
+        raise RecordError(OUTPUTS, f"lists no {architecture_of(model)}: its last layers have not been measured")
+    return known[architecture_of(model)]
 
 
 class DrawnWeights:
     """Draws a model's entries one by one, each from its own name; remembers what it drew."""
 
-    def __init__(self, model: Model, outputs: dict[str, Output] | None = None) -> None:
-        self._outputs = outputs_of(model.name) if outputs is None else outputs
-        # Models that differ in nothing but their training get other weights all the same.
-        self._prefix = "" if model.schedule == "1x" else f"{model.schedule}."
+    def __init__(self, outputs: dict[str, Output]) -> None:
+        """Take how last layers are scaled, as ``outputs_of`` gives it."""
+        self._outputs = outputs
         self._digests: dict[str, str] = {}
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Draw the entry of that name in a state dict."""
-        drawn = np.asarray(_draw(self._prefix + name, shape), np.float32).reshape(shape)
+        drawn = np.asarray(_draw(name, shape), np.float32).reshape(shape)
         layer, _, kind = name.rpartition(".")
         if output := self._outputs.get(layer):
             drawn = _scaled(drawn, kind, output)
