@@ -3,8 +3,8 @@
     python benchmarks/spread_outputs.py [MODEL…]
 
 A layer's outputs get the deviation below over a part of a drawn frame, and each channel of them the mean below. What is
-written is part of the weights: with other numbers, the results in tests/data/classic must be frozen again. Architectures
-that stand there without biases keep what they have: results that came from elsewhere hold for it.
+written is part of the weights: with other numbers, the results in tests/data/classic must be frozen again. What stands
+there without biases stays: results that came from elsewhere hold for it.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.workflows.show import Picture, Request, Shown
 
 Form = Literal["jpg", "png"]
+Viewer = Literal["own", "scalabel"]
 MIN_SCORE = 0.3
 """Detections below are left out of pictures unless the user says otherwise: most of them are guesses."""
 
@@ -68,6 +69,9 @@ def show(
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, every Nth frame was taken.")] = 1,
     form: Annotated[Form, typer.Option("--format", help="Of the pictures.")] = "jpg",
+    viewer: Annotated[
+        Viewer, typer.Option(metavar="NAME", help="What draws: own, or scalabel, the official viewer.")
+    ] = "own",
     jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes; default: one a core.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Draw again what stands there already.")] = False,
     as_json: Json = False,
@@ -78,6 +82,8 @@ def show(
     """
     if top_errors and labels is None:
         raise typer.BadParameter("--top-errors needs --labels FILE: the labels say what an error is")
+    if viewer == "scalabel" and labels:
+        raise typer.BadParameter("--viewer scalabel draws predictions alone: it goes without --labels")
     from bdd100k_zoo.workflows import show as job
 
     here = session(context)
@@ -92,6 +98,7 @@ def show(
         frames=job.names_in(frames or ()),
         top_errors=top_errors,
         form=form,
+        viewer=viewer,
         jobs=jobs,
         fresh=fresh,
     )

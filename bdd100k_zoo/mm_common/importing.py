@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.errors import MissingPackageError, ZooError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def import_package(package: str, extra: str, module: str | None = None, prepare: Callable[[], object] = dict) -> None:
     """Import a package, or one module of it.
 
-    What it warns of meanwhile is its makers' to mend, and not shown.
+    What it warns of meanwhile, by whatever means, is its makers' to mend, and not shown.
 
     Args:
         package: what errors name.
@@ -27,8 +29,7 @@ def import_package(package: str, extra: str, module: str | None = None, prepare:
         MissingPackageError: it is missing, or refuses, in whatever way, to be imported.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _in_silence():
             prepare()
             importlib.import_module(module or package)
     except ZooError:
@@ -37,3 +38,15 @@ def import_package(package: str, extra: str, module: str | None = None, prepare:
     # ops of another torch, AssertionError in mmdet for mmcv's version, ValueError for another numpy's memory layout.
     except Exception as error:
         raise MissingPackageError(package, extra, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -23,6 +23,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from bdd100k_zoo.errors import LostProcessError, UnreadableImageError
 from bdd100k_zoo.inference.reading import FrameReader, reader_key
 from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.rendering import official
 from bdd100k_zoo.rendering.pictures import VERSION, draw
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from bdd100k_zoo.rendering.pictures import Mark
 
 Form = Literal["jpg", "png"]
+Viewer = Literal["own", "scalabel"]
+"""What draws: this package, or the official viewer."""
 QUALITY = 90
 """Of a JPEG; its colours are kept at full resolution, or thin lines would blur."""
 
@@ -59,11 +62,13 @@ class Sheet(NamedTuple):
     target: Path
     marks: tuple[Mark, ...]
     legend: str | None
+    viewer: Viewer = "own"
 
     @property
     def digest(self) -> str:
         """What tells this picture from one that would look otherwise, as hexadecimal digits."""
         facts = (VERSION, self.frame.stamp, self.frame.index, self.marks, self.legend, self.target.suffix, QUALITY)
+        facts += () if self.viewer == "own" else (self.viewer,)
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
 
@@ -177,12 +182,17 @@ def _draw_part(sheets: list[Sheet]) -> list[Failure | None]:
 
 def _draw_sheet(sheet: Sheet, reader: FrameReader) -> Failure | None:
     try:
-        picture = draw(_pixels_of(sheet.frame, reader), sheet.marks, sheet.legend)
-        content = _encoded(picture, sheet)
+        content = _encoded(_drawn(sheet, _pixels_of(sheet.frame, reader)), sheet)
     except UnreadableImageError as error:
         return Failure(sheet.key, error.reason)
     write_whole(sheet.target, content)
     return None
+
+
+def _drawn(sheet: Sheet, image: Image.Image) -> Image.Image:
+    if sheet.viewer == "scalabel":
+        return official.draw(image, sheet.marks)
+    return draw(image, sheet.marks, sheet.legend)
 
 
 def _pixels_of(frame: Frame, reader: FrameReader) -> Image.Image:

@@ -12,7 +12,8 @@ from bdd100k_zoo.errors import NoImagesError, OtherFilesError, RecordError, Stor
 from bdd100k_zoo.inference.images import find_images
 from bdd100k_zoo.records.findings import shown
 from bdd100k_zoo.records.sources import read_bytes
-from bdd100k_zoo.workflows.drawing import Failure, Form, Sheet, digest_in, draw_all
+from bdd100k_zoo.rendering import official
+from bdd100k_zoo.workflows.drawing import Failure, Form, Sheet, Viewer, digest_in, draw_all
 from bdd100k_zoo.workflows.marks import EVERY
 from bdd100k_zoo.workflows.scene import Scene
 
@@ -45,6 +46,8 @@ class Request:
     top_errors: int | None = None
     """Only so many frames, those that cost the most AP; needs labels."""
     form: Form = "jpg"
+    viewer: Viewer = "own"
+    """What draws; ``scalabel`` draws detections alone, whatever they are judged to be."""
     jobs: int | None = None
     """Processes; None for one a core."""
     fresh: bool = False
@@ -103,10 +106,13 @@ def show(request: Request, progress: Progress) -> Shown:
         NoImagesError: none of the frames has an image.
         RecordError: a frame that was asked for is not among the predictions.
         FrameNameError: a frame's name leads out of the folder; nothing was written.
+        MissingPackageError: the viewer that was asked for is not installed; nothing was written.
         OtherFilesError: the folder holds other files under the pictures' names; nothing was written.
         ZooError: whatever else is in the way; images that cannot be read are told instead.
         KeyboardInterrupt: as it came, and says how many pictures stand.
     """
+    if request.viewer == "scalabel":
+        official.import_viewer()
     scene = Scene(request.predictions, request.labels)
     losses = _losses(scene, request)
     images = {frame.name: frame for frame in find_images(request.images, every=request.every)}
@@ -212,7 +218,7 @@ class _Work:
     def _sheets(self, task: Task) -> Iterator[Sheet]:
         for key, frame in self._drawable.items():
             marks = self._scene.marks(key, self._request.min_score, self._request.classes)
-            sheet = Sheet(key, frame, self._targets[key], marks, self._legend(key))
+            sheet = Sheet(key, frame, self._targets[key], marks, self._legend(key), self._request.viewer)
             self._count(key, marks)
             if self._standing[key] == sheet.digest and not self._request.fresh:
                 self.stood += 1

@@ -360,3 +360,21 @@ def test_show_needs_a_list_that_can_be_read_again(call, trial):
     result = call("predict", MODEL, "--images", "-", "--weights", str(trial.weights), "--show")
     assert result.exit_code == 2
     assert "--show" in result.stderr
+
+
+def test_a_backend_that_is_not_installed_is_refused_with_the_way_to_it_before_anything_is_fetched(call, trial):
+    result = call("predict", MODEL, "--images", str(trial.frames), "--backend", "mmdet2")
+    assert result.exit_code == 1
+    assert "it needs mmdet 2, and mmdet 3.3.0 is installed" in " ".join(result.stderr.split())
+    assert "docs/classic.md" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_a_run_of_one_backend_is_not_gone_on_with_by_the_other(call, trial):
+    arguments = ["predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out"]
+    assert call(*arguments, "--cfg-options", SMALL).exit_code == 0
+    again = call(*arguments, "--cfg-options", SMALL)
+    assert "holds this run already" in again.stderr
+    other = call(*arguments, "--cfg-options", SMALL, "--backend", "mmdet2")
+    assert other.exit_code == 1
+    assert "backend: mmdet3 there, mmdet2 now" in " ".join(other.stderr.split())

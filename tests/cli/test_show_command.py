@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -144,3 +145,19 @@ def test_a_list_chooses_frames_and_an_unknown_one_is_named(call):
     result = call(*SHOW, "--frames", "nowhere.jpg")
     assert result.exit_code == 1
     assert "det.json: holds no frame nowhere.jpg" in result.stderr
+
+
+def test_the_official_viewer_is_named_where_it_is_missing_and_nothing_is_written(call):
+    if importlib.util.find_spec("scalabel"):
+        pytest.skip("the official packages are installed")
+    result = call(*SHOW, "--viewer", "scalabel")
+    assert result.exit_code == 1
+    assert "scalabel is needed and cannot be imported" in result.stderr
+    assert "pip install 'bdd100k-zoo[official]'" in result.stderr
+    assert not Path("out").exists()
+
+
+def test_the_official_viewer_draws_no_labels(call):
+    result = call(*SHOW, "--viewer", "scalabel", "--labels", "labels.json")
+    assert result.exit_code == 2
+    assert "draws predictions alone" in result.stderr

@@ -1,0 +1,76 @@
+"""The classic stack, and detectors with the weights of the frozen results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.mmdet2_backend import import_backend, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bdd100k_zoo.inference.protocol import Detector
+
+
+@pytest.fixture(scope="session")
+def classic() -> None:
+    """Import mmdet 2 and its ops."""
+    try:
+        import_backend()
+    except MissingPackageError as error:
+        pytest.skip(f"NOT TESTED with mmdet 2 and a compiled mmcv-full (bash .ci/classic): {error}")
+
+
+@pytest.fixture(scope="session")
+def save_weights(classic: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write the checkpoint of a model that the frozen results were made with, once."""
+    import torch
+    from reference import config_path, factors_of, weights_like
+
+    from bdd100k_zoo.mmdet2_backend.config import load_config
+    from bdd100k_zoo.mmdet2_backend.detector import build_model
+
+    @cache
+    def save(name: str) -> Path:
+        path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
+        model = build_model(load_config(config_path(name)), name=name)
+        torch.save({"meta": {}, "state_dict": weights_like(model, factors_of(name))}, path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., Detector]:
+    """Load a model with those weights, from a file, as the command line does."""
+    from reference import config_path
+
+    def load_it(name: str, overrides: dict[str, object] | None = None) -> Detector:
+        return load(name, config_path(name), save_weights(name), "cpu", overrides)
+
+    return load_it
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program in a Python of its own."""
+    top = str(Path(__file__).resolve().parents[2])
+
+    def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, (top, os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
