@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bdd100k_zoo.evaluation.agreement import compare
 from bdd100k_zoo.manifest.load import load_zoo
-from bdd100k_zoo.records.frozen import Rows, in_order
+from bdd100k_zoo.records.frozen import Rows, in_order, read_frozen, read_rows
+from bdd100k_zoo.workflows.fidelity.freeze import freeze
+from bdd100k_zoo.workflows.fidelity.images import small_images
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.manifest import Model
 
 MODELS = ("faster_rcnn_r50_fpn_1x", "retinanet_r50_fpn_1x", "faster_rcnn_r50_fpn_deconv_1x")
 """Those with results in ``HERE``, which came from elsewhere, as those in ``SHARED`` did."""
@@ -25,3 +31,14 @@ def config_path(name: str) -> Path:
 def differences(expected: Rows, found: Rows) -> list[str]:
     """Say what differs between the boxes of one image, in whatever order they come, ties of scores aside."""
     return [*compare(in_order(expected), in_order(found)).failures]
+
+
+def differences_from_frozen(model: Model, backend: str, folder: Path) -> list[str]:
+    """Let a backend find boxes in the small images, and say what differs from those in ``CLASSIC``."""
+    freeze(folder, model, small_images(), backend)
+    expected, found = (read_frozen(each) for each in (CLASSIC, folder))
+    assert found.images == expected.images
+    assert found.weights == {model.name: expected.weights[model.name]}
+    boxes, others = (read_rows(each, model.name) for each in (CLASSIC, folder))
+    assert boxes.keys() == others.keys() == found.images.keys()
+    return [f"{image}: {text}" for image in boxes for text in compare(boxes[image], others[image]).failures]
