@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bdd100k_zoo.inference.protocol import Detector
+    from bdd100k_zoo.mm_common.drawn import Draw
 
 BACKENDS = ("mmdet3", "mmdet2")
 """The default backend first."""
@@ -55,6 +56,10 @@ class Backend(Protocol):
     @staticmethod
     def import_package(package: str) -> None:
         """Import one of its packages."""
+
+    @staticmethod
+    def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
+        """Write a checkpoint of a model's shape whose entries are drawn by their names."""
 
     @staticmethod
     def import_backend() -> None:

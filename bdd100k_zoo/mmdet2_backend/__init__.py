@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bdd100k_zoo.inference.protocol import Detector
+    from bdd100k_zoo.mm_common.drawn import Draw
 
 NAME = "mmdet2"
 
@@ -90,6 +91,22 @@ def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
     expected = build_model(load_config(config_path, name=model_name), name=model_name).state_dict()
     check_parameters(expected, checkpoint.state_dict, model_name=model_name, path=path)
     check_sums(path)
+
+
+def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
+    """Write a checkpoint of a model's shape whose entries are drawn by their names; see ``mm_common.drawn``.
+
+    Raises:
+        MissingPackageError, ConfigError: the model cannot be built.
+        StorageError: the file cannot be written.
+    """
+    import_backend()
+    from bdd100k_zoo.mm_common.drawn import save_drawn
+    from bdd100k_zoo.mmdet2_backend.config import load_config
+    from bdd100k_zoo.mmdet2_backend.detector import build_model
+
+    name = str(config_path)
+    save_drawn(build_model(load_config(config_path, name=name), name=name).state_dict(), path, draw)
 
 
 def import_backend() -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bdd100k_zoo.inference.protocol import Detector
+    from bdd100k_zoo.mm_common.drawn import Draw
 
 NAME = "mmdet3"
 
@@ -93,6 +94,21 @@ def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
     from bdd100k_zoo.mmdet_backend import deep
 
     deep.check_checkpoint(model_name, config_path, path)
+
+
+def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
+    """Write a checkpoint of a model's shape whose entries are drawn by their names; see ``mm_common.drawn``.
+
+    Raises:
+        MissingPackageError, ConfigError: the model cannot be built.
+        StorageError: the file cannot be written.
+    """
+    import_backend()
+    from bdd100k_zoo.mm_common.config import load_config
+    from bdd100k_zoo.mm_common.drawn import save_drawn
+    from bdd100k_zoo.mmdet_backend.detector import build_shape
+
+    save_drawn(build_shape(load_config(config_path), name=str(config_path)).state_dict(), path, draw)
 
 
 def save_halved(model_name: str, config_path: Path, source: Path, target: Path) -> None:

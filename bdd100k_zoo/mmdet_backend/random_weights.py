@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.mmdet_backend import import_backend
-from bdd100k_zoo.records.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,11 +65,9 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write a model's weights as a checkpoint; raises StorageError."""
-    import torch
+    from bdd100k_zoo.mm_common.drawn import save_entries
 
-    content = io.BytesIO()
-    torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": model.state_dict()}, content)
-    write_whole(path, content.getvalue())
+    save_entries(model.state_dict(), path)
 
 
 def save_lively_weights(config_path: Path, image: npt.NDArray[np.uint8], path: Path, seed: int = 0) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bdd100k_zoo.errors import MissingPackageError
-from bdd100k_zoo.mmdet2_backend import import_backend, load
+from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.mmdet2_backend import import_backend, load, save_drawn_weights
+from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,17 +34,11 @@ def classic() -> None:
 @pytest.fixture(scope="session")
 def save_weights(classic: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Write the checkpoint of a model that the frozen results were made with, once."""
-    import torch
-    from reference import config_path, factors_of, weights_like
-
-    from bdd100k_zoo.mmdet2_backend.config import load_config
-    from bdd100k_zoo.mmdet2_backend.detector import build_model
 
     @cache
     def save(name: str) -> Path:
-        path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
-        model = build_model(load_config(config_path(name)), name=name)
-        torch.save({"meta": {}, "state_dict": weights_like(model, factors_of(name))}, path)
+        path, model = tmp_path_factory.mktemp("weights") / f"{name}.pth", load_zoo()[name]
+        save_drawn_weights(model.config_path, path, DrawnWeights(outputs_of(model)))
         return path
 
     return save

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bdd100k_zoo.mmdet_backend import import_backend, load
+from bdd100k_zoo.mmdet_backend import import_backend, load, save_drawn_weights
 
 import_backend()
 
-import torch  # noqa: E402
-from reference import config_path, factors_of, weights_like  # noqa: E402
+from reference import config_path  # noqa: E402
 
-from bdd100k_zoo.mm_common.config import load_config  # noqa: E402
-from bdd100k_zoo.mmdet_backend.detector import build_model  # noqa: E402
+from bdd100k_zoo.manifest import load_zoo  # noqa: E402
+from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, outputs_of  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +33,7 @@ def save_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     @cache
     def save(name: str) -> Path:
         path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
-        model = build_model(load_config(config_path(name)), name=name)
-        torch.save({"meta": {}, "state_dict": weights_like(model, factors_of(name))}, path)
+        save_drawn_weights(config_path(name), path, DrawnWeights(outputs_of(load_zoo()[name])))
         return path
 
     return save

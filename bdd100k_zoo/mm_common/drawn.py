@@ -1,0 +1,43 @@
+"""Weights that are drawn outside of torch, as a checkpoint."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.records.files import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+Draw = Callable[[str, tuple[int, ...]], npt.NDArray[np.float32]]
+"""Gives the entry of a state dict that has this name and shape."""
+
+
+def save_drawn(like: Mapping[str, Tensor], path: Path, draw: Draw) -> None:
+    """Write a checkpoint with the names and shapes of a state dict.
+
+    What holds fractions is drawn; what counts, as batches are counted, is zero. Raises StorageError.
+    """
+    save_entries({name: _entry(name, tensor, draw) for name, tensor in like.items()}, path)
+
+
+def save_entries(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state dict as the published checkpoints are made: meta, state_dict; raises StorageError."""
+    content = io.BytesIO()
+    torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": dict(state_dict)}, content)
+    write_whole(path, content.getvalue())
+
+
+def _entry(name: str, like: Tensor, draw: Draw) -> Tensor:
+    if not like.is_floating_point():
+        return torch.zeros(like.shape, dtype=like.dtype)
+    return torch.from_numpy(draw(name, tuple(like.shape)))

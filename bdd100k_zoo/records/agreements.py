@@ -1,0 +1,44 @@
+"""What comparing the frozen results of two stacks tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bdd100k_zoo.records.frozen import Frozen
+
+
+class Agreement(NamedTuple):
+    """How the boxes that were found in an image differ from the expected ones."""
+
+    expected: int
+    """Boxes."""
+    found: int
+    same: int
+    """Expected boxes that were found: class, score and corners within the tolerances, at the same place in order."""
+    moved: tuple[str, ...]
+    """Boxes that were found at another place, among scores that tie."""
+    swapped: tuple[str, ...]
+    """Boxes in whose place an overlapping one of the same score was kept: suppression keeps one, ties may choose it."""
+    failures: tuple[str, ...]
+    """What nothing explains."""
+    score: float
+    """Largest difference of a score, among boxes that were found."""
+    corner: float
+    """Largest difference of a corner, in pixels, among boxes that were found."""
+
+
+class Comparison(NamedTuple):
+    """What two stacks found with the same weights in the same images."""
+
+    expected: Frozen
+    found: Frozen
+    models: Mapping[str, Mapping[str, Agreement]]
+    """By model, by image."""
+
+    @property
+    def failed(self) -> list[str]:
+        """The models with a difference that no tie of scores explains."""
+        return [name for name, images in self.models.items() if any(each.failures for each in images.values())]

@@ -1,0 +1,86 @@
+"""Freeze what a stack finds with drawn weights in drawn images; compare what two have found.
+
+    python -m bdd100k_zoo.workflows.fidelity freeze --backend mmdet2 --out frozen/mmdet2
+    python -m bdd100k_zoo.workflows.fidelity freeze --backend mmdet3 --out frozen/mmdet3
+    python -m bdd100k_zoo.workflows.fidelity compare frozen/mmdet2 frozen/mmdet3 --write docs/fidelity.md
+
+The first two each in an environment that has the backend. With --small, the first model of every architecture and small
+images alone: what the tests keep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.errors import ZooError
+from bdd100k_zoo.evaluation.agreement import CORNER_TOLERANCE, SCORE_TOLERANCE
+from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.records.files import write_whole
+from bdd100k_zoo.rendering.fidelity import page, summary
+from bdd100k_zoo.workflows.fidelity.comparing import compare_folders
+from bdd100k_zoo.workflows.fidelity.freeze import architectures, freeze
+from bdd100k_zoo.workflows.fidelity.images import all_images, small_images
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOLERANCES = (
+    f"the same boxes in the same order, scores within {SCORE_TOLERANCE:g}, corners within {CORNER_TOLERANCE:g} px"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks."""
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.do(given))
+    except ZooError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bdd100k_zoo.workflows.fidelity", description=_first_line())
+    commands = parser.add_subparsers(required=True, metavar="freeze|compare")
+    one = commands.add_parser("freeze", help="let a stack find boxes")
+    one.add_argument("models", nargs="*", metavar="MODEL", help="default: all of the zoo")
+    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the boxes are written")
+    one.add_argument("--backend", default="auto", choices=("auto", "mmdet3", "mmdet2"))
+    one.add_argument("--small", action="store_true", help="small images; by default a model of every architecture")
+    one.set_defaults(do=_freeze)
+    other = commands.add_parser("compare", help="compare what two have found")
+    other.add_argument("expected", type=Path, metavar="EXPECTED", help="a folder that freeze wrote")
+    other.add_argument("found", type=Path, metavar="FOUND", help="another")
+    other.add_argument("--write", type=Path, metavar="FILE", help="write the page here instead of on standard output")
+    other.set_defaults(do=_compare)
+    return parser
+
+
+def _first_line() -> str:
+    return (__doc__ or "").splitlines()[0]
+
+
+def _freeze(given: argparse.Namespace) -> int:
+    zoo = load_zoo()
+    models = [zoo[name] for name in given.models] or (architectures(zoo) if given.small else zoo.models)
+    images = small_images() if given.small else all_images()
+    for model in models:
+        sys.stderr.write(f"{model.name}\n")
+        freeze(given.out, model, images, given.backend)
+    return 0
+
+
+def _compare(given: argparse.Namespace) -> int:
+    comparison = compare_folders(given.expected, given.found)
+    text = page(comparison, TOLERANCES)
+    if given.write:
+        write_whole(given.write, text.encode())
+    sys.stdout.write(f"{summary(comparison)}\n" if given.write else text)
+    return 1 if comparison.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
