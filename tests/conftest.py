@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 import bdd100k_zoo
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Before torch is imported: processes side by side share the cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 PACKAGE_ROOT = str(Path(bdd100k_zoo.__file__).resolve().parents[1])
 """Where processes that tests start find the very package that the tests import."""

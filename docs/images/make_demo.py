@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ZOO = (sys.executable, "-m", "bdd100k_zoo")
 LOOPBACK_ALONE = ("unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
-SHOWN = 5
+SHOWN = 15
 """Which of the demo's pictures is shown."""
 SIZE = (960, 540)
 

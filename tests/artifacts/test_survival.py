@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,6 +185,7 @@ def test_eight_processes_whose_locks_silently_do_nothing_all_get_the_file(
 
 
 def test_those_who_wait_go_on_where_one_that_is_killed_has_stopped(host: Host, root: Path, artifact: Artifact) -> None:
+    host.serves("/x.pth", replace(SLOW, slow=1.0), SLOW)  # the first one is not done before it is killed
     first = _child(root, artifact)
     while not Store(root).partials(artifact):
         time.sleep(0.005)

@@ -22,12 +22,13 @@ from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.cli.demo import REAL_THING
 from bdd100k_zoo.cli.main import app
 from bdd100k_zoo.records.scores import OVERALL
+from bdd100k_zoo.rendering import page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FLOOR = 1.0
-"""AP on the demo's frames below which something of the chain is broken."""
+FLOOR = 30.0
+"""AP on the demo's frames below which something of the chain is broken; it was 34.3 when the weights were made."""
 
 DEMO = (sys.executable, "-m", "bdd100k_zoo", "demo")
 
@@ -131,6 +132,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
 def test_json_is_one_document_and_without_the_extra_all_but_the_report_is_there(
     call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    page._environment.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     result = call("demo", "--keep", "demo", "--json")
     assert result.exit_code == 0, result.stderr

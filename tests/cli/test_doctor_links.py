@@ -11,7 +11,7 @@ from bdd100k_zoo.manifest import load
 
 ZOO = """\
 families:
-  - name: tiny
+  - name: fcos  # which the demo's model is of
     title: Tiny R-CNN
     paper: {{title: Tiny, address: "{address}/paper", venue: X 2020}}
     authors:
@@ -22,7 +22,7 @@ families:
 models:
   - name: tiny_1x
     aliases: []
-    family: tiny
+    family: fcos
     backbone: R-50-FPN
     schedule: 1x
     multi_scale_training: false
