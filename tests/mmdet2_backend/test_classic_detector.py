@@ -144,5 +144,5 @@ def test_a_device_that_mmcv_has_no_ops_for_is_refused() -> None:
 
     if get_compiling_cuda_version() != "not available":
         pytest.skip("this mmcv-full was built with CUDA")
-    with pytest.raises(DeviceError, match="built for the CPU alone|finds no CUDA|has no CUDA"):
+    with pytest.raises(DeviceError, match=r"built for the CPU alone|finds no CUDA|has no CUDA"):
         mmdet2_backend.check(config_path(MODEL), "cuda")
