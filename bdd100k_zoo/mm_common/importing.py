@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -38,6 +39,13 @@ def import_package(package: str, extra: str, module: str | None = None, prepare:
     # ops of another torch, AssertionError in mmdet for mmcv's version, ValueError for another numpy's memory layout.
     except Exception as error:
         raise MissingPackageError(package, extra, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def check_generation(wanted: int, extra: str) -> None:
+    """Check that the mmdet that is imported is of a generation; raises MissingPackageError."""
+    version = str(sys.modules["mmdet"].__version__)
+    if version.partition(".")[0] != str(wanted):
+        raise MissingPackageError(f"mmdet {wanted}", extra, f"mmdet {version} is installed")
 
 
 @contextmanager

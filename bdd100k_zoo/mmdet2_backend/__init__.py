@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.errors import MissingPackageError
-from bdd100k_zoo.mm_common.importing import import_package
+from bdd100k_zoo.mm_common.importing import check_generation, import_package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,8 +117,5 @@ def import_backend() -> None:
     """
     for package in PACKAGES:
         import_package(package.partition(".")[0], EXTRA, package)
-    import mmdet
-
-    if not mmdet.__version__.startswith("2."):
-        raise MissingPackageError("mmdet 2.28", EXTRA, f"mmdet {mmdet.__version__} is installed")
+    check_generation(2, EXTRA)
     import_package("mmdet", EXTRA, "mmdet.apis")

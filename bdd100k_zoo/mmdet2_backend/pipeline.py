@@ -72,8 +72,8 @@ def preprocessor_of(steps: Sequence[Step]) -> Step:
 
 def _resize(step: Step, name: str) -> Step:
     _refuse(step.keys() - RESIZE, "Resize of the test pipeline", name)
-    kept = {key: step[key] for key in ("backend", "interpolation") if key in step}
-    return {"type": "Resize", "keep_ratio": step.get("keep_ratio", False), **kept}
+    kept = {key: value for key, value in step.items() if key not in ("scale", "scale_factor")}
+    return {"keep_ratio": False, **kept}
 
 
 def _scale(resize: Step, name: str) -> Step:

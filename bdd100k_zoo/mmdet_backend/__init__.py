@@ -132,6 +132,7 @@ def import_backend() -> None:
     """
     for package in PACKAGES:
         import_package(package)
+    importing.check_generation(3, EXTRA)
     import_package("mmdet", "mmdet.models")
     import_package("mmdet", "mmdet.datasets")
 

@@ -84,6 +84,11 @@ def test_the_other_backend_is_refused_with_the_way_to_it(predict: tuple[object, 
     assert not Path("out").exists()
 
 
+def test_what_takes_mmdet_3_says_so() -> None:
+    done = run("bench", MODEL, "--images", 1, status=1)
+    assert "mmdet 3 is needed and cannot be imported: mmdet 2.28.2 is installed" in " ".join(done.stderr.split())
+
+
 def test_a_cut_run_of_another_backend_is_not_gone_on_with(predict: tuple[object, ...]) -> None:
     run(*predict, "--out", "out")
     record = json.loads(Path("out/run.json").read_text())
