@@ -92,7 +92,7 @@ def read_frozen(folder: Path) -> Frozen:
 def write_rows(folder: Path, model: str, rows: Mapping[str, Rows]) -> None:
     """Write what a model found, by image; raises StorageError."""
     content = io.BytesIO()
-    np.savez_compressed(content, **rows)  # type: ignore[arg-type]  (names of images are no options)
+    np.savez_compressed(content, **rows)  # type: ignore[arg-type]  # no options: names of images
     write_whole(folder / f"{model}.npz", content.getvalue())
 
 

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bdd100k_zoo.errors import MissingPackageError
-from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.mmdet2_backend import import_backend, load, save_drawn_weights
-from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +32,12 @@ def classic() -> None:
 @pytest.fixture(scope="session")
 def save_weights(classic: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Write the checkpoint of a model that the frozen results were made with, once."""
+    from reference import config_path, weights_of
 
     @cache
     def save(name: str) -> Path:
-        path, model = tmp_path_factory.mktemp("weights") / f"{name}.pth", load_zoo()[name]
-        save_drawn_weights(model.config_path, path, DrawnWeights(outputs_of(model)))
+        path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
+        save_drawn_weights(config_path(name), path, weights_of(name))
         return path
 
     return save

@@ -15,10 +15,7 @@ from bdd100k_zoo.mmdet_backend import import_backend, load, save_drawn_weights
 
 import_backend()
 
-from reference import config_path  # noqa: E402
-
-from bdd100k_zoo.manifest import load_zoo  # noqa: E402
-from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, outputs_of  # noqa: E402
+from reference import config_path, weights_of  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +30,7 @@ def save_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     @cache
     def save(name: str) -> Path:
         path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
-        save_drawn_weights(config_path(name), path, DrawnWeights(outputs_of(load_zoo()[name])))
+        save_drawn_weights(config_path(name), path, weights_of(name))
         return path
 
     return save

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+import pytest
+
 from bdd100k_zoo.evaluation.agreement import compare
 from bdd100k_zoo.manifest.load import load_zoo
 from bdd100k_zoo.records.frozen import Rows, in_order, read_frozen, read_rows
 from bdd100k_zoo.workflows.fidelity.freeze import freeze
 from bdd100k_zoo.workflows.fidelity.images import small_images
+from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, Output
 
 if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Model
@@ -20,7 +24,16 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 HERE = DATA / "reference"
 CLASSIC = DATA / "classic"
 """What ``python -m bdd100k_zoo.workflows.fidelity freeze --small --backend mmdet2`` wrote."""
+needs_frozen = pytest.mark.skipif(
+    not (CLASSIC / "frozen.json").is_file(), reason=f"NOT COMPARED with the classic stack: it has frozen no {CLASSIC}"
+)
 SHARED = Path(__file__).resolve().parents[3] / "shared"
+
+
+def weights_of(name: str) -> DrawnWeights:
+    """Give the weights that the results in ``HERE`` and ``SHARED`` were made with."""
+    outputs = msgspec.json.decode((DATA / "reference_outputs.json").read_bytes(), type=dict[str, dict[str, Output]])
+    return DrawnWeights(outputs[name])
 
 
 def config_path(name: str) -> Path:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
-from reference import CLASSIC, HERE, MODELS, SHARED, differences, differences_from_frozen
+from reference import CLASSIC, HERE, MODELS, SHARED, differences, differences_from_frozen, needs_frozen, weights_of
 
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.inference.sharding import batches
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.records.frozen import read_frozen, read_rows, rows_of
 from bdd100k_zoo.workflows.fidelity.freeze import architectures
-from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,16 +41,19 @@ needs_shared = pytest.mark.skipif(
 # Every architecture
 
 
+@needs_frozen
 @pytest.mark.parametrize("name", [model.name for model in architectures(ZOO)])
 def test_every_architecture_gets_the_classic_boxes(name: str, tmp_path: Path) -> None:
     assert differences_from_frozen(ZOO[name], "mmdet3", tmp_path) == []
 
 
+@needs_frozen
 def test_the_classic_boxes_are_those_of_the_classic_stack() -> None:
     versions = read_frozen(CLASSIC).stack.versions
     assert (versions["mmdet"], versions["mmcv-full"]) == ("2.28.2", "1.7.2")
 
 
+@needs_frozen
 def test_the_classic_boxes_tell_mistakes_apart() -> None:
     for model in architectures(ZOO):
         rows = np.concatenate(list(read_rows(CLASSIC, model.name).values()))
@@ -120,7 +122,7 @@ def test_photographs_get_the_classic_boxes(image: str, model_name: str, detector
 def test_weights_are_those_that_the_frozen_results_were_made_with(model_name: str) -> None:
     tool = runpy.run_path(str(SHARED / "tools" / "reference_weights.py"))
     listed = json.loads((SHARED / "reference" / f"{model_name}.json").read_text())
-    draw = DrawnWeights(outputs_of(ZOO[model_name]))
+    draw = weights_of(model_name)
     expected = {name: entry.numpy() for name, entry in tool["state_dict"](listed).items() if entry.is_floating_point()}
     assert [name for name, entry in expected.items() if not np.array_equal(draw(name, entry.shape), entry)] == []
 

@@ -98,4 +98,4 @@ def _stack(facts: DetectorFacts) -> Stack:
 
 def _image(pixels: Pixels) -> FrozenImage:
     height, width = pixels.shape[:2]
-    return FrozenImage(width, height, hashlib.sha256(pixels).hexdigest())
+    return FrozenImage(width, height, hashlib.sha256(pixels.tobytes()).hexdigest())

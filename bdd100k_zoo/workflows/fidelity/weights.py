@@ -62,7 +62,7 @@ class DrawnWeights:
         layer, _, kind = name.rpartition(".")
         if output := self._outputs.get(layer):
             drawn = _scaled(drawn, kind, output)
-        self._digests[name] = hashlib.sha256(drawn).hexdigest()
+        self._digests[name] = hashlib.sha256(drawn.tobytes()).hexdigest()
         return drawn
 
     @property
