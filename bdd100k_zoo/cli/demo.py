@@ -68,9 +68,10 @@ def demo(
 def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
     """Take one step after the other, and tell in a line what came of it."""
     from bdd100k_zoo.cli.bars import rate
+    from bdd100k_zoo.workflows.demo import FRAMES, MIN_SCORE
 
     objects = chain.draw_scenes()
-    tell("scenes", f"24 frames drawn, with {objects:,} labelled objects")
+    tell("scenes", f"{FRAMES} frames drawn, with {objects:,} labelled objects")
     yield "scenes", objects
     stored = chain.download()
     host = (stored.address or "").rpartition("/")[0]
@@ -84,7 +85,7 @@ def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str,
     tell("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")
     yield "eval", evaluated
     shown = chain.draw_pictures()
-    tell("show", f"{len(shown.pictures):,} pictures, {shown.boxes:,} boxes of scores from 0.3")
+    tell("show", f"{len(shown.pictures):,} pictures, {shown.boxes:,} boxes of scores from {MIN_SCORE}")
     yield "show", shown
     size = chain.write_report()
     tell("report", f"{size:,} bytes" if size else "not written: it needs pip install 'bdd100k-zoo[report]'")
@@ -101,11 +102,13 @@ def _show_scores(evaluated: Evaluated) -> None:
 
 
 def _show_end(places: Places, *, kept: bool, reported: bool) -> None:
+    from bdd100k_zoo.workflows.demo import MODEL
+
     show("")
     if kept:
         for label, path in _files(places, reported=reported):
             show_whole(label, str(path))
-        command = f"bdd100k-zoo predict demo_fcos_r18_fpn --images {shlex.quote(str(places.images))}"
+        command = f"bdd100k-zoo predict {MODEL} --images {shlex.quote(str(places.images))}"
         show_whole("try", command)
         show("")
     show("With the dataset in ROOT and a model of the zoo:")

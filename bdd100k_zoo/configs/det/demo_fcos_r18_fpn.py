@@ -37,24 +37,13 @@ model = dict(
 )
 
 train_dataloader = dict(
-    _delete_=True,
+    _base_.bdd100k_train,
     # Many small steps: what an hour of two cores suffices for is too little for larger ones.
     batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
-        type="BDD100KDataset",
-        data_root="data/bdd100k/",
-        ann_file="labels/det_20/det_train.json",
-        data_prefix=dict(img="images/100k/train"),
-        filter_cfg=dict(filter_empty_gt=True),
+        _base_.bdd100k_train.dataset,
         pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(type="LoadAnnotations", with_bbox=True),
-            dict(type="Resize", scale=SIZE, keep_ratio=True),
-            dict(type="RandomFlip", prob=0.5),
-            dict(type="PackDetInputs"),
+            dict(each, scale=SIZE) if "scale" in each else each for each in _base_.bdd100k_train.dataset.pipeline
         ],
     ),
 )
@@ -77,22 +66,11 @@ custom_hooks = [
 
 val_dataloader = val_cfg = val_evaluator = None
 test_dataloader = dict(
-    _delete_=True,
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type="DefaultSampler", shuffle=False),
+    _base_.bdd100k_test,
     dataset=dict(
-        type="BDD100KDataset",
-        data_root="data/bdd100k/",
-        ann_file="labels/det_20/det_val.json",
-        data_prefix=dict(img="images/100k/val"),
-        test_mode=True,
+        _base_.bdd100k_test.dataset,
         pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(type="Resize", scale=TEST_SIZE, keep_ratio=True),
-            dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+            dict(each, scale=TEST_SIZE) if "scale" in each else each for each in _base_.bdd100k_test.dataset.pipeline
         ],
     ),
 )
