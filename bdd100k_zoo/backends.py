@@ -20,7 +20,7 @@ BACKENDS = ("mmdet3", "mmdet2")
 
 
 class Backend(Protocol):
-    """What a backend's package offers; see ``mmdet_backend``."""
+    """What a backend's package offers, a module in place of an object; see ``mmdet_backend``."""
 
     NAME: str
     """What runs record."""
@@ -29,8 +29,8 @@ class Backend(Protocol):
     PACKAGES: tuple[str, ...]
     """What it imports, each before those that need it."""
 
-    @staticmethod
     def load(
+        self,
         model_name: str,
         config_path: Path,
         checkpoint: Path,
@@ -40,8 +40,8 @@ class Backend(Protocol):
     ) -> Detector:
         """Load a model's weights into what its config describes."""
 
-    @staticmethod
     def check(
+        self,
         config_path: Path,
         device: str = "auto",
         overrides: Mapping[str, object] | None = None,
@@ -49,20 +49,16 @@ class Backend(Protocol):
     ) -> None:
         """See to everything that ``load`` needs beside the weights."""
 
-    @staticmethod
-    def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
+    def check_checkpoint(self, model_name: str, config_path: Path, path: Path) -> None:
         """Tell whether a file of weights is a model's."""
 
-    @staticmethod
-    def import_package(package: str) -> None:
+    def import_package(self, package: str) -> None:
         """Import one of its packages."""
 
-    @staticmethod
-    def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:
+    def save_drawn_weights(self, config_path: Path, path: Path, draw: Draw) -> None:
         """Write a checkpoint of a model's shape whose entries are drawn by their names."""
 
-    @staticmethod
-    def import_backend() -> None:
+    def import_backend(self) -> None:
         """Import mmdet and all that it stands on."""
 
 

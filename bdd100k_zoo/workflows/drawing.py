@@ -68,8 +68,8 @@ class Sheet(NamedTuple):
     def digest(self) -> str:
         """What tells this picture from one that would look otherwise, as hexadecimal digits."""
         facts = (VERSION, self.frame.stamp, self.frame.index, self.marks, self.legend, self.target.suffix, QUALITY)
-        facts += () if self.viewer == "own" else (self.viewer,)
-        return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
+        viewer = () if self.viewer == "own" else (self.viewer,)
+        return hashlib.sha256(msgspec.json.encode((*facts, *viewer))).hexdigest()
 
 
 class Failure(NamedTuple):
