@@ -99,6 +99,8 @@ def _spread(name: str, shape: tuple[int, ...]) -> float:
         (3.0, any(layer in name for layer in CLASSIFIERS)),
         (0.3, any(layer in name for layer in REGRESSORS)),
         (0.4, "backbone" in name and "conv3" in name),
+        # Attention: wide logits make a choice of its softmax, and last bits decide between stacks and threads.
+        (0.1, ".theta." in name or ".phi." in name),
     )
     for factor, applies in kinds:
         spread *= factor if applies else 1.0
