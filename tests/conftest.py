@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ import bdd100k_zoo
 from bdd100k_zoo.manifest import Zoo, load_zoo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bdd100k_zoo.workflows.trial import Trial
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
@@ -42,6 +46,19 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BDD100K_ZOO_CONFIG", os.devnull)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", PACKAGE_ROOT, prepend=os.pathsep)
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program in a Python of its own, which shows every warning that it shows a user."""
+
+    def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
 
 
 @pytest.fixture

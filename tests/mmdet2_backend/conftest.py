@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +12,7 @@ from bdd100k_zoo.mmdet2_backend import import_backend, load, save_drawn_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bdd100k_zoo.inference.protocol import Detector
 
@@ -52,20 +49,3 @@ def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., Detector
         return load(name, config_path(name), save_weights(name), "cpu", overrides)
 
     return load_it
-
-
-@pytest.fixture
-def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a program in a Python of its own."""
-    top = str(Path(__file__).resolve().parents[2])
-
-    def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join(filter(None, (top, os.environ.get("PYTHONPATH"))))
-        command = [sys.executable, "-c", program, *map(str, arguments)]
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-        )
-        assert done.returncode == 0, done.stderr
-        return done
-
-    return run
