@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
@@ -16,8 +16,19 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Task as Row
 
-    from bdd100k_zoo.cli.progress import CountedTask
     from bdd100k_zoo.progress import Unit
+
+
+class Counted(Protocol):
+    """A task whose amounts are shown."""
+
+    unit: Unit
+    done: int
+    total: int | None
+
+    @property
+    def speed(self) -> float:
+        """Units per second."""
 
 
 class Bars(Progress):
@@ -47,7 +58,7 @@ class _Cell(ProgressColumn, ABC):
         return Text(self.text(row.fields["counted"], row), style=self.style)
 
     @abstractmethod
-    def text(self, task: CountedTask, row: Row) -> str:
+    def text(self, task: Counted, row: Row) -> str:
         """Write what stands in the row of a task."""
 
 
@@ -56,7 +67,7 @@ class _Amounts(_Cell):
 
     style = "progress.download"
 
-    def text(self, task: CountedTask, row: Row) -> str:  # noqa: ARG002
+    def text(self, task: Counted, row: Row) -> str:  # noqa: ARG002
         return amounts(task, "/")
 
 
@@ -65,7 +76,7 @@ class _Rate(_Cell):
 
     style = "progress.data.speed"
 
-    def text(self, task: CountedTask, row: Row) -> str:
+    def text(self, task: Counted, row: Row) -> str:
         return "" if task.unit == "files" else rate(row.speed or task.speed, task.unit)
 
 
@@ -74,7 +85,7 @@ class _TimeLeft(_Cell):
 
     style = "progress.remaining"
 
-    def text(self, task: CountedTask, row: Row) -> str:
+    def text(self, task: Counted, row: Row) -> str:
         if task.unit == "files" or task.total is None:
             return ""
         if row.time_remaining is None:
@@ -82,7 +93,7 @@ class _TimeLeft(_Cell):
         return clock(row.time_remaining)
 
 
-def amounts(task: CountedTask, of: str) -> str:
+def amounts(task: Counted, of: str) -> str:
     """Write how much of a task is done, ``of`` how much where that is known."""
     scale, name = _byte_scale(max(task.done, task.total or 0)) if task.unit == "bytes" else (1, task.unit)
     of_total = "" if task.total is None else f"{of}{task.total / scale:,.0f}"

@@ -12,7 +12,7 @@ from bdd100k_zoo.cli.console import complete_model, guarded, show_whole, write_j
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.rendering.report import Run
+    from bdd100k_zoo.rendering.provenance import Run
     from bdd100k_zoo.workflows.report import Written
 
 

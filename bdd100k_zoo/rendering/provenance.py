@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
+
+from bdd100k_zoo.records.scores import OVERALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bdd100k_zoo.manifest import Family, Model
+    from bdd100k_zoo.records.analyses import Analysis, Interval
+    from bdd100k_zoo.records.findings import LetThrough
+    from bdd100k_zoo.records.kept import FileFacts
     from bdd100k_zoo.records.run import RunRecord
-    from bdd100k_zoo.rendering.report import Run
 
 Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A predictions file that a report is on, and all that is known of it."""
+
+    name: str
+    predictions: FileFacts
+    analysis: Analysis
+    published_ap: float | None
+    """In percent, on the split of the labels."""
+    model: Model | None = None
+    family: Family | None = None
+    record: RunRecord | None = None
+    """What made the file, where that is known."""
+    let_through: tuple[LetThrough, ...] = ()
+
+    @property
+    def ap(self) -> float:
+        """The overall AP, in percent."""
+        return self.analysis.scores.ap
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the overall AP."""
+        return self.analysis.intervals.get(OVERALL)
 
 
 class Card(NamedTuple):

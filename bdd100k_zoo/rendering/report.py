@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.records.scores import METRICS, OVERALL
-from bdd100k_zoo.rendering import plots, provenance
+from bdd100k_zoo.rendering import plots
 from bdd100k_zoo.rendering.page import data_url, markup, render_page
 from bdd100k_zoo.rendering.palette import DARK, LIGHT
 from bdd100k_zoo.rendering.pictures import STYLES
 from bdd100k_zoo.rendering.plots import Dot, Place, letter, run_role
+from bdd100k_zoo.rendering.provenance import Run, card, images_per_second
 from bdd100k_zoo.rendering.theme import write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bdd100k_zoo.manifest import Family, Model
-    from bdd100k_zoo.records.analyses import Analysis, Condition, Difference, Interval
-    from bdd100k_zoo.records.findings import LetThrough
+    from bdd100k_zoo.records.analyses import Condition, Difference
     from bdd100k_zoo.records.kept import FileFacts
-    from bdd100k_zoo.records.run import RunRecord
     from bdd100k_zoo.rendering.pictures import Kind
 
 ATTRIBUTE_TITLES = {"weather": "weather", "scene": "scene", "timeofday": "time of day"}
@@ -34,32 +32,6 @@ ERROR_TITLES = {
     "Bkg": "nothing there",
     "Miss": "missed",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A predictions file that the report is on."""
-
-    name: str
-    predictions: FileFacts
-    analysis: Analysis
-    published_ap: float | None
-    """In percent, on the split of the labels."""
-    model: Model | None = None
-    family: Family | None = None
-    record: RunRecord | None = None
-    """What made the file, where that is known."""
-    let_through: tuple[LetThrough, ...] = ()
-
-    @property
-    def ap(self) -> float:
-        """The overall AP, in percent."""
-        return self.analysis.scores.ap
-
-    @property
-    def interval(self) -> Interval | None:
-        """Of the overall AP."""
-        return self.analysis.intervals.get(OVERALL)
 
 
 class Picture(NamedTuple):
@@ -127,7 +99,7 @@ def render(report: Report) -> bytes:
         letter=letter,
         role=run_role,
         dashes=plots.CSS_DASHES,
-        card=provenance.card,
+        card=card,
         data_url=data_url,
         styles=list(_line_styles()),
         heat=heat,
@@ -237,7 +209,7 @@ def _error_figure(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
 
 
 def _speed_figure(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
-    speeds = [provenance.images_per_second(run.record) for run in runs]
+    speeds = [images_per_second(run.record) for run in runs]
     places = [
         Place(index, speed, run.ap, run.interval)
         for index, (run, speed) in enumerate(zip(runs, speeds, strict=True))

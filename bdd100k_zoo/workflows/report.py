@@ -13,6 +13,7 @@ from bdd100k_zoo.records.files import write_whole
 from bdd100k_zoo.records.kept import facts_of
 from bdd100k_zoo.records.run import read_run
 from bdd100k_zoo.rendering import report as page
+from bdd100k_zoo.rendering.provenance import Run
 from bdd100k_zoo.rendering.surface import check_installed
 from bdd100k_zoo.workflows.gallery import Images, Pieces, choose, hang
 from bdd100k_zoo.workflows.inputs import read_labels, read_predictions
@@ -87,7 +88,7 @@ def write_report(request: Request, progress: Progress) -> Written:
 
 
 class _Looked(NamedTuple):
-    run: page.Run
+    run: Run
     overview: Overview
     pieces: Pieces
 
@@ -100,7 +101,7 @@ def _look_at(
     paired = pair(labels, predictions, lenient=request.lenient)
     matches = match(paired)
     overview = look_over(paired, matches, request.resamples, progress)
-    run = page.Run(
+    run = Run(
         name=subject.name,
         predictions=facts_of(subject.predictions),
         analysis=overview.analysis,

@@ -30,7 +30,8 @@ from bdd100k_zoo.records.analyses import (
 from bdd100k_zoo.records.findings import LetThrough
 from bdd100k_zoo.records.kept import FileFacts
 from bdd100k_zoo.records.scores import METRICS, OVERALL, MetricScores, Scores
-from bdd100k_zoo.rendering.report import Album, Comparison, Picture, Report, Run, heat, render
+from bdd100k_zoo.rendering.provenance import Run
+from bdd100k_zoo.rendering.report import Album, Comparison, Picture, Report, heat, render
 
 EVIL = '"><img src=x onerror=alert(1)><script>alert(2)</script>\u202e\x1b[2J'
 SHOWN = '"><img src=x onerror=alert(1)><script>alert(2)</script>⟨U+202E⟩⟨U+001B⟩[2J'
