@@ -58,6 +58,12 @@ def test_every_command_of_the_pages_exists(page):
     assert spoken <= {command.name for command in (*app.registered_commands, *app.registered_groups)}
 
 
+def test_every_model_is_shown_to_find_the_classic_boxes():
+    text = (DOCS / "fidelity.md").read_text(encoding="utf-8")
+    assert "**25 of 25 models find the same boxes** through `mmdet3` as through `mmdet2`" in text
+    assert [model.name for model in load_zoo().models if f"| `{model.name}` |" not in text] == []
+
+
 def test_every_cache_command_is_on_its_page():
     spoken = set(re.findall(r"bdd100k-zoo cache ([a-z]+)", (DOCS / "cache.md").read_text(encoding="utf-8")))
     assert spoken == {command.name or command.callback.__name__ for command in cache.app.registered_commands}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from reference import HERE, MODELS, config_path, differences, differences_from_frozen, needs_frozen
+from reference import HERE, MODELS, config_path, differences, differences_from_frozen
 
 from bdd100k_zoo import mmdet2_backend
 from bdd100k_zoo.categories import CLASSES
@@ -48,7 +48,6 @@ def test_frozen_boxes_are_found_again(image: str, name: str, load_detector: Call
     assert differences(expected, rows_of(load_detector(name).detect(read_image(HERE / image)))) == []
 
 
-@needs_frozen
 @pytest.mark.parametrize("architecture", [model.name for model in architectures(ZOO)])
 def test_every_architecture_gets_the_boxes_that_this_stack_has_frozen(architecture: str, tmp_path: Path) -> None:
     assert differences_from_frozen(ZOO[architecture], "mmdet2", tmp_path) == []

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import pytest
 
 from bdd100k_zoo.evaluation.agreement import compare
 from bdd100k_zoo.manifest.load import load_zoo
@@ -24,9 +23,6 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 HERE = DATA / "reference"
 CLASSIC = DATA / "classic"
 """What ``python -m bdd100k_zoo.workflows.fidelity freeze --small --backend mmdet2`` wrote."""
-needs_frozen = pytest.mark.skipif(
-    not (CLASSIC / "frozen.json").is_file(), reason=f"NOT COMPARED with the classic stack: it has frozen no {CLASSIC}"
-)
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
-from reference import CLASSIC, HERE, MODELS, SHARED, differences, differences_from_frozen, needs_frozen, weights_of
+from reference import CLASSIC, HERE, MODELS, SHARED, differences, differences_from_frozen, weights_of
 
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.inference.sharding import batches
@@ -41,19 +41,16 @@ needs_shared = pytest.mark.skipif(
 # Every architecture
 
 
-@needs_frozen
 @pytest.mark.parametrize("name", [model.name for model in architectures(ZOO)])
 def test_every_architecture_gets_the_classic_boxes(name: str, tmp_path: Path) -> None:
     assert differences_from_frozen(ZOO[name], "mmdet3", tmp_path) == []
 
 
-@needs_frozen
 def test_the_classic_boxes_are_those_of_the_classic_stack() -> None:
     versions = read_frozen(CLASSIC).stack.versions
     assert (versions["mmdet"], versions["mmcv-full"]) == ("2.28.2", "1.7.2")
 
 
-@needs_frozen
 def test_the_classic_boxes_tell_mistakes_apart() -> None:
     for model in architectures(ZOO):
         rows = np.concatenate(list(read_rows(CLASSIC, model.name).values()))
