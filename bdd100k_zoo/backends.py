@@ -37,6 +37,8 @@ class Backend(Protocol):
         device: str = "auto",
         overrides: Mapping[str, object] | None = None,
         precision: str = "auto",
+        *,
+        as_built: bool = False,
     ) -> Detector:
         """Load a model's weights into what its config describes."""
 

@@ -32,6 +32,8 @@ def load(
     device: str = "auto",
     overrides: Mapping[str, object] | None = None,
     precision: str = "auto",
+    *,
+    as_built: bool = False,  # noqa: ARG001  (they always are)
 ) -> Detector:
     """Load a model's weights into what its config describes, in mmdet 2's terms.
 

@@ -29,6 +29,8 @@ def load(
     device: str = "auto",
     overrides: Mapping[str, object] | None = None,
     precision: str = "auto",
+    *,
+    as_built: bool = False,
 ) -> Detector:
     """Load a model's weights into what its config describes.
 
@@ -39,6 +41,7 @@ def load(
         device: ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``.
         overrides: settings of the config by dotted key.
         precision: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``: how the network computes.
+        as_built: compute by the layers that mmdet builds, without what makes them faster.
 
     Raises:
         MissingPackageError: a package of the extra is missing or does not import.
@@ -51,7 +54,13 @@ def load(
     config = load_config(config_path, overrides)
     customised = bool(overrides) or not is_own(config_path)
     return build_detector(
-        config, name=model_name, checkpoint=checkpoint, device=device, precision=precision, customised=customised
+        config,
+        name=model_name,
+        checkpoint=checkpoint,
+        device=device,
+        precision=precision,
+        customised=customised,
+        as_built=as_built,
     )
 
 

@@ -28,6 +28,8 @@ class Agreement(NamedTuple):
     """Largest difference of a score, among boxes that were found."""
     corner: float
     """Largest difference of a corner, in pixels, among boxes that were found."""
+    rounded: tuple[str, ...] = ()
+    """Boxes that differ because of rounding alone: computed by the layers that mmdet builds, they do not."""
 
 
 class Comparison(NamedTuple):
@@ -42,3 +44,8 @@ class Comparison(NamedTuple):
     def failed(self) -> list[str]:
         """The models with a difference that no tie of scores explains."""
         return [name for name, images in self.models.items() if any(each.failures for each in images.values())]
+
+    @property
+    def rounded(self) -> list[str]:
+        """The models with boxes that differ because of rounding alone."""
+        return [name for name, images in self.models.items() if any(each.rounded for each in images.values())]

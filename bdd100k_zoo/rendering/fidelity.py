@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 COMMAND = "python -m bdd100k_zoo.workflows.fidelity"
 
+ROUNDED = (
+    "Computed by the layers that mmdet builds, these images get the expected boxes. By default, layers are joined that "
+    "are faster so, which changes the last bits of their results: of candidates whose scores tie, suppression keeps "
+    "another, and what overlaps it follows. Another number of threads may do the same, on either stack."
+)
+
 
 def summary(comparison: Comparison) -> str:
     """Say in one line how many models find the same boxes."""
@@ -35,19 +41,21 @@ def _sections(comparison: Comparison, tolerances: str) -> Iterator[str]:
     yield _results(comparison)
     yield _paragraph(
         "Boxes of all images; those that are the same and at the same place in order; those at another place among "
-        "scores that tie; those in whose place suppression kept an overlapping box of the same score; what neither "
-        "explains; the largest differences among boxes that were found again. All but the same are named below."
+        "scores that tie; those in whose place suppression kept an overlapping box of the same score; those lost, or "
+        "found besides, by rounding; the like that nothing explains; the largest differences among boxes that were "
+        "found again. All but the same are named below."
     )
     yield _listed("Failures", comparison, lambda each: each.failures)
+    yield _listed("Boxes changed by rounding", comparison, lambda each: each.rounded, ROUNDED)
     yield _listed("Boxes swapped by ties", comparison, lambda each: each.swapped)
     yield _listed("Boxes moved by ties", comparison, lambda each: each.moved)
     yield f"## Stacks\n\n{_stacks(first, second)}"
     yield f"## Images\n\n{_images(first)}"
-    yield from _again(first, second)
+    yield from _again(comparison)
 
 
 def _results(comparison: Comparison) -> str:
-    header = ("Model", "Boxes", "Same", "Moved", "Swapped", "Failures", "Score", "Corner, px")
+    header = ("Model", "Boxes", "Same", "Moved", "Swapped", "Rounded", "Failures", "Score", "Corner, px")
     return _table([header, *(_result(model, list(images.values())) for model, images in comparison.models.items())])
 
 
@@ -57,20 +65,21 @@ def _result(model: str, images: Sequence[Agreement]) -> tuple[str, ...]:
         sum(each.same for each in images),
         sum(len(each.moved) for each in images),
         sum(len(each.swapped) for each in images),
+        sum(len(each.rounded) for each in images),
         sum(len(each.failures) for each in images),
     )
     score, corner = (max(getattr(each, what) for each in images) for what in ("score", "corner"))
     return (f"`{model}`", *map(str, counts), f"{score:.1e}" if score else "0", f"{corner:.1e}" if corner else "0")
 
 
-def _listed(title: str, comparison: Comparison, pick: Callable[[Agreement], Sequence[str]]) -> str:
+def _listed(title: str, comparison: Comparison, pick: Callable[[Agreement], Sequence[str]], told: str = "") -> str:
     lines = [
         f"- `{model}`, {image}: {text}"
         for model, images in comparison.models.items()
         for image, each in images.items()
         for text in pick(each)
     ]
-    return "\n".join((f"## {title}\n", *lines)) if lines else ""
+    return "\n".join((f"## {title}\n", *([f"{_paragraph(told)}\n"] if told else []), *lines)) if lines else ""
 
 
 def _stacks(*frozen: Frozen) -> str:
@@ -96,16 +105,25 @@ def _images(frozen: Frozen) -> str:
     return f"{drawn}\n\n{_table([('Image', 'Pixels'), *rows])}"
 
 
-def _again(*frozen: Frozen) -> Iterator[str]:
-    one, other = (each.stack.backend for each in frozen)
+def _again(comparison: Comparison) -> Iterator[str]:
+    one, other = (each.stack.backend for each in (comparison.expected, comparison.found))
     yield "## Again\n\nOne environment cannot hold both stacks, so each freezes its boxes in its own:"
-    freezing = "\n".join(f"{COMMAND} freeze --backend {each} --out frozen/{each}" for each in (one, other))
-    yield f"```sh\n{freezing}\n{COMMAND} compare frozen/{one} frozen/{other} --write docs/fidelity.md\n```"
+    yield "\n".join(("```sh", *_commands(one, other, comparison.rounded), "```"))
     yield _paragraph(
         "Every entry of a model's weights is drawn from its own name, in the same bits anywhere: models that differ "
         "in their training alone have the same weights here. Digests of weights and pixels stand beside the frozen "
         "boxes, and folders in which they differ are not compared. `compare` ends with status 1 if a model fails."
     )
+
+
+def _commands(one: str, other: str, rounded: Sequence[str]) -> Iterator[str]:
+    yield from (f"{COMMAND} freeze --backend {each} --out frozen/{each}" for each in (one, other))
+    compared = f"{COMMAND} compare frozen/{one} frozen/{other}"
+    if rounded:
+        models = " ".join(rounded)
+        yield f"{COMMAND} freeze {models} \\\n  --backend {other} --as-built --out frozen/{other}-as-built"
+        compared += f" \\\n  --as-built frozen/{other}-as-built"
+    yield f"{compared} --write docs/fidelity.md"
 
 
 def _paragraph(text: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.records.frozen import Frozen, FrozenImage, Stack, write_frozen, write_rows
+from bdd100k_zoo.records.frozen import Frozen, FrozenImage, Stack, read_frozen, write_frozen, write_rows
 from bdd100k_zoo.workflows.fidelity.__main__ import main
 from bdd100k_zoo.workflows.fidelity.comparing import compare_folders
 from bdd100k_zoo.workflows.fidelity.freeze import architectures
@@ -128,7 +128,7 @@ def test_equal_results_pass_and_the_page_lists_every_model(folders: tuple[Path, 
     assert main(["compare", *map(str, folders), "--write", str(page)]) == 0
     assert capsys.readouterr().out == "25 of 25 models find the same boxes\n"
     text = page.read_text()
-    assert [name for name in NAMES if f"| `{name}` | 2 | 2 | 0 | 0 | 0 | 0 | 0 |" not in text] == []
+    assert [name for name in NAMES if f"| `{name}` | 2 | 2 | 0 | 0 | 0 | 0 | 0 | 0 |" not in text] == []
     assert "**25 of 25 models find the same boxes** through `mmdet3` as through `mmdet2`" in text
     assert "| torch | 2.14 | 2.14 |" in text
     assert "Failures\n" not in text
@@ -149,8 +149,65 @@ def test_a_box_that_ties_swap_passes_and_is_on_the_page(folders: tuple[Path, Pat
     frozen(folders[1], "mmdet3", change=1.5)
     assert main(["compare", *map(str, folders)]) == 0
     text = capsys.readouterr().out
-    assert f"| `{NAMES[-1]}` | 2 | 1 | 0 | 1 | 0 | 0 | 0 |" in text
+    assert f"| `{NAMES[-1]}` | 2 | 1 | 0 | 1 | 0 | 0 | 0 | 0 |" in text
     assert "## Boxes swapped by ties" in text
+
+
+def as_built(folder: Path, **changes: Any) -> Path:
+    """What mmdet's own layers find with the last model."""
+    frozen(folder, "mmdet3", **{"weights": {NAMES[-1]: "1" * 64}, **changes})
+    return folder
+
+
+def faster(folder: Path, change: float) -> None:
+    """Results of a stack whose models were made faster, with a box that differs."""
+    record = read_frozen(frozen(folder, "mmdet3", change=change))
+    write_frozen(folder, msgspec.structs.replace(record, stack=msgspec.structs.replace(record.stack, optimised=True)))
+
+
+def test_what_rounding_changed_passes_and_is_on_the_page(folders: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    faster(folders[1], 0.02)
+    assert main(["compare", *map(str, folders)]) == 1
+    capsys.readouterr()
+    assert main(["compare", *map(str, folders), "--as-built", str(as_built(tmp_path / "built"))]) == 0
+    text = capsys.readouterr().out
+    assert "**25 of 25 models find the same boxes**" in text
+    assert f"| `{NAMES[-1]}` | 2 | 1 | 0 | 0 | 2 | 0 | 0 | 0 |" in text
+    assert "## Boxes changed by rounding" in text
+    assert f"- `{NAMES[-1]}`, {STREET}: lost class 0" in text
+    assert f"freeze {NAMES[-1]} \\\n  --backend mmdet3 --as-built --out frozen/mmdet3-as-built\n" in text
+
+
+def test_rounding_is_not_to_blame_where_mmdets_own_layers_differ(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    faster(folders[1], 0.02)
+    built = frozen(tmp_path / "built", "mmdet3", change=0.03)
+    comparison = compare_folders(*folders, built)
+    assert comparison.failed == [NAMES[-1]]
+    assert comparison.rounded == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"weights": {NAMES[-1]: "2" * 64}}, f"other weights than those compared with: {NAMES[-1]}"),
+        ({"weights": {"a_stranger": "1" * 64}}, "other weights than those compared with: a_stranger"),
+        ({"images": {}}, f"other images than those compared with: {STREET}"),
+    ],
+)
+def test_results_of_mmdets_own_layers_are_of_the_same_weights_and_images(
+    changes: dict[str, Any], named: str, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    faster(folders[1], 0.02)
+    with pytest.raises(RecordError, match=named):
+        compare_folders(*folders, as_built(tmp_path / "built", **changes))
+
+
+def test_results_of_faster_layers_excuse_nothing(folders: tuple[Path, Path]) -> None:
+    faster(folders[1], 0.02)
+    with pytest.raises(RecordError, match="is not of the stack compared with, its layers as mmdet builds them"):
+        compare_folders(*folders, folders[1])
+    with pytest.raises(RecordError, match="is not of the stack compared with, its layers as mmdet builds them"):
+        compare_folders(*folders, folders[0])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@
     python -m bdd100k_zoo.workflows.fidelity compare frozen/mmdet2 frozen/mmdet3 --write docs/fidelity.md
 
 The first two each in an environment that has the backend. With --small, the first model of every architecture and small
-images alone: what the tests keep.
+images alone: what the tests keep. Models that fail may be frozen with --as-built as well; compare then tells which of
+their differences are rounding in layers that were made faster.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the boxes are written")
     one.add_argument("--backend", default="auto", choices=("auto", "mmdet3", "mmdet2"))
     one.add_argument("--small", action="store_true", help="small images; by default a model of every architecture")
+    one.add_argument("--as-built", action="store_true", help="compute by mmdet's own layers, made no faster")
     one.set_defaults(do=_freeze)
     other = commands.add_parser("compare", help="compare what two have found")
     other.add_argument("expected", type=Path, metavar="EXPECTED", help="a folder that freeze wrote")
     other.add_argument("found", type=Path, metavar="FOUND", help="another")
+    other.add_argument("--as-built", type=Path, metavar="DIR", help="what FOUND's stack finds by mmdet's own layers")
     other.add_argument("--write", type=Path, metavar="FILE", help="write the page here instead of on standard output")
     other.set_defaults(do=_compare)
     return parser
@@ -69,12 +72,12 @@ def _freeze(given: argparse.Namespace) -> int:
     images = small_images() if given.small else all_images()
     for model in models:
         sys.stderr.write(f"{model.name}\n")
-        freeze(given.out, model, images, given.backend)
+        freeze(given.out, model, images, given.backend, as_built=given.as_built)
     return 0
 
 
 def _compare(given: argparse.Namespace) -> int:
-    comparison = compare_folders(given.expected, given.found)
+    comparison = compare_folders(given.expected, given.found, given.as_built)
     text = page(comparison, TOLERANCES)
     if given.write:
         write_whole(given.write, text.encode())

@@ -36,7 +36,7 @@ def architectures(zoo: Zoo) -> list[Model]:
     return list({architecture_of(model): model for model in reversed(zoo.models)}.values())[::-1]
 
 
-def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: str) -> None:
+def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: str, *, as_built: bool = False) -> None:
     """Let a backend find boxes with one model; a folder of the same stack and images gets further models.
 
     Args:
@@ -44,6 +44,7 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
         model: of the zoo.
         images: uint8 [height, width, 3], BGR, by name.
         backend: ``mmdet3``, ``mmdet2`` or ``auto``.
+        as_built: compute by the layers that mmdet builds, without what makes them faster.
 
     Raises:
         RecordError: the folder holds results of another stack, or of other images.
@@ -51,7 +52,7 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
     """
     described = {name: _image(pixels) for name, pixels in images.items()}
     before = _held(folder, described)
-    detector, digest = load_drawn(model, backend)
+    detector, digest = load_drawn(model, backend, as_built=as_built)
     stack = _stack(detector.facts)
     if before and before.stack != stack:
         raise RecordError(folder / FROZEN, "is of another stack: expected a folder of its own")
@@ -66,13 +67,14 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
     write_frozen(folder, record)
 
 
-def load_drawn(model: Model, backend: str) -> tuple[Detector, str]:
+def load_drawn(model: Model, backend: str, *, as_built: bool = False) -> tuple[Detector, str]:
     """Load a model with drawn weights on the CPU; give their digest, too; raises ZooError."""
     chosen, draw = choose(backend), DrawnWeights(outputs_of(model))
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-fidelity-") as name:
         weights = Path(name) / "weights.pth"
         chosen.save_drawn_weights(model.config_path, weights, draw)
-        return chosen.load(model.name, model.config_path, weights, "cpu"), draw.sha256
+        detector = chosen.load(model.name, model.config_path, weights, "cpu", as_built=as_built)
+        return detector, draw.sha256
 
 
 def _held(folder: Path, images: Mapping[str, FrozenImage]) -> Frozen | None:
