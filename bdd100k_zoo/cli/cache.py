@@ -222,7 +222,7 @@ def _show_export(here: Session, exported: Exported) -> None:
     if exported.files:
         show(table)
     for each in exported.left_out:
-        say(f"{each.path}: {each.reason}", "bold red" if each.damaged else "yellow", "unknown")
+        say(f"{each.path}: {each.reason}", "bold red" if each.damaged else "yellow", "left out")
     if any(each.damaged for each in exported.left_out):
         say(f"`{here.command} cache verify` examines the cache and sets damaged files aside", "bold cyan", "hint")
     here.note(
