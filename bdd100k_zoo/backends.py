@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from bdd100k_zoo.inference.protocol import Detector
     from bdd100k_zoo.mm_common.drawn import Draw
 
-BACKENDS = ("mmdet3", "mmdet2")
-"""The default backend first."""
-
 
 class Backend(Protocol):
     """What a backend's package offers, a module in place of an object; see ``mmdet_backend``."""
@@ -64,6 +61,12 @@ class Backend(Protocol):
         """Import mmdet and all that it stands on."""
 
 
+MMDET3: Backend = mmdet_backend
+MMDET2: Backend = mmdet2_backend
+BACKENDS = (MMDET3, MMDET2)
+"""The default one first."""
+
+
 def choose(wanted: str = "auto") -> Backend:
     """Give a backend.
 
@@ -74,26 +77,20 @@ def choose(wanted: str = "auto") -> Backend:
     Raises:
         BackendError: there is no backend of that name, or the mmdet that is installed is the other's, or none is.
     """
-    found = _installed()
+    version = next(iter(installed("mmdet").values()), "")
+    found = for_mmdet(version)
     if wanted == "auto":
-        return _named(found or BACKENDS[0])
-    if wanted not in BACKENDS:
-        raise BackendError(wanted, f"expected auto, {' or '.join(BACKENDS)}")
-    if found != wanted:
-        is_there = f"mmdet {_version()} is installed" if _version() else "no mmdet is installed"
+        return found or MMDET3
+    names = [each.NAME for each in BACKENDS]
+    if wanted not in names:
+        raise BackendError(wanted, f"expected auto, {' or '.join(names)}")
+    if found is None or wanted != found.NAME:
+        is_there = f"mmdet {version} is installed" if version else "no mmdet is installed"
         raise BackendError(wanted, f"it needs mmdet {wanted[-1]}, and {is_there}")
-    return _named(wanted)
+    return found
 
 
-def _named(name: str) -> Backend:
-    return mmdet2_backend if name == mmdet2_backend.NAME else mmdet_backend
-
-
-def _installed() -> str | None:
-    """Name the backend whose mmdet is installed; None where there is none, or one of neither generation."""
-    generation = _version().partition(".")[0]
-    return next((name for name in BACKENDS if generation and name.endswith(generation)), None)
-
-
-def _version() -> str:
-    return next(iter(installed("mmdet").values()), "")
+def for_mmdet(version: str) -> Backend | None:
+    """Give the backend for a version of mmdet; None for an empty one, or one of neither generation."""
+    generation = version.partition(".")[0]
+    return next((each for each in BACKENDS if generation and each.NAME.endswith(generation)), None)

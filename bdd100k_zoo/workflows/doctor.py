@@ -20,19 +20,14 @@ from bdd100k_zoo.workflows import nvidia, small_jobs
 from bdd100k_zoo.workflows.checkup import Finding, Look, go_through
 from bdd100k_zoo.workflows.demo import MODEL, bundled_weights
 from bdd100k_zoo.workflows.repairs import install_command, repairs_of
-from bdd100k_zoo.workflows.stack import (
-    EXTRAS,
-    Generation,
-    clash_of_mmcv,
-    generation_of,
-    installed_versions,
-    numbers,
-)
+from bdd100k_zoo.workflows.stack import clash_of_mmcv, installed_versions, numbers
 from bdd100k_zoo.workflows.trial import draw_street
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from bdd100k_zoo.backends import Backend
 
 
 NEEDS: Mapping[str, tuple[str, ...]] = {"torch": (), "torchvision": ("torch",), "cv2": (), "mmengine": ("torch", "cv2")}
@@ -88,14 +83,14 @@ def examine(zoo_files: Sequence[Path] = (), *, trial: bool = True) -> Examinatio
         trial: predict, too.
     """
     versions, driver = installed_versions(), nvidia.find_driver()
-    generation = generation_of(versions)
+    backend = backends.for_mmdet(versions.get("mmdet") or "")
     looks = [
         Look("bdd100k-zoo", partial(_zoo, zoo_files)),
         Look("Python", _python),
         Look("cache", _cache),
         Look("scores", lambda: Finding("scores", "ok", small_jobs.try_scores())),
-        *(_looks_at_backend(generation, versions, driver, trial=trial) if generation else ()),
-        *(_absent_backend(each, versions) for each in EXTRAS if each != generation),
+        *(_looks_at_backend(backend, versions, driver, trial=trial) if backend else ()),
+        *(_absent_backend(each, versions) for each in backends.BACKENDS if each is not backend),
         *(Look(each.what, partial(_optional, each, versions), extra=each.extra) for each in EXTRA_JOBS),
     ]
     findings = go_through(looks)
@@ -103,7 +98,7 @@ def examine(zoo_files: Sequence[Path] = (), *, trial: bool = True) -> Examinatio
         bdd100k_zoo=__version__,
         system=platform.platform(),
         healthy=all(finding.state in ("ok", "absent") for finding in findings),
-        backend=generation,
+        backend=backend.NAME if backend else None,
         versions=versions,
         gpu=_facts_of_gpu(findings, driver),
         findings=findings,
@@ -147,18 +142,18 @@ def _obstacle(root: Path) -> str:
 
 
 def _looks_at_backend(
-    generation: Generation, versions: Mapping[str, str | None], driver: nvidia.Driver | None, *, trial: bool
+    backend: Backend, versions: Mapping[str, str | None], driver: nvidia.Driver | None, *, trial: bool
 ) -> Iterator[Look]:
-    packages, extra = backends.choose(generation).PACKAGES, EXTRAS[generation]
+    packages, extra = backend.PACKAGES, backend.EXTRA
     for place, name in enumerate(packages):
-        yield Look(name, partial(_package, generation, name, versions), NEEDS.get(name, packages[:place]), extra)
+        yield Look(name, partial(_package, backend, name, versions), NEEDS.get(name, packages[:place]), extra)
     yield Look("GPU", partial(_gpu, driver), ("torch",), extra)
     yield Look("ops", _ops, packages, extra)
     if trial:
-        yield Look(generation, partial(_predict, generation), ("bdd100k-zoo", *packages, "ops"), extra)
+        yield Look(backend.NAME, partial(_predict, backend), ("bdd100k-zoo", *packages, "ops"), extra)
 
 
-def _package(generation: Generation, name: str, versions: Mapping[str, str | None]) -> Finding:
+def _package(backend: Backend, name: str, versions: Mapping[str, str | None]) -> Finding:
     package = name.partition(".")[0]
     told = ", ".join(
         version if distribution == package else f"{distribution} {version}"
@@ -166,9 +161,9 @@ def _package(generation: Generation, name: str, versions: Mapping[str, str | Non
     )
     clash = clash_of_mmcv(versions) if name == "mmcv" else ""
     if clash:
-        return Finding(name, "wrong", clash, repairs_of("mmcv._ext", EXTRAS[generation]))
+        return Finding(name, "wrong", clash, repairs_of("mmcv._ext", backend.EXTRA))
     try:
-        backends.choose(generation).import_package(name)
+        backend.import_package(name)
     except MissingPackageError as error:
         reason = f"{told or 'not installed'}; {error.reason}"
         raise MissingPackageError(name, error.extra, reason) from error
@@ -197,7 +192,7 @@ def _ops() -> Finding:
     return Finding("ops", "ok", f"{', '.join(OPS)} are right on {' and '.join(devices)}; served by {server}")
 
 
-def _predict(generation: Generation) -> Finding:
+def _predict(backend: Backend) -> Finding:
     import numpy as np
 
     zoo = load_zoo()
@@ -205,9 +200,9 @@ def _predict(generation: Generation) -> Finding:
     frame = np.ascontiguousarray(np.asarray(draw_street())[:, :, ::-1])
     told = []
     for device in _devices():
-        detector = backends.choose(generation).load(model.name, model.config_path, bundled_weights(zoo), device)
+        detector = backend.load(model.name, model.config_path, bundled_weights(zoo), device)
         told.append(f"{len(detector.detect(frame))} boxes on {device}")
-    return Finding(generation, "ok", f"{model.name} finds {' and '.join(told)}")
+    return Finding(backend.NAME, "ok", f"{model.name} finds {' and '.join(told)}")
 
 
 def _devices() -> list[str]:
@@ -224,11 +219,11 @@ def _devices() -> list[str]:
     return ["cpu", "cuda:0"]
 
 
-def _absent_backend(generation: Generation, versions: Mapping[str, str | None]) -> Look:
+def _absent_backend(backend: Backend, versions: Mapping[str, str | None]) -> Look:
     mmdet = versions.get("mmdet")
     told = f"not installed; mmdet {mmdet} is, which excludes it" if mmdet else "not installed"
-    repairs = () if mmdet else (install_command(EXTRAS[generation]),)
-    return Look(generation, lambda: Finding(generation, "absent", told, repairs))
+    repairs = () if mmdet else (install_command(backend.EXTRA),)
+    return Look(backend.NAME, lambda: Finding(backend.NAME, "absent", told, repairs))
 
 
 def _facts_of_gpu(findings: Sequence[Finding], driver: nvidia.Driver | None) -> Gpu:

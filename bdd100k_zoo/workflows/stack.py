@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import platform
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from bdd100k_zoo.mm_common.versions import version_of
+from bdd100k_zoo.backends import for_mmdet
+from bdd100k_zoo.mm_common.versions import DISTRIBUTIONS, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Generation = Literal["mmdet3", "mmdet2"]
-EXTRAS: Mapping[Generation, str] = {"mmdet3": "predict", "mmdet2": "mmcv-full"}
-"""The extra that installs each."""
-GENERATIONS: Mapping[tuple[int, ...], Generation] = {(3,): "mmdet3", (2,): "mmdet2"}
-"""By the first number of mmdet's version."""
-
-OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-MMCV = ("mmcv-lite", "mmcv", "mmcv-full")
-"""All of them bring the one package ``mmcv``."""
+OPENCV = DISTRIBUTIONS["cv2"]
+MMCV = DISTRIBUTIONS["mmcv"]
 REPORTED = (
     *("torch", "torchvision", "mmdet", "mmengine", *MMCV, *OPENCV),
     *("scalabel", "bdd100k", "pydantic", "numpy", "hotcoco", "Pillow"),
@@ -33,10 +27,10 @@ def installed_versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: version_of(name) for name in REPORTED}}
 
 
-def generation_of(versions: Mapping[str, str | None]) -> Generation | None:
-    """Tell which backend the installed mmdet is for; None where there is none, or one of neither."""
-    generation = numbers(versions.get("mmdet") or "")[:1]
-    return GENERATIONS.get(generation)
+def generation_of(versions: Mapping[str, str | None]) -> str | None:
+    """Name the backend that the installed mmdet is for; None where there is none, or one of neither."""
+    backend = for_mmdet(versions.get("mmdet") or "")
+    return backend.NAME if backend else None
 
 
 def clash_of_mmcv(versions: Mapping[str, str | None]) -> str:
@@ -53,7 +47,7 @@ def clash_of_mmcv(versions: Mapping[str, str | None]) -> str:
     return ""
 
 
-def _wanted(generation: Generation | None, name: str, version: tuple[int, ...]) -> str:
+def _wanted(generation: str | None, name: str, version: tuple[int, ...]) -> str:
     """Say what is wanted in place of an mmcv; nothing where it fits."""
     if generation == "mmdet3" and not (name != "mmcv-full" and (2,) <= version < (2, 2)):
         return "mmcv-lite or mmcv, 2.0 or 2.1"
