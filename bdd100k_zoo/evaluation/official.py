@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
-import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo.errors import MissingPackageError, RecordError
 from bdd100k_zoo.records.scores import Scores, from_official
 from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
+from bdd100k_zoo.silence import in_silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ def score(labels: Path, predictions: Path) -> Scores:
         InputsError: what made them stop, where it is known; they name neither file nor label.
         RecordError: they stopped for another reason.
     """
-    with in_silence():
+    with _unheard():
         runner, evaluator = _import("bdd100k", "bdd100k.eval.run"), _import("scalabel", "scalabel.eval.detect")
         try:
             return from_official(dict(_evaluate(runner, evaluator, labels, predictions)))
@@ -62,13 +61,7 @@ def _import(package: str, module: str) -> ModuleType:
 
 
 @contextmanager
-def in_silence() -> Iterator[None]:
-    """Keep prints, progress bars, log lines and warnings of the official packages from the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+def _unheard() -> Iterator[None]:
+    """Keep prints, progress bars, log lines and warnings of the packages from the user."""
+    with in_silence(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield

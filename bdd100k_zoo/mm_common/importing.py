@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.errors import MissingPackageError, ZooError
+from bdd100k_zoo.silence import in_silence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 def import_package(package: str, extra: str, module: str | None = None, prepare: Callable[[], object] = dict) -> None:
@@ -30,7 +29,7 @@ def import_package(package: str, extra: str, module: str | None = None, prepare:
         MissingPackageError: it is missing, or refuses, in whatever way, to be imported.
     """
     try:
-        with _in_silence():
+        with in_silence(logging.WARNING):
             prepare()
             importlib.import_module(module or package)
     except ZooError:
@@ -46,15 +45,3 @@ def check_generation(wanted: int, extra: str) -> None:
     version = str(sys.modules["mmdet"].__version__)
     if version.partition(".")[0] != str(wanted):
         raise MissingPackageError(f"mmdet {wanted}", extra, f"mmdet {version} is installed")
-
-
-@contextmanager
-def _in_silence() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

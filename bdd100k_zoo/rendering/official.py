@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
-import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from bdd100k_zoo.categories import ALIASES, CLASSES
 from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.silence import in_silence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import ModuleType
 
     from bdd100k_zoo.rendering.pictures import Mark
@@ -31,7 +29,7 @@ def draw(image: Image.Image, marks: Sequence[Mark]) -> Image.Image:
         MissingPackageError: see ``import_viewer``.
     """
     viewing = import_viewer()
-    with _in_silence():
+    with in_silence():
         viewer = _viewer(viewing, image.width, image.height)
         try:
             viewer.draw(_array(image), _frame(marks))
@@ -50,7 +48,7 @@ def import_viewer() -> ModuleType:
         MissingPackageError: the packages are missing, or refuse to be imported.
     """
     try:
-        with _in_silence():
+        with in_silence():
             importlib.import_module("matplotlib").use("agg")
             importlib.import_module("bdd100k.label.label")
             return importlib.import_module("scalabel.vis.label")
@@ -92,15 +90,3 @@ def _box(typing: ModuleType, mark: Mark) -> Any:
 
 def _array(image: Image.Image) -> Any:
     return importlib.import_module("numpy").asarray(image)
-
-
-@contextmanager
-def _in_silence() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
