@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,23 +28,14 @@ def classic() -> None:
 @pytest.fixture(scope="session")
 def save_weights(classic: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Write the checkpoint of a model that the frozen results were made with, once."""
-    from reference import config_path, weights_of
+    from reference import keep_weights
 
-    @cache
-    def save(name: str) -> Path:
-        path = tmp_path_factory.mktemp("weights") / f"{name}.pth"
-        save_drawn_weights(config_path(name), path, weights_of(name))
-        return path
-
-    return save
+    return keep_weights(save_drawn_weights, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., Detector]:
     """Load a model with those weights, from a file, as the command line does."""
-    from reference import config_path
+    from reference import loader
 
-    def load_it(name: str, overrides: dict[str, object] | None = None) -> Detector:
-        return load(name, config_path(name), save_weights(name), "cpu", overrides)
-
-    return load_it
+    return loader(load, save_weights)

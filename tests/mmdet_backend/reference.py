@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,14 @@ from bdd100k_zoo.workflows.fidelity.images import small_images
 from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, Output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from bdd100k_zoo.inference.protocol import Detector
     from bdd100k_zoo.manifest import Model
+
+    SaveDrawn = Callable[[Path, Path, DrawnWeights], None]
 
 MODELS = ("faster_rcnn_r50_fpn_1x", "retinanet_r50_fpn_1x", "faster_rcnn_r50_fpn_deconv_1x")
 """Those with results in ``HERE``, which came from elsewhere, as those in ``SHARED`` did."""
@@ -30,6 +38,27 @@ def weights_of(name: str) -> DrawnWeights:
     """Give the weights that the results in ``HERE`` and ``SHARED`` were made with."""
     outputs = msgspec.json.decode((DATA / "reference_outputs.json").read_bytes(), type=dict[str, dict[str, Output]])
     return DrawnWeights(outputs[name])
+
+
+def keep_weights(save: SaveDrawn, folders: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give what writes, once, the checkpoint of a model that the results in ``HERE`` were made with."""
+
+    @cache
+    def save_once(name: str) -> Path:
+        path = folders.mktemp("weights") / f"{name}.pth"
+        save(config_path(name), path, weights_of(name))
+        return path
+
+    return save_once
+
+
+def loader(load: Callable[..., Detector], weights: Callable[[str], Path]) -> Callable[..., Detector]:
+    """Give what loads a model with those weights, from a file, as the command line does."""
+
+    def load_it(name: str, overrides: dict[str, object] | None = None) -> Detector:
+        return load(name, config_path(name), weights(name), "cpu", overrides)
+
+    return load_it
 
 
 def config_path(name: str) -> Path:
