@@ -15,10 +15,10 @@ from bdd100k_zoo.errors import (
     StorageError,
     UnsafeCheckpointError,
 )
-from bdd100k_zoo.mm_common.limits import NO_WHOLE_ZIP, ZIP_MAGIC, check_limits
+from bdd100k_zoo.mm_common.limits import NO_WHOLE_ZIP, ZIP_MAGIC, check_limits, check_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -56,6 +56,31 @@ def read_plain(path: Path) -> Any:
     """Read whatever tensors and plain values a file holds, on the CPU; raises as ``read_checkpoint`` does."""
     check_limits(path)
     return _load(path)
+
+
+def load_weights(model: nn.Module, path: Path, *, model_name: str) -> None:
+    """Read a checkpoint into a model, strictly.
+
+    Raises:
+        StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes`` and ``load_strictly``.
+    """
+    weights = read_checkpoint(path)
+    check_classes(weights.classes, path=path)
+    load_strictly(model, weights.state_dict, model_name=model_name, path=path)
+
+
+def check_file(path: Path, build: Callable[[], nn.Module], *, model_name: str) -> None:
+    """Hold a checkpoint against a model, with nothing copied: parameters, shapes, classes, each entry's checksum.
+
+    ``build`` gives the model; it is called once the file has been read and its classes are right.
+
+    Raises:
+        StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes``, ``check_parameters``, ``check_sums``.
+    """
+    weights = read_checkpoint(path)
+    check_classes(weights.classes, path=path)
+    check_parameters(build().state_dict(), weights.state_dict, model_name=model_name, path=path)
+    check_sums(path)
 
 
 def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], *, model_name: str, path: Path) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from torch import nn
+
     from bdd100k_zoo.inference.protocol import Detector
     from bdd100k_zoo.mm_common.drawn import Draw
 
@@ -21,7 +23,7 @@ NAME = "mmdet2"
 EXTRA = "mmcv-full"
 """The extra that names what this backend needs; see docs/classic.md."""
 
-PACKAGES = ("torch", "torchvision", "cv2", "mmengine", "mmcv", "mmcv._ext", "mmdet")
+PACKAGES: tuple[str, ...] = ("torch", "torchvision", "cv2", "mmengine", "mmcv", "mmcv._ext", "mmdet")
 """What the backend imports, each before those that need it. mmengine reads the configs, and nothing else."""
 
 
@@ -83,16 +85,14 @@ def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
         ConfigError, StorageError, CheckpointError: see their descriptions.
     """
     import_backend()
-    from bdd100k_zoo.mm_common.checkpoint import check_classes, check_parameters, read_checkpoint
-    from bdd100k_zoo.mm_common.limits import check_sums
+    from bdd100k_zoo.mm_common.checkpoint import check_file
     from bdd100k_zoo.mmdet2_backend.config import load_config
     from bdd100k_zoo.mmdet2_backend.detector import build_model
 
-    checkpoint = read_checkpoint(path)
-    check_classes(checkpoint.classes, path=path)
-    expected = build_model(load_config(config_path, name=model_name), name=model_name).state_dict()
-    check_parameters(expected, checkpoint.state_dict, model_name=model_name, path=path)
-    check_sums(path)
+    def build() -> nn.Module:
+        return build_model(load_config(config_path, name=model_name), name=model_name)
+
+    check_file(path, build, model_name=model_name)
 
 
 def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:

@@ -15,15 +15,15 @@ from mmdet.datasets.pipelines import Compose
 
 from bdd100k_zoo.boxes import Detections
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.errors import DeviceError, ImageShapeError, PrecisionError
+from bdd100k_zoo.errors import DeviceError, PrecisionError
 from bdd100k_zoo.inference.protocol import DetectorFacts, meant_by
 from bdd100k_zoo.mm_common import devices
-from bdd100k_zoo.mm_common.checkpoint import check_classes, load_strictly, read_checkpoint
+from bdd100k_zoo.mm_common.checkpoint import load_weights
 from bdd100k_zoo.mm_common.devices import device_errors, device_name
-from bdd100k_zoo.mm_common.images import FRAME, check_image, shape_of
+from bdd100k_zoo.mm_common.images import FRAME, blamed_on_image
 from bdd100k_zoo.mm_common.models import check_number_of_classes
 from bdd100k_zoo.mm_common.precision import arithmetic
-from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection, told
+from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection
 from bdd100k_zoo.mm_common.versions import versions
 
 if TYPE_CHECKING:
@@ -75,12 +75,8 @@ class ClassicDetector:
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> PreparedImage:
         """Do the CPU's part of one image's work; raises ImageShapeError."""
-        check_image(image)
-        try:
+        with blamed_on_image(image):
             return _prepared(self._pipeline, image)
-        # The pipeline has been tried on a frame: what it refuses now is this image, in whatever words there are for it.
-        except Exception as error:
-            raise ImageShapeError(shape_of(image), f"the test pipeline cannot take it ({told(error)})") from error
 
     def detect_prepared(self, batch: Sequence[PreparedImage]) -> list[Detections]:
         """Find objects in images of one padded shape; raises ConfigError and DeviceError as ``detect`` does."""
@@ -116,9 +112,7 @@ def build_detector(
     target = resolve_device(device)
     resolve_precision(precision, target)
     model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
-    weights = read_checkpoint(checkpoint)
-    check_classes(weights.classes, path=checkpoint)
-    load_strictly(model, weights.state_dict, model_name=name, path=checkpoint)
+    load_weights(model, checkpoint, model_name=name)
     return ClassicDetector(model, pipeline, target, name=name, blamed=customised)
 
 

@@ -18,7 +18,7 @@ NAME = "mmdet3"
 EXTRA = "predict"
 """The extra that installs what this backend needs."""
 
-PACKAGES = ("torch", "torchvision", "cv2", "mmengine", "mmcv", "mmdet")
+PACKAGES: tuple[str, ...] = ("torch", "torchvision", "cv2", "mmengine", "mmcv", "mmdet")
 """What the backend imports, each before those that need it."""
 
 
@@ -100,9 +100,11 @@ def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
         ConfigError, StorageError, CheckpointError: see their descriptions.
     """
     import_backend()
-    from bdd100k_zoo.mmdet_backend import deep
+    from bdd100k_zoo.mm_common.checkpoint import check_file
+    from bdd100k_zoo.mm_common.config import load_config
+    from bdd100k_zoo.mmdet_backend.detector import build_shape
 
-    deep.check_checkpoint(model_name, config_path, path)
+    check_file(path, lambda: build_shape(load_config(config_path), name=model_name), model_name=model_name)
 
 
 def save_drawn_weights(config_path: Path, path: Path, draw: Draw) -> None:

@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.inference.protocol import DetectorFacts
-from bdd100k_zoo.mm_common.checkpoint import check_classes, load_strictly, read_checkpoint
+from bdd100k_zoo.mm_common.checkpoint import load_weights
 from bdd100k_zoo.mm_common.config import without_pretrained
 from bdd100k_zoo.mm_common.devices import device_errors, device_name, resolve_device
 from bdd100k_zoo.mm_common.images import FRAME
@@ -133,9 +133,7 @@ def build_detector(
     target = resolve_device(device)
     used = resolve_precision(precision, target)
     model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
-    weights = read_checkpoint(checkpoint)
-    check_classes(weights.classes, path=checkpoint)
-    load_strictly(model, weights.state_dict, model_name=name, path=checkpoint)
+    load_weights(model, checkpoint, model_name=name)
     return MmdetDetector(model, pipeline, target, name=name, customised=customised, precision=used, as_built=as_built)
 
 

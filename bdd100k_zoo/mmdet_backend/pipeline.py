@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mmcv.transforms import Compose
 
-from bdd100k_zoo.errors import ConfigError, ImageShapeError
-from bdd100k_zoo.mm_common.images import FRAME, check_image, shape_of
-from bdd100k_zoo.mm_common.settings import blamed_on_settings, in_scope, told
+from bdd100k_zoo.errors import ConfigError
+from bdd100k_zoo.mm_common.images import FRAME, blamed_on_image
+from bdd100k_zoo.mm_common.settings import blamed_on_settings, in_scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,13 +52,9 @@ def batch_of(pipeline: Compose, images: Sequence[npt.NDArray[np.uint8]]) -> dict
 
 
 def _packed(pipeline: Compose, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
-    check_image(image)
-    try:
+    with blamed_on_image(image):
         packed: dict[str, Any] = pipeline({"img": image, "img_id": 0})
-    # The pipeline has been tried on a frame: what it refuses now is this image, in whatever words OpenCV has for it.
-    except Exception as error:
-        raise ImageShapeError(shape_of(image), f"the test pipeline cannot take it ({told(error)})") from error
-    return packed
+        return packed
 
 
 def _check_packed(packed: object, name: str) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.mm_common.checkpoint import read_checkpoint
-from bdd100k_zoo.mmdet_backend.deep import check_checkpoint
+from bdd100k_zoo.mmdet_backend import check_checkpoint
 from bdd100k_zoo.records.files import writing_whole
 
 if TYPE_CHECKING:
