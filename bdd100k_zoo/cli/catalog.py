@@ -189,8 +189,13 @@ def table(
     family: Families = None,
     form: Annotated[Form, typer.Option("--format", help="Form of the tables.")] = "markdown",
     config_root: Annotated[
-        str, typer.Option(metavar="PREFIX", help="What links to configs begin with (markdown).")
-    ] = "./configs/det",
+        str | None,
+        typer.Option(
+            metavar="PREFIX",
+            help="What links to configs begin with (markdown); default: ./configs/det, with --check and --write the "
+            "folder of configs that FILE can link to.",
+        ),
+    ] = None,
     runs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Set the AP measured on the runs below DIR beside the published.")
     ] = None,
@@ -216,7 +221,8 @@ def table(
     if form == "json":
         write_json(publish.result_records(zoo, family or (), runs, speed))
         return
-    text = publish.result_tables(zoo, family or (), form, config_root, runs, speed)
+    root = publish.config_root_for(check or write) if config_root is None else config_root
+    text = publish.result_tables(zoo, family or (), form, root, runs, speed)
     if check:
         publish.check_document(check, text)
         session(context).note(f"{check}: up to date")

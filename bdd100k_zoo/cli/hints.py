@@ -118,7 +118,7 @@ def _submission(error: errors.SubmissionError) -> str:
 def _stale(error: errors.StaleError) -> str:
     if "expected one line" in error.problem:
         return "put the two markers where the tables belong"
-    return f"`{SELF} table --write {error.path}` brings it up to date (with the same --config-root)"
+    return f"`{SELF} table --write {error.path}` updates it (with the same options)"
 
 
 def _no_runs(error: errors.NoRunsError) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.manifest import WHATS
@@ -32,6 +33,9 @@ KINDS = {
     "scores-test": "scores on test",
 }
 """What the page calls the kinds of files."""
+
+SILENT_HOST = "dl.cv.ethz.ch"
+"""Where the publishers keep the weights; reported dead since March 2026 (SysCV/bdd100k-models issue 28)."""
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """By metric and class, in percent, with OVERALL."""
@@ -101,6 +105,7 @@ def render(site: Site) -> bytes:
         schedules=sorted({entry.model.schedule for entry in entries}, key=_length),
         figures=list(_ap_plots(groups)),
         races=list(_races(site.speeds, groups)),
+        silent_host=SILENT_HOST if any(map(_is_on_silent_host, entries)) else None,
         class_metrics=CLASS_METRICS,
         kinds=KINDS,
         SPEED=SPEED,
@@ -130,6 +135,10 @@ def _entry(site: Site, family: Family, mark: Mark, model: Model) -> Entry:
         by_class=tuple((name, _values(scores, name)) for name in (*CLASSES, OVERALL)) if scores else (),
         command=_command(site.zoo, model),
     )
+
+
+def _is_on_silent_host(entry: Entry) -> bool:
+    return urlsplit(entry.model.weights.address).hostname == SILENT_HOST
 
 
 def _values(scores: Scores, name: str) -> tuple[float | None, ...]:

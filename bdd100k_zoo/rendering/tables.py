@@ -43,7 +43,7 @@ def render(
     zoo: Zoo,
     families: Iterable[Family],
     form: Format,
-    config_root: str = PUBLISHED_CONFIG_ROOT,
+    config_root: str | None = PUBLISHED_CONFIG_ROOT,
     measured: Measured | None = None,
     speeds: Speeds | None = None,
 ) -> str:
@@ -53,7 +53,7 @@ def render(
         zoo: where the models are.
         families: those to render, in this order.
         form: Markdown as published, or one table of all for programs or papers.
-        config_root: what the links to configs begin with (Markdown).
+        config_root: what the links to configs begin with (Markdown); None for file names without links.
         measured: overall AP on val by model, in percent, to set beside the published one.
         speeds: images per second, a column for everything that they were measured on.
     """
@@ -65,7 +65,7 @@ def render(
 def markdown(
     zoo: Zoo,
     families: Iterable[Family],
-    config_root: str = PUBLISHED_CONFIG_ROOT,
+    config_root: str | None = PUBLISHED_CONFIG_ROOT,
     measured: Measured | None = None,
     speeds: Speeds | None = None,
 ) -> str:
@@ -73,7 +73,7 @@ def markdown(
     return "\n\n".join(_section(zoo, family, config_root, measured, speeds or {}) for family in families) + "\n"
 
 
-def _section(zoo: Zoo, family: Family, config_root: str, measured: Measured | None, speeds: Speeds) -> str:
+def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measured | None, speeds: Speeds) -> str:
     models = models_of(zoo, family)
     rows = [_HEADER, *(_row(model, config_root) for model in models)]
     columns = [
@@ -98,8 +98,8 @@ def models_of(zoo: Zoo, family: Family) -> list[Model]:
     return [model for model in zoo.models if model.family == family.name]
 
 
-def _row(model: Model, config_root: str) -> tuple[str, ...]:
-    config = f"{config_root.rstrip('/')}/{model.config}" if config_root else model.config
+def _row(model: Model, config_root: str | None) -> tuple[str, ...]:
+    config = model.config if config_root is None else _link("config", _below(config_root, model.config))
     weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
     return (
         _in_cell(model.backbone),
@@ -109,11 +109,15 @@ def _row(model: Model, config_root: str) -> tuple[str, ...]:
         _link("scores", model.scores_val),
         format_ap(model.ap_test),
         _link("scores", model.scores_test),
-        _link("config", config),
+        config,
         " \\| ".join(link for link in weights if link),
         _link("preds", model.predictions),
         _link("visuals", model.visuals),
     )
+
+
+def _below(root: str, name: str) -> str:
+    return f"{root.rstrip('/')}/{name}" if root else name
 
 
 def _in_cell(text: str) -> str:

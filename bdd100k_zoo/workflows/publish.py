@@ -18,11 +18,27 @@ if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Zoo
 
 
+CONFIG_ROOTS = ("./configs/det", "bdd100k_zoo/configs/det")
+"""Folders of configs that a document may have beside it: that of the published repository, and that of this one."""
+
+
+def config_root_for(document: Path | None) -> str | None:
+    """Return what a document's links to configs begin with.
+
+    Returns:
+        The published form where there is no document; for a document, the first of ``CONFIG_ROOTS`` that exists beside
+        it; None where none does: a link would be dead.
+    """
+    if document is None:
+        return tables.PUBLISHED_CONFIG_ROOT
+    return next((root for root in CONFIG_ROOTS if (document.parent / root).is_dir()), None)
+
+
 def result_tables(
     zoo: Zoo,
     families: Sequence[str],
     form: tables.Format,
-    config_root: str,
+    config_root: str | None,
     runs: Path | None = None,
     speed: Path | None = None,
 ) -> str:
@@ -32,7 +48,7 @@ def result_tables(
         zoo: where the models are.
         families: their names or titles; none for all.
         form: of the tables.
-        config_root: what links to configs begin with.
+        config_root: what links to configs begin with; None for file names without links.
         runs: folder of runs whose measured AP is set beside the published one.
         speed: file of speed records, which become columns.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import shlex
 import shutil
 import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.request import url2pathname
 
 from bdd100k_zoo.workflows.stack import MMCV, OPENCV, generation_of, installed_versions, numbers
 
@@ -56,9 +59,25 @@ def pip() -> str:
     found = shutil.which("pip")
     if found and Path(found).parent == Path(sys.executable).parent:
         return "pip"
-    # Each name is quoted by itself, so that a path may still be shortened to one that begins with ~.
-    python = re.sub("[^/]+", lambda name: shlex.quote(name[0]), sys.executable)
-    return f"{python} -m pip"
+    return f"{_quoted(sys.executable)} -m pip"
+
+
+def _quoted(path: str) -> str:
+    """Quote each name of a path by itself, so that the path may still be shortened to one that begins with ~."""
+    return re.sub("[^/]+", lambda name: shlex.quote(name[0]), path)
+
+
+def requirement(extra: str) -> str:
+    """Return what pip installs this package by in another environment, quoted for a shell.
+
+    A package that was installed from a folder may be on no index: then it is that folder.
+    """
+    try:
+        recorded = distribution("bdd100k-zoo").read_text("direct_url.json")  # PEP 610
+        folder = url2pathname(json.loads(recorded or "{}").get("url", "").partition("file://")[2])
+    except (PackageNotFoundError, ValueError, AttributeError):
+        folder = ""
+    return f"{_quoted(folder)}'[{extra}]'" if folder and Path(folder).is_dir() else f"'bdd100k-zoo[{extra}]'"
 
 
 def repairs_of(reason: str, extra: str = "predict") -> tuple[str, ...]:
@@ -150,7 +169,7 @@ def _torchvision(place: Here, _: str) -> tuple[str, ...]:
 
 
 def _pydantic(place: Here, _: str) -> tuple[str, ...]:
-    own = "python -m venv official && official/bin/pip install 'bdd100k-zoo[official]'"
+    own = f"python -m venv official && official/bin/pip install {requirement('official')}"
     return f"{place.pip} install 'pydantic<2'", f"{own}  # beside what needs pydantic 2"
 
 
@@ -182,7 +201,7 @@ def _architecture(place: Here, _: str) -> tuple[str, ...]:
 def _other_generation(place: Here, _: str) -> tuple[str, ...]:
     if place.extra == "mmcv-full":
         return (CLASSIC,)
-    own = f"python -m venv zoo && zoo/bin/pip install 'bdd100k-zoo[{place.extra}]'"
+    own = f"python -m venv zoo && zoo/bin/pip install {requirement(place.extra)}"
     return (f"{own}  # mmdet 2 and 3 exclude each other",)
 
 

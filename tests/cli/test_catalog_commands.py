@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 import pytest
@@ -104,7 +104,7 @@ def test_a_failure_as_json_is_one_document(call):
 
 
 def test_the_tables_of_the_readme_are_up_to_date(call):
-    result = call("table", "--config-root", "bdd100k_zoo/configs/det", "--check", str(REPOSITORY / "README.md"))
+    result = call("table", "--check", str(REPOSITORY / "README.md"))
     assert result.exit_code == 0, result.stderr
 
 
@@ -131,7 +131,25 @@ def test_a_stale_document_is_told_and_mended(call, tmp_path):
     text = document.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert call("table").stdout in text
+
+
+@pytest.mark.parametrize("root", ["configs/det", "bdd100k_zoo/configs/det"])
+def test_links_of_a_written_document_lead_to_configs(call, tmp_path, root):
+    (tmp_path / root).mkdir(parents=True)
+    (tmp_path / "doc.md").write_text(f"{BEGIN}\n{END}\n")
+    assert call("table", "--write", "doc.md").exit_code == 0
+    links = re.findall(r"\[config\]\((.*?)\)", (tmp_path / "doc.md").read_text())
+    assert len(links) == 25
+    assert {str(PurePosixPath(link).parent) for link in links} == {root}
+    assert call("table", "--check", "doc.md").exit_code == 0
+
+
+def test_a_document_without_configs_beside_it_has_no_links_to_them(call, tmp_path):
+    (tmp_path / "doc.md").write_text(f"{BEGIN}\n{END}\n")
+    assert call("table", "--write", "doc.md").exit_code == 0
+    text = (tmp_path / "doc.md").read_text()
+    assert "[config]" not in text
+    assert "| retinanet_r50_fpn_1x_det_bdd100k.py |" in text
 
 
 def test_table_in_other_forms(call):

@@ -69,6 +69,14 @@ def test_every_model_has_a_row_a_card_and_a_command(zoo: Zoo, page: Page) -> Non
     assert page.count("article") == len(zoo.models) == 25
 
 
+def test_the_page_says_that_the_host_is_dead_where_its_commands_need_the_weights(zoo: Zoo, page: Page) -> None:
+    words = "has been reported dead since March 2026"
+    assert any(words in text for text in page.texts)
+    elsewhere = msgspec.structs.replace(zoo.models[0].weights, address="https://weights.example/a.pth")
+    own = msgspec.structs.replace(zoo.models[0], weights=elsewhere)
+    assert not any(words in text for text in Page(render(Site(zoo=Zoo(zoo.families, (own,), zoo.files)))).texts)
+
+
 def test_the_best_stand_first_and_those_without_an_ap_last(zoo: Zoo) -> None:
     page = Page(render(Site(zoo=changed(zoo, ap_val=None))))
     aps = [attributes["data-ap"] for tag, attributes in page.tags if tag == "tr" and "data-ap" in attributes]

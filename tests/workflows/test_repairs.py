@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -20,7 +21,7 @@ FAULTS = {
     "No module named 'mmdet'": "install 'bdd100k-zoo[predict]'",
     "No module named 'mmcv'": "install mmcv-lite==2.1.0",
     "MMCV==2.2.0 is used but incompatible. Please install": "install mmcv-lite==2.1.0",
-    "mmdet 2.28.2 is installed": "python -m venv zoo && zoo/bin/pip install 'bdd100k-zoo[predict]'",
+    "mmdet 2.28.2 is installed": "python -m venv zoo && zoo/bin/pip install ",
     "MMEngine==1.0.0 is used but incompatible": "mmengine>=0.10.5,<1",
     "operator torchvision::nms does not exist": "install torch==",
     "x/mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN2at4_ops5zeros4callE": "mmcv-lite==2.1.0",
@@ -52,6 +53,23 @@ def environment(monkeypatch):
 def test_each_known_fault_has_its_repair(reason, environment):
     environment({"torch": "2.14.1", "mmdet": "3.3.0", "mmcv-lite": "2.2.0", "opencv-python": "5.0"})
     assert FAULTS[reason] in repairs_of(reason)[0]
+
+
+def test_a_package_that_was_installed_from_a_folder_is_installed_from_there_in_another_environment(
+    monkeypatch, tmp_path
+):
+    clone = tmp_path / "a clone"
+    clone.mkdir()
+    facts = tmp_path / "bdd100k_zoo-0.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: bdd100k-zoo\nVersion: 0.0\n")
+    (facts / "direct_url.json").write_text(json.dumps({"url": clone.as_uri(), "dir_info": {}}))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert shlex.split(repairs.requirement("predict")) == [f"{clone}[predict]"]
+    clone.rmdir()
+    assert repairs.requirement("predict") == "'bdd100k-zoo[predict]'"
+    (facts / "direct_url.json").unlink()
+    assert repairs.requirement("predict") == "'bdd100k-zoo[predict]'"
 
 
 @pytest.mark.parametrize("reason", FAULTS)
