@@ -30,9 +30,10 @@
     ├── FrameNameError             absolute, or leaves its folder
     ├── ConfigError                a config cannot be read or overridden so
     ├── CheckpointError
-    │   ├── UnsafeCheckpointError  it holds more than tensors and plain values
-    │   ├── CheckpointMismatchError  its parameters are not the model's
+    │   ├── UnsafeCheckpointError  it is damaged, something else, or more than tensors and plain values
+    │   ├── CheckpointMismatchError  its parameters are not the model's, or hold no usable values
     │   └── CheckpointClassesError its classes are not BDD100K's, in their order
+    ├── NotFiniteError             a model gave NaN or infinity for an image
     ├── UnsupportedOpError         an op that no installed library serves
     ├── DeviceError                a device that this machine lacks
     ├── PrecisionError             an arithmetic that the device does not have
@@ -436,10 +437,15 @@ class CheckpointError(ZooError):
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A file of weights that is damaged, or holds more than tensors and plain values; nothing in it was run."""
+    """A file of weights that is refused: it is damaged, something else, or holds more than tensors and plain values.
+
+    Nothing in it was run.
+    """
 
     path: Path
     reason: str
+    hint: str = ""
+    """What to do about this file; empty where there is nothing better than another copy."""
 
     def __str__(self) -> str:
         return f"{self.path} was not loaded: {self.reason}"
@@ -454,12 +460,15 @@ class CheckpointMismatchError(CheckpointError):
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
     """``name: (shape in the file) instead of (shape in the model)``."""
+    unusable: tuple[str, ...] = ()
+    """``name: what is wrong with its values``."""
 
     def __str__(self) -> str:
         kinds = (
             ("missing", self.missing),
             ("unexpected", self.unexpected),
             ("of another shape", self.reshaped),
+            ("with values that cannot be used", self.unusable),
         )
         found = "; ".join(_first_few(names, kind) for kind, names in kinds if names)
         return f"{self.path} does not fit {self.model}: {found}"
@@ -479,6 +488,19 @@ class CheckpointClassesError(CheckpointError):
 def _first_few(names: tuple[str, ...], kind: str, limit: int = 3) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return f"{len(names)} {kind}: {', '.join(names[:limit])}{more}"
+
+
+class NotFiniteError(ZooError):
+    """A model gave NaN or infinity for an image."""
+
+    model: str
+    precision: str
+    image: str = ""
+    """Empty where only pixels were given."""
+
+    def __str__(self) -> str:
+        place = f" for {self.image}" if self.image else ""
+        return f"{self.model} gave NaN or infinite scores or boxes{place}, computing in {self.precision}"
 
 
 class UnsupportedOpError(ZooError):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
 from bdd100k_zoo.artifacts import mirrors as mirror_settings
-from bdd100k_zoo.artifacts.cached import Found, describe, look, pinned
+from bdd100k_zoo.artifacts.cached import Found, look, pinned
 from bdd100k_zoo.artifacts.decide import Known, decide
 from bdd100k_zoo.artifacts.download import Download
 from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
@@ -65,6 +65,8 @@ class StoredFile(Struct, frozen=True, kw_only=True):
     """Lower-case hexadecimal."""
     address: str | None
     """Where the file came from; None where somebody put it into the cache."""
+    published: bool | None = None
+    """Whether its bytes are the published ones; None where no digest is known that could show it."""
 
 
 class Store:
@@ -175,22 +177,33 @@ class Store:
         return _said(artifact, stored, progress)
 
     def adopt(self, artifact: Artifact, file: Path) -> StoredFile:
-        """Say of a file outside the cache what is known, checked against the zoo file's digest where there is one.
+        """Return what is known about a file outside the cache that is used in place of an artifact.
 
-        Nothing is copied, written or contacted.
+        It may be any file: whether it is the published one is recorded, by the digest of the zoo file, or else of a
+        verified file in the cache. Nothing is copied, written or contacted.
 
         Raises:
-            DigestMismatchError: the file is not the one that the zoo file records.
             StorageError: it cannot be read.
         """
-        hashes, recorded = hash_file(file), recorded_digest(artifact)
-        mismatch = contradiction(hashes, str(file), recorded, artifact.size)
-        if mismatch:
-            raise mismatch
-        reason = "it is a file of yours, and the zoo file records no digest"
-        with storage_errors(file):
-            entry = describe(artifact, None, hashes, file.stat(), Trust(recorded, None, reason))
-        return _stored(file.absolute(), artifact, entry)
+        hashes, expected = hash_file(file), recorded_digest(artifact)
+        pin = None if expected else pinned(self.path(artifact), artifact)
+        if pin and pin.verified_by:
+            expected = (Expected(f"sha256:{pin.sha256}", pin.verified_by),)
+        published: bool | None = True if expected else None
+        reason = None if expected else "it is your own file, and no digest of the published file is known"
+        if contradiction(hashes, str(file), expected, artifact.size):
+            published, reason = False, "it is your own file, not the published one"
+        return StoredFile(
+            path=file.absolute(),
+            size=hashes.size,
+            verified=published is True,
+            verified_by=expected[0].source if published else None,
+            reason=reason,
+            md5=hashes.md5,
+            sha256=hashes.sha256,
+            address=None,
+            published=published,
+        )
 
     def take_in(
         self, artifact: Artifact, file: Path, progress: Progress, *, require_digest: bool = False
@@ -274,7 +287,7 @@ class Store:
         entry = ledger.read(stored.path)
         if isinstance(entry, ledger.Entry):
             ledger.write(stored.path, replace(entry, verified_by=found.source, reason=None))
-        return replace(stored, verified=True, verified_by=found.source, reason=None)
+        return replace(stored, verified=True, verified_by=found.source, reason=None, published=True)
 
     def _session(self) -> requests.Session:
         """Give this thread's own session: requests does not promise that threads may share one."""
@@ -308,4 +321,5 @@ def _stored(path: Path, artifact: Artifact, entry: ledger.Entry) -> StoredFile:
         md5=entry.md5,
         sha256=entry.sha256,
         address=entry.address,
+        published=True if verified_by else None,
     )

@@ -98,6 +98,18 @@ def _duplicate_frame(error: errors.DuplicateFrameError) -> str:
     return "frames of a video are named after its file: rename one, or run them apart"
 
 
+def _checkpoint_mismatch(error: errors.CheckpointMismatchError) -> str:
+    if error.unusable and not (error.missing or error.unexpected or error.reshaped):
+        return "give a checkpoint with finite floating-point numbers: of a training that diverged, an earlier one"
+    return f"is this the checkpoint of that model? `{SELF} list` shows all models"
+
+
+def _not_finite(error: errors.NotFiniteError) -> str:
+    if error.precision != "fp32":
+        return f"{error.precision} may have overflowed: try --precision fp32, with another --out"
+    return "check the image, the --cfg-options, and whether the weights come from a training that diverged"
+
+
 def _device(error: errors.DeviceError) -> str:
     if error.out_of_memory:
         return "a smaller --batch-size needs less memory, and --device cpu none of the GPU's"
@@ -201,15 +213,16 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     ),
     (errors.FrameNameError, lambda _: "rename the file: plain text, relative, without `..`"),
     (errors.ConfigError, lambda _: "check the config, or the keys and values of --cfg-options"),
-    (errors.UnsafeCheckpointError, lambda _: "only whole files of tensors are loaded: give another copy"),
     (
-        errors.CheckpointMismatchError,
-        lambda _: f"is this the checkpoint of that model? `{SELF} list` shows all models",
+        errors.UnsafeCheckpointError,
+        lambda e: e.hint or "only whole files of tensors are loaded: give another copy",
     ),
+    (errors.CheckpointMismatchError, _checkpoint_mismatch),
     (
         errors.CheckpointClassesError,
         lambda _: "only checkpoints of the ten BDD100K classes, in their order, are run; train or convert one",
     ),
+    (errors.NotFiniteError, _not_finite),
     (errors.UnsupportedOpError, lambda _: "a compiled mmcv 2.1.0 serves it: https://mmcv.readthedocs.io"),
     (errors.DeviceError, _device),
     (errors.PrecisionError, lambda _: "--precision fp32, the default, runs everywhere"),

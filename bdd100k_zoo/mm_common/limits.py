@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ZIP_MAGIC = b"PK\x03\x04"
+HEADER_START = 9
+"""Bytes of a safetensors file that tell its format: the size of its header, in 8 bytes, and the brace that opens it."""
 NO_WHOLE_ZIP = "it is cut short, damaged, or a zip file of something else"
 CHUNK = 1 << 20
 
@@ -26,7 +28,8 @@ MAX_ENTRIES = 20_000
 MAX_PICKLE = 64 << 20
 """Bytes of the pickle that lists the tensors: some 150 each, and the run's log. Each may take 100 bytes of memory."""
 MAX_DIRECTORY = 8 << 20
-"""Bytes of a zip file's directory, some 60 an entry: what is read before the entries can be counted."""
+"""Bytes of a zip file's directory, some 60 an entry: what is read before the entries can be counted. Also those of
+the header of a safetensors file, some 150 an entry."""
 
 
 class _Archive(io.FileIO):
@@ -57,8 +60,22 @@ def check_limits(path: Path) -> None:
         if size > MAX_BYTES:
             raise UnsafeCheckpointError(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
         with _Archive(path) as file:
-            if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC and (problem := _excess(file, size)):
+            head = file.read(HEADER_START)
+            if head.startswith(ZIP_MAGIC) and (problem := _excess(file, size)):
                 raise UnsafeCheckpointError(path, problem)
+            header = _header_size(head)
+            if is_safetensors(head) and header > MAX_DIRECTORY:
+                raise UnsafeCheckpointError(path, f"its header has {header:,} bytes, more than {MAX_DIRECTORY:,}")
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is in the safetensors format."""
+    # Text, and torch's own formats, would claim a header of more than 2 ** 48 bytes.
+    return head[8:HEADER_START] == b"{" and _header_size(head) < 1 << 48
+
+
+def _header_size(head: bytes) -> int:
+    return int.from_bytes(head[:8], "little")
 
 
 def _excess(file: io.FileIO, size: int) -> str:

@@ -145,7 +145,9 @@ def _validation(setting: _Setting) -> Validation:
         place=job.place,
     )
     labels = read_label_table(data_files(config.test_dataloader, job.name).labels)
-    return Validation(loader, labels, place=job.place, device=setting.device, precision=setting.precision)
+    return Validation(
+        loader, labels, name=job.name, place=job.place, device=setting.device, precision=setting.precision
+    )
 
 
 def _begin(setting: _Setting, runner: TrainRunner) -> None:
