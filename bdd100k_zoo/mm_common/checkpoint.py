@@ -19,6 +19,7 @@ from bdd100k_zoo.errors import (
 from bdd100k_zoo.mm_common.limits import (
     MAX_PICKLE,
     NO_WHOLE_ZIP,
+    SAVE,
     ZIP_MAGIC,
     check_limits,
     check_sums,
@@ -99,14 +100,14 @@ def load_weights(model: nn.Module, path: Path, *, model_name: str) -> bool:
 def check_file(path: Path, build: Callable[[], nn.Module], *, model_name: str) -> dict[str, Tensor]:
     """Check that a file is a trained checkpoint of a model: parameters, shapes, values, classes, entries' checksums.
 
-    ``build`` returns the model; it is called once the file has been read and its classes are right.
+    ``build`` returns the model; it is called once the file has been read.
 
     Returns:
         The tensors that the model takes.
 
     Raises:
         UnsafeCheckpointError: also where its metadata states that the weights are random.
-        StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes``, ``check_parameters``, ``check_sums``.
+        StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes``, ``check_sums``, ``check_parameters``.
     """
     weights = read_checkpoint(path)
     if weights.random:
@@ -116,9 +117,8 @@ def check_file(path: Path, build: Callable[[], nn.Module], *, model_name: str) -
             hint="`predict --weights FILE` runs it without the cache",
         )
     check_classes(weights.classes, path=path)
-    taken = check_parameters(build(), weights.state_dict, model_name=model_name, path=path)
     check_sums(path)
-    return taken
+    return check_parameters(build(), weights.state_dict, model_name=model_name, path=path)
 
 
 def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], *, model_name: str, path: Path) -> None:
@@ -307,7 +307,6 @@ def _head(path: Path) -> bytes:
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How files in torch's older format begin."""
-SAVE = "save the weights alone: `torch.save(model.state_dict(), 'weights.pth')`"
 
 
 def _other_kind(head: bytes) -> tuple[str, str] | None:
@@ -332,8 +331,6 @@ def _other_kind(head: bytes) -> tuple[str, str] | None:
 def _reason(path: Path, head: bytes, message: str) -> tuple[str, str]:
     """Return why torch refuses a file, and what to do about it."""
     zipped = head.startswith(ZIP_MAGIC)
-    if zipped and _is_torchscript(path):
-        return "it is a TorchScript archive, not a state dict", SAVE
     named = re.search(r"GLOBAL ([\w.]+)", message)
     if named and b"torch.nn.modules." in _pickle_of(path, zipped=zipped):
         return f"it is a whole pickled model, not a state dict: it names {named[1]}", SAVE
@@ -346,11 +343,6 @@ def _reason(path: Path, head: bytes, message: str) -> tuple[str, str]:
     if head[:1] == b"\x80" and not head.startswith(LEGACY_MAGIC):
         return "it is a pickle that torch.save did not write", SAVE
     return "it is damaged, or no checkpoint", ""
-
-
-def _is_torchscript(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _pickle_of(path: Path, *, zipped: bool) -> bytes:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 ZIP_MAGIC = b"PK\x03\x04"
 HEADER_START = 9
 """Bytes of a safetensors file that tell its format: the size of its header, in 8 bytes, and the brace that opens it."""
+SAVE = "save the weights alone: `torch.save(model.state_dict(), 'weights.pth')`"
 NO_WHOLE_ZIP = "it is cut short, damaged, or a zip file of something else"
 CHUNK = 1 << 20
 
@@ -53,7 +54,7 @@ def check_limits(path: Path) -> None:
 
     Raises:
         StorageError: the file cannot be read.
-        UnsafeCheckpointError: it exceeds a limit, or is a zip file that is not whole.
+        UnsafeCheckpointError: it exceeds a limit, or is a zip file that is not whole or holds a program.
     """
     with _refusals(path):
         size = path.stat().st_size
@@ -61,8 +62,13 @@ def check_limits(path: Path) -> None:
             raise UnsafeCheckpointError(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
         with _Archive(path) as file:
             head = file.read(HEADER_START)
-            if head.startswith(ZIP_MAGIC) and (problem := _excess(file, size)):
-                raise UnsafeCheckpointError(path, problem)
+            if head.startswith(ZIP_MAGIC):
+                with zipfile.ZipFile(file) as archive:
+                    entries = archive.infolist()
+                if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+                    raise UnsafeCheckpointError(path, "it is a TorchScript archive, not a state dict", SAVE)
+                if problem := _excess(entries, size):
+                    raise UnsafeCheckpointError(path, problem)
             header = _header_size(head)
             if is_safetensors(head) and header > MAX_DIRECTORY:
                 raise UnsafeCheckpointError(path, f"its header has {header:,} bytes, more than {MAX_DIRECTORY:,}")
@@ -78,9 +84,7 @@ def _header_size(head: bytes) -> int:
     return int.from_bytes(head[:8], "little")
 
 
-def _excess(file: io.FileIO, size: int) -> str:
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
+def _excess(entries: Sequence[zipfile.ZipInfo], size: int) -> str:
     unpacked = sum(entry.file_size for entry in entries)
     listing = max((entry.file_size for entry in entries if entry.filename.endswith("data.pkl")), default=0)
     if len(entries) > MAX_ENTRIES:

@@ -45,8 +45,8 @@ def measured_scores(root: Path, split: str = "val") -> dict[str, KeptScores]:
     """Give the kept scores of each model that was run on a split.
 
     Scores that are not those of the predictions file as it is now are left out, those without an overall AP, and those
-    of weights that are known to be others than the published ones. The last by path
-    of a model's runs counts.
+    of weights that are known to be others than the published ones. Of several runs of one model, the last by path
+    counts.
 
     Raises:
         NoRunsError: no run below the folder has scores.
@@ -60,7 +60,7 @@ def measured_scores(root: Path, split: str = "val") -> dict[str, KeptScores]:
         if kept and _overall(kept) is not None and on_split and kept.predictions.describes(run.folder / PREDICTIONS):
             measured[run.record.model] = kept
     if not measured:
-        raise NoRunsError(root, "holds no run of published weights with scores", split)
+        raise NoRunsError(root, "holds no run with scores of published weights", split)
     return measured
 
 

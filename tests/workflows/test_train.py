@@ -18,6 +18,7 @@ from bdd100k_zoo.errors import (
     LabelledImagesError,
     NoCheckpointError,
     NoLabelsError,
+    NotFiniteError,
     OtherRunError,
     RecordError,
     StorageError,
@@ -26,6 +27,7 @@ from bdd100k_zoo.errors import (
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.training import read_training
+from bdd100k_zoo.workflows import predict
 from bdd100k_zoo.workflows.stopping import Stop
 from bdd100k_zoo.workflows.train import Request, train
 
@@ -60,8 +62,15 @@ def one_thread() -> Iterator[None]:
 
 
 def request(root: Path, out: Path, **changes: Any) -> Request:
-    settings = {"epochs": EPOCHS, "batch_size": 2, "workers": 0, "device": "cpu", "cfg_options": SMALL} | changes
-    return Request(model=load_zoo()[MODEL], data=root, out=out, **settings)
+    settings = {
+        "model": load_zoo()[MODEL],
+        "epochs": EPOCHS,
+        "batch_size": 2,
+        "workers": 0,
+        "device": "cpu",
+        "cfg_options": SMALL,
+    } | changes
+    return Request(data=root, out=out, **settings)
 
 
 def run(root: Path, out: Path, stop: Stop | None = None, **changes: Any) -> TrainingRecord | None:
@@ -341,3 +350,26 @@ def test_labels_without_a_box_are_no_training(own_root: Path, tmp_path: Path) ->
 def test_a_file_of_start_values_that_is_missing_is_told(root: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         run(root, tmp_path / "out", pretrained=tmp_path / "none.pth")
+
+
+def test_a_model_that_gives_no_finite_numbers_in_validation_is_an_error_about_it_and_the_images(
+    root: Path, tmp_path: Path
+) -> None:
+    far = {"optim_wrapper.optimizer.lr": 1e37, "optim_wrapper.clip_grad": None, "auto_scale_lr": None}
+    with pytest.raises(NotFiniteError, match=rf"{MODEL} gave NaN or infinite .* for val0.jpg.*, computing in fp32"):
+        run(root, tmp_path / "out", epochs=1, batch_size=8, cfg_options=SMALL | far)
+
+
+def test_the_weights_of_a_training_are_run_although_a_digest_is_recorded_of_the_published_ones(
+    root: Path, tmp_path: Path
+) -> None:
+    demo = load_zoo()["demo_fcos_r18_fpn"]
+    assert demo.weights.digest
+    train(request(root, tmp_path / "out", model=demo, epochs=1, cfg_options={}), Store(offline=True), SILENT, Stop())
+    images = root / "images" / "100k" / "val"
+    wanted = predict.Request(
+        model=demo, images=(str(images),), out=tmp_path / "run", weights=tmp_path / "out" / "weights.pth", device="cpu"
+    )
+    record = predict.predict(wanted, Store(offline=True), SILENT)
+    assert record
+    assert (record.weights.published, record.weights.verified, record.weights.random) == (False, False, False)
