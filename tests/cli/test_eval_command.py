@@ -17,7 +17,7 @@ CASE = Path(__file__).resolve().parents[1] / "data" / "official" / "case_1022.js
 MODEL = "cascade_rcnn_r50_fpn_3x"
 
 
-def record(model: str, split: str | None, images: int) -> RunRecord:
+def record(model: str, split: str | None, images: int, **weights_are: bool) -> RunRecord:
     """The record of a run, as far as it matters here."""
     weights = WeightsUsed(
         path="w.pth",
@@ -28,6 +28,7 @@ def record(model: str, split: str | None, images: int) -> RunRecord:
         verified_by=None,
         unverified_because="made up",
         address=None,
+        **weights_are,
     )
     return RunRecord(
         model=model,
@@ -63,7 +64,7 @@ class Dataset:
         empty = {"labels": []}
         self.predictions = [found.get(frame["name"], {**empty, "name": frame["name"]}) for frame in self.case["labels"]]
 
-    def run(self, model: str = MODEL, split: str | None = "val", share: float = 1.0) -> Path:
+    def run(self, model: str = MODEL, split: str | None = "val", share: float = 1.0, **weights_are: bool) -> Path:
         """Write a run that holds a share of the predictions of each frame."""
         folder = Path("runs", model, split or "images-frames")
         folder.mkdir(parents=True)
@@ -72,7 +73,7 @@ class Dataset:
             for frame in self.predictions
         ]
         (folder / "det.json").write_text(json.dumps(frames))
-        write_run(folder, record(model, split, len(frames)))
+        write_run(folder, record(model, split, len(frames), **weights_are))
         return folder
 
 
@@ -179,6 +180,39 @@ def test_table_sets_measured_beside_published(call, dataset):
     assert csv.splitlines()[0].endswith(",measured_ap_val")
     (folder / "det.json").write_text("[]")
     assert call("table", "--runs", "runs").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("weights_are", "label"),
+    [({"published": False}, "own weights"), ({"random": True}, "random weights")],
+)
+def test_a_score_of_other_weights_is_never_shown_as_the_models(call, dataset, weights_are, label):
+    dataset.run(**weights_are)
+    name = f"{MODEL} ({label})"
+    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
+    (result,) = msgspec.json.decode(call(*arguments, "--json").stdout)["results"]
+    assert (result["name"], result["model"]) == (name, MODEL)
+    assert (result["published_ap"], result["difference"]) == (None, None)
+    told = call("table", "--runs", "runs")
+    assert told.exit_code == 1
+    assert "holds no run with scores of published weights" in told.stderr
+    assert "scores of published weights" in call("site", "--out", "site", "--runs", "runs").stderr
+    assert (
+        call("report", f"runs/{MODEL}/val", "--data", str(dataset.root), "--lenient", "--out", "r.html").exit_code == 0
+    )
+    page = Path("r.html").read_text()
+    assert name in page
+    assert f"{label}, not the published ones" in page
+    assert "published 33.72" not in page
+
+
+def test_a_score_of_the_published_weights_stands_beside_one_of_other_weights(call, dataset):
+    dataset.run(published=True)
+    dataset.run("retinanet_r50_fpn_1x", published=False)
+    assert call("eval", "--data", str(dataset.root), "--lenient").exit_code == 0
+    rows = [line.split(",") for line in call("table", "--runs", "runs", "--format", "csv").stdout.splitlines()]
+    measured = {row[rows[0].index("name")]: row[-1] for row in rows[1:]}
+    assert {name for name, ap in measured.items() if ap} == {MODEL}
 
 
 def test_json_has_everything_and_no_nan(call, dataset):
