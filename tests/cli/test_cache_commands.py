@@ -155,11 +155,21 @@ def test_verify_deep_tells_a_wrong_file_where_no_digest_is_known(call, filed):
     assert not path.exists()
 
 
-def test_import_says_where_the_copy_is_and_who_vouches_for_it(call, trial):
+@pytest.fixture
+def trained(trial, tmp_path):
+    """A checkpoint of Faster R-CNN that does not state that its weights are random."""
+    import torch
+
+    path = tmp_path / "trained.pth"
+    torch.save({"state_dict": torch.load(trial.weights, weights_only=True)["state_dict"]}, path)
+    return path
+
+
+def test_import_says_where_the_copy_is_and_who_vouches_for_it(call, trained):
     name = "faster_rcnn_r50_fpn_1x"
-    result = call("--offline", "cache", "import", name, str(trial.weights))
+    result = call("--offline", "cache", "import", name, str(trained))
     assert result.exit_code == 0, result.stderr
-    size = f"{trial.weights.stat().st_size:,} bytes"
+    size = f"{trained.stat().st_size:,} bytes"
     path = Store().path(load_zoo()[name].artifact("weights"))
     assert result.stdout == f"{path}  {size}  unverified\n"
     assert "are unverified" in result.stderr
@@ -167,8 +177,16 @@ def test_import_says_where_the_copy_is_and_who_vouches_for_it(call, trial):
     assert (deep.exit_code, "fits the model" in " ".join(deep.stdout.split())) == (0, True)
 
 
-def test_import_of_another_models_copy_says_what_does_not_fit(call, trial, tmp_path):
-    result = call("cache", "import", "retinanet_r50_fpn_1x", str(trial.weights), "--json")
+def test_import_of_the_random_weights_that_a_trial_makes_is_refused(call, trial, tmp_path):
+    result = call("--offline", "cache", "import", "faster_rcnn_r50_fpn_1x", str(trial.weights))
+    assert result.exit_code == 1
+    assert "its metadata states that its weights are random" in result.stderr
+    assert "hint: `predict --weights FILE` runs it" in result.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_import_of_another_models_copy_says_what_does_not_fit(call, trained, tmp_path):
+    result = call("cache", "import", "retinanet_r50_fpn_1x", str(trained), "--json")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
     assert "does not fit retinanet_r50_fpn_1x" in told["error"]
