@@ -25,6 +25,18 @@ def is_true(value: Any) -> bool:
     return bool(value)
 
 
+def to_mapping(value: object) -> dict[str, Any] | None:
+    """An object, or what ``dict`` makes one of, as pydantic does: a list of pairs, an empty list; None for anything else."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, (list, str)):
+        return None
+    try:
+        return dict(value)
+    except (TypeError, ValueError):
+        return None
+
+
 def to_number(value: object) -> float | None:
     """A number, or text that says one, as float64; None for anything else."""
     if not isinstance(value, (int, float, str)):

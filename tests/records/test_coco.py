@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
-from bdd100k_zoo.errors import FrameNameError, RecordError, StorageError
+from bdd100k_zoo.errors import FrameNameError, InputsError, RecordError, StorageError
 from bdd100k_zoo.records.box2d import Box2D
 from bdd100k_zoo.records.coco import read_coco_labels, read_coco_results
 from bdd100k_zoo.records.coco_convert import labels_from_coco, labels_to_coco, results_from_coco, results_to_coco
@@ -26,9 +26,9 @@ from bdd100k_zoo.records.coco_schema import (
     CocoLabels,
     CocoResult,
     ScalabelFrame,
-    recognise,
 )
 from bdd100k_zoo.records.labels import ImageSize
+from bdd100k_zoo.records.sources import shape_of
 from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def test_an_annotation_without_bbox_or_id_is_a_label_without_a_box(put: Callable
 )
 def test_labels_that_do_not_fit_together_are_told(put: Callable[..., Path], changes: Any, told: str) -> None:
     path = put(coco(**changes))
-    with pytest.raises(RecordError, match=told) as caught:
+    with pytest.raises((RecordError, InputsError), match=told) as caught:
         read_coco_labels(path)
     assert caught.value.path == path
 
@@ -440,8 +440,10 @@ def test_what_frames_say_of_themselves_is_kept() -> None:
         (" [ ] ", None),
     ],
 )
-def test_a_file_is_recognised_by_its_outermost_names(document: str, shape: str | None) -> None:
-    assert recognise(FILE, document.encode()) == shape
+def test_a_file_is_recognised_by_its_outermost_names(tmp_path: Path, document: str, shape: str | None) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(document)
+    assert shape_of(path) == shape
 
 
 @pytest.mark.parametrize(
@@ -449,13 +451,13 @@ def test_a_file_is_recognised_by_its_outermost_names(document: str, shape: str |
     [
         ("", "is empty"),
         (" \n", "is empty"),
-        ("<html>", "no JSON list or object"),
-        ('{"model": "x", "weights": {}}', "an object of `model`, `weights`"),
-        ('[{"labels": []}]', "a list of `labels`"),
-        ("[1, 2]", "a list, but not of frames"),
+        ("<html>", "a web page"),
+        ('{"model": "x", "weights": {}}', "a JSON object of model, weights"),
+        ('[{"labels": []}]', "a list of labels"),
+        ("[1, 2]", "a list, but not of objects"),
         ('{"images": [', "truncated after byte 12"),
         ('{"images": [}', r"byte 12"),
-        ('[{"image_id": 1', "truncated after byte"),
+        ('[{"image_id": 1', "found COCO results"),
         ('[{"name": "a"}]', "found Scalabel frames"),
         ('[{"image_id": 7, "category_id": 1, "bbox": [1,2,3,4], "score": 1}]', "found COCO results"),
         ("[]", "found an empty list"),
@@ -463,7 +465,7 @@ def test_a_file_is_recognised_by_its_outermost_names(document: str, shape: str |
 )
 def test_a_wrong_file_in_the_place_of_coco_labels_is_named(put: Callable[..., Path], document: str, told: str) -> None:
     path = put(document)
-    with pytest.raises(RecordError, match=told) as caught:
+    with pytest.raises((RecordError, InputsError), match=told) as caught:
         read_coco_labels(path)
     assert caught.value.path == path
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.errors import InputsError, RecordError, StorageError, UnlikelyBoxesError
 from bdd100k_zoo.workflows.convert import convert
 
 IN, OUT, BACK, LABELS = Path("in.json"), Path("out.json"), Path("back.json"), Path("labels.json")
@@ -87,12 +87,15 @@ def test_a_set_of_frames_around_the_list_and_a_frame_a_line() -> None:
     assert (lines[0], lines[-1], len(lines)) == ("[", "]", 4)
 
 
-def test_predictions_without_a_box_at_all_are_results_where_labels_are_given() -> None:
-    put(IN, [{"name": "a.jpg", "labels": []}])
-    assert convert(IN, OUT, "coco", labels=put(LABELS, LABELLED)).found == "Scalabel results"
-    assert json.loads(OUT.read_text()) == []
-    assert convert(OUT, BACK, "scalabel", "coco", LABELS).objects == 0
-    assert convert(IN, OUT, "coco").found == "Scalabel labels"
+def test_results_without_a_box_are_refused_and_images_without_labels_are_not() -> None:
+    put(LABELS, LABELLED)
+    with pytest.raises(UnlikelyBoxesError, match="not one box"):
+        convert(put(IN, [{"name": "a.jpg", "labels": []}]), OUT, "coco", labels=LABELS)
+    with pytest.raises(UnlikelyBoxesError, match="not one box"):
+        convert(put(BACK, []), OUT, "scalabel", "coco", LABELS)
+    assert not OUT.exists()
+    told = convert(IN, OUT, "coco")
+    assert (told.found, told.notes) == ("Scalabel labels", ("there is no label: only the images were written",))
 
 
 def test_what_a_format_cannot_hold_is_said() -> None:
@@ -118,14 +121,16 @@ def test_what_a_format_cannot_hold_is_said() -> None:
         (DETECTED, "coco", None, "--labels"),
         ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "scalabel", None, "--labels"),
         ([], "coco", None, "say which with --from"),
-        ({"model": "x"}, "coco", None, "an object of `model`"),
-        ('[{"name": "a.jpg", "labels": [', "coco", None, "truncated after byte 30"),
-        ('[{"name": "a.jpg"}, {"name": "b.jpg"', "coco", None, "truncated after byte 36"),
+        ({"model": "x"}, "coco", None, "a JSON object of model"),
+        ('[{"name": "a.jpg", "labels": [', "coco", None, r"is cut off.*byte 30"),
+        ('[{"name": "a.jpg"}, {"name": "b.jpg"', "coco", None, r"is cut off.*byte 36"),
+        ('{"images": ' + "[" * 100_000 + "]" * 100_000 + "}", "scalabel", None, "is not what it should be"),
+        ('[{"name": ' + "[" * 100_000 + "]" * 100_000 + "}]", "coco", None, "nests too deeply"),
         ([{"name": "a.jpg", "labels": [{"box2d": {"x1": 1}}]}], "coco", None, r"y1.*labels\[0\]\.box2d"),
     ],
 )
 def test_what_cannot_be_converted_is_told_and_nothing_is_written(document: Any, to: Any, given: Any, told: str) -> None:
-    with pytest.raises(RecordError, match=told) as caught:
+    with pytest.raises((RecordError, InputsError), match=told) as caught:
         convert(put(IN, document), OUT, to, given)
     assert caught.value.path == IN
     assert not OUT.exists()
