@@ -628,7 +628,7 @@ def _and_others(count: int) -> str:
 
 
 class UnlikelyBoxesError(InputsError):
-    """Labels or predictions that cannot be meant as they are: without a single box, or with boxes that are no pixels."""
+    """Labels or predictions that cannot be meant as they are: without any box, or with boxes that are not in pixels."""
 
     path: Path
     problem: str

@@ -54,7 +54,9 @@ def convert(
 @guarded
 def submit(
     context: typer.Context,
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, a folder of them, or a run's folder.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, a folder of them, or a run's folder.")
+    ],
     images: Annotated[
         str,
         typer.Option(metavar="DIR|LIST", help="The split's images: their folder, or a text file with a name a line."),

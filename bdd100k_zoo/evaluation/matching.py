@@ -210,7 +210,7 @@ def _choices(detections: _Detections, objects: _Objects, threshold: int) -> _Cho
         for frame in odd:
             _choose_in_turn(frame, detections, objects, threshold, choices)
         sound = ~np.isin(detections.frames[pairs.detections], odd)
-        pairs = _Pairs(*(column[sound] for column in pairs))
+        pairs = _Pairs(pairs.detections[sound], pairs.objects[sound], pairs.overlaps[sound])
     if len(pairs.objects):
         _choose(pairs, detections, objects, threshold, choices)
     return choices
@@ -292,8 +292,7 @@ def _choose(pairs: _Pairs, detections: _Detections, objects: _Objects, threshold
 def _odd_frames(detections: _Detections, objects: _Objects) -> list[int]:
     """Return the frames with a box so large, or not a number, that overlaps may be no numbers."""
     frames = np.repeat(np.arange(len(objects.starts) - 1), np.diff(objects.starts))
-    odd = [detections.frames[_is_odd(detections.boxes)], frames[_is_odd(objects.boxes)]]
-    return np.unique(np.concatenate(odd)).tolist()
+    return sorted({*detections.frames[_is_odd(detections.boxes)].tolist(), *frames[_is_odd(objects.boxes)].tolist()})
 
 
 def _is_odd(boxes: _Boxes) -> Flags:
@@ -302,9 +301,7 @@ def _is_odd(boxes: _Boxes) -> Flags:
     return odd
 
 
-def _choose_in_turn(
-    frame: int, detections: _Detections, objects: _Objects, threshold: int, choices: _Choices
-) -> None:
+def _choose_in_turn(frame: int, detections: _Detections, objects: _Objects, threshold: int, choices: _Choices) -> None:
     """Let the detections of a frame choose as ``COCOeval.evaluateImg`` has it, comparison by comparison.
 
     An overlap that is not a number is below no threshold and below no other overlap, so it wins, and anything wins over

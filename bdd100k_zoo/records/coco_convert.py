@@ -204,9 +204,9 @@ def _score(label: ScalabelLabel, frame: str, troubles: Troubles) -> float:
 def matched_results(
     path: Path, results: Sequence[CocoResult], dataset: CocoLabels, of: Path
 ) -> tuple[Sequence[CocoResult], tuple[LetThrough, ...]]:
-    """Give results the image and category ids of a labels file where they name images by their files, as ultralytics does.
+    """Replace ids of results by those of a labels file where images are named by their files, as ultralytics does.
 
-    There ``image_id`` is the file's name without folder and suffix, as a number where it is digits alone; newer versions
+    There ``image_id`` is the file's name without folder and suffix, a number where it is digits alone; newer versions
     add ``file_name``. Category ids are the model's classes, counted from 0, and from 1 since December 2024
     (ultralytics/ultralytics#18140).
 

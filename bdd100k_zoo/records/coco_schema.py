@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.records.box2d import Box2D
-from bdd100k_zoo.records.labels import ImageSize
+from bdd100k_zoo.records.labels import ImageSize  # noqa: TC001  (msgspec reads the annotations)
 from bdd100k_zoo.records.sources import PlainFrame, read_bytes, read_frames
 
 if TYPE_CHECKING:

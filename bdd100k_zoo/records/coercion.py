@@ -26,13 +26,13 @@ def is_true(value: Any) -> bool:
 
 
 def to_mapping(value: object) -> dict[str, Any] | None:
-    """An object, or what ``dict`` makes one of, as pydantic does: a list of pairs, an empty list; None for anything else."""
+    """An object, or what ``dict`` makes of a list of pairs or of an empty value, as pydantic does; else None."""
     if isinstance(value, dict):
         return value
     if not isinstance(value, (list, str)):
         return None
     try:
-        return dict(value)
+        return dict(value)  # type: ignore[arg-type]  # whether these are pairs is what is tried
     except (TypeError, ValueError):
         return None
 

@@ -101,11 +101,11 @@ def read_labels(path: Path) -> tuple[LabelFrame, ...]:
 
 def are_normalised(boxes: Iterable[Box2D]) -> bool:
     """Return whether there are boxes, and all of them lie within 0 to 1; stops at the first that does not."""
-    found = False
-    for found, box in enumerate(boxes, 1):  # noqa: B007
+    number = 0
+    for number, box in enumerate(boxes, 1):  # noqa: B007
         if not (0 <= box.x1 <= 1 and 0 <= box.y1 <= 1 and 0 <= box.x2 <= 1 and 0 <= box.y2 <= 1):
             return False
-    return bool(found)
+    return number > 0
 
 
 NORMALISED = (

@@ -1,4 +1,4 @@
-"""Files of labels or predictions: which format a file has, and the frames of any file in Scalabel's or BDD100K's formats.
+"""Files of labels or predictions: which format a file has, and the frames of any file in Scalabel's or an older format.
 
 Every reader comes here. A standard file is decoded straight into the reader's own records; any other form is decoded
 into plain documents, which are brought into Scalabel's current form once:
@@ -57,7 +57,7 @@ _SHAPES: dict[bytes, Shape] = {
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 
-class PlainFrame(msgspec.Struct, kw_only=True, gc=False):
+class PlainFrame(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """Base of records of one frame; a file that has these fields in a frame is in another form, and not decoded."""
 
     bbox: None = None
@@ -198,7 +198,7 @@ def _broken(path: Path, text: str, error: json.JSONDecodeError, start: int = 0) 
 
 
 def _without_mark(path: Path, content: bytes, expected: str) -> bytes:
-    """Cut off the mark that some editors put before UTF-8; raises BrokenFileError, WrongFileError for what is no JSON."""
+    """Cut off the byte order mark of UTF-8; raises BrokenFileError, WrongFileError for what is no JSON."""
     content = content.removeprefix(_MARK)
     start = content[:1024].lstrip().lower()
     if not start:
@@ -259,7 +259,7 @@ def frames_of(path: Path, document: Any, expected: str) -> Frames:
     if isinstance(document, dict):
         alone = "name" in document and ("frames" not in document or _is_of_2018(document))
         frames = [document] if alone else document.get("frames")
-    if not isinstance(frames, list):
+    if not isinstance(frames, list) or (frames and not isinstance(frames[0], (dict, list))):
         raise WrongFileError(path, expected, _kind_of(document))
     if frames and isinstance(frames[0], dict) and "image_id" in frames[0] and "name" not in frames[0]:
         raise WrongFileError(path, expected, COCO_RESULTS)
@@ -291,7 +291,9 @@ def _from_2018(path: Path, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_flat(frame: Any) -> bool:
-    return isinstance(frame, dict) and "name" in frame and not frame.get("labels") and ("bbox" in frame or "box2d" in frame)
+    if not isinstance(frame, dict) or "name" not in frame or "category" not in frame or frame.get("labels"):
+        return False
+    return "bbox" in frame or "box2d" in frame
 
 
 def _grouped(entries: list[Any]) -> list[Any]:

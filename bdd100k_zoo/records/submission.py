@@ -71,7 +71,7 @@ class SubmittedFrame(msgspec.Struct, gc=False):
     labels: tuple[SubmittedLabel, ...] | None = None
 
 
-class _NamedFrame(PlainFrame):
+class _NamedFrame(PlainFrame, frozen=True):
     """What tells that a frame is in Scalabel's form."""
 
     name: str | int | float

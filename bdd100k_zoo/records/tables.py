@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -176,6 +176,8 @@ def check_boxes(table: LabelTable | PredictionTable, *, lenient: bool = False) -
 
 def _are_normalised(boxes: Floats) -> bool:
     """Return whether all corners lie within 0 to 1; a width is x2 - x1 + 1, or of COCO's files x2 - x1."""
+    if boxes[:, :2].max() > 1:
+        return False
     with np.errstate(invalid="ignore"):
         low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     return bool(((low >= 0) & (low <= 1) & (high >= 0) & (high <= 2 + 1e-9)).all())
@@ -212,7 +214,8 @@ def _boxes(corners: list[Floats]) -> Floats:
 
 
 if TYPE_CHECKING:
-    Category = LabelCategory = str
+    Category = str
+    LabelCategory = str
 else:
     Category = Literal[tuple(CATEGORY_CODES)]
     LabelCategory = Literal[(*CATEGORY_CODES, *BOXLESS_CATEGORIES)]
@@ -242,7 +245,7 @@ class _Prediction(msgspec.Struct, frozen=True, gc=False):
     box2d: Box2D
 
 
-class _LabelFrame(PlainFrame, gc=False):
+class _LabelFrame(PlainFrame, frozen=True, gc=False):
     """Decoded; its labels give way to rows at once, so that memory never holds them all."""
 
     name: str | int
@@ -251,10 +254,10 @@ class _LabelFrame(PlainFrame, gc=False):
     attributes: FrameAttributes | None = None
 
     def __post_init__(self) -> None:
-        self.labels = cast("Any", _pack_labels(self, self.labels or []))
+        msgspec.structs.force_setattr(self, "labels", _pack_labels(self, self.labels or []))
 
 
-class _PredictionFrame(PlainFrame, gc=False):
+class _PredictionFrame(PlainFrame, frozen=True, gc=False):
     """Decoded; its labels give way to rows at once, so that memory never holds them all."""
 
     name: str | int
@@ -262,7 +265,7 @@ class _PredictionFrame(PlainFrame, gc=False):
     videoName: str | int | None = None  # noqa: N815
 
     def __post_init__(self) -> None:
-        self.labels = cast("Any", _pack_predictions(self, self.labels or []))
+        msgspec.structs.force_setattr(self, "labels", _pack_predictions(self, self.labels or []))
 
 
 def _pack_labels(frame: _LabelFrame, labels: list[_Label]) -> LabelRows:
@@ -302,6 +305,6 @@ def _packed(records: Sequence[_LabelFrame] | Sequence[_PredictionFrame] | None, 
     """Return the rows of decoded frames; None where a box is odd: x2 < x1 - slack, or y2 alike."""
     if records is None:
         return None
-    rows = cast("list[Any]", [frame.labels for frame in records])
+    rows: list[Any] = [frame.labels for frame in records]
     boxes = _joined([frame.corners for frame in rows]).reshape(-1, 4)
     return rows if (boxes[:, 2:] >= boxes[:, :2] - slack).all() else None

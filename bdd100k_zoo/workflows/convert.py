@@ -105,7 +105,8 @@ def _from_scalabel(
 ) -> tuple[Converted, bytes]:
     notes = _left_out(frames)
     are_results = _are_results(frames, labels)
-    _check_boxes(source, (label.box2d for frame in frames for label in frame.labels if label.box2d), are_results=are_results)
+    boxes = (label.box2d for frame in frames for label in frame.labels if label.box2d)
+    _check_boxes(source, boxes, are_results=are_results)
     if are_results:
         of = _needed(source, labels)
         results = results_to_coco(source, frames, read_images(of), of)

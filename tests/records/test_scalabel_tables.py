@@ -328,7 +328,8 @@ def test_both_readers_give_the_same_columns(shared: Path) -> None:
         ("predictions.json", tables._PredictionFrame, careful.read_prediction_rows),
     ):
         (source,) = read_frames(folder / name, form, name)
-        quick, thorough = tables._packed(source.records, slack=1), slow(folder / name, source.plain().frames, Findings())
+        quick = tables._packed(source.records, slack=1)
+        thorough = slow(folder / name, source.plain().frames, Findings())
         assert quick
         for one, other in zip(quick, thorough, strict=True):
             pairs = [(getattr(one, field), getattr(other, field)) for field in one._fields]
