@@ -526,3 +526,83 @@ def test_the_published_cases_come_back_whole(shared: Path) -> None:
     for was, now in zip(sorted(frames, key=lambda frame: frame.name), again, strict=True):
         assert (now.name, now.videoName, now.attributes) == (was.name, was.videoName, was.attributes)
         assert now.labels == tuple(label for label in was.labels if label.box2d)
+
+
+STEMS = {"files": ["deep/b1-c2.jpg", "a.jpg", "007.jpg"], "ids": ["b1-c2", "a", 7]}
+
+
+def ultralytics(*categories: int, **fields: Any) -> list[dict[str, Any]]:
+    """What ultralytics writes with ``save_json``: image ids are the names of files without their suffixes."""
+    return [
+        {"image_id": image, "category_id": category, "bbox": [1.5, 2, 30, 40], "score": 0.5} | fields
+        for image, category in zip(STEMS["ids"], categories, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("categories", "first"), [((0, 9, 2), 0), ((1, 10, 3), 1)])
+@pytest.mark.parametrize("form", ["scalabel", "coco"])
+def test_results_of_ultralytics_are_matched_by_file_names(
+    put: Callable[..., Path], categories: tuple[int, ...], first: int, form: str
+) -> None:
+    images = [{"id": 10 + place, "file_name": name} for place, name in enumerate(STEMS["files"])]
+    named = [{"id": place, "name": name} for place, name in enumerate(CLASSES, 1)]
+    document: Any = {"images": images, "annotations": [], "categories": named}
+    labels = put(document if form == "coco" else [{"name": name} for name in STEMS["files"]])
+    table = read_coco_results(put(ultralytics(*categories), "results.json"), labels)
+    found = {name: CLASSES[index] for name, index in zip(table.frames, table.classes.tolist(), strict=True)}
+    assert found == {"deep/b1-c2.jpg": "pedestrian", "a.jpg": "traffic sign", "007.jpg": "car"}
+    assert table.boxes.tolist() == [[1.5, 2, 30, 40]] * 3
+    (told,) = table.let_through
+    assert (told.kind, told.count) == ("results whose images were found by their file names", 3)
+    assert f"category ids were taken to be {first} pedestrian, {first + 1} rider" in told.examples[0]
+
+
+def test_file_names_of_newer_versions_of_ultralytics_tell_the_images(put: Callable[..., Path]) -> None:
+    labels = put([{"name": "x/0010.jpg"}, {"name": "x/2.jpg"}])
+    results = [
+        {"image_id": 2, "file_name": "2.jpg", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5},
+        {"image_id": 10, "file_name": "0010.jpg", "category_id": 10, "bbox": [1, 2, 3, 4], "score": 0.5},
+    ]
+    table = read_coco_results(put(results, "results.json"), labels)
+    assert (table.frames, table.classes.tolist()) == (("x/0010.jpg", "x/2.jpg"), [9, 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "results", "told"),
+    [
+        (STEMS["files"], ultralytics(1, 2, 9), "no category id 0 or 10: whether they begin at 0 or at 1"),
+        ([*STEMS["files"], "other/a.png"], ultralytics(0, 1, 2), r"coco\.json has several named a"),
+        (STEMS["files"], ultralytics(0, 1, 10), "results of an image or category"),
+        (["b.jpg"], ultralytics(0, 1, 2), "results of an image or category"),
+        (["2.jpg", "1.jpg", "3.jpg"], [result(image_id=2), result(image_id=3)], None),
+        (["2.jpg", "10.jpg", "1.jpg"], [result(image_id=2)], "places in the labels or names of files"),
+    ],
+)
+def test_what_may_be_meant_in_two_ways_is_an_error(
+    put: Callable[..., Path], names: list[str], results: list[dict[str, Any]], told: str | None
+) -> None:
+    labels = put([{"name": name} for name in names])
+    if told is None:
+        assert read_coco_results(put(results, "results.json"), labels).starts.tolist() == [0, 0, 1, 2]
+        return
+    with pytest.raises(RecordError, match=told):
+        read_coco_results(put(results, "results.json"), labels)
+
+
+def test_ids_of_coco_labels_hold_whatever_their_files_are_called(put: Callable[..., Path]) -> None:
+    images = [{"id": 1, "file_name": "2.jpg"}, {"id": 2, "file_name": "1.jpg"}]
+    labels = put(coco(images=images, annotations=[]))
+    table = read_coco_results(put([result(image_id=1, category_id=1)], "results.json"), labels)
+    assert (table.frames, table.starts.tolist()) == (("1.jpg", "2.jpg"), [0, 0, 1])
+
+
+def test_images_without_a_result_are_counted(put: Callable[..., Path]) -> None:
+    labels = put([{"name": "a.jpg"}, {"name": "b.jpg"}])
+    (told,) = read_coco_results(put([result(image_id=2)], "results.json"), labels).let_through
+    assert (told.kind, told.count) == ("frames without predictions", 1)
+    assert "a.jpg" in told.examples[0]
+
+
+def test_labels_carry_what_pycocotools_needs_to_read_results() -> None:
+    dataset = json.loads(msgspec.json.encode(labels_to_coco(FILE, frames_of([{"name": "a.jpg"}]))))
+    assert (dataset["info"], dataset["licenses"]) == ({}, [])

@@ -145,3 +145,48 @@ def test_results_of_frames_that_the_labels_lack_are_told_with_the_labels_file() 
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(StorageError):
         convert(IN, OUT, "coco")
+
+
+FLAT = [{"name": "b.jpg", "timestamp": 1000, "category": "car", "bbox": [1, 2, 30.5, 40], "score": 0.5}]
+
+
+def test_flat_predictions_become_results() -> None:
+    put(LABELS, LABELLED)
+    assert convert(put(IN, FLAT), OUT, "coco", labels=LABELS).found == "Scalabel results"
+    assert json.loads(OUT.read_text()) == [{"image_id": 2, "category_id": 3, "bbox": [1, 2, 30.5, 39], "score": 0.5}]
+
+
+def test_a_folder_of_labels_is_converted_as_one_file() -> None:
+    Path("parts").mkdir()
+    for frame in LABELLED:
+        put(Path("parts", f"{frame['name']}.json"), [frame])
+    convert(Path("parts"), OUT, "coco")
+    assert convert(OUT, BACK, "scalabel").images == 2
+    assert json.loads(BACK.read_text()) == LABELLED[::-1]
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_boxes_that_are_not_in_pixels_are_refused(scored: bool) -> None:
+    put(LABELS, LABELLED)
+    label = {"id": "1", "category": "car", "box2d": box(0.1, 0.2, 0.3, 1)} | ({"score": 0.5} if scored else {})
+    with pytest.raises(UnlikelyBoxesError, match="multiply"):
+        convert(put(IN, [{"name": "b.jpg", "labels": [label]}]), OUT, "coco", labels=LABELS if scored else None)
+    result = {"image_id": 1, "category_id": 1, "bbox": [0.1, 0.2, 0.3, 0.4]}
+    categories = [{"id": 1, "name": "car"}]
+    document: Any = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [result], "categories": categories}
+    with pytest.raises(UnlikelyBoxesError, match="multiply"):
+        convert(
+            put(IN, [result | {"score": 1}] if scored else document), OUT, "scalabel", labels=LABELS if scored else None
+        )
+    assert not OUT.exists()
+
+
+def test_what_was_assumed_of_ids_is_noted() -> None:
+    put(LABELS, LABELLED)
+    results = [
+        {"image_id": name, "category_id": category, "bbox": [1, 2, 3, 4], "score": 1}
+        for name, category in (("a", 0), ("b", 2))
+    ]
+    (note,) = convert(put(IN, results), OUT, "scalabel", labels=LABELS).notes
+    assert "0 pedestrian, 1 rider, 2 car" in note
+    assert [frame["labels"][0]["category"] for frame in json.loads(OUT.read_text())] == ["pedestrian", "car"]

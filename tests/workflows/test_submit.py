@@ -295,3 +295,49 @@ def test_images_and_predictions_that_do_not_exist_are_told() -> None:
     with pytest.raises(NoImagesError):
         job.submit(IN, "nowhere", OUT, SILENT)
     assert kinds([], "a.jpg") == [submission.MISSING, submission.NO_BOX]
+
+
+FLAT = [
+    {"name": "a.jpg", "timestamp": 1000, "category": "car", "bbox": [1, 2, 30, 40], "score": 0.5},
+    {"name": "a.jpg", "timestamp": 1000, "category": "bike", "bbox": [1, 2, 30.5, 40], "score": 0.25},
+]
+
+
+@pytest.mark.parametrize("extension", [".jpg", ""])
+def test_flat_predictions_are_handed_in_with_an_empty_frame_for_each_other_image(extension: str) -> None:
+    told = submit([each | {"name": f"a{extension}"} for each in FLAT], "b.jpg", "a.jpg")
+    first, second = json.loads(OUT.read_text())
+    assert (first["name"], second) == ("a.jpg", {"name": "b.jpg", "labels": []})
+    assert [(each["category"], *each["box2d"].values()) for each in first["labels"]] == [
+        ("car", 1, 2, 30, 40),
+        ("bicycle", 1, 2, 30.5, 40),
+    ]
+    assert "1 images have no box; each got an empty frame" in told.notes
+
+
+def test_faults_of_flat_predictions_are_told_with_their_places() -> None:
+    odd = [FLAT[0], FLAT[1] | {"bbox": [1, 2, 3]}, FLAT[1] | {"name": "z.jpg"}, FLAT[1] | {"score": 3}]
+    found = problems(odd, "a.jpg", "b.jpg")
+    assert (submission.EXTRA, "z.jpg") in [(each.kind, each.frame) for each in found]
+    assert (submission.UNREADABLE, "frame 1") in [(each.kind, each.frame) for each in found]
+
+
+@pytest.mark.parametrize("document", [[frame()], {"frames": [frame()]}, [{"name": "a.jpg", "labels": None}]])
+def test_a_file_without_a_box_is_not_fit(document: Any) -> None:
+    (found,) = problems(document, "a.jpg")
+    assert (found.kind, found.frame) == (submission.NO_BOX, "det.json")
+
+
+def test_boxes_that_are_not_in_pixels_are_told() -> None:
+    normalised = [label(0.1, 0.2, 0.3, 1.0), label(0, 0, 1, 1)]
+    (found,) = problems([frame(*normalised)], "a.jpg")
+    assert found.kind == submission.NORMALISED
+    assert submit([frame(*normalised, label())], "a.jpg").boxes == 3
+
+
+def test_a_folder_of_predictions_is_handed_in_as_one_file() -> None:
+    Path("parts").mkdir()
+    for name in ("b.jpg", "a.jpg"):
+        Path("parts", f"{name}.json").write_text(json.dumps([frame(label(), name=name)]))
+    LIST.write_text("a.jpg\nb.jpg\n")
+    assert job.submit(Path("parts"), str(LIST), OUT, SILENT).frames == 2
