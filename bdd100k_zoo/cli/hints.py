@@ -244,7 +244,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.BusyFolderError, lambda _: "wait until it is done, or choose another folder with --out"),
     (
         errors.WrongFileError,
-        lambda _: "give the right file: Scalabel's format or COCO's, labels and predictions each in their place",
+        lambda _: f"give the right file, labels and predictions each in their place; `{SELF} convert` takes COCO's",
     ),
     (errors.BrokenFileError, lambda _: "the file was not written or downloaded whole; make or fetch it again"),
     (errors.UnlikelyBoxesError, lambda _: "check what wrote the file: boxes are in pixels, x1, y1, x2, y2"),

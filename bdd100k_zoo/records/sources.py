@@ -26,7 +26,7 @@ from bdd100k_zoo.records.files import PIECE, storage_errors
 from bdd100k_zoo.records.findings import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 LABELS = "labels in Scalabel's format"
@@ -47,12 +47,12 @@ _OTHER_FORMATS = {
     b"\xfe\xff": "text in UTF-16: save it as UTF-8",
     b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself with `git lfs pull`",
 }
-_SHAPES: dict[bytes, Shape] = {
-    b"frames": "Scalabel frames",
-    b"name": "Scalabel frames",
-    b"images": "COCO labels",
-    b"annotations": "COCO labels",
-    b"image_id": "COCO results",
+_SHAPES: dict[str, Shape] = {
+    "frames": "Scalabel frames",
+    "labels": "Scalabel frames",
+    "images": "COCO labels",
+    "annotations": "COCO labels",
+    "image_id": "COCO results",
 }
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
@@ -120,21 +120,30 @@ def shape_of(path: Path, expected: str = "labels or predictions in Scalabel's or
             return "Scalabel frames"
         with path.open("rb") as file:
             head = file.read(PIECE)
-    shape = _shape_of_names(_without_mark(path, head, expected))
+    shape = _shape_of_names(_outermost_names(_without_mark(path, head, expected)))
     if shape is None:
         document = decode_document(path, read_bytes(path), expected)
         if document == []:
             return None
         first = document[0] if isinstance(document, list) else document
-        names = first if isinstance(first, dict) else ()
-        shape = next((_SHAPES[name.encode()] for name in names if name.encode() in _SHAPES), None)
+        shape = _shape_of_names(first) if isinstance(first, dict) else None
         if shape is None:
             raise WrongFileError(path, expected, _kind_of(document))
     return shape
 
 
-def _shape_of_names(content: bytes) -> Shape | None:
-    """Look for telling names in the outermost object, or in the first object of a list; the content may be cut off."""
+def _shape_of_names(names: Iterable[str]) -> Shape | None:
+    shape: Shape | None = None
+    for name in names:
+        if name in _SHAPES:
+            return _SHAPES[name]
+        if name == "name":  # of a frame without labels, or of anything else
+            shape = "Scalabel frames"
+    return shape
+
+
+def _outermost_names(content: bytes) -> Iterator[str]:
+    """Find the names in the outermost object, or in the first object of a list, without decoding what may be cut off."""
     outermost = 2 if content.lstrip().startswith(b"[") else 1
     depth, text = 0, b""
     for token in _TOKEN.finditer(content):
@@ -143,13 +152,12 @@ def _shape_of_names(content: bytes) -> Shape | None:
         elif token[0] in (b"}", b"]"):
             depth -= 1
             if depth < outermost:
-                return None
+                return
         elif token[0] == b":":
-            if depth == outermost and text in _SHAPES:
-                return _SHAPES[text]
+            if depth == outermost:
+                yield text[1:-1].decode(errors="replace")
         else:
-            text = token[0][1:-1]
-    return None
+            text = token[0]
 
 
 def decode_document(path: Path, content: bytes, expected: str) -> Any:
