@@ -143,7 +143,7 @@ def _shape_of_names(names: Iterable[str]) -> Shape | None:
 
 
 def _outermost_names(content: bytes) -> Iterator[str]:
-    """Find the names in the outermost object, or in the first object of a list, without decoding what may be cut off."""
+    """Find the names in the outermost object, or in the first object of a list; the content may be cut off."""
     outermost = 2 if content.lstrip().startswith(b"[") else 1
     depth, text = 0, b""
     for token in _TOKEN.finditer(content):
