@@ -47,6 +47,7 @@
     │   ├── BrokenFileError        empty, cut off, or no JSON
     │   ├── BadFrameError          a frame without a name, or twice
     │   ├── BadLabelError          a label with an unknown category, without a score, with an impossible box
+    │   ├── UnlikelyBoxesError     not one box, or boxes that are no pixels
     │   └── FramesDifferError      the predictions are not of exactly the frames of the labels
     ├── SubmissionError            predictions that the evaluation server would refuse or miscount
     ├── StaleError                 a generated block is missing or not up to date
@@ -646,6 +647,16 @@ class BadLabelError(InputsError):
 
 def _and_others(count: int) -> str:
     return f" (and {count} more such findings)" if count else ""
+
+
+class UnlikelyBoxesError(InputsError):
+    """Labels or predictions that cannot be meant as they are: without any box, or with boxes that are not in pixels."""
+
+    path: Path
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
 
 
 class FramesDifferError(InputsError):

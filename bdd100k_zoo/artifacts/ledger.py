@@ -66,7 +66,7 @@ def read(path: Path) -> Entry | Damaged | None:
         with storage_errors(ledger):
             content = _content(ledger)
         return None if content is None else msgspec.json.decode(content, type=Entry)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Damaged()
 
 

@@ -12,13 +12,20 @@ if TYPE_CHECKING:
 SELF = "bdd100k-zoo"
 
 
-def explain(error: Exception) -> tuple[str, str]:
-    """Give the message and the hint for an error; one that is not ours is called a bug."""
+def explain(error: Exception, *, lenient: bool | None = False) -> tuple[str, str]:
+    """Return the message and the hint for an error; one that is not ours is called a bug.
+
+    Args:
+        error: what was raised.
+        lenient: whether the command was given ``--lenient``; None where it has no such option.
+    """
     if not isinstance(error, errors.ZooError):
         message = f"unexpected {type(error).__name__}: {error}"
         return message, "this is a bug of bdd100k-zoo; BDD100K_ZOO_DEBUG=1 shows where, please report it"
-    hint = next((hint for kind, hint in HINTS if isinstance(error, kind)), None)
-    return str(error), hint(error) if hint else ""
+    hints = [hint(error) for kind, hint in HINTS if isinstance(error, kind)][:1]
+    if lenient is False:
+        hints += [hint for kind, hint in LENIENT.items() if isinstance(error, kind)]
+    return str(error), "; ".join(filter(None, hints))
 
 
 def _unknown_name(error: errors.UnknownNameError) -> str:
@@ -250,14 +257,20 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.BusyFolderError, lambda _: "wait until it is done, or choose another folder with --out"),
     (
         errors.WrongFileError,
-        lambda _: "give the right file: Scalabel's format or COCO's, labels and predictions each in their place",
+        lambda _: f"give the right file, labels and predictions each in their place; `{SELF} convert` takes COCO's",
     ),
     (errors.BrokenFileError, lambda _: "the file was not written or downloaded whole; make or fetch it again"),
-    (errors.FramesDifferError, lambda _: "predict every frame of the split; `eval --lenient` scores what there is"),
-    (
-        errors.BadFrameError,
-        lambda _: "correct the file; `eval --lenient` does as the official tool: of duplicates the last wins",
-    ),
-    (errors.BadLabelError, lambda _: "correct the file; `eval --lenient` lets through what the official tool does"),
+    (errors.UnlikelyBoxesError, lambda _: "check what wrote the file: boxes are in pixels, x1, y1, x2, y2"),
+    (errors.FramesDifferError, lambda _: "predict every frame of the split, and no other"),
+    (errors.BadFrameError, lambda _: "correct the file"),
+    (errors.BadLabelError, lambda _: "correct the file"),
     (errors.RecordError, lambda _: "check that this is the right file, and whole"),
 )
+
+LENIENT: dict[type[errors.ZooError], str] = {
+    errors.UnlikelyBoxesError: "`eval --lenient` scores it all the same",
+    errors.FramesDifferError: "`eval --lenient` scores what there is",
+    errors.BadFrameError: "`eval --lenient` does as the official tool: of duplicates the last wins",
+    errors.BadLabelError: "`eval --lenient` accepts what the official tool accepts",
+}
+"""What is added to a hint where ``--lenient`` was not given."""

@@ -24,10 +24,10 @@ INDICES |= {name: INDICES[stands_for] for name, stands_for in (*ALIASES.items(),
 
 @DATASETS.register_module()
 class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
-    """Frames of a Scalabel label file (``ann_file``) with their images (``data_prefix["img"]``).
+    """Frames of labels (``ann_file``, see ``records.labels``) with their images (``data_prefix["img"]``).
 
-    Frames without any box are left out of training where ``filter_cfg`` says ``filter_empty_gt``. A file that cannot
-    be read, or a box of an unknown category, raises StorageError, FrameNameError or RecordError.
+    Frames without any box are left out of training where ``filter_cfg`` says ``filter_empty_gt``. Labels that cannot
+    be read, or a box of an unknown category, raise StorageError, InputsError, FrameNameError or RecordError.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": CLASSES}

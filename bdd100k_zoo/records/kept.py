@@ -96,5 +96,5 @@ def read_kept(folder: Path) -> KeptScores | None:
     try:
         with storage_errors(folder / SCORES):
             return msgspec.json.decode((folder / SCORES).read_bytes(), type=KeptScores)
-    except (StorageError, msgspec.DecodeError):
+    except (StorageError, msgspec.DecodeError, RecursionError):
         return None

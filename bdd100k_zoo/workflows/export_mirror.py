@@ -182,7 +182,7 @@ def _earlier(folder: Path) -> tuple[Listed, ...]:
         with storage_errors(path):
             content = path.read_bytes() if os.path.lexists(path) else b'{"files": []}'
         listed = msgspec.json.decode(content, type=Index).files
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise OtherFilesError(folder, (path,)) from error
     return tuple(entry for entry in listed if (folder / entry.path).is_file())
 

@@ -72,7 +72,7 @@ def _check_json(file: Path, what: What) -> None:
     try:
         msgspec.json.decode(content, type=msgspec.Raw)
         content.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decode_document(file, content, f"the {what} of a model, in JSON")
 
 

@@ -27,7 +27,7 @@ def check_images(labels: Path, images: Path, progress: Progress) -> None:
 
     Raises:
         LabelledImagesError: some are missing, or are no whole JPEG or PNG.
-        StorageError, RecordError, FrameNameError: the labels cannot be read.
+        StorageError, InputsError, FrameNameError: the labels cannot be read.
     """
     names = [frame.name for frame in read_labels(labels)]
     with (

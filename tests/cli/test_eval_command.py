@@ -309,3 +309,107 @@ def test_coco_results_and_labels_score_the_same(call, dataset):
     result = call("eval", "coco.json", "--labels", "coco_labels.json", "--lenient", "--out-file", "scores.json")
     assert result.exit_code == 0, result.stderr
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
+
+
+BOX = {"x1": 10, "y1": 20, "x2": 50, "y2": 60}
+
+
+def evaluated(call, predictions, *options, labels=None, expect=0):
+    """Score predictions of the frames a.jpg and b.jpg, of which a.jpg has one car."""
+    truth = [{"name": "a.jpg", "labels": [{"id": 1, "category": "car", "box2d": BOX}]}, {"name": "b.jpg"}]
+    Path("labels.json").write_text(json.dumps(truth if labels is None else labels))
+    Path("det.json").write_text(json.dumps(predictions))
+    result = call("eval", "det.json", "--labels", "labels.json", "--json", *options)
+    assert result.exit_code == expect, result.output
+    return json.loads(result.stdout)
+
+
+def scored(*labels):
+    return [{"name": "a.jpg", "labels": list(labels)}, {"name": "b.jpg", "labels": []}]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a"])
+def test_flat_predictions_are_scored_and_images_without_a_box_are_told(call, name):
+    flat = [{"name": name, "timestamp": 1, "category": "car", "bbox": [10, 20, 50, 60], "score": 0.5}]
+    (result,) = evaluated(call, flat)["results"]
+    whole = {"id": 1, "category": "car", "score": 0.5, "box2d": BOX}
+    assert result["scores"] == evaluated(call, scored(whole))["results"][0]["scores"]
+    assert result["scores"]["AP"]["OVERALL"] == pytest.approx(100)
+    (told,) = result["let_through"]
+    assert (told["kind"], told["count"]) == ("frames without predictions", 1)
+    assert "b.jpg" in told["examples"][0]
+
+
+def test_flat_predictions_of_unknown_frames_are_an_error(call):
+    flat = [{"name": "z.jpg", "category": "car", "bbox": [10, 20, 50, 60], "score": 0.5}]
+    assert "not in the labels: z.jpg" in evaluated(call, flat, expect=1)["error"]
+
+
+@pytest.mark.parametrize("predictions", [scored(), [], {"frames": scored()}])
+def test_predictions_without_a_box_are_an_error_unless_lenient(call, predictions):
+    document = evaluated(call, predictions, expect=1)
+    assert "det.json: holds not one box" in document["error"]
+    assert "--lenient" in document["hint"]
+    (result,) = evaluated(call, predictions, "--lenient")["results"]
+    assert result["scores"]["AP"]["OVERALL"] == 0
+    assert "files without a box" in [told["kind"] for told in result["let_through"]]
+
+
+def test_labels_without_a_box_are_an_error_unless_lenient(call):
+    found = scored({"id": 1, "category": "car", "score": 0.5, "box2d": BOX})
+    empty = [{"name": "a.jpg", "labels": []}, {"name": "b.jpg"}]
+    assert "labels.json: holds not one box" in evaluated(call, found, labels=empty, expect=1)["error"]
+    (result,) = evaluated(call, found, "--lenient", labels=empty)["results"]
+    assert result["scores"]["AP"]["OVERALL"] is None
+
+
+@pytest.mark.parametrize("which", ["predictions", "labels", "results"])
+def test_boxes_that_are_not_in_pixels_are_an_error_unless_lenient(call, which):
+    normalised = {"x1": 0.1, "y1": 0.2, "x2": 0.5, "y2": 1.0}
+    small = {"id": 1, "category": "car", "score": 0.5, "box2d": normalised}
+    predictions, labels = scored(small), None
+    if which == "labels":
+        predictions = scored({"id": 1, "category": "car", "score": 0.5, "box2d": BOX})
+        labels = [{"name": "a.jpg", "labels": [{"id": 1, "category": "car", "box2d": normalised}]}, {"name": "b.jpg"}]
+    if which == "results":
+        predictions = [{"image_id": 1, "category_id": 3, "bbox": [0.1, 0.2, 0.4, 0.8], "score": 0.5}]
+    error = evaluated(call, predictions, labels=labels, expect=1)["error"]
+    assert "all boxes lie within 0 to 1: expected pixels" in error
+    assert ("labels.json" if which == "labels" else "det.json") in error
+    (result,) = evaluated(call, predictions, "--lenient", labels=labels)["results"]
+    assert result["scores"]["AP"]["OVERALL"] == 0
+    assert "files whose boxes all lie within 0 to 1" in [told["kind"] for told in result["let_through"]]
+
+
+def test_boxes_that_are_not_finite_are_scored_when_lenient_and_told(call):
+    odd = {"id": 1, "category": "car", "score": 0.9, "box2d": BOX | {"x2": float("nan")}}
+    whole = {"id": 2, "category": "car", "score": 0.5, "box2d": BOX}
+    assert "box2d.x2 is no finite number: nan" in evaluated(call, scored(odd, whole), expect=1)["error"]
+    (result,) = evaluated(call, scored(odd, whole), "--lenient")["results"]
+    # Its overlap is not a number, which is below no threshold: it takes the car, and the whole box finds none left.
+    assert result["scores"]["AP"]["car"] == pytest.approx(100)
+    assert result["scores"]["AR1"]["car"] == pytest.approx(100)
+    assert "corners that are not finite" in [told["kind"] for told in result["let_through"]]
+
+
+@pytest.mark.parametrize(
+    "predictions",
+    [
+        scored({"id": 1, "category": "lane", "score": 0.5, "box2d": BOX}),
+        scored({"id": 1, "category": "car", "score": 0.5, "box2d": {"x1": None}}),
+        [{"name": "b.jpg"}, {"labels": []}],
+    ],
+)
+def test_a_hint_suggests_leniency_only_where_it_was_not_asked_for(call, predictions):
+    assert "--lenient" in evaluated(call, predictions, expect=1)["hint"]
+    document = evaluated(call, predictions, "--lenient", expect=1)
+    assert document["hint"]
+    assert "lenient" not in document["hint"]
+
+
+def test_a_hint_of_a_command_without_leniency_does_not_suggest_it(call):
+    Path("det.json").write_text(json.dumps([{"labels": []}, {"name": "a.jpg"}]))
+    result = call("show", "det.json", "--images", ".", "--out", "out", "--json")
+    assert result.exit_code == 1
+    assert "has no name" in json.loads(result.stdout)["error"]
+    assert "lenient" not in json.loads(result.stdout)["hint"]

@@ -185,6 +185,7 @@ def test_json_is_filed(here: Surroundings, content: bytes, tmp_path: Path) -> No
         (b"", BrokenFileError),
         (b'[{"name": "a.jpg"', BrokenFileError),
         (b'["\xff"]', BrokenFileError),
+        (b"[" * 100_000 + b"]" * 100_000, BrokenFileError),
         (b"<html>404", WrongFileError),
         (b"PK\x03\x04", WrongFileError),
     ],

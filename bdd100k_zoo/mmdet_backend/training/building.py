@@ -22,7 +22,7 @@ from bdd100k_zoo.mmdet_backend.training.runner import NO_HOOKS, TrainRunner, unw
 from bdd100k_zoo.mmdet_backend.training.settings import data_files, make_recipe
 from bdd100k_zoo.mmdet_backend.training.start_values import load_start_values
 from bdd100k_zoo.mmdet_backend.training.validating import Validation
-from bdd100k_zoo.records.tables import read_label_table
+from bdd100k_zoo.records.tables import check_boxes, read_label_table
 
 if TYPE_CHECKING:
     import torch
@@ -145,6 +145,7 @@ def _validation(setting: _Setting) -> Validation:
         place=job.place,
     )
     labels = read_label_table(data_files(config.test_dataloader, job.name).labels)
+    check_boxes(labels)
     return Validation(
         loader, labels, name=job.name, place=job.place, device=setting.device, precision=setting.precision
     )
