@@ -92,6 +92,7 @@ def look_over(paired: Paired, matches: Matches, resamples: int, progress: Progre
         analysis = Analysis(
             scores=scores,
             support=support[EVERYTHING],
+            objects_by_size=tuple(tuple(each.objects[ANY_SIZE + 1 :].sum(axis=1).tolist()) for each in matches.classes),
             detections=tuple(len(each.scores) for each in matches.classes),
             intervals=intervals_of(samples.get(EVERYTHING), support[EVERYTHING]) if resamples else {},
             curves=curves,

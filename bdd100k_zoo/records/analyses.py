@@ -109,6 +109,8 @@ class Analysis(msgspec.Struct, frozen=True):
     scores: Scores
     support: Mapping[str, Support]
     """Of each class and OVERALL."""
+    objects_by_size: tuple[tuple[int, ...], ...]
+    """[classes][small, medium, large]."""
     detections: tuple[int, ...]
     """By class: the 100 best of each frame."""
     intervals: Intervals

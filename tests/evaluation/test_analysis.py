@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import Case, frame, label
+from cases import Case, label
+from cases import frame as made_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from bdd100k_zoo.evaluation.analysis import (
     intervals_of,
     percentile_interval,
     score_frames,
-    select_frames,
     simultaneous_intervals,
     support_of,
 )
@@ -134,13 +134,13 @@ def test_a_file_differs_from_itself_by_nothing_and_from_a_worse_one_for_sure():
 
 def test_intervals_are_of_classes_with_enough_frames_and_objects():
     """A class has enough with 30 objects in 30 frames, whatever else there is; 29 of either are too few."""
-    labels = [frame(f"{place:02}", *[label("car")] * 2) for place in range(40)]
+    labels = [made_frame(f"{place:02}", *[label("car")] * 2) for place in range(40)]
     for place in range(30):
         labels[place]["labels"].append(label("bus"))
     for place in range(29):
         labels[place]["labels"] += [label("truck")] * 2
     labels[0]["labels"] += [label("rider", attributes={"crowd": True})] * 40
-    found = matches(*Case(labels, [frame(each["name"], label("car", score=0.5)) for each in labels]).tables())
+    found = matches(*Case(labels, [made_frame(each["name"], label("car", score=0.5)) for each in labels]).tables())
     support = support_of(found, range(40))
     assert [support[name] for name in ("car", "bus", "truck", "rider")] == [(40, 80), (30, 30), (29, 58), (0, 0)]
     assert support["OVERALL"] == (40, 168)
@@ -222,7 +222,7 @@ def test_rounding_is_no_spread():
 
 
 def test_all_intervals_hold_the_truth_together_in_95_of_100_cases():
-    """Means of correlated numbers, whose truth is known: intervals of their own fail together in 1 of 4 cases or more."""
+    """Means of correlated numbers, whose truth is known: of 4 cases, one or more fail with intervals of their own."""
     rng = np.random.default_rng(2)
     truth = np.linspace(-2, 2, 12)
     mixing = rng.normal(0, 1, (12, 12)) * 0.3 + np.eye(12)

@@ -65,6 +65,8 @@ def test_counts_are_of_objects_to_find_of_frames_that_hold_them_and_of_detection
         "bus": Support(frames=1, objects=1),
         OVERALL: Support(frames=3, objects=4),
     }
+    assert {sum(sizes) for sizes in analysis.objects_by_size} == {0, 1, 3}
+    assert analysis.objects_by_size[CLASSES.index("car")] == (0, 3, 0)
     detections = dict(zip(CLASSES, analysis.detections, strict=True))
     assert {name: number for name, number in detections.items() if number} == {"car": 1, "train": 1}
 
@@ -169,18 +171,16 @@ def test_two_detectors_of_one_quality_are_seldom_told_apart_anywhere():
     Of all 4 classes and 3 conditions one would be called better in every fourth case or so by intervals of their own.
     """
     rng = np.random.default_rng(7)
-    labels, first = scene(120, seed=7)
+    labels, _ = scene(120, seed=7)
     together = alone = 0
-    cases = 60
+    cases = 25
     for _ in range(cases):
         drawn = [
             [{**each, "labels": [one for truth in each["labels"] for one in shaky(truth, rng)]} for each in labels]
             for _ in range(2)
         ]
         swapped = [pair_[:: rng.choice((-1, 1))] for pair_ in zip(*drawn, strict=True)]
-        mine, theirs = (
-            overview(*tables(labels, list(side)), resamples=100) for side in zip(*swapped, strict=True)
-        )
+        mine, theirs = (overview(*tables(labels, list(side)), resamples=100) for side in zip(*swapped, strict=True))
         found = [each for each in compare(mine, theirs) if each.interval and each.name != OVERALL]
         assert len(found) == 7
         together += any(each.beyond_chance for each in found)
@@ -189,7 +189,7 @@ def test_two_detectors_of_one_quality_are_seldom_told_apart_anywhere():
         each_alone = [percentile_interval(values) for values in (*by_class, *by_condition)]
         alone += any(each.low > 0 or each.high < 0 for each in each_alone if each)
     assert together / cases <= 0.12
-    assert alone / cases >= 0.15
+    assert alone / cases >= 0.2
 
 
 def test_without_resamples_a_difference_has_no_interval():
