@@ -156,9 +156,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
     support = report.runs[0].analysis.support
     objects = Numbers("objects", [support[name].objects for name in CLASSES])
     yield "classes", plots.dots("classes", "AP by class", CLASSES, _class_rows(report.runs), objects)
-    by_size = [sum(each) for each in zip(*report.runs[0].analysis.objects_by_size, strict=True)]
-    rows = _size_rows(report.runs)
-    yield "sizes", plots.dots("sizes", "AP by object size", tuple(SIZES.values()), rows, Numbers("objects", by_size))
+    by_size = Numbers("objects", [sum(each) for each in zip(*report.runs[0].analysis.objects_by_size, strict=True)])
+    yield "sizes", plots.dots("sizes", "AP by object size", tuple(SIZES.values()), _size_rows(report.runs), by_size)
     for run, each in enumerate(report.runs):
         yield from _figures_of_run(run, each)
     if len(report.runs) > 1:
