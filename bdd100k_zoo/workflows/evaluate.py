@@ -97,12 +97,13 @@ def compare(found: Sequence[Evaluated]) -> list[tuple[str, str, Difference]]:
 
     Returns:
         Name of the first, name of the other, and first minus other in overall AP; none where no intervals were asked
-        for. The interval of the difference is None where there are too few frames or objects.
+        for, or where the labels hold no object. The interval of the difference is None where there are too few frames
+        or objects.
     """
-    first, pairs = (found[0], found[1:]) if found else (None, [])
-    if first is None or not first.intervals:
+    if not found or not found[0].intervals or not found[0].support[OVERALL].objects:
         return []
-    return [(first.subject.name, other.subject.name, _difference(first, other)) for other in pairs]
+    first, *others = found
+    return [(first.subject.name, other.subject.name, _difference(first, other)) for other in others]
 
 
 def _difference(first: Evaluated, other: Evaluated) -> Difference:

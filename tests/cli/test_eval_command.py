@@ -221,6 +221,17 @@ def test_few_frames_give_neither_intervals_nor_a_verdict(call, dataset):
     assert kept == document["results"][0]["intervals"]
 
 
+def test_labels_without_objects_are_no_ground_for_a_comparison(call, tmp_path):
+    inputs = make_inputs(tmp_path / "data", frames=40, images=0)
+    labels = [{**frame, "labels": []} for frame in json.loads(inputs.labels.read_text())]
+    inputs.labels.write_text(json.dumps(labels))
+    result = call("eval", *inputs.arguments, "--confidence", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "NaN" not in result.stdout
+    assert msgspec.json.decode(result.stdout)["comparisons"] == []
+    assert " minus " not in call("eval", *inputs.arguments, "--confidence").stdout
+
+
 def test_confidence_says_whether_one_file_is_better_and_of_how_many_frames_and_objects(call, tmp_path):
     inputs = make_inputs(tmp_path / "data", frames=45, images=0)
     labels = json.loads(inputs.labels.read_text())

@@ -43,6 +43,18 @@ def test_ap_and_intervals_are_those_of_eval(call, inputs):
         assert run["interval"] == [other["intervals"]["OVERALL"][end] for end in ("low", "high")]
 
 
+def test_labels_without_objects_make_a_report_without_verdicts(call, inputs):
+    labels = [{**frame, "labels": []} for frame in json.loads(inputs.labels.read_text())]
+    inputs.labels.write_text(json.dumps(labels))
+    result = call("report", *inputs.arguments, "--confidence")
+    assert result.exit_code == 0, result.stderr
+    page = Document(Path("report.html").read_bytes())
+    check(page)
+    words = page.all("main")[0].words
+    assert "40 frames with 0 objects are too few to tell which is better" in words
+    assert "is better beyond chance" not in words
+
+
 def test_labels_are_found_below_the_datasets_root_and_runs_by_their_models(call, inputs, monkeypatch):
     root = Path("bdd")
     (root / "labels" / "det_20").mkdir(parents=True)
