@@ -13,6 +13,7 @@ from bdd100k_zoo.manifest import WHATS
 from bdd100k_zoo.manifest.addresses import address_problem
 from bdd100k_zoo.records.scores import OVERALL
 from bdd100k_zoo.rendering.page import markup, render_page
+from bdd100k_zoo.rendering.surface import ap_limits
 from bdd100k_zoo.rendering.tables import SPEED, Speeds, format_speed, models_of
 from bdd100k_zoo.rendering.zoo_plots import Group, Mark, Point, ap_plot, mark_of, speed_plot
 
@@ -173,7 +174,7 @@ def _limits(groups: list[Group]) -> tuple[float, float]:
     points = [point for group in groups for point in group.points]
     aps = [ap for point in points for ap in (point.ap_val, point.ap_test) if ap is not None]
     margin = max(0.04 * (max(aps) - min(aps)), 0.2)
-    return min(aps) - margin, max(aps) + margin
+    return ap_limits(min(aps) - margin, max(aps) + margin, floor=0)
 
 
 def _points(entries: Iterable[Entry]) -> Iterator[Point]:

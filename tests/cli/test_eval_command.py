@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from scenes import make_inputs
 
+from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "official" / "case_1022.json.gz"
@@ -158,13 +160,13 @@ def test_a_file_beside_a_runs_own_leaves_the_kept_scores_alone(call, dataset):
 
 def test_intervals_are_kept_with_the_scores(call, dataset):
     dataset.run()
-    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient", "--confidence", "--resamples", "20"]
+    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient", "--confidence", "--resamples", "100"]
     first = call(*arguments)
     again = call(*arguments)
     assert "scoring" in first.stderr
     assert "scoring" not in again.stderr
     assert again.stdout == first.stdout
-    assert "scoring" in call(*arguments[:-1], "21").stderr
+    assert "scoring" in call(*arguments[:-1], "101").stderr
 
 
 def test_table_sets_measured_beside_published(call, dataset):
@@ -219,26 +221,79 @@ def test_json_has_everything_and_no_nan(call, dataset):
     dataset.run()
     shutil.copytree(Path("runs", MODEL), Path("runs", "copy"))
     arguments = ["eval", f"runs/{MODEL}/val", "runs/copy/val/det.json", "--data", str(dataset.root), "--lenient"]
-    result = call(*arguments, "--confidence", "--resamples", "10", "--by", "weather", "--json")
+    result = call(*arguments, "--confidence", "--resamples", "100", "--by", "weather", "--json")
     assert result.exit_code == 0, result.stderr
     document = msgspec.json.decode(result.stdout)
     first, second = document["results"]
     assert first["scores"]["AP"]["OVERALL"] == dataset.case["official"]["AP"][1]["OVERALL"]
     assert first["published_ap"] == 33.72
-    assert set(first["intervals"]["OVERALL"]) == {"low", "high"}
+    assert set(first["intervals"]["OVERALL"]) == {"frames", "objects", "low", "high"}
+    assert first["intervals"]["OVERALL"]["frames"] == len(dataset.case["labels"])
     assert sum(value["frames"] for value in first["conditions"].values()) == len(dataset.case["labels"])
     assert second["scores"] == first["scores"]
-    (comparison,) = document["comparisons"]
-    assert (comparison["low"], comparison["difference"], comparison["high"]) == (0, 0, 0)
+    assert all(value.keys() == {"frames", "objects", "scores"} for value in first["conditions"].values())
+    assert sum(value["objects"] for value in first["conditions"].values()) == first["intervals"]["OVERALL"]["objects"]
 
 
-def test_confidence_says_whether_one_model_is_better(call, dataset):
-    dataset.run()
+def test_few_frames_give_neither_intervals_nor_a_verdict(call, dataset):
+    """The case has fewer than 30 frames: a difference is told, and that nobody can tell what it means."""
+    folder = dataset.run()
     dataset.run("retinanet_r50_fpn_1x", share=0.2)
-    result = call("eval", MODEL, "retinanet_r50_fpn_1x", "--data", str(dataset.root), "--lenient", "--confidence")
+    frames = len(dataset.case["labels"])
+    arguments = ["eval", MODEL, "retinanet_r50_fpn_1x", "--data", str(dataset.root), "--lenient", "--confidence"]
+    text = call(*arguments).stdout
+    assert f"{MODEL} minus retinanet_r50_fpn_1x: +" in text
+    assert f"{frames} frames with " in text
+    assert "are too few to tell which is better (at least 30 frames and 30 objects)" in text
+    assert "beyond chance" not in text
+    assert not re.search(r"\d to ", text)
+    document = msgspec.json.decode(call(*arguments, "--json").stdout)
+    for interval in (*document["results"][0]["intervals"].values(), *document["comparisons"]):
+        assert (interval["low"], interval["high"]) == (None, None)
+        assert interval["frames"] <= frames
+    kept = msgspec.json.decode((folder / "scores.json").read_bytes())["bootstrap"]["intervals"]
+    assert kept == document["results"][0]["intervals"]
+
+
+def test_labels_without_objects_are_no_ground_for_a_comparison(call, tmp_path):
+    inputs = make_inputs(tmp_path / "data", frames=40, images=0)
+    labels = [{**frame, "labels": []} for frame in json.loads(inputs.labels.read_text())]
+    inputs.labels.write_text(json.dumps(labels))
+    result = call("eval", *inputs.arguments, "--confidence", "--json")
     assert result.exit_code == 0, result.stderr
-    assert "95 % interval" in result.stdout
-    assert f"{MODEL} minus retinanet_r50_fpn_1x: +" in result.stdout
+    assert "NaN" not in result.stdout
+    assert msgspec.json.decode(result.stdout)["comparisons"] == []
+    assert " minus " not in call("eval", *inputs.arguments, "--confidence").stdout
+
+
+def test_confidence_says_whether_one_file_is_better_and_of_how_many_frames_and_objects(call, tmp_path):
+    inputs = make_inputs(tmp_path / "data", frames=45, images=0)
+    labels = json.loads(inputs.labels.read_text())
+    for place, frame in enumerate(labels):
+        frame["attributes"]["weather"] = "foggy" if place == 0 else "clear"
+        frame["labels"] += [{**frame["labels"][0], "id": "car", "category": "car"}]
+    inputs.labels.write_text(json.dumps(labels))
+    worse = inputs.runs[1] / "det.json"
+    worse.write_text(json.dumps([{**each, "labels": each["labels"][:2]} for each in json.loads(worse.read_text())]))
+    options = ["--confidence", "--resamples", "100", "--by", "weather"]
+    text = call("eval", *inputs.arguments, *options).stdout
+    assert re.search(r"faster_rcnn_r50_fpn_1x minus retinanet_r50_fpn_1x: \+.*faster_rcnn_r50_fpn_1x is better", text)
+    objects = {name: sum(each["category"] == name for frame in labels for each in frame["labels"]) for name in CLASSES}
+    rows = {line.split("  ")[0].strip(): line.split() for line in text.splitlines() if line.strip()}
+    frames = sum(any(each["category"] == "bus" for each in frame["labels"]) for frame in labels)
+    assert objects["bus"] < 30
+    assert rows["bus"][1:] == [str(frames), str(objects["bus"]), *["too", "few"] * 2]
+    assert re.fullmatch(rf"45 {objects['car']} [\d.]+ to [\d.]+ [\d.]+ to [\d.]+", " ".join(rows["car"][1:]))
+    assert rows["OVERALL"][1:3] == ["45", str(sum(objects.values()))]
+    assert rows["foggy"][1:3] == ["1", str(len(labels[0]["labels"]))]
+    assert "each on its own" in text
+    document = msgspec.json.decode(call("eval", *inputs.arguments, *options, "--json").stdout)
+    (comparison,) = document["comparisons"]
+    assert 0 < comparison["low"] <= comparison["difference"] <= comparison["high"]
+    assert (comparison["frames"], comparison["objects"]) == (45, sum(objects.values()))
+    intervals = document["results"][0]["intervals"]
+    assert {name for name, each in intervals.items() if each["low"] is not None} >= {"car", "OVERALL"}
+    assert all((each["low"] is not None) == (each["frames"] >= 30) for name, each in intervals.items())
 
 
 def test_a_run_without_a_split_counts_when_its_frames_are_those_of_the_labels(call, dataset):
