@@ -13,6 +13,7 @@ from bdd100k_zoo.artifacts.network import FailedAttemptError
 from bdd100k_zoo.artifacts.partial import PartialFile, facts_for, partials_of
 from bdd100k_zoo.artifacts.quarantine import set_aside
 from bdd100k_zoo.artifacts.transfer import Meter, Transfer
+from bdd100k_zoo.artifacts.verify import recorded_digest
 from bdd100k_zoo.errors import (
     Attempt,
     DigestMismatchError,
@@ -108,7 +109,8 @@ class Download:
         return Transfer(self.session, self.artifact, partial, meter, self.progress.note, patience)
 
     def _refuse_plain_http(self, address: str) -> None:
-        if self.artifact.digest is None and not (address.startswith("file://") or is_private(opened(address)[0])):
+        recorded = recorded_digest(self.artifact)
+        if not recorded and not (address.startswith("file://") or is_private(opened(address)[0])):
             raise FailedAttemptError(
                 "was not contacted: plain http can be changed on the way, and no digest is recorded"
             )
