@@ -82,7 +82,7 @@ def standing(artifact: Artifact | None, entry: ledger.Entry) -> Standing:
         return Standing(None, None, f"it came from {entry.address}, which the zoo does not list" if mine else other)
     if artifact and artifact.digest:
         return Standing(recorder(artifact), None, None)
-    if entry.verified_by:
+    if entry.verified_by and not (artifact and came_from_elsewhere(artifact, entry)):
         return Standing(entry.verified_by, entry.digest_address, None)
     if artifact and artifact.user_digests:
         return Standing(USER, None, None)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Artifact
     from bdd100k_zoo.progress import Progress
 
-Failure = FailedAttemptError | DigestMismatchError | UnverifiedError | MissingPackageError
+Failure = FailedAttemptError | DigestMismatchError | MissingPackageError
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Download:
     def any(self, *, require_digest: bool) -> ledger.Entry:
         """Take the file from the first address that sends the right one.
 
+        Which digest verifies it does not depend on the address, so a required one that is missing ends the search.
+
         Raises:
             TransferError, DigestMismatchError, UnverifiedError, StorageError: see ``Store.fetch``.
         """
@@ -69,7 +71,7 @@ class Download:
                 self.progress.note(f"{failures[-1][0]} {_outcome(failures[-1][1])}; trying {route.address}")
             try:
                 return self.one(route, require_digest=require_digest)
-            except (FailedAttemptError, DigestMismatchError, UnverifiedError, MissingPackageError) as failure:
+            except (FailedAttemptError, DigestMismatchError, MissingPackageError) as failure:
                 if isinstance(failure, FailedAttemptError) and failure.passing:
                     self.troubled.add(urlsplit(route.address).netloc)
                 failures.append((route.address, failure))
@@ -119,8 +121,6 @@ class Download:
 def _outcome(failure: Failure) -> str:
     if isinstance(failure, DigestMismatchError):
         return f"sent other bytes: expected {failure.expected} (from {failure.source}), found {failure.found}"
-    if isinstance(failure, UnverifiedError):
-        return f"was not contacted: {failure.reason}"
     if isinstance(failure, MissingPackageError):
         return f"was not contacted: {failure}"
     return failure.outcome

@@ -83,7 +83,7 @@ def _of_run(record: RunRecord) -> Iterator[tuple[str, str]]:
     weights = record.weights
     yield (
         "weights",
-        f"verified by {weights.verified_by}" if weights.verified else "unverified: no digest vouches for them",
+        f"verified by the {weights.verified_by}" if weights.verified else "unverified: no digest verifies them",
     )
     yield "device", f"{record.device_name}, {record.precision}"
     if speed := images_per_second(record):

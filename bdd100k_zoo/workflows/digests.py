@@ -117,9 +117,7 @@ def write_digests(
         _write(here, new)
     for each in unverified:
         consequence = (
-            "their digest is not recorded"
-            if refused
-            else "their digest is recorded, and any copy of them verified by it"
+            "their digest is not recorded" if refused else "any copy with the digest recorded now counts as verified"
         )
         progress.warn(f"the {each.what} of {each.model} are unverified; {consequence}")
     already = sum(each.recorded and each.model in listed for each in found)
