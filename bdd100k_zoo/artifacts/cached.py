@@ -56,7 +56,7 @@ def came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
     return entry.address is not None and (entry.stands_for or entry.address) not in artifact.addresses
 
 
-class Standing(NamedTuple):
+class Verification(NamedTuple):
     """Whether a cached file is verified."""
 
     verified_by: str | None
@@ -67,7 +67,7 @@ class Standing(NamedTuple):
     """Why it is unverified."""
 
 
-def standing(artifact: Artifact | None, entry: ledger.Entry) -> Standing:
+def verification(artifact: Artifact | None, entry: ledger.Entry) -> Verification:
     """Return what verifies a cached file: the zoo file's digest, else its ledger's, else the user's.
 
     Args:
@@ -75,18 +75,20 @@ def standing(artifact: Artifact | None, entry: ledger.Entry) -> Standing:
         entry: the file's ledger.
     """
     if artifact and (mismatch := contradicts(artifact, entry, "")):
-        return Standing(None, None, f"expected {mismatch.expected} (from {mismatch.source}), found {mismatch.found}")
+        return Verification(
+            None, None, f"expected {mismatch.expected} (from {mismatch.source}), found {mismatch.found}"
+        )
     if artifact and judge(artifact, entry) == "foreign":
         mine = (entry.model, entry.what) == (artifact.model, artifact.what)
         other = f"its ledger is that of the {entry.what} of {entry.model}"
-        return Standing(None, None, f"it came from {entry.address}, which the zoo does not list" if mine else other)
+        return Verification(None, None, f"it came from {entry.address}, which the zoo does not list" if mine else other)
     if artifact and artifact.digest:
-        return Standing(recorder(artifact), None, None)
+        return Verification(recorder(artifact), None, None)
     if entry.verified_by and not (artifact and came_from_elsewhere(artifact, entry)):
-        return Standing(entry.verified_by, entry.digest_address, None)
+        return Verification(entry.verified_by, entry.digest_address, None)
     if artifact and artifact.user_digests:
-        return Standing(USER, None, None)
-    return Standing(None, None, entry.reason)
+        return Verification(USER, None, None)
+    return Verification(None, None, entry.reason)
 
 
 def contradicts(artifact: Artifact, entry: ledger.Entry, subject: str) -> DigestMismatchError | None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
-from bdd100k_zoo.artifacts.cached import contradicts, standing
+from bdd100k_zoo.artifacts.cached import contradicts, verification
 from bdd100k_zoo.artifacts.layout import DAMAGED, LEDGER, LOCK, PARTIAL, PARTIAL_FACTS
 from bdd100k_zoo.artifacts.partial import read_facts
 from bdd100k_zoo.errors import StorageError
@@ -176,7 +176,7 @@ def _recorded(path: Path, artifact: Artifact | None, facts: stat_result, known: 
     if wrong:
         reason = f"expected {wrong.expected} (from {wrong.source}), found {wrong.found}"
         return _described(path, artifact, facts, "wrong", reason, known)
-    found = standing(artifact, known)
+    found = verification(artifact, known)
     state: State = "verified" if found.verified_by else "unverified"
     return _described(path, artifact, facts, state, found.reason, known, found.verified_by)
 
@@ -188,7 +188,7 @@ def _ledger_alone(path: Path, target: Path, facts: stat_result, artifact: Artifa
     if known is None:
         item = _described(path, artifact, facts, "unknown", "it is damaged")
     else:
-        found = standing(artifact, known)
+        found = verification(artifact, known)
         state: State = "verified" if found.verified_by else "unverified"
         item = _described(path, artifact, facts, state, found.reason, known, found.verified_by)
     return replace(item, kind="ledger", target=target, what=item.what or path.parent.name)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
 from bdd100k_zoo.artifacts import mirrors as mirror_settings
-from bdd100k_zoo.artifacts.cached import Found, describe, look, pinned, standing
+from bdd100k_zoo.artifacts.cached import Found, describe, look, pinned, verification
 from bdd100k_zoo.artifacts.decide import Known, decide
 from bdd100k_zoo.artifacts.download import Download
 from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
@@ -307,7 +307,7 @@ def _offline_by_environment() -> bool:
 
 
 def _stored(path: Path, artifact: Artifact, entry: ledger.Entry) -> StoredFile:
-    found = standing(artifact, entry)
+    found = verification(artifact, entry)
     return StoredFile(
         path=path,
         size=entry.size,

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
-from bdd100k_zoo.artifacts.cached import contradicts, pins, standing
+from bdd100k_zoo.artifacts.cached import contradicts, pins, verification
 from bdd100k_zoo.artifacts.hashing import Hasher
 from bdd100k_zoo.artifacts.inventory import take_stock
 from bdd100k_zoo.artifacts.layout import ledger_path, lock_path
@@ -194,7 +194,7 @@ class _Examiner:
         known = ledger.read(item.path)
         if not isinstance(known, ledger.Entry):
             return _about(item, "unverified", reason=item.reason)
-        found = standing(artifact, known)
+        found = verification(artifact, known)
         state: Condition = "verified" if found.verified_by else "unverified"
         return _about(item, state, verified_by=found.verified_by, reason=found.reason)
 

@@ -9,7 +9,7 @@ from fault_host import artifact_of, md5_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.artifacts.cached import pins, standing
+from bdd100k_zoo.artifacts.cached import pins, verification
 from bdd100k_zoo.artifacts.ledger import Entry
 from bdd100k_zoo.manifest.schema import UserDigest
 
@@ -47,7 +47,7 @@ def test_a_file_is_verified_by_a_digest_that_it_has_or_by_its_own_ledger(
     zoo: str | None, user: str | None, pinned: str | None, model: str, address: str | None
 ) -> None:
     given_by_user = (UserDigest("weights", user, "lab.yaml"),) if user else ()
-    found = standing(
+    found = verification(
         artifact_of(ADDRESS, digest=zoo, user_digests=given_by_user), entry_of(pinned, model=model, address=address)
     )
     known = [digest for digest in (zoo, user) if digest]
@@ -63,7 +63,7 @@ def test_a_file_is_verified_by_a_digest_that_it_has_or_by_its_own_ledger(
 
 @pytest.mark.parametrize("pinned", ["zoo file", "publisher", "user", None])
 def test_a_file_of_a_model_that_the_zoo_lacks_is_what_its_ledger_says(pinned: str | None) -> None:
-    assert standing(None, entry_of(pinned)).verified_by == pinned
+    assert verification(None, entry_of(pinned)).verified_by == pinned
 
 
 @given(zoo=recorded, user=recorded, pinned=kinds)
