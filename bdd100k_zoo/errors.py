@@ -13,7 +13,7 @@
     │   ├── TransferError          every address failed
     │   ├── DigestMismatchError    the bytes are not those of the digest
     │   ├── SeveralFailedError     more than one of the files that were asked for
-    │   ├── UnverifiedError        a digest was required and none can be had
+    │   ├── UnverifiedError        a digest was required and none verifies the file
     │   └── UncheckableError       neither a digest nor the backend can tell whether a copy is the model's
     ├── EmptyCacheError            the cache holds nothing of what was asked for
     ├── OtherFilesError            a folder holds other files under the names that are to be written
@@ -238,7 +238,7 @@ class DigestMismatchError(ArtifactError):
 
 
 class UnverifiedError(ArtifactError):
-    """A digest was required, and none can be had."""
+    """A digest was required, and none verifies the file."""
 
     model: str
     what: str

@@ -64,7 +64,10 @@ def _digest_mismatch(error: errors.DigestMismatchError) -> str:
         return f"`{SELF} cache verify` sets it aside, and the next download is held to the same digest"
     if error.source.startswith("its ledger "):
         ledger = error.source.removeprefix("its ledger ")
-        return f"if the publisher has replaced the file and you trust the new one, delete {ledger} and download again"
+        return (
+            f"{ledger} describes the file that was here first; if you trust the new one, forget the first by "
+            f"`{SELF} cache rm MODEL` (with --what for another kind of file), and give the same command again"
+        )
     if "://" in error.subject:
         return f"it sent a damaged file or another one, and nothing of it was kept; {have_a_copy()}"
     return (
@@ -77,11 +80,14 @@ def have_a_copy(model: str = "MODEL", what: str = "weights") -> str:
     """Say what somebody can do who has the file, or knows who has it."""
     if what == "start-values":
         return "--pretrained FILE starts from a file that you have, --from-scratch from random values"
-    option = "" if what == "weights" else f" --what {what}"
     return (
-        f"with a copy of the file, `{SELF} cache import {model} FILE{option}` checks it and takes it in; "
+        f"with a copy of the file, `{SELF} cache import {model} FILE{_what_option(what)}` checks it and takes it in; "
         "BDD100K_ZOO_MIRRORS names other places that have it"
     )
+
+
+def _what_option(what: str) -> str:
+    return "" if what == "weights" else f" --what {what}"
 
 
 def _links(what: str) -> str:
@@ -177,7 +183,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.DigestMismatchError, _digest_mismatch),
     (
         errors.UnverifiedError,
-        lambda _: "leave out --require-digest to accept it unverified, or record its digest",
+        lambda e: (
+            f"give a digest you trust: `{SELF} cache import {e.model} FILE{_what_option(e.what)} --digest sha256:…` "
+            "or a zoo file of digests in BDD100K_ZOO_FILES (a mirror's does not count); or leave out --require-digest"
+        ),
     ),
     (
         errors.UnsafeArchiveError,

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bdd100k_zoo.manifest import WHATS
 from bdd100k_zoo.manifest.schema import ModelEntry
 from bdd100k_zoo.rendering.readme import BEGIN, END
 
@@ -78,8 +79,10 @@ def test_info_is_a_card_with_every_address(call, zoo):
     model = zoo["faster_rcnn_r50_fpn_deconv_1x"]
     text = call("info", "faster_rcnn_r50_fpn_dconv_1x").stdout
     expected = [model.name, "R-50-FPN", "32.09", "30.93", "version 1", str(model.config_path), "not in the cache"]
-    expected += [model.weights.address, *model.weights.alternates, model.md5, model.predictions, model.visuals]
-    expected += [model.scores_val, model.scores_test, f"bdd100k-zoo predict {model.name} --images"]
+    for artifact in map(model.artifact, WHATS):
+        assert len(artifact.addresses) == 2
+        expected += [*artifact.addresses, *artifact.digest_addresses]
+    expected += [f"bdd100k-zoo predict {model.name} --images"]
     lines = text.splitlines()
     for value in expected:
         assert any(value in line for line in lines), value

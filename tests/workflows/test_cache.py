@@ -59,7 +59,7 @@ def test_a_file_as_its_ledger_describes_it_is_verified_by_whom_that_says(here: S
     assert (checked.path, checked.model, checked.what, checked.size) == (path, NAME, "weights", len(CONTENT))
     assert (checked.state, checked.verified_by, checked.problem) == (
         "verified",
-        "https://far.example/mine_1x.md5",
+        "publisher",
         None,
     )
     assert here.told.done == {f"{NAME} weights": len(CONTENT)}

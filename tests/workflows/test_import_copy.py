@@ -150,7 +150,7 @@ def test_without_torch_a_digest_must_vouch_for_the_copy(here: Surroundings, tmp_
     here.lists(entry_of(NAME, digest=sha256_of(file)))
     stored = take(here, file)
     assert (stored.verified_by, stored.path.read_bytes()) == ("zoo file", b"the published bytes")
-    assert "a digest must vouch" in here.told.notes[0]
+    assert "a digest must verify" in here.told.notes[0]
 
 
 @pytest.mark.usefixtures("without_torch")
