@@ -66,11 +66,10 @@ def demo_with(**known: Any) -> Model:
     return msgspec.structs.replace(DEMO, weights=msgspec.structs.replace(DEMO.weights, **known))
 
 
-def scaled(path: Path, factor: float = 1.001) -> Path:
+def scaled(path: Path, factor: float = 1.001, parameter: str = "bbox_head.conv_cls.weight") -> Path:
     """Write trained weights that are others than the published ones."""
     content = torch.load(PUBLISHED, weights_only=True)
-    weight = content["state_dict"]["bbox_head.conv_cls.weight"].float()
-    content["state_dict"]["bbox_head.conv_cls.weight"] = weight * factor
+    content["state_dict"][parameter] = content["state_dict"][parameter].float() * factor
     torch.save(content, path)
     return path
 
@@ -143,6 +142,13 @@ def test_an_image_for_which_the_model_gives_no_finite_numbers_is_named(tmp_path)
         run_with(mine, tmp_path / "a")
     with pytest.raises(NotFiniteError, match=told):
         bdd100k_zoo.load_detector(DEMO, weights=mine, device="cpu")(tmp_path / "a" / "street.png")
+
+
+def test_a_network_that_overflows_in_16_bits_is_an_error_and_not_an_image_without_boxes(tmp_path):
+    mine = scaled(tmp_path / "mine.pth", 1e5, "neck.lateral_convs.1.conv.weight")
+    with pytest.raises(NotFiniteError, match=r"for street.png, computing in fp16"):
+        run_with(mine, tmp_path / "a", precision="fp16")
+    assert run_with(mine, tmp_path / "b").counts.detections
 
 
 class Interrupted:
