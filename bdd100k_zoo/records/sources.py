@@ -57,7 +57,7 @@ _SHAPES: dict[str, Shape] = {
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 
-class PlainFrame(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+class PlainFrame(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaults=True):
     """Base of records of one frame; a file that has these fields in a frame is in another form, and not decoded."""
 
     bbox: None = None
