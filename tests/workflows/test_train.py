@@ -190,6 +190,20 @@ def test_two_equal_trainings_are_equal_and_another_seed_is_another(root: Path, w
     assert steps(tmp_path / "b")[0]["loss"] != steps(whole)[0]["loss"]
 
 
+def test_what_the_caller_has_asked_of_torch_changes_no_training(root: Path, whole: Path, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            run(root, tmp_path / "out")
+            assert torch.is_autocast_enabled("cpu")
+        assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == (torch.float64, "medium")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+    check_same(tmp_path / "out", whole)
+
+
 def test_nothing_is_loaded_but_by_weights_only(
     whole: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
