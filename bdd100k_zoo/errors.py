@@ -780,9 +780,11 @@ class NoRunsError(ZooError):
     folder: Path
     problem: str
     split: str
+    left_out: tuple[str, ...] = ()
+    """The runs that there are, each with what is wrong with it."""
 
     def __str__(self) -> str:
-        return f"{self.folder} {self.problem}"
+        return "\n  ".join((f"{self.folder} {self.problem}", *self.left_out))
 
 
 class NoLabelsError(ZooError):

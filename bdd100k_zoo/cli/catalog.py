@@ -212,10 +212,12 @@ def table(
     from bdd100k_zoo.workflows import publish
 
     zoo = session(context).zoo()
+    found = publish.measured_beside(zoo, family or (), runs, speed)
+    session(context).note_left_out(found.left_out)
     if form == "json":
-        write_json(publish.result_records(zoo, family or (), runs, speed))
+        write_json(publish.result_records(zoo, family or (), found))
         return
-    text = publish.result_tables(zoo, family or (), form, config_root, runs, speed)
+    text = publish.result_tables(zoo, family or (), form, config_root, found)
     if check:
         publish.check_document(check, text)
         session(context).note(f"{check}: up to date")

@@ -22,7 +22,7 @@ from bdd100k_zoo.mm_common.checkpoint import load_weights
 from bdd100k_zoo.mm_common.devices import device_errors, device_name
 from bdd100k_zoo.mm_common.images import FRAME, blamed_on_image
 from bdd100k_zoo.mm_common.models import check_finite, check_number_of_classes, refuse_non_finite_outputs
-from bdd100k_zoo.mm_common.precision import arithmetic
+from bdd100k_zoo.mm_common.precision import arithmetic, usual_defaults
 from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection
 from bdd100k_zoo.mm_common.versions import versions
 
@@ -109,6 +109,7 @@ class ClassicDetector:
             yield
 
 
+@usual_defaults()
 def build_detector(
     config: Mapping[str, Any],
     *,
@@ -129,6 +130,7 @@ def build_detector(
     return ClassicDetector(model, pipeline, target, name=name, blamed=customised, random_weights=random)
 
 
+@usual_defaults()
 def build_model(config: Mapping[str, Any], *, name: str) -> nn.Module:
     """Build what a config describes, on the CPU and with random weights, by ``mmdet.apis.init_detector``.
 

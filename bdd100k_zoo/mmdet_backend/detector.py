@@ -16,7 +16,13 @@ from bdd100k_zoo.mm_common.config import without_pretrained
 from bdd100k_zoo.mm_common.devices import device_errors, device_name, resolve_device
 from bdd100k_zoo.mm_common.images import FRAME
 from bdd100k_zoo.mm_common.models import check_finite, check_number_of_classes, refuse_non_finite_outputs
-from bdd100k_zoo.mm_common.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
+from bdd100k_zoo.mm_common.precision import (
+    SHORT,
+    arithmetic,
+    let_heads_give_float32,
+    resolve_precision,
+    usual_defaults,
+)
 from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection, in_scope
 from bdd100k_zoo.mm_common.versions import versions
 from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
@@ -108,6 +114,7 @@ class MmdetDetector:
             yield
 
 
+@usual_defaults()
 def build_detector(
     config: Config,
     *,
@@ -166,6 +173,7 @@ def build_model(config: Config, *, name: str = "model") -> nn.Module:
     return model
 
 
+@usual_defaults()
 def check_config(config: Config, *, name: str) -> None:
     """Check that a config's test pipeline and preprocessing run and that its model can be built.
 
@@ -179,6 +187,7 @@ def check_config(config: Config, *, name: str) -> None:
     build_shape(config, name=name)
 
 
+@usual_defaults()
 def build_shape(config: Config, *, name: str) -> nn.Module:
     """Build what a config describes, where possible without memory behind its parameters; raises ConfigError."""
     try:
@@ -190,14 +199,12 @@ def build_shape(config: Config, *, name: str) -> nn.Module:
 
 
 def _speed_up(model: nn.Module, device: torch.device, precision: str) -> bool:
-    if device.type == "cpu":
-        keep_freed_memory()
-        return speed_up(model)
-    if precision == "fp32":
-        return False
-    # The layout in which tensor cores take numbers; what computes float32 exactly may be slower in it.
     with arithmetic("fp32", device):
-        return change(model, (lay_channels_last,), device)
+        if device.type == "cpu":
+            keep_freed_memory()
+            return speed_up(model)
+        # The layout in which tensor cores take numbers; what computes float32 exactly may be slower in it.
+        return precision != "fp32" and change(model, (lay_channels_last,), device)
 
 
 def _facts(device: torch.device, precision: str, *, optimised: bool, random_weights: bool) -> DetectorFacts:

@@ -46,6 +46,8 @@ class Site:
     measured: Mapping[str, Scores] | None = None
     """On val, by model; None where no runs were asked for."""
     speeds: Speeds = field(default_factory=dict)
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Runs and speed records that are not shown, by name, each with the reason."""
 
 
 class Entry(NamedTuple):

@@ -142,7 +142,9 @@ def test_table_in_other_forms(call):
     assert [row["ap_val"] for row in rows if row["name"] == "faster_rcnn_r50_fpn_3x"] == ["32.30"]
     latex = call("table", "--format", "latex", "--family", "hrnet").stdout
     assert r"HRNet & HRNet-w32 & $3\times$ & \checkmark & 33.97 & 33.19 \\" in latex
-    families = json.loads(call("table", "--format", "json").stdout)
+    document = json.loads(call("table", "--format", "json").stdout)
+    families = document["families"]
+    assert document["left_out"] == []
     assert [family["family"] for family in families][:2] == ["faster_rcnn", "retinanet"]
     assert sum(len(family["models"]) for family in families) == 25
 
@@ -197,7 +199,7 @@ def test_recorded_speeds_become_a_column(call):
     assert "img/s (H100, fp32)" in call(*arguments).stdout
     assert "images_per_second (H100, fp32)" in call(*arguments, "--format", "csv").stdout
     assert "img/s (H100, fp32)" in call(*arguments, "--format", "latex").stdout
-    (family,) = json.loads(call(*arguments, "--format", "json").stdout)
+    (family,) = json.loads(call(*arguments, "--format", "json").stdout)["families"]
     found = [model["images_per_second"]["(H100, fp32)"] for model in family["models"]]
     assert found == [123.4, None, None]
     Path("speed.jsonl").write_text("{}")

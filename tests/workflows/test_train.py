@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from small_training import MODEL, SMALL, command, finished, make_root, start, steps
+from surroundings import Told
 
 from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.artifacts.store import Store
 from bdd100k_zoo.errors import (
+    BadLabelError,
     ConfigError,
     LabelledImagesError,
     NoCheckpointError,
@@ -26,6 +28,7 @@ from bdd100k_zoo.errors import (
 )
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.tables import read_label_table
 from bdd100k_zoo.records.training import read_training
 from bdd100k_zoo.workflows import predict
 from bdd100k_zoo.workflows.stopping import Stop
@@ -196,6 +199,20 @@ def test_two_equal_trainings_are_equal_and_another_seed_is_another(root: Path, w
     assert steps(tmp_path / "b")[0]["loss"] != steps(whole)[0]["loss"]
 
 
+def test_what_the_caller_has_asked_of_torch_changes_no_training(root: Path, whole: Path, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            run(root, tmp_path / "out")
+            assert torch.is_autocast_enabled("cpu")
+        assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == (torch.float64, "medium")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+    check_same(tmp_path / "out", whole)
+
+
 def test_nothing_is_loaded_but_by_weights_only(
     whole: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,8 +360,41 @@ def test_a_category_that_is_none_is_told_before_the_first_step(own_root: Path, t
 def test_labels_without_a_box_are_no_training(own_root: Path, tmp_path: Path) -> None:
     path = own_root / "labels/det_20/det_train.json"
     path.write_text(json.dumps([{**frame, "labels": []} for frame in json.loads(path.read_text())]))
-    with pytest.raises(RecordError, match="no box to learn from"):
+    with pytest.raises(RecordError, match="expected a box inside a frame"):
         run(own_root, tmp_path / "out")
+
+
+def with_reversed(path: Path) -> None:
+    """Swap the corners of three boxes of a label file, in one direction or both."""
+    frames = json.loads(path.read_text())
+    for frame, label, axes in ((1, 2, "x"), (1, 0, "y"), (2, 1, "xy")):
+        box = frames[frame]["labels"][label]["box2d"]
+        for axis in axes:
+            box[f"{axis}1"], box[f"{axis}2"] = box[f"{axis}2"], box[f"{axis}1"]
+    path.write_text(json.dumps(frames))
+
+
+def test_reversed_boxes_are_reported_once_with_the_first_of_them(own_root: Path, tmp_path: Path) -> None:
+    labels = own_root / "labels/det_20/det_train.json"
+    with_reversed(labels)
+    told = Told()
+    train(request(own_root, tmp_path / "out", epochs=1), Store(offline=True), told, Stop())  # type: ignore[arg-type]
+    assert [message for message in told.warnings if "x2 < x1" in message] == [
+        f"{labels}: 3 boxes have x2 < x1 or y2 < y1 and will not be trained on; "
+        "the first: frame train1.jpg: label 0 (no. 1)"
+    ]
+    assert len(steps(tmp_path / "out")) == STEPS // EPOCHS
+
+
+def test_reversed_boxes_of_val_are_refused_as_eval_refuses_them(own_root: Path, tmp_path: Path) -> None:
+    labels = own_root / "labels/det_20/det_val.json"
+    with_reversed(labels)
+    with pytest.raises(BadLabelError, match=r"val1\.jpg: label 0 \(no\. 1\)") as by_train:
+        run(own_root, tmp_path / "out")
+    with pytest.raises(BadLabelError) as by_eval:
+        read_label_table(labels)
+    assert str(by_train.value) == str(by_eval.value)
+    assert not steps(tmp_path / "out")
 
 
 def test_a_file_of_start_values_that_is_missing_is_told(root: Path, tmp_path: Path) -> None:

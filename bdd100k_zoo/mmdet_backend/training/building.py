@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.mm_common.devices import device_errors, device_name, device_of_rank, resolve_device
-from bdd100k_zoo.mm_common.precision import SHORT, let_heads_give_float32, resolve_precision
+from bdd100k_zoo.mm_common.precision import SHORT, let_heads_give_float32, resolve_precision, usual_defaults
 from bdd100k_zoo.mm_common.settings import blamed_on_settings, in_scope
 from bdd100k_zoo.mm_common.versions import versions
 from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
@@ -51,6 +51,7 @@ def train(job: Job, plan: str, watcher: Watcher) -> None:
     if device.type == "cpu":
         keep_freed_memory()
     with ExitStack() as stack:
+        stack.enter_context(usual_defaults())
         stack.enter_context(contained(job.name))
         stack.enter_context(in_scope())
         stack.enter_context(device_errors(device))
