@@ -13,7 +13,7 @@
     │   ├── TransferError          every address failed
     │   ├── DigestMismatchError    the bytes are not those of the digest
     │   ├── SeveralFailedError     more than one of the files that were asked for
-    │   ├── UnverifiedError        a digest was required and none can be had
+    │   ├── UnverifiedError        a digest was required and none verifies the file
     │   └── UncheckableError       neither a digest nor the backend can tell whether a copy is the model's
     ├── EmptyCacheError            the cache holds nothing of what was asked for
     ├── OtherFilesError            a folder holds other files under the names that are to be written
@@ -30,9 +30,10 @@
     ├── FrameNameError             absolute, or leaves its folder
     ├── ConfigError                a config cannot be read or overridden so
     ├── CheckpointError
-    │   ├── UnsafeCheckpointError  it holds more than tensors and plain values
-    │   ├── CheckpointMismatchError  its parameters are not the model's
+    │   ├── UnsafeCheckpointError  it is damaged, something else, or more than tensors and plain values
+    │   ├── CheckpointMismatchError  its parameters are not the model's, or hold no usable values
     │   └── CheckpointClassesError its classes are not BDD100K's, in their order
+    ├── NotFiniteError             a model gave NaN or infinity for an image
     ├── UnsupportedOpError         an op that no installed library serves
     ├── DeviceError                a device that this machine lacks
     ├── PrecisionError             an arithmetic that the device does not have
@@ -46,6 +47,7 @@
     │   ├── BrokenFileError        empty, cut off, or no JSON
     │   ├── BadFrameError          a frame without a name, or twice
     │   ├── BadLabelError          a label with an unknown category, without a score, with an impossible box
+    │   ├── UnlikelyBoxesError     not one box, or boxes that are no pixels
     │   └── FramesDifferError      the predictions are not of exactly the frames of the labels
     ├── SubmissionError            predictions that the evaluation server would refuse or miscount
     ├── StaleError                 a generated block is missing or not up to date
@@ -236,7 +238,7 @@ class DigestMismatchError(ArtifactError):
 
 
 class UnverifiedError(ArtifactError):
-    """A digest was required, and none can be had."""
+    """A digest was required, and none verifies the file."""
 
     model: str
     what: str
@@ -436,10 +438,15 @@ class CheckpointError(ZooError):
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A file of weights that is damaged, or holds more than tensors and plain values; nothing in it was run."""
+    """A file of weights that is refused: it is damaged, something else, or holds more than tensors and plain values.
+
+    Nothing in it was run.
+    """
 
     path: Path
     reason: str
+    hint: str = ""
+    """What to do about this file; empty where there is nothing better than another copy."""
 
     def __str__(self) -> str:
         return f"{self.path} was not loaded: {self.reason}"
@@ -454,12 +461,15 @@ class CheckpointMismatchError(CheckpointError):
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
     """``name: (shape in the file) instead of (shape in the model)``."""
+    unusable: tuple[str, ...] = ()
+    """``name: what is wrong with its values``."""
 
     def __str__(self) -> str:
         kinds = (
             ("missing", self.missing),
             ("unexpected", self.unexpected),
             ("of another shape", self.reshaped),
+            ("with values that cannot be used", self.unusable),
         )
         found = "; ".join(_first_few(names, kind) for kind, names in kinds if names)
         return f"{self.path} does not fit {self.model}: {found}"
@@ -479,6 +489,19 @@ class CheckpointClassesError(CheckpointError):
 def _first_few(names: tuple[str, ...], kind: str, limit: int = 3) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return f"{len(names)} {kind}: {', '.join(names[:limit])}{more}"
+
+
+class NotFiniteError(ZooError):
+    """A model gave NaN or infinity for an image."""
+
+    model: str
+    precision: str
+    image: str = ""
+    """Empty where only pixels were given."""
+
+    def __str__(self) -> str:
+        place = f" for {self.image}" if self.image else ""
+        return f"{self.model} gave NaN or infinite scores or boxes{place}, computing in {self.precision}"
 
 
 class UnsupportedOpError(ZooError):
@@ -626,6 +649,16 @@ def _and_others(count: int) -> str:
     return f" (and {count} more such findings)" if count else ""
 
 
+class UnlikelyBoxesError(InputsError):
+    """Labels or predictions that cannot be meant as they are: without any box, or with boxes that are not in pixels."""
+
+    path: Path
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
 class FramesDifferError(InputsError):
     """The predictions are not of exactly the labelled frames."""
 
@@ -747,9 +780,11 @@ class NoRunsError(ZooError):
     folder: Path
     problem: str
     split: str
+    left_out: tuple[str, ...] = ()
+    """The runs that there are, each with what is wrong with it."""
 
     def __str__(self) -> str:
-        return f"{self.folder} {self.problem}"
+        return "\n  ".join((f"{self.folder} {self.problem}", *self.left_out))
 
 
 class NoLabelsError(ZooError):

@@ -202,7 +202,7 @@ def artifact(address: str, name: str, size: int, md5: str) -> Artifact:
     """Describe a file as a zoo file does that records its digest."""
     from bdd100k_zoo.manifest import Artifact
 
-    return Artifact(name, "weights", (f"{address}/{size}/{name}.pth",), f"md5:{md5}", size, None)
+    return Artifact(name, "weights", (f"{address}/{size}/{name}.pth",), f"md5:{md5}", size)
 
 
 PARTS: dict[str, Callable[..., Callable[[], object]]] = {

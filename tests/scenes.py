@@ -114,7 +114,7 @@ def record(model: str, images: int, images_per_second: float = 2.0, **changes: A
         md5="0123456789abcdef" * 2,
         sha256="0123456789abcdef" * 4,
         verified=True,
-        verified_by="the zoo file",
+        verified_by="zoo file",
         unverified_because=None,
         address=f"https://dl.cv.ethz.ch/bdd100k/det/models/{model}_det_bdd100k.pth",
     )

@@ -33,6 +33,14 @@ def test_the_worked_example_of_a_zoo_file_loads_and_lists():
         assert "retinanet_r50_fpn_2x" in result.stdout
 
 
+def test_the_example_of_a_zoo_file_of_digests_loads():
+    (text,) = examples("cache.md").values()
+    Path("digests.yaml").write_text(text)
+    given = [each for model in load_zoo("digests.yaml").models for each in model.user_digests]
+    assert {each.what for each in given} == {"weights", "preds"}
+    assert all(each.digest in text for each in given)
+
+
 def test_the_config_of_the_worked_example_trains_for_24_epochs():
     from bdd100k_zoo.mmdet_backend import import_backend
 

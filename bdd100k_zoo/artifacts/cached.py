@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from bdd100k_zoo.artifacts import ledger
 from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
 from bdd100k_zoo.artifacts.layout import ledger_path
-from bdd100k_zoo.artifacts.verify import contradiction, recorded_digest
+from bdd100k_zoo.artifacts.verify import USER, contradiction, recorded_digest, recorder
 from bdd100k_zoo.errors import DigestMismatchError, StorageError
 from bdd100k_zoo.records.files import storage_errors
 
@@ -43,22 +43,56 @@ def judge(artifact: Artifact, entry: ledger.Entry) -> Cached:
     """Decide what a file in the cache is to an artifact, from what is known about both."""
     recorded = recorded_digest(artifact)
     hashes = Hashes(entry.size, entry.md5, entry.sha256)
-    vouched_for = bool(recorded) and hashes.like(recorded[0].digest) == recorded[0].digest
-    if not vouched_for and came_from_elsewhere(artifact, entry):
+    is_recorded = bool(recorded) and all(hashes.like(digest) == digest for digest, _ in recorded)
+    if not is_recorded and came_from_elsewhere(artifact, entry):
         return "foreign"
     return "contradicted" if contradicts(artifact, entry, "") else "keep"
 
 
 def came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
-    """Tell whether a file was filed for another artifact, or for another address than any of this one's."""
-    if entry.address is None:
-        return False
-    stands_for = entry.stands_for or entry.address
-    return (entry.model, entry.what) != (artifact.model, artifact.what) or stands_for not in artifact.addresses
+    """Return whether a file was filed for another artifact, or for another address than any of this one's."""
+    if (entry.model, entry.what) != (artifact.model, artifact.what):
+        return True
+    return entry.address is not None and (entry.stands_for or entry.address) not in artifact.addresses
+
+
+class Verification(NamedTuple):
+    """Whether a cached file is verified."""
+
+    verified_by: str | None
+    """``zoo file``, ``publisher``, ``user`` or ``its name``; None if it is unverified."""
+    digest_address: str | None
+    """Where the publisher's digest was read that verified it."""
+    reason: str | None
+    """Why it is unverified."""
+
+
+def verification(artifact: Artifact | None, entry: ledger.Entry) -> Verification:
+    """Return what verifies a cached file: the zoo file's digest, else its ledger's, else the user's.
+
+    Args:
+        artifact: what the zoo knows; None where no model has such a file.
+        entry: the file's ledger.
+    """
+    if artifact and (mismatch := contradicts(artifact, entry, "")):
+        return Verification(
+            None, None, f"expected {mismatch.expected} (from {mismatch.source}), found {mismatch.found}"
+        )
+    if artifact and judge(artifact, entry) == "foreign":
+        mine = (entry.model, entry.what) == (artifact.model, artifact.what)
+        other = f"its ledger is that of the {entry.what} of {entry.model}"
+        return Verification(None, None, f"it came from {entry.address}, which the zoo does not list" if mine else other)
+    if artifact and artifact.digest:
+        return Verification(recorder(artifact), None, None)
+    if entry.verified_by and not (artifact and came_from_elsewhere(artifact, entry)):
+        return Verification(entry.verified_by, entry.digest_address, None)
+    if artifact and artifact.user_digests:
+        return Verification(USER, None, None)
+    return Verification(None, None, entry.reason)
 
 
 def contradicts(artifact: Artifact, entry: ledger.Entry, subject: str) -> DigestMismatchError | None:
-    """Say how a cached file differs from the digest and size of the zoo file, if it does."""
+    """Return how a cached file differs from the recorded digests and size, if it does."""
     hashes = Hashes(entry.size, entry.md5, entry.sha256)
     return contradiction(hashes, subject, recorded_digest(artifact), artifact.size)
 
@@ -84,11 +118,12 @@ def _look_again(
     """Say what a file is that was hashed again.
 
     The same bytes keep their history. Other bytes than those that were downloaded or verified are wrong, unless the
-    zoo file's digest decides; a file that somebody put there may be replaced by its owner.
+    zoo file's digest decides, or the user's where nothing else verified them; a file that somebody put there may be
+    replaced by its owner.
     """
     if isinstance(known, ledger.Entry) and known.has_bytes(hashes):
         entry = replace(known, size=facts.st_size, mtime_ns=facts.st_mtime_ns)
-    elif isinstance(known, ledger.Entry) and known.is_pin and artifact.digest is None:
+    elif isinstance(known, ledger.Entry) and known.is_pin and pins(known, artifact):
         expected, found, source = f"md5:{known.md5}", f"md5:{hashes.md5}", f"its ledger {ledger_path(path)}"
         return Found("changed", known, DigestMismatchError(str(path), expected, found, source))
     else:
@@ -101,6 +136,16 @@ def _look_again(
     with suppress(StorageError):
         ledger.write(path, entry)
     return Found(cached, entry)
+
+
+def pins(known: ledger.Entry, artifact: Artifact | None) -> bool:
+    """Return whether a file must have the bytes of its ledger, as no recorded digest decides instead.
+
+    The zoo file's digest always does; the user's does where nothing verified the file of the ledger.
+    """
+    if artifact is None:
+        return True
+    return artifact.digest is None and not (artifact.user_digests and known.verified_by is None)
 
 
 def _facts(path: Path) -> stat_result | None:
@@ -123,8 +168,12 @@ def pinned(path: Path, artifact: Artifact) -> ledger.Entry | None:
 
 
 def describe(artifact: Artifact, address: str | None, hashes: Hashes, facts: stat_result, trust: Trust) -> ledger.Entry:
-    """Write down what is known about a file of an artifact; ``facts`` are those of the file that was hashed."""
-    return _entry(artifact, address, hashes, facts, trust.verified_by, trust.reason)
+    """Return the ledger's entry for a file of an artifact; ``facts`` are those of the file that was hashed."""
+    reason = trust.reason
+    if trust.mirror_digest:
+        reason = f"{reason}; it matches the mirror's digest {trust.mirror_digest}, which shows only an intact transfer"
+    entry = _entry(artifact, address, hashes, facts, trust.verified_by, reason)
+    return replace(entry, digest_address=trust.digest_address)
 
 
 def _entry(

@@ -13,6 +13,7 @@ from bdd100k_zoo.artifacts.network import FailedAttemptError
 from bdd100k_zoo.artifacts.partial import PartialFile, facts_for, partials_of
 from bdd100k_zoo.artifacts.quarantine import set_aside
 from bdd100k_zoo.artifacts.transfer import Meter, Transfer
+from bdd100k_zoo.artifacts.verify import recorded_digest
 from bdd100k_zoo.errors import (
     Attempt,
     DigestMismatchError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Artifact
     from bdd100k_zoo.progress import Progress
 
-Failure = FailedAttemptError | DigestMismatchError | UnverifiedError | MissingPackageError
+Failure = FailedAttemptError | DigestMismatchError | MissingPackageError
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Download:
     def any(self, *, require_digest: bool) -> ledger.Entry:
         """Take the file from the first address that sends the right one.
 
+        Which digest verifies it does not depend on the address, so a required one that is missing ends the search.
+
         Raises:
             TransferError, DigestMismatchError, UnverifiedError, StorageError: see ``Store.fetch``.
         """
@@ -68,7 +71,7 @@ class Download:
                 self.progress.note(f"{failures[-1][0]} {_outcome(failures[-1][1])}; trying {route.address}")
             try:
                 return self.one(route, require_digest=require_digest)
-            except (FailedAttemptError, DigestMismatchError, UnverifiedError, MissingPackageError) as failure:
+            except (FailedAttemptError, DigestMismatchError, MissingPackageError) as failure:
                 if isinstance(failure, FailedAttemptError) and failure.passing:
                     self.troubled.add(urlsplit(route.address).netloc)
                 failures.append((route.address, failure))
@@ -108,7 +111,8 @@ class Download:
         return Transfer(self.session, self.artifact, partial, meter, self.progress.note, patience)
 
     def _refuse_plain_http(self, address: str) -> None:
-        if self.artifact.digest is None and not (address.startswith("file://") or is_private(opened(address)[0])):
+        recorded = recorded_digest(self.artifact)
+        if not recorded and not (address.startswith("file://") or is_private(opened(address)[0])):
             raise FailedAttemptError(
                 "was not contacted: plain http can be changed on the way, and no digest is recorded"
             )
@@ -117,8 +121,6 @@ class Download:
 def _outcome(failure: Failure) -> str:
     if isinstance(failure, DigestMismatchError):
         return f"sent other bytes: expected {failure.expected} (from {failure.source}), found {failure.found}"
-    if isinstance(failure, UnverifiedError):
-        return f"was not contacted: {failure.reason}"
     if isinstance(failure, MissingPackageError):
         return f"was not contacted: {failure}"
     return failure.outcome

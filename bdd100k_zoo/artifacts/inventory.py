@@ -1,4 +1,4 @@
-"""What stands in the cache: looked at, and neither hashed, changed nor contacted."""
+"""What is in the cache: looked at, and neither hashed, changed nor contacted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
-from bdd100k_zoo.artifacts.cached import contradicts
+from bdd100k_zoo.artifacts.cached import contradicts, verification
 from bdd100k_zoo.artifacts.layout import DAMAGED, LEDGER, LOCK, PARTIAL, PARTIAL_FACTS
 from bdd100k_zoo.artifacts.partial import read_facts
-from bdd100k_zoo.artifacts.verify import ZOO_FILE
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.manifest.schema import WHATS
 from bdd100k_zoo.records.files import storage_errors
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.artifacts.partial import Facts
     from bdd100k_zoo.manifest import Artifact
 
-Kind = Literal["file", "partial", "damaged", "other"]
+Kind = Literal["file", "partial", "damaged", "ledger", "other"]
 State = Literal["verified", "unverified", "wrong", "changed", "unknown"]
 
 UNIQUE = "[0-9a-f]{8,32}"
@@ -45,7 +45,8 @@ class Item(Struct, frozen=True, kw_only=True):
     target: Path
     """The file of the cache that it is, or stands beside."""
     kind: Kind
-    """``file``: complete. ``partial``: on its way. ``damaged``: set aside. ``other``: none of ours."""
+    """``file``: complete. ``partial``: on its way. ``damaged``: set aside. ``ledger``: its file is gone, and pins the
+    next one. ``other``: none of ours."""
     model: str | None = None
     what: str | None = None
     size: int
@@ -55,8 +56,10 @@ class Item(Struct, frozen=True, kw_only=True):
     changed: str
     """When it was changed last: ISO 8601, UTC, to the second."""
     state: State = "unknown"
-    """Of a ``file``. ``wrong``: the zoo file records another; ``changed``: the ledger does; ``unknown``: no ledger."""
+    """Of a ``file``. ``wrong``: the zoo file records another; ``changed``: the ledger does; ``unknown``: no ledger.
+    Of a ``ledger``, what it says of the file that is gone."""
     verified_by: str | None = None
+    """``zoo file``, ``publisher`` or ``user``; None if unverified."""
     reason: str | None = None
     """Why a file is not verified, or what stands there in place of a file of ours."""
     address: str | None = None
@@ -68,7 +71,7 @@ class Item(Struct, frozen=True, kw_only=True):
 def take_stock(root: Path, places: Mapping[Path, Artifact]) -> tuple[Item, ...]:
     """Look at every file in the folders of the cache, by kind of artifact and name; a missing cache holds none.
 
-    Locks and ledgers belong to their files. Links are named and not followed.
+    Locks, and ledgers beside their files, belong to these. Links are named and not followed.
 
     Args:
         root: the cache.
@@ -91,7 +94,13 @@ def _folder(folder: Path, what: str, places: Mapping[Path, Artifact]) -> Iterato
         paths = sorted(folder.iterdir())
     for path in paths:
         facts = _facts(path)
-        if facts and not path.name.endswith((LEDGER, LOCK)):
+        if facts is None or path.name.endswith(LOCK):
+            continue
+        if path.name.endswith(LEDGER):
+            target = path.with_name(path.name.removesuffix(LEDGER))
+            if _facts(target) is None:
+                yield _ledger_alone(path, target, facts, places.get(target))
+        else:
             yield from _items(path, what, facts, places)
 
 
@@ -167,10 +176,22 @@ def _recorded(path: Path, artifact: Artifact | None, facts: stat_result, known: 
     if wrong:
         reason = f"expected {wrong.expected} (from {wrong.source}), found {wrong.found}"
         return _described(path, artifact, facts, "wrong", reason, known)
-    verified_by = ZOO_FILE if artifact and artifact.digest else known.verified_by
-    if verified_by:
-        return _described(path, artifact, facts, "verified", None, known, verified_by)
-    return _described(path, artifact, facts, "unverified", known.reason, known)
+    found = verification(artifact, known)
+    state: State = "verified" if found.verified_by else "unverified"
+    return _described(path, artifact, facts, state, found.reason, known, found.verified_by)
+
+
+def _ledger_alone(path: Path, target: Path, facts: stat_result, artifact: Artifact | None) -> Item:
+    if not stat.S_ISREG(facts.st_mode):
+        return _other(path, path.parent.name, facts)
+    known = _entry(target)
+    if known is None:
+        item = _described(path, artifact, facts, "unknown", "it is damaged")
+    else:
+        found = verification(artifact, known)
+        state: State = "verified" if found.verified_by else "unverified"
+        item = _described(path, artifact, facts, state, found.reason, known, found.verified_by)
+    return replace(item, kind="ledger", target=target, what=item.what or path.parent.name)
 
 
 def _damaged(path: Path, target: Path, facts: stat_result, places: Mapping[Path, Artifact]) -> Item:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts.layout import ledger_path
+from bdd100k_zoo.artifacts.verify import FILE_NAME, PUBLISHER, USER, ZOO_FILE
 from bdd100k_zoo.records.files import storage_errors, write_whole
 
 if TYPE_CHECKING:
@@ -29,9 +31,11 @@ class Entry(Struct, frozen=True, kw_only=True):
     md5: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     verified_by: str | None
-    """Where the digest that the file was checked with came from; None: there was none."""
+    """Whose digest verified the file: ``zoo file``, ``publisher``, ``user`` or ``its name``; None: nobody's."""
     reason: str | None
     """Why it is unverified."""
+    digest_address: str | None = None
+    """Where the publisher's digest was read that verified it."""
     stands_for: str | None = None
     """The artifact's first address when the file was filed; tells a mirror's copy from another artifact's file."""
     zoo_file: str | None = None
@@ -58,6 +62,8 @@ class Damaged:
 def read(path: Path) -> Entry | Damaged | None:
     """Read the ledger of the cached file ``path``; None where there is none.
 
+    An entry that says it was verified by anything else than this package writes is that of an unverified file.
+
     Raises:
         StorageError: the ledger is there and may not be read.
     """
@@ -65,9 +71,17 @@ def read(path: Path) -> Entry | Damaged | None:
     try:
         with storage_errors(ledger):
             content = _content(ledger)
-        return None if content is None else msgspec.json.decode(content, type=Entry)
-    except msgspec.DecodeError:
+        return None if content is None else _checked(msgspec.json.decode(content, type=Entry))
+    except (msgspec.DecodeError, RecursionError):
         return Damaged()
+
+
+def _checked(entry: Entry) -> Entry:
+    kinds = {None, ZOO_FILE, PUBLISHER, USER} | ({FILE_NAME} if entry.what == "start-values" else set())
+    if entry.verified_by in kinds:
+        return entry
+    reason = f"its ledger says that it was verified by {entry.verified_by!r}, which verifies nothing"
+    return replace(entry, verified_by=None, digest_address=None, reason=reason)
 
 
 def _content(ledger: Path) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from bdd100k_zoo.artifacts.inventory import partial_facts
-from bdd100k_zoo.artifacts.layout import lock_path
+from bdd100k_zoo.artifacts.layout import LOCK, lock_path
 from bdd100k_zoo.artifacts.locking import take
 from bdd100k_zoo.artifacts.partial import is_alive
 from bdd100k_zoo.records.files import storage_errors
@@ -55,6 +55,26 @@ def lock_if_free(path: Path) -> Iterator[bool]:
         yield taken
     finally:
         lock.release()
+
+
+def remove_lock(path: Path) -> bool:
+    """Remove the lock on a file of the cache, unless another process holds it; return whether it is gone.
+
+    It is removed while it is held: whoever waits for it notices, and makes another.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with lock_if_free(path) as taken, storage_errors(path.parent):
+        if taken:
+            lock_path(path).unlink(missing_ok=True)
+    return taken
+
+
+def locks_in(folder: Path) -> list[Path]:
+    """Return the locks in a folder of the cache; none where there is no folder."""
+    with storage_errors(folder):
+        return sorted(path for path in folder.glob(f"*{LOCK}") if path.is_file() and not path.is_symlink())
 
 
 def recorded_owner(item: Item) -> str:

@@ -304,7 +304,7 @@ def read_facts(partial: Path) -> Facts | None:
     """Read what stands beside a partial file; nothing where that is missing or damaged."""
     try:
         return msgspec.json.decode(facts_path(partial).read_bytes(), type=Facts)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None
 
 

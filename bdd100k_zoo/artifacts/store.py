@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from pathlib import Path
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
 from bdd100k_zoo.artifacts import mirrors as mirror_settings
-from bdd100k_zoo.artifacts.cached import Found, describe, look, pinned
+from bdd100k_zoo.artifacts.cached import Found, look, pinned, verification
 from bdd100k_zoo.artifacts.decide import Known, decide
 from bdd100k_zoo.artifacts.download import Download
 from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
@@ -21,14 +22,15 @@ from bdd100k_zoo.artifacts.locking import locked
 from bdd100k_zoo.artifacts.network import FailedAttemptError, open_session
 from bdd100k_zoo.artifacts.partial import PartialState, partials_of, sweep
 from bdd100k_zoo.artifacts.patience import PATIENT, Patience
-from bdd100k_zoo.artifacts.routes import DigestReader, Route, routes_of
+from bdd100k_zoo.artifacts.routes import Route, routes_of
 from bdd100k_zoo.artifacts.verify import (
+    PUBLISHER,
     Expected,
     Trust,
     Unknown,
     contradiction,
-    recorded_digest,
-    recorder,
+    published_digest,
+    read_digest,
     trust_in,
 )
 from bdd100k_zoo.errors import NoAddressError, OfflineError, StorageError, UnverifiedError
@@ -57,7 +59,7 @@ class StoredFile(Struct, frozen=True, kw_only=True):
     """Bytes."""
     verified: bool
     verified_by: str | None
-    """Where the digest came from that the file agrees with: ``zoo file`` or an address; None if unverified."""
+    """Whose digest the file matches: ``zoo file``, ``publisher``, ``user`` or ``its name``; None if unverified."""
     reason: str | None
     """Why it is unverified, in plain words; None if verified."""
     md5: str
@@ -65,6 +67,10 @@ class StoredFile(Struct, frozen=True, kw_only=True):
     """Lower-case hexadecimal."""
     address: str | None
     """Where the file came from; None where somebody put it into the cache."""
+    digest_address: str | None = None
+    """Where the publisher's digest was read that verified it."""
+    published: bool | None = None
+    """Whether its bytes are the published ones; None where no digest is known that could show it."""
 
 
 class Store:
@@ -175,22 +181,32 @@ class Store:
         return _said(artifact, stored, progress)
 
     def adopt(self, artifact: Artifact, file: Path) -> StoredFile:
-        """Say of a file outside the cache what is known, checked against the zoo file's digest where there is one.
+        """Return what is known about a file outside the cache that is used in place of an artifact.
 
-        Nothing is copied, written or contacted.
+        It may be any file: whether it is the published one is recorded, by the digest of the zoo file, or else of a
+        verified file in the cache. Nothing is copied, written or contacted.
 
         Raises:
-            DigestMismatchError: the file is not the one that the zoo file records.
             StorageError: it cannot be read.
         """
-        hashes, recorded = hash_file(file), recorded_digest(artifact)
-        mismatch = contradiction(hashes, str(file), recorded, artifact.size)
-        if mismatch:
-            raise mismatch
-        reason = "it is a file of yours, and the zoo file records no digest"
-        with storage_errors(file):
-            entry = describe(artifact, None, hashes, file.stat(), Trust(recorded, None, reason))
-        return _stored(file.absolute(), artifact, entry)
+        hashes, pin = hash_file(file), pinned(self.path(artifact), artifact)
+        pin = pin if pin and pin.verified_by else None
+        unknown = Unknown("it is your own file, and no digest of the published file is known")
+        trust = trust_in(artifact, pin, "the cache", lambda: unknown, lambda: None)
+        published, reason = True if trust.verified_by else None, trust.reason
+        if contradiction(hashes, str(file), trust.expected, artifact.size):
+            published, reason = False, "it is your own file, not the published one"
+        return StoredFile(
+            path=file.absolute(),
+            size=hashes.size,
+            verified=published is True,
+            verified_by=trust.verified_by if published else None,
+            reason=reason,
+            md5=hashes.md5,
+            sha256=hashes.sha256,
+            address=None,
+            published=published,
+        )
 
     def take_in(
         self, artifact: Artifact, file: Path, progress: Progress, *, require_digest: bool = False
@@ -199,14 +215,13 @@ class Store:
 
         Raises:
             DigestMismatchError: it is not the file that the zoo file, the ledger or the publisher's digest names.
-            UnverifiedError: ``require_digest``, and no digest can be had.
+            UnverifiedError: ``require_digest``, and no digest verifies it.
             StorageError: it cannot be read, or the cache cannot be written.
         """
         with storage_errors(file):
-            route = Route(file.resolve(strict=True).as_uri(), None)
-        routes = (*self.routes(artifact), route)  # a copy is held to the digest beside any address of the file
+            route = Route(file.resolve(strict=True).as_uri())
         with locked(self.path(artifact), progress):
-            download = self._download_from(routes, artifact, look(self.path(artifact), artifact), progress)
+            download = self._download_from((route,), artifact, look(self.path(artifact), artifact), progress)
             try:
                 entry = download.one(route, require_digest=require_digest)
             except FailedAttemptError as failure:
@@ -233,18 +248,23 @@ class Store:
         return self._filed(artifact, download.any(require_digest=require_digest), progress)
 
     def _download_from(self, routes: Sequence[Route], artifact: Artifact, found: Found, progress: Progress) -> Download:
-        path = self.path(artifact)
-        reader = DigestReader(self._session(), routes)
+        path, session = self.path(artifact), self._session()
         pin = pinned(path, artifact)
 
-        def published(route: Route) -> Expected | Unknown:
-            return Unknown("offline mode contacts no digest's address") if self.offline else reader.for_route(route)
+        @functools.cache  # once for all addresses
+        def published() -> Expected | Unknown:
+            if self.offline:
+                return Unknown("offline mode contacts no digest's address")
+            return published_digest(session, artifact)
 
         def trust(route: Route) -> Trust:
-            return trust_in(artifact, pin, f"its ledger {ledger_path(path)}", lambda: published(route))
+            def mirrored() -> Expected | Unknown | None:
+                return read_digest(session, route.mirror_digest) if route.mirror_digest else None
+
+            return trust_in(artifact, pin, f"its ledger {ledger_path(path)}", published, mirrored)
 
         return Download(
-            session=self._session(),
+            session=session,
             artifact=artifact,
             path=path,
             routes=routes,
@@ -261,11 +281,10 @@ class Store:
         return _said(artifact, _stored(path, artifact, entry), progress)
 
     def _verified_now(self, artifact: Artifact, stored: StoredFile) -> StoredFile:
-        """Ask once more for the digest of a file that was filed when none could be had."""
+        """Ask the publisher once more for the digest of a file that was filed when it could not be had."""
         if self.offline:
             raise UnverifiedError(artifact.model, artifact.what, stored.reason or "")
-        routes = self.routes(artifact)
-        found = DigestReader(self._session(), routes).for_route(routes[-1])
+        found = published_digest(self._session(), artifact)
         if isinstance(found, Unknown):
             raise UnverifiedError(artifact.model, artifact.what, found.reason)
         mismatch = contradiction(Hashes(stored.size, stored.md5, stored.sha256), str(stored.path), (found,), None)
@@ -273,8 +292,16 @@ class Store:
             raise mismatch
         entry = ledger.read(stored.path)
         if isinstance(entry, ledger.Entry):
-            ledger.write(stored.path, replace(entry, verified_by=found.source, reason=None))
-        return replace(stored, verified=True, verified_by=found.source, reason=None)
+            entry = replace(entry, verified_by=PUBLISHER, digest_address=found.source, reason=None)
+            ledger.write(stored.path, entry)
+        return replace(
+            stored,
+            verified=True,
+            verified_by=PUBLISHER,
+            digest_address=found.source,
+            reason=None,
+            published=True,
+        )
 
     def _session(self) -> requests.Session:
         """Give this thread's own session: requests does not promise that threads may share one."""
@@ -286,7 +313,7 @@ class Store:
 
 
 def _said(artifact: Artifact, stored: StoredFile, progress: Progress) -> StoredFile:
-    """Say aloud of a file that is given whether nobody vouches for it."""
+    """Warn about a file that no digest verifies."""
     if not stored.verified:
         progress.warn(f"the {artifact.what} of {artifact.model} are unverified: {stored.reason}")
     return stored
@@ -298,14 +325,16 @@ def _offline_by_environment() -> bool:
 
 
 def _stored(path: Path, artifact: Artifact, entry: ledger.Entry) -> StoredFile:
-    verified_by = recorder(artifact) if artifact.digest else entry.verified_by
+    found = verification(artifact, entry)
     return StoredFile(
         path=path,
         size=entry.size,
-        verified=verified_by is not None,
-        verified_by=verified_by,
-        reason=None if verified_by else entry.reason,
+        verified=found.verified_by is not None,
+        verified_by=found.verified_by,
+        reason=found.reason,
         md5=entry.md5,
         sha256=entry.sha256,
         address=entry.address,
+        digest_address=found.digest_address,
+        published=True if found.verified_by else None,
     )

@@ -1,4 +1,8 @@
-"""Whether a file is the published one: digests, where they come from, and what they say."""
+"""Whether a file is the published one: digests, where they come from, and what they verify.
+
+A file is verified by a digest that the zoo file records, that the publisher's own address has, or that the user gives,
+and by a digest pinned from one of these. A mirror's digest shows only that the transfer is intact.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from bdd100k_zoo.manifest import Artifact
 
 ZOO_FILE = "zoo file"
+PUBLISHER = "publisher"
+USER = "user"
 FILE_NAME = "its name"
 """Start values of backbones are published under names that end in digits of their digest."""
 DIGEST_WAITS = Waits(connect=5, read=10)
@@ -42,7 +48,7 @@ class Expected(NamedTuple):
     digest: str
     """``md5:…`` or ``sha256:…``."""
     source: str
-    """``zoo file``, or the address that it was read from."""
+    """``zoo file``, where the user gives it, or the address that it was read from."""
 
 
 class Unknown(NamedTuple):
@@ -52,58 +58,93 @@ class Unknown(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """What the bytes of an artifact must have, and who vouches for them then."""
+    """The digests that the bytes of an artifact must have, and what verifies them then."""
 
     expected: tuple[Expected, ...]
     """Digests that they must have, all of them."""
     verified_by: str | None
-    """Where the digest comes from that verifies them; None where there is none."""
+    """``zoo file``, ``publisher``, ``user`` or ``its name``; None where no digest verifies them."""
     reason: str | None
     """Why they are unverified."""
+    digest_address: str | None = None
+    """Where the publisher's digest was read."""
+    mirror_digest: str | None = None
+    """Where the digest of a mirror was read, which is among those expected and verifies nothing."""
 
 
 def contradiction(
     hashes: Hashes, subject: str, expected: Sequence[Expected], size: int | None
 ) -> DigestMismatchError | None:
-    """Say how bytes differ from the digests that are expected of them and from the recorded size, if they do."""
+    """Return how bytes differ from the digests that are expected of them or from the recorded size; None if they fit.
+
+    Where they have one of the digests and not another, the two contradict each other, and the error names both.
+    """
     for digest, source in expected:
         if hashes.like(digest) != digest:
-            return DigestMismatchError(subject, digest, hashes.like(digest), source)
+            fitting = next((each for each in expected if hashes.like(each.digest) == each.digest), None)
+            found = hashes.like(digest) + (
+                f", although {fitting.digest} (from {fitting.source}) matches" if fitting else ""
+            )
+            return DigestMismatchError(subject, digest, found, source)
     if size is not None and hashes.size != size:
         return DigestMismatchError(subject, f"{size:,} bytes", f"{hashes.size:,} bytes", ZOO_FILE)
     return None
 
 
 def recorded_digest(artifact: Artifact) -> tuple[Expected, ...]:
-    """Give the digest that the zoo file records, or a file's name, if one does."""
-    return (Expected(artifact.digest, recorder(artifact)),) if artifact.digest else ()
+    """Return the digests that the zoo file or a file's name records, and those that the user gives."""
+    recorded = (Expected(artifact.digest, recorder(artifact)),) if artifact.digest else ()
+    return (*recorded, *(Expected(given.digest, given.source) for given in artifact.user_digests))
 
 
 def recorder(artifact: Artifact) -> str:
-    """Say where the digest stands that an artifact is known to have."""
+    """Return where an artifact's own digest is recorded."""
     return FILE_NAME if artifact.what == "start-values" else ZOO_FILE
 
 
 def trust_in(
-    artifact: Artifact, pin: ledger.Entry | None, pin_source: str, published: Callable[[], Expected | Unknown]
+    artifact: Artifact,
+    pin: ledger.Entry | None,
+    pin_source: str,
+    published: Callable[[], Expected | Unknown],
+    mirrored: Callable[[], Expected | Unknown | None],
 ) -> Trust:
-    """Say what the bytes of an artifact must have: the zoo file speaks first, then the ledger, then the publisher.
+    """Return the digests that an artifact must have: the zoo file's, else the ledger's, the user's, the publisher's.
 
     Args:
         artifact: what the zoo file knows.
-        pin: the ledger's entry for the file that was first filed, if there was one.
+        pin: the ledger's entry for the file that was first filed, if there was one. One of a verified file keeps the
+            kind of its origin; one of an unverified file is expected too, unless a recorded digest decides.
         pin_source: what messages call it.
         published: reads the publisher's digest; called only where it decides.
+        mirrored: reads the digest of the mirror that is to send the file; called only where none verifies it.
     """
-    if recorded := recorded_digest(artifact):
+    recorded = recorded_digest(artifact)
+    if artifact.digest:
         return Trust(recorded, recorder(artifact), None)
     pinned = (Expected(f"sha256:{pin.sha256}", pin_source),) if pin else ()
     if pin and pin.verified_by:
-        return Trust(pinned, pin.verified_by, None)
+        return Trust((*pinned, *recorded), pin.verified_by, None, pin.digest_address)
+    if recorded:
+        return Trust(recorded, USER, None)
     found = published()
-    if isinstance(found, Unknown):
-        return Trust(pinned, None, found.reason)
-    return Trust((*pinned, found), found.source, None)
+    if isinstance(found, Expected):
+        return Trust((*pinned, found), PUBLISHER, None, found.source)
+    beside = mirrored()
+    if isinstance(beside, Expected):
+        return Trust((*pinned, beside), None, found.reason, mirror_digest=beside.source)
+    return Trust(pinned, None, found.reason)
+
+
+def published_digest(session: requests.Session, artifact: Artifact) -> Expected | Unknown:
+    """Read the publisher's digest from the first of its addresses that has one."""
+    unknown = []
+    for address in artifact.digest_addresses:
+        found = read_digest(session, address)
+        if isinstance(found, Expected):
+            return found
+        unknown.append(found)
+    return unknown[0] if unknown else Unknown("the zoo file records no digest and no address of one")
 
 
 def read_digest(session: requests.Session, address: str) -> Expected | Unknown:

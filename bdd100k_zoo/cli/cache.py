@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.workflows.cache import Checked
     from bdd100k_zoo.workflows.export_mirror import Exported
 
-app = typer.Typer(help="Look after the cache: list, verify, import, export, prune.", no_args_is_help=True)
+app = typer.Typer(help="Look after the cache: list, verify, import, export, rm, prune.", no_args_is_help=True)
 
 ModelNames = Annotated[
     list[str] | None,
@@ -82,13 +82,26 @@ def _state(item: Item) -> Text:
         return Text(f"partial{share}", "cyan")
     if item.kind == "damaged":
         return Text("damaged", STYLES["damaged"])
+    if item.kind == "ledger":
+        return Text("ledger without a file", "yellow")
     if item.kind == "other":
         return Text("not ours", "dim")
-    return Text("no ledger" if item.state == "unknown" else item.state, STYLES.get(item.state, "yellow"))
+    state = "no ledger" if item.state == "unknown" else item.state
+    return Text(f"{state}{_by(item.verified_by)}", STYLES.get(item.state, "yellow"))
+
+
+def _by(verified_by: str | None) -> str:
+    return f" by the {verified_by}" if verified_by else ""
 
 
 def _totals(items: Sequence[Item]) -> str:
-    words = {"file": "file", "partial": "partial file", "damaged": "damaged file", "other": "thing not ours"}
+    words = {
+        "file": "file",
+        "partial": "partial file",
+        "damaged": "damaged file",
+        "ledger": "ledger without a file",
+        "other": "thing not ours",
+    }
     told = []
     for kind, word in words.items():
         sizes = [item.size for item in items if item.kind == kind]
@@ -132,7 +145,7 @@ def _checked_table(checked: Iterable[Checked]) -> Table:
     table = _table("Model", "What", "Size", "State")
     for each in checked:
         state = Text(each.state, STYLES.get(each.state, "bold red"))
-        state.append(f" by {_source(each.verified_by)}" if each.verified_by else "")
+        state.append(_by(each.verified_by))
         state.append({True: ", fits the model", False: ", does not fit the model", None: ""}[each.fits_model])
         table.add_row(plain(each.model or each.path.name), each.what, _size(each.size), state)
     return table
@@ -161,6 +174,10 @@ def take_copy(
     model: ModelName,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A copy of the published file.")],
     what: Annotated[What, typer.Option(help="Which of the model's files it is.")] = What.WEIGHTS,
+    digest: Annotated[
+        str | None,
+        typer.Option(metavar="DIGEST", help="A digest of it that you trust, sha256:… or md5:…; it verifies the file."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a file that you have and keep it in the cache, as if it had been downloaded."""
@@ -169,17 +186,29 @@ def take_copy(
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.workflows.import_copy import import_copy
 
+    if digest is not None:
+        digest = _checked_digest(digest)
     here = session(context)
     found = here.zoo()[model]
     with Store(offline=here.offline) as store:
-        stored = import_copy(found, what.value, file, store, here.progress())
+        stored = import_copy(found, what.value, file, store, here.progress(), digest=digest)
     if as_json:
         write_json(stored)
         return
-    state = ("unverified", STYLES["unverified"])
-    if stored.verified_by:
-        state = (f"verified by {plain(stored.verified_by)}", STYLES["verified"])
+    state = (f"verified{_by(stored.verified_by)}", STYLES["verified"])
+    if not stored.verified:
+        state = ("unverified", STYLES["unverified"])
     show(Text.assemble(plain(str(stored.path)), "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True)
+
+
+def _checked_digest(written: str) -> str:
+    from bdd100k_zoo.manifest.schema import DIGEST
+
+    digest = written.strip().lower()
+    if not DIGEST.fullmatch(digest):
+        problem = "expected `sha256:` and 64 or `md5:` and 32 hexadecimal digits"
+        raise typer.BadParameter(f"{problem}, found {written!r}", param_hint="--digest")
+    return digest
 
 
 @app.command()
@@ -188,9 +217,12 @@ def export(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the mirror is, or is to be.")],
     models: ModelNames = None,
+    include_unverified: Annotated[
+        bool, typer.Option("--include-unverified", help="Export files that no digest verifies too, marked as such.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the complete files into a folder that can be served or uploaded as a mirror."""
+    """Write the verified files into a folder that can be served or uploaded as a mirror."""
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.workflows.export_mirror import export_mirror
 
@@ -198,12 +230,14 @@ def export(
     store = Store(offline=True)
     if _is_within(folder, store.root):
         raise typer.BadParameter("choose another folder than the cache itself")
-    exported = export_mirror(store, here.zoo(), folder, models or (), here.progress())
+    exported = export_mirror(
+        store, here.zoo(), folder, models or (), here.progress(), include_unverified=include_unverified
+    )
     if as_json:
         write_json(exported)
     else:
         _show_export(here, exported)
-    if any(each.damaged for each in exported.left_out):
+    if not exported.files or any(each.damaged for each in exported.left_out):
         raise typer.Exit(1)
 
 
@@ -218,13 +252,22 @@ def _show_export(here: Session, exported: Exported) -> None:
     table = _table("Path", "Size", "State")
     for listed in exported.files:
         state = "verified" if listed.verified else "unverified"
-        table.add_row(listed.path, _size(listed.size), Text(state, STYLES[state]))
+        table.add_row(listed.path, _size(listed.size), Text(f"{state}{_by(listed.verified_by)}", STYLES[state]))
     if exported.files:
         show(table)
     for each in exported.left_out:
         say(f"{each.path}: {each.reason}", "bold red" if each.damaged else "yellow", "left out")
     if any(each.damaged for each in exported.left_out):
         say(f"`{here.command} cache verify` examines the cache and sets damaged files aside", "bold cyan", "hint")
+    if any(each.unverified for each in exported.left_out):
+        say(
+            f"--include-unverified exports them too, marked as such; `{here.command} cache import MODEL FILE "
+            "--digest sha256:…` verifies a file by a digest that you trust",
+            "bold cyan",
+            "hint",
+        )
+    if not exported.files:
+        return
     here.note(
         f"{_count(len(exported.files), 'file')} in {exported.folder}, {exported.written} of them copied now; "
         f"BDD100K_ZOO_MIRRORS={exported.folder.as_uri()} downloads from there"
@@ -233,23 +276,53 @@ def _show_export(here: Session, exported: Exported) -> None:
 
 @app.command()
 @guarded
-def prune(
+def rm(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; say what would be.")] = False,
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names or aliases.", autocompletion=complete_model)
+    ],
+    what: Annotated[list[What] | None, typer.Option(help="Which files (repeatable); default: weights.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Remove partial files, files that were set aside, and files that no model of the zoo names."""
+    """Remove files with their ledgers and locks, so that nothing of them is expected of later files."""
+    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.workflows import cache as work
+
+    here = session(context)
+    zoo, kinds = here.zoo(), what or [What.WEIGHTS]
+    chosen = [zoo[name].artifact(kind.value) for name in models for kind in kinds]
+    removed = work.remove(Store(offline=True), list(dict.fromkeys(chosen)))
+    if as_json:
+        write_json(removed)
+        return
+    for each in removed:
+        show_whole("removed", f"{each.path}  {_size(each.size)}")
+
+
+@app.command()
+@guarded
+def prune(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; report what would be.")] = False,
+    ledgers: Annotated[
+        bool, typer.Option("--ledgers", help="Remove ledgers without a file too: a later file may be another one then.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove partial files, files that were set aside, files that no model of the zoo names, and stale locks."""
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.workflows import prune as work
 
     here = session(context)
-    pruned = work.prune(Store(offline=True), here.zoo(), dry_run=dry_run)
+    pruned = work.prune(Store(offline=True), here.zoo(), dry_run=dry_run, ledgers=ledgers)
     if as_json:
         write_json(pruned)
     else:
         label = "would remove" if dry_run else "removed"
         for removal in pruned.removed:
             show_whole(label, f"{removal.path}  {_size(removal.size)}, {removal.why}")
+        if pruned.locks:
+            show_whole(label, _count(len(pruned.locks), "lock that no process holds"))
         for left in pruned.left:
             show_whole("left", f"{left.path}  {left.why}")
         freed = "would be freed" if dry_run else "freed"
@@ -278,12 +351,14 @@ def _size(count: int) -> str:
 
 
 def _count(number: int, word: str) -> str:
-    plural = word if number == 1 else word.replace("file", "files").replace("thing", "things")
-    return f"{number} {plural}"
+    return f"{number} {word if number == 1 else PLURALS[word]}"
 
 
-def _source(verified_by: str) -> str:
-    """Name the host of an address; anything else as it is."""
-    from urllib.parse import urlsplit
-
-    return plain(urlsplit(verified_by).hostname or verified_by)
+PLURALS = {
+    "file": "files",
+    "partial file": "partial files",
+    "damaged file": "damaged files",
+    "ledger without a file": "ledgers without a file",
+    "thing not ours": "things not ours",
+    "lock that no process holds": "locks that no process holds",
+}

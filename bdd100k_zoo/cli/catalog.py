@@ -159,9 +159,7 @@ def _show_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Store
 
 
 def _file_lines(store: Store, artifact: Artifact, state: StoredFile | ZooError | None) -> list[tuple[str, str]]:
-    addresses = [route.address for route in store.routes(artifact)]
-    if artifact.digest_address:
-        addresses.append(artifact.digest_address)
+    addresses = [*(route.address for route in store.routes(artifact)), *artifact.digest_addresses]
     lines: list[tuple[str, str]] = [("", address) for address in addresses]
     lines[0] = (artifact.what, addresses[0])
     lines += [("", _partial_state(partial)) for partial in store.partials(artifact)]
@@ -179,7 +177,8 @@ def _cache_state(state: StoredFile | ZooError | None) -> str:
         return "not in the cache"
     if isinstance(state, Exception):
         return f"in the cache, WRONG: {state}"
-    trust = f"verified by {state.verified_by}" if state.verified else f"UNVERIFIED: {state.reason}"
+    digest = f", {state.digest_address}" if state.digest_address else ""
+    trust = f"verified by the {state.verified_by}{digest}" if state.verified else f"UNVERIFIED: {state.reason}"
     return f"in the cache: {state.path} ({state.size:,} bytes, {trust})"
 
 
@@ -218,11 +217,13 @@ def table(
     from bdd100k_zoo.workflows import publish
 
     zoo = session(context).zoo()
+    found = publish.measured_beside(zoo, family or (), runs, speed)
+    session(context).note_left_out(found.left_out)
     if form == "json":
-        write_json(publish.result_records(zoo, family or (), runs, speed))
+        write_json(publish.result_records(zoo, family or (), found))
         return
     root = publish.config_root_for(check or write) if config_root is None else config_root
-    text = publish.result_tables(zoo, family or (), form, root, runs, speed)
+    text = publish.result_tables(zoo, family or (), form, root, found)
     if check:
         publish.check_document(check, text)
         session(context).note(f"{check}: up to date")

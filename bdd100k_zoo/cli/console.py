@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import typer
 
@@ -125,16 +125,16 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if os.environ.get("BDD100K_ZOO_DEBUG") == "1":
                 raise
-            _fail(error, as_json=kwargs.get("as_json") is True)
+            _fail(error, as_json=kwargs.get("as_json") is True, lenient=cast("bool | None", kwargs.get("lenient")))
             raise typer.Exit(1) from None
 
     return call
 
 
-def _fail(error: Exception, *, as_json: bool) -> None:
+def _fail(error: Exception, *, as_json: bool, lenient: bool | None) -> None:
     from bdd100k_zoo.cli.hints import explain
 
-    message, hint = explain(error)
+    message, hint = explain(error, lenient=lenient)
     if as_json:
         write_json({"error": plain(message), "hint": hint})
         return

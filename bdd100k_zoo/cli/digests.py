@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import guarded, show, write_json
+from bdd100k_zoo.cli.console import guarded, say, show, write_json
 from bdd100k_zoo.cli.session import session
 
 if TYPE_CHECKING:
@@ -25,28 +25,39 @@ def digests(
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Record them in this zoo file, changing nothing else in it.")
     ] = None,
+    include_unverified: Annotated[
+        bool,
+        typer.Option("--include-unverified", help="With --write: record the digests of unverified files too."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Print the digests and sizes of the files in the cache, or record them in a zoo file (for maintainers)."""
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.workflows import digests as work
 
+    if include_unverified and write is None:
+        raise typer.BadParameter("--include-unverified needs --write")
     here = session(context)
     store, zoo = Store(offline=True), here.zoo()
     if write is None:
         found = work.seen(store, zoo)
         write_json(found) if as_json else show(_lines(found), soft_wrap=True)
         return
-    written = work.write_digests(store, work.zoo_with(zoo, write, here.zoo_files), write, here.progress())
+    extended = work.zoo_with(zoo, write, here.zoo_files)
+    written = work.write_digests(store, extended, write, here.progress(), include_unverified=include_unverified)
     if as_json:
         write_json(written)
-        return
-    if written.recorded:
-        show(_lines(written.recorded), soft_wrap=True)
-    here.note(
-        f"{write}: {len(written.recorded)} recorded now, {written.already} before; "
-        f"{written.left_out} left out, of models that it does not list"
-    )
+    else:
+        if written.recorded:
+            show(_lines(written.recorded), soft_wrap=True)
+        here.note(
+            f"{write}: {len(written.recorded)} recorded now, {written.already} before; "
+            f"{written.left_out} left out, of models that it does not list"
+        )
+        if written.unverified:
+            say("--include-unverified records the digests of unverified files too", "bold cyan", "hint")
+    if written.unverified:
+        raise typer.Exit(1)
 
 
 def _lines(found: Iterable[Seen]) -> Text:
@@ -54,7 +65,9 @@ def _lines(found: Iterable[Seen]) -> Text:
 
     lines = []
     for each in found:
-        state = ("verified", "green") if each.verified_by else ("unverified", "bold yellow")
+        state = (f"verified by the {each.verified_by}", "green")
+        if each.verified_by is None:
+            state = ("unverified", "bold yellow")
         lines.append(Text.assemble(f"{each.model} {each.what}, {each.size:,} bytes, ", state))
         lines.append(Text(f"  sha256:{each.sha256}"))
     return Text("\n").join(lines)

@@ -37,7 +37,7 @@ def download(
     everything: Annotated[bool, typer.Option("--all", help="Every model of the zoo.")] = False,
     what: Annotated[list[What] | None, typer.Option(help="Which files (repeatable); default: weights.")] = None,
     require_digest: Annotated[
-        bool, typer.Option("--require-digest", help="Refuse a file that no digest vouches for.")
+        bool, typer.Option("--require-digest", help="Refuse a file that no digest verifies; a mirror's does not count.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many files at once.")] = 4,
     unpack: Annotated[
@@ -83,5 +83,5 @@ def _summary(files: list[StoredFile], seconds: float) -> str:
 def _show_file(stored: StoredFile) -> None:
     from rich.text import Text
 
-    state = ("verified", "green") if stored.verified else ("unverified", "bold yellow")
+    state = (f"verified by the {stored.verified_by}", "green") if stored.verified else ("unverified", "bold yellow")
     show(Text.assemble(str(stored.path), "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True)

@@ -14,8 +14,9 @@ from bdd100k_zoo.cli.session import session
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from bdd100k_zoo.records.analyses import Interval, Support
     from bdd100k_zoo.rendering.scores import Grid
-    from bdd100k_zoo.workflows.evaluate import Evaluated
+    from bdd100k_zoo.workflows.evaluate import Evaluated, Request
 
 Engine = Literal["fast", "official"]
 Attribute = Literal["weather", "scene", "timeofday"]
@@ -54,7 +55,7 @@ def evaluate(
     confidence: Annotated[
         bool, typer.Option("--confidence", help="Add 95 % intervals by bootstrap over frames.")
     ] = False,
-    resamples: Annotated[int, typer.Option(min=10, metavar="N", help="How many, for --confidence.")] = 200,
+    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="How many, for --confidence.")] = 1000,
     by: Annotated[Attribute | None, typer.Option(help="AP for each value of this attribute of the frames.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -87,7 +88,7 @@ def evaluate(
     if as_json:
         write_json(_document(request.labels, found))
     else:
-        _show(found, by)
+        _show(found, request)
 
 
 def _write_official(path: Path, found: list[Evaluated]) -> None:
@@ -98,7 +99,7 @@ def _write_official(path: Path, found: list[Evaluated]) -> None:
     write_whole(path, found[0].scores.official_json())
 
 
-def _show(found: list[Evaluated], by: Attribute | None) -> None:
+def _show(found: list[Evaluated], request: Request) -> None:
     from bdd100k_zoo.rendering import scores as layout
 
     for each in found:
@@ -112,13 +113,14 @@ def _show(found: list[Evaluated], by: Attribute | None) -> None:
     show(as_table(layout.comparison(lines)))
     if found[0].intervals:
         show("")
-        show(as_table(layout.intervals({each.subject.name: each.intervals for each in found})))
+        show(as_table(layout.intervals({each.subject.name: each.intervals for each in found}, found[0].support)))
+        show(layout.intervals_note(request.resamples), soft_wrap=True)
     for statement in _statements(found):
         show(statement, soft_wrap=True)
-    for each in found if by else []:
+    for each in found if request.by else []:
         tables = {value: scores.plain() for value, scores in each.conditions.items()}
         show("")
-        show(as_table(layout.by_condition(by or "", tables, each.frames), title=each.subject.name))
+        show(as_table(layout.by_condition(request.by or "", tables, each.condition_support), title=each.subject.name))
 
 
 def _statements(found: list[Evaluated]) -> list[str]:
@@ -151,8 +153,8 @@ def _document(labels: Path, found: list[Evaluated]) -> dict[str, Any]:
         "labels": str(labels),
         "results": [_record(each) for each in found],
         "comparisons": [
-            {"a": first, "b": second, "difference": points, "low": interval.low, "high": interval.high}
-            for first, second, points, interval in compare(found)
+            {"a": first, "b": second, "difference": each.points, **_support_and_interval(each.support, each.interval)}
+            for first, second, each in compare(found)
         ],
     }
 
@@ -169,9 +171,17 @@ def _record(each: Evaluated) -> dict[str, Any]:
         "scores": scores,
         "published_ap": subject.published_ap,
         "difference": (measured or 0) - (subject.published_ap or 0) if known else None,
-        "intervals": {name: interval and interval._asdict() for name, interval in each.intervals.items()},
+        "intervals": {
+            name: _support_and_interval(each.support[name], interval) for name, interval in each.intervals.items()
+        },
         "conditions": {
-            value: {"frames": each.frames[value], "scores": scores.plain()} for value, scores in each.conditions.items()
+            value: {**each.condition_support[value]._asdict(), "scores": scores.plain()}
+            for value, scores in each.conditions.items()
         },
         "let_through": each.let_through,
     }
+
+
+def _support_and_interval(support: Support, interval: Interval | None) -> dict[str, Any]:
+    low, high = interval or (None, None)
+    return {**support._asdict(), "low": low, "high": high}

@@ -20,7 +20,7 @@ Format = Literal["scalabel", "coco"]
 @guarded
 def convert(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results: a file, or a folder of them.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     to: Annotated[Format, typer.Option("--to", help="The format to write.")],
     given: Annotated[
@@ -54,7 +54,9 @@ def convert(
 @guarded
 def submit(
     context: typer.Context,
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, or a run's folder.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, a folder of them, or a run's folder.")
+    ],
     images: Annotated[
         str,
         typer.Option(metavar="DIR|LIST", help="The split's images: their folder, or a text file with a name a line."),
@@ -93,9 +95,10 @@ def _keep_apart(source: Path, out: Path, name: str) -> None:
     """The file that is read is never the one that is written."""
     from bdd100k_zoo.records.run import PREDICTIONS
 
-    read = source / PREDICTIONS if source.is_dir() else source
-    if read.resolve() == out.resolve():
-        raise typer.BadParameter(f"{name} is the very file that is read: choose another")
+    read = source / PREDICTIONS if (source / PREDICTIONS).is_file() else source
+    among = read.is_dir() and out.suffix == ".json" and out.resolve().parent == read.resolve()
+    if read.resolve() == out.resolve() or among:
+        raise typer.BadParameter(f"{name} is the file that is read, or in the folder that is read: choose another")
 
 
 def _write_problems(error: SubmissionError) -> None:

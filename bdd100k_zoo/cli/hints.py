@@ -12,13 +12,20 @@ if TYPE_CHECKING:
 SELF = "bdd100k-zoo"
 
 
-def explain(error: Exception) -> tuple[str, str]:
-    """Give the message and the hint for an error; one that is not ours is called a bug."""
+def explain(error: Exception, *, lenient: bool | None = False) -> tuple[str, str]:
+    """Return the message and the hint for an error; one that is not ours is called a bug.
+
+    Args:
+        error: what was raised.
+        lenient: whether the command was given ``--lenient``; None where it has no such option.
+    """
     if not isinstance(error, errors.ZooError):
         message = f"unexpected {type(error).__name__}: {error}"
         return message, "this is a bug of bdd100k-zoo; BDD100K_ZOO_DEBUG=1 shows where, please report it"
-    hint = next((hint for kind, hint in HINTS if isinstance(error, kind)), None)
-    return str(error), hint(error) if hint else ""
+    hints = [hint(error) for kind, hint in HINTS if isinstance(error, kind)][:1]
+    if lenient is False:
+        hints += [hint for kind, hint in LENIENT.items() if isinstance(error, kind)]
+    return str(error), "; ".join(filter(None, hints))
 
 
 def _unknown_name(error: errors.UnknownNameError) -> str:
@@ -57,7 +64,10 @@ def _digest_mismatch(error: errors.DigestMismatchError) -> str:
         return f"`{SELF} cache verify` sets it aside, and the next download is held to the same digest"
     if error.source.startswith("its ledger "):
         ledger = error.source.removeprefix("its ledger ")
-        return f"if the publisher has replaced the file and you trust the new one, delete {ledger} and download again"
+        return (
+            f"{ledger} describes the file that was here first; if you trust the new one, forget the first by "
+            f"`{SELF} cache rm MODEL` (with --what for another kind of file), and give the same command again"
+        )
     if "://" in error.subject:
         return f"it sent a damaged file or another one, and nothing of it was kept; {have_a_copy()}"
     return (
@@ -70,11 +80,14 @@ def have_a_copy(model: str = "MODEL", what: str = "weights") -> str:
     """Say what somebody can do who has the file, or knows who has it."""
     if what == "start-values":
         return "--pretrained FILE starts from a file that you have, --from-scratch from random values"
-    option = "" if what == "weights" else f" --what {what}"
     return (
-        f"with a copy of the file, `{SELF} cache import {model} FILE{option}` checks it and takes it in; "
+        f"with a copy of the file, `{SELF} cache import {model} FILE{_what_option(what)}` checks it and takes it in; "
         "BDD100K_ZOO_MIRRORS names other places that have it"
     )
+
+
+def _what_option(what: str) -> str:
+    return "" if what == "weights" else f" --what {what}"
 
 
 def _links(what: str) -> str:
@@ -96,6 +109,18 @@ def _duplicate_frame(error: errors.DuplicateFrameError) -> str:
     if error.first.name in error.name:
         return "give the folder above both, so that the names differ, or run them apart"
     return "frames of a video are named after its file: rename one, or run them apart"
+
+
+def _checkpoint_mismatch(error: errors.CheckpointMismatchError) -> str:
+    if error.unusable and not (error.missing or error.unexpected or error.reshaped):
+        return "give a checkpoint with finite floating-point numbers: of a training that diverged, an earlier one"
+    return f"is this the checkpoint of that model? `{SELF} list` shows all models"
+
+
+def _not_finite(error: errors.NotFiniteError) -> str:
+    if error.precision != "fp32":
+        return f"{error.precision} may have overflowed: try --precision fp32, with another --out"
+    return "check the image, the --cfg-options, and whether the weights come from a training that diverged"
 
 
 def _device(error: errors.DeviceError) -> str:
@@ -158,7 +183,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.DigestMismatchError, _digest_mismatch),
     (
         errors.UnverifiedError,
-        lambda _: "leave out --require-digest to accept it unverified, or record its digest",
+        lambda e: (
+            f"give a digest you trust: `{SELF} cache import {e.model} FILE{_what_option(e.what)} --digest sha256:…` "
+            "or a zoo file of digests in BDD100K_ZOO_FILES (a mirror's does not count); or leave out --require-digest"
+        ),
     ),
     (
         errors.UnsafeArchiveError,
@@ -201,15 +229,16 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     ),
     (errors.FrameNameError, lambda _: "rename the file: plain text, relative, without `..`"),
     (errors.ConfigError, lambda _: "check the config, or the keys and values of --cfg-options"),
-    (errors.UnsafeCheckpointError, lambda _: "only whole files of tensors are loaded: give another copy"),
     (
-        errors.CheckpointMismatchError,
-        lambda _: f"is this the checkpoint of that model? `{SELF} list` shows all models",
+        errors.UnsafeCheckpointError,
+        lambda e: e.hint or "only whole files of tensors are loaded: give another copy",
     ),
+    (errors.CheckpointMismatchError, _checkpoint_mismatch),
     (
         errors.CheckpointClassesError,
         lambda _: "only checkpoints of the ten BDD100K classes, in their order, are run; train or convert one",
     ),
+    (errors.NotFiniteError, _not_finite),
     (errors.UnsupportedOpError, lambda _: "a compiled mmcv 2.1.0 serves it: https://mmcv.readthedocs.io"),
     (errors.DeviceError, _device),
     (errors.PrecisionError, lambda _: "--precision fp32, the default, runs everywhere"),
@@ -237,14 +266,20 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.BusyFolderError, lambda _: "wait until it is done, or choose another folder with --out"),
     (
         errors.WrongFileError,
-        lambda _: "give the right file: Scalabel's format or COCO's, labels and predictions each in their place",
+        lambda _: f"give the right file, labels and predictions each in their place; `{SELF} convert` takes COCO's",
     ),
     (errors.BrokenFileError, lambda _: "the file was not written or downloaded whole; make or fetch it again"),
-    (errors.FramesDifferError, lambda _: "predict every frame of the split; `eval --lenient` scores what there is"),
-    (
-        errors.BadFrameError,
-        lambda _: "correct the file; `eval --lenient` does as the official tool: of duplicates the last wins",
-    ),
-    (errors.BadLabelError, lambda _: "correct the file; `eval --lenient` lets through what the official tool does"),
+    (errors.UnlikelyBoxesError, lambda _: "check what wrote the file: boxes are in pixels, x1, y1, x2, y2"),
+    (errors.FramesDifferError, lambda _: "predict every frame of the split, and no other"),
+    (errors.BadFrameError, lambda _: "correct the file"),
+    (errors.BadLabelError, lambda _: "correct the file"),
     (errors.RecordError, lambda _: "check that this is the right file, and whole"),
 )
+
+LENIENT: dict[type[errors.ZooError], str] = {
+    errors.UnlikelyBoxesError: "`eval --lenient` scores it all the same",
+    errors.FramesDifferError: "`eval --lenient` scores what there is",
+    errors.BadFrameError: "`eval --lenient` does as the official tool: of duplicates the last wins",
+    errors.BadLabelError: "`eval --lenient` accepts what the official tool accepts",
+}
+"""What is added to a hint where ``--lenient`` was not given."""

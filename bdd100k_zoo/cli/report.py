@@ -41,7 +41,7 @@ def report(
     confidence: Annotated[
         bool, typer.Option("--confidence", help="Add 95 % intervals by bootstrap over frames.")
     ] = False,
-    resamples: Annotated[int, typer.Option(min=10, metavar="N", help="How many, for --confidence.")] = 200,
+    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="How many, for --confidence.")] = 1000,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Of the page; default: the names of the runs.")] = None,
     lenient: Annotated[

@@ -12,8 +12,11 @@ import typer
 from bdd100k_zoo.cli.console import say, stderr
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bdd100k_zoo.manifest import Zoo
     from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.workflows.measured import LeftOut
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Session:
         """Say something on stderr, unless --quiet."""
         if not self.quiet:
             say(message)
+
+    def note_left_out(self, left_out: Iterable[LeftOut]) -> None:
+        """Name the runs and speed records that are not shown on stderr, unless --quiet."""
+        for each in left_out:
+            self.note(f"left out {each}")
 
 
 def session(context: typer.Context) -> Session:

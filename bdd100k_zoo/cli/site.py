@@ -29,7 +29,9 @@ def site(
 
     zoo = session(context).zoo()
     written = write_site(zoo, out, runs, speed)
+    session(context).note_left_out(written.left_out)
     if as_json:
-        write_json({"site": str(written.path), "bytes": written.size, "models": len(zoo.models)})
+        told = {"site": str(written.path), "bytes": written.size, "models": len(zoo.models)}
+        write_json({**told, "left_out": written.left_out})
         return
     show_whole("site", f"{written.path} ({written.size:,} bytes)")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bdd100k_zoo.records.tables import LabelTable, PredictionTable
 
 _WIDTH, _HEIGHT = 1280, 720
+LARGEST_FOR_HOTCOCO = 1e70
+"""Of sides and scores: the areas of larger boxes may overflow."""
 
 
 def score(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> Scores:
@@ -50,7 +52,9 @@ def score_paired(paired: Paired) -> Scores:
     if not len(paired.rows):
         present = np.bincount(paired.labels.classes, minlength=len(CLASSES)) > 0
         return score_nothing(present.tolist())
-    if not np.isfinite(paired.scores).all():  # hotcoco defines no order for them; numpy, as the official tool, does
+    # hotcoco orders neither such scores nor overlaps that are no numbers as numpy, and the official tool, do.
+    numbers = paired.scores, paired.boxes, paired.labels.boxes
+    if not all((np.abs(each) <= LARGEST_FOR_HOTCOCO).all() for each in numbers):
         return score_matches(match(paired))
     return _score_with_hotcoco(paired)
 

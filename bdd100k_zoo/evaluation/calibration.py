@@ -41,7 +41,7 @@ def _table(found: ClassMatches) -> Floats:
     outcomes = found.outcomes[ANY_SIZE, _LOWEST_IOU]
     counted = (outcomes != IGNORED) & np.isfinite(found.scores)
     scores, right = found.scores[counted], outcomes[counted] == TRUE_POSITIVE
-    places = np.clip((scores * BINS).astype(np.int64), 0, BINS - 1)
+    places = np.minimum((np.clip(scores, 0, 1) * BINS).astype(np.int64), BINS - 1)
     columns = (np.bincount(places, values, BINS) for values in (np.ones(len(scores)), scores, right))
     return np.stack(list(columns), axis=1)
 

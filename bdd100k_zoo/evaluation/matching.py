@@ -37,6 +37,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+LARGEST = 1e150
+"""Sides and areas up to here have overlaps that are numbers."""
+
 _PAIRS_AT_ONCE = 1 << 16
 _COUNTED = np.uint64(1 << 63)
 """Set in the keys of objects that count, so that each of them beats every ignored one."""
@@ -109,6 +112,11 @@ def match(paired: Paired, iou: float = 0.5) -> Matches:
         iou: one of ``IOU_THRESHOLDS``, at which to tell the object that each detection took.
     """
     threshold = int(np.flatnonzero(np.isclose(IOU_THRESHOLDS, iou))[0])
+    with np.errstate(all="ignore"):  # of boxes that are not finite, or of no size
+        return _match(paired, threshold)
+
+
+def _match(paired: Paired, threshold: int) -> Matches:
     frames = np.repeat(np.arange(len(paired.starts) - 1, dtype=np.int32), np.diff(paired.starts))
     label_frames = np.repeat(np.arange(len(paired.starts) - 1), np.diff(paired.labels.starts))
     return Matches(
@@ -198,6 +206,11 @@ def _choices(detections: _Detections, objects: _Objects, threshold: int) -> _Cho
     outcomes = np.repeat(unmatched[:, :, None], len(IOU_THRESHOLDS), axis=2)
     choices = _Choices(outcomes, np.full(len(detections.rows), -1))
     pairs = _overlapping(detections, objects)
+    if odd := _odd_frames(detections, objects):
+        for frame in odd:
+            _choose_in_turn(frame, detections, objects, threshold, choices)
+        sound = ~np.isin(detections.frames[pairs.detections], odd)
+        pairs = _Pairs(pairs.detections[sound], pairs.objects[sound], pairs.overlaps[sound])
     if len(pairs.objects):
         _choose(pairs, detections, objects, threshold, choices)
     return choices
@@ -274,6 +287,63 @@ def _choose(pairs: _Pairs, detections: _Detections, objects: _Objects, threshold
         line, area, level = np.nonzero(matched)
         taken[choice[line, area, level], area, level] = True
         taken[objects.crowd] = False
+
+
+def _odd_frames(detections: _Detections, objects: _Objects) -> list[int]:
+    """Return the frames with a box so large, or not a number, that overlaps may be no numbers."""
+    frames = np.repeat(np.arange(len(objects.starts) - 1), np.diff(objects.starts))
+    return sorted({*detections.frames[_is_odd(detections.boxes)].tolist(), *frames[_is_odd(objects.boxes)].tolist()})
+
+
+def _is_odd(boxes: _Boxes) -> Flags:
+    numbers = np.array([*boxes.low, *boxes.high, boxes.areas])
+    odd: Flags = ~(np.abs(numbers) <= LARGEST).all(axis=0)
+    return odd
+
+
+def _choose_in_turn(frame: int, detections: _Detections, objects: _Objects, threshold: int, choices: _Choices) -> None:
+    """Let the detections of a frame choose as ``COCOeval.evaluateImg`` has it, comparison by comparison.
+
+    An overlap that is not a number is below no threshold and below no other overlap, so it wins, and anything wins over
+    it. ``bbIou`` takes the number where one side of a comparison is none.
+    """
+    first, last = np.searchsorted(detections.frames, [frame, frame + 1]).tolist()
+    begin, end = objects.starts[frame : frame + 2].tolist()
+    overlaps = _overlaps_of(detections.boxes, slice(first, last), objects.boxes, slice(begin, end), objects.crowd)
+    for area in range(len(AREAS)):
+        ignored = objects.ignored[begin:end, area]
+        order = np.argsort(ignored, kind="stable").tolist()
+        for level, least in enumerate(IOU_THRESHOLDS.tolist()):
+            taken: set[int] = set()
+            for detection in range(last - first):
+                best, chosen = min(least, 1 - 1e-10), -1
+                for place in order:
+                    if place in taken and not objects.crowd[begin + place]:
+                        continue
+                    if chosen >= 0 and not ignored[chosen] and ignored[place]:
+                        break
+                    if overlaps[detection, place] < best:
+                        continue
+                    best, chosen = overlaps[detection, place], place
+                if chosen < 0:
+                    continue
+                taken.add(chosen)
+                choices.outcomes[first + detection, area, level] = IGNORED if ignored[chosen] else TRUE_POSITIVE
+                if (area, level) == (ANY_SIZE, threshold):
+                    choices.took[first + detection] = begin + chosen
+
+
+def _overlaps_of(boxes: _Boxes, chosen: slice, others: _Boxes, found: slice, crowd: Flags) -> Floats:
+    """[chosen, found]: the overlaps of some boxes with others, as ``bbIou`` in pycocotools' maskApi.c computes them."""
+    sides = [
+        np.fmin(boxes.high[axis][chosen, None], others.high[axis][found])
+        - np.fmax(boxes.low[axis][chosen, None], others.low[axis][found])
+        for axis in (0, 1)
+    ]
+    common = sides[0] * sides[1]
+    area = boxes.areas[chosen, None]
+    union = np.where(crowd[found], area, area + others.areas[found] - common)
+    return np.where((sides[0] <= 0) | (sides[1] <= 0), 0, common / union)
 
 
 class _Offers(NamedTuple):

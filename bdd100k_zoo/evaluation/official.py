@@ -8,6 +8,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo.errors import MissingPackageError, RecordError
+from bdd100k_zoo.evaluation.pairing import pair
 from bdd100k_zoo.records.scores import Scores, from_official
 from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.silence import in_silence
@@ -49,8 +50,7 @@ def _evaluate(runner: ModuleType, evaluator: ModuleType, labels: Path, predictio
 
 def _explain(labels: Path, predictions: Path) -> None:
     """Raise the error that our own readers find, if any."""
-    read_label_table(labels, lenient=True)
-    read_prediction_table(predictions, lenient=True)
+    pair(read_label_table(labels, lenient=True), read_prediction_table(predictions, lenient=True), lenient=True)
 
 
 def _import(package: str, module: str) -> ModuleType:

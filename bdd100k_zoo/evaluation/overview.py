@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,21 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.evaluation.accumulation import accumulate
 from bdd100k_zoo.evaluation.analysis import (
     ATTRIBUTES,
     UNKNOWN,
     Samples,
+    bootstrap_parts,
     group_frames,
-    resample,
+    intervals_of,
+    percentile_interval,
     score_frames,
-    select_frames,
+    simultaneous_intervals,
+    support_of,
 )
 from bdd100k_zoo.evaluation.breakdown import can_break_down, confusion_of, errors_of
 from bdd100k_zoo.evaluation.calibration import calibrate
 from bdd100k_zoo.evaluation.summary import score_nothing, summarise
-from bdd100k_zoo.records.analyses import Analysis, ClassCounts, Condition, Curves, Difference
+from bdd100k_zoo.records.analyses import Analysis, Condition, Curves, Difference
 from bdd100k_zoo.records.matches import ANY_SIZE, IOU_THRESHOLDS
 from bdd100k_zoo.records.scores import OVERALL
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bdd100k_zoo.evaluation.pairing import Paired
-    from bdd100k_zoo.progress import Progress, Task
-    from bdd100k_zoo.records.analyses import Confusion, Errors, Interval, Intervals
+    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.records.analyses import Confusion, Errors
     from bdd100k_zoo.records.matches import Matches
     from bdd100k_zoo.records.scores import Scores
     from bdd100k_zoo.records.tables import LabelTable
@@ -45,10 +46,9 @@ CURVE_IOUS = (0, 5, 8)
 MOST_VALUES = 12
 """Of one attribute; frames with rarer ones are taken together."""
 RARE = "all others"
-MOST_THREADS = 4
-"""Each holds its part of the matches."""
 EVERYTHING = ("", OVERALL)
 
+Floats = npt.NDArray[np.float64]
 Key = tuple[str, str]
 """An attribute and its value, or EVERYTHING."""
 
@@ -59,7 +59,8 @@ class Overview:
 
     analysis: Analysis
     samples: Mapping[Key, Samples]
-    """Of all frames and of each condition; empty where no intervals were asked for."""
+    """Of all frames and of each condition, all from the same draws; none of those where there is not enough for an
+    interval, and empty where no intervals were asked for."""
 
 
 def look_over(paired: Paired, matches: Matches, resamples: int, progress: Progress) -> Overview:
@@ -73,19 +74,27 @@ def look_over(paired: Paired, matches: Matches, resamples: int, progress: Progre
     """
     with ThreadPoolExecutor(1) as beside:  # hotcoco leaves Python to others while it works
         broken_down = beside.submit(_break_down, paired, matches)
-        groups = _groups(paired.labels)
-        samples = _resample(matches, groups, resamples, progress) if resamples else {}
-        intervals = {key: _by_name(each) for key, each in samples.items()}
+        groups: dict[Key, Sequence[int]] = {EVERYTHING: range(len(matches.frames)), **_groups(paired.labels)}
+        support = {key: support_of(matches, frames) for key, frames in groups.items()}
+        enough = {key: frames for key, frames in groups.items() if support[key][OVERALL].enough}
+        samples = bootstrap_parts(matches, enough, resamples, progress) if resamples and enough else {}
         scores, curves = _score(matches)
         conditions = (
-            Condition(*key, len(frames), score_frames(matches, frames), intervals.get(key, {}))
+            Condition(
+                *key,
+                support[key][OVERALL],
+                score_frames(matches, frames),
+                percentile_interval(samples[key][:, -1]) if key in samples else None,
+            )
             for key, frames in groups.items()
+            if key != EVERYTHING
         )
         analysis = Analysis(
             scores=scores,
-            frames=len(matches.frames),
-            counts=tuple(ClassCounts(int(each.objects[ANY_SIZE].sum()), len(each.scores)) for each in matches.classes),
-            intervals=intervals.get(EVERYTHING, {}),
+            support=support[EVERYTHING],
+            objects_by_size=tuple(tuple(each.objects[ANY_SIZE + 1 :].sum(axis=1).tolist()) for each in matches.classes),
+            detections=tuple(len(each.scores) for each in matches.classes),
+            intervals=intervals_of(samples.get(EVERYTHING), support[EVERYTHING]) if resamples else {},
             curves=curves,
             conditions=tuple(conditions),
             calibration=calibrate(matches),
@@ -102,12 +111,20 @@ def _break_down(paired: Paired, matches: Matches) -> tuple[Errors | None, Confus
 
 
 def compare(first: Overview, other: Overview) -> tuple[Difference, ...]:
-    """Tell by how much the first is better than the other: by class, overall, and by condition.
+    """Return by how much the first is better than the other: by class, overall, and by condition.
 
-    Both must be of the same labels. Intervals are of the differences on the same resampled frames, and are told where
-    both have resamples.
+    Both must be of the same labels. Where both have resamples, OVERALL has an interval of its own, and all classes and
+    conditions that have enough frames and objects have simultaneous intervals: they are one family, of these two files.
     """
-    return (*_by_class(first, other), *_by_condition(first, other))
+    found = [*_by_class(first, other), *_by_condition(first, other)]
+    differences = [each for each, _ in found]
+    family = {place: resampled for place, (_, resampled) in enumerate(found) if resampled is not None}
+    if family:
+        points = [differences[place].points for place in family]
+        joint = simultaneous_intervals(points, np.column_stack(list(family.values())))
+        for place, interval in zip(family, joint, strict=True):
+            differences[place] = differences[place]._replace(interval=interval)
+    return tuple(differences)
 
 
 def _groups(labels: LabelTable) -> dict[Key, list[int]]:
@@ -122,30 +139,6 @@ def _groups(labels: LabelTable) -> dict[Key, list[int]]:
     return {key: sorted(frames) for key, frames in groups.items()}
 
 
-def _resample(
-    matches: Matches, groups: Mapping[Key, list[int]], resamples: int, progress: Progress
-) -> dict[Key, Samples]:
-    """Resample all frames and each group, several groups at once: numpy leaves threads alone for most of the time."""
-    parts: dict[Key, Sequence[int]] = {EVERYTHING: range(len(matches.frames)), **groups}
-    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS))
-    with progress.task("Resampling", resamples * len(parts), "resamples") as task:
-        try:
-            pending = {
-                key: threads.submit(_resample_part, matches, part, resamples, task) for key, part in parts.items()
-            }
-            return {key: each.result() for key, each in pending.items()}
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _resample_part(matches: Matches, frames: Sequence[int], resamples: int, task: Task) -> Samples:
-    return resample(select_frames(matches, frames), resamples, task)
-
-
-def _by_name(samples: Samples) -> Intervals:
-    return dict(zip((*CLASSES, OVERALL), samples.intervals(), strict=True))
-
-
 def _score(matches: Matches) -> tuple[Scores, Curves]:
     precision, recall = accumulate(matches)
     if matches.predictions:
@@ -157,25 +150,31 @@ def _score(matches: Matches) -> tuple[Scores, Curves]:
     return scores, Curves(ious, tuple(tuple(map(_curve, by_class.T)) for by_class in shown))
 
 
-def _curve(precision: npt.NDArray[np.float64]) -> tuple[float, ...] | None:
+def _curve(precision: Floats) -> tuple[float, ...] | None:
     return None if precision[0] < 0 else tuple(precision.tolist())
 
 
-def _by_class(first: Overview, other: Overview) -> Iterator[Difference]:
+def _by_class(first: Overview, other: Overview) -> Iterator[tuple[Difference, Floats | None]]:
+    """Yield each difference and its resamples; None where there is no place for it among simultaneous intervals."""
     mine, theirs = (each.analysis.scores["AP"] for each in (first, other))
     points = np.subtract((*mine.by_class, mine.overall), (*theirs.by_class, theirs.overall)).tolist()
-    intervals = _differences(first, other, EVERYTHING)
-    for place, name in enumerate((*CLASSES, OVERALL)):
-        yield Difference("class", name, points[place], intervals[place])
+    resampled = _resampled(first, other, EVERYTHING)
+    for place, (name, support) in enumerate(first.analysis.support.items()):
+        values = None if resampled is None or not support.enough else resampled[:, place]
+        if name == OVERALL:
+            interval = None if values is None else percentile_interval(values)
+            yield Difference("class", name, points[place], support, interval), None
+        else:
+            yield Difference("class", name, points[place], support, None), values
 
 
-def _by_condition(first: Overview, other: Overview) -> Iterator[Difference]:
+def _by_condition(first: Overview, other: Overview) -> Iterator[tuple[Difference, Floats | None]]:
     for mine, theirs in zip(first.analysis.conditions, other.analysis.conditions, strict=True):
-        interval = _differences(first, other, (mine.attribute, mine.value))[-1]
-        yield Difference(mine.attribute, mine.value, mine.scores.ap - theirs.scores.ap, interval)
+        resampled = _resampled(first, other, (mine.attribute, mine.value))
+        points = mine.scores.ap - theirs.scores.ap
+        difference = Difference(mine.attribute, mine.value, points, mine.support, None)
+        yield difference, None if resampled is None else resampled[:, -1]
 
 
-def _differences(first: Overview, other: Overview, key: Key) -> list[Interval | None]:
-    if key not in first.samples or key not in other.samples:
-        return [None] * (len(CLASSES) + 1)
-    return first.samples[key].differences(other.samples[key])
+def _resampled(first: Overview, other: Overview, key: Key) -> Samples | None:
+    return first.samples[key] - other.samples[key] if key in first.samples and key in other.samples else None

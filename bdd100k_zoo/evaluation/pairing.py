@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bdd100k_zoo.errors import FramesDifferError
 from bdd100k_zoo.records.findings import Finding, Findings, LetThrough, merged, shown
+from bdd100k_zoo.records.names import with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,20 +42,25 @@ def pair(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = Fa
 
     Raises:
         BadFrameError: a frame stands twice; only if not ``lenient``.
-        FramesDifferError: frames are missing or unknown; only if not ``lenient``.
+        FramesDifferError: frames are missing or unknown; only if not ``lenient``. Of flat predictions none is missing.
+        BadLabelError: a prediction in a labelled frame has no score.
     """
     keys, predicted_keys = _keys(labels, predictions, only_predictions=lenient)
+    if predictions.flat:
+        predicted_keys = with_suffix(predicted_keys, keys)
     missing, unknown = _difference(keys, predicted_keys), _difference(predicted_keys, keys)
     doubled = Findings()
     _find_doubled(labels.path, keys, doubled)
     _find_doubled(predictions.path, predicted_keys, doubled)
     if not lenient:
         doubled.refuse()
-        if missing or unknown:
+        if unknown or (missing and not predictions.flat):
             raise FramesDifferError(predictions.path, labels.path, _shown(missing), _shown(unknown))
     strangers = _strangers(labels.path, predictions.path, missing, unknown)
     told = (*labels.let_through, *predictions.let_through, *doubled.summary(), *strangers)
-    starts, rows = _rows(keys, predicted_keys, predictions.starts)
+    starts, rows, used = _rows(keys, predicted_keys, predictions.starts)
+    for place in sorted(predictions.faults.keys() & used):
+        raise predictions.faults[place]
     return Paired(
         labels=labels,
         starts=starts,
@@ -138,8 +144,8 @@ def _strangers(
     return findings.summary()
 
 
-def _rows(keys: Sequence[str], predicted_keys: Sequence[str], starts: Ints) -> tuple[Ints, Ints]:
-    """Where each labelled frame's predictions start in the new order, and which rows they were."""
+def _rows(keys: Sequence[str], predicted_keys: Sequence[str], starts: Ints) -> tuple[Ints, Ints, set[int]]:
+    """Where each labelled frame's predictions start in the new order, which rows they were, and of which frames."""
     place = {key: index for index, key in enumerate(predicted_keys)}
     nowhere = len(predicted_keys)
     frames = np.fromiter((place.get(key, nowhere) for key in keys), np.int64, len(keys))
@@ -147,4 +153,4 @@ def _rows(keys: Sequence[str], predicted_keys: Sequence[str], starts: Ints) -> t
     counts = np.append(np.diff(starts), 0)[frames]
     ends = np.cumsum(counts)
     rows = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
-    return np.concatenate((np.zeros(1, np.int64), ends)), rows
+    return np.concatenate((np.zeros(1, np.int64), ends)), rows, set(frames.tolist())

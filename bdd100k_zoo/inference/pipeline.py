@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.boxes import Detections
-from bdd100k_zoo.errors import DeviceError, ImageShapeError, UnreadableImageError
+from bdd100k_zoo.errors import DeviceError, ImageShapeError, NotFiniteError, UnreadableImageError
 from bdd100k_zoo.inference.reading import FrameReader
 from bdd100k_zoo.inference.sharding import batches
 from bdd100k_zoo.records.journal_lines import ChunkDone, FrameDone, Spent
@@ -182,22 +182,28 @@ class _Detecting:
 
     def _detect_batch(self, batch: list[tuple[int, Prepared]], done: dict[int, FrameDone]) -> None:
         start = perf_counter()
-        found = self._detect([image for _, image in batch])
+        found = self._detect(batch)
         self._spent += Spent(detect=perf_counter() - start)
         for (place, _), detections in zip(batch, found, strict=True):
             done[place] = FrameDone(place, self._work.frames[place].name, detections)
         self._task.advance(len(batch))
 
-    def _detect(self, images: Sequence[Prepared]) -> list[Detections]:
+    def _detect(self, batch: Sequence[tuple[int, Prepared]]) -> list[Detections]:
         try:
-            return self._detector.detect_prepared(images)
+            return self._detector.detect_prepared([image for _, image in batch])
+        except NotFiniteError as error:
+            if len(batch) == 1:
+                name = self._work.frames[batch[0][0]].name
+                raise NotFiniteError(error.model, error.precision, name) from error
+            size = 1  # alone, to find which image it is
         except DeviceError as error:
-            if not error.out_of_memory or len(images) == 1:
+            if not error.out_of_memory or len(batch) == 1:
                 raise
+            self._say_too_large(len(batch))
+            size = (len(batch) + 1) // 2
         # Not while the error is handled: it holds on to what was on the device.
-        self._say_too_large(len(images))
-        half = (len(images) + 1) // 2
-        return self._detect(images[:half]) + self._detect(images[half:])
+        parts = (batch[start : start + size] for start in range(0, len(batch), size))
+        return [found for part in parts for found in self._detect(part)]
 
     def _say_too_large(self, size: int) -> None:
         self._split[size] += 1

@@ -44,6 +44,8 @@ class DetectorFacts(Struct, frozen=True, kw_only=True):
     """Threads of the CPU that one operation is spread over; None where another device computes."""
     versions: Mapping[str, str]
     """Version by package, Python included."""
+    random_weights: bool = False
+    """The checkpoint's metadata states that its weights are random."""
 
 
 class Prepared(Protocol):

@@ -12,7 +12,17 @@ from msgspec.structs import replace
 
 from bdd100k_zoo.errors import ManifestError
 from bdd100k_zoo.manifest.addresses import address_problem, is_private
-from bdd100k_zoo.manifest.schema import DIGEST, NAME, Family, Model, ModelEntry, What, Zoo
+from bdd100k_zoo.manifest.schema import (
+    ADDRESS_FIELDS,
+    DIGEST,
+    NAME,
+    WHATS,
+    Family,
+    Model,
+    ModelEntry,
+    UserDigest,
+    Zoo,
+)
 from bdd100k_zoo.manifest.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
@@ -31,8 +41,9 @@ DEMO = PACKAGE / "demo" / "zoo.yaml"
 def load_zoo(*files: str | os.PathLike[str]) -> Zoo:
     """Load the built-in zoo, then the files of BDD100K_ZOO_FILES, then ``files``.
 
-    A file adds families and models; a name or alias that is already taken is an error, never a replacement. The
-    detector of the demo is known by its name, and not among ``models``.
+    A file adds families and models; a name or alias that is already taken is an error, never a replacement. Or it
+    holds ``digests`` alone, which are added to built-in models as the user's. The detector of the demo is known by its
+    name, and not among ``models``.
 
     Raises:
         ManifestError: a file cannot be read or breaks the schema.
@@ -67,6 +78,8 @@ def _bundled(model: Model) -> Model:
 
 def _add(zoo: Zoo, file: Path, configs: Path) -> Zoo:
     document = _read(file)
+    if "digests" in document:
+        return _with_user_digests(zoo, file, document)
     families = (
         *zoo.families,
         *(_family(file, raw, place) for place, raw in _entries(file, document, "families")),
@@ -85,11 +98,68 @@ def _read(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ManifestError(file, "", "", str(error)) from error
     if not isinstance(document, dict):
-        raise ManifestError(file, "", "", "expected a mapping with `models` and, for new ones, `families`")
+        problem = "expected a mapping with `models` and, for new ones, `families`, or with `digests` alone"
+        raise ManifestError(file, "", "", problem)
     for key in document:
-        if key not in ("families", "models"):
-            raise ManifestError(file, "", str(key), "unknown field; expected `families` and `models`")
+        if key not in ("families", "models", "digests"):
+            problem = "unknown field; expected `families` and `models`, or `digests` alone"
+            raise ManifestError(file, "", str(key), problem)
     return document
+
+
+def _with_user_digests(zoo: Zoo, file: Path, document: dict[str, Any]) -> Zoo:
+    """Add the digests of a file that holds nothing else to the built-in models that it names."""
+    if other := next((key for key in document if key != "digests"), None):
+        problem = "a file with `digests` holds nothing else; list models and families in a file of their own"
+        raise ManifestError(file, "", other, problem)
+    given = document["digests"]
+    if not isinstance(given, dict) or not given:
+        problem = f"expected a mapping from models to the digests of their files, found {_found(given)}"
+        raise ManifestError(file, "", "digests", problem)
+    added = dict(_user_digests(zoo, file, name, digests) for name, digests in given.items())
+    models = [replace(model, user_digests=(*model.user_digests, *added.get(model.name, ()))) for model in zoo.models]
+    return replace(zoo, models=tuple(models), files=(*zoo.files, file))
+
+
+def _user_digests(zoo: Zoo, file: Path, name: object, digests: object) -> tuple[str, tuple[UserDigest, ...]]:
+    place = f"digests: {name}"
+    model = next((model for model in zoo.models if model.name == name), None)
+    if model is None or model.zoo_file != builtin_file():
+        problem = f"{name!r} is not the name of a built-in model, and digests can be added to no other"
+        if model is not None:
+            problem = f"its model is listed in {model.zoo_file}: record the digests there"
+        raise ManifestError(file, place, "", problem)
+    if not isinstance(digests, dict) or not digests:
+        problem = f"expected the digests of its files, as in `weights: sha256:…`, found {_found(digests)}"
+        raise ManifestError(file, place, "", problem)
+    for what, digest in digests.items():
+        if what not in WHATS:
+            problem = f"expected one of {', '.join(WHATS)}; only digests can be added to a built-in model"
+            raise ManifestError(file, place, str(what), problem)
+        if not isinstance(digest, str):
+            raise ManifestError(file, place, what, f"{DIGEST_EXPECTED}, found {_found(digest)}")
+        _check_known(file, place, what, digest, None)
+        _check_same(file, place, model, UserDigest(what, digest, str(file)))
+    return model.name, tuple(UserDigest(what, digest, str(file)) for what, digest in digests.items())
+
+
+def _found(value: object) -> str:
+    return repr(value) if isinstance(value, (str, int, float)) else "nothing" if not value else type(value).__name__
+
+
+def _check_same(file: Path, place: str, model: Model, given: UserDigest) -> None:
+    """Refuse a digest that contradicts one of the same kind in an earlier zoo file."""
+    artifact = model.artifact(given.what)
+    known = [(each.digest, each.source) for each in artifact.user_digests]
+    if artifact.digest:
+        known.append((artifact.digest, str(model.zoo_file)))
+    for digest, source in known:
+        if digest != given.digest and digest.partition(":")[0] == given.digest.partition(":")[0]:
+            problem = f"{given.digest} contradicts {digest} in {source}; remove the one that is wrong"
+            raise ManifestError(file, place, given.what, problem)
+
+
+DIGEST_EXPECTED = "expected `md5:` and 32 or `sha256:` and 64 lower-case hexadecimal digits"
 
 
 def _entries(file: Path, document: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -135,18 +205,18 @@ def _model(file: Path, raw: dict[str, Any], place: str, configs: Path) -> Model:
     _check_ap(file, place, "ap_val", entry.ap_val)
     _check_ap(file, place, "ap_test", entry.ap_test)
     _check_weights(file, place, entry)
-    _check_address(file, place, "md5", entry.md5)
-    for label, what in OTHER_FILES.items():
+    _check_addresses(file, place, entry, "md5")
+    for what, label in ADDRESS_FIELDS.items():
         known = entry.digests.of(what)
-        _check_known(file, place, f"digests.{what}", known.digest, known.size)
-        _check_address(file, place, label, getattr(entry, label), digest_known=known.digest is not None)
+        _check_known(file, place, f"digests.{what}.digest", known.digest, known.size)
+        _check_addresses(file, place, entry, label, digest_known=known.digest is not None)
     path = _config_path(file, place, entry.config, configs)
     return Model(**msgspec.structs.asdict(entry), config_path=path, zoo_file=file)
 
 
 def _check_weights(file: Path, place: str, entry: ModelEntry) -> None:
     weights = entry.weights
-    _check_known(file, place, "weights", weights.digest, weights.size)
+    _check_known(file, place, "weights.digest", weights.digest, weights.size)
     known = weights.digest is not None
     if file != DEMO:
         _check_address(file, place, "weights.address", weights.address, digest_known=known)
@@ -154,12 +224,22 @@ def _check_weights(file: Path, place: str, entry: ModelEntry) -> None:
         _check_address(file, place, "weights.alternates", alternate, digest_known=known)
 
 
+def _check_addresses(file: Path, place: str, entry: ModelEntry, label: str, *, digest_known: bool = False) -> None:
+    """Check the published address of a file other than the weights, and its alternates."""
+    published, alternates = getattr(entry, label), getattr(entry.alternates, label)
+    _check_address(file, place, label, published, digest_known=digest_known)
+    if alternates and published is None:
+        raise ManifestError(file, place, f"alternates.{label}", f"expected none where `{label}` is null")
+    for alternate in alternates:
+        _check_address(file, place, f"alternates.{label}", alternate, digest_known=digest_known)
+
+
 def _check_known(file: Path, place: str, label: str, digest: str | None, size: int | None) -> None:
     if digest is not None and not DIGEST.fullmatch(digest):
-        expected = "expected `md5:` and 32 or `sha256:` and 64 lower-case hexadecimal digits"
-        raise ManifestError(file, place, f"{label}.digest", f"{expected}, found {digest!r}")
+        raise ManifestError(file, place, label, f"{DIGEST_EXPECTED}, found {digest!r}")
     if size is not None and size <= 0:
-        raise ManifestError(file, place, f"{label}.size", f"expected a number of bytes, found {size}")
+        field = f"{label.removesuffix('.digest')}.size"
+        raise ManifestError(file, place, field, f"expected a number of bytes, found {size}")
 
 
 def _check_name(file: Path, place: str, label: str, name: str) -> None:
@@ -181,21 +261,18 @@ def _check_address(file: Path, place: str, label: str, address: str | None, *, d
     if address is None:
         return
     problem = address_problem(address)
-    if not problem and label.partition(".")[0] in FETCHED and not digest_known and not is_private(address):
+    if (
+        not problem
+        and label.removeprefix("alternates.").partition(".")[0] in FETCHED
+        and not digest_known
+        and not is_private(address)
+    ):
         problem = f"{address!r} is plain http, which anyone on the way can change; use https, or record a digest"
     if problem:
         raise ManifestError(file, place, label, problem)
 
 
-OTHER_FILES: dict[str, What] = {
-    "predictions": "preds",
-    "visuals": "visuals",
-    "scores_val": "scores-val",
-    "scores_test": "scores-test",
-}
-"""Fields that are an address each, and what the command line calls the files there."""
-
-FETCHED = {"weights", "md5", *OTHER_FILES}
+FETCHED = {"weights", "md5", *ADDRESS_FIELDS.values()}
 """Fields whose addresses this package downloads; the others are links for people to follow."""
 
 

@@ -20,6 +20,16 @@ DIGEST = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
+class UserDigest(Struct, frozen=True):
+    """A digest that the user gives for a file of a model that another zoo file lists."""
+
+    what: What
+    digest: str
+    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal."""
+    source: str
+    """Where the user gives it: a zoo file or an option of the command line."""
+
+
 class Artifact(NamedTuple):
     """One published file of one model."""
 
@@ -31,10 +41,12 @@ class Artifact(NamedTuple):
     """``md5:…`` or ``sha256:…`` in lower-case hexadecimal, where somebody has seen the file."""
     size: int | None
     """Bytes, where somebody has seen the file."""
-    digest_address: str | None
-    """Where the publisher keeps the MD5 digest."""
+    digest_addresses: tuple[str, ...] = ()
+    """Where the publisher keeps the MD5 digest: the published address, then the alternates."""
     zoo_file: Path | None = None
     """The zoo file that lists the model."""
+    user_digests: tuple[UserDigest, ...] = ()
+    """Digests that the user gives, beside that of the zoo file."""
 
 
 class Author(Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +114,25 @@ class Digests(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         return known
 
 
+class Alternates(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Addresses to try after the published ones, by the fields that hold those; weights have theirs beside them."""
+
+    md5: tuple[str, ...] = ()
+    predictions: tuple[str, ...] = ()
+    visuals: tuple[str, ...] = ()
+    scores_val: tuple[str, ...] = ()
+    scores_test: tuple[str, ...] = ()
+
+
+ADDRESS_FIELDS: dict[What, str] = {
+    "preds": "predictions",
+    "visuals": "visuals",
+    "scores-val": "scores_val",
+    "scores-test": "scores_test",
+}
+"""The fields of a model that hold the address of a file other than the weights, by what the command line calls it."""
+
+
 class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model as a zoo file spells it out."""
 
@@ -125,7 +156,9 @@ class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scores_val: str | None
     scores_test: str | None
     digests: Digests = Digests()
-    """Of the files other than the weights; the only field that an entry may lack."""
+    """Of the files other than the weights. An entry may lack this field and the next."""
+    alternates: Alternates = Alternates()
+    """Of the files other than the weights."""
 
 
 class Model(ModelEntry, frozen=True, kw_only=True):
@@ -135,23 +168,31 @@ class Model(ModelEntry, frozen=True, kw_only=True):
     """The config, as an absolute path."""
     zoo_file: Path
     """The file that lists the model."""
+    user_digests: tuple[UserDigest, ...] = ()
+    """Those of the user's zoo files that hold digests alone."""
 
     def artifact(self, what: What) -> Artifact:
-        """Give what is known about one of the model's published files."""
+        """Return what is known about one of the model's published files."""
+        known = self.weights if what == "weights" else self.digests.of(what)
+        return Artifact(
+            model=self.name,
+            what=what,
+            addresses=self._addresses(what),
+            digest=known.digest,
+            size=known.size,
+            digest_addresses=self._with_alternates("md5") if what == "weights" else (),
+            zoo_file=self.zoo_file,
+            user_digests=tuple(given for given in self.user_digests if given.what == what),
+        )
+
+    def _addresses(self, what: What) -> tuple[str, ...]:
         if what == "weights":
-            known = self.weights
-            addresses = (known.address, *known.alternates)
-            return Artifact(self.name, what, addresses, known.digest, known.size, self.md5, self.zoo_file)
-        address = {
-            "preds": self.predictions,
-            "visuals": self.visuals,
-            "scores-val": self.scores_val,
-            "scores-test": self.scores_test,
-            "start-values": None,
-        }[what]
-        addresses = (address,) if address else ()
-        of_file = self.digests.of(what)
-        return Artifact(self.name, what, addresses, of_file.digest, of_file.size, None, self.zoo_file)
+            return (self.weights.address, *self.weights.alternates)
+        return self._with_alternates(ADDRESS_FIELDS[what])
+
+    def _with_alternates(self, field: str) -> tuple[str, ...]:
+        published, alternates = getattr(self, field), getattr(self.alternates, field)
+        return (published, *alternates) if published else ()
 
 
 def format_ap(ap: float | None) -> str:

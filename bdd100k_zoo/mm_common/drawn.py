@@ -1,4 +1,4 @@
-"""Weights that are drawn outside of torch, as a checkpoint."""
+"""Random weights, as a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.mm_common.checkpoint import RANDOM
 from bdd100k_zoo.records.files import write_whole
 
 if TYPE_CHECKING:
@@ -31,9 +32,13 @@ def save_drawn(like: Mapping[str, Tensor], path: Path, draw: Draw) -> None:
 
 
 def save_entries(state_dict: Mapping[str, Tensor], path: Path) -> None:
-    """Write a state dict as the published checkpoints are made: meta, state_dict; raises StorageError."""
+    """Write a state dict of random weights as the published checkpoints are made: meta, state_dict.
+
+    All random weights are written here: ``meta`` states that they are random, so that they are never taken for
+    trained ones. Raises StorageError.
+    """
     content = io.BytesIO()
-    torch.save({"meta": {"CLASSES": CLASSES}, "state_dict": dict(state_dict)}, content)
+    torch.save({"meta": {"CLASSES": CLASSES, RANDOM: True}, "state_dict": dict(state_dict)}, content)
     write_whole(path, content.getvalue())
 
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 ZIP_MAGIC = b"PK\x03\x04"
+HEADER_START = 9
+"""Bytes of a safetensors file that tell its format: the size of its header, in 8 bytes, and the brace that opens it."""
+SAVE = "save the weights alone: `torch.save(model.state_dict(), 'weights.pth')`"
 NO_WHOLE_ZIP = "it is cut short, damaged, or a zip file of something else"
 CHUNK = 1 << 20
 
@@ -26,7 +29,8 @@ MAX_ENTRIES = 20_000
 MAX_PICKLE = 64 << 20
 """Bytes of the pickle that lists the tensors: some 150 each, and the run's log. Each may take 100 bytes of memory."""
 MAX_DIRECTORY = 8 << 20
-"""Bytes of a zip file's directory, some 60 an entry: what is read before the entries can be counted."""
+"""Bytes of a zip file's directory, some 60 an entry: what is read before the entries can be counted. Also those of
+the header of a safetensors file, some 150 an entry."""
 
 
 class _Archive(io.FileIO):
@@ -50,20 +54,37 @@ def check_limits(path: Path) -> None:
 
     Raises:
         StorageError: the file cannot be read.
-        UnsafeCheckpointError: it exceeds a limit, or is a zip file that is not whole.
+        UnsafeCheckpointError: it exceeds a limit, or is a zip file that is not whole or holds a program.
     """
     with _refusals(path):
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise UnsafeCheckpointError(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
         with _Archive(path) as file:
-            if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC and (problem := _excess(file, size)):
-                raise UnsafeCheckpointError(path, problem)
+            head = file.read(HEADER_START)
+            if head.startswith(ZIP_MAGIC):
+                with zipfile.ZipFile(file) as archive:
+                    entries = archive.infolist()
+                if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+                    raise UnsafeCheckpointError(path, "it is a TorchScript archive, not a state dict", SAVE)
+                if problem := _excess(entries, size):
+                    raise UnsafeCheckpointError(path, problem)
+            header = _header_size(head)
+            if is_safetensors(head) and header > MAX_DIRECTORY:
+                raise UnsafeCheckpointError(path, f"its header has {header:,} bytes, more than {MAX_DIRECTORY:,}")
 
 
-def _excess(file: io.FileIO, size: int) -> str:
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
+def is_safetensors(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is in the safetensors format."""
+    # Text, and torch's own formats, would claim a header of more than 2 ** 48 bytes.
+    return head[8:HEADER_START] == b"{" and _header_size(head) < 1 << 48
+
+
+def _header_size(head: bytes) -> int:
+    return int.from_bytes(head[:8], "little")
+
+
+def _excess(entries: Sequence[zipfile.ZipInfo], size: int) -> str:
     unpacked = sum(entry.file_size for entry in entries)
     listing = max((entry.file_size for entry in entries if entry.filename.endswith("data.pkl")), default=0)
     if len(entries) > MAX_ENTRIES:

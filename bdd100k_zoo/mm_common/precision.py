@@ -5,8 +5,9 @@ Whatever the layers compute in, heads give float32, and boxes are decoded, chose
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from bdd100k_zoo.errors import PrecisionError
 from bdd100k_zoo.inference.protocol import PRECISIONS, meant_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+Value = TypeVar("Value")
 
 SHORT: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 """The precisions of 16 bits."""
@@ -62,16 +65,154 @@ def _untried(precision: str, device: torch.device) -> str:
 
 @contextmanager
 def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute in a precision, inside only. Float32 factors are rounded to 19 bits (TF32) for ``tf32`` alone."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = precision == "tf32"
+    """Compute in a precision on a device, inside only, whatever the caller has asked torch for.
+
+    Float32 factors are rounded to 19 bits (TF32) for ``tf32`` alone. ``usual_defaults`` holds, too.
+    """
     short = SHORT.get(precision)
-    try:
-        with torch.autocast(device.type, short) if short else nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(usual_defaults())
+        for setting in _ROUNDING_ON_CUDA if device.type == "cuda" else _ROUNDING_ON_CPU:
+            stack.enter_context(setting.held("tf32" if precision == "tf32" else "ieee"))
+        if short:
+            stack.enter_context(torch.autocast(device.type, short))
+        yield
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """Build and compute as in a program that has changed no default of torch, inside only.
+
+    New tensors are float32 and on the CPU where nothing else is said, and autocast is off. The default type belongs to
+    the process: where it is another, it is float32 for all threads until the last detector that computes is done.
+    """
+    with ExitStack() as stack:
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(_default_type.held(torch.float32))
+        yield
+
+
+class _ProcessSetting(Generic[Value]):
+    """A setting of the process that threads need in some value at the same time.
+
+    The first thread sets it, the last restores it; one that needs another value waits until then.
+    """
+
+    def __init__(self, change: Callable[[Value], Callable[[], object]]) -> None:
+        """Take the function that sets a value, and returns another that restores what was."""
+        self._change = change
+        self._free = threading.Condition()
+        self._users = 0
+        self._value: Value | None = None
+        self._restore: Callable[[], object] = lambda: None
+
+    @contextmanager
+    def held(self, value: Value) -> Iterator[None]:
+        """Keep the setting at a value."""
+        with self._free:
+            self._free.wait_for(lambda: not self._users or self._value == value)
+            if not self._users:
+                self._value, self._restore = value, self._change(value)
+            self._users += 1
+        try:
             yield
-    finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
+        finally:
+            with self._free:
+                self._users -= 1
+                if not self._users:
+                    self._restore()
+                    self._free.notify_all()
+
+
+def _set_default_type(wanted: torch.dtype) -> Callable[[], None]:
+    before = torch.get_default_dtype()
+    if before != wanted:
+        torch.set_default_dtype(wanted)
+
+    def restore() -> None:
+        if torch.get_default_dtype() == wanted:  # else another thread has set it meanwhile
+            torch.set_default_dtype(before)
+
+    return restore
+
+
+def set_rounding(wanted: str, everything: Any, operators: Sequence[Any]) -> Callable[[], None]:
+    """Set how operators round the float32 factors of their products, and return a function that restores it.
+
+    Nothing is touched where all operators round as wanted. An operator that nobody has set follows what is set for all
+    operators of its backend. Once it is set itself it follows no more, and torch cannot undo that for CUDA's
+    convolutions; so what holds for all is set first, and only the operators that do not follow are set themselves.
+
+    Args:
+        wanted: ``tf32`` or ``ieee``.
+        everything: the object of ``torch.backends`` whose ``fp32_precision`` holds for all operators; None for none.
+        operators: the objects whose ``fp32_precision`` holds for one.
+    """
+    changed: list[tuple[Any, str]] = []
+
+    def set_to_wanted(switch: Any) -> None:
+        changed.append((switch, switch.fp32_precision))
+        switch.fp32_precision = wanted
+
+    def restore() -> None:
+        for switch, before in reversed(changed):
+            if switch.fp32_precision != wanted:
+                continue  # another thread has set it meanwhile
+            switch.fp32_precision = "none"  # it follows what is set for more operators, or for all
+            if switch.fp32_precision != before:
+                switch.fp32_precision = before
+
+    def differs(switch: Any) -> bool:
+        return bool(switch.fp32_precision.replace("none", "ieee") != wanted)
+
+    if everything and any(map(differs, operators)):
+        set_to_wanted(everything)
+    for operator in filter(differs, operators):
+        set_to_wanted(operator)
+    return restore
+
+
+def _round_on_cuda(wanted: str) -> Callable[[], None]:
+    cudnn: Any = torch.backends.cudnn
+    return set_rounding(wanted, cudnn, (cudnn.conv, torch.backends.cuda.matmul))
+
+
+def _round_on_cpu(wanted: str) -> Callable[[], None]:
+    # Some CPUs round, too, if the program has asked for it: set_float32_matmul_precision("medium").
+    mkldnn: Any = torch.backends.mkldnn
+    return set_rounding(wanted, None, (mkldnn.conv, mkldnn.matmul))
+
+
+def round_products(wanted: str) -> Callable[[], None]:
+    """Do as ``set_rounding`` for products of matrices, with the switch of torch before 2.9, which has one for all."""
+    before = torch.get_float32_matmul_precision()
+    if (before != "highest") != (wanted == "tf32"):
+        torch.set_float32_matmul_precision("high" if wanted == "tf32" else "highest")
+    return lambda: torch.set_float32_matmul_precision(before)
+
+
+def round_convolutions(wanted: str) -> Callable[[], None]:
+    """Do as ``set_rounding`` for CUDA's convolutions, with the switch of torch before 2.9."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = wanted == "tf32"
+
+    def restore() -> None:
+        torch.backends.cudnn.allow_tf32 = before
+
+    return restore
+
+
+_default_type = _ProcessSetting(_set_default_type)
+if hasattr(torch.backends.cudnn, "conv"):
+    _ROUNDING_ON_CPU: tuple[_ProcessSetting[str], ...] = (_ProcessSetting(_round_on_cpu),)
+    _ROUNDING_ON_CUDA: tuple[_ProcessSetting[str], ...] = (_ProcessSetting(_round_on_cuda),)
+else:
+    _ROUNDING_ON_CPU = (_ProcessSetting(round_products),)
+    _ROUNDING_ON_CUDA = (*_ROUNDING_ON_CPU, _ProcessSetting(round_convolutions))
 
 
 def let_heads_give_float32(model: nn.Module, device: torch.device) -> None:

@@ -21,8 +21,8 @@ from bdd100k_zoo.mm_common import devices
 from bdd100k_zoo.mm_common.checkpoint import load_weights
 from bdd100k_zoo.mm_common.devices import device_errors, device_name
 from bdd100k_zoo.mm_common.images import FRAME, blamed_on_image
-from bdd100k_zoo.mm_common.models import check_number_of_classes
-from bdd100k_zoo.mm_common.precision import arithmetic
+from bdd100k_zoo.mm_common.models import check_finite, check_number_of_classes, refuse_non_finite_outputs
+from bdd100k_zoo.mm_common.precision import arithmetic, usual_defaults
 from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection
 from bdd100k_zoo.mm_common.versions import versions
 
@@ -51,11 +51,21 @@ class ClassicDetector:
     batch_size = 1
     """How many images at once suit the device: more were never measured."""
 
-    def __init__(self, model: nn.Module, pipeline: Compose, device: torch.device, *, name: str, blamed: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        pipeline: Compose,
+        device: torch.device,
+        *,
+        name: str,
+        blamed: bool,
+        random_weights: bool = False,
+    ) -> None:
         with device_errors(device):
             self._model: Any = model.to(device).eval()
         self._pipeline, self._device, self._name, self._blamed = pipeline, device, name, blamed
-        self._facts = _facts(device)
+        refuse_non_finite_outputs(self._model, name, "fp32")
+        self._facts = _facts(device, random_weights=random_weights)
 
     @property
     def facts(self) -> DetectorFacts:
@@ -69,6 +79,7 @@ class ClassicDetector:
             ImageShapeError: it is no such array, or too thin to be scaled.
             ConfigError: the model fails, and its settings are not those of the package.
             DeviceError: the device's memory does not suffice, or it fails.
+            NotFiniteError: the model gives NaN or infinity.
         """
         (found,) = self.detect_prepared([self.prepare(image)])
         return found
@@ -79,13 +90,15 @@ class ClassicDetector:
             return _prepared(self._pipeline, image)
 
     def detect_prepared(self, batch: Sequence[PreparedImage]) -> list[Detections]:
-        """Find objects in images of one padded shape; raises ConfigError and DeviceError as ``detect`` does."""
+        """Find objects in images of one padded shape; raises ConfigError, DeviceError, NotFiniteError as ``detect``."""
         with self._failures(), torch.no_grad(), arithmetic("fp32", self._device):
             inputs = torch.stack([each.inputs for each in batch]).to(self._device)
             found = self._model(
                 return_loss=False, rescale=True, img=[inputs], img_metas=[[each.meta for each in batch]]
             )
-        return [_detections(by_class) for by_class in found]
+        detections = [_detections(by_class) for by_class in found]
+        check_finite(detections, name=self._name, precision="fp32")
+        return detections
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -96,6 +109,7 @@ class ClassicDetector:
             yield
 
 
+@usual_defaults()
 def build_detector(
     config: Mapping[str, Any],
     *,
@@ -112,10 +126,11 @@ def build_detector(
     target = resolve_device(device)
     resolve_precision(precision, target)
     model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
-    load_weights(model, checkpoint, model_name=name)
-    return ClassicDetector(model, pipeline, target, name=name, blamed=customised)
+    random = load_weights(model, checkpoint, model_name=name)
+    return ClassicDetector(model, pipeline, target, name=name, blamed=customised, random_weights=random)
 
 
+@usual_defaults()
 def build_model(config: Mapping[str, Any], *, name: str) -> nn.Module:
     """Build what a config describes, on the CPU and with random weights, by ``mmdet.apis.init_detector``.
 
@@ -180,7 +195,7 @@ def _detections(by_class: Sequence[npt.NDArray[np.float32]]) -> Detections:
     return Detections(rows[order, :4], rows[order, 4], classes[order])
 
 
-def _facts(device: torch.device) -> DetectorFacts:
+def _facts(device: torch.device, *, random_weights: bool) -> DetectorFacts:
     return DetectorFacts(
         backend="mmdet2",
         device=str(device),
@@ -189,4 +204,5 @@ def _facts(device: torch.device) -> DetectorFacts:
         ops="mmcv",
         threads=torch.get_num_threads() if device.type == "cpu" else None,
         versions=versions() | {"torch": str(torch.__version__)},
+        random_weights=random_weights,
     )

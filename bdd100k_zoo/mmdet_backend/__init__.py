@@ -88,7 +88,7 @@ def check(
 
 
 def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
-    """Tell whether a file of weights is a model's: its parameters, shapes and classes. Nothing in the file is run.
+    """Check that a file is a model's trained weights: parameters, shapes, values, classes. Nothing in it is run.
 
     Args:
         model_name: what errors call the model.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.mmdet_backend import import_backend
+from bdd100k_zoo.records.coco_rules import to_bbox
 from bdd100k_zoo.records.labels import read_labels
 
 import_backend()
@@ -16,7 +17,8 @@ from mmdet.datasets.base_det_dataset import BaseDetDataset  # noqa: E402  (not b
 from mmdet.registry import DATASETS  # noqa: E402
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.records.labels import Label, LabelFrame
+    from bdd100k_zoo.records.coco_schema import Bbox
+    from bdd100k_zoo.records.labels import ImageSize, Label, LabelFrame
 
 INDICES = {name: index for index, name in enumerate(CLASSES)}
 INDICES |= {name: INDICES[stands_for] for name, stands_for in (*ALIASES.items(), *IGNORED.items())}
@@ -24,10 +26,13 @@ INDICES |= {name: INDICES[stands_for] for name, stands_for in (*ALIASES.items(),
 
 @DATASETS.register_module()
 class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
-    """Frames of a Scalabel label file (``ann_file``) with their images (``data_prefix["img"]``).
+    """Frames of labels (``ann_file``, see ``records.labels``) with their images (``data_prefix["img"]``).
 
-    Frames without any box are left out of training where ``filter_cfg`` says ``filter_empty_gt``. A file that cannot
-    be read, or a box of an unknown category, raises StorageError, FrameNameError or RecordError.
+    Boxes are clipped to their frame. Those that mmdet's ``CocoDataset`` drops are dropped here too: wholly outside the
+    frame, or less than a pixel wide or high. Training leaves out frames whose shorter side is less than ``min_size`` of
+    ``filter_cfg``, and with ``filter_empty_gt`` frames that keep no box (``CocoDataset`` trains on those all of whose
+    boxes it has dropped). A file that cannot be read, or a box of an unknown category, raises StorageError,
+    InputsError, FrameNameError or RecordError.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": CLASSES}
@@ -38,38 +43,54 @@ class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
         return [_frame(file, images, frame) for frame in read_labels(file)]
 
     def filter_data(self) -> list[dict[str, Any]]:
-        """Drop the frames that ``filter_cfg`` leaves out of training; raises RecordError where none is left."""
-        choosing = not self.test_mode and (self.filter_cfg or {}).get("filter_empty_gt")
-        kept = [frame for frame in self.data_list if frame["instances"] or not choosing]
+        """Return the frames that ``filter_cfg`` keeps for training; raises RecordError where none is left."""
+        settings = {} if self.test_mode else self.filter_cfg or {}
+        without_empty, min_size = settings.get("filter_empty_gt", False), settings.get("min_size", 0)
+        kept = [
+            frame
+            for frame in self.data_list
+            if (frame["instances"] or not without_empty) and min(frame["width"], frame["height"]) >= min_size
+        ]
         if not kept:
-            raise RecordError(Path(self.ann_file), "holds no box to learn from" if choosing else "holds no frame")
+            problem = (
+                "no frame that a model can be trained on: expected a box inside a frame" if settings else "no frame"
+            )
+            raise RecordError(Path(self.ann_file), f"holds {problem}")
         return kept
 
 
 def _frame(file: Path, images: str, frame: LabelFrame) -> dict[str, Any]:
-    found = (_instance(file, frame.name, label) for label in frame.labels if label.box2d is not None)
+    found = (_instance(file, frame, label) for label in frame.labels if label.box2d is not None)
     return {
         "img_id": frame.name,
         "img_path": str(Path(images, frame.name)),
         "width": frame.size.width,
         "height": frame.size.height,
-        "instances": [instance for instance in found if _has_area(instance["bbox"])],
+        "instances": [instance for instance in found if instance],
     }
 
 
-def _instance(file: Path, frame: str, label: Label) -> dict[str, Any]:
-    """Turn a label into an instance: the detector's corners x2, y2 lie behind the last pixel, the format's on it."""
-    box = label.box2d
-    if label.category not in INDICES or box is None:
-        problem = f"frame {frame!r}, label {label.id!r}: unknown category {label.category!r}"
+def _instance(file: Path, frame: LabelFrame, label: Label) -> dict[str, Any] | None:
+    """Return a label as an instance; None for a box that is dropped."""
+    if label.category not in INDICES or label.box2d is None:
+        problem = f"frame {frame.name!r}, label {label.id!r}: unknown category {label.category!r}"
         raise RecordError(file, problem)
+    if (corners := clipped(to_bbox(label.box2d), frame.size)) is None:
+        return None
     return {
-        "bbox": [box.x1, box.y1, box.x2 + 1, box.y2 + 1],
+        "bbox": corners,
         "bbox_label": INDICES[label.category],
         "ignore_flag": int(label.is_region or label.category in IGNORED),
     }
 
 
-def _has_area(box: list[float]) -> bool:
-    """Tell whether a box is at least a pixel wide and high; mmdet's COCO dataset passes over the others as well."""
-    return box[2] - box[0] >= 1 and box[3] - box[1] >= 1
+def clipped(box: Bbox, size: ImageSize) -> list[float] | None:
+    """Return the part of a box inside a frame as x1, y1, x2, y2, where x2 and y2 are behind the last pixel.
+
+    None for the boxes that ``parse_data_info`` of mmdet's ``CocoDataset`` drops. That one clips nothing itself: Resize
+    does, in every pipeline of training.
+    """
+    x1, x2 = max(box.x, 0), min(box.x + box.width, size.width)
+    y1, y2 = max(box.y, 0), min(box.y + box.height, size.height)
+    overlap = max(0, x2 - x1) * max(0, y2 - y1)
+    return [x1, y1, x2, y2] if overlap and box.width >= 1 and box.height >= 1 else None

@@ -15,8 +15,14 @@ from bdd100k_zoo.mm_common.checkpoint import load_weights
 from bdd100k_zoo.mm_common.config import without_pretrained
 from bdd100k_zoo.mm_common.devices import device_errors, device_name, resolve_device
 from bdd100k_zoo.mm_common.images import FRAME
-from bdd100k_zoo.mm_common.models import check_number_of_classes
-from bdd100k_zoo.mm_common.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
+from bdd100k_zoo.mm_common.models import check_finite, check_number_of_classes, refuse_non_finite_outputs
+from bdd100k_zoo.mm_common.precision import (
+    SHORT,
+    arithmetic,
+    let_heads_give_float32,
+    resolve_precision,
+    usual_defaults,
+)
 from bdd100k_zoo.mm_common.settings import blamed_on_settings, check_selection, in_scope
 from bdd100k_zoo.mm_common.versions import versions
 from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
@@ -51,19 +57,21 @@ class MmdetDetector:
         customised: bool,
         precision: str = "fp32",
         as_built: bool = False,
+        random_weights: bool = False,
     ) -> None:
         with device_errors(device):
             self._model: Any = model.to(device).eval()
             optimised = not as_built and _speed_up(self._model, device, precision)
         if precision in SHORT:
             let_heads_give_float32(self._model, device)
+        refuse_non_finite_outputs(self._model, name, precision)
         self._pipeline = pipeline
         self._divisor = divisor_of(model)
         self._device = device
         self._name = name
         self._customised = customised
         self._precision = precision
-        self._facts = _facts(device, precision, optimised=optimised)
+        self._facts = _facts(device, precision, optimised=optimised, random_weights=random_weights)
 
     @property
     def facts(self) -> DetectorFacts:
@@ -77,6 +85,7 @@ class MmdetDetector:
             ImageShapeError: it is no such array, or too thin to be scaled.
             ConfigError: the model fails, and its settings are not those of the package.
             DeviceError: the device's memory does not suffice, or it fails.
+            NotFiniteError: the model gives NaN or infinity.
         """
         (found,) = self.detect_prepared([self.prepare(image)])
         return found
@@ -91,9 +100,11 @@ class MmdetDetector:
         return prepare(self._pipeline, image, self._divisor, pinned=self._device.type == "cuda")
 
     def detect_prepared(self, batch: Sequence[PreparedImage]) -> list[Detections]:
-        """Find objects in images of one padded shape; raises ConfigError and DeviceError as ``detect`` does."""
+        """Find objects in images of one padded shape; raises ConfigError, DeviceError, NotFiniteError as ``detect``."""
         with self._failures(), torch.inference_mode(), arithmetic(self._precision, self._device):
-            return apart(self._model.test_step(together(batch, self._device)))
+            found = apart(self._model.test_step(together(batch, self._device)))
+        check_finite(found, name=self._name, precision=self._precision)
+        return found
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -103,6 +114,7 @@ class MmdetDetector:
             yield
 
 
+@usual_defaults()
 def build_detector(
     config: Config,
     *,
@@ -133,8 +145,17 @@ def build_detector(
     target = resolve_device(device)
     used = resolve_precision(precision, target)
     model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
-    load_weights(model, checkpoint, model_name=name)
-    return MmdetDetector(model, pipeline, target, name=name, customised=customised, precision=used, as_built=as_built)
+    random = load_weights(model, checkpoint, model_name=name)
+    return MmdetDetector(
+        model,
+        pipeline,
+        target,
+        name=name,
+        customised=customised,
+        precision=used,
+        as_built=as_built,
+        random_weights=random,
+    )
 
 
 def build_model(config: Config, *, name: str = "model") -> nn.Module:
@@ -152,6 +173,7 @@ def build_model(config: Config, *, name: str = "model") -> nn.Module:
     return model
 
 
+@usual_defaults()
 def check_config(config: Config, *, name: str) -> None:
     """Check that a config's test pipeline and preprocessing run and that its model can be built.
 
@@ -165,6 +187,7 @@ def check_config(config: Config, *, name: str) -> None:
     build_shape(config, name=name)
 
 
+@usual_defaults()
 def build_shape(config: Config, *, name: str) -> nn.Module:
     """Build what a config describes, where possible without memory behind its parameters; raises ConfigError."""
     try:
@@ -176,17 +199,15 @@ def build_shape(config: Config, *, name: str) -> nn.Module:
 
 
 def _speed_up(model: nn.Module, device: torch.device, precision: str) -> bool:
-    if device.type == "cpu":
-        keep_freed_memory()
-        return speed_up(model)
-    if precision == "fp32":
-        return False
-    # The layout in which tensor cores take numbers; what computes float32 exactly may be slower in it.
     with arithmetic("fp32", device):
-        return change(model, (lay_channels_last,), device)
+        if device.type == "cpu":
+            keep_freed_memory()
+            return speed_up(model)
+        # The layout in which tensor cores take numbers; what computes float32 exactly may be slower in it.
+        return precision != "fp32" and change(model, (lay_channels_last,), device)
 
 
-def _facts(device: torch.device, precision: str, *, optimised: bool) -> DetectorFacts:
+def _facts(device: torch.device, precision: str, *, optimised: bool, random_weights: bool) -> DetectorFacts:
     return DetectorFacts(
         backend="mmdet3",
         device=str(device),
@@ -196,4 +217,5 @@ def _facts(device: torch.device, precision: str, *, optimised: bool) -> Detector
         ops=install(),
         threads=torch.get_num_threads() if device.type == "cpu" else None,
         versions=versions() | {"torch": str(torch.__version__)},
+        random_weights=random_weights,
     )

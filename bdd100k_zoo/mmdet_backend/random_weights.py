@@ -55,9 +55,10 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     import torch
 
     from bdd100k_zoo.mm_common.config import load_config
+    from bdd100k_zoo.mm_common.precision import usual_defaults
     from bdd100k_zoo.mmdet_backend.detector import build_model
 
-    with torch.random.fork_rng(devices=[]):
+    with usual_defaults(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(load_config(config_path))
     save_weights(model, path)
@@ -85,12 +86,15 @@ def save_lively_weights(config_path: Path, image: npt.NDArray[np.uint8], path: P
     """
     import_backend()
     from bdd100k_zoo.mm_common.config import is_own, load_config
+    from bdd100k_zoo.mm_common.precision import usual_defaults
     from bdd100k_zoo.mm_common.settings import blamed_on_settings
     from bdd100k_zoo.mmdet_backend.detector import build_model
     from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
 
     config, name = load_config(config_path), str(config_path)
-    model, batch = build_model(config, name=name), batch_of(build_pipeline(config, name=name), [image])
+    with usual_defaults():
+        model = build_model(config, name=name)
+    batch = batch_of(build_pipeline(config, name=name), [image])
     with nullcontext() if is_own(config_path) else blamed_on_settings("run the model", name=name):
         draw_lively_weights(model, batch, seed)
     save_weights(model, path)
@@ -106,7 +110,9 @@ def draw_lively_weights(model: Any, batch: Mapping[str, Any], seed: int = 0) -> 
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    from bdd100k_zoo.mm_common.precision import arithmetic
+
+    with arithmetic("fp32", next(model.parameters()).device), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for name, parameter in model.named_parameters():
             parameter.copy_(_drawn(name, parameter))

@@ -1,4 +1,4 @@
-"""A checkpoint → one of half the size, to be sent along."""
+"""Write a checkpoint in half its size, to be shipped with the package."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.mm_common.checkpoint import read_checkpoint
-from bdd100k_zoo.mmdet_backend import check_checkpoint
+from bdd100k_zoo.mm_common.checkpoint import all_finite, check_file
+from bdd100k_zoo.mmdet_backend import import_backend
 from bdd100k_zoo.records.files import writing_whole
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def save_halved(model_name: str, config_path: Path, source: Path, target: Path) 
     """Write a model's weights with 16 bits for each number of a convolution or matrix, and nothing beside them.
 
     Biases and what normalisations know stay as they are: they are few, and variances may be smaller than 16 bits tell.
+    So does a tensor with a number that 16 bits cannot hold.
 
     Args:
         model_name: what errors call the model.
@@ -29,13 +30,19 @@ def save_halved(model_name: str, config_path: Path, source: Path, target: Path) 
         target: where to.
 
     Raises:
-        ConfigError, StorageError, CheckpointError: as ``check_checkpoint`` does; nothing was written.
+        MissingPackageError, ConfigError, StorageError, CheckpointError: as ``mmdet_backend.check_checkpoint`` does;
+            nothing was written.
     """
-    check_checkpoint(model_name, config_path, source)
-    halved = {name: _halved(tensor) for name, tensor in read_checkpoint(source).state_dict.items()}
+    import_backend()
+    from bdd100k_zoo.mm_common.config import load_config
+    from bdd100k_zoo.mmdet_backend.detector import build_shape
+
+    taken = check_file(source, lambda: build_shape(load_config(config_path), name=model_name), model_name=model_name)
+    halved = {name: _halved(tensor) for name, tensor in taken.items()}
     with writing_whole(target) as file:
         torch.save({"meta": {"CLASSES": list(CLASSES)}, "state_dict": halved}, file)
 
 
 def _halved(tensor: Tensor) -> Tensor:
-    return tensor.half() if tensor.dim() > 1 and tensor.is_floating_point() else tensor.clone()
+    short = tensor.half() if tensor.dim() > 1 and tensor.is_floating_point() else tensor
+    return short.clone() if all_finite(short.float()) else tensor.clone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,12 +57,12 @@ class StockLoop:
         import torch
 
         from bdd100k_zoo.mm_common.devices import device_errors
-        from bdd100k_zoo.mm_common.precision import arithmetic
+        from bdd100k_zoo.mm_common.precision import arithmetic, usual_defaults
         from bdd100k_zoo.mm_common.settings import in_scope
 
         self._places[:] = places
-        rounding = nullcontext() if self._tf32 else arithmetic("fp32", self._device)
-        with in_scope(), device_errors(self._device), torch.no_grad(), rounding:
+        precision = usual_defaults() if self._tf32 else arithmetic("fp32", self._device)
+        with in_scope(), device_errors(self._device), torch.no_grad(), precision:
             return [_detections(found) for batch in self._loader for found in self.model.test_step(batch)]
 
 
@@ -99,11 +98,13 @@ def load_stock(config_path: Path, checkpoint: Path, paths: Sequence[Path], devic
     from bdd100k_zoo.mm_common.checkpoint import load_strictly, read_checkpoint
     from bdd100k_zoo.mm_common.config import load_config
     from bdd100k_zoo.mm_common.devices import device_errors, resolve_device
+    from bdd100k_zoo.mm_common.precision import usual_defaults
     from bdd100k_zoo.mmdet_backend.detector import build_model
 
     target = resolve_device(device)
-    model = build_model(load_config(config_path))
-    load_strictly(model, read_checkpoint(checkpoint).state_dict, model_name="stock", path=checkpoint)
+    with usual_defaults():
+        model = build_model(load_config(config_path))
+        load_strictly(model, read_checkpoint(checkpoint).state_dict, model_name="stock", path=checkpoint)
     with device_errors(target):
         model.to(target).eval()
     return StockLoop(model, paths, target, tf32=tf32)

@@ -9,6 +9,23 @@ import msgspec
 
 from bdd100k_zoo.records.scores import Scores
 
+MIN_FRAMES = MIN_OBJECTS = 30
+"""Of fewer, resampling cannot tell how much an AP varies: no interval is computed and no verdict given."""
+
+
+class Support(NamedTuple):
+    """What an AP is computed from."""
+
+    frames: int
+    """Of a class: those that hold an object of it."""
+    objects: int
+    """Labelled objects to be found; crowds and ignored regions are none."""
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is enough for an interval."""
+        return self.frames >= MIN_FRAMES and self.objects >= MIN_OBJECTS
+
 
 class Interval(NamedTuple):
     """A 95 % interval, in percent."""
@@ -18,16 +35,7 @@ class Interval(NamedTuple):
 
 
 Intervals = Mapping[str, Interval | None]
-"""Of the AP of each class and OVERALL; None for a class without objects."""
-
-
-class ClassCounts(NamedTuple):
-    """How much there is of one class."""
-
-    objects: int
-    """Labelled objects to be found; crowds and ignored regions are none."""
-    detections: int
-    """The 100 best of each frame."""
+"""Of the AP of each class and OVERALL; None where there is not enough for one."""
 
 
 class Curves(msgspec.Struct, frozen=True):
@@ -89,18 +97,22 @@ class Condition(msgspec.Struct, frozen=True):
 
     attribute: str
     value: str
-    frames: int
+    support: Support
     scores: Scores
-    intervals: Intervals
+    interval: Interval | None
+    """Of the overall AP; None where none was asked for or there is not enough for one."""
 
 
 class Analysis(msgspec.Struct, frozen=True):
     """All that is known of one predictions file."""
 
     scores: Scores
-    frames: int
-    counts: tuple[ClassCounts, ...]
-    """By class."""
+    support: Mapping[str, Support]
+    """Of each class and OVERALL."""
+    objects_by_size: tuple[tuple[int, ...], ...]
+    """[classes][small, medium, large]."""
+    detections: tuple[int, ...]
+    """By class: the 100 best of each frame."""
     intervals: Intervals
     """Empty where none were asked for."""
     curves: Curves
@@ -121,8 +133,10 @@ class Difference(NamedTuple):
     """The class, OVERALL, or the attribute's value."""
     points: float
     """First minus second in AP, in percent."""
+    support: Support
     interval: Interval | None
-    """Of that difference, on the same resampled frames; None where it was not computed."""
+    """Of that difference, on the same resampled frames; None where none was asked for or there is not enough for one.
+    Of OVERALL on its own; of all others simultaneous, see ``evaluation.analysis.simultaneous_intervals``."""
 
     @property
     def beyond_chance(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import UnsetType
 
 from bdd100k_zoo.errors import RecordError
-from bdd100k_zoo.records.coco_convert import images_to_coco, labels_from_coco, results_from_coco
+from bdd100k_zoo.records.coco_convert import images_to_coco, labels_from_coco, matched_results, results_from_coco
 from bdd100k_zoo.records.coco_rules import Troubles, is_crowd, to_bbox
 from bdd100k_zoo.records.coco_schema import (
     Bbox,
@@ -18,13 +18,12 @@ from bdd100k_zoo.records.coco_schema import (
     CocoResult,
     ScalabelFrame,
     ScalabelLabel,
-    Shape,
-    decode,
-    decode_scalabel,
-    read_content,
-    recognise,
+    read_coco,
+    read_scalabel,
 )
+from bdd100k_zoo.records.findings import Finding, Findings, shown
 from bdd100k_zoo.records.rows import CATEGORY_CODES, REGION, FrameAttributes
+from bdd100k_zoo.records.sources import Shape, shape_of
 from bdd100k_zoo.records.tables import LabelTable, PredictionTable
 
 if TYPE_CHECKING:
@@ -41,11 +40,10 @@ def read_coco_labels(path: Path, *, lenient: bool = False) -> LabelTable:
             the benchmark lacks; unless ``lenient``, also boxes of negative size.
         FrameNameError: an image's name is no relative path inside a folder.
     """
-    content = read_content(path)
-    shape = recognise(path, content)
+    shape = shape_of(path)
     if shape != "COCO labels":
         raise RecordError(path, f"expected COCO labels, found {told(shape)}")
-    frames = labels_from_coco(path, decode(path, content, CocoLabels))
+    frames = labels_from_coco(path, read_coco(path, CocoLabels))
     columns = _columns(path, frames, lenient=lenient)
     labels = (label for frame in frames for label in frame.labels if label.box2d)
     return LabelTable(
@@ -70,15 +68,19 @@ def read_coco_results(path: Path, labels: Path, *, lenient: bool = False) -> Pre
             benchmark lack; unless ``lenient``, also boxes of negative size.
         FrameNameError: an image's name is no relative path inside a folder.
     """
-    content = read_content(path)
-    shape = recognise(path, content)
+    shape = shape_of(path)
     if shape not in ("COCO results", None):
         raise RecordError(path, f"expected COCO results, found {told(shape)}")
-    results = decode(path, content, list[CocoResult])
-    frames = results_from_coco(path, results, read_images(labels), labels)
+    dataset = read_images(labels)
+    results, told_of_ids = matched_results(path, read_coco(path, list[CocoResult]), dataset, labels)
+    frames = results_from_coco(path, results, dataset, labels)
     columns = _columns(path, frames, lenient=lenient)
     scores = np.array([label.score for frame in frames for label in frame.labels], np.float64)
-    return PredictionTable(path=path, scores=scores, **columns)
+    empty = Findings()
+    for frame in frames:
+        if not frame.labels:
+            empty.add(Finding("frames without predictions", path, shown(frame.name), "", f"missing, but in {labels}"))
+    return PredictionTable(path=path, scores=scores, let_through=told_of_ids + empty.summary(), **columns)
 
 
 def _columns(path: Path, frames: Sequence[ScalabelFrame], *, lenient: bool) -> dict[str, Any]:
@@ -125,13 +127,12 @@ def read_images(path: Path) -> CocoLabels:
         StorageError: the file cannot be read.
         RecordError: it is neither.
     """
-    content = read_content(path)
-    shape = recognise(path, content)
+    shape = shape_of(path)
     if shape in ("Scalabel frames", None):
-        return images_to_coco(path, decode_scalabel(path, content))
+        return images_to_coco(path, read_scalabel(path))
     if shape != "COCO labels":
         raise RecordError(path, f"expected labels, found {shape}")
-    return decode(path, content, CocoLabels)
+    return read_coco(path, CocoLabels)
 
 
 def told(shape: Shape | None) -> str:

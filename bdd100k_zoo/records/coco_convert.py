@@ -7,6 +7,7 @@ official evaluation, unless a frame or a labels file says otherwise.
 from __future__ import annotations
 
 from math import isfinite
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,7 +39,9 @@ from bdd100k_zoo.records.coco_schema import (
     ScalabelOrigin,
 )
 from bdd100k_zoo.records.coercion import is_true
+from bdd100k_zoo.records.findings import LetThrough
 from bdd100k_zoo.records.labels import FRAME_SIZE, ImageSize
+from bdd100k_zoo.records.sources import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -144,7 +147,7 @@ def _converted(
         category = 0
     bbox, box = box_to_coco(label.box2d, label.coco.bbox if label.coco else UNSET) if label.box2d else (_NONE, UNSET)
     if not is_finite(bbox):
-        troubles.add("boxes too large for a number", f"{frame}: label {label.id}")
+        troubles.add("boxes that are too large, or no numbers", f"{frame}: label {label.id}")
     origin = ScalabelOrigin(
         id=UNSET if label.id == str(number) else label.id,
         category=UNSET if label.category in (None, categories.names.get(category)) else str(label.category),
@@ -198,6 +201,63 @@ def _score(label: ScalabelLabel, frame: str, troubles: Troubles) -> float:
     return score
 
 
+def matched_results(
+    path: Path, results: Sequence[CocoResult], dataset: CocoLabels, of: Path
+) -> tuple[Sequence[CocoResult], tuple[LetThrough, ...]]:
+    """Replace ids of results by those of a labels file where images are named by their files, as ultralytics does.
+
+    There ``image_id`` is the file's name without folder and suffix, a number where it is digits alone; newer versions
+    add ``file_name``. Category ids are the model's classes, counted from 0, and from 1 since December 2024
+    (ultralytics/ultralytics#18140).
+
+    Returns:
+        The results, and what was assumed of their ids.
+
+    Raises:
+        RecordError: several images may be meant, or it is open whether category ids begin at 0 or 1.
+    """
+    by_file = all(result.file_name for result in results)
+    images: dict[int | str, list[int | str]] = {}
+    for image in dataset.images:
+        name = PurePosixPath(image.file_name)
+        images.setdefault(name.name if by_file else _stem_key(name.stem), []).append(image.id)
+    keys = [PurePosixPath(result.file_name or "").name if by_file else _stem_key(result.image_id) for result in results]
+    meant = [images.get(key, []) for key in keys]
+    if not all(meant) or all(found == [each.image_id] for found, each in zip(meant, results, strict=True)):
+        return results, ()  # they have the labels' own ids, or ids that are an error elsewhere
+    if not by_file and {result.image_id for result in results} <= {image.id for image in dataset.images}:
+        if shape_of(of) == "COCO labels":
+            return results, ()
+        problem = "image ids may be places in the labels or names of files, which are numbers: give COCO labels"
+        raise RecordError(path, problem)
+    for key, found in zip(keys, meant, strict=True):
+        if len(found) > 1:
+            raise RecordError(path, f"names images by their files, and {of} has several named {key}")
+    shift = _category_shift(path, results, dataset)
+    matched = [
+        msgspec.structs.replace(result, image_id=image, category_id=result.category_id + shift, file_name=None)
+        for result, (image,) in zip(results, meant, strict=True)
+    ]
+    names = ", ".join(f"{each.id - shift} {each.name}" for each in dataset.categories)
+    example = f"{path}: category ids were taken to be {names}"
+    return matched, (LetThrough("results whose images were found by their file names", len(matched), (example,)),)
+
+
+def _stem_key(stem: int | str) -> int | str:
+    return int(stem) if isinstance(stem, str) and stem.isdecimal() else stem
+
+
+def _category_shift(path: Path, results: Sequence[CocoResult], dataset: CocoLabels) -> int:
+    """Return what to add to category ids: 1 where they begin at 0, and 0 where they are those of the labels."""
+    found, known = {result.category_id for result in results}, {category.id for category in dataset.categories}
+    if 0 in known or max(known, default=0) in found:
+        return 0
+    if 0 in found:
+        return 1
+    problem = f"has no category id 0 or {max(known)}: whether they begin at 0 or at 1 cannot be told"
+    raise RecordError(path, problem)
+
+
 def labels_from_coco(path: Path, dataset: CocoLabels) -> tuple[ScalabelFrame, ...]:
     """Convert labels: every image becomes a frame, sorted by name. Annotations keep their order within a frame.
 
@@ -212,7 +272,7 @@ def labels_from_coco(path: Path, dataset: CocoLabels) -> tuple[ScalabelFrame, ..
             troubles.add("annotations of an image or category that the file lacks", f"annotation {annotation.id}")
             continue
         if annotation.bbox and not is_finite(annotation.bbox):
-            troubles.add("boxes too large for a number", f"annotation {annotation.id}")
+            troubles.add("boxes that are too large, or no numbers", f"annotation {annotation.id}")
         labels[annotation.image_id].append(_label(number, annotation, names[annotation.category_id]))
     troubles.tell()
     return _frames(dataset, labels)
@@ -235,7 +295,7 @@ def results_from_coco(
             troubles.add(kind, f"result {number}: image {result.image_id}, category {result.category_id}")
             continue
         if not is_finite(result.bbox):
-            troubles.add("boxes too large for a number", f"result {number}")
+            troubles.add("boxes that are too large, or no numbers", f"result {number}")
         labels[result.image_id].append(_detection(number, result, names[result.category_id]))
     troubles.tell()
     return _frames(dataset, labels)

@@ -8,27 +8,25 @@ that edits a file need not know them.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.records.box2d import Box2D
-from bdd100k_zoo.records.files import storage_errors
-from bdd100k_zoo.records.labels import ImageSize
+from bdd100k_zoo.records.labels import ImageSize  # noqa: TC001  (msgspec reads the annotations)
+from bdd100k_zoo.records.sources import PlainFrame, read_bytes, read_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
+    from bdd100k_zoo.records.sources import FrameFile
+
 Format = Literal["scalabel", "coco"]
-Shape = Literal["Scalabel frames", "COCO labels", "COCO results"]
 Decoded = TypeVar("Decoded")
 
-BLANK = b"\xef\xbb\xbf \t\r\n"
-"""What may stand before a JSON document: the mark of UTF-8 that some editors write, and white space."""
+SCALABEL = "labels or predictions in Scalabel's format"
 
 
 class Bbox(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
@@ -69,7 +67,7 @@ class ScalabelLabel(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     coco: CocoOrigin | None = None
 
 
-class ScalabelFrame(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class ScalabelFrame(PlainFrame, frozen=True, gc=False, omit_defaults=True):
     """One image."""
 
     given_name: str | int | float = msgspec.field(name="name")
@@ -142,6 +140,8 @@ class CocoResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     score: float
     attributes: dict[str, Any] | None = None
     scalabel: ScalabelOrigin | None = None
+    file_name: str | None = None
+    """Of the image, as ultralytics writes it."""
 
 
 class CocoLabels(msgspec.Struct, frozen=True, gc=False):
@@ -150,92 +150,45 @@ class CocoLabels(msgspec.Struct, frozen=True, gc=False):
     images: tuple[CocoImage, ...]
     categories: tuple[CocoCategory, ...]
     annotations: tuple[CocoAnnotation, ...] = ()
-
-
-class _Dataset(msgspec.Struct, gc=False):
-    """The outer form of Scalabel's own writer."""
-
-    frames: tuple[ScalabelFrame, ...]
-
-
-def read_content(path: Path) -> bytes:
-    """Read a file; raises StorageError, and RecordError where it is empty."""
-    with storage_errors(path):
-        content = path.read_bytes()
-    if not content.strip():
-        raise RecordError(path, "is empty")
-    return content
-
-
-def recognise(path: Path, content: bytes) -> Shape | None:
-    """Say what a JSON file holds, by its outermost names; None for an empty list, which may be anything.
-
-    Raises:
-        RecordError: it is neither Scalabel's nor COCO's, and what it is instead.
-    """
-    start = content.lstrip(BLANK)
-    if start.startswith(b"{"):
-        return _recognise_object(path, decode(path, content, dict[str, Raw]).keys())
-    if not start.startswith(b"["):
-        raise RecordError(path, "is no JSON list or object, so neither Scalabel's nor COCO's")
-    try:
-        names = msgspec.json.decode(_first_element(start), type=dict[str, Raw]).keys()
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        if decode(path, content, list[Raw]):
-            raise RecordError(path, "is a list, but not of frames or results") from None
-        return None
-    return _recognise_element(path, names)
-
-
-def _recognise_object(path: Path, names: Collection[str]) -> Shape:
-    if "frames" in names:
-        return "Scalabel frames"
-    if {"images", "categories"} <= set(names):
-        return "COCO labels"
-    raise RecordError(path, f"is an object of {_listed(names)}: neither Scalabel's `frames` nor COCO's `images`")
-
-
-def _recognise_element(path: Path, names: Collection[str]) -> Shape:
-    if "image_id" in names:
-        return "COCO results"
-    if "name" in names:
-        return "Scalabel frames"
-    raise RecordError(path, f"is a list of {_listed(names)}: neither Scalabel's frames nor COCO's results")
-
-
-def _listed(names: Collection[str], limit: int = 5) -> str:
-    shown = ", ".join(f"`{name}`" for name in list(names)[:limit])
-    return shown + (", …" if len(names) > limit else "") if shown else "nothing"
-
-
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
-
-
-def _first_element(content: bytes) -> bytes:
-    """Cut out the first object or list of a list, without decoding the rest; empty where there is no whole one."""
-    depth, start = 0, 0
-    for token in _TOKEN.finditer(content):
-        if token[0] in (b"{", b"["):
-            depth += 1
-            start = token.start() if depth == 2 else start
-        elif token[0] in (b"}", b"]"):
-            depth -= 1
-            if depth <= 1:
-                return content[start : token.end()] if depth else b""
-    return b""
+    info: dict[str, Any] = {}
+    """pycocotools 2.0.9 and 2.0.10 read no results without it."""
+    licenses: tuple[Any, ...] = ()
 
 
 def decode(path: Path, content: bytes, form: type[Decoded]) -> Decoded:
     """Decode JSON into typed records; raises RecordError naming the place, a truncated file with its length."""
     try:
         return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         where = f" after byte {len(content):,}" if "truncated" in str(error) else ""
         raise RecordError(path, f"is not what it should be: {error}{where}") from error
 
 
-def decode_scalabel(path: Path, content: bytes) -> tuple[ScalabelFrame, ...]:
-    """Decode a list of frames, or an object with ``frames``; raises RecordError."""
-    if content.lstrip(BLANK).startswith(b"{"):
-        return decode(path, content, _Dataset).frames
-    return decode(path, content, tuple[ScalabelFrame, ...])
+def read_coco(path: Path, form: type[Decoded]) -> Decoded:
+    """Read a COCO file as typed records; raises StorageError, RecordError."""
+    return decode(path, read_bytes(path), form)
+
+
+def read_scalabel(path: Path) -> tuple[ScalabelFrame, ...]:
+    """Read frames in any of the forms of ``records.sources``.
+
+    Raises:
+        StorageError: they cannot be read.
+        InputsError: the file is in none of these forms.
+        RecordError: a frame is not what it should be, and where.
+    """
+    frames: list[ScalabelFrame] = []
+    for file in read_frames(path, ScalabelFrame, SCALABEL):
+        frames += _converted(file) if file.records is None else file.records
+    return tuple(frames)
+
+
+def _converted(file: FrameFile[ScalabelFrame]) -> list[ScalabelFrame]:
+    found = file.plain()
+    for frame in found.frames:
+        if isinstance(frame, dict) and frame.get("videoName") is not None:
+            frame["videoName"] = str(frame["videoName"])
+    try:
+        return msgspec.convert(found.frames, list[ScalabelFrame], strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise RecordError(file.path, f"is not what it should be: {error}") from error

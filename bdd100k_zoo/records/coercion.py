@@ -25,6 +25,18 @@ def is_true(value: Any) -> bool:
     return bool(value)
 
 
+def to_mapping(value: object) -> dict[str, Any] | None:
+    """An object, or what ``dict`` makes of a list of pairs or of an empty value, as pydantic does; else None."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, (list, str)):
+        return None
+    try:
+        return dict(value)  # type: ignore[arg-type]  # whether these are pairs is what is tried
+    except (TypeError, ValueError):
+        return None
+
+
 def to_number(value: object) -> float | None:
     """A number, or text that says one, as float64; None for anything else."""
     if not isinstance(value, (int, float, str)):

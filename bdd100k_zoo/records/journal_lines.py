@@ -182,7 +182,7 @@ def read_frame(path: Path, line: bytes) -> FrameDone:
     try:
         read = _decode_frame(line)
         found = _unpacked(read.found) if read.found is not None else Detections.empty()
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RecordError(path, f"holds a frame that cannot be read: {error}") from error
     return FrameDone(read.frame, read.name, found, read.unreadable)
 

@@ -40,10 +40,14 @@ class FileFacts(msgspec.Struct, frozen=True):
 
 
 class KeptInterval(msgspec.Struct, frozen=True):
-    """A 95 % interval of an AP, in percent."""
+    """A 95 % interval of an AP, in percent, and what it is computed from."""
 
-    low: float
-    high: float
+    frames: int
+    """Of a class: those that hold an object of it."""
+    objects: int
+    low: float | None
+    """None, as ``high``, where there is not enough for an interval."""
+    high: float | None
 
 
 class KeptBootstrap(msgspec.Struct, frozen=True):
@@ -51,8 +55,8 @@ class KeptBootstrap(msgspec.Struct, frozen=True):
 
     resamples: int
     seed: int
-    intervals: Mapping[str, KeptInterval | None]
-    """Of the AP of each class and OVERALL; None for a class without objects."""
+    intervals: Mapping[str, KeptInterval]
+    """Of the AP of each class and OVERALL."""
 
 
 class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,5 +100,5 @@ def read_kept(folder: Path) -> KeptScores | None:
     try:
         with storage_errors(folder / SCORES):
             return msgspec.json.decode((folder / SCORES).read_bytes(), type=KeptScores)
-    except (StorageError, msgspec.DecodeError):
+    except (StorageError, msgspec.DecodeError, RecursionError):
         return None

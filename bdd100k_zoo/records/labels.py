@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import UnlikelyBoxesError
 from bdd100k_zoo.records.box2d import Box2D
 from bdd100k_zoo.records.coercion import is_true
-from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.names import check_frame_name
+from bdd100k_zoo.records.sources import LABELS, PlainFrame, read_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -49,7 +50,7 @@ class Label(msgspec.Struct, frozen=True):
         return is_true(attributes.get("crowd")) or is_true(attributes.get("ignored"))
 
 
-class LabelFrame(msgspec.Struct, frozen=True):
+class LabelFrame(PlainFrame, frozen=True):
     """One labelled image."""
 
     given_name: str | int = msgspec.field(name="name")
@@ -74,27 +75,40 @@ class LabelFrame(msgspec.Struct, frozen=True):
         return self.given_size or FRAME_SIZE
 
 
-class _Dataset(msgspec.Struct, frozen=True):
-    """The format's other outer form."""
-
-    frames: tuple[LabelFrame, ...]
-
-
 def read_labels(path: Path) -> tuple[LabelFrame, ...]:
-    """Read a label file: a JSON list of frames, or an object with ``frames``. Fields that are not ours are passed over.
+    """Read labels in any of the forms of ``records.sources``; fields that are not ours are ignored.
 
     Raises:
-        StorageError: the file cannot be read.
-        RecordError: it is not such a file.
+        StorageError: they cannot be read.
+        InputsError: the file is of another kind, or a label is not what it should be.
+        UnlikelyBoxesError: all boxes lie within 0 to 1.
         FrameNameError: a frame's name is no relative path inside a folder.
     """
-    with storage_errors(path):
-        content = path.read_bytes()
-    try:
-        document = msgspec.json.decode(content, type=tuple[LabelFrame, ...] | _Dataset)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(path, f"is not a label file in Scalabel's format: {error}") from error
-    frames = document.frames if isinstance(document, _Dataset) else document
+    frames: list[LabelFrame] = []
+    for file in read_frames(path, LabelFrame, LABELS):
+        if file.records is not None:
+            frames += file.records
+            continue
+        from bdd100k_zoo.records import careful  # it needs numpy, which a standard file does not
+
+        frames += careful.read_label_frames(file.path, file.plain().frames)
     for frame in frames:
         check_frame_name(frame.name)
-    return frames
+    if are_normalised(label.box2d for frame in frames for label in frame.labels if label.box2d):
+        raise UnlikelyBoxesError(path, NORMALISED)
+    return tuple(frames)
+
+
+def are_normalised(boxes: Iterable[Box2D]) -> bool:
+    """Return whether there are boxes, and all of them lie within 0 to 1; stops at the first that does not."""
+    number = 0
+    for number, box in enumerate(boxes, 1):  # noqa: B007
+        if not (0 <= box.x1 <= 1 and 0 <= box.y1 <= 1 and 0 <= box.x2 <= 1 and 0 <= box.y2 <= 1):
+            return False
+    return number > 0
+
+
+NORMALISED = (
+    "all boxes lie within 0 to 1: expected pixels, so multiply their corners by the width and height of the images"
+)
+NO_BOX = "holds not one box"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from bdd100k_zoo.errors import BadLabelError
+
 THIN = 1.0
 """How far x2 may lie below x1 in a prediction: it is the detector's border minus 1, and a box may be thin."""
 
@@ -27,6 +29,13 @@ CATEGORY_CODES: Mapping[str, int] = MappingProxyType(
     | {region: CLASSES.index(name) | REGION for region, name in IGNORED.items()}
 )
 """Every category that files may use: the class index, regions marked by ``REGION``."""
+
+BOXLESS_CATEGORIES = (
+    *("lane", "drivable area", "area/alternative", "area/drivable", "area/unknown", "lane/crosswalk"),
+    *("lane/double other", "lane/double white", "lane/double yellow", "lane/road curb"),
+    *("lane/single other", "lane/single white", "lane/single yellow"),
+)
+"""Categories of BDD100K's labels of 2018 that have no box and are not scored."""
 
 
 class FrameAttributes(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +60,8 @@ class LabelRows(NamedTuple):
     """[4n]: x1, y1, x2, y2 of one label after the other."""
     unscored: bool
     """Whether a label has no score, as is right for labels."""
+    boxless: int
+    """Labels without a box: lanes, areas."""
 
 
 class PredictionRows(NamedTuple):
@@ -62,3 +73,5 @@ class PredictionRows(NamedTuple):
     scores: npt.NDArray[np.float64]
     corners: npt.NDArray[np.float64]
     """[4n]: x1, y1, x2, y2 of one prediction after the other."""
+    fault: BadLabelError | None = None
+    """A prediction without a score, which the official tool refuses where the frame is labelled."""

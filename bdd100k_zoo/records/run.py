@@ -29,6 +29,17 @@ class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
     unverified_because: str | None
     address: str | None
     """Where it was downloaded from; None for a file that the user named."""
+    published: bool | None = None
+    """Whether it is the published file of the model; None where no digest is known that could show it."""
+    random: bool = False
+    """Whether its metadata states that the weights are random."""
+
+    @property
+    def other(self) -> str:
+        """What weights these are, where they are known not to be the published ones; empty elsewhere."""
+        if self.random:
+            return "random weights"
+        return "own weights" if self.published is False else ""
 
 
 class Unreadable(msgspec.Struct, frozen=True):

@@ -6,22 +6,22 @@ to it, so that its sizes are x2 - x1 + 1 and y2 - y1 + 1, and lies in its image.
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 
 from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
-from bdd100k_zoo.errors import Problem, RecordError
+from bdd100k_zoo.errors import Problem, WrongFileError
 from bdd100k_zoo.records.box2d import Box2D
-from bdd100k_zoo.records.coco_schema import BLANK, decode, read_content, recognise
 from bdd100k_zoo.records.coercion import to_number
 from bdd100k_zoo.records.predictions import PredictedLabel
+from bdd100k_zoo.records.sources import PREDICTIONS, Dataset, PlainFrame, read_frames, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bdd100k_zoo.records.labels import ImageSize
@@ -42,6 +42,8 @@ SCORE = "scores that are no number from 0 to 1"
 BOX = "boxes without four finite corners"
 SWAPPED = "boxes whose right edge is left of the left one, or whose bottom is above the top"
 OUTSIDE = "boxes outside the image"
+NO_BOX = "files without a box"
+NORMALISED = "files whose boxes all lie within 0 to 1, not in pixels"
 
 
 class SubmittedBox(msgspec.Struct, gc=False):
@@ -69,55 +71,61 @@ class SubmittedFrame(msgspec.Struct, gc=False):
     labels: tuple[SubmittedLabel, ...] | None = None
 
 
-class _Dataset(msgspec.Struct, gc=False):
-    frames: list[Raw]
+class _NamedFrame(PlainFrame, frozen=True):
+    """What tells that a frame is in Scalabel's form."""
+
+    name: str | int | float
 
 
 Fault = tuple[str, str]
 """A kind of problem, and its detail."""
 
 
-def read_frames(path: Path) -> list[Raw]:
-    """Read a predictions file, each frame undecoded, so that memory holds one at a time and each fault is told.
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The frames of a predictions file, each decoded when it is asked for, so that each fault is reported."""
 
-    Python's own writer puts ``NaN`` and ``Infinity`` where JSON has no number; they are passed on as text.
+    frames: Sequence[Raw | Any]
+    flat: bool = False
+    """They were listed box by box, so that images without a box are not listed."""
+
+
+def read_submission(path: Path) -> Submitted:
+    """Read a predictions file in any of the forms of ``records.sources``, or a folder of such files.
+
+    A file in Scalabel's own form stays undecoded, so that memory holds the records of one frame at a time.
 
     Raises:
         StorageError: the file cannot be read.
-        RecordError: it is no list of frames.
+        InputsError: it holds no frames.
     """
-    content = _with_odd_numbers_as_text(read_content(path))
-    shape = recognise(path, content)
-    if shape not in ("Scalabel frames", None):
-        raise RecordError(path, f"expected predictions in Scalabel's format, found {shape}; `convert` makes them")
-    if content.lstrip(BLANK).startswith(b"{"):
-        return decode(path, content, _Dataset).frames
-    return decode(path, content, list[Raw])
+    if shape_of(path, PREDICTIONS) not in ("Scalabel frames", None):
+        raise WrongFileError(path, PREDICTIONS, f"{shape_of(path)}; `convert` makes predictions of COCO results")
+    frames: list[Raw | Any] = []
+    flat = False
+    for file in read_frames(path, _NamedFrame, PREDICTIONS):
+        if file.records is None:
+            plain = file.plain()
+            frames += plain.frames
+            flat |= plain.flat
+        else:
+            document = msgspec.json.decode(file.content, type=list[Raw] | Dataset[Raw])
+            frames += document.frames if isinstance(document, Dataset) else document
+    return Submitted(frames, flat)
 
 
-_ODD = re.compile(rb"(?<=[:,\[\s])(-?Infinity|NaN)(?=\s*[,}\]])")
-
-
-def _with_odd_numbers_as_text(content: bytes) -> bytes:
-    try:
-        msgspec.json.decode(content, type=Raw)
-    except msgspec.DecodeError:
-        return _ODD.sub(rb'"\1"', content)
-    return content
-
-
-def decode_frame(raw: Raw, number: int) -> SubmittedFrame | Problem:
+def decode_frame(frame: Raw | Any, number: int) -> SubmittedFrame | Problem:
     """Decode the frame that stands at a place in the file, counted from 1."""
     try:
-        return msgspec.json.decode(raw, type=SubmittedFrame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if isinstance(frame, Raw):
+            return msgspec.json.decode(frame, type=SubmittedFrame)
+        return msgspec.convert(frame, SubmittedFrame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Problem(UNREADABLE, f"frame {number}", detail=str(error))
 
 
 def number_of(value: Number) -> float | None:
     """Give a finite number, also where it was written as text; None for anything else."""
-    if isinstance(value, float):
-        return value
     number = to_number(value)
     return number if number is not None and isfinite(number) else None
 

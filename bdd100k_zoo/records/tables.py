@@ -6,25 +6,36 @@ tool hides; lenient reading lets the same through, and tells it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.errors import WrongFileError
+from bdd100k_zoo.errors import UnlikelyBoxesError, WrongFileError
 from bdd100k_zoo.records import careful
 from bdd100k_zoo.records.box2d import Box2D
-from bdd100k_zoo.records.findings import Findings, LetThrough, merged
-from bdd100k_zoo.records.rows import CATEGORY_CODES, REGION, THIN, FrameAttributes, LabelRows, PredictionRows
-from bdd100k_zoo.records.sources import LABELS, json_files, read_bytes
+from bdd100k_zoo.records.findings import Findings, LetThrough, merged, shown
+from bdd100k_zoo.records.labels import NO_BOX, NORMALISED
+from bdd100k_zoo.records.rows import (
+    BOXLESS_CATEGORIES,
+    CATEGORY_CODES,
+    REGION,
+    THIN,
+    FrameAttributes,
+    LabelRows,
+    PredictionRows,
+)
+from bdd100k_zoo.records.sources import LABELS, PREDICTIONS, PlainFrame, read_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from bdd100k_zoo.errors import BadLabelError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -66,19 +77,30 @@ class PredictionTable:
     boxes: Floats
     """[n, 4]: x, y, width, height in pixels; width is x2 - x1 + 1, and height alike."""
     let_through: tuple[LetThrough, ...] = ()
+    flat: bool = False
+    """The file lists boxes, not frames: a frame that it lacks has no box."""
+    faults: Mapping[int, BadLabelError] = field(default_factory=dict)
+    """By frame: a prediction that stops the official tool where the frame is labelled."""
 
 
 def read_label_table(path: Path, *, lenient: bool = False) -> LabelTable:
-    """Read labels: a JSON file or a folder of them, each a list of frames or an object with ``frames``.
+    """Read labels in any of the forms of ``records.sources``; labels without a box are counted, and not scored.
 
     Raises:
         StorageError: it cannot be read.
         InputsError: it is no such file, or holds what cannot be scored; unless ``lenient``, also what the official
-            tool hides: boxes with x2 < x1 or y2 < y1, labels that all have scores.
+            tool hides: boxes with x2 < x1 or y2 < y1, corners that are not finite, labels that all have scores.
     """
-    rows, let_through = _read(path, _label_rows, lenient)
+    rows: list[LabelRows] = []
+    told: list[LetThrough] = []
+    for file in read_frames(path, _LabelFrame, LABELS):
+        findings = Findings()
+        decoded = _packed(file.records, slack=0)
+        rows += careful.read_label_rows(file.path, file.plain().frames, findings) if decoded is None else decoded
+        told += _told(findings, lenient)
     if not lenient and any(frame.codes for frame in rows) and not any(frame.unscored for frame in rows):
         raise WrongFileError(path, LABELS, "predictions: every label has a score")
+    told += _without_box(path, rows)
     rows.sort(key=attrgetter("name"))
     codes = np.frombuffer(b"".join(frame.codes for frame in rows), np.uint8)
     marked = np.frombuffer(b"".join(frame.crowd for frame in rows), np.bool_)
@@ -91,20 +113,31 @@ def read_label_table(path: Path, *, lenient: bool = False) -> LabelTable:
         classes=codes & ~np.uint8(REGION),
         crowd=marked | (codes >= REGION),
         boxes=_boxes([frame.corners for frame in rows]),
-        let_through=let_through,
+        let_through=merged(told),
     )
 
 
 def read_prediction_table(path: Path, *, lenient: bool = False) -> PredictionTable:
-    """Read predictions: a JSON file or a folder of them, each a list of frames or an object with ``frames``.
+    """Read predictions in any of the forms of ``records.sources``.
 
     Raises:
         StorageError: it cannot be read.
         InputsError: it is no such file, or holds what cannot be scored; unless ``lenient``, also what the official
-            tool hides: boxes of negative size (x2 < x1 - 1 or y2 < y1 - 1), scores that are not finite, predictions
-            without a box.
+            tool hides: boxes of negative size (x2 < x1 - 1 or y2 < y1 - 1), corners and scores that are not finite,
+            predictions without a box or without a score.
     """
-    rows, let_through = _read(path, _prediction_rows, lenient)
+    rows: list[PredictionRows] = []
+    told: list[LetThrough] = []
+    flat = False
+    for file in read_frames(path, _PredictionFrame, PREDICTIONS):
+        findings = Findings()
+        decoded = _packed(file.records, slack=THIN)
+        if decoded is None:
+            plain = file.plain()
+            decoded = careful.read_prediction_rows(file.path, plain.frames, findings)
+            flat |= plain.flat
+        rows += decoded
+        told += _told(findings, lenient)
     codes = np.frombuffer(b"".join(frame.codes for frame in rows), np.uint8)
     return PredictionTable(
         path=path,
@@ -114,37 +147,53 @@ def read_prediction_table(path: Path, *, lenient: bool = False) -> PredictionTab
         classes=codes & ~np.uint8(REGION),
         scores=_joined([frame.scores for frame in rows]),
         boxes=_boxes([frame.corners for frame in rows]),
-        let_through=let_through,
+        let_through=merged(told),
+        flat=flat,
+        faults={place: frame.fault for place, frame in enumerate(rows) if frame.fault},
     )
 
 
-Rows = TypeVar("Rows", LabelRows, PredictionRows)
+def check_boxes(table: LabelTable | PredictionTable, *, lenient: bool = False) -> tuple[LetThrough, ...]:
+    """Check that labels or predictions have boxes, and that these are in pixels.
+
+    Returns:
+        What is wrong, where it is ``lenient``.
+
+    Raises:
+        UnlikelyBoxesError: there is no box, or all lie within 0 to 1; only if not ``lenient``.
+    """
+    if not len(table.boxes):
+        kind, problem = "files without a box", NO_BOX
+    elif _are_normalised(table.boxes):
+        kind, problem = "files whose boxes all lie within 0 to 1", NORMALISED
+    else:
+        return ()
+    error = UnlikelyBoxesError(table.path, problem)
+    if not lenient:
+        raise error
+    return (LetThrough(kind, 1, (str(error),)),)
 
 
-def _read(
-    path: Path, read_file: Callable[[Path, Findings], list[Rows]], lenient: bool
-) -> tuple[list[Rows], tuple[LetThrough, ...]]:
-    rows: list[Rows] = []
-    told: list[LetThrough] = []
-    for file in json_files(path):
-        findings = Findings()
-        rows += read_file(file, findings)
-        if not lenient:
-            findings.refuse()
-        told += findings.summary()
-    return rows, merged(told)
+def _are_normalised(boxes: Floats) -> bool:
+    """Return whether all corners lie within 0 to 1; a width is x2 - x1 + 1, or of COCO's files x2 - x1."""
+    if boxes[:, :2].max() > 1:
+        return False
+    with np.errstate(invalid="ignore"):
+        low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    return bool(((low >= 0) & (low <= 1) & (high >= 0) & (high <= 2 + 1e-9)).all())
 
 
-def _label_rows(path: Path, findings: Findings) -> list[LabelRows]:
-    content = read_bytes(path)
-    rows = _decode_labels(content)
-    return careful.read_label_rows(path, content, findings) if rows is None else rows
+def _without_box(path: Path, rows: Sequence[LabelRows]) -> Iterable[LetThrough]:
+    frames = [frame for frame in rows if frame.boxless]
+    if frames:
+        examples = tuple(f"{path}: frame {shown(frame.name)}: {frame.boxless}" for frame in frames[:3])
+        yield LetThrough("labels without a box, which are not scored", sum(f.boxless for f in frames), examples)
 
 
-def _prediction_rows(path: Path, findings: Findings) -> list[PredictionRows]:
-    content = read_bytes(path)
-    rows = _decode_predictions(content)
-    return careful.read_prediction_rows(path, content, findings) if rows is None else rows
+def _told(findings: Findings, lenient: bool) -> tuple[LetThrough, ...]:
+    if not lenient:
+        findings.refuse()
+    return findings.summary()
 
 
 def _starts(rows: Sequence[LabelRows] | Sequence[PredictionRows]) -> Ints:
@@ -158,15 +207,18 @@ def _joined(arrays: list[Floats]) -> Floats:
 def _boxes(corners: list[Floats]) -> Floats:
     """Corners by frame, joined and made x, y, width, height in the official tool's order of operations."""
     boxes = _joined(corners).reshape(-1, 4)
-    boxes[:, 2:] -= boxes[:, :2]
-    boxes[:, 2:] += 1
+    with np.errstate(invalid="ignore", over="ignore"):
+        boxes[:, 2:] -= boxes[:, :2]
+        boxes[:, 2:] += 1
     return boxes
 
 
 if TYPE_CHECKING:
     Category = str
+    LabelCategory = str
 else:
     Category = Literal[tuple(CATEGORY_CODES)]
+    LabelCategory = Literal[(*CATEGORY_CODES, *BOXLESS_CATEGORIES)]
 
 _category, _score, _box = attrgetter("category"), attrgetter("score"), attrgetter("box2d")
 _corners = attrgetter("x1", "y1", "x2", "y2")
@@ -180,7 +232,7 @@ class _Marks(msgspec.Struct, frozen=True, gc=False):
 
 class _Label(msgspec.Struct, frozen=True, gc=False):
     id: msgspec.Raw
-    category: Category
+    category: LabelCategory
     box2d: Box2D | None = None
     attributes: _Marks | None = None
     score: float | None = None
@@ -193,7 +245,7 @@ class _Prediction(msgspec.Struct, frozen=True, gc=False):
     box2d: Box2D
 
 
-class _LabelFrame(msgspec.Struct, gc=False):
+class _LabelFrame(PlainFrame, frozen=True, gc=False):
     """Decoded; its labels give way to rows at once, so that memory never holds them all."""
 
     name: str | int
@@ -202,10 +254,10 @@ class _LabelFrame(msgspec.Struct, gc=False):
     attributes: FrameAttributes | None = None
 
     def __post_init__(self) -> None:
-        self.labels = cast("Any", _pack_labels(self, self.labels or []))
+        msgspec.structs.force_setattr(self, "labels", _pack_labels(self, self.labels or []))
 
 
-class _PredictionFrame(msgspec.Struct, gc=False):
+class _PredictionFrame(PlainFrame, frozen=True, gc=False):
     """Decoded; its labels give way to rows at once, so that memory never holds them all."""
 
     name: str | int
@@ -213,7 +265,7 @@ class _PredictionFrame(msgspec.Struct, gc=False):
     videoName: str | int | None = None  # noqa: N815
 
     def __post_init__(self) -> None:
-        self.labels = cast("Any", _pack_predictions(self, self.labels or []))
+        msgspec.structs.force_setattr(self, "labels", _pack_predictions(self, self.labels or []))
 
 
 def _pack_labels(frame: _LabelFrame, labels: list[_Label]) -> LabelRows:
@@ -227,6 +279,7 @@ def _pack_labels(frame: _LabelFrame, labels: list[_Label]) -> LabelRows:
         bytes([mark is not None and (mark.crowd or mark.ignored) for mark in marks]),
         _pack_boxes(boxed),
         any(label.score is None for label in labels),
+        len(labels) - len(boxed),
     )
 
 
@@ -248,41 +301,10 @@ def _text(name: str | int | None) -> str | None:
     return None if name is None else str(name)
 
 
-class _Labels(msgspec.Struct, gc=False):
-    frames: list[_LabelFrame]
-
-
-class _Predictions(msgspec.Struct, gc=False):
-    frames: list[_PredictionFrame]
-
-
-_decode_label_frames = msgspec.json.Decoder(list[_LabelFrame] | _Labels).decode
-_decode_prediction_frames = msgspec.json.Decoder(list[_PredictionFrame] | _Predictions).decode
-
-
-def _decode_labels(content: bytes) -> list[LabelRows] | None:
-    """Decode a labels file; None where anything is odd."""
-    try:
-        document = _decode_label_frames(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+def _packed(records: Sequence[_LabelFrame] | Sequence[_PredictionFrame] | None, slack: float) -> list[Any] | None:
+    """Return the rows of decoded frames; None where a box is odd: x2 < x1 - slack, or y2 alike."""
+    if records is None:
         return None
-    frames = document.frames if isinstance(document, _Labels) else document
-    rows = [cast("LabelRows", frame.labels) for frame in frames]
-    return rows if _sound((frame.corners for frame in rows), slack=0) else None
-
-
-def _decode_predictions(content: bytes) -> list[PredictionRows] | None:
-    """Decode a predictions file; None where anything is odd."""
-    try:
-        document = _decode_prediction_frames(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    frames = document.frames if isinstance(document, _Predictions) else document
-    rows = [cast("PredictionRows", frame.labels) for frame in frames]
-    return rows if _sound((frame.corners for frame in rows), slack=THIN) else None
-
-
-def _sound(corners: Iterable[Floats], slack: float) -> bool:
-    """Whether all boxes have x2 >= x1 - slack and y2 alike; JSON numbers are finite."""
-    boxes = _joined(list(corners)).reshape(-1, 4)
-    return bool((boxes[:, 2:] >= boxes[:, :2] - slack).all())
+    rows: list[Any] = [frame.labels for frame in records]
+    boxes = _joined([frame.corners for frame in rows]).reshape(-1, 4)
+    return rows if (boxes[:, 2:] >= boxes[:, :2] - slack).all() else None

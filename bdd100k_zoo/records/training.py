@@ -197,7 +197,7 @@ def read_metrics(folder: Path, until: int | None = None) -> list[StepLine]:
     for text in lines:
         try:
             line = msgspec.json.decode(text, type=StepLine)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             break
         if until is not None and line.step > until:
             break

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.rendering.surface import WIDTH, surface
+from bdd100k_zoo.records.analyses import MIN_OBJECTS
+from bdd100k_zoo.rendering.surface import WIDTH, ap_limits, surface
 from bdd100k_zoo.rendering.svg import SERIES, drawn
 from bdd100k_zoo.rendering.text import shortened, visible
 from bdd100k_zoo.rendering.theme import RUNS, sentinel
@@ -23,6 +24,7 @@ MARKERS = "osD^vP"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 CSS_DASHES = ("", "8 3", "3 2.4", "9 3 3 3")
 """The same, for legends."""
+CANNOT_TELL = "cannot tell"
 RECALL = tuple(place / 100 for place in range(101))
 
 
@@ -31,6 +33,13 @@ class Dot(NamedTuple):
 
     value: float | None
     interval: Interval | None = None
+
+
+class Numbers(NamedTuple):
+    """A column of numbers beside the rows of a plot: how many there are of what."""
+
+    of: str
+    values: Sequence[int]
 
 
 class Place(NamedTuple):
@@ -100,15 +109,17 @@ def _precision_recall(figure: Figure, axes: Axes) -> None:
     figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / (figure.get_figheight() * 72))
 
 
-def dots(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[Dot]], *, unit: str = "AP") -> str:
-    """Plot values with their intervals: a row for each label, a colour and marker for each run.
+def dots(
+    name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[Dot]], numbers: Numbers | None = None
+) -> str:
+    """Plot APs with their intervals: a row for each label, a colour and marker for each run.
 
     Args:
         name: unique on the page.
         title: what is plotted.
         labels: of the rows, from the top.
         rows: [labels][runs].
-        unit: of the values.
+        numbers: [labels]: what stands at the right.
     """
     runs = len(rows[0])
     row_height = max(20, 9 * runs + 8)
@@ -116,12 +127,10 @@ def dots(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[D
         for place, row in enumerate(rows):
             for run, dot in enumerate(row):
                 _dot(axes, dot, place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3), run)
-        axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel=unit)
-        axes.set_yticks(range(len(labels)), [shortened(visible(label), LONGEST_LABEL) for label in labels])
-        axes.grid(axis="y", visible=False)
-        _margins(figure)
-        told = "; ".join(f"{visible(label)}: {_told(row)}" for label, row in zip(labels, rows, strict=True))
-        return drawn(figure, name, title, told)
+        _set_rows(figure, axes, [shortened(visible(label), LONGEST_LABEL) for label in labels], numbers)
+        axes.set(xlabel="AP", xlim=ap_limits(*axes.get_xlim(), floor=0))
+        told = [f"{visible(label)}: {_told(row)}" for label, row in zip(labels, rows, strict=True)]
+        return drawn(figure, name, title, _with_numbers(told, numbers))
 
 
 def _dot(axes: Axes, dot: Dot, height: float, run: int) -> None:
@@ -143,38 +152,72 @@ def _value(dot: Dot) -> str:
     return f"{dot.value or 0:.1f}{between}"
 
 
-def _margins(figure: Figure) -> None:
+def _set_rows(figure: Figure, axes: Axes, labels: Sequence[str], numbers: Numbers | None = None) -> None:
+    """Label the rows at their left, and write the numbers at their right below a head."""
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.grid(axis="y", visible=False)
     height = figure.get_figheight() * 72
-    figure.subplots_adjust(left=0.36, right=0.96, top=1 - 6 / height, bottom=42 / height)
+    right, above = (0.84, 18) if numbers else (0.96, 6)
+    figure.subplots_adjust(left=0.36, right=right, top=1 - above / height, bottom=42 / height)
+    if numbers:
+        style: dict[str, Any] = {"ha": "right", "fontsize": 9, "color": sentinel("soft"), "clip_on": False}
+        edge = 1 + (0.995 - right) / (right - 0.36)
+        axes.text(edge, 1, numbers.of, transform=axes.transAxes, va="bottom", **style)
+        for place, number in enumerate(numbers.values):
+            axes.text(edge, place, f"{number:,}", transform=axes.get_yaxis_transform(), va="center_baseline", **style)
 
 
-def differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot]) -> str:
-    """Plot differences around zero: green to the right, red to the left, grey where chance may explain them."""
+def _with_numbers(told: Sequence[str], numbers: Numbers | None) -> str:
+    if numbers is None:
+        return "; ".join(told)
+    return "; ".join(
+        f"{each}, {number:,} {numbers.of.removesuffix('s') if number == 1 else numbers.of}"
+        for each, number in zip(told, numbers.values, strict=True)
+    )
+
+
+def differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot], numbers: Numbers) -> str:
+    """Plot differences in AP around zero, of which those that are beyond chance have an interval without zero.
+
+    Those are filled, green to the right and red to the left. All others are grey: hollow where the interval holds zero,
+    a cross where there is no interval.
+    """
     with surface(46 + 20 * len(labels)) as (figure, axes):
         axes.axvline(0, color=sentinel("soft"), linewidth=1)
         for place, dot in enumerate(values):
             if dot.value is not None:
-                colour = sentinel(_verdict_role(dot))
+                colour, verdict = sentinel(_role(dot)), _verdict(dot)
                 if dot.interval:
                     axes.plot(dot.interval, (place, place), color=colour, linewidth=1.6)
-                axes.plot(dot.value, place, "o", color=colour)
-        axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel="difference in AP")
-        axes.set_yticks(range(len(labels)), [shortened(visible(label), LONGEST_LABEL) for label in labels])
-        axes.grid(axis="y", visible=False)
-        _margins(figure)
-        known = ((label, dot) for label, dot in zip(labels, values, strict=True) if dot.value is not None)
-        told = "; ".join(f"{visible(label)}: {_value(dot)}" for label, dot in known)
-        return drawn(figure, name, title, told)
+                fill: dict[str, Any] = {"markerfacecolor": sentinel("back")} if verdict == CANNOT_TELL else {}
+                axes.plot(dot.value, place, "o" if dot.interval else "x", color=colour, **fill)
+        _set_rows(figure, axes, [shortened(visible(label), LONGEST_LABEL) for label in labels], numbers)
+        axes.set(xlabel="difference in AP", xlim=ap_limits(*axes.get_xlim()))
+        told = [
+            f"{visible(label)}: " + ("nothing to score" if dot.value is None else f"{_value(dot)}, {_verdict(dot)}")
+            for label, dot in zip(labels, values, strict=True)
+        ]
+        return drawn(figure, name, title, _with_numbers(told, numbers))
 
 
-def _verdict_role(dot: Dot) -> str:
-    if not dot.interval or dot.interval.low <= 0 <= dot.interval.high:
+def _verdict(dot: Dot) -> str:
+    if not dot.interval:
+        return "no interval"
+    return CANNOT_TELL if dot.interval.low <= 0 <= dot.interval.high else "beyond chance"
+
+
+def _role(dot: Dot) -> str:
+    if _verdict(dot) != "beyond chance":
         return "soft"
-    return "good" if dot.interval.low > 0 else "bad"
+    return "good" if (dot.value or 0) > 0 else "bad"
 
 
 def reliability(name: str, calibration: Calibration, of: str, run: int) -> str:
-    """Plot the share of detections that are right over their score; below, how many there are."""
+    """Plot the share of detections that are right over their score; below, how many there are.
+
+    Shares of fewer than ``MIN_OBJECTS`` detections are grey crosses, and no line leads to them.
+    """
     bins = [each for each in calibration.bins if each.detections]
     with surface(300) as (figure, axes):
         most = max((each.detections for each in bins), default=1)
@@ -183,8 +226,11 @@ def reliability(name: str, calibration: Calibration, of: str, run: int) -> str:
                 each.low, 0.15 * each.detections / most, each.high - each.low, align="edge", color=sentinel("line")
             )
         axes.plot((0, 1), (0, 1), color=sentinel("soft"), linewidth=1, linestyle=DASHES[2])
-        scores, precisions = [each.score for each in bins], [each.precision for each in bins]
+        enough = [each for each in bins if each.detections >= MIN_OBJECTS]
+        few = [each for each in bins if each.detections < MIN_OBJECTS]
+        scores, precisions = [each.score for each in enough], [each.precision for each in enough]
         axes.plot(scores, precisions, color=sentinel(run_role(run)), marker=MARKERS[run % len(MARKERS)])
+        axes.plot([each.score for each in few], [each.precision for each in few], "x", color=sentinel("soft"))
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score", ylabel="share that is right")
         figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / 300)
         told = "; ".join(f"score {each.score:.2f}: {each.precision:.2f} of {each.detections:,} right" for each in bins)
@@ -199,10 +245,8 @@ def bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[f
         for place, row in enumerate(rows):
             for run, value in enumerate(row):
                 axes.barh(place - 0.4 + (run + 0.5) * thick, value, 0.9 * thick, color=sentinel(run_role(run)))
-        axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel=unit)
-        axes.set_yticks(range(len(labels)), labels)
-        axes.grid(axis="y", visible=False)
-        _margins(figure)
+        _set_rows(figure, axes, labels)
+        axes.set(xlabel=unit, xlim=ap_limits(*axes.get_xlim(), floor=0))
         told = "; ".join(
             f"{label}: " + ", ".join(f"{letter(run)} {value:.2f}" for run, value in enumerate(row))
             for label, row in zip(labels, rows, strict=True)
@@ -223,6 +267,7 @@ def speed_and_ap(name: str, places: Sequence[Place]) -> str:
         axes.set(xscale="log", xlabel="images per second", ylabel="AP")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(0.15)
+        axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
         figure.subplots_adjust(left=0.09, right=0.97, top=0.97, bottom=0.14)
         told = "; ".join(
             f"{letter(each.run)}: {each.images_per_second:.3g} images/s, AP {each.ap:.2f}" for each in places

@@ -81,10 +81,8 @@ def _of_model(run: Run) -> Iterator[tuple[str, str]]:
 
 def _of_run(record: RunRecord) -> Iterator[tuple[str, str]]:
     weights = record.weights
-    yield (
-        "weights",
-        f"verified by {weights.verified_by}" if weights.verified else "unverified: no digest vouches for them",
-    )
+    verified = f"verified by the {weights.verified_by}" if weights.verified else "unverified: no digest verifies them"
+    yield "weights", f"{weights.other}, not the published ones" if weights.other else verified
     yield "device", f"{record.device_name}, {record.precision}"
     if speed := images_per_second(record):
         yield "seconds per image", f"{1 / speed:.3g} (the device at work)"

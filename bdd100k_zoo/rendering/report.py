@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.records.analyses import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.records.scores import METRICS, OVERALL
 from bdd100k_zoo.rendering import plots
 from bdd100k_zoo.rendering.page import data_url, markup, render_page
 from bdd100k_zoo.rendering.palette import DARK, LIGHT
 from bdd100k_zoo.rendering.pictures import STYLES
-from bdd100k_zoo.rendering.plots import Dot, Place, letter, run_role
+from bdd100k_zoo.rendering.plots import Dot, Numbers, Place, letter, run_role
 from bdd100k_zoo.rendering.provenance import Run, card, images_per_second
 from bdd100k_zoo.rendering.theme import write
 
@@ -71,6 +72,8 @@ class Report:
     runs: tuple[Run, ...]
     resamples: int = 0
     """That intervals were computed from; 0 for none."""
+    seed: int = 0
+    """Of the resamples."""
     comparisons: tuple[Comparison, ...] = ()
     albums: tuple[Album, ...] = ()
     notes: tuple[str, ...] = field(default=())
@@ -104,6 +107,9 @@ def render(report: Report) -> bytes:
         styles=list(_line_styles()),
         heat=heat,
         OVERALL=OVERALL,
+        seed=report.seed,
+        MIN_FRAMES=MIN_FRAMES,
+        MIN_OBJECTS=MIN_OBJECTS,
     )
 
 
@@ -147,8 +153,11 @@ def heat(share: float) -> int:
 
 
 def _figures(report: Report) -> Iterator[tuple[str, str]]:
-    yield "classes", plots.dots("classes", "AP by class", CLASSES, _class_rows(report.runs))
-    yield "sizes", plots.dots("sizes", "AP by object size", tuple(SIZES.values()), _size_rows(report.runs))
+    support = report.runs[0].analysis.support
+    objects = Numbers("objects", [support[name].objects for name in CLASSES])
+    yield "classes", plots.dots("classes", "AP by class", CLASSES, _class_rows(report.runs), objects)
+    by_size = Numbers("objects", [sum(each) for each in zip(*report.runs[0].analysis.objects_by_size, strict=True)])
+    yield "sizes", plots.dots("sizes", "AP by object size", tuple(SIZES.values()), _size_rows(report.runs), by_size)
     for run, each in enumerate(report.runs):
         yield from _figures_of_run(run, each)
     if len(report.runs) > 1:
@@ -156,7 +165,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
     for attribute, rows in attributes_of(report):
         dots = [[_condition_dot(each) for each in row] for row in rows]
         title = f"AP by {ATTRIBUTE_TITLES[attribute]}"
-        yield attribute, plots.dots(attribute, title, [row[0].value for row in rows], dots)
+        frames = Numbers("frames", [row[0].support.frames for row in rows])
+        yield attribute, plots.dots(attribute, title, [row[0].value for row in rows], dots, frames)
     yield from _error_figure(report.runs)
     yield from _speed_figure(report.runs)
     for comparison in report.comparisons:
@@ -179,7 +189,7 @@ def _known(value: float) -> float | None:
 
 
 def _condition_dot(condition: Condition) -> Dot:
-    return Dot(_known(condition.scores.ap), condition.intervals.get(OVERALL))
+    return Dot(_known(condition.scores.ap), condition.interval)
 
 
 def _figures_of_run(run: int, each: Run) -> Iterator[tuple[str, str]]:
@@ -226,7 +236,9 @@ def _difference_figures(comparison: Comparison) -> Iterator[tuple[str, str]]:
         if rows:
             name = f"difference-{comparison.other}-{part}"
             dots = [Dot(_known(each.points), each.interval) for each in rows]
-            yield name, plots.differences(name, f"AP of A minus AP of {other}", _labels(rows), dots)
+            of = "objects" if chosen else "frames"
+            numbers = Numbers(of, [getattr(each.support, of) for each in rows])
+            yield name, plots.differences(name, f"AP of A minus AP of {other}", _labels(rows), dots, numbers)
 
 
 def _labels(rows: Sequence[Difference]) -> list[str]:

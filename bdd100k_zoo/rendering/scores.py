@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
+from bdd100k_zoo.records.analyses import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.records.scores import METRICS, OVERALL
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.records.analyses import Difference, Interval, Support
 
 ScoreTable = Mapping[str, Mapping[str, float | None]]
 """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
 
 SHORT_METRICS = METRICS[:6]
 NOTHING = "–"
+TOO_FEW = "too few"
 
 
 class Grid(NamedTuple):
@@ -50,13 +55,18 @@ def comparison(lines: Iterable[Line]) -> Grid:
     return Grid(("", *SHORT_METRICS, "publ.", "diff."), tuple(rows))
 
 
-def by_condition(attribute: str, scores: Mapping[str, ScoreTable], frames: Mapping[str, int]) -> Grid:
-    """Lay out the overall APs of each value of a frame attribute, with its number of frames."""
+def by_condition(attribute: str, scores: Mapping[str, ScoreTable], support: Mapping[str, Support]) -> Grid:
+    """Lay out the overall APs of each value of a frame attribute, with its numbers of frames and objects."""
     rows = (
-        (value, f"{frames[value]:,}", *(number(table[metric][OVERALL]) for metric in SHORT_METRICS))
+        (value, *counts(support[value]), *(number(table[metric][OVERALL]) for metric in SHORT_METRICS))
         for value, table in scores.items()
     )
-    return Grid((attribute, "frames", *SHORT_METRICS), tuple(rows))
+    return Grid((attribute, "frames", "objects", *SHORT_METRICS), tuple(rows))
+
+
+def counts(support: Support) -> tuple[str, str]:
+    """Write numbers of frames and objects."""
+    return f"{support.frames:,}", f"{support.objects:,}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -71,34 +81,46 @@ def difference(measured: float | None, published: float | None) -> str:
     return f"{measured - published:+.2f}"
 
 
-class Range(Protocol):
-    """An interval, in percent."""
+def intervals(found: Mapping[str, Mapping[str, Interval | None]], support: Mapping[str, Support]) -> Grid:
+    """Lay out the 95 % intervals of the AP, each on its own: a class a row, a predictions file a column.
 
-    @property
-    def low(self) -> float:
-        """Lower end."""
-
-    @property
-    def high(self) -> float:
-        """Upper end."""
-
-
-def intervals(found: Mapping[str, Mapping[str, Range | None]]) -> Grid:
-    """Lay out the 95 % intervals of the AP: a class a row, a predictions file a column."""
-    classes = next(iter(found.values()))
-    rows = ((name, *(interval(by_class[name]) for by_class in found.values())) for name in classes)
+    Args:
+        found: by predictions file, then by class and OVERALL.
+        support: by class and OVERALL.
+    """
+    rows = (
+        (name, *counts(each), *(interval(by_class[name], each) for by_class in found.values()))
+        for name, each in support.items()
+    )
     headers = tuple(found) if len(found) > 1 else ("AP, 95 % interval",)
-    return Grid(("", *headers), tuple(rows))
+    return Grid(("", "frames", "objects", *headers), tuple(rows))
 
 
-def interval(found: Range | None) -> str:
-    """Write an interval in percent."""
-    return f"{found.low:.2f} to {found.high:.2f}" if found else NOTHING
+def interval(found: Interval | None, support: Support) -> str:
+    """Write an interval in percent, or that there is not enough for one."""
+    if found:
+        return f"{found.low:.2f} to {found.high:.2f}"
+    return NOTHING if support.enough or not support.objects else TOO_FEW
 
 
-def difference_statement(first: str, second: str, points: float, found: Range) -> str:
-    """Say by how much one predictions file is better than another, and whether the frames can tell."""
-    told = f"{first} minus {second}: {points:+.2f} AP, 95 % interval {found.low:+.2f} to {found.high:+.2f}"
-    if found.low > 0 or found.high < 0:
-        return f"{told}: {first if points > 0 else second} is better beyond chance"
+def intervals_note(resamples: int) -> str:
+    """Write what the intervals are."""
+    return (
+        f"95 % intervals from {resamples:,} resamples of the frames, each on its own; none for fewer than {MIN_FRAMES} "
+        f"frames with the class or {MIN_OBJECTS} objects"
+    )
+
+
+def difference_statement(first: str, second: str, difference: Difference) -> str:
+    """Write by how much one predictions file is better than another, and whether the frames can tell."""
+    told, found = f"{first} minus {second}: {difference.points:+.2f} AP", difference.interval
+    if found is None:
+        frames, objects = counts(difference.support)
+        return (
+            f"{told}: {frames} frames with {objects} objects are too few to tell which is better "
+            f"(at least {MIN_FRAMES} frames and {MIN_OBJECTS} objects)"
+        )
+    told += f", 95 % interval {found.low:+.2f} to {found.high:+.2f}"
+    if difference.beyond_chance:
+        return f"{told}: {first if difference.points > 0 else second} is better beyond chance"
     return f"{told}: these frames cannot tell which is better"

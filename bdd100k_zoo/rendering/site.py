@@ -14,6 +14,7 @@ from bdd100k_zoo.manifest import WHATS
 from bdd100k_zoo.manifest.addresses import address_problem
 from bdd100k_zoo.records.scores import OVERALL
 from bdd100k_zoo.rendering.page import markup, render_page
+from bdd100k_zoo.rendering.surface import ap_limits
 from bdd100k_zoo.rendering.tables import SPEED, Speeds, format_speed, models_of
 from bdd100k_zoo.rendering.zoo_plots import Group, Mark, Point, ap_plot, mark_of, speed_plot
 
@@ -49,6 +50,8 @@ class Site:
     measured: Mapping[str, Scores] | None = None
     """On val, by model; None where no runs were asked for."""
     speeds: Speeds = field(default_factory=dict)
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Runs and speed records that are not shown, by name, each with the reason."""
 
 
 class Entry(NamedTuple):
@@ -182,7 +185,7 @@ def _limits(groups: list[Group]) -> tuple[float, float]:
     points = [point for group in groups for point in group.points]
     aps = [ap for point in points for ap in (point.ap_val, point.ap_test) if ap is not None]
     margin = max(0.04 * (max(aps) - min(aps)), 0.2)
-    return min(aps) - margin, max(aps) + margin
+    return ap_limits(min(aps) - margin, max(aps) + margin, floor=0)
 
 
 def _points(entries: Iterable[Entry]) -> Iterator[Point]:

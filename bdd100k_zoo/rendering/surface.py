@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo.errors import MissingPackageError
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 WIDTH = 360.0
 """Points: the width of a telephone's screen, on which plots are not scaled."""
+MIN_AP_RANGE = 5.0
+"""Points of AP that an axis shows at least, so that a small difference looks small."""
+
+
+def ap_limits(low: float, high: float, floor: float = -inf) -> tuple[float, float]:
+    """Return limits of an axis of AP: those given, or ``MIN_AP_RANGE`` around their middle, not below ``floor``."""
+    missing = max(MIN_AP_RANGE - (high - low), 0)
+    low = min(low, max(low - missing / 2, floor))
+    return low, max(high, low + MIN_AP_RANGE)
 
 
 def check_installed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import cos, pi, sin, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bdd100k_zoo.rendering.surface import WIDTH, surface
+from bdd100k_zoo.rendering.surface import WIDTH, ap_limits, surface
 from bdd100k_zoo.rendering.svg import drawn
 from bdd100k_zoo.rendering.text import shortened, visible
 from bdd100k_zoo.rendering.theme import FAMILIES, sentinel
@@ -177,6 +177,7 @@ def speed_plot(name: str, on: str, points: Sequence[Point], unbeaten: Sequence[P
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.08)
+        axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
         figure.subplots_adjust(left=0.13, right=0.97, top=0.98, bottom=0.15)
         told = "; ".join(f"{each.name}: {each.images_per_second:.3g} images/s, AP {each.ap_val:.2f}" for each in points)
         return drawn(figure, name, f"AP over speed {visible(on)}", told)

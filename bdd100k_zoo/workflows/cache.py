@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,13 +10,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts import ledger
-from bdd100k_zoo.artifacts.cached import contradicts
+from bdd100k_zoo.artifacts.cached import contradicts, pins, verification
 from bdd100k_zoo.artifacts.hashing import Hasher
 from bdd100k_zoo.artifacts.inventory import take_stock
-from bdd100k_zoo.artifacts.layout import ledger_path
+from bdd100k_zoo.artifacts.layout import ledger_path, lock_path
 from bdd100k_zoo.artifacts.locking import locked
+from bdd100k_zoo.artifacts.owners import HELD, lock_if_free
 from bdd100k_zoo.artifacts.quarantine import set_aside
-from bdd100k_zoo.artifacts.store import StoredFile
 from bdd100k_zoo.artifacts.verify import contradiction, recorded_digest
 from bdd100k_zoo.backends import choose
 from bdd100k_zoo.errors import (
@@ -112,6 +113,44 @@ def verify(store: Store, zoo: Zoo, names: Sequence[str], progress: Progress, *, 
     return [checked for item in files if (checked := examiner.examine(item))]
 
 
+class Removed(Struct, frozen=True, kw_only=True):
+    """A file that was removed from the cache, with its ledger and lock."""
+
+    model: str
+    what: str
+    path: Path
+    size: int
+    """Bytes, without the ledger's; 0 where only a ledger or a lock was left."""
+
+
+def remove(store: Store, artifacts: Sequence[Artifact]) -> list[Removed]:
+    """Remove files of the cache with their ledgers and locks, so that nothing of them is expected of later files.
+
+    Partial files and files that were set aside stay; ``prune`` removes them.
+
+    Raises:
+        EmptyCacheError: nothing of them is there.
+        StorageError: a file cannot be removed, or another process holds its lock.
+    """
+    removed = [gone for artifact in artifacts if (gone := _remove(store.path(artifact), artifact))]
+    if not removed:
+        raise EmptyCacheError(store.root, tuple(dict.fromkeys(artifact.model for artifact in artifacts)))
+    return removed
+
+
+def _remove(path: Path, artifact: Artifact) -> Removed | None:
+    belongings = (path, ledger_path(path), lock_path(path))
+    if not any(map(os.path.lexists, belongings)):
+        return None
+    with lock_if_free(path) as taken, storage_errors(path):
+        if not taken:
+            raise StorageError(path, HELD)
+        size = path.lstat().st_size if os.path.lexists(path) else 0
+        for each in belongings:
+            each.unlink(missing_ok=True)
+    return Removed(model=artifact.model, what=artifact.what, path=path, size=size)
+
+
 class _Examiner:
     def __init__(self, store: Store, zoo: Zoo, progress: Progress, *, deep: bool) -> None:
         self._store = store
@@ -149,13 +188,15 @@ class _Examiner:
             return hasher.hashes()
 
     def _trust(self, item: Item, artifact: Artifact | None) -> Checked:
-        """Say who vouches for a file; its ledger is written or brought up to date on the way."""
-        known = (self._store.find(artifact) if artifact else None) or ledger.read(item.path)
-        if not isinstance(known, (StoredFile, ledger.Entry)):
+        """Return what verifies a file; its ledger is written or brought up to date on the way."""
+        if artifact:
+            self._store.find(artifact)
+        known = ledger.read(item.path)
+        if not isinstance(known, ledger.Entry):
             return _about(item, "unverified", reason=item.reason)
-        if known.verified_by is None:
-            return _about(item, "unverified", reason=known.reason)
-        return _about(item, "verified", verified_by=known.verified_by)
+        found = verification(artifact, known)
+        state: Condition = "verified" if found.verified_by else "unverified"
+        return _about(item, state, verified_by=found.verified_by, reason=found.reason)
 
     def _held_against_model(self, checked: Checked) -> Checked:
         model = self._models.get(checked.model or "")
@@ -184,18 +225,18 @@ def _about(item: Item, state: Condition, **facts: Any) -> Checked:
 
 
 def _replaced_by_hand(path: Path, known: ledger.Entry) -> bool:
-    """Tell whether a file that nobody vouches for was replaced by whoever put it there."""
+    """Return whether an unverified file was replaced by whoever put it there."""
     with storage_errors(path):
         return known.address is None and known.verified_by is None and not known.describes(path.stat())
 
 
 def _compare(path: Path, artifact: Artifact | None, known: ledger.Entry, hashes: Hashes) -> None:
-    """Raise DigestMismatchError where bytes are not the zoo file's, or, where it records none, the ledger's."""
+    """Raise DigestMismatchError where bytes are not those of the recorded digests, or of the ledger if it pins them."""
     recorded = recorded_digest(artifact) if artifact else ()
     mismatch = contradiction(hashes, str(path), recorded, artifact.size if artifact else None)
     if mismatch:
         raise mismatch
-    if not recorded and not known.has_bytes(hashes):
+    if pins(known, artifact) and not known.has_bytes(hashes):
         source = f"its ledger {ledger_path(path)}"
         raise DigestMismatchError(str(path), f"sha256:{known.sha256}", f"sha256:{hashes.sha256}", source)
 

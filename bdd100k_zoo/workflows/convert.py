@@ -7,25 +7,32 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import RecordError, UnlikelyBoxesError
+from bdd100k_zoo.records.box2d import Box2D
 from bdd100k_zoo.records.coco import encode_lines, read_images, told
-from bdd100k_zoo.records.coco_convert import labels_from_coco, labels_to_coco, results_from_coco, results_to_coco
+from bdd100k_zoo.records.coco_convert import (
+    labels_from_coco,
+    labels_to_coco,
+    matched_results,
+    results_from_coco,
+    results_to_coco,
+)
 from bdd100k_zoo.records.coco_rules import class_of
 from bdd100k_zoo.records.coco_schema import (
+    Bbox,
     CocoLabels,
     CocoResult,
     Format,
     ScalabelFrame,
-    Shape,
-    decode,
-    decode_scalabel,
-    read_content,
-    recognise,
+    read_coco,
+    read_scalabel,
 )
 from bdd100k_zoo.records.files import write_whole
+from bdd100k_zoo.records.labels import NO_BOX, NORMALISED, are_normalised
+from bdd100k_zoo.records.sources import Shape, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 FORMATS: dict[Shape, Format] = {"Scalabel frames": "scalabel", "COCO labels": "coco", "COCO results": "coco"}
@@ -47,7 +54,7 @@ def convert(source: Path, out: Path, to: Format, given: Format | None = None, la
     """Convert a file of labels or results; what it is, its content tells.
 
     Args:
-        source: the file.
+        source: the file, or a folder of files of frames.
         out: where to write; an older file there is replaced.
         to: the format to write.
         given: the format that the user takes the file for; a contradiction is an error.
@@ -55,28 +62,25 @@ def convert(source: Path, out: Path, to: Format, given: Format | None = None, la
 
     Raises:
         StorageError: a file cannot be read or written.
-        RecordError: a file is not what it should be; all faults of a kind are counted.
+        InputsError, RecordError: a file is not what it should be; all faults of a kind are counted.
+        UnlikelyBoxesError: results without a box, or boxes that all lie within 0 to 1.
         FrameNameError: a name is no relative path inside a folder.
     """
-    content = read_content(source)
-    shape = _shape(source, content, to, given)
+    shape = _shape(source, to, given)
     if shape == "Scalabel frames":
-        frames = decode_scalabel(source, content)
-        del content  # hundreds of megabytes, beside the records made of them
-        converted, written = _from_scalabel(source, out, frames, labels)
+        converted, written = _from_scalabel(source, out, read_scalabel(source), labels)
     elif shape == "COCO labels":
-        converted, written = _from_coco_labels(source, out, decode(source, content, CocoLabels))
+        converted, written = _from_coco_labels(source, out, read_coco(source, CocoLabels))
     else:
-        results = decode(source, content, list[CocoResult])
-        del content
+        results = read_coco(source, list[CocoResult])
         converted, written = _from_coco_results(source, out, results, _needed(source, labels))
     write_whole(out, written)
     return converted
 
 
-def _shape(source: Path, content: bytes, to: Format, given: Format | None) -> Shape:
+def _shape(source: Path, to: Format, given: Format | None) -> Shape:
     """Decide what a file is; an empty list is what the user says."""
-    found = recognise(source, content)
+    found = shape_of(source)
     if found is None:
         if given is None:
             raise RecordError(source, "is an empty list, which may be of either format: say which with --from")
@@ -100,7 +104,10 @@ def _from_scalabel(
     source: Path, out: Path, frames: Sequence[ScalabelFrame], labels: Path | None
 ) -> tuple[Converted, bytes]:
     notes = _left_out(frames)
-    if _are_results(frames, labels):
+    are_results = _are_results(frames, labels)
+    boxes = (label.box2d for frame in frames for label in frame.labels if label.box2d)
+    _check_boxes(source, boxes, are_results=are_results)
+    if are_results:
         of = _needed(source, labels)
         results = results_to_coco(source, frames, read_images(of), of)
         told = Converted("Scalabel results", "COCO results", str(out), len(frames), len(results), notes)
@@ -108,6 +115,19 @@ def _from_scalabel(
     dataset = labels_to_coco(source, frames)
     counts = len(dataset.images), len(dataset.annotations)
     return Converted("Scalabel labels", "COCO labels", str(out), *counts, notes), msgspec.json.encode(dataset) + b"\n"
+
+
+def _check_boxes(source: Path, boxes: Iterable[Box2D], *, are_results: bool) -> None:
+    """Raise UnlikelyBoxesError for results without a box, and for boxes that are not in pixels."""
+    found = list(boxes)
+    if are_results and not found:
+        raise UnlikelyBoxesError(source, NO_BOX)
+    if are_normalised(found):
+        raise UnlikelyBoxesError(source, NORMALISED)
+
+
+def _edges(bbox: Bbox) -> Box2D:
+    return Box2D(bbox.x, bbox.y, bbox.x + bbox.width, bbox.y + bbox.height)
 
 
 def _are_results(frames: Sequence[ScalabelFrame], labels: Path | None) -> bool:
@@ -121,10 +141,13 @@ def _are_results(frames: Sequence[ScalabelFrame], labels: Path | None) -> bool:
 
 def _left_out(frames: Sequence[ScalabelFrame]) -> tuple[str, ...]:
     number = sum(label.box2d is None for frame in frames for label in frame.labels)
+    if not any(frame.labels for frame in frames):
+        return ("there is no label: only the images were written",)
     return (f"{number:,} labels without a box were left out",) if number else ()
 
 
 def _from_coco_labels(source: Path, out: Path, dataset: CocoLabels) -> tuple[Converted, bytes]:
+    _check_boxes(source, (_edges(each.bbox) for each in dataset.annotations if each.bbox), are_results=False)
     frames = labels_from_coco(source, dataset)
     counts = len(frames), len(dataset.annotations)
     notes = tuple(_notes(dataset))
@@ -140,6 +163,10 @@ def _notes(dataset: CocoLabels) -> Iterator[str]:
 
 
 def _from_coco_results(source: Path, out: Path, results: Sequence[CocoResult], labels: Path) -> tuple[Converted, bytes]:
-    frames = results_from_coco(source, results, read_images(labels), labels)
-    told = Converted("COCO results", "Scalabel results", str(out), len(frames), len(results), ())
+    dataset = read_images(labels)
+    results, told_of_ids = matched_results(source, results, dataset, labels)
+    frames = results_from_coco(source, results, dataset, labels)
+    _check_boxes(source, (_edges(result.bbox) for result in results), are_results=True)
+    notes = tuple(f"{each.count:,} {each.kind}; {each.examples[0]}" for each in told_of_ids)
+    told = Converted("COCO results", "Scalabel results", str(out), len(frames), len(results), notes)
     return told, encode_lines(frames)

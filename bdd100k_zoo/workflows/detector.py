@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.artifacts.store import Store
 from bdd100k_zoo.backends import choose
+from bdd100k_zoo.errors import NotFiniteError
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.run import WeightsUsed
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.artifacts.store import StoredFile
     from bdd100k_zoo.boxes import Detections
-    from bdd100k_zoo.inference.protocol import Detector
+    from bdd100k_zoo.inference.protocol import Detector, DetectorFacts
     from bdd100k_zoo.manifest import Model
     from bdd100k_zoo.progress import Progress
 
@@ -45,9 +47,14 @@ class LoadedDetector:
 
         Raises:
             UnreadableImageError: the file is not one whole image.
+            NotFiniteError: the model gives NaN or infinity for it.
         """
-        pixels = read_image(Path(image)) if isinstance(image, (str, os.PathLike)) else image
-        return self.detector.detect(pixels)
+        if not isinstance(image, (str, os.PathLike)):
+            return self.detector.detect(image)
+        try:
+            return self.detector.detect(read_image(Path(image)))
+        except NotFiniteError as error:
+            raise NotFiniteError(error.model, error.precision, str(image)) from error
 
 
 def load_detector(
@@ -63,9 +70,12 @@ def load_detector(
 ) -> LoadedDetector:
     """Load a model with its published weights (from the cache, else downloaded) or with a file of yours.
 
+    A ``UserWarning`` reports weights that no digest verifies, unless they are known to be others than the published
+    ones, and weights that are random.
+
     Args:
         model: a model of the zoo.
-        weights: a checkpoint to use instead of the published one.
+        weights: a checkpoint to use instead of the published one, whatever digest is recorded for that.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: how the network computes: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
         cfg_options: settings of the model's config to override, by dotted key.
@@ -80,23 +90,34 @@ def load_detector(
     chosen.check(model.config_path, device, options, precision)
     stored = fetch_weights(model, Path(weights) if weights else None, store or Store(), progress)
     detector = chosen.load(model.name, model.config_path, stored.path, device, options, precision)
+    if detector.facts.random_weights:
+        warnings.warn(random_weights(stored), stacklevel=2)
+    elif not stored.verified and stored.published is None:
+        warnings.warn(f"the weights of {model.name} are unverified: {stored.reason}", stacklevel=2)
     return LoadedDetector(model, stored, detector)
 
 
 def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:
-    """Give a file of the user's, or else the published weights; raises ArtifactError, StorageError."""
+    """Return a file of the user's, or else the published weights; raises ArtifactError, StorageError."""
     artifact = model.artifact("weights")
     with store:
         if file is None:
             return fetch_all(store, [artifact], progress)[0]
         stored = store.adopt(artifact, file)
-    if not stored.verified:
+    if stored.published is False:
+        progress.note(f"{file} is your own file, not the published weights of {model.name}; the run records that")
+    elif not stored.verified:
         progress.note(f"the weights of {model.name} are unverified: {stored.reason}")
     return stored
 
 
-def weights_used(stored: StoredFile) -> WeightsUsed:
-    """Give what a run records of its weights."""
+def random_weights(stored: StoredFile) -> str:
+    """Return a warning about weights that are random."""
+    return f"the weights in {stored.path} are random, as their metadata states: what they detect means nothing"
+
+
+def weights_used(stored: StoredFile, facts: DetectorFacts) -> WeightsUsed:
+    """Return what a run records of its weights."""
     return WeightsUsed(
         path=str(stored.path),
         size=stored.size,
@@ -106,4 +127,6 @@ def weights_used(stored: StoredFile) -> WeightsUsed:
         verified_by=stored.verified_by,
         unverified_because=stored.reason,
         address=stored.address,
+        published=stored.published,
+        random=facts.random_weights,
     )

@@ -34,7 +34,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     sha256: str
     """Lower-case hexadecimal."""
     verified_by: str | None
-    """Who vouched for it; None where nobody did."""
+    """``zoo file``, ``publisher`` or ``user``; None if it is unverified."""
     recorded: bool
     """Whether the zoo file has its digest and size already."""
 
@@ -48,6 +48,8 @@ class Written(Struct, frozen=True, kw_only=True):
     """Files whose digest and size it had."""
     left_out: int
     """Files of models that it does not list."""
+    unverified: tuple[Seen, ...]
+    """Files that no digest verifies, whose digests were not recorded."""
 
 
 def zoo_with(zoo: Zoo, file: Path, zoo_files: Sequence[Path]) -> Zoo:
@@ -85,10 +87,20 @@ def seen(store: Store, zoo: Zoo) -> list[Seen]:
     return found
 
 
-def write_digests(store: Store, zoo: Zoo, file: Path, progress: Progress) -> Written:
-    """Record the SHA-256 and the size of every complete file of the cache in a zoo file of the zoo.
+def write_digests(
+    store: Store, zoo: Zoo, file: Path, progress: Progress, *, include_unverified: bool = False
+) -> Written:
+    """Record the SHA-256 and the size of every complete, verified file of the cache in a zoo file of the zoo.
 
-    What is recorded already and agrees stays as it is. Comments and layout of the file stay too.
+    What is recorded already and agrees stays as it is. Comments and layout of the file stay too. The digest of an
+    unverified file would make every copy of that file count as verified, so it is recorded only if that is asked for.
+
+    Args:
+        store: the cache.
+        zoo: whose files they are.
+        file: a zoo file of that zoo.
+        progress: where to report.
+        include_unverified: record the digests of files that no digest verifies too.
 
     Raises:
         EmptyCacheError, DigestMismatchError, StorageError: as ``seen``; nothing was written.
@@ -98,16 +110,19 @@ def write_digests(store: Store, zoo: Zoo, file: Path, progress: Progress) -> Wri
     listed = {model.name for model in zoo.models if model.zoo_file == here}
     found = seen(store, zoo)
     new = [each for each in found if each.model in listed and not each.recorded]
+    unverified = [each for each in new if each.verified_by is None]
+    refused = [] if include_unverified else unverified
+    new = [each for each in new if each not in refused]
     if new:
         _write(here, new)
-    for each in new:
-        if each.verified_by is None:
-            progress.warn(
-                f"nobody vouches for the {each.what} of {each.model}: the digest recorded is that of the cache's file"
-            )
+    for each in unverified:
+        consequence = (
+            "their digest is not recorded" if refused else "any copy with the digest recorded now counts as verified"
+        )
+        progress.warn(f"the {each.what} of {each.model} are unverified; {consequence}")
     already = sum(each.recorded and each.model in listed for each in found)
     left_out = sum(each.model not in listed for each in found)
-    return Written(file=here, recorded=tuple(new), already=already, left_out=left_out)
+    return Written(file=here, recorded=tuple(new), already=already, left_out=left_out, unverified=tuple(refused))
 
 
 def _write(file: Path, new: Sequence[Seen]) -> None:

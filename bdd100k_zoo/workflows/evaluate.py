@@ -6,14 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import NoRunsError
 from bdd100k_zoo.evaluation import official
-from bdd100k_zoo.evaluation.analysis import SEED, Attribute, Samples, bootstrap, group_frames, score_frames
+from bdd100k_zoo.evaluation.analysis import (
+    SEED,
+    Attribute,
+    Samples,
+    bootstrap,
+    group_frames,
+    intervals_of,
+    percentile_interval,
+    score_frames,
+    support_of,
+)
 from bdd100k_zoo.evaluation.bdd100k import score_paired
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.pairing import Paired, pair
-from bdd100k_zoo.records.analyses import Interval
+from bdd100k_zoo.records.analyses import Difference, Interval, Support
 from bdd100k_zoo.records.kept import FileFacts, KeptBootstrap, KeptInterval, KeptScores, facts_of, read_kept, write_kept
 from bdd100k_zoo.records.run import PREDICTIONS
 from bdd100k_zoo.records.scores import OVERALL, Scores
@@ -22,13 +31,12 @@ from bdd100k_zoo.workflows.measured import find_runs
 from bdd100k_zoo.workflows.subjects import Finder, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.manifest import Zoo
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.records.findings import LetThrough
-    from bdd100k_zoo.records.matches import Matches
     from bdd100k_zoo.records.tables import LabelTable
 
 Engine = Literal["fast", "official"]
@@ -60,12 +68,14 @@ class Evaluated:
     subject: Subject
     scores: Scores
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
-    """Of the AP of each class and OVERALL; empty where none were asked for."""
+    """Of the AP of each class and OVERALL; empty where none were asked for, None where there is not enough for one."""
+    support: Mapping[str, Support] = field(default_factory=dict)
+    """Of the same."""
     samples: Samples | None = None
     conditions: Mapping[str, Scores] = field(default_factory=dict)
     """By value of the attribute that was asked for."""
-    frames: Mapping[str, int] = field(default_factory=dict)
-    """Number of frames by that value."""
+    condition_support: Mapping[str, Support] = field(default_factory=dict)
+    """By that value."""
     let_through: tuple[LetThrough, ...] = ()
 
 
@@ -82,20 +92,25 @@ def evaluate(request: Request, store: Store, progress: Progress) -> list[Evaluat
     return [_evaluate(subject, request, labels, progress, alone=alone) for subject in subjects]
 
 
-def compare(found: Sequence[Evaluated]) -> list[tuple[str, str, float, Interval]]:
+def compare(found: Sequence[Evaluated]) -> list[tuple[str, str, Difference]]:
     """Compare each but the first with the first, on the same resampled frames.
 
     Returns:
-        Name of the first, name of the other, first minus other in AP, and its 95 % interval; none without samples.
+        Name of the first, name of the other, and first minus other in overall AP; none where no intervals were asked
+        for, or where the labels hold no object. The interval of the difference is None where there are too few frames
+        or objects.
     """
-    if not found or found[0].samples is None:
+    if not found or not found[0].intervals or not found[0].support[OVERALL].objects:
         return []
-    first, pairs = found[0], []
-    for other in found[1:]:
-        interval = first.samples.minus(other.samples) if first.samples and other.samples else None
-        if interval:
-            pairs.append((first.subject.name, other.subject.name, first.scores.ap - other.scores.ap, interval))
-    return pairs
+    first, *others = found
+    return [(first.subject.name, other.subject.name, _difference(first, other)) for other in others]
+
+
+def _difference(first: Evaluated, other: Evaluated) -> Difference:
+    interval = None
+    if first.samples is not None and other.samples is not None:
+        interval = percentile_interval(first.samples[:, -1] - other.samples[:, -1])
+    return Difference("class", OVERALL, first.scores.ap - other.scores.ap, first.support[OVERALL], interval)
 
 
 class _Labels:
@@ -156,31 +171,38 @@ def _has_intervals(kept: KeptScores, request: Request) -> bool:
 
 def _from_kept(subject: Subject, kept: KeptScores, *, with_intervals: bool) -> Evaluated:
     found = kept.bootstrap.intervals if kept.bootstrap and with_intervals else {}
-    intervals = {name: Interval(each.low, each.high) if each else None for name, each in found.items()}
-    scores = Scores.from_plain(kept.scores)
-    return Evaluated(subject=subject, scores=scores, intervals=intervals, let_through=kept.let_through)
+    return Evaluated(
+        subject=subject,
+        scores=Scores.from_plain(kept.scores),
+        intervals={name: _interval(each) for name, each in found.items()},
+        support={name: Support(each.frames, each.objects) for name, each in found.items()},
+        let_through=kept.let_through,
+    )
+
+
+def _interval(kept: KeptInterval) -> Interval | None:
+    return None if kept.low is None or kept.high is None else Interval(kept.low, kept.high)
 
 
 def _analysed(subject: Subject, request: Request, paired: Paired, progress: Progress) -> Evaluated:
     scores = score_paired(paired)
-    matches = match(paired) if request.resamples or request.by else None
-    samples = bootstrap(matches, request.resamples, progress) if matches and request.resamples else None
-    intervals = dict(zip((*CLASSES, OVERALL), samples.intervals(), strict=True)) if samples else {}
+    if not (request.resamples or request.by):
+        return Evaluated(subject=subject, scores=scores, let_through=paired.let_through)
+    matches = match(paired)
+    support = support_of(matches, range(len(matches.frames)))
+    enough = request.resamples and support[OVERALL].enough
+    samples = bootstrap(matches, request.resamples, progress) if enough else None
     groups = group_frames(paired.labels, request.by) if request.by else {}
     return Evaluated(
         subject=subject,
         scores=scores,
-        intervals=intervals,
+        intervals=intervals_of(samples, support) if request.resamples else {},
+        support=support,
         samples=samples,
-        conditions=dict(_by_condition(matches, groups)) if matches else {},
-        frames={value: len(frames) for value, frames in groups.items()},
+        conditions={value: score_frames(matches, frames) for value, frames in groups.items()},
+        condition_support={value: support_of(matches, frames)[OVERALL] for value, frames in groups.items()},
         let_through=paired.let_through,
     )
-
-
-def _by_condition(matches: Matches, groups: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Scores]]:
-    for value, frames in groups.items():
-        yield value, score_frames(matches, frames)
 
 
 def _kept(subject: Subject, request: Request, labels: _Labels) -> KeptScores | None:
@@ -211,6 +233,7 @@ def _kept_bootstrap(evaluated: Evaluated, request: Request) -> KeptBootstrap | N
     if not evaluated.intervals:
         return None
     intervals = {
-        name: KeptInterval(each.low, each.high) if each else None for name, each in evaluated.intervals.items()
+        name: KeptInterval(*evaluated.support[name], *(each or (None, None)))
+        for name, each in evaluated.intervals.items()
     }
     return KeptBootstrap(request.resamples, SEED, intervals)

@@ -41,6 +41,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     """Lower-case hexadecimal."""
     verified: bool
     verified_by: str | None
+    """``zoo file``, ``publisher`` or ``user``; None if unverified."""
 
 
 class Index(Struct, frozen=True):
@@ -56,6 +57,8 @@ class LeftOut(Struct, frozen=True):
     reason: str
     damaged: bool
     """Whether the reason is that its bytes are wrong."""
+    unverified: bool = False
+    """Whether the reason is that no digest verifies it."""
 
 
 class Exported(Struct, frozen=True, kw_only=True):
@@ -65,11 +68,19 @@ class Exported(Struct, frozen=True, kw_only=True):
     files: tuple[Listed, ...]
     """Those of this export; the index may list earlier ones too."""
     written: int
-    """How many of them were copied; the others stood there already."""
+    """How many of them were copied; the others were there already."""
     left_out: tuple[LeftOut, ...]
 
 
-def export_mirror(store: Store, zoo: Zoo, folder: Path, names: Sequence[str], progress: Progress) -> Exported:
+def export_mirror(
+    store: Store,
+    zoo: Zoo,
+    folder: Path,
+    names: Sequence[str],
+    progress: Progress,
+    *,
+    include_unverified: bool = False,
+) -> Exported:
     """Copy the complete files of the cache into the layout of the published host, each with its MD5 beside it.
 
     A file is hashed while it is copied, and left out where it is no longer the one of its ledger. Files of the folder
@@ -81,13 +92,14 @@ def export_mirror(store: Store, zoo: Zoo, folder: Path, names: Sequence[str], pr
         folder: where the mirror is or is to be.
         names: of which models; none for every file.
         progress: where to report.
+        include_unverified: export files that no digest verifies too; the index marks them.
 
     Raises:
         UnknownNameError, EmptyCacheError: there is no such model, or no file of it.
         OtherFilesError: the folder holds other files under these names; nothing was written.
         StorageError: a file cannot be read or written.
     """
-    candidates, left_out = _candidates(store, zoo, names)
+    candidates, left_out = _candidates(store, zoo, names, include_unverified=include_unverified)
     if not candidates and not left_out:
         raise EmptyCacheError(store.root, tuple(names))
     standing = _standing(folder, candidates)
@@ -123,8 +135,10 @@ class _Candidate(NamedTuple):
         )
 
 
-def _candidates(store: Store, zoo: Zoo, names: Sequence[str]) -> tuple[list[_Candidate], list[LeftOut]]:
-    """Find the files of the zoo's artifacts, and why others are none."""
+def _candidates(
+    store: Store, zoo: Zoo, names: Sequence[str], *, include_unverified: bool
+) -> tuple[list[_Candidate], list[LeftOut]]:
+    """Find the files of the zoo's artifacts to export, and why others are left out."""
     candidates: list[_Candidate] = []
     left_out: list[LeftOut] = []
     known = places(store, zoo)
@@ -144,7 +158,10 @@ def _candidates(store: Store, zoo: Zoo, names: Sequence[str]) -> tuple[list[_Can
             left_out.append(LeftOut(item.path, error.reason, True))
             continue
         if stored is None:
-            left_out.append(LeftOut(item.path, f"the zoo does not list where it came from, {item.address}", False))
+            left_out.append(LeftOut(item.path, item.reason or f"the zoo does not list {item.address}", False))
+        elif not (stored.verified or include_unverified):
+            reason = f"it is unverified: {stored.reason}"
+            left_out.append(LeftOut(item.path, reason, damaged=False, unverified=True))
         else:
             candidates.append(_Candidate(artifact, stored))
     return candidates, left_out
@@ -182,7 +199,7 @@ def _earlier(folder: Path) -> tuple[Listed, ...]:
         with storage_errors(path):
             content = path.read_bytes() if os.path.lexists(path) else b'{"files": []}'
         listed = msgspec.json.decode(content, type=Index).files
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise OtherFilesError(folder, (path,)) from error
     return tuple(entry for entry in listed if (folder / entry.path).is_file())
 

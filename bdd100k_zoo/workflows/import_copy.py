@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bdd100k_zoo.artifacts.verify import recorded_digest
 from bdd100k_zoo.backends import choose
 from bdd100k_zoo.errors import (
+    DigestMismatchError,
     MissingPackageError,
     NoAddressError,
     RecordError,
     UncheckableError,
     UnverifiedError,
 )
+from bdd100k_zoo.manifest.schema import UserDigest
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.sources import decode_document, read_bytes
 
@@ -26,11 +29,24 @@ if TYPE_CHECKING:
     from bdd100k_zoo.progress import Progress
 
 
-def import_copy(model: Model, what: What, file: Path, store: Store, progress: Progress) -> StoredFile:
-    """File a copy of a published file in the cache.
+DIGEST_OPTION = "--digest"
 
-    Weights are held against the model first: parameters, shapes, classes. Where the backend that can do so is not
-    installed, a digest must vouch for them instead. Of the other files it is checked that they can be read.
+
+def import_copy(
+    model: Model, what: What, file: Path, store: Store, progress: Progress, *, digest: str | None = None
+) -> StoredFile:
+    """Copy a published file that the user has into the cache.
+
+    Weights are checked against the model first: parameters, shapes, classes. Where the backend that can do so is not
+    installed, a digest must verify them instead. Of the other files it is checked that they can be read.
+
+    Args:
+        model: whose file it is.
+        what: which of its files.
+        file: the copy.
+        store: the cache.
+        progress: where to report.
+        digest: the user's digest of it, ``md5:…`` or ``sha256:…`` in lower-case hexadecimal.
 
     Raises:
         NoAddressError: the model publishes no such file.
@@ -38,15 +54,25 @@ def import_copy(model: Model, what: What, file: Path, store: Store, progress: Pr
         CheckpointError, ConfigError: it is no checkpoint, or not of this model.
         UncheckableError: neither the backend nor a digest is there to check the weights.
         BrokenFileError, WrongFileError, RecordError: it is no JSON, or no zip archive.
-        DigestMismatchError: it is not the file of the zoo file's digest, the ledger's or the publisher's.
+        DigestMismatchError: it is not the file of the zoo file's digest, the user's, the ledger's or the publisher's,
+            or the user's digest contradicts another that is recorded.
     """
     artifact = model.artifact(what)
+    if digest is not None:
+        _check_consistent(artifact, digest)
+        artifact = artifact._replace(user_digests=(*artifact.user_digests, UserDigest(what, digest, DIGEST_OPTION)))
     if not artifact.addresses:
         raise NoAddressError(model.name, what)
     if what == "weights":
         return _import_weights(model, artifact, file, store, progress)
     _check_zip(file) if what == "visuals" else _check_json(file, what)
     return store.take_in(artifact, file, progress)
+
+
+def _check_consistent(artifact: Artifact, digest: str) -> None:
+    for recorded, source in recorded_digest(artifact):
+        if recorded != digest and recorded.partition(":")[0] == digest.partition(":")[0]:
+            raise DigestMismatchError(DIGEST_OPTION, recorded, digest, source)
 
 
 def _import_weights(model: Model, artifact: Artifact, file: Path, store: Store, progress: Progress) -> StoredFile:
@@ -60,7 +86,7 @@ def _import_weights(model: Model, artifact: Artifact, file: Path, store: Store, 
 def _import_by_digest(
     artifact: Artifact, file: Path, store: Store, progress: Progress, missing: MissingPackageError
 ) -> StoredFile:
-    progress.note(f"{missing}; a digest must vouch for {file} instead")
+    progress.note(f"{missing}; a digest must verify {file} instead")
     try:
         return store.take_in(artifact, file, progress, require_digest=True)
     except UnverifiedError as unverified:
@@ -72,7 +98,7 @@ def _check_json(file: Path, what: What) -> None:
     try:
         msgspec.json.decode(content, type=msgspec.Raw)
         content.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decode_document(file, content, f"the {what} of a model, in JSON")
 
 

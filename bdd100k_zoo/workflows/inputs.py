@@ -1,13 +1,13 @@
-"""Labels and predictions of either format, Scalabel's or COCO's, as tables."""
+"""Labels and predictions in any format, Scalabel's, BDD100K's older ones or COCO's, as tables that can be scored."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.errors import WrongFileError
 from bdd100k_zoo.records.coco import read_coco_labels, read_coco_results
-from bdd100k_zoo.records.sources import COCO_LABELS, COCO_RESULTS
-from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
+from bdd100k_zoo.records.sources import shape_of
+from bdd100k_zoo.records.tables import check_boxes, read_label_table, read_prediction_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,23 +16,19 @@ if TYPE_CHECKING:
 
 
 def read_labels(path: Path, *, lenient: bool = False) -> LabelTable:
-    """Read labels, whichever of the formats they are in; errors as those of ``records.tables``."""
-    try:
-        return read_label_table(path, lenient=lenient)
-    except WrongFileError as error:
-        if error.found != COCO_LABELS:
-            raise
-    return read_coco_labels(path, lenient=lenient)
+    """Read labels in any format; errors as those of ``records.tables``, its ``check_boxes`` included."""
+    read = read_coco_labels if shape_of(path) == "COCO labels" else read_label_table
+    table = read(path, lenient=lenient)
+    return replace(table, let_through=table.let_through + check_boxes(table, lenient=lenient))
 
 
 def read_predictions(path: Path, labels: LabelTable, *, lenient: bool = False) -> PredictionTable:
-    """Read predictions, whichever of the formats they are in; COCO results name their images by the ids of the labels.
+    """Read predictions in any format; COCO results name their images by the ids of the labels, or by file names.
 
-    Errors as those of ``records.tables``.
+    Errors as those of ``records.tables``, its ``check_boxes`` included.
     """
-    try:
-        return read_prediction_table(path, lenient=lenient)
-    except WrongFileError as error:
-        if error.found != COCO_RESULTS:
-            raise
-    return read_coco_results(path, labels.path, lenient=lenient)
+    if shape_of(path) == "COCO results":
+        table = read_coco_results(path, labels.path, lenient=lenient)
+    else:
+        table = read_prediction_table(path, lenient=lenient)
+    return replace(table, let_through=table.let_through + check_boxes(table, lenient=lenient))

@@ -1,4 +1,4 @@
-"""Whether the images of a label file are all there and whole, told before hours are spent on some of them."""
+"""What can be wrong with labelled images, found before hours are spent on some of them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from typing import TYPE_CHECKING
 
 from bdd100k_zoo.errors import LabelledImagesError, UnreadableImageError
 from bdd100k_zoo.inference.images import check_whole
-from bdd100k_zoo.records.labels import read_labels
+from bdd100k_zoo.records.findings import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.records.labels import LabelFrame
 
 READERS = 8
 
 
-def check_images(labels: Path, images: Path, progress: Progress) -> None:
+def check_images(labels: Path, frames: Sequence[LabelFrame], images: Path, progress: Progress) -> None:
     """Look at the beginning and the end of every image of a label file; decode those that do not end as they should.
 
     Args:
-        labels: a label file.
+        labels: the label file.
+        frames: what it holds.
         images: the folder that its frames' names are relative to.
         progress: where to report.
 
     Raises:
         LabelledImagesError: some are missing, or are no whole JPEG or PNG.
-        StorageError, RecordError, FrameNameError: the labels cannot be read.
     """
-    names = [frame.name for frame in read_labels(labels)]
+    names = [frame.name for frame in frames]
     with (
         progress.task(f"Checking images of {labels.stem}", len(names), "images") as task,
         ThreadPoolExecutor(READERS) as readers,
@@ -40,6 +42,19 @@ def check_images(labels: Path, images: Path, progress: Progress) -> None:
             task.advance(1)
     if problems:
         raise LabelledImagesError(labels, len(names), tuple(problems))
+
+
+def report_reversed_boxes(labels: Path, frames: Sequence[LabelFrame], progress: Progress) -> None:
+    """Warn about boxes with x2 < x1 or y2 < y1, which ``eval`` refuses in labels and training leaves out."""
+    found = [
+        f"frame {shown(frame.name)}: label {shown(label.id)} (no. {place})"
+        for frame in frames
+        for place, label in enumerate(frame.labels, 1)
+        if (box := label.box2d) and (box.x2 < box.x1 or box.y2 < box.y1)
+    ]
+    if found:
+        boxes = "1 box has" if len(found) == 1 else f"{len(found):,} boxes have"
+        progress.warn(f"{labels}: {boxes} x2 < x1 or y2 < y1 and will not be trained on; the first: {found[0]}")
 
 
 def _problem(path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from bdd100k_zoo.artifacts.links import Link, Verdict, check_links
+from bdd100k_zoo.artifacts.verify import recorded_digest
 from bdd100k_zoo.manifest import WHATS
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _all_links(zoo: Zoo, mirrors: Sequence[Mirror]) -> Iterator[tuple[Link, str]
     for mirror in mirrors:
         for model in zoo.models:
             weights = model.artifact("weights")
-            yield Link(mirror.address(weights), digest_known=bool(weights.digest)), f"weights of {model.name}"
+            yield Link(mirror.address(weights), digest_known=bool(recorded_digest(weights))), f"weights of {model.name}"
     for family in zoo.families:
         yield from _pages(family)
 
@@ -51,9 +52,9 @@ def _published(model: Model) -> Iterator[tuple[Link, str]]:
     for what in WHATS:
         artifact = model.artifact(what)
         for address in artifact.addresses:
-            yield Link(address, digest_known=bool(artifact.digest)), f"{what} of {model.name}"
-        if artifact.digest_address:
-            yield Link(artifact.digest_address), f"MD5 of {model.name}"
+            yield Link(address, digest_known=bool(recorded_digest(artifact))), f"{what} of {model.name}"
+        for address in artifact.digest_addresses:
+            yield Link(address), f"MD5 of {model.name}"
 
 
 def _pages(family: Family) -> Iterator[tuple[Link, str]]:

@@ -25,7 +25,7 @@ from bdd100k_zoo.records.kept import sha256_of
 from bdd100k_zoo.records.plan import Plan, digest_of, options_text
 from bdd100k_zoo.records.run import read_run
 from bdd100k_zoo.workflows.assemble import assemble, check_complete
-from bdd100k_zoo.workflows.detector import fetch_weights, weights_used
+from bdd100k_zoo.workflows.detector import fetch_weights, random_weights, weights_used
 from bdd100k_zoo.workflows.run_folder import (
     Standing,
     check_same,
@@ -217,6 +217,8 @@ class _Run:
             return conclude(part, journals, self._progress)
         weights = self.prepare(standing)
         detector = self._load(weights)
+        if detector.facts.random_weights and self._request.place.rank == 0:
+            self._progress.warn(random_weights(weights))
         plan = self._full_plan(detector, weights, journals.plan)
         if self._request.fresh:
             clear(self.folder, self._request.place.rank)
@@ -314,7 +316,7 @@ class _Run:
     def _process(self, weights: StoredFile, detector: Detector) -> Process:
         return Process(
             config=self._request.model.config,
-            weights=weights_used(weights),
+            weights=weights_used(weights, detector.facts),
             device=detector.facts.device,
             device_name=detector.facts.device_name,
             versions=detector.facts.versions,

@@ -1,4 +1,4 @@
-"""What the cache holds in vain: partial files, files that were set aside, files that no model names."""
+"""What the cache holds in vain: partial files, files that were set aside, files that no model names, stale locks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from bdd100k_zoo.artifacts.inventory import take_stock
-from bdd100k_zoo.artifacts.layout import PARTIAL, facts_path, ledger_path
-from bdd100k_zoo.artifacts.owners import HELD, lock_if_free, owner_of, recorded_owner
+from bdd100k_zoo.artifacts.layout import LOCK, PARTIAL, facts_path, ledger_path, lock_path
+from bdd100k_zoo.artifacts.owners import HELD, lock_if_free, locks_in, owner_of, recorded_owner, remove_lock
 from bdd100k_zoo.errors import ManifestError, StorageError
-from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.manifest import WHATS, load_zoo
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.workflows.cache import places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bdd100k_zoo.artifacts.inventory import Item
     from bdd100k_zoo.artifacts.store import Store
@@ -53,10 +53,12 @@ class Pruned(Struct, frozen=True, kw_only=True):
     """Files that could not be removed, and why."""
     freed: int
     """Bytes of what was removed."""
+    locks: tuple[Path, ...]
+    """Locks that no process holds, and that were removed too."""
 
 
-def prune(store: Store, zoo: Zoo, *, dry_run: bool = False) -> Pruned:
-    """Remove partial files, files that were set aside, and files that no model of the zoo names.
+def prune(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool = False) -> Pruned:
+    """Remove partial files, files that were set aside, files that no model of the zoo names, and stale locks.
 
     A file that a zoo file named when it was filed stays, if that zoo file still is there and names it. What a live
     process works on stays, and what is none of ours. Nothing outside ``det/`` in the cache is touched.
@@ -64,12 +66,14 @@ def prune(store: Store, zoo: Zoo, *, dry_run: bool = False) -> Pruned:
     Args:
         store: the cache.
         zoo: whose files stay.
-        dry_run: remove nothing, and tell what would be.
+        dry_run: remove nothing, and report what would be.
+        ledgers: remove ledgers without a file too, so that a later file may be another than the one they describe.
 
     Raises:
         StorageError: a folder cannot be read.
     """
-    names = _Names(places(store, zoo), store)
+    names = _Names(places(store, zoo), store, ledgers=ledgers)
+    locks = [lock for what in WHATS for lock in locks_in(store.root / "det" / what)]
     removed, left, failed = list[Removal](), list[Left](), list[Left]()
     for item in take_stock(store.root, names.places):
         verdict, why = names.judge(item)
@@ -87,23 +91,50 @@ def prune(store: Store, zoo: Zoo, *, dry_run: bool = False) -> Pruned:
         else:
             left.append(outcome)
     freed = sum(removal.size for removal in removed)
-    return Pruned(dry_run=dry_run, removed=tuple(removed), left=tuple(left), failed=tuple(failed), freed=freed)
+    stale = _stale_locks(locks, failed, dry_run=dry_run)
+    return Pruned(
+        dry_run=dry_run, removed=tuple(removed), left=tuple(left), failed=tuple(failed), freed=freed, locks=tuple(stale)
+    )
+
+
+def _stale_locks(locks: Sequence[Path], failed: list[Left], *, dry_run: bool) -> list[Path]:
+    """Remove and return the locks that no process holds; those that cannot be removed are added to ``failed``."""
+    gone = []
+    for lock in locks:
+        target = lock.with_name(lock.name.removesuffix(LOCK))
+        try:
+            if dry_run:
+                with lock_if_free(target) as taken:
+                    stale = taken
+            else:
+                stale = remove_lock(target)
+        except StorageError as error:
+            failed.append(Left(path=lock, why=error.reason))
+            continue
+        if stale:
+            gone.append(lock)
+    return gone
 
 
 class _Names:
     """Which files of the cache the zoo names, and the zoo files that were in use when files were filed."""
 
-    def __init__(self, places: Mapping[Path, Artifact], store: Store) -> None:
+    def __init__(self, places: Mapping[Path, Artifact], store: Store, *, ledgers: bool) -> None:
         self.places = places
+        self._ledgers = ledgers
         self._store = store
         self._loaded: dict[Path, Mapping[Path, Artifact] | None] = {}
 
     def judge(self, item: Item) -> tuple[Verdict, str]:
-        """Decide what to do with something that stands in the cache, and say why."""
+        """Decide what to do with something in the cache, and why."""
         if item.kind == "partial":
             return "remove", "left over from a transfer"
         if item.kind == "damaged":
             return "remove", "was set aside as damaged"
+        if item.kind == "ledger":
+            if self._ledgers:
+                return "remove", "its file is gone"
+            return "leave", "its file is gone, and a later one must have the same bytes; --ledgers removes it"
         if item.kind == "other":
             return "leave", item.reason or ""
         return ("keep", "") if item.path in self.places else self._judge_unnamed(item)
@@ -148,7 +179,7 @@ def _try(item: Item, why: str, *, dry_run: bool) -> Removal | Left:
 
 
 def _with_belongings(item: Item) -> list[Path]:
-    """Give the files that go with one: the facts of a partial file, the ledger of another."""
+    """Return a file and what goes with it: the facts of a partial file, the ledger of another."""
     beside = facts_path(item.path) if item.path.name.endswith(PARTIAL) else ledger_path(item.path)
     return [item.path, *([beside] if beside.is_file() else [])]
 
@@ -160,7 +191,7 @@ def _remove(item: Item) -> str:
             return HELD
         if owner := recorded_owner(item):
             return owner
-        for path in _with_belongings(item):
+        for path in (*_with_belongings(item), lock_path(item.target)):
             with storage_errors(path):
                 path.unlink(missing_ok=True)
     return ""

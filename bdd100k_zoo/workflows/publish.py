@@ -9,13 +9,14 @@ import msgspec
 from bdd100k_zoo.errors import StaleError
 from bdd100k_zoo.rendering import readme, tables
 from bdd100k_zoo.workflows.catalog import select_families
-from bdd100k_zoo.workflows.measured import measured_ap, measured_speeds
+from bdd100k_zoo.workflows.measured import measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from bdd100k_zoo.manifest import Zoo
+    from bdd100k_zoo.workflows.measured import Measured
 
 
 CONFIG_ROOTS = ("./configs/det", "bdd100k_zoo/configs/det")
@@ -39,8 +40,7 @@ def result_tables(
     families: Sequence[str],
     form: tables.Format,
     config_root: str | None,
-    runs: Path | None = None,
-    speed: Path | None = None,
+    found: Measured,
 ) -> str:
     """Render the result tables of some families, or of all.
 
@@ -49,38 +49,48 @@ def result_tables(
         families: their names or titles; none for all.
         form: of the tables.
         config_root: what links to configs begin with; None for file names without links.
-        runs: folder of runs whose measured AP is set beside the published one.
-        speed: file of speed records, which become columns.
+        found: what ``measured_beside`` has found, whose AP is set beside the published one and whose speeds become
+            columns.
 
     Raises:
         UnknownNameError: there is no such family.
-        NoRunsError: no run has scores.
-        StorageError, RecordError: there are no speed records.
     """
-    measured = measured_ap(runs) if runs else None
-    speeds = measured_speeds(speed) if speed else None
-    return tables.render(zoo, select_families(zoo, families), form, config_root, measured, speeds)
+    return tables.render(zoo, select_families(zoo, families), form, config_root, found.aps, found.speeds)
 
 
-def result_records(
-    zoo: Zoo, families: Sequence[str], runs: Path | None = None, speed: Path | None = None
-) -> list[dict[str, Any]]:
-    """Give the same tables as records for programs; arguments and errors as those of ``result_tables``."""
-    measured = measured_ap(runs) if runs else {}
-    speeds = measured_speeds(speed) if speed else {}
-    return [
+def measured_beside(zoo: Zoo, families: Sequence[str], runs: Path | None, speed: Path | None) -> Measured:
+    """Return what runs and speed records add to the tables of some families; raises as ``measured`` does.
+
+    Args:
+        zoo: where the models are.
+        families: their names or titles; none for all.
+        runs: folder of runs; None for none.
+        speed: file of speed records; None for none.
+    """
+    shown = (model.name for family in select_families(zoo, families) for model in tables.models_of(zoo, family))
+    return measured(set(shown), runs, speed)
+
+
+def result_records(zoo: Zoo, families: Sequence[str], found: Measured) -> dict[str, Any]:
+    """Return the same tables as records for programs, and what of ``found`` is left out.
+
+    Arguments and errors are those of ``result_tables``.
+    """
+    aps = found.aps or {}
+    records = [
         {
             "family": family.name,
             "title": family.title,
             "models": [
                 msgspec.to_builtins(model, enc_hook=str)
-                | {"measured_ap_val": measured.get(model.name)}
-                | {"images_per_second": {on: by_model.get(model.name) for on, by_model in speeds.items()}}
+                | {"measured_ap_val": aps.get(model.name)}
+                | {"images_per_second": {on: by_model.get(model.name) for on, by_model in found.speeds.items()}}
                 for model in tables.models_of(zoo, family)
             ],
         }
         for family in select_families(zoo, families)
     ]
+    return {"families": records, "left_out": found.left_out}
 
 
 def check_document(path: Path, block: str) -> None:

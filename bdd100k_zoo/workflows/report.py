@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from bdd100k_zoo.evaluation.analysis import SEED
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.overview import Overview, compare, look_over
 from bdd100k_zoo.evaluation.pairing import pair
@@ -78,6 +79,7 @@ def write_report(request: Request, progress: Progress) -> Written:
         labels=facts_of(request.labels),
         runs=tuple(each.run for each in looked),
         resamples=request.resamples,
+        seed=SEED,
         comparisons=_comparisons([each.overview for each in looked]),
         albums=gallery.albums if gallery else (),
         notes=gallery.notes if gallery else (),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bdd100k_zoo.records.files import write_whole
 from bdd100k_zoo.rendering.site import Site, render
 from bdd100k_zoo.rendering.surface import check_installed
-from bdd100k_zoo.workflows.measured import measured_scores, measured_speeds
+from bdd100k_zoo.workflows.measured import LeftOut, measured
 from bdd100k_zoo.workflows.pages import check_free
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ class Written(NamedTuple):
     path: Path
     size: int
     """Bytes."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Runs and speed records that the page does not show."""
 
 
 def write_site(zoo: Zoo, out: Path, runs: Path | None = None, speed: Path | None = None) -> Written:
@@ -38,13 +40,15 @@ def write_site(zoo: Zoo, out: Path, runs: Path | None = None, speed: Path | None
     Raises:
         MissingPackageError: the extra ``report`` is not installed.
         OtherFilesError: the folder has an ``index.html`` that is none of our pages.
-        NoRunsError: no run has scores.
+        NoRunsError: no run has scores that can be shown.
         StorageError, RecordError: there are no speed records, or the folder cannot be written.
     """
     check_installed()
     path = out / PAGE
     check_free(path)
-    measured = {model: kept.scores for model, kept in measured_scores(runs).items()} if runs else None
-    content = render(Site(zoo=zoo, measured=measured, speeds=measured_speeds(speed) if speed else {}))
+    found = measured({model.name for model in zoo.models}, runs, speed)
+    scores = None if found.scores is None else {model: kept.scores for model, kept in found.scores.items()}
+    left_out = tuple((each.name, each.reason) for each in found.left_out)
+    content = render(Site(zoo=zoo, measured=scores, speeds=found.speeds, left_out=left_out))
     write_whole(path, content)
-    return Written(path, len(content))
+    return Written(path, len(content), found.left_out)

@@ -36,4 +36,4 @@ def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
     stem, told = address.rpartition("/")[2].removesuffix(".pth"), SHORT_DIGEST.search(address)
     digest = f"sha256:{told[1]}" if told and address.startswith(TORCHVISION) else None
     with store:
-        return store.fetch(Artifact(stem, "start-values", (address,), digest, None, None), progress).path
+        return store.fetch(Artifact(stem, "start-values", (address,), digest, None), progress).path

@@ -62,15 +62,24 @@ class Finder:
         return [self.of_run(run.folder) for run in runs]
 
     def of_run(self, folder: Path) -> Subject:
-        """Give the predictions of a run."""
+        """Return the predictions of a run."""
         return self.of_file(folder / PREDICTIONS)
 
     def of_file(self, path: Path) -> Subject:
-        """Give a predictions file; raises RecordError, StorageError where the record beside it cannot be read."""
-        folder = _folder_of(path)
-        name = read_run(folder).model if folder else str(path)
-        model = next((each for each in self.zoo.known if each.name == name), None)
-        return Subject(name=name, predictions=path, model=model, published_ap=self._published_ap(model))
+        """Return a predictions file; raises RecordError, StorageError where the record beside it cannot be read.
+
+        Predictions of other weights than the published ones have no published AP, and their name states it.
+        """
+        record = read_run(folder) if (folder := _folder_of(path)) else None
+        if record is None:
+            return Subject(name=str(path), predictions=path, model=None, published_ap=None)
+        model, other = next((each for each in self.zoo.known if each.name == record.model), None), record.weights.other
+        return Subject(
+            name=f"{record.model} ({other})" if other else record.model,
+            predictions=path,
+            model=model,
+            published_ap=None if other else self._published_ap(model),
+        )
 
     def published(self, name: str, store: Store, progress: Progress) -> Subject:
         """Give the published predictions of a model, which are downloaded where they are not in the cache."""

@@ -7,7 +7,7 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,16 +17,17 @@ from bdd100k_zoo.inference.images import SUFFIXES, find_images
 from bdd100k_zoo.records import submission
 from bdd100k_zoo.records.files import storage_errors, write_whole
 from bdd100k_zoo.records.labels import FRAME_SIZE, ImageSize
-from bdd100k_zoo.records.names import check_frame_name
+from bdd100k_zoo.records.names import check_frame_name, with_suffix
 from bdd100k_zoo.records.predictions import PredictedFrame
 from bdd100k_zoo.records.run import PREDICTIONS
-from bdd100k_zoo.records.submission import SubmittedFrame, decode_frame, faults_of, final_label, read_frames
+from bdd100k_zoo.records.submission import decode_frame, faults_of, final_label, read_submission
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bdd100k_zoo.inference.images import Frame
     from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.records.submission import SubmittedFrame
 
 TEST_IMAGES = 20_000
 """Images of the test split."""
@@ -55,6 +56,8 @@ class _Examination:
     boxes: int = 0
     crowded: int = 0
     as_text: int = 0
+    normalised: bool = True
+    """All boxes lie within 0 to 1."""
     aliases: Counter[str] = field(default_factory=Counter)
     ids: array[int] = field(default_factory=lambda: array("q"))
     """Hashes: two million texts would take a hundred times the memory, for a note."""
@@ -65,7 +68,7 @@ def submit(predictions: Path, images: str, out: Path, progress: Progress, *, cli
     """Check predictions against images and write the file to hand in.
 
     Args:
-        predictions: the file, or a run's folder.
+        predictions: the file, a folder of files, or a run's folder.
         images: the folder of the split (searched recursively), or a text file with an image's name a line, whose
             images are taken to be of BDD100K's size.
         out: the file to write; an older one there is replaced.
@@ -75,15 +78,19 @@ def submit(predictions: Path, images: str, out: Path, progress: Progress, *, cli
     Raises:
         SubmissionError: everything that is wrong with the predictions.
         StorageError: a file cannot be read or written.
-        RecordError: a file is not what it should be.
+        InputsError, RecordError: a file is not what it should be.
         ImagesError: there are no images.
         FrameNameError: an image's name that no predictions file can hold.
     """
-    path = predictions / PREDICTIONS if predictions.is_dir() else predictions
-    frames = read_frames(path)
+    path = predictions / PREDICTIONS if (predictions / PREDICTIONS).is_file() else predictions
+    submitted = read_submission(path)
     sizes, notes = _image_sizes(images, progress)
+    frames = submitted.frames
+    if submitted.flat:
+        frames, unlisted = _with_all_images(frames, sizes)
+        notes += [f"{unlisted:,} images have no box; each got an empty frame"] if unlisted else []
     found = _examine(frames, sizes, clip=clip)
-    if problems := [*_compare_names(found.places, sizes), *found.problems]:
+    if problems := [*_compare_names(found.places, sizes), *_unlikely(path, found), *found.problems]:
         raise SubmissionError(path, tuple(problems))
     lines, clipped = _final_lines(frames, found.places, sizes, clip=clip)
     content = b"[\n" + b",\n".join(lines) + b"\n]\n"
@@ -150,7 +157,24 @@ def _compare_names(places: Mapping[str, int], sizes: Mapping[str, ImageSize]) ->
         yield Problem(submission.EXTRA, name, detail=f"there is {meant}" if meant else "")
 
 
-def _examine(frames: Sequence[msgspec.Raw], sizes: Mapping[str, ImageSize], *, clip: bool) -> _Examination:
+def _with_all_images(frames: Sequence[Any], sizes: Mapping[str, ImageSize]) -> tuple[list[Any], int]:
+    """Give the frames of a flat file the names of the images, and add an empty one for each image that has none."""
+    known = with_suffix([str(frame["name"]) if isinstance(frame, dict) else "" for frame in frames], sizes)
+    named = [
+        {**frame, "name": name} if isinstance(frame, dict) else frame for frame, name in zip(frames, known, strict=True)
+    ]
+    missing = sizes.keys() - set(known)
+    return named + [{"name": name, "labels": []} for name in sorted(missing)], len(missing)
+
+
+def _unlikely(path: Path, found: _Examination) -> Iterator[Problem]:
+    if not found.boxes and not found.problems:
+        yield Problem(submission.NO_BOX, path.name)
+    if found.boxes and found.normalised:
+        yield Problem(submission.NORMALISED, path.name, detail="multiply them by the width and height of the images")
+
+
+def _examine(frames: Sequence[Any], sizes: Mapping[str, ImageSize], *, clip: bool) -> _Examination:
     found = _Examination()
     for number, raw in enumerate(frames, 1):
         frame = decode_frame(raw, number)
@@ -180,19 +204,21 @@ def _examine_labels(
         if label.category and label.category in ALIASES:
             found.aliases[label.category] += 1
         found.as_text += isinstance(label.score, str)
+        corners = submission.corners_of(label)
+        found.normalised &= corners is not None and all(0 <= corner <= 1 for corner in corners)
         for kind, detail in faults_of(label, size, clip=clip) if size else ():
             found.problems.append(Problem(kind, name, str(place), detail))
 
 
 def _final_lines(
-    frames: Sequence[msgspec.Raw], places: Mapping[str, int], sizes: Mapping[str, ImageSize], *, clip: bool
+    frames: Sequence[Any], places: Mapping[str, int], sizes: Mapping[str, ImageSize], *, clip: bool
 ) -> tuple[list[bytes], int]:
     """Encode the frames in the order of their names, ids counting up; and how many boxes were clipped."""
     lines: list[bytes] = []
     boxes = clipped = 0
     for name in sorted(places):
-        frame = msgspec.json.decode(frames[places[name]], type=SubmittedFrame)
-        given = frame.labels or ()
+        frame = decode_frame(frames[places[name]], places[name] + 1)
+        given = () if isinstance(frame, Problem) else frame.labels or ()  # a problem was reported before
         labels = tuple(
             final_label(label, number, sizes[name] if clip else None) for number, label in enumerate(given, boxes + 1)
         )

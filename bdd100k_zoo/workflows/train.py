@@ -17,6 +17,7 @@ from bdd100k_zoo.mmdet_backend.training.job import Job, StartValues
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.files import storage_errors
 from bdd100k_zoo.records.kept import sha256_of
+from bdd100k_zoo.records.labels import read_labels
 from bdd100k_zoo.records.plan import options_text
 from bdd100k_zoo.records.training import (
     TrainingPlan,
@@ -24,7 +25,7 @@ from bdd100k_zoo.records.training import (
     differences,
     read_training,
 )
-from bdd100k_zoo.workflows.labelled_images import check_images
+from bdd100k_zoo.workflows.labelled_images import check_images, report_reversed_boxes
 from bdd100k_zoo.workflows.run_folder import claimed
 from bdd100k_zoo.workflows.start_values import fetch_start_values
 from bdd100k_zoo.workflows.training_folder import clear, default_folder, has_checkpoint, tidy
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.manifest import Model
-    from bdd100k_zoo.mmdet_backend.training import Outline
     from bdd100k_zoo.mmdet_backend.training.job import Facts
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.workflows.stopping import Stop
@@ -178,15 +178,18 @@ class _Training:
         if request.resume and not has_checkpoint(self._folder):
             raise NoCheckpointError(self._folder)
         if self._speaks:
-            self._check_images(self._outline)
+            self._check_data()
             tidy(self._folder)
             if request.fresh:
                 clear(self._folder)
         return None
 
-    def _check_images(self, outline: Outline) -> None:
-        for files in (outline.train, outline.val):
-            check_images(files.labels, files.images, self._progress)
+    def _check_data(self) -> None:
+        for files in (self._outline.train, self._outline.val):
+            frames = read_labels(files.labels)
+            check_images(files.labels, frames, files.images, self._progress)
+            if files == self._outline.train:  # those of val are read as ``eval`` reads them
+                report_reversed_boxes(files.labels, frames, self._progress)
 
     def _start_values(self) -> StartValues:
         request = self._request

@@ -199,7 +199,7 @@ HASTE = Patience(tries=3, first=0.001, longest=0.001)
 
 
 def artifact_of(*addresses: str, model: str = "tiny_1x", **known: object) -> Artifact:
-    facts = {"what": "weights", "digest": None, "size": None, "digest_address": None, **known}
+    facts = {"what": "weights", "digest": None, "size": None, **known}
     return Artifact(model=model, addresses=addresses, **facts)  # type: ignore[arg-type]
 
 

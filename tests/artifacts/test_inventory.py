@@ -53,7 +53,7 @@ def record(path: Path, **facts: Any) -> None:
         "mtime_ns": status.st_mtime_ns,
         "md5": hashes.md5,
         "sha256": hashes.sha256,
-        "verified_by": "https://far.example/tiny_1x.md5",
+        "verified_by": "publisher",
         "reason": None,
     }
     ledger.write(path, ledger.Entry(**(known | facts)))
@@ -81,7 +81,7 @@ def test_a_verified_file_is_listed_with_what_is_known_of_it(store: Store) -> Non
     item = only(store, ARTIFACT)
     assert item.path == item.target == path
     assert (item.kind, item.model, item.what, item.size) == ("file", "tiny_1x", "weights", len(CONTENT))
-    assert (item.state, item.verified_by, item.reason) == ("verified", "https://far.example/tiny_1x.md5", None)
+    assert (item.state, item.verified_by, item.reason) == ("verified", "publisher", None)
     assert (item.changed, item.address) == ("2023-11-14T22:13:20+00:00", ADDRESS)
     assert str(item.zoo_file) == "/somewhere/mine.yaml"
 
@@ -188,19 +188,58 @@ def test_a_file_that_was_set_aside_is_known_by_the_ledger_that_stayed_or_went_al
     record(path)
     aside = damaged_path(path, "20261105T101112")
     path.rename(aside)
-    assert (only(store).kind, only(store).model, only(store).target) == ("damaged", "tiny_1x", path)
+    damaged, left = stock(store)
+    assert (damaged.kind, damaged.model, damaged.target) == ("damaged", "tiny_1x", path)
+    assert (left.kind, left.path) == ("ledger", ledger_path(path))
     ledger_path(path).rename(ledger_path(aside))
     assert (only(store).kind, only(store).model, only(store).address) == ("damaged", "tiny_1x", ADDRESS)
     ledger_path(aside).unlink()
     assert (only(store).model, only(store, ARTIFACT).model) == (None, "tiny_1x")
 
 
-def test_locks_and_ledgers_are_no_items(store: Store) -> None:
+def test_locks_and_the_ledgers_of_files_are_no_items(store: Store) -> None:
     path = place(store)
     record(path)
     lock_path(path).touch()
+    assert [item.path for item in stock(store, ARTIFACT)] == [path]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize(("verified_by", "state"), [(None, "unverified"), ("user", "verified")])
+def test_a_ledger_without_a_file_is_listed_with_what_it_says(
+    store: Store, listed: bool, verified_by: str | None, state: str
+) -> None:
+    path = place(store)
+    record(path, verified_by=verified_by, reason=None if verified_by else "no digest")
     path.unlink()
-    assert stock(store, ARTIFACT) == ()
+    item = only(store, *([ARTIFACT] if listed else []))
+    assert (item.path, item.target, item.kind) == (ledger_path(path), path, "ledger")
+    assert (item.model, item.what, item.state, item.verified_by) == ("tiny_1x", "weights", state, verified_by)
+
+
+def test_a_damaged_ledger_without_a_file_is_listed_too(store: Store) -> None:
+    path = place(store)
+    path.unlink()
+    ledger_path(path).write_text("{")
+    item = only(store, ARTIFACT)
+    assert (item.kind, item.model, item.state, item.reason) == ("ledger", "tiny_1x", "unknown", "it is damaged")
+    assert (only(store).model, only(store).what) == (None, "weights")
+
+
+def test_the_ledger_of_another_file_verifies_nothing(store: Store) -> None:
+    path = place(store)
+    for facts in ({"model": "other_1x"}, {"what": "preds"}, {"model": "other_1x", "address": None}):
+        record(path, **facts)
+        item = only(store, ARTIFACT)
+        assert (item.state, item.verified_by) == ("unverified", None)
+        assert "its ledger is that of the" in str(item.reason)
+
+
+def test_a_file_from_an_address_that_is_no_longer_listed_is_not_shown_as_verified(store: Store) -> None:
+    record(place(store), address="https://old.example/tiny_1x.pth")
+    item = only(store, ARTIFACT)
+    assert (item.state, item.verified_by) == ("unverified", None)
+    assert "https://old.example/tiny_1x.pth" in str(item.reason)
 
 
 def test_links_and_folders_are_named_and_not_followed(store: Store, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_a_mirror_has_every_file_of_the_zoo_where_the_published_host_has_it() ->
             artifact = model.artifact(what)
             assert mirror.address(artifact) == artifact.addresses[0]
         weights = model.artifact("weights")
-        assert mirror.digest_address(weights) == weights.digest_address
+        assert mirror.digest_address(weights) == weights.digest_addresses[0]
 
 
 def test_a_file_address_names_the_file_with_its_escapes_undone() -> None:

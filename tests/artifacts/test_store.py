@@ -15,9 +15,10 @@ from fault_host import HASTE, Reply, Told, artifact_of, md5_of
 from filelock import FileLock
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import bdd100k_zoo
-from bdd100k_zoo.artifacts import Store, default_root, locking
+from bdd100k_zoo.artifacts import Store, default_root, ledger, locking
 from bdd100k_zoo.artifacts.cached import judge
 from bdd100k_zoo.artifacts.layout import file_name, ledger_path, lock_path
 from bdd100k_zoo.artifacts.ledger import Entry
@@ -31,6 +32,7 @@ from bdd100k_zoo.errors import (
     UnverifiedError,
 )
 from bdd100k_zoo.manifest import WHATS, load_zoo
+from bdd100k_zoo.manifest.schema import UserDigest
 from bdd100k_zoo.progress import SILENT
 
 if TYPE_CHECKING:
@@ -137,15 +139,16 @@ def test_a_file_with_a_recorded_digest_and_size_arrives_verified(
 
 def test_a_published_digest_verifies_as_well(host: Host, store: Store, told: Told, body: bytes) -> None:
     digest_address = host.serves("/x.md5", f"{md5_of(body)}  model.pth\n".encode())
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=digest_address)
-    assert store.fetch(artifact, told, require_digest=True).verified_by == digest_address
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(digest_address,))
+    stored = store.fetch(artifact, told, require_digest=True)
+    assert (stored.verified_by, stored.digest_address) == ("publisher", digest_address)
     assert told.warnings == []
 
 
 @pytest.mark.parametrize("refetched", [False, True])
 def test_what_is_cached_is_given_again_and_nothing_is_contacted(host: Host, body: bytes, refetched: bool) -> None:
     digest_address = host.serves("/x.md5", md5_of(body).encode())
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=digest_address)
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(digest_address,))
     with Store() as store:
         first = store.fetch(artifact, SILENT)
     asked = host.asked.copy()
@@ -158,7 +161,7 @@ def test_a_dead_digest_address_leaves_the_file_unverified_which_is_said_whenever
     host: Host, store: Store, told: Told, body: bytes
 ) -> None:
     digest_address = host.address + "/gone.md5"
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=digest_address)
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(digest_address,))
     stored = store.fetch(artifact, told)
     reason = f"the zoo file records no digest, and {digest_address} answered 404 Not Found"
     assert (stored.verified, stored.verified_by, stored.reason) == (False, None, reason)
@@ -175,7 +178,7 @@ def test_without_any_digest_the_file_is_unverified(host: Host, store: Store, tol
 def test_a_required_digest_that_cannot_be_had_is_told_before_the_file_is_asked_for(
     host: Host, store: Store, told: Told, body: bytes, left_over: Callable[[], list[str]]
 ) -> None:
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.address + "/gone.md5")
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(host.address + "/gone.md5",))
     with pytest.raises(UnverifiedError, match="answered 404"):
         store.fetch(artifact, told, require_digest=True)
     assert host.asked == {"/gone.md5": 1}
@@ -195,28 +198,29 @@ def test_an_alternate_is_tried_when_the_published_address_fails(
 ) -> None:
     published, alternate = host.address + f"/{NAME}", host.serves("/later.pth", body)
     digest_address = host.serves("/x.md5", md5_of(body).encode())
-    stored = store.fetch(artifact_of(published, alternate, digest_address=digest_address), told)
-    assert (stored.address, stored.verified_by, stored.path.name) == (alternate, digest_address, NAME)
+    stored = store.fetch(artifact_of(published, alternate, digest_addresses=(digest_address,)), told)
+    assert (stored.address, stored.verified_by, stored.path.name) == (alternate, "publisher", NAME)
     assert told.notes == [f"{published} answered 404 Not Found; trying {alternate}"]
 
 
 @pytest.mark.parametrize("published_digest_is_dead", [True, False])
-def test_an_alternate_brings_its_own_digest_where_the_published_one_is_dead(
+def test_the_publishers_later_digest_is_read_where_the_published_one_is_dead(
     host: Host, store: Store, body: bytes, published_digest_is_dead: bool
 ) -> None:
-    beside = host.serves("/later/tiny.md5", md5_of(body).encode())
-    digest_address = host.address + "/x.md5"
+    digest_addresses = (host.address + "/x.md5", host.serves("/later/tiny.md5", md5_of(body).encode()))
     if not published_digest_is_dead:
         host.serves("/x.md5", md5_of(body).encode())
     addresses = (host.address + f"/{NAME}", host.serves("/later/tiny.pth", body))
-    stored = store.fetch(artifact_of(*addresses, digest_address=digest_address), SILENT, require_digest=True)
-    assert stored.verified_by == (beside if published_digest_is_dead else digest_address)
+    artifact = artifact_of(*addresses, digest_addresses=digest_addresses)
+    stored = store.fetch(artifact, SILENT, require_digest=True)
+    assert (stored.verified_by, stored.digest_address) == ("publisher", digest_addresses[published_digest_is_dead])
 
 
-def test_without_a_published_digest_address_none_is_guessed(host: Host, store: Store, body: bytes) -> None:
+def test_only_listed_addresses_of_digests_are_asked(host: Host, store: Store, body: bytes) -> None:
     host.serves("/later/tiny.md5", md5_of(body).encode())
     addresses = (host.address + f"/{NAME}", host.serves("/later/tiny.pth", body))
-    assert not store.fetch(artifact_of(*addresses), SILENT).verified
+    for digest_addresses in ((), (host.address + "/x.md5",)):
+        assert not store.fetch(artifact_of(*addresses, digest_addresses=digest_addresses), SILENT).verified
     assert "/later/tiny.md5" not in host.asked
 
 
@@ -270,7 +274,7 @@ def test_no_address_is_an_error_of_its_own(store: Store) -> None:
 
 
 def test_offline_contacts_nothing_and_names_what_is_missing(host: Host, body: bytes) -> None:
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.serves("/x.md5", b""))
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(host.serves("/x.md5", b""),))
     store = Store(offline=True)
     with pytest.raises(OfflineError) as caught:
         store.fetch(artifact, SILENT)
@@ -341,7 +345,9 @@ def test_a_file_put_there_by_hand_may_be_replaced_by_its_owner(store: Store, bod
 
 
 def test_a_touched_file_keeps_its_history(host: Host, store: Store, body: bytes) -> None:
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.serves("/x.md5", md5_of(body).encode()))
+    artifact = artifact_of(
+        host.serves(f"/{NAME}", body), digest_addresses=(host.serves("/x.md5", md5_of(body).encode()),)
+    )
     first = store.fetch(artifact, SILENT)
     os.utime(first.path, (1, 1))
     assert store.find(artifact) == first
@@ -403,11 +409,11 @@ def test_what_was_filed_first_is_pinned_and_another_file_later_is_an_error(
 
 def test_a_pinned_file_is_verified_later_when_its_digest_can_be_had(host: Host, store: Store, body: bytes) -> None:
     digest_address = host.address + "/x.md5"
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=digest_address)
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(digest_address,))
     assert not store.fetch(artifact, SILENT).verified
     host.serves("/x.md5", md5_of(body).encode())
     stored = store.fetch(artifact, SILENT, require_digest=True)
-    assert (stored.verified_by, stored.reason) == (digest_address, None)
+    assert (stored.verified_by, stored.digest_address, stored.reason) == ("publisher", digest_address, None)
     assert store.find(artifact) == stored
     assert host.asked[f"/{NAME}"] == 1
 
@@ -415,7 +421,7 @@ def test_a_pinned_file_is_verified_later_when_its_digest_can_be_had(host: Host, 
 def test_a_cached_file_that_the_publishers_digest_contradicts_later_is_an_error(
     host: Host, store: Store, body: bytes
 ) -> None:
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.address + "/x.md5")
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(host.address + "/x.md5",))
     store.fetch(artifact, SILENT)
     host.serves("/x.md5", b"0" * 32)
     with pytest.raises(DigestMismatchError, match=OTHER_MD5):
@@ -457,7 +463,9 @@ def test_a_ledger_that_contradicts_the_zoo_file_is_not_believed_unseen(host: Hos
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", b'{"model": "tiny_1x"}'])
 def test_a_damaged_ledger_counts_as_none_and_is_told(host: Host, store: Store, body: bytes, damage: bytes) -> None:
-    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_address=host.serves("/x.md5", md5_of(body).encode()))
+    artifact = artifact_of(
+        host.serves(f"/{NAME}", body), digest_addresses=(host.serves("/x.md5", md5_of(body).encode()),)
+    )
     path = store.fetch(artifact, SILENT).path
     ledger_path(path).write_bytes(damage)
     stored = store.find(artifact)
@@ -501,6 +509,7 @@ hex_digests = st.sampled_from(["a" * 32, "b" * 32])
     stands_for=st.sampled_from([None, "https://a.org/x", "https://b.org/x"]),
     recorded=st.none() | hex_digests,
     recorded_size=st.sampled_from([None, 1, 2]),
+    model=st.sampled_from(["tiny_1x", "other_1x"]),
 )
 def test_a_kept_file_is_never_one_that_the_zoo_file_contradicts_or_another_address_sent(
     md5: str,
@@ -509,12 +518,14 @@ def test_a_kept_file_is_never_one_that_the_zoo_file_contradicts_or_another_addre
     stands_for: str | None,
     recorded: str | None,
     recorded_size: int | None,
+    model: str,
 ) -> None:
     digest = f"md5:{recorded}" if recorded else None
     artifact = artifact_of("https://a.org/x", digest=digest, size=recorded_size)
-    facts = {"model": "tiny_1x", "what": "weights", "mtime_ns": 0, "verified_by": None, "reason": None}
+    facts = {"model": model, "what": "weights", "mtime_ns": 0, "verified_by": None, "reason": None}
     entry = Entry(address=came_from, stands_for=stands_for, size=size, md5=md5, sha256="c" * 64, **facts)
-    listed = came_from is None or (stands_for or came_from) == "https://a.org/x" or md5 == recorded
+    same = model == "tiny_1x" and (came_from is None or (stands_for or came_from) == "https://a.org/x")
+    listed = same or md5 == recorded
     agrees = recorded in (None, md5) and recorded_size in (None, size)
     expected = "foreign" if not listed else "keep" if agrees else "contradicted"
     assert judge(artifact, entry) == expected
@@ -606,7 +617,7 @@ def test_several_processes_share_one_download(host: Host, store: Store, body: by
     code = (
         "import sys; from bdd100k_zoo.artifacts import Store; from bdd100k_zoo.manifest import Artifact;"
         "from bdd100k_zoo.progress import SILENT;"
-        "artifact = Artifact('tiny_1x', 'weights', (sys.argv[1],), None, None, None);"
+        "artifact = Artifact('tiny_1x', 'weights', (sys.argv[1],), None, None);"
         "print(Store().fetch(artifact, SILENT).md5)"
     )
     command = [sys.executable, "-W", "error", "-c", code, artifact.addresses[0]]
@@ -670,13 +681,55 @@ def test_mirrors_are_asked_after_the_addresses_of_the_zoo(
     mirror = Mirror(host.address + "/lab")
     host.serves(f"/lab/det/models/{NAME}", body)
     host.serves("/lab/det/models/tiny_1x_det_bdd100k.md5", f"{md5_of(body)}  {NAME}\n".encode())
-    artifact = artifact_of(f"{dead_address}/{NAME}", digest_address=f"{dead_address}/x.md5")
+    artifact = artifact_of(f"{dead_address}/{NAME}", digest_addresses=(f"{dead_address}/x.md5",))
     with Store(mirrors=(mirror,), patience=HASTE) as store:
         stored = store.fetch(artifact, told)
         assert [route.address for route in store.routes(artifact)] == [artifact.addresses[0], stored.address]
     assert stored.address == f"{mirror.base}/det/models/{NAME}"
-    assert stored.verified_by == f"{mirror.base}/det/models/tiny_1x_det_bdd100k.md5"
+    digest = f"{mirror.base}/det/models/tiny_1x_det_bdd100k.md5"
+    assert (stored.verified, stored.verified_by, stored.digest_address) == (False, None, None)
+    assert f"it matches the mirror's digest {digest}" in str(stored.reason)
+    assert f"it matches the mirror's digest {digest}" in told.warnings[0]
     assert Store(offline=True).find(artifact) == stored
+
+
+@pytest.mark.parametrize("served", ["http", "file"])
+def test_a_mirrors_digest_passes_no_requirement_however_often_it_is_asked(
+    host: Host, dead_address: str, tmp_path: Path, body: bytes, served: str
+) -> None:
+    digest = md5_of(body).encode()
+    host.serves(f"/lab/det/models/{NAME}", body)
+    host.serves("/lab/det/models/tiny_1x_det_bdd100k.md5", digest)
+    folder = tmp_path / "lab" / "det" / "models"
+    folder.mkdir(parents=True)
+    (folder / NAME).write_bytes(body)
+    (folder / "tiny_1x_det_bdd100k.md5").write_bytes(digest)
+    base = host.address + "/lab" if served == "http" else (tmp_path / "lab").as_uri()
+    artifact = artifact_of(f"{dead_address}/{NAME}", digest_addresses=(f"{dead_address}/x.md5",))
+    with Store(mirrors=(Mirror(base),), patience=HASTE) as store:
+        with pytest.raises(UnverifiedError):
+            store.fetch(artifact, SILENT, require_digest=True)
+        assert store.find(artifact) is None
+        path = store.fetch(artifact, SILENT).path
+        with pytest.raises(UnverifiedError):
+            store.fetch(artifact, SILENT, require_digest=True)
+        path.unlink()  # the pin of an unverified file stays, and verifies the next one no more than this one
+        assert not store.fetch(artifact, SILENT).verified
+        copy = store.take_in(artifact, folder / NAME, SILENT)
+    assert (copy.verified, copy.verified_by) == (False, None)
+
+
+def test_a_transfer_from_a_mirror_that_its_digest_contradicts_is_not_kept(
+    host: Host, dead_address: str, body: bytes, left_over: Callable[[], list[str]]
+) -> None:
+    host.serves(f"/lab/det/models/{NAME}", body)
+    host.serves("/lab/det/models/tiny_1x_det_bdd100k.md5", b"0" * 32)
+    with (
+        Store(mirrors=(Mirror(host.address + "/lab"),), patience=HASTE) as store,
+        pytest.raises(TransferError, match="sent other bytes"),
+    ):
+        store.fetch(artifact_of(f"{dead_address}/{NAME}"), SILENT)
+    assert left_over() == []
 
 
 def test_a_shared_folder_is_a_mirror(store: Store, tmp_path: Path, dead_address: str, body: bytes) -> None:
@@ -692,10 +745,13 @@ def test_a_shared_folder_is_a_mirror(store: Store, tmp_path: Path, dead_address:
 
 def test_the_publishers_digest_counts_for_mirrors_too(host: Host, store: Store, body: bytes) -> None:
     store.mirrors = (Mirror(host.address + "/lab"),)
-    host.serves(f"/lab/det/models/{NAME}", body[::-1])
-    artifact = artifact_of(host.address + f"/{NAME}", digest_address=host.serves("/x.md5", md5_of(body).encode()))
+    host.serves(f"/lab/det/models/{NAME}", body[::-1], body)
+    artifact = artifact_of(host.address + f"/{NAME}", digest_addresses=(host.serves("/x.md5", md5_of(body).encode()),))
     with pytest.raises(TransferError, match="sent other bytes"):
         store.fetch(artifact, SILENT)
+    stored = store.fetch(artifact, SILENT, require_digest=True)
+    assert (stored.verified_by, stored.digest_address) == ("publisher", host.address + "/x.md5")
+    assert stored.address == f"{host.address}/lab/det/models/{NAME}"
 
 
 def test_a_file_that_was_never_published_is_not_asked_of_mirrors(host: Host, store: Store) -> None:
@@ -727,17 +783,123 @@ def test_a_copy_is_taken_in_and_verified_by_the_published_digest(
     host: Host, store: Store, copy: Path, body: bytes
 ) -> None:
     digest_address = host.serves("/x.md5", md5_of(body).encode())
-    artifact = artifact_of(f"{host.address}/{NAME}", digest_address=digest_address)
+    artifact = artifact_of(f"{host.address}/{NAME}", digest_addresses=(digest_address,))
     stored = store.take_in(artifact, copy, SILENT)
     assert (stored.path, stored.path.read_bytes()) == (store.path(artifact), body)
-    assert (stored.verified_by, stored.address) == (digest_address, copy.as_uri())
+    assert (stored.verified_by, stored.digest_address) == ("publisher", digest_address)
+    assert stored.address == copy.as_uri()
     assert store.find(artifact) == stored
     assert host.asked == {"/x.md5": 1}
     assert copy.read_bytes() == body
 
 
+def users(digest: str, source: str = "lab.yaml") -> dict[str, tuple[UserDigest, ...]]:
+    return {"user_digests": (UserDigest("weights", digest, source),)}
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_digest_of_the_user_verifies_downloads_copies_and_what_is_in_the_cache(
+    host: Host, store: Store, copy: Path, body: bytes, kind: str
+) -> None:
+    digest = f"{kind}:{hashlib.new(kind, body).hexdigest()}"
+    plain = artifact_of(host.serves(f"/{NAME}", body))
+    given = plain._replace(**users(digest))
+    assert not store.fetch(plain, SILENT).verified
+    found = store.find(given)
+    assert found is not None
+    assert (found.verified, found.verified_by) == (True, "user")
+    assert store.find(plain) != found  # the ledger of what was filed without the digest says so
+    for file in (lambda: store.take_in(given, copy, SILENT), lambda: store.fetch(given, SILENT, require_digest=True)):
+        store.path(plain).unlink()
+        ledger_path(store.path(plain)).unlink()
+        assert file().verified_by == "user"
+        remembered = store.find(plain)
+        assert remembered is not None
+        assert remembered.verified_by == "user"
+
+
+def test_a_digest_of_the_user_replaces_an_unverified_file_which_is_kept(
+    host: Host, store: Store, copy: Path, body: bytes
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body[::-1]))
+    path = store.fetch(artifact, SILENT).path
+    given = artifact._replace(**users(f"md5:{md5_of(body)}"))
+    with pytest.raises(DigestMismatchError, match=r"lab\.yaml"):
+        store.find(given)
+    assert store.take_in(given, copy, SILENT).verified_by == "user"
+    (aside,) = path.parent.glob("*.damaged")
+    assert aside.read_bytes() == body[::-1]
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_digest_of_the_user_does_not_overrule_the_pin_of_a_verified_file(
+    host: Host, store: Store, copy: Path, body: bytes, in_place: bool
+) -> None:
+    copy.write_bytes(body[::-1])
+    digest_address = host.serves("/x.md5", md5_of(body).encode())
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(digest_address,))
+    path = store.fetch(artifact, SILENT).path
+    given = artifact._replace(**users(f"md5:{md5_of(body[::-1])}"))
+    if not in_place:
+        path.unlink()
+    with pytest.raises(DigestMismatchError) as caught:
+        store.take_in(given, copy, SILENT)
+    assert caught.value.source == f"its ledger {ledger_path(path)}"
+    assert "lab.yaml" in str(caught.value)
+    path.write_bytes(body[::-1])
+    with pytest.raises(DigestMismatchError):
+        store.find(given)
+
+
+def test_what_the_zoo_file_and_the_user_record_must_both_match(store: Store, copy: Path, body: bytes) -> None:
+    sha256 = hashlib.sha256(body).hexdigest()
+    artifact = artifact_of(f"https://a.org/{NAME}", digest=OTHER_MD5, **users(f"sha256:{sha256}"))
+    with pytest.raises(DigestMismatchError) as caught:
+        store.take_in(artifact, copy, SILENT)
+    assert all(part in str(caught.value) for part in (OTHER_MD5, "zoo file", sha256, "lab.yaml"))
+    stored = store.take_in(artifact._replace(digest=f"md5:{md5_of(body)}"), copy, SILENT)
+    assert stored.verified_by == "zoo file"
+
+
+def test_plain_http_may_be_asked_for_a_file_whose_digest_the_user_gives(store: Store, body: bytes) -> None:
+    artifact = artifact_of("http://models.invalid/x.pth", **users(f"md5:{md5_of(body)}"))
+    with pytest.raises(TransferError) as caught:
+        store.fetch(artifact, SILENT)
+    assert "plain http" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["mirror", "its name", "", "https://a.org/x.md5", "Zoo file"])
+def test_a_ledger_that_names_no_known_origin_verifies_nothing(host: Host, store: Store, body: bytes, word: str) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    path = store.fetch(artifact, SILENT).path
+    entry = ledger.read(path)
+    assert isinstance(entry, Entry)
+    ledger.write(path, replace(entry, verified_by=word, reason=None))
+    stored = store.find(artifact)
+    assert stored is not None
+    assert (stored.verified, stored.verified_by) == (False, None)
+    assert repr(word) in str(stored.reason)
+    with pytest.raises(UnverifiedError):
+        store.fetch(artifact, SILENT, require_digest=True)
+
+
+def test_the_ledger_of_another_models_verified_file_verifies_nothing(host: Host, store: Store, body: bytes) -> None:
+    digest_address = host.serves("/x.md5", md5_of(body).encode())
+    verified = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(digest_address,))
+    first = store.fetch(verified, SILENT).path
+    other = artifact_of("https://a.org/other_1x.pth", model="other_1x")
+    path = _put_by_hand(store, other, body)
+    facts = first.stat()
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    for address in (verified.addresses[0], None):
+        entry = ledger.read(first)
+        assert isinstance(entry, Entry)
+        ledger.write(path, replace(entry, address=address))
+        assert store.find(other) is None
+
+
 def test_offline_a_copy_is_taken_in_unverified(copy: Path, told: Told) -> None:
-    artifact = artifact_of(f"https://a.org/{NAME}", digest_address="https://a.org/x.md5")
+    artifact = artifact_of(f"https://a.org/{NAME}", digest_addresses=("https://a.org/x.md5",))
     stored = Store(offline=True).take_in(artifact, copy, told)
     assert (stored.verified, stored.reason) == (False, "offline mode contacts no digest's address")
     assert "unverified" in told.warnings[0]

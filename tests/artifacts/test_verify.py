@@ -20,9 +20,11 @@ from bdd100k_zoo.artifacts.verify import (
     Unknown,
     contradiction,
     parse_md5,
+    published_digest,
     read_digest,
     trust_in,
 )
+from bdd100k_zoo.manifest.schema import UserDigest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,6 +124,11 @@ SHA256 = hashlib.sha256(b"pinned").hexdigest()
 PUBLISHED = Expected("md5:" + "b" * 32, "https://a.org/x.md5")
 
 
+MIRRORED = Expected("md5:" + "d" * 32, "https://mirror.org/x.md5")
+PINNED = Expected(f"sha256:{SHA256}", "ledger")
+USERS = UserDigest("weights", "sha256:" + "e" * 64, "lab.yaml")
+
+
 def _pin(verified_by: str | None) -> Entry:
     facts = {"model": "tiny_1x", "what": "weights", "mtime_ns": 0, "md5": "a" * 32, "address": "https://a.org/x"}
     return Entry(size=1, sha256=SHA256, verified_by=verified_by, reason=None, **facts)
@@ -131,26 +138,59 @@ def _never() -> Expected:
     raise AssertionError("the publisher need not be asked")
 
 
-def test_the_zoo_file_speaks_first_then_the_ledger_then_the_publisher() -> None:
-    recorded = artifact_of("https://a.org/x.pth", digest="sha256:" + "c" * 64)
-    unrecorded = recorded._replace(digest=None)
-    assert trust_in(recorded, _pin("zoo file"), "ledger", _never) == Trust(
-        (Expected("sha256:" + "c" * 64, "zoo file"),), "zoo file", None
+def test_the_zoo_file_speaks_first_then_the_ledger_then_the_user_then_the_publisher() -> None:
+    artifact = artifact_of("https://a.org/x.pth")
+    recorded = artifact._replace(digest="sha256:" + "c" * 64)
+    zoo = Expected("sha256:" + "c" * 64, "zoo file")
+    assert trust_in(recorded, _pin("publisher"), "ledger", _never, _never) == Trust((zoo,), "zoo file", None)
+    users = Expected(USERS.digest, USERS.source)
+    both = recorded._replace(user_digests=(USERS,))
+    assert trust_in(both, None, "ledger", _never, _never) == Trust((zoo, users), "zoo file", None)
+    for kind in ("zoo file", "publisher", "user"):
+        assert trust_in(artifact, _pin(kind), "ledger", _never, _never) == Trust((PINNED,), kind, None)
+        given = artifact._replace(user_digests=(USERS,))
+        assert trust_in(given, _pin(kind), "ledger", _never, _never) == Trust((PINNED, users), kind, None)
+    for pin in (None, _pin(None)):
+        assert trust_in(given, pin, "ledger", _never, _never) == Trust((users,), "user", None)
+    assert trust_in(artifact, None, "ledger", lambda: PUBLISHED, _never) == Trust(
+        (PUBLISHED,), "publisher", None, PUBLISHED.source
     )
-    pinned = Expected(f"sha256:{SHA256}", "ledger")
-    assert trust_in(unrecorded, _pin("https://a.org/x.md5"), "ledger", _never) == Trust(
-        (pinned,), "https://a.org/x.md5", None
-    )
-    assert trust_in(unrecorded, None, "ledger", lambda: PUBLISHED) == Trust((PUBLISHED,), PUBLISHED.source, None)
 
 
-def test_a_pin_that_nobody_verified_holds_beside_the_publishers_digest() -> None:
-    artifact, pinned = artifact_of("https://a.org/x.pth"), Expected(f"sha256:{SHA256}", "ledger")
-    assert trust_in(artifact, _pin(None), "ledger", lambda: PUBLISHED) == Trust(
-        (pinned, PUBLISHED), PUBLISHED.source, None
+def test_an_unverified_pin_must_match_beside_the_publishers_digest() -> None:
+    artifact = artifact_of("https://a.org/x.pth")
+    assert trust_in(artifact, _pin(None), "ledger", lambda: PUBLISHED, _never) == Trust(
+        (PINNED, PUBLISHED), "publisher", None, PUBLISHED.source
     )
-    assert trust_in(artifact, _pin(None), "ledger", lambda: Unknown("dead")) == Trust((pinned,), None, "dead")
-    assert trust_in(artifact, None, "ledger", lambda: Unknown("dead")) == Trust((), None, "dead")
+    dead = Unknown("dead")
+    assert trust_in(artifact, _pin(None), "ledger", lambda: dead, lambda: None) == Trust((PINNED,), None, "dead")
+    assert trust_in(artifact, None, "ledger", lambda: dead, lambda: dead) == Trust((), None, "dead")
+
+
+@given(pin=st.sampled_from([None, _pin(None)]), digest=digests)
+def test_a_mirrors_digest_is_expected_and_verifies_nothing(pin: Entry | None, digest: str) -> None:
+    mirrored = Expected(f"md5:{digest.lower()}", MIRRORED.source)
+    trust = trust_in(artifact_of("https://a.org/x.pth"), pin, "ledger", lambda: Unknown("dead"), lambda: mirrored)
+    assert trust.expected == ((PINNED, mirrored) if pin else (mirrored,))
+    assert (trust.verified_by, trust.reason, trust.mirror_digest) == (None, "dead", mirrored.source)
+
+
+def test_the_first_of_the_publishers_addresses_that_has_a_digest_counts(host: Host, session: requests.Session) -> None:
+    later = host.serves("/later.md5", b"a" * 32)
+    gone = host.address + "/gone.md5"
+    artifact = artifact_of("https://a.org/x.pth", digest_addresses=(gone, later))
+    assert published_digest(session, artifact) == Expected("md5:" + "a" * 32, later)
+    unknown = published_digest(session, artifact._replace(digest_addresses=(gone, gone)))
+    assert unknown == Unknown(f"the zoo file records no digest, and {gone} answered 404 Not Found")
+    none = published_digest(session, artifact._replace(digest_addresses=()))
+    assert none == Unknown("the zoo file records no digest and no address of one")
+
+
+def test_where_two_digests_contradict_each_other_the_error_names_both() -> None:
+    hashes = Hashes(1, "a" * 32, "b" * 64)
+    expected = (Expected("md5:" + "c" * 32, "zoo file"), Expected("sha256:" + "b" * 64, "lab.yaml"))
+    told = str(contradiction(hashes, "x.pth", expected, None))
+    assert all(part in told for part in ("md5:" + "c" * 32, "zoo file", "sha256:" + "b" * 64, "lab.yaml"))
 
 
 @given(content=st.binary(max_size=200), size=st.none() | st.integers(0, 200))

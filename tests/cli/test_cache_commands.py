@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from bdd100k_zoo.artifacts import Store
-from bdd100k_zoo.artifacts.layout import facts_path, partial_path
+from bdd100k_zoo.artifacts.layout import facts_path, ledger_path, lock_path, partial_path
 from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.progress import SILENT
 
 CONTENT = b'{"AP": 31.04}' * 1000
 
@@ -59,7 +61,7 @@ def test_list_shows_files_partial_ones_and_a_total(call, filed):
     result = call("--zoo", zoo, "cache", "list")
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[0] == ["Model", "What", "Size", "Date", "State"]
-    assert ["mine", "weights", "13.0", "kB", lines[1][4], "verified"] in lines
+    assert ["mine", "weights", "13.0", "kB", lines[1][4], "verified", "by", "the", "publisher"] in lines
     assert [line[-3:] for line in lines if line[0] == "mine" and "partial" in line] == [["partial", "25", "%"]]
     assert [line[-2:] for line in lines if line[0] == "notes.txt"] == [["not", "ours"]]
     assert result.stdout.splitlines()[-1] == ("1 file, 13.0 kB; 1 partial file, 30 bytes; 1 thing not ours, 4 bytes")
@@ -105,7 +107,7 @@ def test_verify_says_who_vouches_for_each_file(call, filed):
     zoo, _ = filed
     result = call("--zoo", zoo, "cache", "verify", "mine")
     assert result.exit_code == 0
-    assert "verified by 127.0.0.1" in result.stdout
+    assert "verified by the publisher" in result.stdout
     assert json.loads(call("--zoo", zoo, "cache", "verify", "--json").stdout)[0]["state"] == "verified"
 
 
@@ -155,11 +157,21 @@ def test_verify_deep_tells_a_wrong_file_where_no_digest_is_known(call, filed):
     assert not path.exists()
 
 
-def test_import_says_where_the_copy_is_and_who_vouches_for_it(call, trial):
+@pytest.fixture
+def trained(trial, tmp_path):
+    """A checkpoint of Faster R-CNN that does not state that its weights are random."""
+    import torch
+
+    path = tmp_path / "trained.pth"
+    torch.save({"state_dict": torch.load(trial.weights, weights_only=True)["state_dict"]}, path)
+    return path
+
+
+def test_import_says_where_the_copy_is_and_who_vouches_for_it(call, trained):
     name = "faster_rcnn_r50_fpn_1x"
-    result = call("--offline", "cache", "import", name, str(trial.weights))
+    result = call("--offline", "cache", "import", name, str(trained))
     assert result.exit_code == 0, result.stderr
-    size = f"{trial.weights.stat().st_size:,} bytes"
+    size = f"{trained.stat().st_size:,} bytes"
     path = Store().path(load_zoo()[name].artifact("weights"))
     assert result.stdout == f"{path}  {size}  unverified\n"
     assert "are unverified" in result.stderr
@@ -167,8 +179,16 @@ def test_import_says_where_the_copy_is_and_who_vouches_for_it(call, trial):
     assert (deep.exit_code, "fits the model" in " ".join(deep.stdout.split())) == (0, True)
 
 
-def test_import_of_another_models_copy_says_what_does_not_fit(call, trial, tmp_path):
-    result = call("cache", "import", "retinanet_r50_fpn_1x", str(trial.weights), "--json")
+def test_import_of_the_random_weights_that_a_trial_makes_is_refused(call, trial, tmp_path):
+    result = call("--offline", "cache", "import", "faster_rcnn_r50_fpn_1x", str(trial.weights))
+    assert result.exit_code == 1
+    assert "its metadata states that its weights are random" in result.stderr
+    assert "hint: `predict --weights FILE` runs it" in result.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_import_of_another_models_copy_says_what_does_not_fit(call, trained, tmp_path):
+    result = call("cache", "import", "retinanet_r50_fpn_1x", str(trained), "--json")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
     assert "does not fit retinanet_r50_fpn_1x" in told["error"]
@@ -194,7 +214,7 @@ def test_import_verifies_other_files_by_the_digest_that_the_zoo_file_records(cal
     )
     right = call("--zoo", str(zoo), "cache", "import", "mine", "copy.json", "--what", "preds")
     assert right.exit_code == 0, right.stderr
-    assert right.stdout.endswith("verified by zoo file\n")
+    assert right.stdout.endswith("verified by the zoo file\n")
 
 
 def test_import_without_torch_names_the_extra_that_could_look_into_the_file(call, write_zoo, tmp_path, monkeypatch):
@@ -229,6 +249,158 @@ def test_export_shows_what_the_mirror_holds_and_how_to_use_it(call, filed, tmp_p
     assert (tmp_path / "mirror" / "det" / "models" / "mine-weights.pth").read_bytes() == CONTENT
     again = json.loads(call("--zoo", zoo, "cache", "export", "mirror", "--json").stdout)
     assert (again["written"], len(again["files"]), again["left_out"]) == (0, 1, [])
+
+
+# Whose digest verifies a file
+
+NAME = "faster_rcnn_r50_fpn_1x"
+PREDS = b'[{"name": "a.jpg", "labels": []}]'
+
+
+@pytest.fixture
+def exported(call, tmp_path, monkeypatch):
+    """A mirror of predictions that no digest verifies, of another cache; the mirror is in use, and the cache empty."""
+    (tmp_path / "copy.json").write_bytes(PREDS)
+    monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "other"))
+    assert call("--offline", "cache", "import", NAME, "copy.json", "--what", "preds").exit_code == 0
+    assert call("cache", "export", "mirror", "--include-unverified").exit_code == 0
+    monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BDD100K_ZOO_MIRRORS", (tmp_path / "mirror").as_uri())
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    return Store().path(load_zoo()[NAME].artifact("preds"))
+
+
+def test_random_weights_are_not_verified_by_way_of_a_mirror(call, trial, tmp_path, monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    path = Store().path(load_zoo()[NAME].artifact("weights"))
+    with Store(offline=True) as store:
+        store.take_in(load_zoo()[NAME].artifact("weights"), trial.weights, SILENT)
+    refused = call("cache", "export", "mirror")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"left out: {path}: it is unverified" in refused.stderr
+    assert "--include-unverified" in refused.stderr
+    assert not (tmp_path / "mirror").exists()
+    assert call("cache", "export", "mirror", "--include-unverified").exit_code == 0
+    (listed,) = json.loads((tmp_path / "mirror" / "index.json").read_text())["files"]
+    assert (listed["verified"], listed["verified_by"]) == (False, None)
+
+    monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "second"))
+    monkeypatch.setenv("BDD100K_ZOO_MIRRORS", (tmp_path / "mirror").as_uri())
+    for _ in range(2):
+        refused = call("download", NAME, "--require-digest")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert refused.stderr.count("error: ") == 1
+        assert f"the weights of {NAME} cannot be verified" in refused.stderr
+        assert f"bdd100k-zoo cache import {NAME} FILE --digest sha256:" in " ".join(refused.stderr.split())
+        taken = call("download", NAME)
+        assert taken.exit_code == 0
+        assert taken.stdout.endswith("bytes  unverified\n")
+        assert "it matches the mirror's digest file://" in taken.stderr
+    assert json.loads(call("cache", "verify", "--json").stdout)[0]["state"] == "unverified"
+    assert "UNVERIFIED" in call("info", NAME).stdout
+
+
+def test_a_digest_given_on_import_verifies_by_the_user(call, exported, tmp_path):
+    sha256 = hashlib.sha256(PREDS).hexdigest()
+    take = ("cache", "import", NAME, "copy.json", "--what", "preds")
+    assert call("download", NAME, "--what", "preds").exit_code == 0
+    wrong = call(*take, "--digest", f"sha256:{'0' * 64}")
+    assert wrong.exit_code == 1
+    assert f"expected sha256:{'0' * 64} (from --digest), found sha256:{sha256}" in wrong.stderr
+    right = call(*take, "--digest", f"SHA256:{sha256.upper()}")
+    assert right.exit_code == 0, right.stderr
+    assert right.stdout.endswith("verified by the user\n")
+    assert call("download", NAME, "--what", "preds", "--require-digest").stdout.endswith("verified by the user\n")
+    assert "verified by the user" in " ".join(call("cache", "list").stdout.split())
+    assert "verified by the user" in " ".join(call("info", NAME).stdout.split())
+    assert json.loads(call("cache", "verify", "--json").stdout)[0]["verified_by"] == "user"
+    assert "verified by the user" in call("digests").stdout
+    exports = call("cache", "export", "again")
+    assert (exports.exit_code, "verified by the user" in " ".join(exports.stdout.split())) == (0, True)
+
+
+def test_a_zoo_file_of_digests_verifies_by_the_user(call, exported, tmp_path, monkeypatch):
+    file = tmp_path / "digests.yaml"
+    file.write_text(f"digests:\n  {NAME}:\n    preds: md5:{hashlib.md5(PREDS).hexdigest()}\n")
+    monkeypatch.setenv("BDD100K_ZOO_FILES", str(file))
+    result = call("download", NAME, "--what", "preds", "--require-digest")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.endswith("verified by the user\n")
+    other = hashlib.md5(b"other").hexdigest()
+    result = call("cache", "import", NAME, "copy.json", "--what", "preds", "--digest", f"md5:{other}")
+    assert result.exit_code == 1
+    assert all(part in result.stderr for part in (other, str(file), hashlib.md5(PREDS).hexdigest()))
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "sha256:", "md5:" + "a" * 64, "a" * 64, "sha256:" + "g" * 64, "sha1:" + "a" * 40]
+)
+def test_a_malformed_digest_is_wrong_usage(call, digest, tmp_path):
+    result = call("cache", "import", NAME, "none.json", "--what", "preds", "--digest", digest)
+    assert (result.exit_code, "--digest" in result.stderr) == (2, True)
+
+
+def test_without_torch_the_users_digest_verifies_weights(call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "copy.pth").write_bytes(CONTENT)
+    take = ("--offline", "cache", "import", NAME, "copy.pth", "--digest", f"md5:{hashlib.md5(CONTENT).hexdigest()}")
+    assert call(*take).stdout.endswith("verified by the user\n")
+
+
+# rm
+
+
+def test_rm_forgets_a_file_so_that_another_can_be_taken(call, exported, tmp_path):
+    take = ("--offline", "cache", "import", NAME, "copy.json", "--what", "preds")
+    assert call("download", NAME, "--what", "preds").exit_code == 0
+    exported.unlink()
+    (tmp_path / "copy.json").write_bytes(b"[]")
+    refused = call(*take)
+    assert refused.exit_code == 1
+    assert "`bdd100k-zoo cache rm MODEL`" in " ".join(refused.stderr.split())
+    assert "ledger without a file" in " ".join(call("cache", "list").stdout.split())
+    lock_path(exported).touch()
+    removed = call("cache", "rm", NAME, "--what", "preds")
+    assert (removed.exit_code, str(exported) in removed.stdout) == (0, True)
+    assert list(exported.parent.iterdir()) == []
+    assert call(*take).exit_code == 0
+
+
+def test_rm_removes_the_named_kinds_of_file_and_no_other(call, zoo):
+    what = ["weights", "preds", "visuals"]
+    paths = [Store().path(zoo[name].artifact(kind)) for kind in what for name in (NAME, "fcos_r50_fpn_1x")]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    assert call("cache", "rm", NAME).exit_code == 0
+    assert [path.exists() for path in paths] == [False, True, True, True, True, True]
+    document = json.loads(call("cache", "rm", NAME, NAME, "--what", "preds", "--what", "weights", "--json").stdout)
+    assert [(each["what"], each["path"], each["size"]) for each in document] == [("preds", str(paths[2]), 1)]
+    assert [path.exists() for path in paths] == [False, True, False, True, True, True]
+    nothing = call("cache", "rm", NAME)
+    assert (nothing.exit_code, "holds no complete file" in nothing.stderr) == (1, True)
+
+
+def test_rm_leaves_a_file_that_another_process_works_on(call, filed):
+    zoo, path = filed
+    with FileLock(lock_path(path)):
+        result = call("--zoo", zoo, "cache", "rm", "mine")
+    assert (result.exit_code, "another process holds its lock" in result.stderr) == (1, True)
+    assert path.exists()
+
+
+def test_prune_removes_ledgers_without_a_file_when_asked(call, filed):
+    zoo, path = filed
+    path.unlink()
+    assert f"{ledger_path(path)}  its file is gone" in " ".join(call("--zoo", zoo, "cache", "prune").stdout.split(" "))
+    assert ledger_path(path).exists()
+    assert f"removed     {ledger_path(path)}" in call("--zoo", zoo, "cache", "prune", "--ledgers").stdout
+    assert not ledger_path(path).exists()
+
+
+# export and prune
 
 
 def test_export_names_a_damaged_file_and_fails(call, filed):
@@ -282,7 +454,7 @@ def test_what_another_zoo_file_named_survives_a_prune_without_it(call, write_zoo
     zoo = write_zoo(digest=f"md5:{hashlib.md5(CONTENT).hexdigest()}")
     (tmp_path / "copy.pth").write_bytes(CONTENT)
     path = Path(call("--zoo", str(zoo), "cache", "import", "mine", "copy.pth").stdout.split("  ")[0])
-    assert call("cache", "prune").stdout == "0 files, 0 bytes freed\n"
+    assert call("cache", "prune").stdout.endswith("0 files, 0 bytes freed\n")
     assert path.exists()
     zoo.unlink()
     assert "no model of the zoo names it" in call("cache", "prune").stdout
@@ -304,13 +476,30 @@ def test_digests_are_printed_and_recorded(call, filed):
     zoo, _ = filed
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     result = call("--zoo", zoo, "digests")
-    assert result.stdout == f"mine weights, {len(CONTENT):,} bytes, verified\n  sha256:{sha256}\n"
+    assert result.stdout == f"mine weights, {len(CONTENT):,} bytes, verified by the publisher\n  sha256:{sha256}\n"
     assert json.loads(call("--zoo", zoo, "digests", "--json").stdout)[0]["sha256"] == sha256
     written = call("digests", "--write", zoo)
     assert written.exit_code == 0, written.stderr
     assert "1 recorded now, 0 before; 0 left out" in written.stderr
     assert load_zoo(zoo)["mine"].weights.digest == f"sha256:{sha256}"
     assert json.loads(call("digests", "--write", zoo, "--json").stdout)["already"] == 1
+
+
+def test_digests_of_unverified_files_are_not_recorded_unless_that_is_asked_for(call, served, write_zoo):
+    (served.folder / "weights.pth").write_bytes(CONTENT)
+    zoo = str(write_zoo())
+    assert call("--zoo", zoo, "download", "mine").exit_code == 0
+    before = Path(zoo).read_bytes()
+    refused = call("digests", "--write", zoo)
+    assert refused.exit_code == 1
+    assert "the weights of mine are unverified; their digest is not recorded" in refused.stderr
+    assert "--include-unverified" in refused.stderr
+    assert Path(zoo).read_bytes() == before
+    asked = call("digests", "--write", zoo, "--include-unverified")
+    assert asked.exit_code == 0
+    assert "any copy with the digest recorded now counts as verified" in asked.stderr
+    assert load_zoo(zoo)["mine"].weights.digest == f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+    assert call("digests", "--include-unverified").exit_code == 2
 
 
 def test_digests_against_a_recorded_one_are_refused(call, filed, write_zoo):

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import pytest
 
+from bdd100k_zoo.manifest import WHATS
 from bdd100k_zoo.manifest.schema import ModelEntry
 from bdd100k_zoo.rendering.readme import BEGIN, END
 
@@ -78,8 +79,10 @@ def test_info_is_a_card_with_every_address(call, zoo):
     model = zoo["faster_rcnn_r50_fpn_deconv_1x"]
     text = call("info", "faster_rcnn_r50_fpn_dconv_1x").stdout
     expected = [model.name, "R-50-FPN", "32.09", "30.93", "version 1", str(model.config_path), "not in the cache"]
-    expected += [model.weights.address, *model.weights.alternates, model.md5, model.predictions, model.visuals]
-    expected += [model.scores_val, model.scores_test, f"bdd100k-zoo predict {model.name} --images"]
+    for artifact in map(model.artifact, WHATS):
+        assert len(artifact.addresses) == 2
+        expected += [*artifact.addresses, *artifact.digest_addresses]
+    expected += [f"bdd100k-zoo predict {model.name} --images"]
     lines = text.splitlines()
     for value in expected:
         assert any(value in line for line in lines), value
@@ -157,7 +160,9 @@ def test_table_in_other_forms(call):
     assert [row["ap_val"] for row in rows if row["name"] == "faster_rcnn_r50_fpn_3x"] == ["32.30"]
     latex = call("table", "--format", "latex", "--family", "hrnet").stdout
     assert r"HRNet & HRNet-w32 & $3\times$ & \checkmark & 33.97 & 33.19 \\" in latex
-    families = json.loads(call("table", "--format", "json").stdout)
+    document = json.loads(call("table", "--format", "json").stdout)
+    families = document["families"]
+    assert document["left_out"] == []
     assert [family["family"] for family in families][:2] == ["faster_rcnn", "retinanet"]
     assert sum(len(family["models"]) for family in families) == 25
 
@@ -212,7 +217,7 @@ def test_recorded_speeds_become_a_column(call):
     assert "img/s (H100, fp32)" in call(*arguments).stdout
     assert "images_per_second (H100, fp32)" in call(*arguments, "--format", "csv").stdout
     assert "img/s (H100, fp32)" in call(*arguments, "--format", "latex").stdout
-    (family,) = json.loads(call(*arguments, "--format", "json").stdout)
+    (family,) = json.loads(call(*arguments, "--format", "json").stdout)["families"]
     found = [model["images_per_second"]["(H100, fp32)"] for model in family["models"]]
     assert found == [123.4, None, None]
     Path("speed.jsonl").write_text("{}")

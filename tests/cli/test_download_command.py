@@ -35,7 +35,7 @@ def test_a_verified_download_says_so(call, served, write_zoo):
     assert result.exit_code == 0, result.stderr
     path, rest = result.stdout.split("  ", 1)
     assert Path(path).read_bytes() == CONTENT
-    assert rest == f"{len(CONTENT):,} bytes  verified\n"
+    assert rest == f"{len(CONTENT):,} bytes  verified by the publisher\n"
 
 
 def test_an_unverified_download_is_said_aloud_and_known_to_info(call, served, write_zoo):

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from scenes import make_inputs
 
+from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "official" / "case_1022.json.gz"
 MODEL = "cascade_rcnn_r50_fpn_3x"
 
 
-def record(model: str, split: str | None, images: int) -> RunRecord:
+def record(model: str, split: str | None, images: int, **weights_are: bool) -> RunRecord:
     """The record of a run, as far as it matters here."""
     weights = WeightsUsed(
         path="w.pth",
@@ -28,6 +30,7 @@ def record(model: str, split: str | None, images: int) -> RunRecord:
         verified_by=None,
         unverified_because="made up",
         address=None,
+        **weights_are,
     )
     return RunRecord(
         model=model,
@@ -63,7 +66,7 @@ class Dataset:
         empty = {"labels": []}
         self.predictions = [found.get(frame["name"], {**empty, "name": frame["name"]}) for frame in self.case["labels"]]
 
-    def run(self, model: str = MODEL, split: str | None = "val", share: float = 1.0) -> Path:
+    def run(self, model: str = MODEL, split: str | None = "val", share: float = 1.0, **weights_are: bool) -> Path:
         """Write a run that holds a share of the predictions of each frame."""
         folder = Path("runs", model, split or "images-frames")
         folder.mkdir(parents=True)
@@ -72,7 +75,7 @@ class Dataset:
             for frame in self.predictions
         ]
         (folder / "det.json").write_text(json.dumps(frames))
-        write_run(folder, record(model, split, len(frames)))
+        write_run(folder, record(model, split, len(frames), **weights_are))
         return folder
 
 
@@ -157,13 +160,13 @@ def test_a_file_beside_a_runs_own_leaves_the_kept_scores_alone(call, dataset):
 
 def test_intervals_are_kept_with_the_scores(call, dataset):
     dataset.run()
-    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient", "--confidence", "--resamples", "20"]
+    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient", "--confidence", "--resamples", "100"]
     first = call(*arguments)
     again = call(*arguments)
     assert "scoring" in first.stderr
     assert "scoring" not in again.stderr
     assert again.stdout == first.stdout
-    assert "scoring" in call(*arguments[:-1], "21").stderr
+    assert "scoring" in call(*arguments[:-1], "101").stderr
 
 
 def test_table_sets_measured_beside_published(call, dataset):
@@ -181,30 +184,116 @@ def test_table_sets_measured_beside_published(call, dataset):
     assert call("table", "--runs", "runs").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("weights_are", "label"),
+    [({"published": False}, "own weights"), ({"random": True}, "random weights")],
+)
+def test_a_score_of_other_weights_is_never_shown_as_the_models(call, dataset, weights_are, label):
+    dataset.run(**weights_are)
+    name = f"{MODEL} ({label})"
+    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
+    (result,) = msgspec.json.decode(call(*arguments, "--json").stdout)["results"]
+    assert (result["name"], result["model"]) == (name, MODEL)
+    assert (result["published_ap"], result["difference"]) == (None, None)
+    told = call("table", "--runs", "runs")
+    assert told.exit_code == 1
+    assert "holds no run with scores of published weights" in told.stderr
+    assert "scores of published weights" in call("site", "--out", "site", "--runs", "runs").stderr
+    assert (
+        call("report", f"runs/{MODEL}/val", "--data", str(dataset.root), "--lenient", "--out", "r.html").exit_code == 0
+    )
+    page = Path("r.html").read_text()
+    assert name in page
+    assert f"{label}, not the published ones" in page
+    assert "published 33.72" not in page
+
+
+def test_a_score_of_the_published_weights_stands_beside_one_of_other_weights(call, dataset):
+    dataset.run(published=True)
+    dataset.run("retinanet_r50_fpn_1x", published=False)
+    assert call("eval", "--data", str(dataset.root), "--lenient").exit_code == 0
+    rows = [line.split(",") for line in call("table", "--runs", "runs", "--format", "csv").stdout.splitlines()]
+    measured = {row[rows[0].index("name")]: row[-1] for row in rows[1:]}
+    assert {name for name, ap in measured.items() if ap} == {MODEL}
+
+
 def test_json_has_everything_and_no_nan(call, dataset):
     dataset.run()
     shutil.copytree(Path("runs", MODEL), Path("runs", "copy"))
     arguments = ["eval", f"runs/{MODEL}/val", "runs/copy/val/det.json", "--data", str(dataset.root), "--lenient"]
-    result = call(*arguments, "--confidence", "--resamples", "10", "--by", "weather", "--json")
+    result = call(*arguments, "--confidence", "--resamples", "100", "--by", "weather", "--json")
     assert result.exit_code == 0, result.stderr
     document = msgspec.json.decode(result.stdout)
     first, second = document["results"]
     assert first["scores"]["AP"]["OVERALL"] == dataset.case["official"]["AP"][1]["OVERALL"]
     assert first["published_ap"] == 33.72
-    assert set(first["intervals"]["OVERALL"]) == {"low", "high"}
+    assert set(first["intervals"]["OVERALL"]) == {"frames", "objects", "low", "high"}
+    assert first["intervals"]["OVERALL"]["frames"] == len(dataset.case["labels"])
     assert sum(value["frames"] for value in first["conditions"].values()) == len(dataset.case["labels"])
     assert second["scores"] == first["scores"]
-    (comparison,) = document["comparisons"]
-    assert (comparison["low"], comparison["difference"], comparison["high"]) == (0, 0, 0)
+    assert all(value.keys() == {"frames", "objects", "scores"} for value in first["conditions"].values())
+    assert sum(value["objects"] for value in first["conditions"].values()) == first["intervals"]["OVERALL"]["objects"]
 
 
-def test_confidence_says_whether_one_model_is_better(call, dataset):
-    dataset.run()
+def test_few_frames_give_neither_intervals_nor_a_verdict(call, dataset):
+    """The case has fewer than 30 frames: a difference is told, and that nobody can tell what it means."""
+    folder = dataset.run()
     dataset.run("retinanet_r50_fpn_1x", share=0.2)
-    result = call("eval", MODEL, "retinanet_r50_fpn_1x", "--data", str(dataset.root), "--lenient", "--confidence")
+    frames = len(dataset.case["labels"])
+    arguments = ["eval", MODEL, "retinanet_r50_fpn_1x", "--data", str(dataset.root), "--lenient", "--confidence"]
+    text = call(*arguments).stdout
+    assert f"{MODEL} minus retinanet_r50_fpn_1x: +" in text
+    assert f"{frames} frames with " in text
+    assert "are too few to tell which is better (at least 30 frames and 30 objects)" in text
+    assert "beyond chance" not in text
+    assert not re.search(r"\d to ", text)
+    document = msgspec.json.decode(call(*arguments, "--json").stdout)
+    for interval in (*document["results"][0]["intervals"].values(), *document["comparisons"]):
+        assert (interval["low"], interval["high"]) == (None, None)
+        assert interval["frames"] <= frames
+    kept = msgspec.json.decode((folder / "scores.json").read_bytes())["bootstrap"]["intervals"]
+    assert kept == document["results"][0]["intervals"]
+
+
+def test_labels_without_objects_are_no_ground_for_a_comparison(call, tmp_path):
+    inputs = make_inputs(tmp_path / "data", frames=40, images=0)
+    labels = [{**frame, "labels": []} for frame in json.loads(inputs.labels.read_text())]
+    inputs.labels.write_text(json.dumps(labels))
+    result = call("eval", *inputs.arguments, "--confidence", "--json")
     assert result.exit_code == 0, result.stderr
-    assert "95 % interval" in result.stdout
-    assert f"{MODEL} minus retinanet_r50_fpn_1x: +" in result.stdout
+    assert "NaN" not in result.stdout
+    assert msgspec.json.decode(result.stdout)["comparisons"] == []
+    assert " minus " not in call("eval", *inputs.arguments, "--confidence").stdout
+
+
+def test_confidence_says_whether_one_file_is_better_and_of_how_many_frames_and_objects(call, tmp_path):
+    inputs = make_inputs(tmp_path / "data", frames=45, images=0)
+    labels = json.loads(inputs.labels.read_text())
+    for place, frame in enumerate(labels):
+        frame["attributes"]["weather"] = "foggy" if place == 0 else "clear"
+        frame["labels"] += [{**frame["labels"][0], "id": "car", "category": "car"}]
+    inputs.labels.write_text(json.dumps(labels))
+    worse = inputs.runs[1] / "det.json"
+    worse.write_text(json.dumps([{**each, "labels": each["labels"][:2]} for each in json.loads(worse.read_text())]))
+    options = ["--confidence", "--resamples", "100", "--by", "weather"]
+    text = call("eval", *inputs.arguments, *options).stdout
+    assert re.search(r"faster_rcnn_r50_fpn_1x minus retinanet_r50_fpn_1x: \+.*faster_rcnn_r50_fpn_1x is better", text)
+    objects = {name: sum(each["category"] == name for frame in labels for each in frame["labels"]) for name in CLASSES}
+    rows = {line.split("  ")[0].strip(): line.split() for line in text.splitlines() if line.strip()}
+    frames = sum(any(each["category"] == "bus" for each in frame["labels"]) for frame in labels)
+    assert objects["bus"] < 30
+    assert rows["bus"][1:] == [str(frames), str(objects["bus"]), *["too", "few"] * 2]
+    assert re.fullmatch(rf"45 {objects['car']} [\d.]+ to [\d.]+ [\d.]+ to [\d.]+", " ".join(rows["car"][1:]))
+    assert rows["OVERALL"][1:3] == ["45", str(sum(objects.values()))]
+    assert rows["foggy"][1:3] == ["1", str(len(labels[0]["labels"]))]
+    assert "each on its own" in text
+    document = msgspec.json.decode(call("eval", *inputs.arguments, *options, "--json").stdout)
+    (comparison,) = document["comparisons"]
+    assert 0 < comparison["low"] <= comparison["difference"] <= comparison["high"]
+    assert (comparison["frames"], comparison["objects"]) == (45, sum(objects.values()))
+    intervals = document["results"][0]["intervals"]
+    assert {name for name, each in intervals.items() if each["low"] is not None} >= {"car", "OVERALL"}
+    assert all((each["low"] is not None) == (each["frames"] >= 30) for name, each in intervals.items())
 
 
 def test_a_run_without_a_split_counts_when_its_frames_are_those_of_the_labels(call, dataset):
@@ -275,3 +364,107 @@ def test_coco_results_and_labels_score_the_same(call, dataset):
     result = call("eval", "coco.json", "--labels", "coco_labels.json", "--lenient", "--out-file", "scores.json")
     assert result.exit_code == 0, result.stderr
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
+
+
+BOX = {"x1": 10, "y1": 20, "x2": 50, "y2": 60}
+
+
+def evaluated(call, predictions, *options, labels=None, expect=0):
+    """Score predictions of the frames a.jpg and b.jpg, of which a.jpg has one car."""
+    truth = [{"name": "a.jpg", "labels": [{"id": 1, "category": "car", "box2d": BOX}]}, {"name": "b.jpg"}]
+    Path("labels.json").write_text(json.dumps(truth if labels is None else labels))
+    Path("det.json").write_text(json.dumps(predictions))
+    result = call("eval", "det.json", "--labels", "labels.json", "--json", *options)
+    assert result.exit_code == expect, result.output
+    return json.loads(result.stdout)
+
+
+def scored(*labels):
+    return [{"name": "a.jpg", "labels": list(labels)}, {"name": "b.jpg", "labels": []}]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a"])
+def test_flat_predictions_are_scored_and_images_without_a_box_are_told(call, name):
+    flat = [{"name": name, "timestamp": 1, "category": "car", "bbox": [10, 20, 50, 60], "score": 0.5}]
+    (result,) = evaluated(call, flat)["results"]
+    whole = {"id": 1, "category": "car", "score": 0.5, "box2d": BOX}
+    assert result["scores"] == evaluated(call, scored(whole))["results"][0]["scores"]
+    assert result["scores"]["AP"]["OVERALL"] == pytest.approx(100)
+    (told,) = result["let_through"]
+    assert (told["kind"], told["count"]) == ("frames without predictions", 1)
+    assert "b.jpg" in told["examples"][0]
+
+
+def test_flat_predictions_of_unknown_frames_are_an_error(call):
+    flat = [{"name": "z.jpg", "category": "car", "bbox": [10, 20, 50, 60], "score": 0.5}]
+    assert "not in the labels: z.jpg" in evaluated(call, flat, expect=1)["error"]
+
+
+@pytest.mark.parametrize("predictions", [scored(), [], {"frames": scored()}])
+def test_predictions_without_a_box_are_an_error_unless_lenient(call, predictions):
+    document = evaluated(call, predictions, expect=1)
+    assert "det.json: holds not one box" in document["error"]
+    assert "--lenient" in document["hint"]
+    (result,) = evaluated(call, predictions, "--lenient")["results"]
+    assert result["scores"]["AP"]["OVERALL"] == 0
+    assert "files without a box" in [told["kind"] for told in result["let_through"]]
+
+
+def test_labels_without_a_box_are_an_error_unless_lenient(call):
+    found = scored({"id": 1, "category": "car", "score": 0.5, "box2d": BOX})
+    empty = [{"name": "a.jpg", "labels": []}, {"name": "b.jpg"}]
+    assert "labels.json: holds not one box" in evaluated(call, found, labels=empty, expect=1)["error"]
+    (result,) = evaluated(call, found, "--lenient", labels=empty)["results"]
+    assert result["scores"]["AP"]["OVERALL"] is None
+
+
+@pytest.mark.parametrize("which", ["predictions", "labels", "results"])
+def test_boxes_that_are_not_in_pixels_are_an_error_unless_lenient(call, which):
+    normalised = {"x1": 0.1, "y1": 0.2, "x2": 0.5, "y2": 1.0}
+    small = {"id": 1, "category": "car", "score": 0.5, "box2d": normalised}
+    predictions, labels = scored(small), None
+    if which == "labels":
+        predictions = scored({"id": 1, "category": "car", "score": 0.5, "box2d": BOX})
+        labels = [{"name": "a.jpg", "labels": [{"id": 1, "category": "car", "box2d": normalised}]}, {"name": "b.jpg"}]
+    if which == "results":
+        predictions = [{"image_id": 1, "category_id": 3, "bbox": [0.1, 0.2, 0.4, 0.8], "score": 0.5}]
+    error = evaluated(call, predictions, labels=labels, expect=1)["error"]
+    assert "all boxes lie within 0 to 1: expected pixels" in error
+    assert ("labels.json" if which == "labels" else "det.json") in error
+    (result,) = evaluated(call, predictions, "--lenient", labels=labels)["results"]
+    assert result["scores"]["AP"]["OVERALL"] == 0
+    assert "files whose boxes all lie within 0 to 1" in [told["kind"] for told in result["let_through"]]
+
+
+def test_boxes_that_are_not_finite_are_scored_when_lenient_and_told(call):
+    odd = {"id": 1, "category": "car", "score": 0.9, "box2d": BOX | {"x2": float("nan")}}
+    whole = {"id": 2, "category": "car", "score": 0.5, "box2d": BOX}
+    assert "box2d.x2 is no finite number: nan" in evaluated(call, scored(odd, whole), expect=1)["error"]
+    (result,) = evaluated(call, scored(odd, whole), "--lenient")["results"]
+    # Its overlap is not a number, which is below no threshold: it takes the car, and the whole box finds none left.
+    assert result["scores"]["AP"]["car"] == pytest.approx(100)
+    assert result["scores"]["AR1"]["car"] == pytest.approx(100)
+    assert "corners that are not finite" in [told["kind"] for told in result["let_through"]]
+
+
+@pytest.mark.parametrize(
+    "predictions",
+    [
+        scored({"id": 1, "category": "lane", "score": 0.5, "box2d": BOX}),
+        scored({"id": 1, "category": "car", "score": 0.5, "box2d": {"x1": None}}),
+        [{"name": "b.jpg"}, {"labels": []}],
+    ],
+)
+def test_a_hint_suggests_leniency_only_where_it_was_not_asked_for(call, predictions):
+    assert "--lenient" in evaluated(call, predictions, expect=1)["hint"]
+    document = evaluated(call, predictions, "--lenient", expect=1)
+    assert document["hint"]
+    assert "lenient" not in document["hint"]
+
+
+def test_a_hint_of_a_command_without_leniency_does_not_suggest_it(call):
+    Path("det.json").write_text(json.dumps([{"labels": []}, {"name": "a.jpg"}]))
+    result = call("show", "det.json", "--images", ".", "--out", "out", "--json")
+    assert result.exit_code == 1
+    assert "has no name" in json.loads(result.stdout)["error"]
+    assert "lenient" not in json.loads(result.stdout)["hint"]

@@ -122,6 +122,7 @@ def test_a_step_of_no_frames_is_wrong_usage(call, trial):
         (["--images", ".", "--weights", "none.pth"], "holds no image"),
         (["--images", "frame.jpg", "--weights", "none.pth"], "none.pth: No such file"),
         (["--images", "frame.jpg", "--weights", "page.pth"], "it is a web page, not a checkpoint"),
+        (["--images", "frame.jpg", "--weights", "pointer.pth"], "hint: `git lfs pull` fetches that file"),
         (["--images", "frame.jpg", "--weights", "WEIGHTS", "--device", "cuda:99"], "'cuda:99' cannot be used"),
         (["--images", "frame.jpg", "--weights", "WEIGHTS", "--cfg-options", "modle.x=1"], "modle"),
         (["--images", "frame.jpg", "--weights", "WEIGHTS", "--cfg-options", "rubbish"], "rubbish"),
@@ -132,6 +133,7 @@ def test_what_is_wrong_is_one_message_with_a_hint(call, trial, tmp_path, argumen
     shutil.copy(trial.frames / "street.jpg", tmp_path / "frame.jpg")
     Path("loop").symlink_to("loop")
     Path("list.txt").write_text("frame.jpg\ngone.jpg\n")
+    Path("pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
     Path("page.pth").write_text("<!DOCTYPE html><html>404</html>")
     if "holds no image" in told:
         Path("frame.jpg").unlink()

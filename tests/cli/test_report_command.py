@@ -18,7 +18,7 @@ from bdd100k_zoo.records.run import write_run
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Inputs:
-    return make_inputs(tmp_path / "data")
+    return make_inputs(tmp_path / "data", frames=40)
 
 
 def test_a_report_is_written_and_said_to_be(call, inputs):
@@ -33,14 +33,26 @@ def test_a_report_is_written_and_said_to_be(call, inputs):
 
 
 def test_ap_and_intervals_are_those_of_eval(call, inputs):
-    options = ["--confidence", "--resamples", "20", "--json"]
+    options = ["--confidence", "--resamples", "100", "--json"]
     told = msgspec.json.decode(call("report", *inputs.arguments, *options, "--out", "r.html").stdout)
     expected = msgspec.json.decode(call("eval", *inputs.arguments, *options).stdout)["results"]
     assert told["report"] == "r.html"
     assert told["bytes"] == Path("r.html").stat().st_size
     for run, other in zip(told["runs"], expected, strict=True):
         assert run["ap"] == other["scores"]["AP"]["OVERALL"]
-        assert run["interval"] == list(other["intervals"]["OVERALL"].values())
+        assert run["interval"] == [other["intervals"]["OVERALL"][end] for end in ("low", "high")]
+
+
+def test_labels_without_objects_make_a_report_without_verdicts(call, inputs):
+    labels = [{**frame, "labels": []} for frame in json.loads(inputs.labels.read_text())]
+    inputs.labels.write_text(json.dumps(labels))
+    result = call("report", *inputs.arguments, "--confidence")
+    assert result.exit_code == 0, result.stderr
+    page = Document(Path("report.html").read_bytes())
+    check(page)
+    words = page.all("main")[0].words
+    assert "40 frames with 0 objects are too few to tell which is better" in words
+    assert "is better beyond chance" not in words
 
 
 def test_labels_are_found_below_the_datasets_root_and_runs_by_their_models(call, inputs, monkeypatch):

@@ -64,7 +64,7 @@ def test_site_says_where_the_page_is(call) -> None:
 def test_site_as_json(call) -> None:
     document = json.loads(call("site", "--out", "public", "--json").stdout)
     size = Path("public/index.html").stat().st_size
-    assert document == {"site": "public/index.html", "bytes": size, "models": 25}
+    assert document == {"site": "public/index.html", "bytes": size, "models": 25, "left_out": []}
 
 
 def test_scores_of_runs_and_recorded_speeds_are_shown(call) -> None:
@@ -78,6 +78,38 @@ def test_scores_of_runs_and_recorded_speeds_are_shown(call) -> None:
     assert 'data-value="41.25"' in page
     assert "AP by class, measured on val" in page
     assert "\x1b" not in page
+
+
+def test_every_run_that_is_left_out_is_named_with_the_reason(call) -> None:
+    run_of(Path("runs", "shown"))
+    run_of(Path("runs", "old", "val"))
+    Path("runs", "old", "val", "det.json").write_text('[{"name": "a.jpg"}]')
+    Path("runs", "broken").mkdir()
+    Path("runs", "broken", "run.json").write_text("{}")
+    Path("runs", "broken", "det.json").write_text("[]")
+    record = {"model": "gone_1x", "device_name": "card", "precision": "fp16", "images_per_second": 41.25}
+    Path("speed.jsonl").write_text((json.dumps(record) + "\n") + json.dumps({**record, "model": MODEL}) + "\n")
+    asked = ["--runs", "runs", "--speed", "speed.jsonl"]
+    reasons = {
+        "broken": "its run.json is not a run record",
+        "old/val": "its scores are of another det.json: `bdd100k-zoo eval` scores it again",
+        "speed.jsonl, record 1": "its model gone_1x is not among those shown",
+    }
+    for command in (["site", "--out", "public"], ["table"], ["table", "--format", "csv"]):
+        result = call(*command, *asked)
+        assert result.exit_code == 0, result.stderr
+        assert "left out" not in result.stdout
+        assert result.stderr.count("left out ") == len(reasons)
+        for name, reason in reasons.items():
+            assert f"left out {name}: {reason}" in result.stderr
+    assert "left out" not in call("--quiet", "table", *asked).stderr
+    for command in (["site", "--out", "public", "--json"], ["table", "--format", "json"]):
+        found = json.loads(call(*command, *asked).stdout)["left_out"]
+        assert [each["name"] for each in found] == list(reasons)
+        assert all(each["reason"].startswith(reasons[each["name"]]) for each in found)
+    page = Path("public/index.html").read_text(encoding="utf-8")
+    assert "Not on this page: 3 of the runs and speed records" in page
+    assert "<bdi>old/val</bdi>: its scores are of another det.json" in page
 
 
 def test_a_page_of_another_is_refused_with_what_to_do(call) -> None:

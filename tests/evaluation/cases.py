@@ -71,7 +71,8 @@ def frozen_case(path: Path) -> tuple[Case, bytes]:
 CATEGORIES = (*CLASSES[:4], *CLASSES[:3], CLASSES[2], CLASSES[2], *ALIASES, *IGNORED)
 TRUTHS = (True, False, 1, 0, 2, 0.5, 1.5, "true", "False", "yes", "n", "0", "0.5", "1", "", "crowd")
 FINITE_SCORES = (0.5, 0.9, 0.9, 0.1, 1, 0, "0.7", True)
-SCORES = (*FINITE_SCORES, float("nan"), float("inf"))
+SCORES = (*FINITE_SCORES, float("nan"), float("inf"), "nan", "-inf", 1e308)
+ODD_NUMBERS = (float("nan"), float("inf"), float("-inf"), "nan", "Infinity", "1e1", True, 1e200, -1e308, 10**30)
 EDGES = (0.0, 4.0, 8.0, 31.0, 32.0, 40.5, 41.0, 95.0, 96.0, 100.25)
 
 numbers = st.one_of(st.sampled_from(EDGES), st.integers(0, 100), st.floats(-50, 150))
@@ -82,6 +83,12 @@ sides = st.one_of(st.sampled_from((8.0, 9.0, 10.0, 31.0, 95.0)), st.floats(0, 12
 def boxes(draw: st.DrawFn, least: float = -8) -> tuple[float, ...]:
     x, y, width, height = draw(numbers), draw(numbers), draw(sides), draw(sides)
     return x, y, x + max(width, least), y + max(height, least)
+
+
+@st.composite
+def odd_boxes(draw: st.DrawFn) -> tuple[Any, ...]:
+    """A box of which some corners are no numbers, infinite, huge, or written as text."""
+    return tuple(draw(st.sampled_from((corner, corner, *ODD_NUMBERS))) for corner in draw(boxes()))
 
 
 @st.composite
@@ -108,7 +115,10 @@ def cases(draw: st.DrawFn, *, sound: bool = False) -> Case:
     frames.
     """
     pool = draw(st.lists(boxes(least=0 if sound else -8), min_size=1, max_size=4))
-    any_box = st.sampled_from(pool) if sound else st.one_of(st.sampled_from(pool).flatmap(near), boxes())
+    any_box = st.sampled_from(pool)
+    if not sound:
+        odd = draw(st.booleans())
+        any_box = st.one_of(st.sampled_from(pool).flatmap(near), odd_boxes() if odd else boxes())
     labels = st.builds(
         label,
         st.sampled_from(CATEGORIES),

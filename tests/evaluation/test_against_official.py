@@ -65,7 +65,7 @@ def test_what_stops_the_official_tool_stops_ours_with_file_frame_and_label(offic
     with pytest.raises(BadLabelError) as theirs:
         case.within(official)
     with pytest.raises(BadLabelError) as ours:
-        case.tables(lenient=True)
+        case.scores(lenient=True)
     for caught in (ours.value, theirs.value):
         assert (caught.path.name, caught.frame) == ("predictions.json", "a")
         assert "no. 2" in caught.label

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cases import Case, cases, crowded_case, frame, frozen_case, label
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.errors import BadFrameError, FramesDifferError, InputsError
@@ -261,3 +261,22 @@ def test_a_sound_case_lets_nothing_through() -> None:
     assert bdd100k.let_through(*case.tables(lenient=True)) == ()
     with pytest.raises(InputsError):
         Case([frame("a", label())], []).scores()
+
+
+@given(case=cases(sound=True))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_flat_predictions_score_as_frames_do(case: Case) -> None:
+    names = [str(each["name"]) for each in case.predictions]
+    assume(len(set(names)) == len(names))
+    flat = [
+        {
+            **{name: each[name] for name in ("name", "videoName") if name in each},
+            "category": found["category"],
+            "bbox": [found["box2d"][corner] for corner in ("x1", "y1", "x2", "y2")],
+            "score": found["score"],
+        }
+        for each in case.predictions
+        for found in each["labels"] or ()
+    ]
+    assume(flat)
+    assert Case(case.labels, flat).scores().official_json() == case.scores().official_json()

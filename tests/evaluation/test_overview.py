@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from cases import Case, cases, frame, frozen_case, label
 from hypothesis import given, settings
-from test_analysis import scene, tables
+from test_analysis import scene, shaky, tables
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.evaluation.analysis import bootstrap
+from bdd100k_zoo.evaluation.analysis import bootstrap, intervals_of, percentile_interval
 from bdd100k_zoo.evaluation.bdd100k import score_paired
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.overview import EVERYTHING, MOST_VALUES, RARE, Overview, compare, look_over
 from bdd100k_zoo.evaluation.pairing import pair
 from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.analyses import MIN_FRAMES, Support
 from bdd100k_zoo.records.scores import OVERALL
 
 OFFICIAL = sorted((Path(__file__).resolve().parents[1] / "data" / "official").glob("*.json.gz"))
@@ -51,19 +52,31 @@ def test_the_mean_of_a_curve_is_the_ap_at_its_iou():
             assert curve is None or 100 * np.mean(curve) == pytest.approx(ap)
 
 
-def test_counts_are_of_objects_to_find_and_of_detections():
-    labels = [frame("a", label("car"), label("car", attributes={"crowd": True}), label("trailer"), label("bus"))]
-    found = [frame("a", label("car", score=0.5), label("train", score=0.4))]
-    counts = dict(zip(CLASSES, overview(*Case(labels, found).tables()).analysis.counts, strict=True))
-    seen = {name: tuple(each) for name, each in counts.items() if any(each)}
-    assert seen == {"car": (1, 1), "bus": (1, 0), "train": (0, 1)}
+def test_counts_are_of_objects_to_find_of_frames_that_hold_them_and_of_detections():
+    labels = [
+        frame("a", label("car"), label("car", attributes={"crowd": True}), label("trailer"), label("bus")),
+        frame("b", label("car"), label("car")),
+        frame("c"),
+    ]
+    found = [frame("a", label("car", score=0.5), label("train", score=0.4)), frame("b"), frame("c")]
+    analysis = overview(*Case(labels, found).tables()).analysis
+    assert {name: each for name, each in analysis.support.items() if any(each)} == {
+        "car": Support(frames=2, objects=3),
+        "bus": Support(frames=1, objects=1),
+        OVERALL: Support(frames=3, objects=4),
+    }
+    assert {sum(sizes) for sizes in analysis.objects_by_size} == {0, 1, 3}
+    assert analysis.objects_by_size[CLASSES.index("car")] == (0, 3, 0)
+    detections = dict(zip(CLASSES, analysis.detections, strict=True))
+    assert {name: number for name, number in detections.items() if number} == {"car": 1, "train": 1}
 
 
 def test_conditions_part_the_frames_and_attributes_that_the_labels_do_not_tell_are_left_out():
     labels, predictions = scene(15, seed=2)
     analysis = overview(*tables(labels, predictions)).analysis
     assert {each.attribute for each in analysis.conditions} == {"weather"}
-    assert sum(each.frames for each in analysis.conditions) == 15
+    assert sum(each.support.frames for each in analysis.conditions) == 15
+    assert sum(each.support.objects for each in analysis.conditions) == analysis.support[OVERALL].objects
     for each in analysis.conditions:
         chosen = [place for place in range(15) if labels[place]["attributes"]["weather"] == each.value]
         alone = overview(*tables([labels[place] for place in chosen], [predictions[place] for place in chosen]))
@@ -76,33 +89,107 @@ def test_rare_values_are_taken_together():
         each["attributes"] = {"scene": f"scene {max(place - MOST_VALUES, 0):02}"}
     conditions = overview(*tables(labels, predictions)).analysis.conditions
     assert len(conditions) == MOST_VALUES + 1
-    assert (conditions[0].frames, conditions[-1].value) == (MOST_VALUES + 1, RARE)
-    assert sum(each.frames for each in conditions) == len(labels)
+    assert (conditions[0].support.frames, conditions[-1].value) == (MOST_VALUES + 1, RARE)
+    assert sum(each.support.frames for each in conditions) == len(labels)
 
 
 def test_intervals_are_those_of_the_bootstrap_whatever_runs_beside_it():
-    label_table, prediction_table = tables(*scene(20, seed=4))
+    label_table, prediction_table = tables(*scene(3 * MIN_FRAMES, seed=4))
     found = overview(label_table, prediction_table, resamples=30)
     expected = bootstrap(match(pair(label_table, prediction_table)), 30, SILENT)
-    np.testing.assert_array_equal(found.samples[EVERYTHING].ap, expected.ap)
-    assert found.analysis.intervals == dict(zip((*CLASSES, OVERALL), expected.intervals(), strict=True))
-    assert all(each.intervals[OVERALL] for each in found.analysis.conditions)
+    np.testing.assert_array_equal(found.samples[EVERYTHING], expected)
+    assert found.analysis.intervals == intervals_of(expected, found.analysis.support)
+    assert found.analysis.intervals[OVERALL]
+    assert [each.support.frames for each in found.analysis.conditions] == [MIN_FRAMES] * 3
+    assert all(each.interval for each in found.analysis.conditions)
+
+
+def test_too_few_frames_or_objects_get_neither_an_interval_nor_a_verdict():
+    """One foggy frame, as it was reported, 29 rainy ones, and classes that the others hardly show."""
+    labels, predictions = scene(60, seed=8)
+    for place, each in enumerate(labels):
+        each["attributes"] = {"weather": "foggy" if place == 7 else "rainy" if place < 30 else "clear"}
+        rare = [one for one in each["labels"] if one["category"] == CLASSES[0]]
+        each["labels"] = [one for one in each["labels"] if one not in rare or place < 29]
+    worse = [{**each, "labels": []} for each in predictions]
+    good, bad = (overview(*tables(labels, each), resamples=50) for each in (predictions, worse))
+    differences = {each.name: each for each in compare(good, bad)}
+    support = {name: tuple(each.support) for name, each in differences.items()}
+    assert (support["foggy"][0], support["rainy"][0], support["clear"][0]) == (1, 29, 30)
+    assert support[CLASSES[0]][0] < 30 <= support[CLASSES[0]][1]
+    assert {name for name, each in differences.items() if each.interval} == {*CLASSES[1:4], "clear", OVERALL}
+    assert {name for name, each in differences.items() if each.beyond_chance} == {*CLASSES[1:4], "clear", OVERALL}
+    assert differences["foggy"].points > 0
+    assert {each.value for each in good.analysis.conditions if each.interval} == {"clear"}
+    assert {name for name, each in good.analysis.intervals.items() if each} == {*CLASSES[1:4], OVERALL}
+    few = overview(*tables(labels[:29], predictions[:29]), resamples=50)
+    assert (set(few.analysis.intervals.values()), few.samples) == ({None}, {})
+    assert {each.interval for each in compare(few, few)} == {None}
 
 
 def test_a_file_is_compared_with_a_worse_one_class_by_class_and_condition_by_condition():
-    labels, predictions = scene(40, seed=5)
+    labels, predictions = scene(120, seed=5)
     worse = [{**each, "labels": each["labels"][: len(each["labels"]) // 3]} for each in predictions]
     good, bad = (overview(*tables(labels, each), resamples=50) for each in (predictions, worse))
     differences = {(each.where, each.name): each for each in compare(good, bad)}
     assert len(differences) == len(CLASSES) + 1 + 3
     overall = differences["class", OVERALL]
     assert overall.points == good.analysis.scores.ap - bad.analysis.scores.ap
-    assert overall.interval == good.samples[EVERYTHING].minus(bad.samples[EVERYTHING])
+    assert overall.interval == percentile_interval((good.samples[EVERYTHING] - bad.samples[EVERYTHING])[:, -1])
     assert overall.beyond_chance
     assert differences["weather", "rainy"].beyond_chance
     assert np.isnan(differences["class", "train"].points)
     assert not differences["class", "train"].beyond_chance
     assert {each.points for each in compare(good, good) if each.points == each.points} == {0.0}
+    assert {each.interval for each in compare(good, good) if each.interval} == {(0.0, 0.0)}
+    assert not any(each.beyond_chance for each in compare(good, good))
+
+
+def test_classes_and_conditions_of_two_files_are_one_family():
+    """Their intervals are wider than each on its own, by one factor for all; OVERALL keeps its own interval."""
+    labels, predictions = scene(120, seed=6)
+    worse = [{**each, "labels": each["labels"][:-1]} for each in predictions]
+    first, other = (overview(*tables(labels, each), resamples=200) for each in (predictions, worse))
+    factors = {}
+    for each in compare(first, other):
+        key = EVERYTHING if each.where == "class" else (each.where, each.name)
+        place = (*CLASSES, OVERALL).index(each.name) if each.where == "class" else -1
+        resampled = (first.samples[key] - other.samples[key])[:, place]
+        if each.name == OVERALL:
+            assert each.interval == percentile_interval(resampled)
+        elif each.interval:
+            assert (each.interval.low + each.interval.high) / 2 == pytest.approx(each.points)
+            factors[each.name] = (each.interval.high - each.points) / np.std(resampled, ddof=1)
+    assert set(factors) == {*CLASSES[:4], "clear", "rainy", "snowy"}
+    (factor,) = {round(each, 9) for each in factors.values()}
+    assert 2.2 < factor < 3
+
+
+def test_two_detectors_of_one_quality_are_seldom_told_apart_anywhere():
+    """Predictions of two runs of one process, frames swapped between them at random: in truth they do not differ.
+
+    Of all 4 classes and 3 conditions one would be called better in every fourth case or so by intervals of their own.
+    """
+    rng = np.random.default_rng(7)
+    labels, _ = scene(120, seed=7)
+    together = alone = 0
+    cases = 25
+    for _ in range(cases):
+        drawn = [
+            [{**each, "labels": [one for truth in each["labels"] for one in shaky(truth, rng)]} for each in labels]
+            for _ in range(2)
+        ]
+        swapped = [pair_[:: rng.choice((-1, 1))] for pair_ in zip(*drawn, strict=True)]
+        mine, theirs = (overview(*tables(labels, list(side)), resamples=100) for side in zip(*swapped, strict=True))
+        found = [each for each in compare(mine, theirs) if each.interval and each.name != OVERALL]
+        assert len(found) == 7
+        together += any(each.beyond_chance for each in found)
+        by_class = (mine.samples[EVERYTHING] - theirs.samples[EVERYTHING])[:, :4].T
+        by_condition = [(mine.samples[key] - theirs.samples[key])[:, -1] for key in mine.samples if key != EVERYTHING]
+        each_alone = [percentile_interval(values) for values in (*by_class, *by_condition)]
+        alone += any(each.low > 0 or each.high < 0 for each in each_alone if each)
+    assert together / cases <= 0.12
+    assert alone / cases >= 0.2
 
 
 def test_without_resamples_a_difference_has_no_interval():

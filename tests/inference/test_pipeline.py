@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdd100k_zoo.boxes import Detections
-from bdd100k_zoo.errors import DeviceError, ImageShapeError, StorageError
+from bdd100k_zoo.errors import DeviceError, ImageShapeError, NotFiniteError, StorageError
 from bdd100k_zoo.inference import pipeline
 from bdd100k_zoo.inference.images import Frame, find_images
 from bdd100k_zoo.inference.pipeline import Work, compute
@@ -261,6 +261,20 @@ def test_an_interrupt_ends_the_run_at_once_and_what_was_done_is_kept(tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         do(frames_of([20] * 30, tmp_path), Interrupted(), keep=kept.append)
     assert [chunk.number for chunk in kept] == list(range(10))
+
+
+class Overflowing(BorderDetector):
+    def detect_prepared(self, batch: Sequence[Image]) -> list[Detections]:
+        if any(image.blue == 6 for image in batch):
+            raise NotFiniteError("a model", "fp16")
+        return super().detect_prepared(batch)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_the_image_for_which_a_model_gives_no_finite_numbers_is_named(tmp_path: Path, batch_size: int) -> None:
+    with pytest.raises(NotFiniteError) as caught:
+        do(frames_of([20] * 10, tmp_path), Overflowing(), batch_size=batch_size)
+    assert str(caught.value) == "a model gave NaN or infinite scores or boxes for 006.png, computing in fp16"
 
 
 class Waiting(BorderDetector):

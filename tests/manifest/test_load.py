@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from bdd100k_zoo.errors import ManifestError
-from bdd100k_zoo.manifest import WHATS, load_zoo
+from bdd100k_zoo.manifest import WHATS, load, load_zoo
 from bdd100k_zoo.manifest.load import builtin_file
+from bdd100k_zoo.manifest.recording import with_digests
+from bdd100k_zoo.manifest.schema import Known, UserDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,6 +201,10 @@ def test_a_tilde_means_the_home_folder(document: Document, write: Write, monkeyp
             "models: night_net_r50_1x",
             "digests.scores-test.digest",
         ),
+        ("models.0.alternates", {"weights": []}, "models: night_net_r50_1x", "alternates.weights"),
+        ("models.0.alternates", {"md5": "https://far.example/x"}, "models: night_net_r50_1x", "alternates.md5"),
+        ("models.0.alternates", {"visuals": ["far.example/x"]}, "models: night_net_r50_1x", "alternates.visuals"),
+        ("models.0.alternates", {"md5": ["http://far.example/x"]}, "models: night_net_r50_1x", "alternates.md5"),
         ("models.0.md5", "https://far.example/a b.md5", "models: night_net_r50_1x", "md5"),
         ("models.0.predictions", "ftp://far.example/p.json", "models: night_net_r50_1x", "predictions"),
         ("models.0.visuals", "https://[half/v.zip", "models: night_net_r50_1x", "visuals"),
@@ -492,3 +498,121 @@ def test_a_config_that_is_a_link_to_itself_is_missing(document: Document, write:
     config.unlink()
     config.symlink_to(config)
     assert refusal(file).field == "config"
+
+
+@pytest.mark.parametrize(("field", "what"), OTHERS)
+def test_alternates_of_a_file_come_after_its_published_address(
+    document: Document, write: Write, field: str, what: What
+) -> None:
+    put(document, f"models.0.{field}", "https://far.example/file")
+    put(document, "models.0.md5", "https://far.example/md5")
+    put(document, "models.0.alternates", {field: ["https://later.example/file"], "md5": ["https://later.example/md5"]})
+    model = load_zoo(write(document))["night_net_r50_1x"]
+    assert model.artifact(what).addresses == ("https://far.example/file", "https://later.example/file")
+    digests = ("https://far.example/md5", "https://later.example/md5")
+    assert (model.artifact(what).digest_addresses, model.artifact("weights").digest_addresses) == ((), digests)
+
+
+def test_alternates_without_a_published_address_are_refused(document: Document, write: Write) -> None:
+    put(document, "models.0.md5", None)
+    put(document, "models.0.alternates", {"md5": ["https://later.example/md5"]})
+    assert refusal(write(document)).field == "alternates.md5"
+
+
+# Digests that a user adds to the built-in models
+
+BUILT_IN = "fcos_r50_fpn_1x"
+OTHER = "sha256:" + "e" * 64
+
+
+@pytest.fixture
+def digests(tmp_path: Path) -> Write:
+    """Write a zoo file of digests alone."""
+
+    def write(digests: object, name: str = "digests.yaml", **more: object) -> Path:
+        file = tmp_path / name
+        file.write_text(yaml.safe_dump({"digests": digests, **more}))
+        return file
+
+    return write
+
+
+def test_a_file_of_digests_adds_the_users_digests_to_built_in_models(digests: Write) -> None:
+    file = digests({BUILT_IN: {"weights": SHA256, "preds": MD5}})
+    plain, zoo = load_zoo(), load_zoo(file)
+    assert zoo.files == (builtin_file(), file)
+    for model, before in zip(zoo.models, plain.models, strict=True):
+        for what in WHATS:
+            given = {"weights": SHA256, "preds": MD5}.get(what) if model.name == BUILT_IN else None
+            expected = (UserDigest(what, given, str(file)),) if given else ()
+            assert model.artifact(what) == before.artifact(what)._replace(user_digests=expected)
+
+
+def test_files_of_digests_are_named_by_the_variable_like_any_zoo_file(
+    digests: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [digests({BUILT_IN: {"weights": MD5}}, "a.yaml"), digests({BUILT_IN: {"weights": SHA256}}, "b.yaml")]
+    monkeypatch.setenv("BDD100K_ZOO_FILES", os.pathsep.join(map(str, files)))
+    given = load_zoo()[BUILT_IN].artifact("weights").user_digests
+    assert given == (UserDigest("weights", MD5, str(files[0])), UserDigest("weights", SHA256, str(files[1])))
+
+
+@pytest.mark.parametrize(
+    ("digests_of", "more", "entry", "field", "words"),
+    [
+        ({BUILT_IN: {"weights": SHA256}}, {"models": []}, "", "models", "nothing else"),
+        ({BUILT_IN: {"weights": SHA256}}, {"note": "x"}, "", "note", "unknown field"),
+        ({}, {}, "", "digests", "expected a mapping"),
+        (None, {}, "", "digests", "expected a mapping"),
+        ([BUILT_IN], {}, "", "digests", "expected a mapping"),
+        ({"no_such_model": {"weights": SHA256}}, {}, "digests: no_such_model", "", "built-in model"),
+        ({7: {"weights": SHA256}}, {}, "digests: 7", "", "built-in model"),
+        ({"demo_fcos_r18_fpn": {"weights": SHA256}}, {}, "digests: demo_fcos_r18_fpn", "", "built-in model"),
+        ({BUILT_IN: SHA256}, {}, f"digests: {BUILT_IN}", "", "weights: sha256"),
+        ({BUILT_IN: {}}, {}, f"digests: {BUILT_IN}", "", "weights: sha256"),
+        ({BUILT_IN: {"ap_val": 99}}, {}, f"digests: {BUILT_IN}", "ap_val", "only digests can be added"),
+        ({BUILT_IN: {"start-values": SHA256}}, {}, f"digests: {BUILT_IN}", "start-values", "expected one of weights"),
+        ({BUILT_IN: {"weights": "sha256:12"}}, {}, f"digests: {BUILT_IN}", "weights", "64 lower-case"),
+        ({BUILT_IN: {"weights": SHA256.upper()}}, {}, f"digests: {BUILT_IN}", "weights", "64 lower-case"),
+        ({BUILT_IN: {"weights": None}}, {}, f"digests: {BUILT_IN}", "weights", "64 lower-case"),
+        ({BUILT_IN: {"weights": {"digest": SHA256}}}, {}, f"digests: {BUILT_IN}", "weights", "found dict"),
+    ],
+)
+def test_a_file_of_digests_can_add_nothing_else(
+    digests: Write, digests_of: object, more: dict[str, object], entry: str, field: str, words: str
+) -> None:
+    error = refusal(digests(digests_of, **more))
+    assert (error.entry, error.field) == (entry, field)
+    assert words in error.problem
+
+
+def test_digests_of_a_model_of_a_users_own_belong_into_its_own_file(
+    document: Document, write: Write, digests: Write
+) -> None:
+    own, file = write(document), digests({"night_net_r50_1x": {"weights": SHA256}})
+    with pytest.raises(ManifestError) as caught:
+        load_zoo(own, file)
+    assert (caught.value.file, str(own) in caught.value.problem) == (file, True)
+
+
+def test_digests_of_one_file_that_contradict_each_other_are_refused_naming_both(digests: Write) -> None:
+    first, second = (digests({BUILT_IN: {"weights": each}}, f"{each[-1]}.yaml") for each in (SHA256, OTHER))
+    with pytest.raises(ManifestError) as caught:
+        load_zoo(first, second)
+    assert (caught.value.file, caught.value.field) == (second, "weights")
+    assert all(part in caught.value.problem for part in (SHA256, OTHER, str(first)))
+    same = digests({BUILT_IN: {"weights": SHA256}}, "same.yaml")
+    assert len(load_zoo(first, same)[BUILT_IN].artifact("weights").user_digests) == 2
+
+
+def test_a_digest_that_contradicts_the_built_in_zoo_is_refused_naming_both(
+    digests: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = builtin_file().read_text(encoding="utf-8")
+    builtin = tmp_path / "builtin.yaml"
+    builtin.write_text(with_digests(builtin, text, {BUILT_IN: {"weights": Known(SHA256, 12)}}))
+    monkeypatch.setattr(load, "builtin_file", lambda: builtin)
+    error = refusal(digests({BUILT_IN: {"weights": OTHER}}))
+    assert all(part in error.problem for part in (SHA256, OTHER, str(builtin)))
+    both = load_zoo(digests({BUILT_IN: {"weights": MD5}}))[BUILT_IN].artifact("weights")
+    assert (both.digest, [given.digest for given in both.user_digests]) == (SHA256, [MD5])

@@ -11,6 +11,7 @@ import yaml
 
 from bdd100k_zoo.errors import UnknownNameError
 from bdd100k_zoo.manifest.load import CONFIGS, PACKAGE, builtin_file
+from bdd100k_zoo.manifest.schema import ADDRESS_FIELDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,33 @@ def test_the_renamed_models_alone_answer_to_their_later_names_and_addresses(zoo:
     assert not later or zoo[later] is zoo[name]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_of_a_renamed_model_has_its_later_address_as_an_alternate(zoo: Zoo, name: str) -> None:
+    file = f"{later_name(name)}_det_bdd100k" if later_name(name) else ""
+    later = {
+        "preds": f"{HOST}/preds/{file}.json",
+        "visuals": f"{HOST}/visuals/{file}.zip",
+        "scores-val": f"{HOST}/scores-val/{file}.json",
+        "scores-test": f"{HOST}/scores-test/{file}.json",
+    }
+    for what, address in later.items():
+        assert zoo[name].artifact(what).addresses[1:] == ((address,) if file else ())
+    digests = zoo[name].artifact("weights").digest_addresses
+    assert digests[0] == zoo[name].md5
+    assert digests[1:] == ((f"{HOST}/models/{file}.md5",) if file else ())
+
+
+def test_the_later_addresses_are_those_that_the_publishers_list_last(zoo: Zoo, shared: Path) -> None:
+    listed = yaml.safe_load((shared / "facts" / "zoo64" / "detection.yaml").read_text(encoding="utf-8"))["models"]
+    published = {entry["in_our_zoo"]: entry for entry in listed if entry["in_our_zoo"]}
+    assert set(published) == set(NAMES)
+    for name, entry in published.items():
+        weights = zoo[name].artifact("weights")
+        assert (weights.addresses[-1], weights.digest_addresses[-1]) == (entry["weights"], entry["md5"])
+        for what, field in ADDRESS_FIELDS.items():
+            assert zoo[name].artifact(what).addresses[-1] == entry[field]
+
+
 def test_six_models_were_renamed() -> None:
     assert sum(1 for name in NAMES if later_name(name)) == 6
 
@@ -146,7 +174,7 @@ def test_the_detector_of_the_demo_is_known_by_name_and_in_no_list(zoo: Zoo) -> N
 
 def test_every_file_to_be_fetched_is_fetched_over_https(zoo: Zoo) -> None:
     fetched = [address for model in zoo.models for what in ARTIFACTS for address in model.artifact(what).addresses]
-    assert len(fetched) == 25 * 5 + 6
+    assert len(fetched) == 25 * 5 + 6 * 5
     assert all(address.startswith("https://") for address in fetched)
 
 
@@ -155,8 +183,9 @@ ARTIFACTS = ("weights", "preds", "visuals", "scores-val", "scores-test")
 
 def test_the_weights_alone_have_a_published_digest_address(zoo: Zoo) -> None:
     model = zoo["fcos_r50_fpn_1x"]
-    given = {what: model.artifact(what).digest_address for what in ARTIFACTS}
-    assert given == dict.fromkeys(ARTIFACTS) | {"weights": f"{HOST}/models/fcos_r50_fpn_1x_det_bdd100k.md5"}
+    given = {what: model.artifact(what).digest_addresses for what in ARTIFACTS}
+    expected = {"weights": (f"{HOST}/models/fcos_r50_fpn_1x_det_bdd100k.md5",)}
+    assert given == dict.fromkeys(ARTIFACTS, ()) | expected
 
 
 def test_the_published_address_of_weights_comes_before_the_later_one(zoo: Zoo) -> None:
@@ -171,7 +200,8 @@ def test_the_file_spells_every_published_address_out(zoo: Zoo) -> None:
     text = builtin_file().read_text(encoding="utf-8")
     for model in zoo.models:
         for what in ARTIFACTS:
-            assert all(text.count(address) == 1 for address in model.artifact(what).addresses)
+            artifact = model.artifact(what)
+            assert all(text.count(address) == 1 for address in (*artifact.addresses, *artifact.digest_addresses))
 
 
 def test_the_file_itself_is_as_plain_as_users_files_must_be(zoo: Zoo) -> None:

@@ -17,7 +17,9 @@ from bdd100k_zoo.errors import (
     ConfigError,
     DeviceError,
     ImageShapeError,
+    NotFiniteError,
     PrecisionError,
+    UnsafeCheckpointError,
 )
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.manifest import load_zoo
@@ -109,14 +111,30 @@ def test_a_model_builds_and_strictly_loads_a_checkpoint_of_its_own_shape(model: 
 
 
 def test_a_file_of_weights_is_held_against_its_model(save_weights: Callable[[str], Path], tmp_path: Path) -> None:
-    weights = save_weights(MODEL)
+    random, weights = save_weights(MODEL), tmp_path / "weights.pth"
+    with pytest.raises(UnsafeCheckpointError, match="its weights are random"):
+        mmdet2_backend.check_checkpoint(MODEL, config_path(MODEL), random)
+    content = torch.load(random, weights_only=True)
+    torch.save(content | {"meta": {"CLASSES": CLASSES}}, weights)
     mmdet2_backend.check_checkpoint(MODEL, config_path(MODEL), weights)
     with pytest.raises(CheckpointMismatchError):
         mmdet2_backend.check_checkpoint("retinanet_r50_fpn_1x", config_path("retinanet_r50_fpn_1x"), weights)
-    content = torch.load(weights, weights_only=True)
     torch.save(content | {"meta": {"CLASSES": CLASSES[::-1]}}, tmp_path / "swapped.pth")
     with pytest.raises(CheckpointClassesError):
         mmdet2_backend.check_checkpoint(MODEL, config_path(MODEL), tmp_path / "swapped.pth")
+
+
+@pytest.mark.parametrize("parameter", ["rpn_head.rpn_conv.weight", "roi_head.bbox_head.fc_cls.weight"])
+def test_a_model_that_overflows_is_an_error_and_not_an_image_without_boxes(
+    parameter: str, save_weights: Callable[[str], Path], tmp_path: Path
+) -> None:
+    content = torch.load(save_weights(MODEL), weights_only=True)
+    weight = content["state_dict"][parameter]
+    content["state_dict"][parameter] = weight / weight.abs().max() * 1e38
+    torch.save(content, tmp_path / "w.pth")
+    detector = mmdet2_backend.load(MODEL, config_path(MODEL), tmp_path / "w.pth", "cpu", SMALL)
+    with pytest.raises(NotFiniteError, match=f"{MODEL} gave NaN or infinite scores or boxes"):
+        detector.detect(read_image(HERE / "street.png"))
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), "a path", np.zeros((1, 9000, 3), np.uint8)])

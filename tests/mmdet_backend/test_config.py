@@ -64,6 +64,7 @@ class Recipe(NamedTuple):
     batch: tuple[int, int] = (4, 32)
     """Frames per GPU and in all."""
     constant_warm_up: bool = False
+    steps_3x: tuple[int, int] = (24, 33)
 
 
 def sgd(rate: float) -> dict[str, Any]:
@@ -78,8 +79,11 @@ RECIPES = dict.fromkeys(DIFFERENCES, Recipe(sgd(0.04))) | {
         constant_warm_up=True,
     ),
     "hrnet": Recipe(sgd(0.02), batch=(2, 16)),
+    "retinanet": Recipe(sgd(0.02)),
     "sparse_rcnn": Recipe(
-        {"type": "AdamW", "lr": 0.000025, "weight_decay": 0.0001}, clip={"max_norm": 1, "norm_type": 2}
+        {"type": "AdamW", "lr": 0.000025, "weight_decay": 0.0001},
+        clip={"max_norm": 1, "norm_type": 2},
+        steps_3x=(27, 33),
     ),
 }
 
@@ -152,7 +156,7 @@ def test_colours_are_those_of_the_backbones_training(model: Any) -> None:
 @by_model
 def test_the_schedule_is_the_published_one(model: Any) -> None:
     config, recipe = loaded(model.name), RECIPES[model.family]
-    epochs, steps = {"1x": (12, [8, 11]), "3x": (36, [24, 33])}[model.schedule]
+    epochs, steps = {"1x": (12, [8, 11]), "3x": (36, [*recipe.steps_3x])}[model.schedule]
     if recipe.constant_warm_up:
         warm_up = {"type": "ConstantLR", "factor": 1 / 3, "by_epoch": False, "begin": 0, "end": 500}
     else:

@@ -1,27 +1,33 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmcv.transforms import Compose
+from mmdet.datasets import CocoDataset
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmengine.runner import Runner
 
-from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend.dataset import BDD100KDataset
 from bdd100k_zoo.mmdet_backend.detector import build_model
+from bdd100k_zoo.workflows.convert import convert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from mmengine.config import Config
 
@@ -116,6 +122,102 @@ def test_a_box_of_one_pixel_stays_and_smaller_ones_are_passed_over(tmp_path: Pat
     assert instance["bbox"] == [5.0, 5.0, 6.0, 6.0]
 
 
+SIZES = (None, {"width": 1280, "height": 720}, {"width": 640, "height": 360}, {"width": 40, "height": 30})
+EDGES = [
+    -1e4,
+    -50,
+    -1.5,
+    -1,
+    -0.5,
+    -1e-9,
+    0,
+    0.25,
+    1,
+    29,
+    30,
+    39,
+    40,
+    359.5,
+    360,
+    639,
+    640,
+    719,
+    719.5,
+    720,
+    1279,
+    1280,
+]
+corners = st.one_of(st.sampled_from([float(each) for each in EDGES]), st.floats(-2000, 3000, allow_subnormal=False))
+spans = st.one_of(st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 99.0]), st.floats(-30, 400, allow_subnormal=False))
+
+
+@st.composite
+def labels_at_any_place(draw: st.DrawFn) -> dict[str, Any]:
+    """Inside a frame, across its edges, outside, tiny, reversed, of every category; some without a box."""
+    category = draw(st.sampled_from([*CLASSES, *ALIASES, *IGNORED]))
+    if draw(st.integers(0, 9)) == 0:
+        return label(category, None)
+    x1, y1, width, height = draw(corners), draw(corners), draw(spans), draw(spans)
+    return label(category, (x1, y1, x1 + width, y1 + height), crowd=draw(st.booleans()))
+
+
+labelled_frames = st.lists(
+    st.fixed_dictionaries({"labels": st.lists(labels_at_any_place(), max_size=12), "size": st.sampled_from(SIZES)}),
+    min_size=1,
+    max_size=4,
+)
+
+
+def clipped(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The instances of mmdet's dataset, their boxes cut to the frame as its Resize cuts them."""
+    edges = (info["width"], info["height"]) * 2
+    cut = [
+        [min(max(each, 0), edge) for each, edge in zip(one["bbox"], edges, strict=True)] for one in info["instances"]
+    ]
+    return [{**one, "bbox": box} for one, box in zip(info["instances"], cut, strict=True)]
+
+
+def loaded_and_resized(info: Mapping[str, Any], scale: tuple[int, int]) -> torch.Tensor:
+    """The boxes that a network learns from, ignored ones as well."""
+    steps = Compose(
+        [{"type": "LoadAnnotations", "with_bbox": True}, {"type": "Resize", "scale": scale, "keep_ratio": True}]
+    )
+    image = np.zeros((info["height"], info["width"], 3), np.uint8)
+    boxes: torch.Tensor = steps({**info, "img": image, "img_shape": image.shape[:2]})["gt_bboxes"].tensor
+    return boxes
+
+
+@given(labelled_frames)
+@settings(max_examples=150, deadline=None)
+def test_instances_are_those_of_mmdets_coco_dataset_on_the_converted_labels(frames: list[dict[str, Any]]) -> None:
+    for number, frame in enumerate(frames):
+        frame["name"] = f"{number}.jpg"
+    with TemporaryDirectory() as name:
+        labels, coco = Path(name) / "labels.json", Path(name) / "coco.json"
+        labels.write_text(json.dumps(frames))
+        convert(labels, coco, "coco")
+        ours = BDD100KDataset(str(labels), data_prefix={"img": ""}, serialize_data=False, test_mode=True)
+        theirs = CocoDataset(
+            str(coco), metainfo={"classes": CLASSES}, data_prefix={"img": ""}, serialize_data=False, test_mode=True
+        )
+    assert len(ours) == len(theirs) == len(frames)
+    for one, other in zip(ours.data_list, theirs.data_list, strict=True):
+        assert (one["width"], one["height"]) == (other["width"], other["height"])
+        assert one["instances"] == clipped(other)
+        if one["instances"]:
+            found, expected = (loaded_and_resized(each, (1280, 624)) for each in (one, other))
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def test_boxes_outside_the_frame_are_dropped_and_those_across_its_edge_clipped(tmp_path: Path) -> None:
+    inside, across = (10, 20, 49, 59), (-30, 700, 19, 800)
+    outside = [(-20, 5, -1, 50), (1280, 5, 1300, 50), (5, -40, 60, -1.5), (5, 720, 60, 760)]
+    reversed_ones = [(60, 10, 30, 50), (10, 50, 60, 20)]
+    labels = [label("car", box) for box in (inside, *outside, across, *reversed_ones)]
+    kept = dataset_of(tmp_path, [{"name": "a.jpg", "labels": labels}]).get_data_info(0)["instances"]
+    assert [each["bbox"] for each in kept] == [[10, 20, 50, 60], [0, 700, 20, 720]]
+
+
 def names(dataset: BDD100KDataset) -> list[str]:
     return [dataset.get_data_info(index)["img_id"] for index in range(len(dataset))]
 
@@ -127,10 +229,27 @@ def names(dataset: BDD100KDataset) -> list[str]:
         ({"filter_cfg": {"filter_empty_gt": False}}, 4),
         ({}, 4),
         ({"filter_cfg": {"filter_empty_gt": True}, "test_mode": True}, 4),
+        ({"filter_cfg": {"min_size": 720}}, 4),
+        ({"filter_cfg": {"min_size": 721}, "test_mode": True}, 4),
     ],
 )
 def test_frames_without_boxes_are_left_out_where_asked(tmp_path: Path, settings: dict[str, Any], kept: int) -> None:
     assert names(dataset_of(tmp_path, FRAMES, **settings)) == [frame["name"] for frame in FRAMES[:kept]]
+
+
+def test_frames_smaller_than_the_least_size_are_left_out(tmp_path: Path) -> None:
+    sizes = {"a.jpg": (32, 99), "b.jpg": (31, 99), "c.jpg": (99, 31), "d.jpg": (99, 99)}
+    frames = [
+        {"name": name, "size": {"width": width, "height": height}, "labels": [label("car", (1, 1, 9, 9))]}
+        for name, (width, height) in sizes.items()
+    ]
+    assert names(dataset_of(tmp_path, frames, filter_cfg={"min_size": 32})) == ["a.jpg", "d.jpg"]
+
+
+def test_a_file_whose_boxes_are_all_dropped_has_nothing_to_learn_from(tmp_path: Path) -> None:
+    frames = [{"name": "a.jpg", "labels": [label("car", (2000, 5, 2050, 50)), label("car", (60, 5, 20, 50))]}]
+    with pytest.raises(RecordError, match="expected a box inside a frame"):
+        dataset_of(tmp_path, frames, filter_cfg={"filter_empty_gt": True})
 
 
 def test_an_unknown_category_is_an_error_naming_file_frame_label_and_category(tmp_path: Path) -> None:

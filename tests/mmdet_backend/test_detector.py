@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +25,15 @@ from bdd100k_zoo.errors import (
     DeviceError,
     ImageShapeError,
     MissingPackageError,
+    NotFiniteError,
 )
 from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.mm_common import devices
 from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_detector, build_model
 from bdd100k_zoo.mmdet_backend.pipeline import build_pipeline, pipeline_for_arrays
+from bdd100k_zoo.workflows.demo import bundled_weights
 
 if TYPE_CHECKING:
     import subprocess
@@ -104,10 +108,8 @@ def test_any_size_and_memory_layout_is_taken(detector: Detector) -> None:
 
 
 def test_nothing_global_is_left_changed(detector: Detector, image: Any) -> None:
-    torch.backends.cudnn.allow_tf32 = True
     before = torch.is_grad_enabled(), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     detector.detect(image)
-    assert torch.backends.cudnn.allow_tf32
     assert before == (
         torch.is_grad_enabled(),
         torch.backends.cudnn.benchmark,
@@ -282,6 +284,43 @@ def test_a_failure_is_blamed_on_settings_only_where_they_are_the_users() -> None
         failing(fail, customised=True).detect(PIXELS)
     with pytest.raises(IndexError):
         failing(fail, customised=False).detect(PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameter"),
+    [
+        (NAME, "bbox_head.retina_cls.weight"),
+        (NAME, "bbox_head.retina_reg.weight"),
+        ("faster_rcnn_r50_fpn_1x", "rpn_head.rpn_conv.weight"),
+        ("faster_rcnn_r50_fpn_1x", "roi_head.bbox_head.fc_cls.weight"),
+        ("faster_rcnn_r50_fpn_1x", "roi_head.bbox_head.fc_reg.weight"),
+    ],
+)
+def test_a_model_that_overflows_is_an_error_and_not_an_image_without_boxes(
+    model: str, parameter: str, save_weights: Callable[[str], Path], image: Any, tmp_path: Path
+) -> None:
+    content = torch.load(save_weights(model), weights_only=True)
+    weight = content["state_dict"][parameter]
+    content["state_dict"][parameter] = weight / weight.abs().max() * 1e38
+    torch.save(content, tmp_path / "w.pth")
+    detector = mmdet_backend.load(model, config_path(model), tmp_path / "w.pth", "cpu", SMALL)
+    with pytest.raises(NotFiniteError, match=f"{model} gave NaN or infinite scores or boxes, computing in fp32"):
+        detector.detect(image)
+
+
+@pytest.mark.parametrize("field", ["scores", "bboxes"])
+def test_scores_and_boxes_that_are_not_finite_are_an_error_wherever_they_come_from(field: str) -> None:
+    found = {"scores": torch.ones(2), "bboxes": torch.ones(2, 4), "labels": torch.zeros(2, dtype=torch.long)}
+    found[field].view(-1)[1] = float("nan")
+    sample = SimpleNamespace(pred_instances=SimpleNamespace(**found))
+    with pytest.raises(NotFiniteError, match="a model gave NaN"):
+        failing(lambda: [sample], customised=True).detect(PIXELS)
+
+
+def test_a_checkpoint_of_random_weights_is_known_as_such(detector: Detector) -> None:
+    assert detector.facts.random_weights
+    trained = bundled_weights(load_zoo())
+    assert not mmdet_backend.load("demo", config_path("demo_fcos_r18_fpn"), trained, "cpu").facts.random_weights
 
 
 def test_settings_that_fail_only_in_the_model_are_a_config_error(load_detector: Callable[..., Detector]) -> None:

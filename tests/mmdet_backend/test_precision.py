@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +20,21 @@ from bdd100k_zoo.errors import PrecisionError
 from bdd100k_zoo.inference.images import read_image
 from bdd100k_zoo.inference.protocol import PRECISIONS
 from bdd100k_zoo.mm_common.config import load_config
-from bdd100k_zoo.mm_common.precision import SHORT, arithmetic, let_heads_give_float32, resolve_precision
+from bdd100k_zoo.mm_common.precision import (
+    SHORT,
+    arithmetic,
+    let_heads_give_float32,
+    resolve_precision,
+    round_convolutions,
+    round_products,
+)
 from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_model
 from bdd100k_zoo.mmdet_backend.fast_cpu import onednn_forward
 from bdd100k_zoo.mmdet_backend.pipeline import batch_of, build_pipeline
 from bdd100k_zoo.mmdet_backend.random_weights import draw_lively_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bdd100k_zoo.boxes import Detections
 
@@ -92,28 +103,192 @@ def test_what_a_device_does_not_have_is_refused_before_anything_is_fetched() -> 
 
 @pytest.fixture(autouse=True)
 def _as_torch_starts() -> Iterator[None]:
-    before = rounded()
+    """What torch starts with can be had again by its old switches alone."""
     yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+    for backend in (torch.backends, torch.backends.cudnn):
+        backend.fp32_precision = "none"
+    torch.backends.mkldnn.conv.fp32_precision = "none"
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("highest")
+
+
+def switches() -> dict[str, str]:
+    """Every switch as the host's own getters tell it, with the errors that torch raises for some of them."""
+    backends: Any = torch.backends
+    getters: dict[str, Callable[[], object]] = {
+        "all": lambda: backends.fp32_precision,
+        "cudnn": lambda: backends.cudnn.fp32_precision,
+        "cudnn.conv": lambda: backends.cudnn.conv.fp32_precision,
+        "cudnn.rnn": lambda: backends.cudnn.rnn.fp32_precision,
+        "cuda.matmul": lambda: backends.cuda.matmul.fp32_precision,
+        "mkldnn.conv": lambda: backends.mkldnn.conv.fp32_precision,
+        "mkldnn.matmul": lambda: backends.mkldnn.matmul.fp32_precision,
+        "old convolutions": lambda: backends.cudnn.allow_tf32,
+        "old products": lambda: backends.cuda.matmul.allow_tf32,
+        "old precision": torch.get_float32_matmul_precision,
+    }
+    return {name: told_by(getter) for name, getter in getters.items()}
+
+
+def told_by(getter: Callable[[], object]) -> str:
+    try:
+        return str(getter())
+    except RuntimeError as error:
+        return str(error)
 
 
 def rounded() -> tuple[bool, bool]:
-    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    """Whether CUDA's convolutions and products would round; the operators themselves ask in this way."""
+    backends: Any = torch.backends
+    operators = (backends.cudnn.conv, backends.cuda.matmul)
+    return operators[0].fp32_precision == "tf32", operators[1].fp32_precision == "tf32"
 
 
+def set_by(path: str, value: str) -> Callable[[], None]:
+    *parts, name = path.split(".")
+
+    def set_it() -> None:
+        holder: Any = torch.backends
+        for part in parts:
+            holder = getattr(holder, part)
+        setattr(holder, name, value)
+
+    return set_it
+
+
+HOSTS: dict[str, Callable[[], object]] = {
+    "untouched": lambda: None,
+    "highest": lambda: torch.set_float32_matmul_precision("highest"),
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "old products": lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+    "old convolutions": lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+    "all ieee": set_by("fp32_precision", "ieee"),
+    "all tf32": set_by("fp32_precision", "tf32"),
+    "cudnn ieee": set_by("cudnn.fp32_precision", "ieee"),
+    "cudnn tf32": set_by("cudnn.fp32_precision", "tf32"),
+    "convolutions ieee": set_by("cudnn.conv.fp32_precision", "ieee"),
+    "convolutions tf32": set_by("cudnn.conv.fp32_precision", "tf32"),
+    "products ieee": set_by("cuda.matmul.fp32_precision", "ieee"),
+    "products tf32": set_by("cuda.matmul.fp32_precision", "tf32"),
+    "CPU's convolutions bf16": set_by("mkldnn.conv.fp32_precision", "bf16"),
+}
+new_switches = pytest.mark.skipif(
+    not hasattr(torch.backends.cudnn, "conv"), reason="torch has a switch for each operator from 2.9"
+)
+
+
+@new_switches
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
-@pytest.mark.parametrize("before", [(True, False), (False, True)])
-def test_factors_are_rounded_for_tf32_alone_and_inside_alone(precision: str, before: tuple[bool, bool]) -> None:
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+@pytest.mark.parametrize("host", HOSTS)
+def test_factors_are_rounded_for_tf32_alone_and_the_host_finds_its_switches_as_they_were(
+    host: str, precision: str
+) -> None:
+    HOSTS[host]()
+    before = switches()
 
     def fail() -> None:
-        with arithmetic(precision, CPU):
+        with arithmetic(precision, CUDA):
             assert rounded() == (precision == "tf32",) * 2
             raise KeyError
 
-    with pytest.raises(KeyError):
-        fail()
-    assert rounded() == before
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # autocast says that there is no GPU
+        with pytest.raises(KeyError):
+            fail()
+    assert switches() == before
+
+
+@new_switches
+@pytest.mark.parametrize("later", ["all ieee", "all tf32", "cudnn ieee", "cudnn tf32"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_what_the_host_sets_for_all_operators_later_still_holds_for_each(precision: str, later: str) -> None:
+    HOSTS[later]()
+    expected = switches()
+    torch.backends.fp32_precision = torch.backends.cudnn.fp32_precision = "none"
+    with arithmetic(precision, CUDA):
+        pass
+    HOSTS[later]()
+    assert switches() == expected
+
+
+@new_switches
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_cpu_rounds_nothing_and_touches_no_switch_of_cuda(host: str) -> None:
+    HOSTS[host]()
+    before = switches()
+    mkldnn: Any = torch.backends.mkldnn
+    with arithmetic("fp32", CPU):
+        assert {mkldnn.conv.fp32_precision, mkldnn.matmul.fp32_precision} <= {"ieee", "none"}
+        inside = switches()
+        assert all(inside[name] == before[name] for name in before if name.startswith("cud"))
+    assert switches() == before
+
+
+def test_on_a_cpu_products_are_exact_although_the_host_asks_for_less() -> None:
+    factors = torch.randn(2, 300, 300, generator=torch.Generator().manual_seed(0))
+    expected = factors[0] @ factors[1]
+    torch.set_float32_matmul_precision("medium")
+    with arithmetic("fp32", CPU):
+        found = factors[0] @ factors[1]
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("host", ["untouched", "highest", "high", "medium", "old products", "old convolutions"])
+@pytest.mark.parametrize("wanted", ["ieee", "tf32"])
+def test_with_the_switches_of_an_older_torch_the_host_finds_them_as_they_were(host: str, wanted: str) -> None:
+    HOSTS[host]()
+    before = old_switches()
+    restore = round_products(wanted), round_convolutions(wanted)
+    inside = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision() != "highest"
+    for each in reversed(restore):
+        each()
+    assert inside == (wanted == "tf32",) * 2
+    assert old_switches() == before
+
+
+def old_switches() -> dict[str, str]:
+    return {name: value for name, value in switches().items() if name.startswith("old")}
+
+
+@new_switches
+def test_threads_that_compute_in_other_precisions_never_see_those_of_others() -> None:
+    before, wrong = switches(), []
+
+    def compute(precision: str) -> None:
+        for _ in range(200):
+            with arithmetic(precision, CUDA):
+                for _ in range(5):
+                    sleep(0)
+                    wrong.extend([precision] if rounded() != (precision == "tf32",) * 2 else [])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(compute, ["fp32", "tf32", "fp32", "tf32"]))
+    assert not wrong
+    assert switches() == before
+
+
+@new_switches
+def test_threads_of_one_precision_compute_at_the_same_time() -> None:
+    inside = Barrier(2)
+
+    def compute(_: int) -> None:
+        with arithmetic("fp32", CUDA):
+            inside.wait(timeout=60)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(compute, range(2)))
+    assert rounded() == (True, False)
+
+
+@new_switches
+def test_a_switch_that_the_host_sets_meanwhile_stays_as_it_set_it() -> None:
+    with arithmetic("fp32", CUDA):
+        torch.backends.cudnn.fp32_precision = "tf32"
+        torch.set_default_dtype(torch.float64)
+    assert torch.get_default_dtype() == torch.float64
+    torch.set_default_dtype(torch.float32)
+    assert torch.backends.cudnn.fp32_precision == "tf32"
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])

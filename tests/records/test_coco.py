@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
-from bdd100k_zoo.errors import FrameNameError, RecordError, StorageError
+from bdd100k_zoo.errors import FrameNameError, InputsError, RecordError, StorageError
 from bdd100k_zoo.records.box2d import Box2D
 from bdd100k_zoo.records.coco import read_coco_labels, read_coco_results
 from bdd100k_zoo.records.coco_convert import labels_from_coco, labels_to_coco, results_from_coco, results_to_coco
@@ -26,9 +26,9 @@ from bdd100k_zoo.records.coco_schema import (
     CocoLabels,
     CocoResult,
     ScalabelFrame,
-    recognise,
 )
 from bdd100k_zoo.records.labels import ImageSize
+from bdd100k_zoo.records.sources import shape_of
 from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def test_an_annotation_without_bbox_or_id_is_a_label_without_a_box(put: Callable
 )
 def test_labels_that_do_not_fit_together_are_told(put: Callable[..., Path], changes: Any, told: str) -> None:
     path = put(coco(**changes))
-    with pytest.raises(RecordError, match=told) as caught:
+    with pytest.raises((RecordError, InputsError), match=told) as caught:
         read_coco_labels(path)
     assert caught.value.path == path
 
@@ -436,12 +436,19 @@ def test_what_frames_say_of_themselves_is_kept() -> None:
         ('[{"name": "a", "labels": [{"x": "]}\\"{"}]}]', "Scalabel frames"),
         ('\ufeff {"frames": []}', "Scalabel frames"),
         ('{"annotations": [], "categories": [], "images": []}', "COCO labels"),
+        ('{"name": "mine", "images": [], "annotations": [], "categories": []}', "COCO labels"),
+        ('[{"name": "car", "bbox": [1, 2, 3, 4], "image_id": 1}]', "COCO results"),
+        ('[{"name": "a", "bbox": [1, 2, 3, 4]}]', "Scalabel frames"),
+        ('{"name": "a"}\n{"name": "b"}', "Scalabel frames"),
+        ('[{"labels": [{"name": {"images": 5}}], "name": "a"}]', "Scalabel frames"),
         ('[{"bbox": [1, 2, 3, 4], "image_id": 1}]', "COCO results"),
         (" [ ] ", None),
     ],
 )
-def test_a_file_is_recognised_by_its_outermost_names(document: str, shape: str | None) -> None:
-    assert recognise(FILE, document.encode()) == shape
+def test_a_file_is_recognised_by_its_outermost_names(tmp_path: Path, document: str, shape: str | None) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(document)
+    assert shape_of(path) == shape
 
 
 @pytest.mark.parametrize(
@@ -449,13 +456,13 @@ def test_a_file_is_recognised_by_its_outermost_names(document: str, shape: str |
     [
         ("", "is empty"),
         (" \n", "is empty"),
-        ("<html>", "no JSON list or object"),
-        ('{"model": "x", "weights": {}}', "an object of `model`, `weights`"),
-        ('[{"labels": []}]', "a list of `labels`"),
-        ("[1, 2]", "a list, but not of frames"),
+        ("<html>", "a web page"),
+        ('{"model": "x", "weights": {}}', "a JSON object of model, weights"),
+        ('[{"bbox": []}]', "a list of bbox"),
+        ("[1, 2]", "a list, but not of objects"),
         ('{"images": [', "truncated after byte 12"),
         ('{"images": [}', r"byte 12"),
-        ('[{"image_id": 1', "truncated after byte"),
+        ('[{"image_id": 1', "found COCO results"),
         ('[{"name": "a"}]', "found Scalabel frames"),
         ('[{"image_id": 7, "category_id": 1, "bbox": [1,2,3,4], "score": 1}]', "found COCO results"),
         ("[]", "found an empty list"),
@@ -463,7 +470,7 @@ def test_a_file_is_recognised_by_its_outermost_names(document: str, shape: str |
 )
 def test_a_wrong_file_in_the_place_of_coco_labels_is_named(put: Callable[..., Path], document: str, told: str) -> None:
     path = put(document)
-    with pytest.raises(RecordError, match=told) as caught:
+    with pytest.raises((RecordError, InputsError), match=told) as caught:
         read_coco_labels(path)
     assert caught.value.path == path
 
@@ -524,3 +531,83 @@ def test_the_published_cases_come_back_whole(shared: Path) -> None:
     for was, now in zip(sorted(frames, key=lambda frame: frame.name), again, strict=True):
         assert (now.name, now.videoName, now.attributes) == (was.name, was.videoName, was.attributes)
         assert now.labels == tuple(label for label in was.labels if label.box2d)
+
+
+STEMS = {"files": ["deep/b1-c2.jpg", "a.jpg", "007.jpg"], "ids": ["b1-c2", "a", 7]}
+
+
+def ultralytics(*categories: int, **fields: Any) -> list[dict[str, Any]]:
+    """What ultralytics writes with ``save_json``: image ids are the names of files without their suffixes."""
+    return [
+        {"image_id": image, "category_id": category, "bbox": [1.5, 2, 30, 40], "score": 0.5} | fields
+        for image, category in zip(STEMS["ids"], categories, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("categories", "first"), [((0, 9, 2), 0), ((1, 10, 3), 1)])
+@pytest.mark.parametrize("form", ["scalabel", "coco"])
+def test_results_of_ultralytics_are_matched_by_file_names(
+    put: Callable[..., Path], categories: tuple[int, ...], first: int, form: str
+) -> None:
+    images = [{"id": 10 + place, "file_name": name} for place, name in enumerate(STEMS["files"])]
+    named = [{"id": place, "name": name} for place, name in enumerate(CLASSES, 1)]
+    document: Any = {"images": images, "annotations": [], "categories": named}
+    labels = put(document if form == "coco" else [{"name": name} for name in STEMS["files"]])
+    table = read_coco_results(put(ultralytics(*categories), "results.json"), labels)
+    found = {name: CLASSES[index] for name, index in zip(table.frames, table.classes.tolist(), strict=True)}
+    assert found == {"deep/b1-c2.jpg": "pedestrian", "a.jpg": "traffic sign", "007.jpg": "car"}
+    assert table.boxes.tolist() == [[1.5, 2, 30, 40]] * 3
+    (told,) = table.let_through
+    assert (told.kind, told.count) == ("results whose images were found by their file names", 3)
+    assert f"category ids were taken to be {first} pedestrian, {first + 1} rider" in told.examples[0]
+
+
+def test_file_names_of_newer_versions_of_ultralytics_tell_the_images(put: Callable[..., Path]) -> None:
+    labels = put([{"name": "x/0010.jpg"}, {"name": "x/2.jpg"}])
+    results = [
+        {"image_id": 2, "file_name": "2.jpg", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5},
+        {"image_id": 10, "file_name": "0010.jpg", "category_id": 10, "bbox": [1, 2, 3, 4], "score": 0.5},
+    ]
+    table = read_coco_results(put(results, "results.json"), labels)
+    assert (table.frames, table.classes.tolist()) == (("x/0010.jpg", "x/2.jpg"), [9, 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "results", "told"),
+    [
+        (STEMS["files"], ultralytics(1, 2, 9), "no category id 0 or 10: whether they begin at 0 or at 1"),
+        ([*STEMS["files"], "other/a.png"], ultralytics(0, 1, 2), r"coco\.json has several named a"),
+        (STEMS["files"], ultralytics(0, 1, 10), "results of an image or category"),
+        (["b.jpg"], ultralytics(0, 1, 2), "results of an image or category"),
+        (["2.jpg", "1.jpg", "3.jpg"], [result(image_id=2), result(image_id=3)], None),
+        (["2.jpg", "10.jpg", "1.jpg"], [result(image_id=2)], "places in the labels or names of files"),
+    ],
+)
+def test_what_may_be_meant_in_two_ways_is_an_error(
+    put: Callable[..., Path], names: list[str], results: list[dict[str, Any]], told: str | None
+) -> None:
+    labels = put([{"name": name} for name in names])
+    if told is None:
+        assert read_coco_results(put(results, "results.json"), labels).starts.tolist() == [0, 0, 1, 2]
+        return
+    with pytest.raises(RecordError, match=told):
+        read_coco_results(put(results, "results.json"), labels)
+
+
+def test_ids_of_coco_labels_hold_whatever_their_files_are_called(put: Callable[..., Path]) -> None:
+    images = [{"id": 1, "file_name": "2.jpg"}, {"id": 2, "file_name": "1.jpg"}]
+    labels = put(coco(images=images, annotations=[]))
+    table = read_coco_results(put([result(image_id=1, category_id=1)], "results.json"), labels)
+    assert (table.frames, table.starts.tolist()) == (("1.jpg", "2.jpg"), [0, 0, 1])
+
+
+def test_images_without_a_result_are_counted(put: Callable[..., Path]) -> None:
+    labels = put([{"name": "a.jpg"}, {"name": "b.jpg"}])
+    (told,) = read_coco_results(put([result(image_id=2)], "results.json"), labels).let_through
+    assert (told.kind, told.count) == ("frames without predictions", 1)
+    assert "a.jpg" in told.examples[0]
+
+
+def test_labels_carry_what_pycocotools_needs_to_read_results() -> None:
+    dataset = json.loads(msgspec.json.encode(labels_to_coco(FILE, frames_of([{"name": "a.jpg"}]))))
+    assert (dataset["info"], dataset["licenses"]) == ({}, [])

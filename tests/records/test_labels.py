@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bdd100k_zoo.errors import FrameNameError, RecordError, StorageError
+from bdd100k_zoo.errors import FrameNameError, InputsError, StorageError
 from bdd100k_zoo.records.labels import Box2D, ImageSize, read_labels
 
 if TYPE_CHECKING:
@@ -50,17 +50,20 @@ def test_crowds_and_ignored_labels_are_regions(file: Path, attribute: str, value
 @pytest.mark.parametrize(
     ("document", "found"),
     [
-        ("[{", "truncated"),
-        ("5", "Expected"),
+        ("[{", "cut off"),
+        ("5", "a JSON document that is 5"),
         ('[{"labels": []}]', "name"),
-        ('[{"name": "a", "labels": [{"box2d": {"x1": "wide", "y1": 0, "x2": 1, "y2": 1}}]}]', "box2d.x1"),
-        ('[{"name": "a", "labels": [{"box2d": {"x1": 0, "y1": 0, "x2": 1}}]}]', "y2"),
-        ('[{"name": "a", "labels": [{"box2d": {"x1": NaN, "y1": 0, "x2": 1, "y2": 1}}]}]', "malformed"),
+        ('[{"name": "a", "labels": [{"id": 1, "box2d": {"x1": "wide", "y1": 0, "x2": 1, "y2": 1}}]}]', "box2d.x1"),
+        ('[{"name": "a", "labels": [{"id": 1, "box2d": {"x1": 0, "y1": 0, "x2": 1}}]}]', "y2"),
+        ('[{"name": "a", "labels": [{"id": 1, "box2d": {"x1": NaN, "y1": 0, "x2": 9, "y2": 9}}]}]', "box2d.x1"),
+        ('[{"name": "a", "labels": [{"id": 1, "box2d": {"x1": 0, "y1": 0.5, "x2": 1, "y2": "1"}}]}]', "within 0 to 1"),
+        ('{"images": [], "annotations": [], "categories": []}', "a COCO labels file"),
+        ('[{"name": ' + "[" * 100_000 + "]" * 100_000 + "}]", "nests too deeply"),
     ],
 )
 def test_what_is_no_label_file_is_an_error_naming_the_file_and_the_place(file: Path, document: str, found: str) -> None:
     file.write_text(document)
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(InputsError) as caught:
         read_labels(file)
     assert str(file) in str(caught.value)
     assert found in str(caught.value)
@@ -68,7 +71,7 @@ def test_what_is_no_label_file_is_an_error_naming_the_file_and_the_place(file: P
 
 def test_bytes_that_are_no_text_are_an_error(file: Path) -> None:
     file.write_bytes(b'[{"name": "\xff\xfe"}]')
-    with pytest.raises(RecordError):
+    with pytest.raises(InputsError):
         read_labels(file)
 
 

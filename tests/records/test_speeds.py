@@ -54,14 +54,22 @@ def test_devices_and_precisions_are_kept_apart_and_the_last_record_of_a_model_co
         {"images_per_second": 1.0},
         {"precision": "fp16", "images_per_second": 2.0},
         {"device_name": "a\x1b[2J\nb", "images_per_second": 3.0},
+        {"model": "gone_1x"},
         {"images_per_second": 4.0},
+        {"precision": "fp16", "images_per_second": 2.5},
     ):
         add_speed(path, speed(**changes))
-    assert measured_speeds(path) == {
+    speeds, left_out = measured_speeds(path, {"fcos_r50_fpn_1x"})
+    assert speeds == {
         "(H100, fp32)": {"fcos_r50_fpn_1x": 4.0},
-        "(H100, fp16)": {"fcos_r50_fpn_1x": 2.0},
+        "(H100, fp16)": {"fcos_r50_fpn_1x": 2.5},
         "(a [2J b, fp32)": {"fcos_r50_fpn_1x": 3.0},
     }
+    assert list(map(str, left_out)) == [
+        "speed.jsonl, record 1: a later record is shown for fcos_r50_fpn_1x (H100, fp32)",
+        "speed.jsonl, record 2: a later record is shown for fcos_r50_fpn_1x (H100, fp16)",
+        "speed.jsonl, record 4: its model gone_1x is not among those shown",
+    ]
 
 
 @pytest.mark.parametrize(

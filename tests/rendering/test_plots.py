@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -14,8 +15,15 @@ pytest.importorskip("matplotlib", reason="NOT TESTED: plots, as matplotlib is no
 from bdd100k_zoo.categories import CLASSES
 from bdd100k_zoo.records.analyses import Calibration, Interval, ScoreBin
 from bdd100k_zoo.rendering import plots
-from bdd100k_zoo.rendering.plots import Dot, Place, letter
+from bdd100k_zoo.rendering.plots import Dot, Numbers, Place, letter
+from bdd100k_zoo.rendering.surface import MIN_AP_RANGE, ap_limits
 from bdd100k_zoo.rendering.theme import SENTINELS
+from bdd100k_zoo.rendering.zoo_plots import Point, mark_of, speed_plot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
 
 CURVE = tuple([1.0] * 40 + [0.5] * 20 + [0.0] * 41)
 BINS = tuple(
@@ -26,7 +34,9 @@ FIGURES = {
     "curves": lambda name: plots.class_curves(name, 0.5, [CURVE, None, *[CURVE] * 8], "run A"),
     "run-curves": lambda name: plots.run_curves(name, "car", [[CURVE, CURVE], [None, CURVE]], (0.5, 0.75)),
     "dots": lambda name: plots.dots(name, "AP", ["a", "b"], [[Dot(1, Interval(0, 2)), Dot(None)], [Dot(3), Dot(4)]]),
-    "differences": lambda name: plots.differences(name, "A - B", ["a", "b"], [Dot(-1, Interval(-2, -0.5)), Dot(None)]),
+    "differences": lambda name: plots.differences(
+        name, "A - B", ["a", "b"], [Dot(-1, Interval(-2, -0.5)), Dot(None)], Numbers("frames", [1234, 0])
+    ),
     "reliability": lambda name: plots.reliability(name, Calibration(BINS, 0.1, (), 0.5), "run A", 0),
     "bars": lambda name: plots.bars(name, "Errors", ["a", "b"], [[1.0, 2.0], [3.0, 0.0]], unit="points"),
     "speed": lambda name: plots.speed_and_ap(name, [Place(0, 2, 30, Interval(29, 31)), Place(1, 11.5, 28, None)]),
@@ -99,6 +109,86 @@ def test_nothing_to_plot_is_an_empty_plot() -> None:
     assert "no class has objects" in plots.class_curves("x", 0.5, [None] * 10, "A")
     empty = tuple(each._replace(detections=0) for each in BINS)
     assert "no detections" in plots.reliability("x", Calibration(empty, float("nan"), (), 0.5), "A", 0)
+
+
+@given(st.floats(-100, 100), st.floats(0, 200))
+def test_an_axis_of_ap_shows_five_points_at_least_around_what_it_shows(low: float, width: float) -> None:
+    lower, upper = ap_limits(low, low + width)
+    assert upper - lower >= MIN_AP_RANGE - 1e-9
+    assert lower <= low
+    assert upper >= low + width
+    assert (lower + upper) / 2 == pytest.approx(low + width / 2)
+    if width >= MIN_AP_RANGE:
+        assert (lower, upper) == (low, low + width)
+    floored = ap_limits(max(low, 0), max(low, 0) + width, floor=0)
+    assert floored[0] >= 0
+    assert floored[1] - floored[0] >= MIN_AP_RANGE - 1e-9
+
+
+RACERS = (Point("a", "a", mark_of(0), 30.0, None, 3.0), Point("b", "b", mark_of(1), 30.6, None, 2.0))
+AP_AXES = {
+    "dots": ("x", lambda: plots.dots("x", "AP", ["a", "b"], [[Dot(30.0), Dot(30.3)], [Dot(30.6), Dot(30.1)]])),
+    "low": ("x", lambda: plots.dots("x", "AP", ["a"], [[Dot(0.1), Dot(0.2)]])),
+    "nothing": ("x", lambda: plots.dots("x", "AP", ["a"], [[Dot(None)]])),
+    "differences": (
+        "x",
+        lambda: plots.differences("x", "A - B", ["a"], [Dot(0.6, Interval(0.5, 0.7))], Numbers("frames", [40])),
+    ),
+    "bars": ("x", lambda: plots.bars("x", "Errors", ["a"], [[0.6]], unit="points of AP50")),
+    "speed": ("y", lambda: plots.speed_and_ap("x", [Place(0, 2, 30.6, None), Place(1, 3, 30, Interval(29.9, 30.1))])),
+    "zoo": ("y", lambda: speed_plot("x", "on a GPU", RACERS, RACERS)),
+    "one racer": ("y", lambda: speed_plot("x", "on a GPU", RACERS[:1], RACERS[:1])),
+}
+
+
+@pytest.fixture
+def axes_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], str]], Axes]:
+    """Return the axes that a plot was drawn on."""
+    from matplotlib.axes import Axes
+
+    seen: list[Axes] = []
+    draw = Axes.draw
+    monkeypatch.setattr(Axes, "draw", lambda self, *rest, **options: (seen.append(self), draw(self, *rest, **options)))
+
+    def axes_of(plot: Callable[[], str]) -> Axes:
+        plot()
+        return seen[-1]
+
+    return axes_of
+
+
+@pytest.mark.parametrize("kind", AP_AXES)
+def test_every_axis_of_ap_shows_five_points_at_least(kind: str, axes_of: Callable[[Callable[[], str]], Axes]) -> None:
+    axis, plot = AP_AXES[kind]
+    axes = axes_of(plot)
+    low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
+    assert high - low >= 5 - 1e-9
+    assert low >= -3
+    if kind in ("low", "nothing", "bars"):
+        assert low > -0.1
+
+
+def test_what_chance_may_explain_is_grey_and_hollow_and_what_has_no_interval_a_grey_cross(
+    axes_of: Callable[[Callable[[], str]], Axes],
+) -> None:
+    dots = [Dot(2.0, Interval(1, 3)), Dot(-2.0, Interval(-3, -1)), Dot(2.0, Interval(-1, 5)), Dot(2.0)]
+    axes = axes_of(lambda: plots.differences("x", "A - B", list("abcd"), dots, Numbers("frames", [40, 40, 40, 1])))
+    points = [line for line in axes.lines if line.get_marker() in ("o", "x")]
+    seen = [(each.get_marker(), SENTINELS[each.get_color()], SENTINELS[each.get_markerfacecolor()]) for each in points]
+    assert seen == [("o", "good", "good"), ("o", "bad", "bad"), ("o", "soft", "back"), ("x", "soft", "soft")]
+    written = [text.get_text() for text in axes.texts]
+    assert written == ["frames", "40", "40", "40", "1"]
+
+
+def test_bins_of_few_detections_are_crosses_that_no_line_leads_to(
+    axes_of: Callable[[Callable[[], str]], Axes],
+) -> None:
+    bins = tuple(ScoreBin(n / 10, n / 10 + 0.1, 30 if n < 3 else 29, n / 10 + 0.05, 0.5) for n in range(5))
+    axes = axes_of(lambda: plots.reliability("x", Calibration(bins, 0.1, (), 0.5), "A", 0))
+    _, enough, few = axes.lines
+    assert (enough.get_linestyle(), list(enough.get_xdata())) == ("-", [0.05, 0.15000000000000002, 0.25])
+    assert (few.get_linestyle(), few.get_marker(), SENTINELS[few.get_color()]) == ("None", "x", "soft")
+    assert len(few.get_xdata()) == 2
 
 
 def test_runs_are_lettered_without_end() -> None:

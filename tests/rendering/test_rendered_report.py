@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import nan
 from typing import Any
 
 import pytest
-from documents import Document, check
+from documents import Document, Element, check
 from scenes import record
 
 pytest.importorskip("jinja2", reason="NOT TESTED: reports, as Jinja2 is not installed")
@@ -18,7 +19,6 @@ from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.records.analyses import (
     Analysis,
     Calibration,
-    ClassCounts,
     Condition,
     Confusion,
     Curves,
@@ -26,6 +26,7 @@ from bdd100k_zoo.records.analyses import (
     Errors,
     Interval,
     ScoreBin,
+    Support,
 )
 from bdd100k_zoo.records.findings import LetThrough
 from bdd100k_zoo.records.kept import FileFacts
@@ -47,13 +48,17 @@ def analysis(ap: float, value: str = "rainy", interval: Interval | None = None) 
     intervals = dict.fromkeys((*CLASSES, OVERALL), interval) if interval else {}
     return Analysis(
         scores=scores(ap),
-        frames=10,
-        counts=tuple(ClassCounts(10 * place, 1000 * place) for place in range(10)),
+        support={
+            **{name: Support(20 * place, 10 * place) for place, name in enumerate(CLASSES)},
+            OVERALL: Support(1000, 450),
+        },
+        objects_by_size=tuple((29, 30, 0) for _ in range(10)),
+        detections=tuple(1000 * place for place in range(10)),
         intervals=intervals,
         curves=Curves((0.5, 0.75, 0.9), ((*[curve] * 9, None),) * 3),
         conditions=(
-            Condition("weather", value, 7, scores(ap), intervals),
-            Condition("scene", value, 3, scores(nan), {}),
+            Condition("weather", value, Support(997, 440), scores(ap), interval),
+            Condition("scene", value, Support(3, 10), scores(nan), None),
         ),
         calibration=Calibration((ScoreBin(0, 0.1, 5, 0.05, 0.2),), 0.15, (0.1,) * 9 + (nan,), 0.5),
         errors=Errors(
@@ -88,10 +93,11 @@ def full(name: str = "one") -> Report:
     )
     other = run(name, 28, analysis=analysis(28, name, interval), record=record(name, 10, 7.0))
     differences = (
-        Difference("class", OVERALL, 2.0, Interval(0.5, 3.5)),
-        Difference("class", "car", -2.0, Interval(-3, -1)),
-        Difference("class", "train", nan, None),
-        Difference("weather", name, 0.1, Interval(-1, 1)),
+        Difference("class", OVERALL, 2.0, Support(1000, 450), Interval(0.5, 3.5)),
+        Difference("class", "car", -2.0, Support(40, 80), Interval(-3, -1)),
+        Difference("class", "train", nan, Support(0, 0), None),
+        Difference("weather", name, 0.1, Support(997, 440), Interval(-1, 1)),
+        Difference("weather", "foggy", -4.51, Support(1, 12), None),
     )
     albums = (Album(0, name, (Picture(name, b"\xff\xd8\xff", 960, 540, name),)), Album(1, "none", ()))
     whole = report(first, other, resamples=200, comparisons=(Comparison(1, differences),), albums=albums, notes=(name,))
@@ -161,12 +167,78 @@ def replace_analysis(before: Analysis, **changes: Any) -> Analysis:
 @pytest.mark.parametrize("number", [1, 3, 30])
 def test_any_number_of_runs_makes_a_sound_report(number: int) -> None:
     runs = [run(f"run {place}", 20 + place, record=record("m", 10, 1.0 + place)) for place in range(number)]
-    comparisons = tuple(Comparison(place, (Difference("class", OVERALL, 1.0, None),)) for place in range(1, number))
+    comparisons = tuple(
+        Comparison(place, (Difference("class", OVERALL, 1.0, Support(9, 9), None),)) for place in range(1, number)
+    )
     found = Document(render(report(*runs, comparisons=comparisons)))
     check(found)
     assert len(found.all("article")) == number
     if number > 1:
         assert "Whether that is beyond chance, intervals would tell" in found.all("main")[0].words
+
+
+def rows_of(found: Document, caption: str) -> dict[str, list[Element]]:
+    """The cells of each row of a table, by the row's name."""
+    table = found.content.partition(f">{caption}</caption>")[2].partition("</table>")[0]
+    rows = [Document(row.encode()).all("th", "td") for row in re.findall("<tr>(.*?)</tr>", table, re.DOTALL)]
+    return {row[1 if caption == "Differences" else 0].words: row for row in rows}
+
+
+def words_of(row: list[Element]) -> list[str]:
+    return [cell.words for cell in row]
+
+
+def test_numbers_of_frames_and_objects_are_beside_every_class_condition_and_difference() -> None:
+    found = Document(render(full("one")))
+    assert words_of(rows_of(found, "AP by class")["pedestrian"])[1:3] == ["0", "0"]
+    assert words_of(rows_of(found, "AP by class")["car"])[1:3] == ["40", "20"]
+    assert words_of(rows_of(found, "AP by weather")["one"])[1:3] == ["997", "440"]
+    assert words_of(rows_of(found, "AP by scene")["one"])[1:3] == ["3", "10"]
+    assert words_of(rows_of(found, "Differences")["foggy"])[2:4] == ["1", "12"]
+    told = [each.words for each in found.all("desc")]
+    assert any("car: A 32.0 (28.5 to 31.5), B 30.0 (28.5 to 31.5), 20 objects" in each for each in told)
+    assert any("one: A 30.0 (28.5 to 31.5), B 28.0 (28.5 to 31.5), 997 frames" in each for each in told)
+
+
+def test_only_what_has_an_interval_without_zero_is_called_better_and_all_else_is_grey() -> None:
+    found = Document(render(full("one")))
+    rows = rows_of(found, "Differences")
+    verdicts = {name: row[-1].words.split()[-1] for name, row in rows.items()}
+    assert verdicts == {"Which": "Better", OVERALL: "A", "car": "B", "train": "few", "one": "tell", "foggy": "few"}
+    assert words_of(rows["foggy"])[4:] == ["−4.51", "–", "too few"]
+    assert words_of(rows["one"])[4:] == ["+0.10", "−1.00 to +1.00", "cannot tell"]
+    cells = [cell for row in list(rows.values())[1:] for cell in row[-3:]]
+    assert ["soft" in (cell.attributes.get("class") or "") for cell in cells] == [False] * 6 + [True] * 9
+    told = " ".join(each.words for each in found.all("desc"))
+    assert "OVERALL: 2.0 (0.5 to 3.5), beyond chance, 450 objects" in told
+    assert "one: 0.1 (-1.0 to 1.0), cannot tell, 997 frames; foggy: -4.5, no interval, 1 frame" in told
+    words = found.all("main")[0].words
+    assert "simultaneous 95 % intervals" in words
+    assert "Westfall and Young, 1993" in words
+    assert "200 resamples of the frames, seed 0" in words
+
+
+def test_too_few_frames_altogether_give_no_verdict() -> None:
+    few = Difference("class", OVERALL, 2.0, Support(29, 400), None)
+    whole = report(run("one"), run("two", 28), resamples=200, comparisons=(Comparison(1, (few,)),))
+    words = Document(render(whole)).all("main")[0].words
+    assert "29 frames with 400 objects are too few to tell which is better" in words
+    assert "at least 30 frames and 30 objects" in words
+    assert "beyond chance." not in words
+
+
+def test_shares_of_few_objects_and_few_detections_are_numbers_and_no_percentages() -> None:
+    counts = ((3, 1, *[0] * 9), (30, 10, *[0] * 9), *[(0,) * 11] * 9)
+    few = replace_analysis(analysis(30), confusion=Confusion(counts, 0.3, 0.5), detections=(29, 30, *[0] * 8))
+    found = Document(render(report(run("one", analysis=few))))
+    rows = rows_of(found, "Confusion")
+    assert words_of(rows["pedestrian"])[1:4] == ["4", "3 of 4", "1 of 4"]
+    assert words_of(rows["rider"])[1:4] == ["40", "75.0", "25.0"]
+    sizes = rows_of(found, "AP by object size")["car"]
+    assert words_of(sizes)[1:4] == ["29", "30", "0"]
+    assert ["soft" in (cell.attributes["class"] or "") for cell in sizes[4:]] == [True, False, True]
+    errors = rows_of(found, "Calibration error by class")
+    assert [words_of(errors[name])[1:] for name in CLASSES[:2]] == [["–", "29"], ["0.100", "30"]]
 
 
 def test_shades_of_cells_grow_with_their_share() -> None:

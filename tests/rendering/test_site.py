@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.manifest import Author, Paper, Zoo
+from bdd100k_zoo.manifest import WHATS, Author, Paper, Zoo
 from bdd100k_zoo.rendering.site import Site, linkable, render
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def test_every_place_that_is_led_to_is_there_once(page: Page) -> None:
 def test_published_addresses_are_links_and_nothing_else_is_asked_for(zoo: Zoo, page: Page) -> None:
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     for model in zoo.models:
-        published = (model.weights.address, model.md5, model.predictions, model.visuals, model.scores_val)
-        assert set(published) <= set(links)
+        for artifact in map(model.artifact, WHATS):
+            assert {*artifact.addresses, *artifact.digest_addresses} <= set(links)
     assert {family.paper.address for family in zoo.families} <= set(links)
     assert not page.values("src")
     assert [attributes["href"] for tag, attributes in page.tags if tag == "link"] == ["data:,"]

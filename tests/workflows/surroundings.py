@@ -41,6 +41,9 @@ class Told:
     def restart(self, done: int, total: int | None) -> None:
         self.done[self._title] = done
 
+    def retitle(self, title: str) -> None:
+        pass
+
     def note(self, message: str) -> None:
         self.notes.append(message)
 
@@ -115,7 +118,8 @@ class Surroundings:
             "mtime_ns": status.st_mtime_ns,
             "md5": hashes.md5,
             "sha256": hashes.sha256,
-            "verified_by": f"{HOST}/{name}.md5",
+            "verified_by": "publisher",
+            "digest_address": f"{HOST}/{name}.md5",
             "reason": None,
             "stands_for": artifact.addresses[0],
             "zoo_file": str(artifact.zoo_file),

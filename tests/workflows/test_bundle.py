@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bdd100k_zoo.errors import CheckpointMismatchError
+from bdd100k_zoo.errors import CheckpointMismatchError, UnsafeCheckpointError
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.manifest.load import DEMO
 from bdd100k_zoo.mmdet_backend.random_weights import save_random_weights
@@ -20,8 +20,10 @@ from bdd100k_zoo.workflows.demo import MODEL
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training writes: nothing in it says that its values are random."""
     path = tmp_path_factory.mktemp("weights") / "weights.pth"
     save_random_weights(load_zoo()[MODEL].config_path, path)
+    torch.save({"meta": {}, "state_dict": state_of(path)}, path)
     return path
 
 
@@ -63,3 +65,27 @@ def test_weights_of_another_model_are_refused_and_nothing_is_written(weights: Pa
         bundle(tmp_path / "other.pth", tmp_path / "small.pth", zoo_file)
     assert not (tmp_path / "small.pth").exists()
     assert zoo_file.read_bytes() == DEMO.read_bytes()
+
+
+def test_random_weights_are_never_bundled(tmp_path: Path) -> None:
+    save_random_weights(load_zoo()[MODEL].config_path, tmp_path / "random.pth")
+    zoo_file = Path(shutil.copy(DEMO, tmp_path / "zoo.yaml"))
+    with pytest.raises(UnsafeCheckpointError, match="its weights are random"):
+        bundle(tmp_path / "random.pth", tmp_path / "small.pth", zoo_file)
+    assert not (tmp_path / "small.pth").exists()
+
+
+def test_a_number_that_16_bits_cannot_hold_keeps_its_32(weights: Path, tmp_path: Path) -> None:
+    state = state_of(weights)
+    name = "neck.fpn_convs.0.conv.weight"
+    torch.save({"meta": {}, "state_dict": state | {name: state[name] * 0 + 1e5}}, tmp_path / "large.pth")
+    bundle(tmp_path / "large.pth", tmp_path / "small.pth", Path(shutil.copy(DEMO, tmp_path / "zoo.yaml")))
+    assert (state_of(tmp_path / "small.pth")[name] == 1e5).all()
+
+
+def test_only_what_the_model_takes_is_bundled(weights: Path, tmp_path: Path) -> None:
+    state = state_of(weights)
+    averages = {"ema_" + name.replace(".", "_"): tensor for name, tensor in state.items()}
+    torch.save({"meta": {}, "state_dict": state | averages}, tmp_path / "averaged.pth")
+    bundle(tmp_path / "averaged.pth", tmp_path / "small.pth", Path(shutil.copy(DEMO, tmp_path / "zoo.yaml")))
+    assert state_of(tmp_path / "small.pth").keys() == state.keys()

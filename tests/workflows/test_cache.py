@@ -15,6 +15,7 @@ from surroundings import NAME, Surroundings, entry_of
 from bdd100k_zoo.artifacts import ledger, locking
 from bdd100k_zoo.artifacts.layout import ledger_path, lock_path, partial_path
 from bdd100k_zoo.errors import EmptyCacheError, MissingPackageError, UnknownNameError
+from bdd100k_zoo.mmdet_backend.random_weights import save_random_weights
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.workflows.cache import Checked, contents, verify
 
@@ -58,7 +59,7 @@ def test_a_file_as_its_ledger_describes_it_is_verified_by_whom_that_says(here: S
     assert (checked.path, checked.model, checked.what, checked.size) == (path, NAME, "weights", len(CONTENT))
     assert (checked.state, checked.verified_by, checked.problem) == (
         "verified",
-        "https://far.example/mine_1x.md5",
+        "publisher",
         None,
     )
     assert here.told.done == {f"{NAME} weights": len(CONTENT)}
@@ -307,6 +308,15 @@ def test_what_is_no_checkpoint_is_set_aside(here: Surroundings) -> None:
     checked = only(here, deep=True)
     assert (checked.state, checked.fits_model) == ("damaged", False)
     assert "no checkpoint" in str(checked.problem)
+
+
+def test_random_weights_in_the_cache_are_set_aside(here: Surroundings, tmp_path: Path) -> None:
+    save_random_weights(here.zoo[NAME].config_path, tmp_path / "random.pth")
+    here.holds((tmp_path / "random.pth").read_bytes())
+    assert only(here).state == "verified"
+    checked = only(here, deep=True)
+    assert (checked.state, checked.fits_model) == ("damaged", False)
+    assert "its metadata states that its weights are random" in str(checked.problem)
 
 
 def test_a_config_that_builds_no_model_condemns_no_file(here: Surroundings, checkpoint: Callable[..., Path]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.errors import InputsError, RecordError, StorageError, UnlikelyBoxesError
 from bdd100k_zoo.workflows.convert import convert
 
 IN, OUT, BACK, LABELS = Path("in.json"), Path("out.json"), Path("back.json"), Path("labels.json")
@@ -87,12 +87,15 @@ def test_a_set_of_frames_around_the_list_and_a_frame_a_line() -> None:
     assert (lines[0], lines[-1], len(lines)) == ("[", "]", 4)
 
 
-def test_predictions_without_a_box_at_all_are_results_where_labels_are_given() -> None:
-    put(IN, [{"name": "a.jpg", "labels": []}])
-    assert convert(IN, OUT, "coco", labels=put(LABELS, LABELLED)).found == "Scalabel results"
-    assert json.loads(OUT.read_text()) == []
-    assert convert(OUT, BACK, "scalabel", "coco", LABELS).objects == 0
-    assert convert(IN, OUT, "coco").found == "Scalabel labels"
+def test_results_without_a_box_are_refused_and_images_without_labels_are_not() -> None:
+    put(LABELS, LABELLED)
+    with pytest.raises(UnlikelyBoxesError, match="not one box"):
+        convert(put(IN, [{"name": "a.jpg", "labels": []}]), OUT, "coco", labels=LABELS)
+    with pytest.raises(UnlikelyBoxesError, match="not one box"):
+        convert(put(BACK, []), OUT, "scalabel", "coco", LABELS)
+    assert not OUT.exists()
+    told = convert(IN, OUT, "coco")
+    assert (told.found, told.notes) == ("Scalabel labels", ("there is no label: only the images were written",))
 
 
 def test_what_a_format_cannot_hold_is_said() -> None:
@@ -118,14 +121,16 @@ def test_what_a_format_cannot_hold_is_said() -> None:
         (DETECTED, "coco", None, "--labels"),
         ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "scalabel", None, "--labels"),
         ([], "coco", None, "say which with --from"),
-        ({"model": "x"}, "coco", None, "an object of `model`"),
-        ('[{"name": "a.jpg", "labels": [', "coco", None, "truncated after byte 30"),
-        ('[{"name": "a.jpg"}, {"name": "b.jpg"', "coco", None, "truncated after byte 36"),
+        ({"model": "x"}, "coco", None, "a JSON object of model"),
+        ('[{"name": "a.jpg", "labels": [', "coco", None, r"is cut off.*byte 30"),
+        ('[{"name": "a.jpg"}, {"name": "b.jpg"', "coco", None, r"is cut off.*byte 36"),
+        ('{"images": ' + "[" * 100_000 + "]" * 100_000 + "}", "scalabel", None, "is not what it should be"),
+        ('[{"name": ' + "[" * 100_000 + "]" * 100_000 + "}]", "coco", None, "nests too deeply"),
         ([{"name": "a.jpg", "labels": [{"box2d": {"x1": 1}}]}], "coco", None, r"y1.*labels\[0\]\.box2d"),
     ],
 )
 def test_what_cannot_be_converted_is_told_and_nothing_is_written(document: Any, to: Any, given: Any, told: str) -> None:
-    with pytest.raises(RecordError, match=told) as caught:
+    with pytest.raises((RecordError, InputsError), match=told) as caught:
         convert(put(IN, document), OUT, to, given)
     assert caught.value.path == IN
     assert not OUT.exists()
@@ -140,3 +145,48 @@ def test_results_of_frames_that_the_labels_lack_are_told_with_the_labels_file() 
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(StorageError):
         convert(IN, OUT, "coco")
+
+
+FLAT = [{"name": "b.jpg", "timestamp": 1000, "category": "car", "bbox": [1, 2, 30.5, 40], "score": 0.5}]
+
+
+def test_flat_predictions_become_results() -> None:
+    put(LABELS, LABELLED)
+    assert convert(put(IN, FLAT), OUT, "coco", labels=LABELS).found == "Scalabel results"
+    assert json.loads(OUT.read_text()) == [{"image_id": 2, "category_id": 3, "bbox": [1, 2, 30.5, 39], "score": 0.5}]
+
+
+def test_a_folder_of_labels_is_converted_as_one_file() -> None:
+    Path("parts").mkdir()
+    for frame in LABELLED:
+        put(Path("parts", f"{frame['name']}.json"), [frame])
+    convert(Path("parts"), OUT, "coco")
+    assert convert(OUT, BACK, "scalabel").images == 2
+    assert json.loads(BACK.read_text()) == LABELLED[::-1]
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_boxes_that_are_not_in_pixels_are_refused(scored: bool) -> None:
+    put(LABELS, LABELLED)
+    label = {"id": "1", "category": "car", "box2d": box(0.1, 0.2, 0.3, 1)} | ({"score": 0.5} if scored else {})
+    with pytest.raises(UnlikelyBoxesError, match="multiply"):
+        convert(put(IN, [{"name": "b.jpg", "labels": [label]}]), OUT, "coco", labels=LABELS if scored else None)
+    result = {"image_id": 1, "category_id": 1, "bbox": [0.1, 0.2, 0.3, 0.4]}
+    categories = [{"id": 1, "name": "car"}]
+    document: Any = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [result], "categories": categories}
+    with pytest.raises(UnlikelyBoxesError, match="multiply"):
+        convert(
+            put(IN, [result | {"score": 1}] if scored else document), OUT, "scalabel", labels=LABELS if scored else None
+        )
+    assert not OUT.exists()
+
+
+def test_what_was_assumed_of_ids_is_noted() -> None:
+    put(LABELS, LABELLED)
+    results = [
+        {"image_id": name, "category_id": category, "bbox": [1, 2, 3, 4], "score": 1}
+        for name, category in (("a", 0), ("b", 2))
+    ]
+    (note,) = convert(put(IN, results), OUT, "scalabel", labels=LABELS).notes
+    assert "0 pedestrian, 1 rider, 2 car" in note
+    assert [frame["labels"][0]["category"] for frame in json.loads(OUT.read_text())] == ["pedestrian", "car"]

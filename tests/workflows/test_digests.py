@@ -20,8 +20,8 @@ SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 
 
-def write(here: Surroundings) -> Written:
-    return write_digests(here.store, here.zoo, here.zoo_file, here.told)
+def write(here: Surroundings, **options: bool) -> Written:
+    return write_digests(here.store, here.zoo, here.zoo_file, here.told, **options)
 
 
 def test_digests_and_sizes_of_every_kind_of_file_are_recorded(here: Surroundings) -> None:
@@ -48,11 +48,18 @@ def test_a_second_time_nothing_changes(here: Surroundings) -> None:
     assert here.zoo_file.read_bytes() == before
 
 
-def test_files_that_nobody_vouches_for_are_recorded_and_named(here: Surroundings) -> None:
+def test_the_digests_of_unverified_files_are_recorded_only_where_that_is_asked_for(here: Surroundings) -> None:
     here.holds(CONTENT, verified_by=None, reason="no digest")
     here.holds(b"[]", "preds")
-    assert len(write(here).recorded) == 2
-    assert [f"nobody vouches for the weights of {NAME}" in warning for warning in here.told.warnings] == [True]
+    written = write(here)
+    assert [each.what for each in written.recorded] == ["preds"]
+    assert [each.what for each in written.unverified] == ["weights"]
+    assert load_zoo(here.zoo_file)[NAME].artifact("weights").digest is None
+    here.zoo = load_zoo(here.zoo_file)
+    asked = write(here, include_unverified=True)
+    assert ([each.what for each in asked.recorded], asked.unverified) == (["weights"], ())
+    assert load_zoo(here.zoo_file)[NAME].artifact("weights").digest == SHA
+    assert [f"the weights of {NAME} are unverified" in warning for warning in here.told.warnings] == [True, True]
 
 
 def test_a_recorded_digest_that_agrees_stays_and_its_size_is_added(here: Surroundings) -> None:

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from surroundings import HOST, NAME, Surroundings, entry_of
+from surroundings import NAME, Surroundings, entry_of
 
 from bdd100k_zoo.artifacts.layout import MIRROR_FOLDERS
 from bdd100k_zoo.artifacts.verify import parse_md5
@@ -24,8 +24,8 @@ WEIGHTS = f"det/models/{NAME}.pth"
 PREDS = f"det/preds/{NAME}.json"
 
 
-def export(here: Surroundings, *names: str) -> Exported:
-    return export_mirror(here.store, here.zoo, here.folder / "mirror", names, here.told)
+def export(here: Surroundings, *names: str, **options: bool) -> Exported:
+    return export_mirror(here.store, here.zoo, here.folder / "mirror", names, here.told, **options)
 
 
 def files(here: Surroundings) -> set[str]:
@@ -65,7 +65,7 @@ def test_a_model_of_the_published_zoo_stands_under_its_published_path(here: Surr
 def test_the_index_says_what_a_zoo_file_can_take_over(here: Surroundings) -> None:
     here.holds(CONTENT)
     here.holds(b"[]", "preds", verified_by=None, reason="no digest is known")
-    export(here)
+    export(here, include_unverified=True)
     assert index(here)[WEIGHTS] == {
         "model": NAME,
         "what": "weights",
@@ -74,7 +74,7 @@ def test_the_index_says_what_a_zoo_file_can_take_over(here: Surroundings) -> Non
         "md5": hashlib.md5(CONTENT).hexdigest(),
         "sha256": hashlib.sha256(CONTENT).hexdigest(),
         "verified": True,
-        "verified_by": f"{HOST}/{NAME}.md5",
+        "verified_by": "publisher",
     }
     assert (index(here)[PREDS]["verified"], index(here)[PREDS]["verified_by"]) == (False, None)
     assert [f"the preds of {NAME} are unverified" in warning for warning in here.told.warnings] == [True]
@@ -107,7 +107,7 @@ def test_a_file_without_a_ledger_gets_one_and_is_exported(here: Surroundings) ->
     path = here.path()
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
-    (entry,) = export(here).files
+    (entry,) = export(here, include_unverified=True).files
     assert (entry.sha256, entry.verified) == (hashlib.sha256(CONTENT).hexdigest(), False)
 
 
@@ -128,6 +128,17 @@ def test_a_damaged_file_is_left_out_and_named_even_where_size_and_time_are_right
     (left,) = exported.left_out
     assert (left.path, left.damaged) == (here.path(), True)
     assert hashlib.sha256(CONTENT).hexdigest() in left.reason
+
+
+def test_an_unverified_file_is_left_out_and_named_unless_it_is_asked_for(here: Surroundings) -> None:
+    here.holds(CONTENT)
+    path = here.holds(b"[]", "preds", verified_by=None, reason="no digest is known")
+    exported = export(here)
+    assert files(here) == {WEIGHTS, f"det/models/{NAME}.md5", "index.json"}
+    assert [(left.path, left.unverified, left.damaged) for left in exported.left_out] == [(path, True, False)]
+    assert "no digest is known" in exported.left_out[0].reason
+    assert export(here, include_unverified=True).left_out == ()
+    assert {path: entry["verified"] for path, entry in index(here).items()} == {WEIGHTS: True, PREDS: False}
 
 
 def test_a_file_that_contradicts_the_zoo_file_is_left_out(here: Surroundings) -> None:

@@ -23,6 +23,7 @@ from bdd100k_zoo.errors import (
     UnsafeCheckpointError,
     WrongFileError,
 )
+from bdd100k_zoo.mmdet_backend.random_weights import save_random_weights
 from bdd100k_zoo.workflows.import_copy import import_copy
 
 if TYPE_CHECKING:
@@ -49,6 +50,28 @@ def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Weights
+
+
+def test_random_weights_are_refused_although_they_fit(here: Surroundings, tmp_path: Path) -> None:
+    save_random_weights(here.zoo[NAME].config_path, tmp_path / "random.pth")
+    with pytest.raises(UnsafeCheckpointError, match="its metadata states that its weights are random"):
+        take(here, tmp_path / "random.pth")
+    assert here.names() == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_and_the_parameter_named(
+    here: Surroundings, checkpoint: Callable[..., Path], tmp_path: Path, value: float
+) -> None:
+    import torch
+
+    content = torch.load(checkpoint(FITTING), weights_only=True)
+    parameter = content["state_dict"]["bbox_head.retina_cls.bias"].clone()
+    parameter[7] = value
+    torch.save({"state_dict": content["state_dict"] | {"bbox_head.retina_cls.bias": parameter}}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointMismatchError, match=r"bbox_head\.retina_cls\.bias holds NaN or infinity"):
+        take(here, tmp_path / "w.pth")
+    assert here.names() == []
 
 
 def test_a_copy_that_fits_is_filed_and_called_unverified_where_no_digest_is_known(
@@ -127,7 +150,7 @@ def test_without_torch_a_digest_must_vouch_for_the_copy(here: Surroundings, tmp_
     here.lists(entry_of(NAME, digest=sha256_of(file)))
     stored = take(here, file)
     assert (stored.verified_by, stored.path.read_bytes()) == ("zoo file", b"the published bytes")
-    assert "a digest must vouch" in here.told.notes[0]
+    assert "a digest must verify" in here.told.notes[0]
 
 
 @pytest.mark.usefixtures("without_torch")
@@ -162,6 +185,7 @@ def test_json_is_filed(here: Surroundings, content: bytes, tmp_path: Path) -> No
         (b"", BrokenFileError),
         (b'[{"name": "a.jpg"', BrokenFileError),
         (b'["\xff"]', BrokenFileError),
+        (b"[" * 100_000 + b"]" * 100_000, BrokenFileError),
         (b"<html>404", WrongFileError),
         (b"PK\x03\x04", WrongFileError),
     ],

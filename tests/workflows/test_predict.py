@@ -5,29 +5,43 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
+import torch
 
 import bdd100k_zoo
 from bdd100k_zoo.artifacts.store import Store
 from bdd100k_zoo.errors import (
     ConfigError,
     DeviceError,
+    NotFiniteError,
     OfflineError,
     OtherRunError,
     UnfinishedRunError,
     UnreadableImageError,
 )
 from bdd100k_zoo.inference.images import read_image
+from bdd100k_zoo.mmdet_backend.random_weights import save_random_weights
 from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.run import RunRecord, read_run
 from bdd100k_zoo.workflows import predict as job
+from bdd100k_zoo.workflows.demo import bundled_weights
+from bdd100k_zoo.workflows.trial import draw_street
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bdd100k_zoo.manifest import Model
 
 MODEL = "faster_rcnn_r50_fpn_1x"
 
 
 def test_three_lines_of_python_detect_in_a_path_and_in_an_array(trial):
-    detector = bdd100k_zoo.load_detector(bdd100k_zoo.load_zoo()[MODEL], weights=trial.weights, device="cpu")
+    with pytest.warns(UserWarning, match="are random, as their metadata states"):
+        detector = bdd100k_zoo.load_detector(bdd100k_zoo.load_zoo()[MODEL], weights=trial.weights, device="cpu")
     image = trial.frames / "street.jpg"
     of_path = detector(str(image))
     of_array = detector(read_image(image))
@@ -37,6 +51,104 @@ def test_three_lines_of_python_detect_in_a_path_and_in_an_array(trial):
     np.testing.assert_array_equal(of_path.scores, of_array.scores)
     with pytest.raises(UnreadableImageError):
         detector(trial.weights)
+
+
+# Whose weights
+
+
+DEMO = bdd100k_zoo.load_zoo()["demo_fcos_r18_fpn"]
+PUBLISHED = bundled_weights(bdd100k_zoo.load_zoo())
+"""The demo's weights: the zoo file records their digest."""
+
+
+def demo_with(**known: Any) -> Model:
+    """The demo's model, with other facts recorded of its weights."""
+    return msgspec.structs.replace(DEMO, weights=msgspec.structs.replace(DEMO.weights, **known))
+
+
+def scaled(path: Path, factor: float = 1.001, parameter: str = "bbox_head.conv_cls.weight") -> Path:
+    """Write trained weights that are others than the published ones."""
+    content = torch.load(PUBLISHED, weights_only=True)
+    content["state_dict"][parameter] = content["state_dict"][parameter].float() * factor
+    torch.save(content, path)
+    return path
+
+
+def run_with(weights: Path, folder: Path, store: Store | None = None, model: Model = DEMO, **more: Any) -> RunRecord:
+    if not folder.exists():
+        folder.mkdir()
+        draw_street().save(folder / "street.png")
+    request = job.Request(
+        model=model, images=(str(folder / "street.png"),), out=folder / "run", weights=weights, device="cpu", **more
+    )
+    record = job.predict(request, store or Store(offline=True), SILENT)
+    assert record
+    return record
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_weights_of_ones_own_are_run_whatever_digest_is_recorded_and_the_record_says_whose_they_are(own, tmp_path):
+    weights = run_with(scaled(tmp_path / "mine.pth") if own else PUBLISHED, tmp_path / "a").weights
+    assert (weights.published, weights.verified, weights.random) == (not own, not own, False)
+    assert weights.verified_by == (None if own else "zoo file")
+    assert weights.unverified_because == ("it is your own file, not the published one" if own else None)
+    assert read_run(tmp_path / "a" / "run").weights == weights
+
+
+def test_where_no_digest_is_known_nobody_knows_whether_the_weights_are_the_published_ones(tmp_path):
+    weights = run_with(PUBLISHED, tmp_path / "a", model=demo_with(digest=None, size=None)).weights
+    assert (weights.published, weights.verified) == (None, False)
+    assert "no digest of the published file is known" in str(weights.unverified_because)
+
+
+def test_a_size_that_is_another_shows_that_the_weights_are_not_the_published_ones(tmp_path):
+    mine = tmp_path / "mine.pth"
+    mine.write_bytes(PUBLISHED.read_bytes() + b"\0")
+    assert run_with(mine, tmp_path / "a", model=demo_with(digest=None)).weights.published is False
+
+
+def test_other_weights_than_those_of_the_run_are_noticed(tmp_path):
+    run_with(scaled(tmp_path / "mine.pth"), tmp_path / "a")
+    scaled(tmp_path / "mine.pth", 1.002)
+    with pytest.raises(OtherRunError, match="weights' SHA-256"):
+        run_with(tmp_path / "mine.pth", tmp_path / "a")
+
+
+def test_random_weights_are_run_with_a_warning_and_recorded_as_random(tmp_path):
+    save_random_weights(DEMO.config_path, tmp_path / "random.pth")
+    weights = run_with(tmp_path / "random.pth", tmp_path / "a").weights
+    assert (weights.published, weights.random, weights.other) == (False, True, "random weights")
+
+
+def test_python_is_warned_of_weights_that_no_digest_verifies_and_of_no_others(tmp_path):
+    mine = scaled(tmp_path / "mine.pth")
+    for known in (mine, PUBLISHED):
+        assert bdd100k_zoo.load_detector(DEMO, weights=known, device="cpu").weights.published is (known == PUBLISHED)
+    unknown = demo_with(digest=None, size=None)
+    with pytest.warns(UserWarning, match="the weights of demo_fcos_r18_fpn are unverified: it is your own file"):
+        bdd100k_zoo.load_detector(unknown, weights=mine, device="cpu")
+    with Store(tmp_path / "cache", offline=True) as store:
+        path = store.path(unknown.artifact("weights"))
+        path.parent.mkdir(parents=True)
+        path.write_bytes(mine.read_bytes())
+        with pytest.warns(UserWarning, match="the weights of demo_fcos_r18_fpn are unverified: it was put into"):
+            bdd100k_zoo.load_detector(unknown, device="cpu", store=store)
+
+
+def test_an_image_for_which_the_model_gives_no_finite_numbers_is_named(tmp_path):
+    mine = scaled(tmp_path / "mine.pth", 1e38)
+    told = r"demo_fcos_r18_fpn gave NaN or infinite scores or boxes for \S*street.png, computing in fp32"
+    with pytest.raises(NotFiniteError, match=told):
+        run_with(mine, tmp_path / "a")
+    with pytest.raises(NotFiniteError, match=told):
+        bdd100k_zoo.load_detector(DEMO, weights=mine, device="cpu")(tmp_path / "a" / "street.png")
+
+
+def test_a_network_that_overflows_in_16_bits_is_an_error_and_not_an_image_without_boxes(tmp_path):
+    mine = scaled(tmp_path / "mine.pth", 1e5, "neck.lateral_convs.1.conv.weight")
+    with pytest.raises(NotFiniteError, match=r"for street.png, computing in fp16"):
+        run_with(mine, tmp_path / "a", precision="fp16")
+    assert run_with(mine, tmp_path / "b").counts.detections
 
 
 class Interrupted:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from filelock import FileLock
+from msgspec.structs import replace
 from surroundings import NAME, Surroundings, entry_of
 
 from bdd100k_zoo.artifacts.layout import damaged_path, facts_path, ledger_path, lock_path, partial_path
@@ -40,11 +41,11 @@ def every_file(root: Path) -> dict[str, bytes]:
 def run(here: Surroundings, **options: Any) -> Pruned:
     """Prune, and see to it that a dry run before said the same and changed nothing."""
     before = every_file(here.folder)
-    planned = prune(here.store, here.zoo, dry_run=True)
+    planned = prune(here.store, here.zoo, dry_run=True, **options)
     assert every_file(here.folder) == before
     pruned = prune(here.store, here.zoo, **options)
     assert planned.dry_run
-    assert (planned.removed, planned.left, planned.freed) == (pruned.removed, pruned.left, pruned.freed)
+    assert replace(planned, dry_run=False) == pruned
     return pruned
 
 
@@ -103,7 +104,7 @@ def test_a_file_whose_zoo_file_is_gone_goes(here: Surroundings, zoo_file: str | 
 def test_a_second_time_there_is_nothing_to_remove(here: Surroundings) -> None:
     partial_of(here.path())
     run(here)
-    assert run(here) == Pruned(dry_run=False, removed=(), left=(), failed=(), freed=0)
+    assert run(here) == Pruned(dry_run=False, removed=(), left=(), failed=(), freed=0, locks=())
 
 
 def test_a_cache_that_does_not_exist_is_not_made(here: Surroundings) -> None:
@@ -215,8 +216,37 @@ def test_what_stands_beside_a_file_whose_lock_is_held_stays(here: Surroundings, 
         pruned = run(here)
         assert path.exists()
     assert path in {left.path for left in pruned.left}
-    assert {left.why for left in pruned.left} == {"another process holds its lock"}
+    assert {left.why for left in pruned.left if left.path == path} == {"another process holds its lock"}
+    assert (pruned.locks, lock_path(target).exists()) == ((), True)
     assert path.name in removed(run(here))
+    assert not lock_path(target).exists()
+
+
+# Locks, and ledgers without a file
+
+
+def test_locks_that_no_process_holds_go(here: Surroundings) -> None:
+    path = here.holds(b"x")
+    lock_path(path).touch()
+    lock_path(here.path("preds")).parent.mkdir(parents=True)
+    lock_path(here.path("preds")).touch()
+    pruned = run(here)
+    assert (pruned.locks, pruned.removed) == ((lock_path(path), lock_path(here.path("preds"))), ())
+    assert not list(here.store.root.rglob("*.lock"))
+    assert path.is_file()
+
+
+def test_a_ledger_without_a_file_goes_only_where_that_is_asked_for(here: Surroundings) -> None:
+    path = here.holds(b"x", verified_by=None, reason="no digest")
+    size = ledger_path(path).stat().st_size
+    path.unlink()
+    kept = here.holds(b"[]", "preds")
+    pruned = run(here)
+    assert (removed(pruned), [left.path for left in pruned.left]) == ([], [ledger_path(path)])
+    assert "--ledgers" in pruned.left[0].why
+    pruned = run(here, ledgers=True)
+    assert ([removal.path for removal in pruned.removed], pruned.freed) == ([ledger_path(path)], size)
+    assert (kept.is_file(), ledger_path(kept).is_file()) == (True, True)
 
 
 def test_a_folder_that_cannot_be_changed_is_told_file_by_file(here: Surroundings) -> None:

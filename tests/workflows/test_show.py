@@ -21,6 +21,7 @@ from bdd100k_zoo.errors import (
     OtherFilesError,
     RecordError,
     StorageError,
+    UnlikelyBoxesError,
 )
 from bdd100k_zoo.inference.images import find_images
 from bdd100k_zoo.progress import SILENT
@@ -368,8 +369,15 @@ def test_the_worst_frames_come_first_and_alone(labelled):
 
 
 def test_frames_that_cost_nothing_are_not_among_the_worst(labelled):
-    write("det.json", {name: [] for name in NAMES})
+    write("det.json", {"a.jpg": [label((140, 5, 150, 9), "train", 0.5)], "b/c.png": [], "d.jpg": []})
     assert [each.frame for each in drawn(labels=labelled, top_errors=9).pictures] == ["a.jpg", "d.jpg"]
+
+
+def test_predictions_without_a_box_are_drawn_alone_and_refused_where_they_would_be_judged(labelled):
+    write("det.json", {name: [] for name in NAMES})
+    assert drawn().boxes == 0
+    with pytest.raises(UnlikelyBoxesError, match=r"det\.json: holds not one box"):
+        drawn(labels=labelled)
 
 
 def test_the_worst_frames_are_chosen_among_those_that_are_asked_for(labelled):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bdd100k_zoo.errors import NoImagesError, Problem, RecordError, StorageError, SubmissionError
+from bdd100k_zoo.errors import InputsError, NoImagesError, Problem, RecordError, StorageError, SubmissionError
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records import submission
 from bdd100k_zoo.workflows import submit as job
@@ -70,6 +70,7 @@ def test_a_file_of_our_own_is_handed_in_byte_for_byte() -> None:
 @given(
     st.lists(
         st.tuples(st.floats(0, 600), st.floats(0, 300), st.floats(600, 1279), st.floats(300, 719), st.floats(0, 1)),
+        min_size=1,
         max_size=5,
     )
 )
@@ -169,7 +170,7 @@ def test_literal_nan_and_infinity_are_problems_of_their_labels() -> None:
     assert "NaN" in text
     found = problems(text, "a.jpg")
     assert [(each.kind, each.label) for each in found] == [(submission.SCORE, "1"), (submission.BOX, "2")]
-    assert (found[0].detail, found[1].detail) == ("NaN", "x1 1.0, y1 2.0, x2 30.0, y2 Infinity")
+    assert (found[0].detail, found[1].detail) == ("nan", "x1 1.0, y1 2.0, x2 30.0, y2 inf")
 
 
 def test_what_is_changed_or_odd_is_noted() -> None:
@@ -248,7 +249,8 @@ def test_a_runs_folder_stands_for_its_predictions() -> None:
 
 def test_the_right_number_of_frames_is_not_worth_a_note() -> None:
     names = [f"{n:05}.jpg" for n in range(job.TEST_IMAGES)]
-    assert submit([{"name": name, "labels": []} for name in names], *names).notes == ()
+    frames = [{"name": name, "labels": []} for name in names[1:]]
+    assert submit([frame(label(), name=names[0]), *frames], *names).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -273,14 +275,15 @@ def test_a_list_that_is_none_is_told(content: bytes, error: type[Exception], tol
         ("", "is empty"),
         ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "found COCO results; `convert`"),
         ('{"images": [], "annotations": [], "categories": []}', "found COCO labels"),
-        ('{"model": "x"}', "an object of `model`"),
-        ('[{"name": "a.jpg", "labels": []}', "truncated after byte 32"),
+        ('{"model": "x"}', "a JSON object of model"),
+        ('[{"name": "a.jpg", "labels": []}', r"is cut off.*byte 32"),
         ('[{"name": "a.jpg", "labels": []}, x]', "byte 34"),
-        ('[{"name": "a.jpg", "labels": []}] rest', "trailing characters"),
+        ('[{"name": "a.jpg", "labels": []}] rest', r"Extra data.*byte 34"),
+        ("[" * 100_000 + "]" * 100_000, "nests too deeply"),
     ],
 )
 def test_what_is_no_predictions_file_is_told(document: str, told: str) -> None:
-    with pytest.raises(RecordError, match=told):
+    with pytest.raises(InputsError, match=told):
         submit(document, "a.jpg")
     assert not OUT.exists()
 
@@ -291,4 +294,50 @@ def test_images_and_predictions_that_do_not_exist_are_told() -> None:
     IN.write_text("[]")
     with pytest.raises(NoImagesError):
         job.submit(IN, "nowhere", OUT, SILENT)
-    assert kinds([], "a.jpg") == [submission.MISSING]
+    assert kinds([], "a.jpg") == [submission.MISSING, submission.NO_BOX]
+
+
+FLAT = [
+    {"name": "a.jpg", "timestamp": 1000, "category": "car", "bbox": [1, 2, 30, 40], "score": 0.5},
+    {"name": "a.jpg", "timestamp": 1000, "category": "bike", "bbox": [1, 2, 30.5, 40], "score": 0.25},
+]
+
+
+@pytest.mark.parametrize("extension", [".jpg", ""])
+def test_flat_predictions_are_handed_in_with_an_empty_frame_for_each_other_image(extension: str) -> None:
+    told = submit([each | {"name": f"a{extension}"} for each in FLAT], "b.jpg", "a.jpg")
+    first, second = json.loads(OUT.read_text())
+    assert (first["name"], second) == ("a.jpg", {"name": "b.jpg", "labels": []})
+    assert [(each["category"], *each["box2d"].values()) for each in first["labels"]] == [
+        ("car", 1, 2, 30, 40),
+        ("bicycle", 1, 2, 30.5, 40),
+    ]
+    assert "1 images have no box; each got an empty frame" in told.notes
+
+
+def test_faults_of_flat_predictions_are_told_with_their_places() -> None:
+    odd = [FLAT[0], FLAT[1] | {"bbox": [1, 2, 3]}, FLAT[1] | {"name": "z.jpg"}, FLAT[1] | {"score": 3}]
+    found = problems(odd, "a.jpg", "b.jpg")
+    assert (submission.EXTRA, "z.jpg") in [(each.kind, each.frame) for each in found]
+    assert (submission.UNREADABLE, "frame 1") in [(each.kind, each.frame) for each in found]
+
+
+@pytest.mark.parametrize("document", [[frame()], {"frames": [frame()]}, [{"name": "a.jpg", "labels": None}]])
+def test_a_file_without_a_box_is_not_fit(document: Any) -> None:
+    (found,) = problems(document, "a.jpg")
+    assert (found.kind, found.frame) == (submission.NO_BOX, "det.json")
+
+
+def test_boxes_that_are_not_in_pixels_are_told() -> None:
+    normalised = [label(0.1, 0.2, 0.3, 1.0), label(0, 0, 1, 1)]
+    (found,) = problems([frame(*normalised)], "a.jpg")
+    assert found.kind == submission.NORMALISED
+    assert submit([frame(*normalised, label())], "a.jpg").boxes == 3
+
+
+def test_a_folder_of_predictions_is_handed_in_as_one_file() -> None:
+    Path("parts").mkdir()
+    for name in ("b.jpg", "a.jpg"):
+        Path("parts", f"{name}.json").write_text(json.dumps([frame(label(), name=name)]))
+    LIST.write_text("a.jpg\nb.jpg\n")
+    assert job.submit(Path("parts"), str(LIST), OUT, SILENT).frames == 2

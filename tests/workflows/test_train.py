@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from small_training import MODEL, SMALL, command, finished, make_root, start, steps
+from surroundings import Told
 
 from bdd100k_zoo import mmdet_backend
 from bdd100k_zoo.artifacts.store import Store
 from bdd100k_zoo.errors import (
+    BadLabelError,
     ConfigError,
     LabelledImagesError,
     NoCheckpointError,
     NoLabelsError,
+    NotFiniteError,
     OtherRunError,
     RecordError,
     StorageError,
@@ -25,7 +28,9 @@ from bdd100k_zoo.errors import (
 )
 from bdd100k_zoo.manifest import load_zoo
 from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.tables import read_label_table
 from bdd100k_zoo.records.training import read_training
+from bdd100k_zoo.workflows import predict
 from bdd100k_zoo.workflows.stopping import Stop
 from bdd100k_zoo.workflows.train import Request, train
 
@@ -60,8 +65,15 @@ def one_thread() -> Iterator[None]:
 
 
 def request(root: Path, out: Path, **changes: Any) -> Request:
-    settings = {"epochs": EPOCHS, "batch_size": 2, "workers": 0, "device": "cpu", "cfg_options": SMALL} | changes
-    return Request(model=load_zoo()[MODEL], data=root, out=out, **settings)
+    settings = {
+        "model": load_zoo()[MODEL],
+        "epochs": EPOCHS,
+        "batch_size": 2,
+        "workers": 0,
+        "device": "cpu",
+        "cfg_options": SMALL,
+    } | changes
+    return Request(data=root, out=out, **settings)
 
 
 def run(root: Path, out: Path, stop: Stop | None = None, **changes: Any) -> TrainingRecord | None:
@@ -185,6 +197,20 @@ def test_two_equal_trainings_are_equal_and_another_seed_is_another(root: Path, w
     check_same(tmp_path / "a", whole)
     run(root, tmp_path / "b", seed=1, epochs=1)
     assert steps(tmp_path / "b")[0]["loss"] != steps(whole)[0]["loss"]
+
+
+def test_what_the_caller_has_asked_of_torch_changes_no_training(root: Path, whole: Path, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            run(root, tmp_path / "out")
+            assert torch.is_autocast_enabled("cpu")
+        assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == (torch.float64, "medium")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+    check_same(tmp_path / "out", whole)
 
 
 def test_nothing_is_loaded_but_by_weights_only(
@@ -334,10 +360,66 @@ def test_a_category_that_is_none_is_told_before_the_first_step(own_root: Path, t
 def test_labels_without_a_box_are_no_training(own_root: Path, tmp_path: Path) -> None:
     path = own_root / "labels/det_20/det_train.json"
     path.write_text(json.dumps([{**frame, "labels": []} for frame in json.loads(path.read_text())]))
-    with pytest.raises(RecordError, match="no box to learn from"):
+    with pytest.raises(RecordError, match="expected a box inside a frame"):
         run(own_root, tmp_path / "out")
+
+
+def with_reversed(path: Path) -> None:
+    """Swap the corners of three boxes of a label file, in one direction or both."""
+    frames = json.loads(path.read_text())
+    for frame, label, axes in ((1, 2, "x"), (1, 0, "y"), (2, 1, "xy")):
+        box = frames[frame]["labels"][label]["box2d"]
+        for axis in axes:
+            box[f"{axis}1"], box[f"{axis}2"] = box[f"{axis}2"], box[f"{axis}1"]
+    path.write_text(json.dumps(frames))
+
+
+def test_reversed_boxes_are_reported_once_with_the_first_of_them(own_root: Path, tmp_path: Path) -> None:
+    labels = own_root / "labels/det_20/det_train.json"
+    with_reversed(labels)
+    told = Told()
+    train(request(own_root, tmp_path / "out", epochs=1), Store(offline=True), told, Stop())  # type: ignore[arg-type]
+    assert [message for message in told.warnings if "x2 < x1" in message] == [
+        f"{labels}: 3 boxes have x2 < x1 or y2 < y1 and will not be trained on; "
+        "the first: frame train1.jpg: label 0 (no. 1)"
+    ]
+    assert len(steps(tmp_path / "out")) == STEPS // EPOCHS
+
+
+def test_reversed_boxes_of_val_are_refused_as_eval_refuses_them(own_root: Path, tmp_path: Path) -> None:
+    labels = own_root / "labels/det_20/det_val.json"
+    with_reversed(labels)
+    with pytest.raises(BadLabelError, match=r"val1\.jpg: label 0 \(no\. 1\)") as by_train:
+        run(own_root, tmp_path / "out")
+    with pytest.raises(BadLabelError) as by_eval:
+        read_label_table(labels)
+    assert str(by_train.value) == str(by_eval.value)
+    assert not steps(tmp_path / "out")
 
 
 def test_a_file_of_start_values_that_is_missing_is_told(root: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         run(root, tmp_path / "out", pretrained=tmp_path / "none.pth")
+
+
+def test_a_model_that_gives_no_finite_numbers_in_validation_is_an_error_about_it_and_the_images(
+    root: Path, tmp_path: Path
+) -> None:
+    far = {"optim_wrapper.optimizer.lr": 1e37, "optim_wrapper.clip_grad": None, "auto_scale_lr": None}
+    with pytest.raises(NotFiniteError, match=rf"{MODEL} gave NaN or infinite .* for val0.jpg.*, computing in fp32"):
+        run(root, tmp_path / "out", epochs=1, batch_size=8, cfg_options=SMALL | far)
+
+
+def test_the_weights_of_a_training_are_run_although_a_digest_is_recorded_of_the_published_ones(
+    root: Path, tmp_path: Path
+) -> None:
+    demo = load_zoo()["demo_fcos_r18_fpn"]
+    assert demo.weights.digest
+    train(request(root, tmp_path / "out", model=demo, epochs=1, cfg_options={}), Store(offline=True), SILENT, Stop())
+    images = root / "images" / "100k" / "val"
+    wanted = predict.Request(
+        model=demo, images=(str(images),), out=tmp_path / "run", weights=tmp_path / "out" / "weights.pth", device="cpu"
+    )
+    record = predict.predict(wanted, Store(offline=True), SILENT)
+    assert record
+    assert (record.weights.published, record.weights.verified, record.weights.random) == (False, False, False)

@@ -70,7 +70,8 @@ def test_the_same_inputs_give_the_same_bytes(inputs: Inputs) -> None:
     assert write(inputs, **options).path.read_bytes() == first
 
 
-def test_files_are_compared_with_the_first_on_the_same_draws(inputs: Inputs) -> None:
+def test_files_are_compared_with_the_first_on_the_same_draws(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path / "more", frames=40, images=0)
     twice = (str(inputs.runs[0]), str(inputs.runs[1]), str(inputs.runs[0]))
     report = write(inputs, names=twice, resamples=10).report
     assert [each.other for each in report.comparisons] == [1, 2]

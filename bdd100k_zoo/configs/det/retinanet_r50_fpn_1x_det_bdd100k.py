@@ -6,7 +6,7 @@ _base_ = ["mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", "./_base_/bdd100k.py"
 model = dict(bbox_head=dict(num_classes=10), test_cfg=dict(min_bbox_size=-1))
 
 train_dataloader = _base_.bdd100k_train
-optim_wrapper = dict(optimizer=dict(lr=0.04))
+optim_wrapper = dict(optimizer=dict(lr=0.02))
 auto_scale_lr = dict(base_batch_size=32)
 
 val_dataloader = val_cfg = val_evaluator = None

@@ -6,7 +6,7 @@ model = dict(roi_head=dict(bbox_head=[dict(head, num_classes=10) for head in _ba
 
 train_dataloader = _base_.bdd100k_train_multi_scale
 train_cfg = dict(max_epochs=36)
-param_scheduler = [_base_.param_scheduler[0], _base_.bdd100k_steps_3x]
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.bdd100k_steps_3x, milestones=[27, 33])]
 # The base's optimizer is the published one: AdamW at 2.5e-5, weight decay 1e-4, clipping at 1.
 auto_scale_lr = dict(base_batch_size=32)
 

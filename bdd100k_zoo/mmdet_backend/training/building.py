@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.mm_common.devices import device_errors, device_name, device_of_rank, resolve_device
-from bdd100k_zoo.mm_common.precision import SHORT, let_heads_give_float32, resolve_precision
+from bdd100k_zoo.mm_common.precision import SHORT, let_heads_give_float32, resolve_precision, usual_defaults
 from bdd100k_zoo.mm_common.settings import blamed_on_settings, in_scope
 from bdd100k_zoo.mm_common.versions import versions
 from bdd100k_zoo.mmdet_backend.allocator import keep_freed_memory
@@ -22,7 +22,7 @@ from bdd100k_zoo.mmdet_backend.training.runner import NO_HOOKS, TrainRunner, unw
 from bdd100k_zoo.mmdet_backend.training.settings import data_files, make_recipe
 from bdd100k_zoo.mmdet_backend.training.start_values import load_start_values
 from bdd100k_zoo.mmdet_backend.training.validating import Validation
-from bdd100k_zoo.records.tables import read_label_table
+from bdd100k_zoo.records.tables import check_boxes, read_label_table
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +51,7 @@ def train(job: Job, plan: str, watcher: Watcher) -> None:
     if device.type == "cpu":
         keep_freed_memory()
     with ExitStack() as stack:
+        stack.enter_context(usual_defaults())
         stack.enter_context(contained(job.name))
         stack.enter_context(in_scope())
         stack.enter_context(device_errors(device))
@@ -145,7 +146,10 @@ def _validation(setting: _Setting) -> Validation:
         place=job.place,
     )
     labels = read_label_table(data_files(config.test_dataloader, job.name).labels)
-    return Validation(loader, labels, place=job.place, device=setting.device, precision=setting.precision)
+    check_boxes(labels)
+    return Validation(
+        loader, labels, name=job.name, place=job.place, device=setting.device, precision=setting.precision
+    )
 
 
 def _begin(setting: _Setting, runner: TrainRunner) -> None:

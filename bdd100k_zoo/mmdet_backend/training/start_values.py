@@ -1,11 +1,10 @@
-"""What a backbone starts from: a file of learnt values, in whatever of the usual forms it comes."""
+"""Load what a backbone starts from: a file of learnt values, in any of the usual forms."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bdd100k_zoo.errors import CheckpointMismatchError
-from bdd100k_zoo.mm_common.checkpoint import read_checkpoint
+from bdd100k_zoo.mm_common.checkpoint import fitting, read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +18,7 @@ NOT_LEARNT_BEFORE = ("num_batches_tracked", "conv_offset.weight", "conv_offset.b
 
 
 def load_start_values(backbone: Any, path: Path, *, name: str) -> None:
-    """Copy the values of a file into a backbone; what else is in the file, as a classifier, is passed over.
+    """Copy the values of a file into a backbone; what else is in the file, as a classifier, is ignored.
 
     Args:
         backbone: changed in place.
@@ -28,18 +27,13 @@ def load_start_values(backbone: Any, path: Path, *, name: str) -> None:
 
     Raises:
         StorageError, UnsafeCheckpointError: see ``checkpoint.read_checkpoint``.
-        CheckpointMismatchError: values of the backbone are missing, or have other shapes.
+        CheckpointMismatchError: values of the backbone are missing, have other shapes, or cannot be used.
     """
     given, expected = _of_backbone(read_checkpoint(path).state_dict), backbone.state_dict()
-    missing = tuple(key for key in expected if key not in given and not key.endswith(NOT_LEARNT_BEFORE))
-    reshaped = tuple(
-        f"{key}: {tuple(given[key].shape)} instead of {tuple(tensor.shape)}"
-        for key, tensor in expected.items()
-        if key in given and given[key].shape != tensor.shape
-    )
-    if missing or reshaped:
-        raise CheckpointMismatchError(f"the backbone of {name}", path, missing, (), reshaped)
-    backbone.load_state_dict({key: given[key] for key in expected if key in given}, strict=False)
+    known = {key: tensor for key, tensor in given.items() if key in expected}
+    owner = f"the backbone of {name}"
+    fit = fitting(expected, known, model_name=owner, path=path, optional=NOT_LEARNT_BEFORE)
+    backbone.load_state_dict(fit, strict=False)
 
 
 def _of_backbone(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

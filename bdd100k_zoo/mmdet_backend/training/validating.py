@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bdd100k_zoo.errors import NotFiniteError
 from bdd100k_zoo.evaluation.bdd100k import score
+from bdd100k_zoo.mm_common.models import refuse_non_finite_outputs
 from bdd100k_zoo.mm_common.precision import arithmetic
 from bdd100k_zoo.mmdet_backend.training.processes import gathered, mean, spread
 from bdd100k_zoo.progress import SILENT
@@ -31,17 +33,20 @@ CORNERS = slice(3, 7)
 class Validation:
     """The images of val, each process's share of them, and their labels."""
 
-    def __init__(self, loader: Any, labels: LabelTable, *, place: Place, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, loader: Any, labels: LabelTable, *, name: str, place: Place, device: torch.device, precision: str
+    ) -> None:
         """Take what to validate on.
 
         Args:
             loader: see ``data.val_loader``.
             labels: those of all images.
+            name: what errors call the model.
             place: which process this is.
             device: where the model is.
             precision: how it computes.
         """
-        self._loader, self._labels = loader, labels
+        self._loader, self._labels, self._name = loader, labels, name
         self._place, self._device, self._precision = place, device, precision
         self._names = [loader.dataset.get_data_info(index)["img_id"] for index in range(len(loader.dataset))]
         self._numbers = {name: number for number, name in enumerate(self._names)}
@@ -54,8 +59,10 @@ class Validation:
 
         Raises:
             InputsError: the labels cannot be scored against.
+            NotFiniteError: the model gives NaN or infinity for an image.
         """
         model.eval()
+        refuse_non_finite_outputs(model, self._name, self._precision)
         spread(list(model.buffers()), self._place)
         report = watcher.progress if self._place.rank == 0 else SILENT
         rows = []
@@ -67,13 +74,23 @@ class Validation:
             for batch in self._loader:
                 if watcher.stopping:
                     break
-                rows += [self._rows(sample) for sample in model.val_step(batch)]
+                rows += self._detect(model, batch)
                 task.advance(min(len(batch["inputs"]) * self._place.world, len(self._names)))
         if any(mean([float(watcher.stopping)], self._place, self._device)):
             return None
         mine = torch.cat(rows) if rows else torch.empty((0, CORNERS.stop), dtype=torch.float64)
         found = gathered(mine, self._place, self._device).cpu().numpy()
         return score(self._labels, table_of(found, self._names, self._labels.path))
+
+    def _detect(self, model: Any, batch: Any) -> list[Tensor]:
+        try:
+            rows = [self._rows(sample) for sample in model.val_step(batch)]
+            if not all(bool(each.isfinite().all()) for each in rows):
+                raise NotFiniteError(self._name, self._precision)
+        except NotFiniteError as error:
+            names = " or ".join(str(sample.img_id) for sample in batch["data_samples"])
+            raise NotFiniteError(error.model, error.precision, names) from error
+        return rows
 
     def _rows(self, sample: Any) -> Tensor:
         found = sample.pred_instances

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from mmdet.models.backbones import ResNet
+from safetensors.torch import save_file
 
 from bdd100k_zoo.errors import CheckpointMismatchError, ConfigError, UnsafeCheckpointError
 from bdd100k_zoo.manifest import load_zoo
@@ -91,3 +92,22 @@ def test_names_that_nothing_is_known_of_are_told_and_paths_are_none() -> None:
             address_of(name)
     assert address_of("weights/x.pth") is None
     assert address_of("https://far.example/x.pth") == "https://far.example/x.pth"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(torch.full((64,), float("nan")), "holds NaN or infinity"), (torch.ones(64).long(), "has the type torch.int64")],
+)
+def test_values_that_cannot_be_used_are_refused(tmp_path: Path, value: torch.Tensor, problem: str) -> None:
+    values = learnt()
+    name = "bn1.weight"
+    torch.save(values | {name: value[: len(values[name])]}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointMismatchError, match=f"{name} {problem}"):
+        load_start_values(backbone(), tmp_path / "x.pth", name="x")
+
+
+def test_values_in_safetensors_are_taken(tmp_path: Path) -> None:
+    save_file(learnt(), tmp_path / "x.safetensors")
+    model = backbone()
+    load_start_values(model, tmp_path / "x.safetensors", name="x")
+    assert (model.conv1.weight == 0.5).all()

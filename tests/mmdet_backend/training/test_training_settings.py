@@ -27,6 +27,8 @@ def recipe(name: str, folder: Path, **changes: Any) -> Recipe:
 
 PUBLISHED = {
     "faster_rcnn_r50_fpn_1x": (0.04, 32),
+    "retinanet_r50_fpn_1x": (0.02, 32),
+    "retinanet_r101_fpn_3x": (0.02, 32),
     "fcos_r50_fpn_1x": (0.01, 32),
     "sparse_rcnn_r50_fpn_1x": (2.5e-5, 32),
 }
@@ -54,7 +56,7 @@ def test_the_rate_follows_the_batch(
     overrides = {"optim_wrapper.accumulative_counts": accumulated}
     place = Place(0, world, 0)
     found = recipe("retinanet_r50_fpn_1x", tmp_path, place=place, batch_size=batch_size, overrides=overrides)
-    assert found.rate == pytest.approx(0.04 * factor)
+    assert found.rate == pytest.approx(0.02 * factor)
 
 
 def test_all_data_is_below_the_root(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ bdd100k_train = dict(
         data_root="data/bdd100k/",
         ann_file="labels/det_20/det_train.json",
         data_prefix=dict(img="images/100k/train"),
-        filter_cfg=dict(filter_empty_gt=True),
+        filter_cfg=dict(filter_empty_gt=True, min_size=32),
         pipeline=[
             dict(type="LoadImageFromFile"),
             dict(type="LoadAnnotations", with_bbox=True),
