@@ -46,6 +46,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     """None where they come from several addresses."""
     etag: str | None = None
     last_modified: str | None = None
+    """Only where it is a strong validator."""
     total: int | None = None
     """Bytes of the whole file."""
     host: str | None = None

@@ -146,7 +146,7 @@ def _digest_pieces(session: requests.Session, address: str) -> Iterator[bytes]:
     if not is_private(url):
         raise FailedAttemptError("is plain http, which anyone on the way can change")
     with answering(session, url, DIGEST_WAITS, private_headers=private) as response:
-        yield from chunks(response, DIGEST_WAITS)
+        yield from chunks(response, DIGEST_WAITS, within=DIGEST_WAITS.whole)
 
 
 def parse_md5(text: str) -> str | None:
