@@ -25,7 +25,7 @@ import urllib3
 import urllib3.exceptions as urllib3_errors
 from requests import exceptions as requests_errors
 from requests.adapters import HTTPAdapter
-from requests.utils import prepend_scheme_if_needed, select_proxy
+from requests.utils import select_proxy
 
 from bdd100k_zoo import __version__
 from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem, redacted, redacted_text
@@ -161,10 +161,11 @@ def _bounded(kind: type[Any]) -> type[Any]:
 
     class Bounded(kind):  # type: ignore[misc]
         response_class = _BoundedResponse
+        socket_options: Any
 
         def _new_conn(self) -> Any:
             options = self.socket_options
-            self.socket_options = _Expiring(options or (), self.timeout or math.inf)
+            self.socket_options = _Expiring(options or (), 2 * self.timeout)
             try:
                 return super()._new_conn()
             finally:
@@ -179,7 +180,7 @@ class _BoundedAdapter(HTTPAdapter):
     ) -> Any:
         if proxy := select_proxy(request.url or "", proxies):
             _check_proxy(proxy)
-        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
         pool.ConnectionCls = _bounded(pool.ConnectionCls)
         return pool
 
@@ -190,7 +191,7 @@ SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 def _check_proxy(proxy: str) -> None:
     """Raise FailedAttemptError where the proxy of the environment cannot be used: requests blames the address."""
     try:
-        parts = urllib3.util.parse_url(prepend_scheme_if_needed(proxy, "http"))
+        parts = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
     except urllib3_errors.LocationParseError:
         parts = urllib3.util.Url()
     if parts.scheme in SOCKS and find_spec("socks") is None:
@@ -291,14 +292,13 @@ def ask(
     remaining = deadline - monotonic()
     if remaining <= 0:
         raise FailedAttemptError(f"did not end its redirects within {waits.whole:g} s", passing=True)
-    bounded = Waits(*(min(wait, remaining) for wait in waits))
     with translated(waits):
         response = session.request(
             method,
             address,
             stream=True,
             allow_redirects=False,
-            timeout=tuple(bounded),
+            timeout=(min(waits.connect, remaining), min(waits.read, remaining)),
             headers=headers,
             proxies=_proxies(address),
         )
