@@ -13,6 +13,7 @@ from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
 from bdd100k_zoo.artifacts.layout import ledger_path
 from bdd100k_zoo.artifacts.verify import contradiction, recorded_digest
 from bdd100k_zoo.errors import DigestMismatchError, StorageError
+from bdd100k_zoo.manifest.addresses import redacted
 from bdd100k_zoo.records.files import storage_errors
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
     if entry.address is None:
         return False
     stands_for = entry.stands_for or entry.address
-    return (entry.model, entry.what) != (artifact.model, artifact.what) or stands_for not in artifact.addresses
+    return (entry.model, entry.what) != (artifact.model, artifact.what) or stands_for not in map(
+        redacted, artifact.addresses
+    )
 
 
 def contradicts(artifact: Artifact, entry: ledger.Entry, subject: str) -> DigestMismatchError | None:
@@ -138,13 +141,13 @@ def _entry(
     return ledger.Entry(
         model=artifact.model,
         what=artifact.what,
-        address=address,
+        address=redacted(address) if address else None,
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
         md5=hashes.md5,
         sha256=hashes.sha256,
         verified_by=verified_by,
         reason=None if verified_by else reason,
-        stands_for=next(iter(artifact.addresses), None),
+        stands_for=next(map(redacted, artifact.addresses), None),
         zoo_file=str(artifact.zoo_file) if artifact.zoo_file else None,
     )

@@ -25,7 +25,7 @@ from bdd100k_zoo.artifacts.network import (
     open_session,
 )
 from bdd100k_zoo.errors import ZooError
-from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem, is_private
+from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem, is_private, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -182,7 +182,7 @@ def _judged(link: Link, outcome: str, milliseconds: int | None = None, moved_to:
         host=_host_of(link.address),
         state="dead" if outcome else "moved" if moved_to else "alive",
         outcome=outcome,
-        moved_to=moved_to,
+        moved_to=redacted(moved_to) if moved_to else None,
         milliseconds=milliseconds,
     )
 

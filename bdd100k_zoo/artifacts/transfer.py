@@ -24,6 +24,7 @@ from bdd100k_zoo.artifacts.partial import facts_for
 from bdd100k_zoo.artifacts.patience import PATIENT, Course, Pace, Patience
 from bdd100k_zoo.artifacts.verify import contradiction
 from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.manifest.addresses import redacted
 from bdd100k_zoo.records.files import PIECE, storage_errors
 
 if TYPE_CHECKING:
@@ -110,14 +111,14 @@ class Transfer(NamedTuple):
         try:
             return self._checked(address, expected)
         except OtherVersionError as failure:
-            self.say(f"{address} {failure}; fetching all of it")
+            self.say(f"{redacted(address)} {failure}; fetching all of it")
         self.partial.discard_bytes()
         return self._checked(address, expected, again=True)
 
     def _checked(self, address: str, expected: Sequence[Expected], *, again: bool = False) -> Hashes:
         self._complete(address, expected)
         pieced, hashes = self.partial.pieced, self.partial.hashes()
-        mismatch = contradiction(hashes, str(local_path(address) or address), expected, self.artifact.size)
+        mismatch = contradiction(hashes, str(local_path(address) or redacted(address)), expected, self.artifact.size)
         if mismatch is None:
             return hashes
         self.partial.discard_bytes()
@@ -137,7 +138,7 @@ class Transfer(NamedTuple):
             except OtherVersionError:
                 raise
             except FailedAttemptError as failure:
-                course.bear(failure, self.partial.size, lambda words: self.say(f"{address} {words}"))
+                course.bear(failure, self.partial.size, lambda words: self.say(f"{redacted(address)} {words}"))
             else:
                 return
 
@@ -161,7 +162,8 @@ class Transfer(NamedTuple):
     def _ask(self, address: str, *, digest_known: bool) -> None:
         """Ask for what is still to come, once."""
         digest = "known" if digest_known else None
-        decision = decide(Known("absent", self.partial.known, address, digest, self.artifact.size))
+        shown = redacted(address)  # what is recorded, and compared with what is recorded
+        decision = decide(Known("absent", self.partial.known, shown, digest, self.artifact.size))
         if decision.action == "resume" and self.partial.facts.total == decision.offset:
             self.meter.begin(decision.offset, decision.offset)
             return
@@ -171,9 +173,9 @@ class Transfer(NamedTuple):
             self.session, url, WAITS, headers=_range(decision), private_headers=private, accepted=accepted
         ) as response:
             if response.status_code == HTTPStatus.OK:
-                self._receive_all(response, address)
+                self._receive_all(response, shown)
             elif not self._is_all_there(response, digest_known=digest_known):
-                self._receive_rest(response, address, decision.offset)
+                self._receive_rest(response, shown, decision.offset)
 
     def _receive_all(self, response: requests.Response, address: str) -> None:
         total = promised_length(response)

@@ -9,7 +9,7 @@ from bdd100k_zoo.artifacts.mirrors import local_path, opened
 from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, answering, chunks
 from bdd100k_zoo.artifacts.patience import HASTY, Course
 from bdd100k_zoo.errors import DigestMismatchError
-from bdd100k_zoo.manifest.addresses import is_private
+from bdd100k_zoo.manifest.addresses import is_private, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -118,11 +118,13 @@ def read_digest(session: requests.Session, address: str) -> Expected | Unknown:
             except FailedAttemptError:
                 return Unknown(_unknown(address, failure.outcome))
         else:
-            return Expected(f"md5:{md5}", address) if md5 else Unknown(_unknown(address, "sent no MD5 digest"))
+            return (
+                Expected(f"md5:{md5}", redacted(address)) if md5 else Unknown(_unknown(address, "sent no MD5 digest"))
+            )
 
 
 def _unknown(address: str, outcome: str) -> str:
-    return f"the zoo file records no digest, and {address} {outcome}"
+    return f"the zoo file records no digest, and {redacted(address)} {outcome}"
 
 
 def _read_text(session: requests.Session, address: str) -> str:

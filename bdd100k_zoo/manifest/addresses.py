@@ -48,7 +48,7 @@ def secret_problem(address: str) -> str:
 HIDDEN = "***"
 
 _START = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?(?P<slashes>[/\\]*)")
-_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]+)(:[0-9]*)?")
 _PARAMETER = re.compile(r"(?<=[?&;#/])(?P<name>[^?&;#/=]+)=(?P<value>[^&;#]+)")
 _SECRET_NAME = re.compile(
     r"token|secret|passw|pwd|signature|credential|api[_-]?key|access[_-]?key|private[_-]?key|key[_-]?pair|session"
@@ -57,7 +57,7 @@ _SECRET_NAME = re.compile(
 )
 """Names of parameters that hold a password, a token, or what signs an address in place of one."""
 _HUB_TOKEN = re.compile(r"hf_[A-Za-z0-9]{12,}")
-_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2}[^\s'\"<>]+")
+_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+[^\s'\"<>]+")
 
 
 def redacted(address: str) -> str:
@@ -70,7 +70,7 @@ def redacted(address: str) -> str:
     if before.lower() != "file:///":
         authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
         at = authority.rfind("@")
-        if at < 0 and not _HOST_AND_PORT.fullmatch(authority):
+        if not _HOST_AND_PORT.fullmatch(authority, at + 1):
             at = rest.rfind("@")  # no port follows the colon: a password that holds a slash, `?` or `#`
         rest = HIDDEN + rest[at:] if at >= 0 else rest
     return _HUB_TOKEN.sub(f"hf_{HIDDEN}", before + _PARAMETER.sub(_hidden, rest))

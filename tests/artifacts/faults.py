@@ -335,6 +335,12 @@ FAULTS = {
         (Reply(status=302, headers={"Location": "http://models.example.org/x.pth"}),),
         "redirected to http://models.example.org/x.pth, which is not https",
     ),
+    "redirect with a token": Fault(
+        "redirects to plain http with a password and a token",
+        (Reply(status=302, headers={"Location": "http://me:pw@models.example.org/x.pth?X-Amz-Signature=1f"}),),
+        "redirected to http://***@models.example.org/x.pth?X-Amz-Signature=***, which is not https",
+        note="neither is shown",
+    ),
     "redirect to nothing": Fault(
         "redirects to what is no address",
         (Reply(status=302, headers={"Location": "http://[oops/x.pth"}),),

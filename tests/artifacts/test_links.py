@@ -70,6 +70,12 @@ def test_what_redirects_for_good_has_moved(host: Host, status: int) -> None:
     assert (verdict.state, verdict.moved_to) == ("moved", new)
 
 
+def test_the_token_of_a_place_that_it_moved_to_is_not_shown(host: Host) -> None:
+    host.serves("/new.pth?token=s3cr3t", b"weights")
+    verdict = verdict_on(host.serves("/x.pth", Reply(status=301, headers={"Location": "/new.pth?token=s3cr3t"})))
+    assert (verdict.state, verdict.moved_to) == ("moved", f"{host.address}/new.pth?token=***")
+
+
 @pytest.mark.parametrize("status", [302, 303, 307])
 def test_what_redirects_for_the_moment_is_alive(host: Host, status: int) -> None:
     host.serves("/signed?until=tomorrow", b"weights")

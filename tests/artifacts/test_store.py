@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -649,6 +650,28 @@ def test_after_an_interrupt_the_next_fetch_goes_on_from_there(host: Host, store:
     assert (host.seen_headers[1]["Range"], host.seen_headers[1]["If-Range"]) == (f"bytes={kept.size}-", '"1"')
     assert store.partials(artifact) == ()
     assert told.done == len(body)
+
+
+def test_no_password_is_recorded_or_told_and_the_next_fetch_goes_on_all_the_same(
+    host: Host, store: Store, body: bytes, tmp_path: Path
+) -> None:
+    reply = Reply(body, etag='"1"', ranges="honoured")
+    address = host.serves(f"/{NAME}?token=s3cr3t", replace(reply, cut=len(body) // 2), Reply(status=404), reply)
+    artifact = artifact_of(address.replace("//", "//me:s3cr3t@"))
+    told = Told()
+    with pytest.raises(TransferError) as caught:
+        store.fetch(artifact, told)
+    recorded = b"".join(path.read_bytes() for path in (tmp_path / "cache").rglob("*.json"))
+    stored = store.fetch(artifact, told)
+    assert host.seen_headers[-1]["Authorization"].startswith("Basic ")
+    assert host.seen_headers[-1]["Range"] == f"bytes={len(body) // 2}-"
+    assert store.find(artifact) == stored
+    assert store.fetch(artifact, told) == stored
+    assert host.asked[f"/{NAME}?token=s3cr3t"] == 3
+    recorded += store.path(artifact).with_name(f"{NAME}.ledger.json").read_bytes()
+    assert recorded.count(b"***@127.0.0.1") > 1
+    for shown in (recorded.decode(), str(caught.value), *told.notes, *told.warnings, str(stored)):
+        assert "s3cr3t" not in shown
 
 
 def test_where_the_file_system_knows_no_locks_the_file_arrives_all_the_same(
