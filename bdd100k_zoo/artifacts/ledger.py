@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bdd100k_zoo.artifacts.layout import ledger_path
-from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.files import read_record, storage_errors, write_whole
 
 if TYPE_CHECKING:
     import os
@@ -72,7 +72,7 @@ def read(path: Path) -> Entry | Damaged | None:
 
 def _content(ledger: Path) -> bytes | None:
     try:
-        return ledger.read_bytes()
+        return read_record(ledger)
     except FileNotFoundError:
         return None
 

@@ -20,7 +20,7 @@ from bdd100k_zoo.artifacts.hashing import Hasher
 from bdd100k_zoo.artifacts.layout import PARTIAL, PARTIAL_FACTS, facts_path, partial_path
 from bdd100k_zoo.artifacts.syncing import EarlySync
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import PIECE, storage_errors, write_whole
+from bdd100k_zoo.records.files import PIECE, open_record, read_record, storage_errors, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ class PartialFile:
             adopted = self._adopt_another()
             if not adopted:
                 self._write_facts()  # first of all, so that nobody takes the file for one that was left
-            self._file: FileIO = self.path.open("r+b" if adopted else "x+b", buffering=0)
+            self._file: FileIO = open_record(self.path, "r+" if adopted else "x+")
             self.size = self._file.seek(0, os.SEEK_END)
             self.pieced = adopted
             self._sync = EarlySync(self._file.fileno())
@@ -304,7 +304,7 @@ def boot() -> str | None:
 def read_facts(partial: Path) -> Facts | None:
     """Read what stands beside a partial file; nothing where that is missing or damaged."""
     try:
-        return msgspec.json.decode(facts_path(partial).read_bytes(), type=Facts)
+        return msgspec.json.decode(read_record(facts_path(partial)), type=Facts)
     except (OSError, msgspec.DecodeError):
         return None
 

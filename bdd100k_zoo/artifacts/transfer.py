@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from contextlib import ExitStack
@@ -25,7 +26,7 @@ from bdd100k_zoo.artifacts.patience import PATIENT, Course, Pace, Patience
 from bdd100k_zoo.artifacts.verify import contradiction
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.manifest.addresses import redacted
-from bdd100k_zoo.records.files import PIECE, storage_errors
+from bdd100k_zoo.records.files import PIECE, open_regular, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -145,13 +146,12 @@ class Transfer(NamedTuple):
     def _copy(self, address: str, source: Path) -> None:
         """Copy a file of this machine, or of one whose folders it shares."""
         try:
-            with source.open("rb") as file:
-                total = source.stat().st_size
+            with open_regular(source) as file:
+                total = os.fstat(file.fileno()).st_size
                 self._refuse_without_room(total)
                 self._begin(facts_for(self.artifact, address, total=total))
                 while piece := file.read(PIECE):
-                    self.partial.write(piece)
-                    self.meter.advance(len(piece))
+                    self._take(piece)
         except OSError as error:
             raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
         if self.partial.size != total:

@@ -10,6 +10,7 @@ from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, answering, 
 from bdd100k_zoo.artifacts.patience import HASTY, Course
 from bdd100k_zoo.errors import DigestMismatchError
 from bdd100k_zoo.manifest.addresses import is_private, redacted
+from bdd100k_zoo.records.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -139,7 +140,7 @@ def _read_text(session: requests.Session, address: str) -> str:
 def _digest_pieces(session: requests.Session, address: str) -> Iterator[bytes]:
     if source := local_path(address):
         try:
-            with source.open("rb") as file:
+            with open_regular(source) as file:
                 yield file.read(DIGEST_LIMIT + 1)
         except OSError as error:
             raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error

@@ -33,7 +33,7 @@ def save_halved(model_name: str, config_path: Path, source: Path, target: Path) 
     """
     check_checkpoint(model_name, config_path, source)
     halved = {name: _halved(tensor) for name, tensor in read_checkpoint(source).state_dict.items()}
-    with writing_whole(target) as file:
+    with writing_whole(target, follow_links=True) as file:
         torch.save({"meta": {"CLASSES": list(CLASSES)}, "state_dict": halved}, file)
 
 

@@ -46,5 +46,5 @@ def write_site(zoo: Zoo, out: Path, runs: Path | None = None, speed: Path | None
     check_free(path)
     measured = {model: kept.scores for model, kept in measured_scores(runs).items()} if runs else None
     content = render(Site(zoo=zoo, measured=measured, speeds=measured_speeds(speed) if speed else {}))
-    write_whole(path, content)
+    write_whole(path, content, follow_links=True)
     return Written(path, len(content))
