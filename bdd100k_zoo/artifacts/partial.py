@@ -253,7 +253,9 @@ def sweep(target: Path) -> None:
             _unlink(facts)
     for halfway in target.parent.glob(f".{target.name}.*"):
         with suppress(OSError):
-            if time.time() - halfway.lstat().st_mtime > QUIET:
+            quiet, facts = time.time() - halfway.lstat().st_mtime, _facts_in(halfway)
+            killed = facts and facts.pid != os.getpid() and is_left(facts, socket.gethostname(), boot(), quiet)
+            if killed or quiet > QUIET:
                 _unlink(halfway)
 
 
@@ -303,8 +305,12 @@ def boot() -> str | None:
 
 def read_facts(partial: Path) -> Facts | None:
     """Read what stands beside a partial file; nothing where that is missing or damaged."""
+    return _facts_in(facts_path(partial))
+
+
+def _facts_in(path: Path) -> Facts | None:
     try:
-        return msgspec.json.decode(read_record(facts_path(partial)), type=Facts)
+        return msgspec.json.decode(read_record(path), type=Facts)
     except (OSError, msgspec.DecodeError):
         return None
 
