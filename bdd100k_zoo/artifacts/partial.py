@@ -253,9 +253,10 @@ def sweep(target: Path) -> None:
             _unlink(facts)
     for halfway in target.parent.glob(f".{target.name}.*"):
         with suppress(OSError):
-            quiet, facts = time.time() - halfway.lstat().st_mtime, _facts_in(halfway)
-            killed = facts and facts.pid != os.getpid() and is_left(facts, socket.gethostname(), boot(), quiet)
-            if killed or quiet > QUIET:
+            quiet, known = time.time() - halfway.lstat().st_mtime, _facts_in(halfway)
+            # A ledger halfway names no process; this one may be writing in another thread.
+            named = known if known and known.pid not in (None, os.getpid()) else None
+            if quiet > QUIET or (named and is_left(named, socket.gethostname(), boot(), quiet)):
                 _unlink(halfway)
 
 

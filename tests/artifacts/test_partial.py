@@ -207,6 +207,7 @@ def test_a_large_file_is_synced_on_the_way_and_the_thread_ends(tmp_path: Path, m
         ({"pid": NOBODY}, True),
         ({"pid": os.getppid()}, False),
         ({"pid": os.getpid()}, False),
+        ({"pid": None}, False),
         ({"pid": NOBODY, "host": "elsewhere"}, False),
     ],
 )
