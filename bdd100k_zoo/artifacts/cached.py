@@ -13,6 +13,7 @@ from bdd100k_zoo.artifacts.hashing import Hashes, hash_file
 from bdd100k_zoo.artifacts.layout import ledger_path
 from bdd100k_zoo.artifacts.verify import USER, contradiction, recorded_digest, recorder
 from bdd100k_zoo.errors import DigestMismatchError, StorageError
+from bdd100k_zoo.manifest.addresses import redacted
 from bdd100k_zoo.records.files import storage_errors
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def came_from_elsewhere(artifact: Artifact, entry: ledger.Entry) -> bool:
     """Return whether a file was filed for another artifact, or for another address than any of this one's."""
     if (entry.model, entry.what) != (artifact.model, artifact.what):
         return True
-    return entry.address is not None and (entry.stands_for or entry.address) not in artifact.addresses
+    return entry.address is not None and (entry.stands_for or entry.address) not in map(redacted, artifact.addresses)
 
 
 class Verification(NamedTuple):
@@ -187,13 +188,13 @@ def _entry(
     return ledger.Entry(
         model=artifact.model,
         what=artifact.what,
-        address=address,
+        address=redacted(address) if address else None,
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
         md5=hashes.md5,
         sha256=hashes.sha256,
         verified_by=verified_by,
         reason=None if verified_by else reason,
-        stands_for=next(iter(artifact.addresses), None),
+        stands_for=next(map(redacted, artifact.addresses), None),
         zoo_file=str(artifact.zoo_file) if artifact.zoo_file else None,
     )

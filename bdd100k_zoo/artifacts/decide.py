@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 Cached = Literal["absent", "keep", "foreign", "contradicted", "changed"]
@@ -10,6 +11,10 @@ Cached = Literal["absent", "keep", "foreign", "contradicted", "changed"]
 ``foreign`` came from an address that the artifact does not list; ``contradicted`` is not what the zoo file records;
 ``changed`` is no longer the file that was downloaded.
 """
+
+STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{0,500}"')
+"""RFC 9110 8.8.3. A weak one (``W/"…"``) promises the same meaning, not the same bytes; what is none of both cannot be
+sent back."""
 
 Action = Literal["keep", "resume", "restart", "refetch", "fail"]
 
@@ -23,6 +28,7 @@ class PartialKnown(NamedTuple):
     """Where they came from; None where from several."""
     etag: str | None
     last_modified: str | None
+    """Only where it is a strong validator."""
     total: int | None
     """Bytes that the whole file was to have."""
 
@@ -78,8 +84,7 @@ def _continuation(partial: PartialKnown, address: str, *, digest_known: bool) ->
     resume = Decision("resume", partial.size)
     if address != partial.address:
         return resume if digest_known else Decision("restart")
-    # A weak validator promises the same meaning, not the same bytes.
-    strong = partial.etag if partial.etag and not partial.etag.startswith("W/") else None
+    strong = partial.etag if partial.etag and STRONG_ETAG.fullmatch(partial.etag) else None
     if validator := strong or partial.last_modified:
         return resume._replace(validator=validator)
     return resume if digest_known or partial.size == partial.total else Decision("restart")

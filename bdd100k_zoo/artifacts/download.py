@@ -22,7 +22,7 @@ from bdd100k_zoo.errors import (
     UnverifiedError,
     ZooError,
 )
-from bdd100k_zoo.manifest.addresses import is_private
+from bdd100k_zoo.manifest.addresses import is_private, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,16 +65,16 @@ class Download:
         Raises:
             TransferError, DigestMismatchError, UnverifiedError, StorageError: see ``Store.fetch``.
         """
-        failures: list[tuple[str, Failure]] = []
+        failures: list[tuple[str, Failure]] = []  # addresses without their secrets
         for route in self.routes:
             if failures:
-                self.progress.note(f"{failures[-1][0]} {_outcome(failures[-1][1])}; trying {route.address}")
+                self.progress.note(f"{failures[-1][0]} {_outcome(failures[-1][1])}; trying {redacted(route.address)}")
             try:
                 return self.one(route, require_digest=require_digest)
             except (FailedAttemptError, DigestMismatchError, MissingPackageError) as failure:
                 if isinstance(failure, FailedAttemptError) and failure.passing:
                     self.troubled.add(urlsplit(route.address).netloc)
-                failures.append((route.address, failure))
+                failures.append((redacted(route.address), failure))
         raise final_error(self.artifact, self.path, failures)
 
     def one(self, route: Route, *, require_digest: bool) -> ledger.Entry:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from bdd100k_zoo.artifacts.layout import ledger_path
 from bdd100k_zoo.artifacts.verify import FILE_NAME, PUBLISHER, USER, ZOO_FILE
-from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.files import read_record, storage_errors, write_whole
 
 if TYPE_CHECKING:
     import os
@@ -86,7 +86,7 @@ def _checked(entry: Entry) -> Entry:
 
 def _content(ledger: Path) -> bytes | None:
     try:
-        return ledger.read_bytes()
+        return read_record(ledger)
     except FileNotFoundError:
         return None
 

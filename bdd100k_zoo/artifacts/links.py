@@ -19,12 +19,13 @@ from bdd100k_zoo.artifacts.network import (
     MAX_REDIRECTS,
     FailedAttemptError,
     Waits,
+    ask,
     followed,
+    is_web_page,
     open_session,
-    translated,
 )
 from bdd100k_zoo.errors import ZooError
-from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem, is_private
+from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem, is_private, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,8 @@ PER_HOST = 4
 PATIENCE = 3
 """Addresses of a host that bring no answer at all before the others are given up with them."""
 WAITS = Waits(connect=5, read=10)
+LOST = 120.0
+"""Seconds spent on addresses of a host that brought no answer, after which its other addresses are given up."""
 PERMANENT = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.PERMANENT_REDIRECT)
 PLAIN_TRUTHS = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 """What a server says of HEAD that it would say of GET too; any other refusal may be of HEAD alone."""
@@ -87,10 +90,13 @@ class _Host:
         self.queue: deque[_Question] = deque()
         self.answered = False
         self.failures: list[str] = []
+        self.lost = 0.0
+        """Seconds that the failures took."""
 
     def given_up(self) -> str:
-        """Say how the host fails that never answered; nothing as long as it may still answer."""
-        return self.failures[0] if len(self.failures) >= PATIENCE and not self.answered else ""
+        """Return how the host fails where it is no longer asked; nothing as long as it is."""
+        never = len(self.failures) >= PATIENCE and not self.answered
+        return self.failures[0] if never or self.lost >= LOST else ""
 
 
 def check_links(links: Sequence[Link], progress: Progress, waits: Waits = WAITS) -> list[Verdict]:
@@ -176,7 +182,7 @@ def _judged(link: Link, outcome: str, milliseconds: int | None = None, moved_to:
         host=_host_of(link.address),
         state="dead" if outcome else "moved" if moved_to else "alive",
         outcome=outcome,
-        moved_to=moved_to,
+        moved_to=redacted(moved_to) if moved_to else None,
         milliseconds=milliseconds,
     )
 
@@ -197,8 +203,8 @@ def _verdict(session: requests.Session, host: _Host, question: _Question, waits:
         outcome = asking.outcome()
     except FailedAttemptError as failure:
         outcome = failure.outcome
-        if not host.answered:
-            host.failures.append(outcome)
+        host.failures.append(outcome)
+        host.lost += monotonic() - start
     return _judged(question.link, outcome, round(1000 * (monotonic() - start)), asking.moved_to)
 
 
@@ -216,14 +222,14 @@ class _Asking:
             status, kind = self._final("GET", FIRST_BYTE)
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             return f"answered {status} {responses.get(status, '')}".rstrip()
-        return "sent a web page, not a file" if kind.startswith("text/html") and not self._question.link.page else ""
+        return "sent a web page, not a file" if is_web_page(kind) and not self._question.link.page else ""
 
     def _final(self, method: str, headers: dict[str, str]) -> tuple[int, str]:
         """Give the status and the type of content at the end of all redirects."""
-        url, for_good = self._question.url, True
+        url, for_good, deadline = self._question.url, True, monotonic() + self._waits.whole
         private, self.moved_to = self._question.headers, None
         for _ in range(MAX_REDIRECTS + 1):
-            status, kind, redirect = self._ask(method, url, headers | private)
+            status, kind, redirect = self._ask(method, url, headers | private, deadline)
             if redirect is None:
                 return status, kind
             target = _followed(self._question, url, redirect)
@@ -233,15 +239,11 @@ class _Asking:
             url = target
         raise FailedAttemptError(f"redirected more than {MAX_REDIRECTS} times")
 
-    def _ask(self, method: str, url: str, headers: dict[str, str]) -> tuple[int, str, str | None]:
-        with translated(self._waits):
-            response = self._session.request(
-                method, url, headers=headers, stream=True, allow_redirects=False, timeout=self._waits
-            )
-            with response:
-                self._host.answered = True
-                kind = response.headers.get("Content-Type", "").lower()
-                return response.status_code, kind, self._session.get_redirect_target(response)
+    def _ask(self, method: str, url: str, headers: dict[str, str], deadline: float) -> tuple[int, str, str | None]:
+        response, redirect = ask(self._session, method, url, self._waits, headers, deadline)
+        with response:
+            self._host.answered = True
+            return response.status_code, response.headers.get("Content-Type", ""), redirect
 
 
 def _followed(question: _Question, asked: str, redirect: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -13,10 +14,10 @@ from filelock import FileLock, Timeout
 from bdd100k_zoo.artifacts.layout import lock_path
 from bdd100k_zoo.artifacts.partial import partials_of
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.files import IS_LINK, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from bdd100k_zoo.progress import Progress
 
@@ -25,13 +26,19 @@ LOCK_WAIT = 300.0
 LOOK = 1.0
 """Seconds between two looks at what the other has brought."""
 
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What file systems without locks answer; unique names of partial files keep processes apart there."""
 
 
 @contextmanager
-def locked(path: Path, progress: Progress) -> Iterator[None]:
+def locked(path: Path, progress: Progress, *, to_read: bool = False) -> Iterator[None]:
     """Hold the lock on a file of the cache, whose folder is made; without one where the file system knows none.
+
+    Args:
+        path: the file.
+        progress: told if another process holds it.
+        to_read: the file is only read, so that where no lock can be made, as in a read-only cache, none is needed.
 
     Raises:
         StorageError: the folder cannot be written, or another process holds the lock for too long.
@@ -41,7 +48,7 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
     lock = FileLock(lock_path(path))
     try:
         with storage_errors(path.parent):
-            taken = take(lock)
+            taken = take(lock, needless=READ_ONLY if to_read else ())
         if not taken:
             progress.note(f"another process is downloading {path.name}; waiting for it")
             with storage_errors(path.parent):
@@ -51,18 +58,25 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def take(lock: FileLock, seconds: float = 0.0) -> bool:
-    """Take a lock within some seconds, or tell that another process holds it.
+def take(lock: FileLock, seconds: float = 0.0, *, needless: Collection[int] = ()) -> bool:
+    """Take a lock within some seconds; return whether it, or none, is held: False where another process holds it.
 
-    A file system without locks has nothing to hold.
+    A file system without locks has nothing to hold. Nor is one held where its file cannot be opened for one of the
+    reasons ``needless``, numbers of errno.
+
+    Raises:
+        OSError: its file cannot be opened.
+        StorageError: its file is a link.
     """
+    if os.path.islink(lock.lock_file):  # noqa: PTH114  (opening it would empty what the link leads to)
+        raise StorageError(Path(lock.lock_file), IS_LINK)
     try:
         with suppress(NotImplementedError):  # how filelock before version 4 tells of a missing flock
             lock.acquire(timeout=seconds)
     except Timeout:
         return False
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.errno not in {*NO_LOCKS, *needless}:
             raise
     return True
 

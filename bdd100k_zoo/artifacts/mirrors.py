@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from bdd100k_zoo.artifacts.layout import mirror_digest_path, mirror_path
 from bdd100k_zoo.errors import MissingPackageError, SettingsError
-from bdd100k_zoo.manifest.addresses import FORBIDDEN, address_problem, is_private
+from bdd100k_zoo.manifest.addresses import FORBIDDEN, HIDDEN, address_problem, is_private, redacted
 from bdd100k_zoo.manifest.settings import read_settings, settings_file
 
 if TYPE_CHECKING:
@@ -63,14 +64,16 @@ def configured(environment: Mapping[str, str] = os.environ, config_file: Path | 
 
 def _mirrors(setting: str, bases: list[str] | tuple[str, ...]) -> tuple[Mirror, ...]:
     written = [base.strip() for base in bases]
-    for base in written:
+    for base, following in pairwise([*written, ""]):
         if base and (problem := mirror_problem(base)):
+            if "@" in following and "://" not in following:
+                base = f"{base},{following}"  # a password that holds a comma
             raise SettingsError(setting, _without_secrets(base), problem)
     return tuple(dict.fromkeys(Mirror(_without_slash(base)) for base in written if base))
 
 
 def _without_secrets(base: str) -> str:
-    return re.sub(r"[?#].*", "?***", re.sub(r"//[^/]*@", "//***@", base))
+    return re.sub(r"[?#].*", f"?{HIDDEN}", redacted(base))
 
 
 def _without_slash(base: str) -> str:

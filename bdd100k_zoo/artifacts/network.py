@@ -1,27 +1,38 @@
-"""Asking an address for a file; every way in which that fails is told in plain words."""
+"""Asking an address for a file within limits of time and size; every failure is reported in plain words."""
 
 from __future__ import annotations
 
+import codecs
+import io
+import math
+import re
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from importlib.util import find_spec
 from socket import EAI_AGAIN, gaierror
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 import urllib3.exceptions as urllib3_errors
 from requests import exceptions as requests_errors
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem
+from bdd100k_zoo.manifest.addresses import LOOPBACK, address_problem, redacted, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from socket import socket
 
 CHUNK = 1 << 20
 MAX_REDIRECTS = 10
@@ -29,12 +40,23 @@ PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 """What servers answer that are busy or unwell at the moment."""
 
 
+STEP_BYTES = 2 * CHUNK
+"""Bytes that the head of an answer, or what frames one piece of its body, may have. Heads have a few kilobytes."""
+LENGTH_DIGITS = 18
+
+
 class Waits(NamedTuple):
     """How long to wait for a host, in seconds."""
 
     connect: float
+    """For a connection. A host of many addresses gets twice this for all of them."""
     read: float
-    """Between two pieces of an answer."""
+    """For the whole head of an answer, and for each piece of its body."""
+
+    @property
+    def whole(self) -> float:
+        """For the head of the last answer of a chain of redirects, or for all of a small file."""
+        return 2 * (self.connect + self.read)
 
 
 @dataclass(eq=False)
@@ -61,9 +83,131 @@ class _PlainSession(requests.Session):
         return iter(())
 
 
+class TooMuchError(OSError):
+    """A server sent more than STEP_BYTES without completing the head of its answer, or a piece of its body."""
+
+
+class _BoundedStream(io.RawIOBase):
+    """Reads a socket, within a limit of time and of bytes for each step.
+
+    The timeout of a socket limits one wait for bytes alone: a server that sends a byte a second would never exceed it.
+    """
+
+    def __init__(self, sock: socket, raw: io.RawIOBase) -> None:
+        self._sock, self._raw = sock, raw
+        self._seconds = sock.gettimeout()
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """Allow the full time and number of bytes again."""
+        self._end = None if self._seconds is None else monotonic() + self._seconds
+        self._left = STEP_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._left <= 0:
+            raise TooMuchError
+        if self._end is not None:
+            remaining = self._end - monotonic()
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+            self._sock.settimeout(remaining)
+        got = self._raw.readinto(buffer)
+        self._left -= got or 0
+        return got
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _BoundedResponse(HTTPResponse):
+    """An answer whose head, and each piece of whose body, must come within the timeout of its socket.
+
+    http.client itself waits without end for a head that comes byte by byte, for the answer after any number of
+    ``100 Continue``, and for the end of chunk extensions and trailers.
+    """
+
+    def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._stream = _BoundedStream(sock, self.fp.detach())
+        self.fp = io.BufferedReader(self._stream)
+
+    def read1(self, n: int = -1) -> bytes:
+        self._stream.begin_step()
+        return super().read1(n)
+
+
+class _Expiring:
+    """Socket options for as long as connecting may take.
+
+    urllib3 gives each address of a host the whole timeout, one after the other, and reads these options before each.
+    """
+
+    def __init__(self, options: Collection[Any], seconds: float) -> None:
+        self._options, self._end = options, monotonic() + seconds
+
+    def __iter__(self) -> Iterator[Any]:
+        if monotonic() > self._end:
+            raise TimeoutError("timed out")
+        return iter(self._options)
+
+
+@cache
+def _bounded(kind: type[Any]) -> type[Any]:
+    """Return a kind of urllib3's connections with the limits above."""
+
+    class Bounded(kind):  # type: ignore[misc]
+        response_class = _BoundedResponse
+        socket_options: Any
+
+        def _new_conn(self) -> Any:
+            options = self.socket_options
+            self.socket_options = _Expiring(options or (), 2 * self.timeout)
+            try:
+                return super()._new_conn()
+            finally:
+                self.socket_options = options
+
+    return Bounded
+
+
+class _BoundedAdapter(HTTPAdapter):
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        if proxy := select_proxy(request.url or "", proxies):
+            _check_proxy(proxy)
+        pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        pool.ConnectionCls = _bounded(pool.ConnectionCls)
+        return pool
+
+
+SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
+
+
+def _check_proxy(proxy: str) -> None:
+    """Raise FailedAttemptError where the proxy of the environment cannot be used: requests blames the address."""
+    try:
+        parts = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
+    except urllib3_errors.LocationParseError:
+        parts = urllib3.util.Url()
+    if parts.scheme in SOCKS and find_spec("socks") is None:
+        words = f"needs the package PySocks for the proxy {redacted(proxy)} of this environment: pip install PySocks"
+    elif parts.scheme not in ("http", "https", *SOCKS) or not parts.host:
+        words = f"was not contacted: the proxy {redacted(proxy)} of this environment is malformed"
+    else:
+        return
+    raise FailedAttemptError(words)
+
+
 def open_session() -> requests.Session:
     """Open a session; proxies, certificates and netrc are those of the environment."""
     session = _PlainSession()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _BoundedAdapter())
     session.headers.update({"User-Agent": f"bdd100k-zoo/{__version__}", "Accept-Encoding": "identity"})
     return session
 
@@ -91,28 +235,18 @@ def answering(
     Raises:
         FailedAttemptError: no such answer came.
     """
-    response = _final_answer(session, address, waits, dict(headers or {}), dict(private_headers or {}), accepted)
-    with response:
-        yield response
-
-
-def _final_answer(
-    session: requests.Session,
-    address: str,
-    waits: Waits,
-    headers: dict[str, str],
-    private_headers: dict[str, str],
-    accepted: Collection[int],
-) -> requests.Response:
-    asked, sent = address, headers | private_headers
+    sent, deadline = dict(headers or {}), monotonic() + waits.whole
+    asked, private = address, dict(private_headers or {})
     for _ in range(MAX_REDIRECTS + 1):
-        response, redirect = _ask(session, asked, waits, sent)
+        response, redirect = ask(session, "GET", asked, waits, sent | private, deadline)
         if redirect is None and response.status_code in accepted:
-            return response
+            with response:
+                yield response
+            return
         response.close()
         if redirect is None:
             raise _refusal(response)
-        asked, sent = followed(address, asked, redirect), headers
+        asked, private = followed(address, asked, redirect), {}
     raise FailedAttemptError(f"redirected more than {MAX_REDIRECTS} times")
 
 
@@ -134,12 +268,39 @@ def retry_after(value: str, now: datetime) -> float | None:
     return max(0.0, seconds)
 
 
-def _ask(
-    session: requests.Session, address: str, waits: Waits, headers: Mapping[str, str]
+def ask(
+    session: requests.Session,
+    method: str,
+    address: str,
+    waits: Waits,
+    headers: Mapping[str, str],
+    deadline: float,
 ) -> tuple[requests.Response, str | None]:
+    """Return the answer to one request, its body unread, and where it redirects.
+
+    Args:
+        session: where the connections are kept.
+        method: of HTTP.
+        address: what to ask for.
+        waits: how long to wait.
+        headers: what to send.
+        deadline: when the head of the answer must have come, by the monotonic clock.
+
+    Raises:
+        FailedAttemptError: no answer came.
+    """
+    remaining = deadline - monotonic()
+    if remaining <= 0:
+        raise FailedAttemptError(f"did not end its redirects within {waits.whole:g} s", passing=True)
     with translated(waits):
-        response = session.get(
-            address, stream=True, allow_redirects=False, timeout=waits, headers=headers, proxies=_proxies(address)
+        response = session.request(
+            method,
+            address,
+            stream=True,
+            allow_redirects=False,
+            timeout=(min(waits.connect, remaining), min(waits.read, remaining)),
+            headers=headers,
+            proxies=_proxies(address),
         )
         try:
             return response, session.get_redirect_target(response)
@@ -155,7 +316,7 @@ def _proxies(address: str) -> dict[str, str] | None:
 
 
 def followed(start: str, asked: str, redirect: str) -> str:
-    """Give the address that a redirect leads to, if it may be followed.
+    """Return the address that a redirect leads to, if it may be followed.
 
     Redirects lead to https, or within this machine; never from the network to this machine or to plain http.
 
@@ -171,7 +332,7 @@ def followed(start: str, asked: str, redirect: str) -> str:
         raise FailedAttemptError(f"redirected to no usable address: {problem}")
     if urlsplit(target).scheme == "https" or (_is_local_http(start) and _is_local_http(target)):
         return target
-    raise FailedAttemptError(f"redirected to {target}, which is not https")
+    raise FailedAttemptError(f"redirected to {redacted(target)}, which is not https")
 
 
 def _is_local_http(address: str) -> bool:
@@ -186,21 +347,41 @@ def _status(code: int) -> str:
         return str(code)
 
 
+MARKUP = re.compile(rb"<(!--|!doctype|\?xml|[a-z]{3})", re.IGNORECASE)
+"""How web pages begin, and no file that is published: those are zip archives, pickles or JSON."""
+
+
+def is_web_page(content_type: str, start: bytes = b"") -> bool:
+    """Return whether an answer is a web page, by what it is labelled as or how its body starts."""
+    if content_type.strip().lower().startswith(("text/html", "application/xhtml+xml")):
+        return True
+    wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = start.decode("utf-16", errors="replace").encode() if wide else start.removeprefix(codecs.BOM_UTF8)
+    return MARKUP.match(text.lstrip()) is not None
+
+
 def promised_length(response: requests.Response) -> int | None:
-    """Give the number of bytes that an answer promises; None where it does not say."""
+    """Return the number of bytes that an answer promises; None where it does not say.
+
+    Raises:
+        FailedAttemptError: the number has so many digits that it cannot be one of bytes, nor be read as a number.
+    """
     length = response.headers.get("Content-Length", "")
     if "Transfer-Encoding" in response.headers or not (length.isascii() and length.isdecimal()):
         return None
+    if len(length) > LENGTH_DIGITS:
+        raise FailedAttemptError(f"announces an impossible size: a Content-Length of {len(length):,} digits")
     return int(length)
 
 
-def chunks(response: requests.Response, waits: Waits, offset: int = 0) -> Iterator[bytes]:
+def chunks(response: requests.Response, waits: Waits, offset: int = 0, *, within: float = math.inf) -> Iterator[bytes]:
     """Read a body piece by piece, as the pieces arrive and of at most CHUNK bytes.
 
     Args:
         response: what answered.
         waits: how long to wait for the next piece.
         offset: how many bytes of the file come before the body; messages count from the file's beginning.
+        within: seconds in which all of it must come; large files have a least pace instead.
 
     Raises:
         FailedAttemptError: the body is compressed, ended early or stopped coming.
@@ -211,7 +392,10 @@ def chunks(response: requests.Response, waits: Waits, offset: int = 0) -> Iterat
         raise FailedAttemptError(f"sent a compressed body ({encoding[:20]!r}) although plain bytes were asked for")
     promised = promised_length(response)
     total, got = None if promised is None else promised + offset, offset
+    end = monotonic() + within
     while True:
+        if monotonic() > end:
+            raise FailedAttemptError(f"did not send all of it within {within:g} s", passing=True, stalled=True)
         with translated(waits, partial(_broken_off, response, got, offset, total)):
             piece = response.raw.read1(CHUNK, decode_content=False)
         if not piece:
@@ -238,7 +422,8 @@ def translated(waits: Waits, broken_off: Callable[[], str] | None = None) -> Ite
     try:
         yield
     except (requests_errors.RequestException, urllib3_errors.HTTPError, OSError, UnicodeError) as error:
-        if broken_off and any(isinstance(cause, BROKEN_OFF) for cause in causes(error)):
+        breaks_rules = any(isinstance(cause, LASTING) or _breaks_http(cause) for cause in causes(error))
+        if broken_off and not breaks_rules and any(isinstance(cause, BROKEN_OFF) for cause in causes(error)):
             raise FailedAttemptError(broken_off(), passing=True) from error
         raise FailedAttemptError(outcome(error, waits), passing=is_passing(error)) from error
 
@@ -262,10 +447,17 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 def outcome(error: Exception, waits: Waits) -> str:
     """Say in plain words what an address did."""
     chain = list(causes(error))
+    if any(map(_breaks_http, chain)):
+        return BREAKS_HTTP
     for kinds, words in OUTCOMES:
         if any(isinstance(cause, kinds) for cause in chain):
             return words.format(connect=f"{waits.connect:g}", read=f"{waits.read:g}")
-    return f"failed: {' '.join(str(error).split()) or type(error).__name__}"
+    return f"failed: {redacted_text(' '.join(str(error).split())) or type(error).__name__}"
+
+
+def _breaks_http(cause: BaseException) -> bool:
+    """Return whether http.client could not read an answer: not so where the connection was closed."""
+    return isinstance(cause, HTTPException) and not isinstance(cause, (IncompleteRead, RemoteDisconnected))
 
 
 BROKEN_OFF = (
@@ -275,7 +467,9 @@ BROKEN_OFF = (
     ConnectionResetError,
 )
 
-LASTING = (ssl.SSLCertVerificationError, requests_errors.InvalidURL, UnicodeError)
+LASTING = (ssl.SSLCertVerificationError, requests_errors.InvalidURL, UnicodeError, TooMuchError)
+
+BREAKS_HTTP = "sent an answer that breaks the rules of HTTP"
 
 PASSING = (
     requests_errors.ConnectionError,
@@ -289,6 +483,7 @@ PASSING = (
 )
 
 OUTCOMES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((TooMuchError,), f"sent {STEP_BYTES:,} bytes of headers, chunk extensions or trailers, and no end of them"),
     (
         (requests_errors.ProxyError, urllib3_errors.ProxyError, requests_errors.InvalidProxyURL),
         "cannot be reached through the proxy of this environment",
@@ -328,7 +523,7 @@ OUTCOMES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
             requests_errors.UnrewindableBodyError,
             urllib3_errors.HTTPError,
         ),
-        "sent an answer that breaks the rules of HTTP",
+        BREAKS_HTTP,
     ),
 )
 """The first entry that fits any cause of an error speaks: so precise ones come first."""

@@ -20,7 +20,7 @@ from bdd100k_zoo.artifacts.hashing import Hasher
 from bdd100k_zoo.artifacts.layout import PARTIAL, PARTIAL_FACTS, facts_path, partial_path
 from bdd100k_zoo.artifacts.syncing import EarlySync
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import PIECE, storage_errors, write_whole
+from bdd100k_zoo.records.files import PIECE, open_record, read_record, storage_errors, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +46,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     """None where they come from several addresses."""
     etag: str | None = None
     last_modified: str | None = None
+    """Only where it is a strong validator."""
     total: int | None = None
     """Bytes of the whole file."""
     host: str | None = None
@@ -87,7 +88,7 @@ class PartialFile:
             adopted = self._adopt_another()
             if not adopted:
                 self._write_facts()  # first of all, so that nobody takes the file for one that was left
-            self._file: FileIO = self.path.open("r+b" if adopted else "x+b", buffering=0)
+            self._file: FileIO = open_record(self.path, "r+" if adopted else "x+")
             self.size = self._file.seek(0, os.SEEK_END)
             self.pieced = adopted
             self._sync = EarlySync(self._file.fileno())
@@ -252,7 +253,10 @@ def sweep(target: Path) -> None:
             _unlink(facts)
     for halfway in target.parent.glob(f".{target.name}.*"):
         with suppress(OSError):
-            if time.time() - halfway.lstat().st_mtime > QUIET:
+            quiet, known = time.time() - halfway.lstat().st_mtime, _facts_in(halfway)
+            # A ledger halfway names no process; this one may be writing in another thread.
+            named = known if known and known.pid not in (None, os.getpid()) else None
+            if quiet > QUIET or (named and is_left(named, socket.gethostname(), boot(), quiet)):
                 _unlink(halfway)
 
 
@@ -302,8 +306,12 @@ def boot() -> str | None:
 
 def read_facts(partial: Path) -> Facts | None:
     """Read what stands beside a partial file; nothing where that is missing or damaged."""
+    return _facts_in(facts_path(partial))
+
+
+def _facts_in(path: Path) -> Facts | None:
     try:
-        return msgspec.json.decode(facts_path(partial).read_bytes(), type=Facts)
+        return msgspec.json.decode(read_record(path), type=Facts)
     except (OSError, msgspec.DecodeError, RecursionError):
         return None
 

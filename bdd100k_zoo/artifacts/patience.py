@@ -56,12 +56,13 @@ class Course:
 
         Args:
             failure: what went wrong.
-            reached: bytes of the file that are here. More than ever before is progress, and the count starts again;
-                bytes that only drip are none.
+            reached: bytes of the file that are here. Pace.LEAST more than at the last progress are progress, and the
+                count starts again; fewer are none: a server that adds a byte with each try would never be given up.
             say: told why, and how long, where the pause is long enough to wonder.
         """
-        progress = reached > self._furthest and not failure.stalled
-        self._furthest = max(self._furthest, reached)
+        progress = reached >= self._furthest + Pace.LEAST and not failure.stalled
+        if progress or failure.stalled:
+            self._furthest = max(self._furthest, reached)
         self._failures = 1 if progress else self._failures + 1
         pause = self._patience.pause(self._failures, failure.retry_after, random())  # noqa: S311  (jitter)
         if failure.retry_after and failure.retry_after > self._patience.longest_asked:

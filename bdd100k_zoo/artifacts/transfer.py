@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from contextlib import ExitStack
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.artifacts.decide import Decision, Known, decide
 from bdd100k_zoo.artifacts.mirrors import local_path, opened
-from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, answering, chunks, ended, promised_length
+from bdd100k_zoo.artifacts.network import (
+    FailedAttemptError,
+    Waits,
+    answering,
+    chunks,
+    ended,
+    is_web_page,
+    promised_length,
+)
 from bdd100k_zoo.artifacts.partial import facts_for
 from bdd100k_zoo.artifacts.patience import PATIENT, Course, Pace, Patience
 from bdd100k_zoo.artifacts.verify import contradiction
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import PIECE, storage_errors
+from bdd100k_zoo.manifest.addresses import redacted
+from bdd100k_zoo.records.files import PIECE, open_regular, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,12 +41,15 @@ if TYPE_CHECKING:
     from bdd100k_zoo.progress import Progress, Task
 
 WAITS = Waits(connect=10, read=30)
-WEB_PAGE_STARTS = (b"<!doctype html", b"<html")
+FIRST_LOOK = 512
+"""Bytes of a body that are looked at before the kept bytes are dropped for it."""
 LARGEST = {"weights": 8 << 30}
 """Bytes beyond which an answer is taken for an endless one, where no size is recorded. The largest published
 checkpoint has about half a gibibyte."""
 LARGEST_OTHER = 64 << 30
 CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-(?P<last>\d{1,18})/(?P<total>\d{1,18}|\*)")
+CLOCK_SLACK = 60
+"""Seconds from Last-Modified to Date that make up for clocks that differ."""
 UNSATISFIED_RANGE = re.compile(r"bytes \*/(?P<total>\d{1,18})")
 
 
@@ -98,14 +112,14 @@ class Transfer(NamedTuple):
         try:
             return self._checked(address, expected)
         except OtherVersionError as failure:
-            self.say(f"{address} {failure}; fetching all of it")
+            self.say(f"{redacted(address)} {failure}; fetching all of it")
         self.partial.discard_bytes()
         return self._checked(address, expected, again=True)
 
     def _checked(self, address: str, expected: Sequence[Expected], *, again: bool = False) -> Hashes:
         self._complete(address, expected)
         pieced, hashes = self.partial.pieced, self.partial.hashes()
-        mismatch = contradiction(hashes, str(local_path(address) or address), expected, self.artifact.size)
+        mismatch = contradiction(hashes, str(local_path(address) or redacted(address)), expected, self.artifact.size)
         if mismatch is None:
             return hashes
         self.partial.discard_bytes()
@@ -125,20 +139,19 @@ class Transfer(NamedTuple):
             except OtherVersionError:
                 raise
             except FailedAttemptError as failure:
-                course.bear(failure, self.partial.size, lambda words: self.say(f"{address} {words}"))
+                course.bear(failure, self.partial.size, lambda words: self.say(f"{redacted(address)} {words}"))
             else:
                 return
 
     def _copy(self, address: str, source: Path) -> None:
         """Copy a file of this machine, or of one whose folders it shares."""
         try:
-            with source.open("rb") as file:
-                total = source.stat().st_size
+            with open_regular(source) as file:
+                total = os.fstat(file.fileno()).st_size
                 self._refuse_without_room(total)
                 self._begin(facts_for(self.artifact, address, total=total))
                 while piece := file.read(PIECE):
-                    self.partial.write(piece)
-                    self.meter.advance(len(piece))
+                    self._take(piece)
         except OSError as error:
             raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
         if self.partial.size != total:
@@ -149,7 +162,8 @@ class Transfer(NamedTuple):
     def _ask(self, address: str, *, digest_known: bool) -> None:
         """Ask for what is still to come, once."""
         digest = "known" if digest_known else None
-        decision = decide(Known("absent", self.partial.known, address, digest, self.artifact.size))
+        shown = redacted(address)  # what is recorded, and compared with what is recorded
+        decision = decide(Known("absent", self.partial.known, shown, digest, self.artifact.size))
         if decision.action == "resume" and self.partial.facts.total == decision.offset:
             self.meter.begin(decision.offset, decision.offset)
             return
@@ -159,19 +173,25 @@ class Transfer(NamedTuple):
             self.session, url, WAITS, headers=_range(decision), private_headers=private, accepted=accepted
         ) as response:
             if response.status_code == HTTPStatus.OK:
-                self._receive_all(response, address)
+                self._receive_all(response, shown)
             elif not self._is_all_there(response, digest_known=digest_known):
-                self._receive_rest(response, address, decision.offset)
+                self._receive_rest(response, shown, decision.offset)
 
     def _receive_all(self, response: requests.Response, address: str) -> None:
         total = promised_length(response)
         self._refuse_unless_possible(total)
         pieces = _pieces(response)
-        first = next(pieces, b"")
+        first = b""
+        while len(first) < FIRST_LOOK and (piece := next(pieces, b"")):
+            first += piece
         _refuse_web_page(response, first)  # before the kept bytes give way to it
         headers = response.headers
         facts = facts_for(
-            self.artifact, address, etag=headers.get("ETag"), last_modified=headers.get("Last-Modified"), total=total
+            self.artifact,
+            address,
+            etag=headers.get("ETag"),
+            last_modified=strong_date(headers.get("Last-Modified"), headers.get("Date")),
+            total=total,
         )
         self._begin(facts)
         self._take(first)
@@ -190,6 +210,7 @@ class Transfer(NamedTuple):
         raise OtherVersionError("no longer has the file that was partly received")
 
     def _receive_rest(self, response: requests.Response, address: str, offset: int) -> None:
+        _refuse_web_page(response, b"")
         facts = self.partial.facts
         total = continued_total(response, facts if facts.address == address else None, offset)
         if self.artifact.size is not None and total is not None and total != self.artifact.size:
@@ -283,6 +304,20 @@ def continued_total(response: requests.Response, facts: Facts | None, offset: in
     return total if total is not None or facts is None else facts.total
 
 
+def strong_date(last_modified: str | None, date: str | None) -> str | None:
+    """Return a Last-Modified after which the file cannot have changed unnoticed; None for any other.
+
+    The times have whole seconds: what changed twice in one has one Last-Modified. RFC 9110 8.8.2.2 takes it for a
+    strong validator only where the answer was sent well after it.
+    """
+    try:
+        modified, sent = parsedate_to_datetime(last_modified or ""), parsedate_to_datetime(date or "")
+        strong = (sent - modified).total_seconds() >= CLOCK_SLACK
+    except (ValueError, TypeError, OverflowError):  # no date; one with and one without a time zone
+        return None
+    return last_modified if strong else None
+
+
 def _pieces(response: requests.Response, offset: int = 0) -> Iterator[bytes]:
     pace = Pace()
     for piece in chunks(response, WAITS, offset):
@@ -291,6 +326,5 @@ def _pieces(response: requests.Response, offset: int = 0) -> Iterator[bytes]:
 
 
 def _refuse_web_page(response: requests.Response, first: bytes) -> None:
-    labelled = response.headers.get("Content-Type", "").lower().startswith("text/html")
-    if labelled or first[:512].lstrip().lower().startswith(WEB_PAGE_STARTS):
+    if is_web_page(response.headers.get("Content-Type", ""), first[:FIRST_LOOK]):
         raise FailedAttemptError("sent a web page, not a file")

@@ -13,7 +13,8 @@ from bdd100k_zoo.artifacts.mirrors import local_path, opened
 from bdd100k_zoo.artifacts.network import FailedAttemptError, Waits, answering, chunks
 from bdd100k_zoo.artifacts.patience import HASTY, Course
 from bdd100k_zoo.errors import DigestMismatchError
-from bdd100k_zoo.manifest.addresses import is_private
+from bdd100k_zoo.manifest.addresses import is_private, redacted
+from bdd100k_zoo.records.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -159,11 +160,13 @@ def read_digest(session: requests.Session, address: str) -> Expected | Unknown:
             except FailedAttemptError:
                 return Unknown(_unknown(address, failure.outcome))
         else:
-            return Expected(f"md5:{md5}", address) if md5 else Unknown(_unknown(address, "sent no MD5 digest"))
+            return (
+                Expected(f"md5:{md5}", redacted(address)) if md5 else Unknown(_unknown(address, "sent no MD5 digest"))
+            )
 
 
 def _unknown(address: str, outcome: str) -> str:
-    return f"the zoo file records no digest, and {address} {outcome}"
+    return f"the zoo file records no digest, and {redacted(address)} {outcome}"
 
 
 def _read_text(session: requests.Session, address: str) -> str:
@@ -178,7 +181,7 @@ def _read_text(session: requests.Session, address: str) -> str:
 def _digest_pieces(session: requests.Session, address: str) -> Iterator[bytes]:
     if source := local_path(address):
         try:
-            with source.open("rb") as file:
+            with open_regular(source) as file:
                 yield file.read(DIGEST_LIMIT + 1)
         except OSError as error:
             raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
@@ -187,7 +190,7 @@ def _digest_pieces(session: requests.Session, address: str) -> Iterator[bytes]:
     if not is_private(url):
         raise FailedAttemptError("is plain http, which anyone on the way can change")
     with answering(session, url, DIGEST_WAITS, private_headers=private) as response:
-        yield from chunks(response, DIGEST_WAITS)
+        yield from chunks(response, DIGEST_WAITS, within=DIGEST_WAITS.whole)
 
 
 def parse_md5(text: str) -> str | None:

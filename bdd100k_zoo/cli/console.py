@@ -43,7 +43,11 @@ def stderr(*, live: bool = True) -> Console:
 
 
 def plain(text: str) -> str:
-    """Make text from files and servers harmless: control characters cannot drive the terminal."""
+    """Make text from files and servers harmless: no control characters for the terminal, no passwords in addresses."""
+    if ":/" in text:
+        from bdd100k_zoo.manifest.addresses import redacted_text
+
+        text = redacted_text(text)
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 

@@ -96,7 +96,7 @@ def _write_official(path: Path, found: list[Evaluated]) -> None:
 
     if len(found) != 1:
         raise typer.BadParameter(f"--out-file holds the scores of one predictions file, and there are {len(found)}")
-    write_whole(path, found[0].scores.official_json())
+    write_whole(path, found[0].scores.official_json(), follow_links=True)
 
 
 def _show(found: list[Evaluated], request: Request) -> None:

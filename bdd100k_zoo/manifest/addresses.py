@@ -1,9 +1,9 @@
-"""Which addresses are well formed, and which of them nobody on the way can change."""
+"""Which addresses are well formed, which of them nobody on the way can change, and how to show one without secrets."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -15,22 +15,74 @@ FORBIDDEN = '"<>\\^`{|}'
 
 
 def address_problem(address: str) -> str:
-    """Say what makes an address malformed; nothing where it is well formed."""
+    """Return what makes an address malformed, in words without its secrets; nothing where it is well formed."""
     if _PLAIN.fullmatch(address):
         return ""
+    shown = redacted(address)
     if any(character.isspace() or not character.isprintable() for character in address):
-        return f"{address!r} holds spaces or control characters"
+        return f"{shown!r} holds spaces or control characters"
     if stray := next((character for character in address if character in FORBIDDEN), ""):
-        return f"{address!r} holds {stray!r}, which no address may"
+        return f"{shown!r} holds {stray!r}, which no address may"
     try:
         parts = urlsplit(address)
         host = parts.hostname
         _ = parts.port
     except ValueError as error:
-        return f"{address!r} is malformed: {error}"
+        # urllib quotes the part that it cannot read, which may be a password that holds a slash.
+        return f"{shown!r} is malformed" + (f": {error}" if shown == address else "")
     if parts.scheme not in ("http", "https") or not host:
-        return f"expected an address https://HOST/…, found {address!r}"
+        return f"expected an address https://HOST/…, found {shown!r}"
     return ""
+
+
+def secret_problem(address: str) -> str:
+    """Return why an address cannot be in a file that people share; nothing where it holds no password or token."""
+    if redacted(address) == address:
+        return ""
+    return (
+        f"{redacted(address)!r} holds a password or a token, which everyone with this file could use; "
+        "remove it, and put a password into ~/.netrc"
+    )
+
+
+HIDDEN = "***"
+
+_START = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?(?P<slashes>[/\\]*)")
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]+)(:[0-9]*)?")
+_PARAMETER = re.compile(r"(?<=[?&;#/])(?P<name>[^?&;#/=]+)=(?P<value>[^&;#]+)")
+_SECRET_NAME = re.compile(
+    r"token|secret|passw|pwd|signature|credential|api[_-]?key|access[_-]?key|private[_-]?key|key[_-]?pair|session"
+    r"|jwt|hmac|bearer|(?<![a-z])auth(?!or|user)|^(sig|key|pass|policy|code|hdnts|hdnea|sas|pw|ticket)$",
+    re.IGNORECASE,
+)
+"""Names of parameters that hold a password, a token, or what signs an address in place of one."""
+_HUB_TOKEN = re.compile(r"hf_[A-Za-z0-9]{12,}")
+_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+[^\s'\"<>]+")
+
+
+def redacted(address: str) -> str:
+    """Return an address with ``***`` in the place of passwords and tokens; one without any, as it is.
+
+    It need not be well formed: what a user mistypes may hold a password too.
+    """
+    start = _START.match(address)
+    before, rest = (address[: start.end()], address[start.end() :]) if start else ("", address)
+    if before.lower() != "file:///":
+        authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
+        at = authority.rfind("@")
+        if not _HOST_AND_PORT.fullmatch(authority, at + 1):
+            at = rest.rfind("@")  # no port follows the colon: a password that holds a slash, `?` or `#`
+        rest = HIDDEN + rest[at:] if at >= 0 else rest
+    return _HUB_TOKEN.sub(f"hf_{HIDDEN}", before + _PARAMETER.sub(_hidden, rest))
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return f"{found['name']}={HIDDEN}" if _SECRET_NAME.search(unquote(found["name"])) else found[0]
+
+
+def redacted_text(text: str) -> str:
+    """Return a text with the addresses that it holds redacted."""
+    return _IN_TEXT.sub(lambda found: redacted(found[0]), text)
 
 
 def is_private(address: str) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bdd100k_zoo.errors import ManifestError
-from bdd100k_zoo.manifest.addresses import address_problem, is_private
+from bdd100k_zoo.manifest.addresses import address_problem, is_private, secret_problem
 from bdd100k_zoo.manifest.schema import (
     ADDRESS_FIELDS,
     DIGEST,
@@ -260,7 +260,7 @@ def _check_ap(file: Path, place: str, label: str, ap: float | None) -> None:
 def _check_address(file: Path, place: str, label: str, address: str | None, *, digest_known: bool = False) -> None:
     if address is None:
         return
-    problem = address_problem(address)
+    problem = address_problem(address) or secret_problem(address)
     if (
         not problem
         and label.removeprefix("alternates.").partition(".")[0] in FETCHED

@@ -39,7 +39,7 @@ def save_halved(model_name: str, config_path: Path, source: Path, target: Path) 
 
     taken = check_file(source, lambda: build_shape(load_config(config_path), name=model_name), model_name=model_name)
     halved = {name: _halved(tensor) for name, tensor in taken.items()}
-    with writing_whole(target) as file:
+    with writing_whole(target, follow_links=True) as file:
         torch.save({"meta": {"CLASSES": list(CLASSES)}, "state_dict": halved}, file)
 
 

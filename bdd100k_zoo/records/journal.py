@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bdd100k_zoo.errors import OtherRunError, RecordError, StorageError
-from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.records.files import open_record, storage_errors
 from bdd100k_zoo.records.journal_lines import (
     CLOSES,
     PROCESS,
@@ -126,7 +126,7 @@ class Journal:
             raise OtherRunError(path.parent, found)
         with storage_errors(path):
             # No buffer: what is written is the system's to keep, whatever becomes of this process.
-            self._file = path.open("r+b" if standing.end else "wb", buffering=0)
+            self._file = open_record(path, "r+" if standing.end else "w")
             self._file.truncate(standing.end)
             self._file.seek(standing.end)
         self._end, self._putting = standing.end, 0.0  # the seconds that the last lines took are told by the next

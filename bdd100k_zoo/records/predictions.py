@@ -71,7 +71,8 @@ class PredictionsWriter:
         self._encode = msgspec.json.Encoder().encode
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._partial.open("wb")
+            self._partial.unlink(missing_ok=True)
+            self._file = self._partial.open("xb")
         self._last = ""
 
     def write(self, name: str, detections: Detections) -> None:

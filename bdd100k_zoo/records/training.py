@@ -10,7 +10,7 @@ from pathlib import Path  # noqa: TC003  (record fields are read at run time)
 import msgspec
 
 from bdd100k_zoo.errors import RecordError
-from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.records.files import open_record, storage_errors, write_whole
 from bdd100k_zoo.records.run import as_json
 
 TRAINING = "train.json"
@@ -171,7 +171,7 @@ class Metrics:
         write_whole(self.path, b"".join(encode(line) + b"\n" for line in kept))
         self._encode = encode
         with storage_errors(self.path):
-            self._file = self.path.open("ab", buffering=0)
+            self._file = open_record(self.path, "a")
 
     def write(self, line: StepLine) -> None:
         """Append a line; raises StorageError."""

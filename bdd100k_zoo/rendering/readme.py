@@ -25,7 +25,7 @@ def write_block(path: Path, block: str) -> bool:
     text = _read(path)
     updated = _replaced(path, text, block)
     if updated != text:
-        write_whole(path, updated.encode())
+        write_whole(path, updated.encode(), follow_links=True)
     return updated != text
 
 

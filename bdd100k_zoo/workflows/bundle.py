@@ -38,7 +38,7 @@ def bundle(weights: Path, target: Path, zoo_file: Path = DEMO) -> Known:
     with storage_errors(zoo_file):
         text = zoo_file.read_text(encoding="utf-8")
     emptied = RECORDED.sub(r"\1\2: null", text)
-    write_whole(zoo_file, with_digests(zoo_file, emptied, {MODEL: {"weights": known}}).encode())
+    write_whole(zoo_file, with_digests(zoo_file, emptied, {MODEL: {"weights": known}}).encode(), follow_links=True)
     return known
 
 

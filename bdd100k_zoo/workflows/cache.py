@@ -162,7 +162,7 @@ class _Examiner:
     def examine(self, item: Item) -> Checked | None:
         """Examine a file while nothing else works on it; None where it is gone meanwhile."""
         try:
-            with locked(item.path, self._progress):
+            with locked(item.path, self._progress, to_read=True):
                 return self._examine(item) if item.path.is_file() else None
         except StorageError as error:
             self._progress.warn(f"{item.path} could not be checked: {error.reason}")

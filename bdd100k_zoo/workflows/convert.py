@@ -74,7 +74,7 @@ def convert(source: Path, out: Path, to: Format, given: Format | None = None, la
     else:
         results = read_coco(source, list[CocoResult])
         converted, written = _from_coco_results(source, out, results, _needed(source, labels))
-    write_whole(out, written)
+    write_whole(out, written, follow_links=True)
     return converted
 
 

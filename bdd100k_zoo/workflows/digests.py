@@ -131,7 +131,7 @@ def _write(file: Path, new: Sequence[Seen]) -> None:
         known.setdefault(each.model, {})[each.what] = Known(f"sha256:{each.sha256}", each.size)
     with storage_errors(file):
         text = file.read_bytes().decode()
-    write_whole(file, with_digests(file, text, known).encode())
+    write_whole(file, with_digests(file, text, known).encode(), follow_links=True)
 
 
 def _resolved(file: Path) -> Path:

@@ -185,7 +185,7 @@ def _draw_sheet(sheet: Sheet, reader: FrameReader) -> Failure | None:
         content = _encoded(_drawn(sheet, _pixels_of(sheet.frame, reader)), sheet)
     except UnreadableImageError as error:
         return Failure(sheet.key, error.reason)
-    write_whole(sheet.target, content)
+    write_whole(sheet.target, content, follow_links=True)
     return None
 
 

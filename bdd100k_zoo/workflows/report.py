@@ -85,7 +85,7 @@ def write_report(request: Request, progress: Progress) -> Written:
         notes=gallery.notes if gallery else (),
     )
     content = page.render(report)
-    write_whole(request.out, content)
+    write_whole(request.out, content, follow_links=True)
     return Written(request.out, len(content), report)
 
 

@@ -50,5 +50,5 @@ def write_site(zoo: Zoo, out: Path, runs: Path | None = None, speed: Path | None
     scores = None if found.scores is None else {model: kept.scores for model, kept in found.scores.items()}
     left_out = tuple((each.name, each.reason) for each in found.left_out)
     content = render(Site(zoo=zoo, measured=scores, speeds=found.speeds, left_out=left_out))
-    write_whole(path, content)
+    write_whole(path, content, follow_links=True)
     return Written(path, len(content), found.left_out)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.manifest import Artifact
+from bdd100k_zoo.manifest.addresses import redacted
 from bdd100k_zoo.mmdet_backend.training.start_names import address_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
     address = address_of(name)
     if address is None:
         return Path(name.removeprefix("file://"))
-    stem, told = address.rpartition("/")[2].removesuffix(".pth"), SHORT_DIGEST.search(address)
+    stem, told = redacted(address).rpartition("/")[2].removesuffix(".pth"), SHORT_DIGEST.search(address)
     digest = f"sha256:{told[1]}" if told and address.startswith(TORCHVISION) else None
     with store:
         return store.fetch(Artifact(stem, "start-values", (address,), digest, None), progress).path

@@ -94,7 +94,7 @@ def submit(predictions: Path, images: str, out: Path, progress: Progress, *, cli
         raise SubmissionError(path, tuple(problems))
     lines, clipped = _final_lines(frames, found.places, sizes, clip=clip)
     content = b"[\n" + b",\n".join(lines) + b"\n]\n"
-    write_whole(out, content)
+    write_whole(out, content, follow_links=True)
     notes = [*notes, *_notes(found, clipped)]
     return Submission(str(out), len(found.places), found.boxes, len(content), tuple(notes))
 

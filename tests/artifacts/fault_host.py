@@ -40,7 +40,9 @@ class Reply:
     """``honoured``; ``shifted`` starts one byte early and says so; ``unlabelled`` says nothing; ``disguised`` honours
     the range and sends other bytes; ``unsatisfied`` answers 416; ``endless`` says that the file has no known size."""
     slow: float = 0.0
-    """Seconds to wait after every 64 KiB."""
+    """Seconds to wait after every 64 KiB, or after each ``forever``."""
+    forever: bytes = field(default=b"", repr=False)
+    """Send the body as all there is of an answer, status line included, then this again and again."""
     head_status: int | None = None
     """The status of the answer to HEAD, where it is to differ."""
 
@@ -95,8 +97,11 @@ class Handler(BaseHTTPRequestHandler):
         if reply.silent:
             self.host.over.wait()
             return
+        if reply.forever:
+            self._send_forever(reply)
+            return
         heads = self.command == "HEAD" and reply.head_status
-        self.send_response(heads or reply.status)
+        (self.send_response_only if "Date" in reply.headers else self.send_response)(heads or reply.status)
         tag = {"ETag": reply.etag} if reply.etag else {}
         for name, value in {"Connection": "close", **tag, **self._framing(reply), **reply.headers}.items():
             self.send_header(name, value)
@@ -106,6 +111,11 @@ class Handler(BaseHTTPRequestHandler):
         if reply.stalls:
             self.wfile.flush()
             self.host.over.wait()
+
+    def _send_forever(self, reply: Reply) -> None:
+        self.wfile.write(reply.body)
+        while not self.host.over.wait(reply.slow):
+            self.wfile.write(reply.forever)
 
     def _framing(self, reply: Reply) -> dict[str, str]:
         if reply.framing.startswith("chunked"):

@@ -7,6 +7,7 @@ brings the table of that document up to date.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import sys
 from dataclasses import dataclass, replace
@@ -17,10 +18,26 @@ from fault_host import Reply
 BODY = bytes(range(256)) * 4096 * 2 + b"the end"
 """The file: 2,097,159 bytes."""
 HALF = len(BODY) // 2
+STEP = 64 << 10
 WHOLE = Reply(BODY, etag='"1"', ranges="honoured")
 CUT = replace(WHOLE, cut=HALF)
 WEB_PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 ARRIVES = ""
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LATE = "timed out after 0.2 s without an answer"
+ENDLESS = "sent 2,097,152 bytes of headers, chunk extensions or trailers, and no end of them"
+
+
+def drip(start: bytes, again: bytes) -> Reply:
+    """An answer of which a little comes every now and then, and never the end."""
+    return Reply(start, forever=again, slow=0.05)
+
+
+def flood(start: bytes, again: bytes) -> Reply:
+    """An answer that comes as fast as it is read, and never ends."""
+    return Reply(start, forever=again)
 
 
 def other(reply: Reply) -> Reply:
@@ -58,10 +75,18 @@ FAULTS = {
     "drops": Fault("hangs up halfway, once", (CUT, WHOLE), requests=2, ranges=(f"bytes={HALF}-",)),
     "drops again": Fault(
         "hangs up again and again, each time a little later",
-        (*tuple(replace(WHOLE, cut=size) for size in (HALF, 1000, 1000, 1000, 1000)), WHOLE),
+        (*tuple(replace(WHOLE, cut=size) for size in (HALF, *[STEP] * 4)), WHOLE),
         requests=6,
-        ranges=tuple(f"bytes={HALF + 1000 * more}-" for more in range(5)),
-        note="every new byte is progress, and the count of tries begins again",
+        ranges=tuple(f"bytes={HALF + STEP * more}-" for more in range(5)),
+        note="64 KiB are progress, and the count of tries starts again",
+    ),
+    "drops for a byte": Fault(
+        "hangs up again and again, each time a byte later",
+        (CUT, replace(WHOLE, cut=1)),
+        f"ended after {HALF + 2:,} of {len(BODY):,} bytes",
+        requests=3,
+        kept=HALF + 2,
+        note="fewer than 64 KiB are none, or it would never end",
     ),
     "drops for good": Fault(
         "hangs up halfway, then before every further byte",
@@ -222,6 +247,13 @@ FAULTS = {
     "unlabelled web page": Fault(
         "sends a web page as application/octet-stream", (Reply(b"\n " + WEB_PAGE),), "sent a web page, not a file"
     ),
+    "web page behind a mark": Fault(
+        "the same, behind a byte order mark", (Reply(codecs.BOM_UTF8 + WEB_PAGE),), "sent a web page, not a file"
+    ),
+    "web page behind a comment": Fault(
+        "the same, behind a comment", (Reply(b"<!-- portal -->" + WEB_PAGE),), "sent a web page, not a file"
+    ),
+    "XHTML": Fault("the same, as XHTML", (Reply(b"<?xml version='1.0'?>" + WEB_PAGE),), "sent a web page, not a file"),
     "web page for the rest": Fault(
         "hangs up, and then sends a web page",
         (CUT, Reply(WEB_PAGE, headers={"Content-Type": "text/html"})),
@@ -248,6 +280,51 @@ FAULTS = {
         requests=2,
         ranges=(f"bytes={HALF}-",),
     ),
+    "drips its status line": Fault("sends its status line byte by byte", (drip(b"", b"H"),), LATE, requests=3),
+    "drips a header": Fault("sends a header byte by byte", (drip(b"HTTP/1.1 200 OK\r\nX: ", b"a"),), LATE, requests=3),
+    "continues": Fault(
+        "sends `100 Continue` again and again", (drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),), LATE, requests=3
+    ),
+    "drips a chunk extension": Fault(
+        "sends a chunk extension byte by byte", (drip(CHUNKED + b"10;", b"a"),), LATE, requests=3
+    ),
+    "drips a trailer": Fault(
+        "sends trailers without end",
+        (drip(CHUNKED + b"1\r\nx\r\n0\r\n", b"X: y\r\n"),),
+        LATE,
+        requests=3,
+    ),
+    "floods with 100": Fault(
+        "the same, as fast as it can", (flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),), ENDLESS
+    ),
+    "floods with trailers": Fault(
+        "sends trailers, as fast as it can",
+        (flood(CHUNKED + b"1\r\nx\r\n0\r\n", b"X: y\r\n" * 10_000),),
+        ENDLESS,
+    ),
+    "floods with headers": Fault(
+        "sends headers without end",
+        (flood(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 10_000),),
+        "sent an answer that breaks the rules of HTTP",
+        requests=3,
+    ),
+    "an endless chunk size": Fault(
+        "sends the size of a chunk without end",
+        (flood(CHUNKED, b"0" * 65_536),),
+        "sent an answer that breaks the rules of HTTP",
+        requests=3,
+    ),
+    "an impossible length": Fault(
+        "announces a Content-Length of 5,000 digits",
+        (Reply(BODY, framing="until-close", headers={"Content-Length": "9" * 5000}),),
+        "announces an impossible size: a Content-Length of 5,000 digits",
+    ),
+    "another protocol": Fault(
+        "speaks another protocol",
+        (flood(b"SSH-2.0-OpenSSH_9.0\r\n", b"\0" * 1000),),
+        "sent an answer that breaks the rules of HTTP",
+        requests=3,
+    ),
     "redirect to a file": Fault(
         "redirects to file://",
         (Reply(status=302, headers={"Location": "file:///etc/passwd"}),),
@@ -257,6 +334,12 @@ FAULTS = {
         "redirects to plain http on another host",
         (Reply(status=302, headers={"Location": "http://models.example.org/x.pth"}),),
         "redirected to http://models.example.org/x.pth, which is not https",
+    ),
+    "redirect with a token": Fault(
+        "redirects to plain http with a password and a token",
+        (Reply(status=302, headers={"Location": "http://me:pw@models.example.org/x.pth?X-Amz-Signature=1f"}),),
+        "redirected to http://***@models.example.org/x.pth?X-Amz-Signature=***, which is not https",
+        note="neither is shown",
     ),
     "redirect to nothing": Fault(
         "redirects to what is no address",

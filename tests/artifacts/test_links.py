@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fault_host import Handler, Host, QuietServer, Reply, Told, running_host
 
+from bdd100k_zoo.artifacts import links
 from bdd100k_zoo.artifacts.links import PATIENCE, PER_HOST, Link, Verdict, check_links
 from bdd100k_zoo.artifacts.network import Waits
 from bdd100k_zoo.progress import SILENT
@@ -69,6 +70,12 @@ def test_what_redirects_for_good_has_moved(host: Host, status: int) -> None:
     assert (verdict.state, verdict.moved_to) == ("moved", new)
 
 
+def test_the_token_of_a_place_that_it_moved_to_is_not_shown(host: Host) -> None:
+    host.serves("/new.pth?token=s3cr3t", b"weights")
+    verdict = verdict_on(host.serves("/x.pth", Reply(status=301, headers={"Location": "/new.pth?token=s3cr3t"})))
+    assert (verdict.state, verdict.moved_to) == ("moved", f"{host.address}/new.pth?token=***")
+
+
 @pytest.mark.parametrize("status", [302, 303, 307])
 def test_what_redirects_for_the_moment_is_alive(host: Host, status: int) -> None:
     host.serves("/signed?until=tomorrow", b"weights")
@@ -90,6 +97,42 @@ def test_what_moved_to_a_place_that_is_dead_is_dead(host: Host) -> None:
     verdict = verdict_on(host.serves("/x.pth", Reply(status=301, headers={"Location": "/gone"})))
     assert (verdict.state, verdict.outcome) == ("dead", "answered 404 Not Found")
     assert verdict.moved_to == host.address + "/gone"
+
+
+@pytest.mark.parametrize(
+    ("start", "again"),
+    [(b"", b"H"), (b"HTTP/1.1 200 OK\r\nX: ", b"a"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n")],
+)
+def test_a_server_that_never_ends_its_answer_is_given_up(host: Host, start: bytes, again: bytes) -> None:
+    address = host.serves("/x.pth", Reply(start, forever=again, slow=0.05))
+    verdict = verdict_on(address, waits=SOON)
+    assert (verdict.state, verdict.outcome) == ("dead", "timed out after 0.2 s without an answer")
+
+
+def test_slow_redirects_share_one_deadline(host: Host) -> None:
+    slow = Reply(b"HTTP/1.1 302 Found\r\n", forever=b"Location: /x.pth\r\nContent-Length: 0\r\n\r\n", slow=0.15)
+    verdict = verdict_on(host.serves("/x.pth", slow), waits=Waits(0.1, 0.2))
+    assert verdict.state == "dead"
+    assert verdict.outcome in ("did not end its redirects within 0.6 s", "timed out after 0.2 s without an answer")
+    assert host.asked["/x.pth"] < 11
+
+
+def test_a_host_that_costs_too_much_time_is_given_up_although_it_answered_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "LOST", 0.5)
+    addresses = [host.serves("/0", b"weights")]
+    addresses += [host.serves(f"/{number}", Reply(b"", forever=b"H", slow=0.05)) for number in range(1, 40)]
+    verdicts = check_links([Link(address) for address in addresses], SILENT, SOON)
+    assert verdicts[0].state == "alive"
+    assert {verdict.outcome for verdict in verdicts[1:]} == {"timed out after 0.2 s without an answer"}
+    assert sum(verdict.milliseconds is None for verdict in verdicts) > 20
+
+
+@pytest.mark.parametrize("kind", ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml"])
+def test_a_web_page_in_the_place_of_a_file_is_dead_however_it_is_labelled(host: Host, kind: str) -> None:
+    verdict = verdict_on(host.serves("/x.pth", Reply(b"<html>", headers={"Content-Type": kind})))
+    assert (verdict.state, verdict.outcome) == ("dead", "sent a web page, not a file")
 
 
 def test_redirects_in_a_circle_end(host: Host) -> None:

@@ -73,6 +73,29 @@ def test_credentials_are_refused_and_not_shown(base: str, credentials: str) -> N
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "https://me:p@s3cr3t@host:port:bad/zoo",
+        "https://me:a/s3cr3t@host/zoo",
+        "https://me:a?s3cr3t@host/zoo",
+        "https://me:a s3cr3t@host/zoo",
+        "https://me:s3cr3t,b@host/zoo",
+        "https://me:a,s3cr3t@host/zoo",
+        "https:me:s3cr3t@host/zoo",
+        "me:s3cr3t@host/zoo",
+        "ftp://me:s3cr3t@host/zoo",
+        "https://host/zoo?token=s3cr3t",
+        "https://host/zoo?s3cr3t",
+        "hf://me:s3cr3t@org/repo",
+    ],
+)
+def test_malformed_credentials_are_refused_and_not_shown(listed: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        configured({"BDD100K_ZOO_MIRRORS": listed})
+    assert "s3cr3t" not in str(caught.value)
+
+
 schemes = ["https://", "http://", "file://", "hf://", "ftp://", "", "//"]
 pieces = st.sampled_from(["/", "..", "%2e", "@", "~", ":", "h", "o/r", "%00", "%", "\\", "?", "#", "é", "[", "]", "--"])
 anything = st.builds(

@@ -4,8 +4,10 @@ import inspect
 import socket
 import ssl
 import threading
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -186,6 +188,66 @@ def test_this_machine_is_asked_past_any_proxy(
     for name in ("http_proxy", "all_proxy"):
         monkeypatch.setenv(name, dead_address)
     assert send(host.serves("/x.pth", b"here")) == b"here"
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port of this machine that accepts no connection and refuses none: its queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        for _ in range(5):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_a_host_of_many_addresses_is_given_up_before_each_was_waited_for(
+    send: Callable[[str], bytes], deaf_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+
+    class Counting(socket.socket):
+        def connect(self, address: object) -> None:
+            nonlocal tried
+            tried += 1
+            super().connect(address)
+
+    listed = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", deaf_port))] * 100
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: listed)
+    monkeypatch.setattr(socket, "socket", Counting)
+    monkeypatch.setattr("test_network.WAITS", Waits(0.1, 1))
+    with pytest.raises(FailedAttemptError, match=r"^timed out after 0.1 s without a connection$"):
+        send(f"http://localhost:{deaf_port}/x.pth")
+    assert 1 < tried < 10
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5", "socks5h", "SOCKS5"])
+def test_a_socks_proxy_without_its_package_is_named(
+    send: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    if find_spec("socks"):
+        pytest.skip("PySocks is installed")
+    monkeypatch.setenv("all_proxy", f"{scheme}://me:secret@127.0.0.1:1080")
+    expected = (
+        f"needs the package PySocks for the proxy {scheme}://***@127.0.0.1:1080 of this environment: "
+        "pip install PySocks"
+    )
+    with pytest.raises(FailedAttemptError) as caught:
+        send("https://models.example.org/x.pth")
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    "proxy", ["ftp://me:secret@proxy:1", "http://", "http://me:secret@[::1", "http://me:secret@a:port"]
+)
+def test_a_malformed_proxy_is_named_and_the_address_not_blamed(
+    send: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(FailedAttemptError) as caught:
+        send("https://models.example.org/x.pth")
+    shown = proxy.replace("me:secret", "***")
+    assert str(caught.value) == f"was not contacted: the proxy {shown} of this environment is malformed"
 
 
 def test_a_host_without_tls_cannot_be_asked_over_https(host: Host, send: Callable[[str], bytes]) -> None:

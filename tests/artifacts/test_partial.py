@@ -5,6 +5,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from fault_host import artifact_of, md5_of
 from hypothesis import given
@@ -198,3 +199,23 @@ def test_a_large_file_is_synced_on_the_way_and_the_thread_ends(tmp_path: Path, m
         assert synced.wait(10)
         sync.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("facts", "swept"),
+    [
+        ({"pid": NOBODY}, True),
+        ({"pid": os.getppid()}, False),
+        ({"pid": os.getpid()}, False),
+        ({"pid": None}, False),
+        ({"pid": NOBODY, "host": "elsewhere"}, False),
+    ],
+)
+def test_facts_that_a_killed_process_left_unfinished_are_swept_at_once(
+    target: Path, facts: dict[str, object], swept: bool
+) -> None:
+    halfway = target.with_name(f".{target.name}.0123abcd.partial.json.{'0' * 32}")
+    known = facts_for(ARTIFACT, HERE, **{"host": socket.gethostname(), "boot": under_test.boot(), **facts})
+    halfway.write_bytes(msgspec.json.encode(known))
+    under_test.sweep(target)
+    assert halfway.exists() is not swept

@@ -50,11 +50,26 @@ def test_the_last_try_raises_and_does_not_sleep() -> None:
 
 def test_progress_begins_the_count_again() -> None:
     course, slept = _course()
-    for reached in (10, 10, 20, 20, 30, 30):
-        _bear(course, reached)
+    for pieces in (1, 1, 2, 2, 3, 3):
+        _bear(course, pieces * Pace.LEAST)
     with pytest.raises(FailedAttemptError):
-        _bear(course, 30)
+        _bear(course, 3 * Pace.LEAST)
     assert len(slept) == 6
+
+
+def test_a_few_bytes_with_each_try_are_no_progress() -> None:
+    course, _ = _course()
+    _bear(course, 1)
+    _bear(course, 2)
+    with pytest.raises(FailedAttemptError):
+        _bear(course, 3)
+
+
+def test_few_bytes_with_each_try_add_up_to_progress() -> None:
+    course, slept = _course()
+    for pieces in range(1, 20):
+        _bear(course, pieces * Pace.LEAST // 2)
+    assert len(slept) == 19
 
 
 def test_bytes_that_came_before_are_no_progress() -> None:

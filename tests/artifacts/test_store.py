@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import os
@@ -660,6 +661,112 @@ def test_after_an_interrupt_the_next_fetch_goes_on_from_there(host: Host, store:
     assert (host.seen_headers[1]["Range"], host.seen_headers[1]["If-Range"]) == (f"bytes={kept.size}-", '"1"')
     assert store.partials(artifact) == ()
     assert told.done == len(body)
+
+
+def test_no_password_is_recorded_or_told_and_the_next_fetch_goes_on_all_the_same(
+    host: Host, store: Store, body: bytes, tmp_path: Path
+) -> None:
+    reply = Reply(body, etag='"1"', ranges="honoured")
+    cut = dataclasses.replace(reply, cut=len(body) // 2)
+    address = host.serves(f"/{NAME}?token=s3cr3t", cut, Reply(status=404), reply)
+    artifact = artifact_of(address.replace("//", "//me:s3cr3t@"))
+    told = Told()
+    with pytest.raises(TransferError) as caught:
+        store.fetch(artifact, told)
+    recorded = b"".join(path.read_bytes() for path in (tmp_path / "cache").rglob("*.json"))
+    stored = store.fetch(artifact, told)
+    assert host.seen_headers[-1]["Authorization"].startswith("Basic ")
+    assert host.seen_headers[-1]["Range"] == f"bytes={len(body) // 2}-"
+    assert store.find(artifact) == stored
+    assert store.fetch(artifact, told) == stored
+    assert host.asked[f"/{NAME}?token=s3cr3t"] == 3
+    recorded += store.path(artifact).with_name(f"{NAME}.ledger.json").read_bytes()
+    assert recorded.count(b"***@127.0.0.1") > 1
+    for shown in (recorded.decode(), str(caught.value), *told.notes, *told.warnings, str(stored)):
+        assert "s3cr3t" not in shown
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    path = tmp_path / "outside"
+    path.write_bytes(b"of somebody else")
+    return path
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+@pytest.mark.parametrize("name", [NAME, LEDGER])
+def test_nothing_is_written_through_a_link_in_the_place_of_a_file_or_its_ledger(
+    host: Host, store: Store, body: bytes, outside: Path, name: str, dangling: bool
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body), digest=f"md5:{md5_of(body)}")
+    link = store.path(artifact).with_name(name)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside.with_name("nowhere") if dangling else outside)
+    assert store.fetch(artifact, SILENT).path.read_bytes() == body
+    assert not link.is_symlink()
+    assert outside.read_bytes() == b"of somebody else"
+    assert not outside.with_name("nowhere").exists()
+
+
+def test_a_link_in_the_place_of_a_lock_is_told_and_not_followed(
+    host: Host, store: Store, body: bytes, outside: Path
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    lock = lock_path(store.path(artifact))
+    lock.parent.mkdir(parents=True)
+    lock.symlink_to(outside)
+    with pytest.raises(StorageError, match="is a link") as caught:
+        store.fetch(artifact, SILENT)
+    assert caught.value.path == lock
+    assert outside.read_bytes() == b"of somebody else"
+
+
+def test_links_in_the_place_of_a_partial_file_and_its_facts_are_not_followed(
+    host: Host, store: Store, body: bytes, outside: Path
+) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    folder = store.path(artifact).parent
+    folder.mkdir(parents=True)
+    for suffix in ("partial", "partial.json"):
+        (folder / f"{NAME}.0123abcd.{suffix}").symlink_to(outside)
+    assert store.fetch(artifact, SILENT).path.read_bytes() == body
+    assert outside.read_bytes() == b"of somebody else"
+
+
+def test_a_pipe_in_the_place_of_a_ledger_is_an_error_and_not_waited_for(host: Host, store: Store, body: bytes) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    store.fetch(artifact, SILENT)
+    ledger = ledger_path(store.path(artifact))
+    ledger.unlink()
+    os.mkfifo(ledger)
+    with pytest.raises(StorageError, match="is no ordinary file"):
+        store.fetch(artifact, SILENT)
+
+
+def test_the_cache_and_its_folders_may_be_links_to_another_disk(host: Host, body: bytes, tmp_path: Path) -> None:
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    for each in ("disk", "weights"):
+        (tmp_path / each).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "det").mkdir()
+    (tmp_path / "disk" / "det" / "weights").symlink_to(tmp_path / "weights")
+    with Store(tmp_path / "link", patience=HASTE) as store:
+        assert store.fetch(artifact, SILENT).path.read_bytes() == body
+    assert (tmp_path / "weights" / NAME).read_bytes() == body
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_or_device_in_a_mirror_is_no_file(
+    dead_address: str, body: bytes, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "mirror" / "det" / "models"
+    folder.mkdir(parents=True)
+    make(folder / NAME)
+    artifact = artifact_of(f"{dead_address}/{NAME}")
+    mirrors = [Mirror((tmp_path / "mirror").as_uri())]
+    with Store(mirrors=mirrors, patience=HASTE) as store, pytest.raises(TransferError) as caught:
+        store.fetch(artifact, SILENT)
+    assert caught.value.attempts[1].outcome == "cannot be read: is no ordinary file"
 
 
 def test_where_the_file_system_knows_no_locks_the_file_arrives_all_the_same(

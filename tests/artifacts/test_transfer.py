@@ -106,6 +106,40 @@ def test_the_date_of_the_last_change_is_a_validator(host: Host, receive: Callabl
     assert host.seen_headers[-1]["If-Range"] == "Sun, 01 Mar 2026 12:00:00 GMT"
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Last-Modified": "yesterday"},
+        {"Last-Modified": "Sun, 01 Mar 2026 12:00:00 GMT", "Date": "Sun, 01 Mar 2026 12:00:59 GMT"},
+        {"Last-Modified": "Sun, 01 Mar 2026 12:00:00 GMT", "Date": "Sat, 28 Feb 2026 12:00:00 GMT"},
+        {"Last-Modified": "Sun, 01 Mar 2026 12:00:00 GMT", "Date": "today"},
+    ],
+)
+def test_a_date_that_a_later_version_may_share_is_no_validator(
+    host: Host, receive: Callable[..., bytes], headers: dict[str, str]
+) -> None:
+    dated = {"etag": None, "headers": headers}
+    assert receive(host.serves("/x.pth", replace(CUT, **dated), replace(WHOLE, **dated))) == BODY
+    assert "Range" not in host.seen_headers[-1]
+
+
+@pytest.mark.parametrize("etag", ['"a\x1b[31mX"', "unquoted", "W/garbage", '"a"\r\n X-Evil: 1'])
+def test_an_etag_that_cannot_be_sent_back_is_no_validator(host: Host, receive: Callable[..., bytes], etag: str) -> None:
+    assert receive(host.serves("/x.pth", replace(CUT, etag=etag), replace(WHOLE, etag=etag))) == BODY
+    assert "Range" not in host.seen_headers[-1]
+
+
+@pytest.mark.parametrize("size", [1, 7, 511])
+def test_a_web_page_that_comes_in_small_pieces_is_recognised(
+    host: Host, receive: Callable[..., bytes], size: int
+) -> None:
+    page = b"<!-- portal -->\n<html>" + b" " * 600
+    chunked = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (page[:size], page[size:]))
+    start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked + b"0\r\n\r\n"
+    with pytest.raises(FailedAttemptError, match="sent a web page, not a file"):
+        receive(host.serves("/x.pth", Reply(start, forever=b"\n", slow=0.05)))
+
+
 def test_a_copy_on_this_machine_is_taken_as_a_download_is(receive: Callable[..., bytes], tmp_path: Path) -> None:
     copy = tmp_path / "a copy.pth"
     copy.write_bytes(BODY)

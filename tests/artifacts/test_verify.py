@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bdd100k_zoo.artifacts import verify
 from bdd100k_zoo.artifacts.hashing import Hashes
 from bdd100k_zoo.artifacts.ledger import Entry
-from bdd100k_zoo.artifacts.network import open_session
+from bdd100k_zoo.artifacts.network import Waits, open_session
 from bdd100k_zoo.artifacts.verify import (
     DIGEST_LIMIT,
     Expected,
@@ -69,6 +69,17 @@ def test_two_digests_are_none(digest: str, other: str, name: str) -> None:
 )
 def test_what_is_not_an_md5_digest_gives_none(text: str) -> None:
     assert parse_md5(text) is None
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_digest_that_drips_is_given_up(
+    host: Host, session: requests.Session, monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr(verify, "DIGEST_WAITS", Waits(0.1, 0.1))
+    monkeypatch.setattr(verify, "HASTY", HASTE)
+    found = read_digest(session, host.serves("/x.md5", Reply(start, forever=b"a", slow=0.02)))
+    assert isinstance(found, Unknown)
+    assert found.reason.endswith("did not send all of it within 0.4 s")
 
 
 @pytest.mark.parametrize("encoded", [b"\xef\xbb\xbf", b""])

@@ -150,6 +150,13 @@ def test_plain_text_has_no_control_characters(text):
     assert all(character.isprintable() or character == "\n" for character in plain(text))
 
 
+def test_no_message_shows_the_password_of_an_address(call):
+    result = call("info", "https://me:s3cr3t@far.example/x.pth?token=s3cr3t")
+    assert result.exit_code == 1
+    assert "s3cr3t" not in result.output
+    assert "https://***@far.example/x.pth?token=***" in result.output
+
+
 def test_hints_speak_of_commands_that_exist():
     names = {command.name for command in (*app.registered_commands, *app.registered_groups)}
     source = Path(hints.__file__).read_text()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import string
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.manifest.addresses import address_problem, is_private
+from bdd100k_zoo.manifest import WHATS, load_zoo
+from bdd100k_zoo.manifest.addresses import address_problem, is_private, redacted, redacted_text, secret_problem
 
 
 @pytest.mark.parametrize(
@@ -96,3 +99,91 @@ def test_what_passes_has_a_host_and_survives_a_markdown_link(address: str) -> No
 def test_only_https_and_this_machine_are_private(address: str, private: bool) -> None:
     assert address_problem(address) == ""
     assert is_private(address) is private
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (f"https://user:{SECRET}@host/x", "https://***@host/x"),
+        (f"https://{SECRET}@host/x", "https://***@host/x"),
+        (f"HTTPS://user:{SECRET}@HOST:8443/x", "HTTPS://***@HOST:8443/x"),
+        (f"https://user:{SECRET}@[::1]:80/x", "https://***@[::1]:80/x"),
+        (f"https://user:p@{SECRET}@host:port:bad/", "https://***@host:port:bad/"),
+        (f"https://user:a/{SECRET}@host/x", "https://***@host/x"),
+        (f"https://user:a?{SECRET}@host/x", "https://***@host/x"),
+        (f"https://user:a#{SECRET}@host/x", "https://***@host/x"),
+        (f"https://me@corp.example:a/{SECRET}@host/x", "https://***@host/x"),
+        (f"https://user:a {SECRET}@host/x", "https://***@host/x"),
+        (f"https://user:{SECRET}@", "https://***@"),
+        (f"https:user:{SECRET}@host/x", "https:***@host/x"),
+        (f"https:/user:{SECRET}@host/x", "https:/***@host/x"),
+        (f"https:///user:{SECRET}@host/x", "https:///***@host/x"),
+        (f"https:\\\\user:{SECRET}@host/x", "https:\\\\***@host/x"),
+        (f"user:{SECRET}@host/x", "user:***@host/x"),
+        (f"//user:{SECRET}@host/x", "//***@host/x"),
+        (f"https://[::1/{SECRET}@host/x", "https://***@host/x"),
+        (f"https://host/x?token={SECRET}", "https://host/x?token=***"),
+        (f"https://host/x?a=b&TOKEN={SECRET}&c=d", "https://host/x?a=b&TOKEN=***&c=d"),
+        (f"https://host/x?%74oken={SECRET}", "https://host/x?%74oken=***"),
+        (f"https://host/x?X-Amz-Signature={SECRET}&X-Amz-Date=1", "https://host/x?X-Amz-Signature=***&X-Amz-Date=1"),
+        (f"https://host/x?sv=1&sig={SECRET}", "https://host/x?sv=1&sig=***"),
+        (f"https://host/x?api_key={SECRET}", "https://host/x?api_key=***"),
+        (f"https://host/x?auth={SECRET} with spaces", "https://host/x?auth=***"),
+        (f"https://host/x?password={SECRET}", "https://host/x?password=***"),
+        (f"https://host/x#access_token={SECRET}", "https://host/x#access_token=***"),
+        (f"https://host/x;token={SECRET}", "https://host/x;token=***"),
+        (f"https://host?token={SECRET}", "https://host?token=***"),
+        (f"hf://{SECRET}@org/repo", "hf://***@org/repo"),
+        ("hf://org/repo@hf_abcdefghijKLMNOPQRSTuvwx/f", "hf://org/repo@hf_***/f"),
+        (f"socks5h://user:{SECRET}@proxy:1080", "socks5h://***@proxy:1080"),
+        (f"file://user:{SECRET}@host/x", "file://***@host/x"),
+    ],
+)
+def test_passwords_and_tokens_are_not_shown(address: str, shown: str) -> None:
+    assert redacted(address) == shown
+    assert secret_problem(address)
+    assert SECRET not in address_problem(address) + secret_problem(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://scholar.google.com/citations?user=c3PYmxUAAAAJ&hl=en&authuser=1",
+        "https://host/x.pth?download=1&id=1GHsd9-33_chars&author=me&version=3",
+        "https://host/@scope/package@1.0/x.pth",
+        "https://host:8000/a@b",
+        "https://[::1]:8000/a@b",
+        "hf://org/repo@main/folder",
+        "file:///data/me@home:1/x.pth",
+        "https://host/token/x.pth",
+        "https://host/hf_models/x.pth",
+        "/data/a:b@c",
+        "",
+    ],
+)
+def test_an_address_without_secrets_is_shown_as_it_is(address: str) -> None:
+    assert redacted(address) == redacted_text(address) == address
+    assert secret_problem(address) == ""
+
+
+@given(
+    user=st.text(string.ascii_letters + "@:%._-", max_size=8),
+    password=st.text(string.ascii_letters + string.digits + "@:/?#[]%!$&'()*+,;=._~-", max_size=12),
+    rest=st.sampled_from(["host/x", "host:8080/x?a=b", "[::1]/x", "host:bad:port", ""]),
+)
+def test_no_password_is_shown_whatever_characters_it_has(user: str, password: str, rest: str) -> None:
+    assume(not re.match(r"[0-9]*[/?#]", password) or not user.rpartition("@")[2])  # user:80/… is a host and a port
+    address = f"https://{user}:{password}{SECRET}@{rest}"
+    shown = redacted(address)
+    assert SECRET not in shown
+    assert shown == redacted(shown) == f"https://***@{rest}"
+
+
+def test_the_addresses_of_the_built_in_zoo_hold_no_secrets() -> None:
+    zoo = load_zoo()
+    addresses = [address for model in zoo.models for what in WHATS for address in model.artifact(what).addresses]
+    assert len(addresses) > 100
+    assert [redacted(address) for address in addresses] == addresses

@@ -247,6 +247,46 @@ def test_values_at_the_edge_are_taken(document: Document, write: Write, path: st
     assert len(load_zoo(write(document)).models) == 26
 
 
+ADDRESSES = [
+    "models.0.weights.address",
+    "models.0.weights.alternates.0",
+    "models.0.md5",
+    "models.0.predictions",
+    "models.0.visuals",
+    "models.0.scores_val",
+    "models.0.scores_test",
+    "families.0.paper.address",
+    "families.0.code",
+    "families.0.authors.0.page",
+]
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:s3cr3t@far.example/n.pth",
+        "https://me:p@s3cr3t@far.example:port:bad/",
+        "https://me:a/s3cr3t@far.example/n.pth",
+        "https://me:a s3cr3t@far.example/n.pth",
+        "https://far.example/n.pth?X-Amz-Signature=s3cr3t",
+        "https://far.example/n.pth#access_token=s3cr3t",
+        "ftp://me:s3cr3t@far.example/n.pth",
+        "me:s3cr3t@far.example/n.pth",
+    ],
+)
+def test_an_address_with_a_password_or_token_is_refused_and_not_shown(
+    document: Document, write: Write, path: str, address: str
+) -> None:
+    document["models"][0]["weights"]["alternates"] = ["https://far.example/n.pth"]
+    put(document, path, address)
+    if path.endswith("alternates.0"):
+        document["models"][0]["weights"]["alternates"] = [address]
+    words = str(refusal(write(document)))
+    assert "s3cr3t" not in words
+    assert "far.example" in words
+
+
 FETCHED = ["weights.address", "md5", "predictions", "visuals", "scores_val", "scores_test"]
 
 

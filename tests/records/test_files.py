@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.records.files import PIECE, pieces_of, storage_errors, write_whole
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from bdd100k_zoo.records.files import (
+    LARGEST_RECORD,
+    PIECE,
+    open_record,
+    pieces_of,
+    read_record,
+    storage_errors,
+    write_whole,
+)
 
 
 def listing(folder: Path) -> list[str]:
@@ -65,12 +70,49 @@ def test_who_has_the_old_file_open_still_reads_it_whole(tmp_path: Path) -> None:
         assert reader.read() == b"old"
 
 
-def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+def test_what_a_link_leads_to_is_written_where_that_is_asked_for(tmp_path: Path) -> None:
     path, link = tmp_path / "there" / "file", tmp_path / "link"
     link.symlink_to(path)
-    write_whole(link, b"x")
+    write_whole(link, b"x", follow_links=True)
     assert link.is_symlink()
     assert path.read_bytes() == b"x"
+
+
+def test_a_link_in_the_place_of_a_record_is_replaced_and_what_it_leads_to_left_alone(tmp_path: Path) -> None:
+    path, link = tmp_path / "there", tmp_path / "run.json"
+    path.write_bytes(b"of somebody else")
+    path.chmod(0o604)
+    link.symlink_to(path)
+    write_whole(link, b"x")
+    assert not link.is_symlink()
+    assert (link.read_bytes(), path.read_bytes()) == (b"x", b"of somebody else")
+    assert link.stat().st_mode & 0o777 != 0o604
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere")
+    write_whole(dangling, b"y")
+    assert dangling.read_bytes() == b"y"
+    assert sorted(listing(tmp_path)) == ["dangling", "run.json", "there"]
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "r+", "x+"])
+def test_no_record_is_opened_through_a_link(tmp_path: Path, mode: str) -> None:
+    path, link = tmp_path / "there", tmp_path / "journal"
+    path.write_bytes(b"of somebody else")
+    link.symlink_to(path)
+    with pytest.raises(OSError, match=r"link|exists"):
+        open_record(link, mode)
+    assert path.read_bytes() == b"of somebody else"
+
+
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(OSError, match="is no ordinary file"):
+            read_record(path)
+    (tmp_path / "large").write_bytes(b"")
+    os.truncate(tmp_path / "large", LARGEST_RECORD + 1)
+    with pytest.raises(OSError, match="has more than 16,777,216 bytes"):
+        read_record(tmp_path / "large")
 
 
 def test_a_folder_in_the_way_is_told_and_nothing_is_left(tmp_path: Path) -> None:

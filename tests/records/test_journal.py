@@ -106,6 +106,19 @@ def check(folder: Path, numbers: Sequence[int]) -> Journals:
     return journals
 
 
+def test_a_link_in_the_place_of_a_journal_is_not_written_through(tmp_path: Path) -> None:
+    other, journal = tmp_path / "other", journal_path(tmp_path, 0)
+    other.write_bytes(b"of somebody else")
+    journal.symlink_to(other)
+    with pytest.raises((StorageError, RecordError)):
+        write(journal, [0])
+    assert other.read_bytes() == b"of somebody else"
+    other.write_bytes(b"")
+    with pytest.raises(StorageError, match="is a link"):
+        write(journal, [0])
+    assert other.read_bytes() == b""
+
+
 def test_what_is_written_is_read_back_in_order(tmp_path: Path) -> None:
     write(journal_path(tmp_path, 0), [2, 0, 3, 1])
     journals = check(tmp_path, [0, 1, 2, 3])

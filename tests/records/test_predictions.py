@@ -77,6 +77,17 @@ def test_a_file_is_written_as_the_format_has_it(path: Path) -> None:
     ]
 
 
+def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"of somebody else")
+    path.parent.mkdir(exist_ok=True)
+    path.with_name(f".{path.name}.partial").symlink_to(other)
+    writer = PredictionsWriter(path)
+    writer.finish()
+    assert path.read_bytes() == b"[]\n"
+    assert other.read_bytes() == b"of somebody else"
+
+
 def test_labels_come_in_class_order_then_by_descending_score(path: Path) -> None:
     box = (0, 0, 2, 2)
     (frame,) = write(

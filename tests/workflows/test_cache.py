@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,7 @@ from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.workflows.cache import Checked, contents, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CONTENT = b"weights" * 400_000
@@ -50,7 +51,51 @@ def pinned(path: Path) -> str | None:
     return known.sha256 if isinstance(known, ledger.Entry) else None
 
 
+@pytest.fixture
+def read_only(here: Surroundings) -> Iterator[Callable[[], None]]:
+    """Makes the cache read-only: root may write whatever its rights say, and needs a mount that is read-only."""
+    root, undo = str(here.store.root), ExitStack()
+
+    def make() -> None:
+        if os.geteuid():
+            folders = [path for path in here.store.root.rglob("*") if path.is_dir()]
+            for folder in folders:
+                folder.chmod(0o500)
+                undo.callback(folder.chmod, 0o700)
+            return
+        try:
+            subprocess.run(["mount", "--bind", root, root], check=True, capture_output=True)
+            undo.callback(subprocess.run, ["umount", root], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("this system lets nobody mount")
+
+    with undo:
+        yield make
+
+
 # What is right
+
+
+@pytest.mark.parametrize("locked_before", [False, True])
+def test_a_read_only_cache_is_verified_without_locks_and_what_is_damaged_stays(
+    here: Surroundings, read_only: Callable[[], None], locked_before: bool
+) -> None:
+    right = here.holds(CONTENT)
+    wrong = here.holds(CONTENT, what="preds")
+    bare = here.holds(CONTENT, what="visuals")
+    ledger_path(bare).unlink()
+    flip(wrong)
+    if locked_before:
+        lock_path(right).touch()
+    read_only()
+    before = sorted(here.store.root.rglob("*"))
+    found = {checked.path: checked for checked in verify(here.store, here.zoo, (), here.told)}
+    assert found[right].state == "verified"
+    assert found[bare].state == "unverified"
+    assert (found[wrong].state, found[wrong].set_aside) == ("damaged", None)
+    assert "could not be set aside" in here.told.warnings[-1]
+    assert sorted(here.store.root.rglob("*")) == before
 
 
 def test_a_file_as_its_ledger_describes_it_is_verified_by_whom_that_says(here: Surroundings) -> None:

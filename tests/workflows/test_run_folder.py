@@ -156,6 +156,15 @@ def test_a_folder_that_cannot_be_made_is_told_and_nothing_is_left_of_it(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
 
 
+def test_a_link_in_the_place_of_a_lock_is_told_and_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"of somebody else")
+    (tmp_path / ".lock-0").symlink_to(other)
+    with pytest.raises(StorageError, match="is a link"), claimed(tmp_path):
+        pass
+    assert other.read_bytes() == b"of somebody else"
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="NOT TESTED: root may write every folder")
 def test_a_folder_that_may_not_be_written_or_entered_is_told(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)

@@ -80,7 +80,7 @@ def _compare(given: argparse.Namespace) -> int:
     comparison = compare_folders(given.expected, given.found, given.as_built)
     text = page(comparison, TOLERANCES)
     if given.write:
-        write_whole(given.write, text.encode())
+        write_whole(given.write, text.encode(), follow_links=True)
     sys.stdout.write(f"{summary(comparison)}\n" if given.write else text)
     return 1 if comparison.failed else 0
 
