@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +14,8 @@ from bdd100k_zoo.errors import (
     StorageError,
     UnsafeCheckpointError,
 )
-from bdd100k_zoo.mm_common.limits import NO_WHOLE_ZIP, ZIP_MAGIC, check_limits, check_sums
+from bdd100k_zoo.mm_common.limits import NO_WHOLE_ZIP, ZIP_MAGIC, check_limits, check_pickles, check_sums
+from bdd100k_zoo.mm_common.pickles import DAMAGED, PASSED_OVER, PickleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -138,30 +138,23 @@ def _stand_in(path: str) -> type[_PassedOver]:
     return type(name, (_PassedOver,), {"__module__": module})
 
 
-# The whole allow-list beyond torch's own: what the logs of mmcv 1.x (numpy) and mmengine (its history) name. Of these
-# only the names are known here; no function of numpy, and no getattr, is ever called.
-ALLOWED: list[Any] = [
-    _stand_in(path)
-    for path in (
-        "numpy.dtype",
-        "numpy.ndarray",
-        "numpy.core.multiarray.scalar",
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray.scalar",
-        "numpy._core.multiarray._reconstruct",
-        "mmengine.logging.history_buffer.HistoryBuffer",
-        "builtins.getattr",
-    )
-]
+# The whole allow-list beyond torch's own. Of these only the names are known here; no function of numpy, and no getattr,
+# is ever called.
+ALLOWED: list[Any] = [_stand_in(path) for path in PASSED_OVER]
 
 
 def _load(path: Path) -> Any:
     head = _head(path)
+    zipped = head.startswith(ZIP_MAGIC)
+    if not zipped and not head.startswith(LEGACY_MAGIC):
+        raise UnsafeCheckpointError(path, _reason(head, None))
     try:
+        check_pickles(path)
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            zipped = head.startswith(ZIP_MAGIC)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except (StorageError, UnsafeCheckpointError):
+        raise
     except OSError as error:
         raise StorageError(path, error.strerror or str(error)) from error
     # Bytes that anybody may have written can make the reader stumble in any way; none of it is a fault of ours.
@@ -169,7 +162,11 @@ def _load(path: Path) -> Any:
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
             raise StorageError(path, "its tensors need more memory than there is") from None
         # Torch's own words advise to load the file without this check: they are not passed on, not even as a cause.
-        raise UnsafeCheckpointError(path, _reason(head, str(error))) from None
+        raise UnsafeCheckpointError(path, _reason(head, error)) from None
+
+
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files in torch's older format begin."""
 
 
 def _head(path: Path) -> bytes:
@@ -180,19 +177,14 @@ def _head(path: Path) -> bytes:
         raise StorageError(path, error.strerror or str(error)) from error
 
 
-def _reason(head: bytes, message: str) -> str:
+def _reason(head: bytes, error: Exception | None) -> str:
     if not head:
         return "the file is empty"
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "it is a web page, not a checkpoint"
-    named = re.search(r"GLOBAL ([\w.]+)", message)
-    if named:
-        return f"it names {named[1]}, which is neither tensor nor plain value"
-    if re.search(r"can only (create|build|append|extend)|trying to (call|instantiate|load)", message, re.I):
-        return "it holds more than tensors and plain values"
-    if head.startswith(ZIP_MAGIC):
-        return NO_WHOLE_ZIP
-    return "it is damaged, or no checkpoint"
+    if isinstance(error, PickleError):
+        return str(error)
+    return NO_WHOLE_ZIP if head.startswith(ZIP_MAGIC) else DAMAGED
 
 
 def _holds_tensors(state_dict: Mapping[Any, Any]) -> bool:
