@@ -111,25 +111,25 @@ def check_pickles(path: Path) -> None:
         PickleError: they are damaged, name or call what no checkpoint needs, or exceed a limit.
         UnsafeCheckpointError: it is no checkpoint.
     """
-    with _refusals(path), _Archive(path) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        size = len(content)
-        with memoryview(content) as data:
-            walk = _walk_zip(file, data) if data[: len(ZIP_MAGIC)] == ZIP_MAGIC else _walk_older(data)
+    with _refusals(path), _Archive(path) as file:
+        size = path.stat().st_size
+        walk = _walk_zip(file) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _walk_older(file, size)
         if walk.tensor_bytes > max(SMALL, MAX_SHARING * size):
             raise PickleError(f"its tensors have {walk.tensor_bytes:,} bytes, the file {size:,}")
 
 
-def _walk_zip(file: io.FileIO, data: memoryview) -> Walk:
+def _walk_zip(file: io.FileIO) -> Walk:
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
     folder = next(iter(entries)).partition("/")[0]
     listing = entries[f"{folder}/data.pkl"]
-    # Its own header of 30 bytes comes first, which ends in the lengths of the name and the padding behind it.
-    start = listing.header_offset + 30
-    start += sum(unpack("<HH", data[start - 4 : start]))
-    with data[start : start + listing.file_size] as pickle:
-        walk = Walk(pickle)
-        walk.next()
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as content, memoryview(content) as data:
+        # Its own header of 30 bytes comes first, which ends in the lengths of the name and the padding behind it.
+        start = listing.header_offset + 30
+        start += sum(unpack("<HH", data[start - 4 : start]))
+        with data[start : start + listing.file_size] as pickle:
+            walk = Walk(pickle)
+            walk.next()
     for key, storage in walk.storages.items():
         entry = entries.get(f"{folder}/data/{key}")
         if entry is None or entry.file_size != storage.size:
@@ -138,15 +138,15 @@ def _walk_zip(file: io.FileIO, data: memoryview) -> Walk:
     return walk
 
 
-def _walk_older(data: memoryview) -> Walk:
+def _walk_older(file: io.FileIO, size: int) -> Walk:
     """Walk the older format: five pickles, of which the fourth is the content, and then the bytes of the storages."""
-    with data[:MAX_PICKLE] as pickles:
-        walk = Walk(pickles)
+    with mmap(file.fileno(), min(size, MAX_PICKLE), access=ACCESS_READ) as content, memoryview(content) as data:
+        walk = Walk(data)
         if walk.next() != MAGIC or walk.next() != PROTOCOL:
             raise PickleError(DAMAGED)
         for _ in ("system", "content", "keys"):
             walk.next()
-    claimed, there = sum(storage.size for storage in walk.storages.values()), len(data) - walk.position
+    claimed, there = sum(storage.size for storage in walk.storages.values()), size - walk.position
     if claimed > there:
         raise PickleError(f"it is damaged: its tensors have {claimed:,} bytes, of which {there:,} are there")
     return walk

@@ -64,6 +64,15 @@ STORAGES = {
 """Kinds of storages, and the bytes of one element."""
 
 
+UNUSABLE = {
+    "torch._utils._rebuild_meta_tensor_no_storage": "tensors without values, saved from the device meta",
+    "torch._utils._rebuild_nested_tensor": "nested tensors",
+    "torch._utils._rebuild_qtensor": "quantised tensors",
+    "torch._utils._rebuild_sparse_tensor": "sparse tensors",
+}
+"""Functions of tensors that no detector has, and whose arguments torch does not check."""
+
+
 class PickleError(ValueError):
     """A pickle that is damaged, or makes more than a checkpoint needs: the message says what."""
 
@@ -198,6 +207,8 @@ class Walk:
         module, name = self._line(), self._line()
         # As pickles of protocol 2 name it, whatever Python wrote them.
         path = f"{'builtins' if module == '__builtin__' else module}.{name}"
+        if kind := UNUSABLE.get(path):
+            raise PickleError(f"it holds {kind}: expected dense ones of numbers")
         if path not in _CALLS and path not in STORAGES and not _dtype(path):
             raise PickleError(f"it names {path.removeprefix('builtins.')}, which is neither tensor nor plain value")
         self._push(_Value("global", path))
@@ -420,7 +431,8 @@ _CALLS: dict[str, Callable[..., _Value]] = {
     "torch.device": Walk._plain,
     "torch.Size": Walk._size,
     "_codecs.encode": Walk._encode,
-} | dict.fromkeys(PASSED_OVER, Walk._passed)
+    **dict.fromkeys(PASSED_OVER, Walk._passed),
+}
 
 UINT1, UINT2, INT4, UINT4 = Struct("<B"), Struct("<H"), Struct("<i"), Struct("<I")
 STOP = ord(".")

@@ -202,6 +202,23 @@ def test_a_storage_without_its_entry_or_of_another_size_is_refused(tmp_path: Pat
     assert refusal(path) == "it is damaged: its entry data/0 is 8 bytes long, expected 12 bytes"
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: torch.ones(2, device="meta"), "tensors without values, saved from the device meta"),
+        (lambda: torch.ones(2).to_sparse(), "sparse tensors"),
+        (lambda: torch.ones(2, 2).to_sparse_csr(), "sparse tensors"),
+        (lambda: torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]), "nested tensors"),
+        (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "quantised tensors"),
+    ],
+    ids=["meta", "sparse", "sparse rows", "nested", "quantised"],
+)
+def test_tensors_that_no_detector_has_are_refused(make: Callable[[], Any], kind: str, tmp_path: Path) -> None:
+    torch.save({"weight": make()}, tmp_path / "weights.pth")
+    assert refusal(tmp_path / "weights.pth") == f"it holds {kind}: expected dense ones of numbers"
+
+
 # Readers of zip files differ: what is walked must be what torch reads.
 
 
