@@ -26,6 +26,7 @@ from bdd100k_zoo.cli import (
     site,
     train,
 )
+from bdd100k_zoo.cli.console import StdoutError, abandon_stdout, prepare_streams, say
 from bdd100k_zoo.cli.session import Session
 
 app = typer.Typer(
@@ -120,10 +121,18 @@ def spread_overrides(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line of this process."""
+    prepare_streams()
     try:
-        _run()
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except StdoutError as error:
+        abandon_stdout()
+        say(f"cannot write to stdout: {error.strerror}", "bold red", "error")
+        sys.exit(1)
 
 
 def _run() -> None:
