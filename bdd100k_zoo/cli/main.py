@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -28,6 +29,8 @@ from bdd100k_zoo.cli import (
 )
 from bdd100k_zoo.cli.console import StdoutError, abandon_stdout, prepare_streams, say
 from bdd100k_zoo.cli.session import Session
+from bdd100k_zoo.inference.launch import STARTED
+from bdd100k_zoo.parents import end_with_stdin
 
 app = typer.Typer(
     name="bdd100k-zoo",
@@ -122,6 +125,8 @@ def spread_overrides(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line of this process."""
     prepare_streams()
+    if STARTED in os.environ:
+        end_with_stdin()
     try:
         try:
             _run()
