@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
+import io
 import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import typer
@@ -23,6 +26,68 @@ NARROWEST = 80
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+LOOKALIKES = {"…": "...", "–": "-", "—": "-", "×": "x", "→": "->", "·": ".", "‘": "'", "’": "'", "“": '"', "”": '"'}
+"""What is written for typographic characters where the encoding of stdout has none of them."""
+
+
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an encoding cannot hold by a lookalike, or else an escape as in source code."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    escaped = (LOOKALIKES.get(each) or each.encode("ascii", "backslashreplace").decode() for each in missing)
+    return "".join(escaped), error.end
+
+
+class StdoutError(OSError):
+    """Nothing more can be written to stdout: its disk is full, or it is closed."""
+
+
+class _Stdout(io.FileIO):
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StdoutError(error.errno, error.strerror) from error
+
+
+class _Stderr(io.FileIO):
+    """Loses messages that cannot be written, for no work should fail by them."""
+
+    def write(self, data: Any, /) -> int:
+        with suppress(OSError):
+            return super().write(data)
+        return len(data)
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr take every character; what was started without them writes to nowhere.
+
+    A failure to write to stdout is a StdoutError from here on.
+    """
+    codecs.register_error("readable", _readable)
+    kinds: tuple[tuple[str, type[io.FileIO]], ...] = ("stdout", _Stdout), ("stderr", _Stderr)
+    for name, kind in kinds:
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+            continue
+        # Others than these were asked for by PYTHONIOENCODING.
+        errors = "readable" if stream.errors in ("strict", "surrogateescape", "backslashreplace") else stream.errors
+        raw = io.BufferedWriter(kind(stream.fileno(), "wb", closefd=False))
+        lines = stream.line_buffering
+        setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, errors, line_buffering=lines))
+
+
+def abandon_stdout() -> None:
+    """Discard what stdout could not take: Python would try again at its end, and print a traceback."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
 
 
 def stdout() -> Console:
@@ -78,14 +143,15 @@ def write_text(text: str) -> None:
 
 
 def write_json(document: object) -> None:
-    """Print one JSON document on stdout."""
+    """Print one JSON document on stdout; what its encoding does not have is written as JSON's own escapes."""
     import json
 
     import msgspec
 
     try:
         text = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode()
-    except UnicodeEncodeError:  # a path of bytes that are no UTF-8, which JSON can hold in escapes alone
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # also a path of bytes that are no UTF-8
         text = json.dumps(msgspec.to_builtins(document, enc_hook=str), indent=2)
     write_text(text + "\n")
 
@@ -124,7 +190,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt as interrupt:
             say(str(interrupt) or "interrupted", "yellow")
             raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
-        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError, StdoutError):
             raise
         except Exception as error:
             if os.environ.get("BDD100K_ZOO_DEBUG") == "1":

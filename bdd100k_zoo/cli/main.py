@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -26,7 +27,10 @@ from bdd100k_zoo.cli import (
     site,
     train,
 )
+from bdd100k_zoo.cli.console import StdoutError, abandon_stdout, prepare_streams, say
 from bdd100k_zoo.cli.session import Session
+from bdd100k_zoo.inference.launch import STARTED
+from bdd100k_zoo.parents import end_with_stdin
 
 app = typer.Typer(
     name="bdd100k-zoo",
@@ -120,10 +124,20 @@ def spread_overrides(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line of this process."""
+    prepare_streams()
+    if STARTED in os.environ:
+        end_with_stdin()
     try:
-        _run()
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except StdoutError as error:
+        abandon_stdout()
+        say(f"cannot write to stdout: {error.strerror}", "bold red", "error")
+        sys.exit(1)
 
 
 def _run() -> None:

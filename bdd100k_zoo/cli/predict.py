@@ -94,6 +94,8 @@ def predict(
         raise typer.BadParameter("--merge computes nothing: it goes with neither --fresh nor --gpus")
     if draw and "-" in paths:
         raise typer.BadParameter("--show reads the images again: name a list's file instead of -")
+    if gpus and "-" in paths:
+        raise typer.BadParameter("--gpus starts processes that each read the list: name its file instead of -")
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.inference.launch import place_of, started_by
     from bdd100k_zoo.inference.overrides import parse_overrides

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bdd100k_zoo.demo.scenes import draw_scene, frame_name
 from bdd100k_zoo.errors import OtherFilesError
+from bdd100k_zoo.parents import end_with_parent
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.records.files import storage_errors, write_whole
 
@@ -114,7 +115,7 @@ def _mapped(jobs: int | None, count: int) -> Iterator[Callable[..., Iterable[Lab
     if workers == 1:
         yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         yield lambda function, work: pool.map(function, work, chunksize=8)
 
 

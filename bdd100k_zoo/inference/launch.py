@@ -137,7 +137,8 @@ def start(processes: int, arguments: Sequence[str], replaceable: str | None = No
     """Start this command line several times on this machine and give the exit status of all together.
 
     When one dies, the agent starts all of them again, and they go on where they were. Ctrl-C and SIGTERM are passed on,
-    once, and the status is then 128 and the signal's number.
+    once, and the status is then 128 and the signal's number. When this process is killed, they end at once: their stdin
+    is a pipe that it holds open, see ``parents.end_with_stdin``.
 
     Args:
         processes: how many.
@@ -150,7 +151,10 @@ def start(processes: int, arguments: Sequence[str], replaceable: str | None = No
     with _Signals() as signals:
         # A session of its own: what the terminal sends would reach every process there, and be passed on once more.
         agent = subprocess.Popen(  # noqa: S603  (this very command line)
-            torchrun(processes, arguments), env={**defaults, **os.environ, STARTED: begun}, start_new_session=True
+            torchrun(processes, arguments),
+            env={**defaults, **os.environ, STARTED: begun},
+            start_new_session=True,
+            stdin=subprocess.PIPE,
         )
         signals.pass_to(agent)
         status = agent.wait()

@@ -12,7 +12,10 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
+from bdd100k_zoo.parents import end_with_stdin
+
 if __name__ == "__main__":
+    end_with_stdin()
     for name in ("agent.server.api", "multiprocessing.api"):
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.ERROR)
     try:

@@ -22,10 +22,12 @@ from bdd100k_zoo.mm_common.limits import (
     SAVE,
     ZIP_MAGIC,
     check_limits,
+    check_pickles,
     check_sums,
     is_safetensors,
 )
 from bdd100k_zoo.mm_common.models import normalisation_of
+from bdd100k_zoo.mm_common.pickles import DAMAGED, PASSED_OVER, PickleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -241,32 +243,25 @@ def _stand_in(path: str) -> type[_PassedOver]:
     return type(name, (_PassedOver,), {"__module__": module})
 
 
-# The whole allow-list beyond torch's own: what the logs of mmcv 1.x (numpy) and mmengine (its history) name. Of these
-# only the names are known here; no function of numpy, and no getattr, is ever called.
-ALLOWED: list[Any] = [
-    _stand_in(path)
-    for path in (
-        "numpy.dtype",
-        "numpy.ndarray",
-        "numpy.core.multiarray.scalar",
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray.scalar",
-        "numpy._core.multiarray._reconstruct",
-        "mmengine.logging.history_buffer.HistoryBuffer",
-        "builtins.getattr",
-    )
-]
+# The whole allow-list beyond torch's own. Of these only the names are known here; no function of numpy, and no getattr,
+# is ever called.
+ALLOWED: list[Any] = [_stand_in(path) for path in PASSED_OVER]
 
 
 def _load(path: Path) -> Any:
     head = _head(path)
     if kind := _other_kind(head):
         raise UnsafeCheckpointError(path, *kind)
+    zipped = head.startswith(ZIP_MAGIC)
+    if not zipped and not head.startswith(LEGACY_MAGIC):
+        raise UnsafeCheckpointError(path, *_reason(path, head, None))
     try:
+        check_pickles(path)
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            zipped = head.startswith(ZIP_MAGIC)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except (StorageError, UnsafeCheckpointError):
+        raise
     except OSError as error:
         raise StorageError(path, error.strerror or str(error)) from error
     # Bytes that anybody may have written can make the reader stumble in any way; none of it is a fault of ours.
@@ -274,7 +269,7 @@ def _load(path: Path) -> Any:
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
             raise StorageError(path, "its tensors need more memory than there is") from None
         # Torch's own words advise to load the file without this check: they are not passed on, not even as a cause.
-        raise UnsafeCheckpointError(path, *_reason(path, head, str(error))) from None
+        raise UnsafeCheckpointError(path, *_reason(path, head, error)) from None
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -328,21 +323,18 @@ def _other_kind(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _reason(path: Path, head: bytes, message: str) -> tuple[str, str]:
-    """Return why torch refuses a file, and what to do about it."""
+def _reason(path: Path, head: bytes, error: Exception | None) -> tuple[str, str]:
+    """Return why a file is refused, and what to do about it."""
     zipped = head.startswith(ZIP_MAGIC)
-    named = re.search(r"GLOBAL ([\w.]+)", message)
-    if named and b"torch.nn.modules." in _pickle_of(path, zipped=zipped):
-        return f"it is a whole pickled model, not a state dict: it names {named[1]}", SAVE
-    if named:
-        return f"it names {named[1]}, which is neither tensor nor plain value", ""
-    if re.search(r"can only (create|build|append|extend)|trying to (call|instantiate|load)", message, re.I):
-        return "it holds more than tensors and plain values", ""
+    if isinstance(error, PickleError):
+        if error.named and b"torch.nn.modules." in _pickle_of(path, zipped=zipped):
+            return f"it is a whole pickled model, not a state dict: it names {error.named}", SAVE
+        return str(error), ""
     if zipped:
         return NO_WHOLE_ZIP, ""
     if head[:1] == b"\x80" and not head.startswith(LEGACY_MAGIC):
         return "it is a pickle that torch.save did not write", SAVE
-    return "it is damaged, or no checkpoint", ""
+    return DAMAGED, ""
 
 
 def _pickle_of(path: Path, *, zipped: bool) -> bytes:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import zipfile
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
+from struct import unpack
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
+from bdd100k_zoo.mm_common.pickles import DAMAGED, PickleError, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,10 +30,21 @@ MAX_BYTES = 4 << 30
 MAX_ENTRIES = 20_000
 """Entries of a zip file: one a tensor, and a handful."""
 MAX_PICKLE = 64 << 20
-"""Bytes of the pickle that lists the tensors: some 150 each, and the run's log. Each may take 100 bytes of memory."""
+"""Bytes of the pickle that lists the tensors: some 150 each, and the run's log. What is in it, ``pickles`` limits."""
 MAX_DIRECTORY = 8 << 20
 """Bytes of a zip file's directory, some 60 an entry: what is read before the entries can be counted. Also those of
 the header of a safetensors file, some 150 an entry."""
+MAX_SHARING = 16
+"""How often tensors may share a file's bytes, on average: tied weights do, and tensors expanded by strides of zero."""
+SMALL = 64 << 20
+"""Bytes of tensors that any file may describe."""
+
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+"""The two numbers that torch's older format begins with, a pickle each."""
+DIRECTORY_END = 22
+"""Bytes of the last record of a zip file, where no comment follows."""
+LOCATOR, LARGE_END = 20, 56
+"""Bytes of the two records before it that zip files in 64 bits have."""
 
 
 class _Archive(io.FileIO):
@@ -47,7 +61,7 @@ class _Archive(io.FileIO):
 
 
 def check_limits(path: Path) -> None:
-    """See to it that reading a file of weights cannot exhaust the machine.
+    """Check that reading a file of weights cannot exhaust the machine, as far as its size and its entries tell.
 
     Torch stores the entries of its zip files as they are, so together they are smaller than the file. A file in
     which they are not would unpack to more than was downloaded.
@@ -64,10 +78,10 @@ def check_limits(path: Path) -> None:
             head = file.read(HEADER_START)
             if head.startswith(ZIP_MAGIC):
                 with zipfile.ZipFile(file) as archive:
-                    entries = archive.infolist()
+                    entries, comment = archive.infolist(), archive.comment
                 if any(entry.filename.endswith("/constants.pkl") for entry in entries):
                     raise UnsafeCheckpointError(path, "it is a TorchScript archive, not a state dict", SAVE)
-                if problem := _excess(entries, size):
+                if problem := _excess(file, entries, comment, size):
                     raise UnsafeCheckpointError(path, problem)
             header = _header_size(head)
             if is_safetensors(head) and header > MAX_DIRECTORY:
@@ -84,18 +98,79 @@ def _header_size(head: bytes) -> int:
     return int.from_bytes(head[:8], "little")
 
 
-def _excess(entries: Sequence[zipfile.ZipInfo], size: int) -> str:
+def _excess(file: io.FileIO, entries: Sequence[zipfile.ZipInfo], comment: bytes, size: int) -> str:
     unpacked = sum(entry.file_size for entry in entries)
-    listing = max((entry.file_size for entry in entries if entry.filename.endswith("data.pkl")), default=0)
+    others = max((entry.file_size for entry in entries if "/data/" not in entry.filename), default=0)
     if len(entries) > MAX_ENTRIES:
         return f"it has {len(entries):,} entries, more than {MAX_ENTRIES:,}"
-    if listing > MAX_PICKLE:
-        return f"its list of tensors has {listing:,} bytes, more than {MAX_PICKLE:,}"
+    if others > MAX_PICKLE:
+        return f"its list of tensors has {others:,} bytes, more than {MAX_PICKLE:,}"
     if unpacked > size:
         return f"its entries unpack to {unpacked:,} bytes, more than the file's {size:,}"
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         return "its entries are compressed, which those of a checkpoint never are"
-    return ""
+    # Torch has its own reader of zip files, which ignores the case of names: it must find the same entries.
+    one_case = len({entry.filename.lower() for entry in entries}) == len(entries)
+    return "" if one_case and not comment and _ends_with_directory(file, size) else NO_WHOLE_ZIP
+
+
+def _ends_with_directory(file: io.FileIO, size: int) -> bool:
+    """Return whether a zip file ends as torch ends them, so that every reader finds the same directory."""
+    place = size - DIRECTORY_END - LOCATOR
+    file.seek(max(0, place))
+    tail = file.read()
+    locator, end = tail[:-DIRECTORY_END], tail[-DIRECTORY_END:]
+    located = not locator.startswith(b"PK\6\7") or unpack("<Q", locator[8:16])[0] == place - LARGE_END
+    return end.startswith(b"PK\5\6") and located
+
+
+def check_pickles(path: Path) -> None:
+    """Check that the pickles of a file within the other limits cannot exhaust the machine: see ``pickles``.
+
+    Raises:
+        StorageError: the file cannot be read.
+        PickleError: they are damaged, name or call what no checkpoint needs, or exceed a limit.
+        UnsafeCheckpointError: it is no checkpoint.
+    """
+    with _refusals(path), _Archive(path) as file:
+        size = path.stat().st_size
+        walk = _walk_zip(file) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _walk_older(file, size)
+        if walk.tensor_bytes > max(SMALL, MAX_SHARING * size):
+            raise PickleError(f"its tensors have {walk.tensor_bytes:,} bytes, the file {size:,}")
+
+
+def _walk_zip(file: io.FileIO) -> Walk:
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+    folder = next(iter(entries)).partition("/")[0]
+    listing = entries[f"{folder}/data.pkl"]
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as content, memoryview(content) as data:
+        # Its own header of 30 bytes comes first, which ends in the lengths of the name and the padding behind it.
+        start = listing.header_offset + 30
+        start += sum(unpack("<HH", data[start - 4 : start]))
+        with data[start : start + listing.file_size] as pickle:
+            walk = Walk(pickle)
+            walk.next()
+    for key, storage in walk.storages.items():
+        entry = entries.get(f"{folder}/data/{key}")
+        if entry is None or entry.file_size != storage.size:
+            found = "missing" if entry is None else f"{entry.file_size:,} bytes long"
+            raise PickleError(f"it is damaged: its entry data/{key} is {found}, expected {storage.size:,} bytes")
+    return walk
+
+
+def _walk_older(file: io.FileIO, size: int) -> Walk:
+    """Walk the older format: five pickles, of which the fourth is the content, and then the bytes of the storages."""
+    with mmap(file.fileno(), min(size, MAX_PICKLE), access=ACCESS_READ) as content, memoryview(content) as data:
+        walk = Walk(data)
+        if walk.next() != MAGIC or walk.next() != PROTOCOL:
+            raise PickleError(DAMAGED)
+        for _ in ("system", "content", "keys"):
+            walk.next()
+    claimed, there = sum(storage.size for storage in walk.storages.values()), size - walk.position
+    if claimed > there:
+        raise PickleError(f"it is damaged: its tensors have {claimed:,} bytes, of which {there:,} are there")
+    return walk
 
 
 def check_sums(path: Path) -> None:
@@ -132,7 +207,7 @@ def _refusals(path: Path) -> Iterator[None]:
     """Bytes that anybody may have written can make the reader of zip files stumble in any way."""
     try:
         yield
-    except UnsafeCheckpointError:
+    except (UnsafeCheckpointError, PickleError):
         raise
     except OSError as error:
         raise StorageError(path, error.strerror or str(error)) from error

@@ -105,7 +105,7 @@ def render(site: Site) -> bytes:
         families=families,
         entries=sorted(entries, key=_from_the_best),
         backbones=sorted({entry.model.backbone for entry in entries}),
-        schedules=sorted({entry.model.schedule for entry in entries}, key=_length),
+        schedules=sorted({entry.model.schedule for entry in entries}, key=lambda schedule: float(schedule[:-1])),
         figures=list(_ap_plots(groups)),
         races=list(_races(site.speeds, groups)),
         silent_host=SILENT_HOST if any(map(_is_on_silent_host, entries)) else None,
@@ -113,7 +113,6 @@ def render(site: Site) -> bytes:
         kinds=KINDS,
         SPEED=SPEED,
         format_speed=format_speed,
-        length=_length,
         linkable=linkable,
     )
 
@@ -157,10 +156,6 @@ def _command(zoo: Zoo, model: Model) -> str:
 def _from_the_best(entry: Entry) -> tuple[bool, float, str]:
     ap = entry.model.ap_val
     return ap is None, -(ap or 0), entry.model.name
-
-
-def _length(schedule: str) -> int:
-    return int(schedule[:-1])
 
 
 def _groups(families: Iterable[tuple[Family, list[Entry]]]) -> list[Group]:

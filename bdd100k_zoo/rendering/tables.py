@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 from bdd100k_zoo.manifest.schema import format_ap
 
@@ -79,7 +80,7 @@ def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measur
     columns = [
         (
             _HEADER.index("Config"),
-            _in_cell(f"{SPEED} {on}"),
+            f"{SPEED} {_escape_markdown(on)}",
             [format_speed(by_model.get(model.name)) for model in models],
         )
         for on, by_model in reversed(list(speeds.items()))
@@ -90,7 +91,7 @@ def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measur
     for place, heading, cells in columns:
         rows = [(*row[:place], cell, *row[place:]) for row, cell in zip(rows, [heading, *cells], strict=True)]
     rows.insert(1, (":-:",) * len(rows[0]))
-    return "\n".join([f"### {family.title}", "", *("| " + " | ".join(row) + " |" for row in rows)])
+    return "\n".join([f"### {_escape_markdown(family.title)}", "", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def models_of(zoo: Zoo, family: Family) -> list[Model]:
@@ -99,10 +100,13 @@ def models_of(zoo: Zoo, family: Family) -> list[Model]:
 
 
 def _row(model: Model, config_root: str | None) -> tuple[str, ...]:
-    config = model.config if config_root is None else _link("config", _below(config_root, model.config))
+    if config_root is None:
+        config = _escape_markdown(model.config)
+    else:
+        config = _link("config", _below(config_root, quote(model.config, safe="/~")))
     weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
     return (
-        _in_cell(model.backbone),
+        _escape_markdown(model.backbone),
         model.schedule,
         "✓" if model.multi_scale_training else "",
         format_ap(model.ap_val),
@@ -120,8 +124,9 @@ def _below(root: str, name: str) -> str:
     return f"{root.rstrip('/')}/{name}" if root else name
 
 
-def _in_cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def _escape_markdown(text: str) -> str:
+    """Return text as Markdown that shows it as it is, in a heading or a cell: no markup, HTML, entity or formula."""
+    return "".join(f"\\{each}" if each in "\\`*_[]<>&|~$#" else each for each in " ".join(text.split()))
 
 
 def format_speed(images_per_second: float | None) -> str:
@@ -132,8 +137,12 @@ def format_speed(images_per_second: float | None) -> str:
     return f"{images_per_second:.{digits}f}"
 
 
+SAFE_IN_LINKS = "%/:?#[]@!$&'*+,;=~"
+
+
 def _link(text: str, address: str | None) -> str:
-    return f"[{text}]({address})" if address else ""
+    # What would end a link or a cell is written as addresses write it.
+    return f"[{text}]({quote(address, safe=SAFE_IN_LINKS)})" if address else ""
 
 
 _FIELDS: Mapping[str, Callable[[Model], str]] = {
@@ -199,8 +208,11 @@ def _latex_row(family: Family, model: Model, last: Iterable[str]) -> str:
 
 def _escape_latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
     special |= {character: f"\\{character}" for character in "&%$#_{}"}
-    return "".join(special.get(character, character) for character in text)
+    # A row that begins with one of these would be an argument of the line break before it.
+    special |= {character: f"{{{character}}}" for character in "[]*"}
+    return "".join(special.get(character, character) for character in " ".join(text.split()))
 
 
 _RENDERERS: Mapping[str, Callable[[Zoo, Iterable[Family], Measured | None, Speeds | None], str]] = {

@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from bdd100k_zoo.errors import LostProcessError, UnreadableImageError
 from bdd100k_zoo.inference.reading import FrameReader, reader_key
+from bdd100k_zoo.parents import end_with_parent
 from bdd100k_zoo.records.files import storage_errors, write_whole
 from bdd100k_zoo.rendering import official
 from bdd100k_zoo.rendering.pictures import VERSION, draw
@@ -164,6 +165,7 @@ def _begin(ended: Event) -> None:
     """Begin a process: Ctrl-C goes to all of a terminal, SIGTERM to all of a job, and the first sees to the others."""
     global _ended
     _ended = ended
+    end_with_parent()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

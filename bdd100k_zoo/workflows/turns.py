@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from bdd100k_zoo.parents import end_with_parent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
@@ -122,6 +124,7 @@ def _are_silenced() -> bool:
 
 
 def _serve(pipe: Connection, silenced: bool, prepare: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+    end_with_parent()
     with suppress(AttributeError):  # of systems without groups
         os.setsid()
     sys.stdout.flush()

@@ -86,6 +86,20 @@ def test_the_best_stand_first_and_those_without_an_ap_last(zoo: Zoo) -> None:
     assert len(known) == 24
 
 
+@pytest.mark.parametrize("schedule", ["0.4x", "12.5x", "0x", "00.10x", "9" * 5000 + "x"])
+def test_every_schedule_that_a_zoo_file_may_have_is_sorted_by_its_length(zoo: Zoo, schedule: str) -> None:
+    page = Page(render(Site(zoo=changed(zoo, schedule=schedule))))
+    offered = [text for text in page.texts if text in ("1x", "3x", schedule)][:3]
+    assert offered == sorted({"1x", "3x", schedule}, key=lambda each: float(each[:-1]))
+    assert schedule[:-1] in page.values("data-value")
+
+
+def test_formulas_in_texts_are_no_formulas_in_plots(zoo: Zoo) -> None:
+    text = r"$\bad{$ $x^2$"
+    page = Page(render(Site(zoo=changed(zoo, backbone=text))))
+    assert any(text in each for each in page.texts)
+
+
 def test_every_place_that_is_led_to_is_there_once(page: Page) -> None:
     ids = page.values("id")
     assert len(ids) == len(set(ids))

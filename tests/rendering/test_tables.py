@@ -141,6 +141,34 @@ def test_latex_escapes_its_special_characters(zoo: Zoo) -> None:
     )
 
 
+def test_latex_takes_no_text_of_a_zoo_file_for_an_argument_of_the_line_before(zoo: Zoo) -> None:
+    family = msgspec.structs.replace(zoo.families[0], title='[2ex] * <a|b>\n"c"')
+    rows = latex(zoo, [family]).splitlines()[4:-2]
+    expected = r"{[}2ex{]} {*} \textless{}a\textbar{}b\textgreater{} \textquotedbl{}c\textquotedbl{} & "
+    assert len(rows) == 3
+    assert all(row.startswith(expected) for row in rows)
+
+
+def test_markdown_shows_text_of_zoo_files_as_it_is(zoo: Zoo) -> None:
+    odd = "<img src=x onerror=alert(1)> & a|b *c* _d_ `e` [f](g) ~~h~~ $i$ \\ j #"
+    shown = r"\<img src=x onerror=alert(1)\> \& a\|b \*c\* \_d\_ \`e\` \[f\](g) \~\~h\~\~ \$i\$ \\ j \#"
+    family = msgspec.structs.replace(zoo.family("fcos"), title=odd)
+    model = msgspec.structs.replace(zoo["fcos_r50_fpn_1x"], backbone=odd)
+    text = markdown(msgspec.structs.replace(zoo, models=(model,)), [family], speeds={f"on\n{odd}": {}})
+    lines = text.splitlines()
+    assert lines[0] == f"### {shown}"
+    assert lines[-1].startswith(f"| {shown} | 1x |")
+    assert f"| img/s on {shown} |" in lines[2]
+
+
+def test_links_to_odd_places_stay_links_in_their_cells(zoo: Zoo) -> None:
+    address = "https://x.org/a(b) <c>|d`e\\f%20ü?g=[1]&h=*#i"
+    model = msgspec.structs.replace(zoo["fcos_r50_fpn_1x"], visuals=address, config="my configs/a|(1)#%.py")
+    row = markdown(msgspec.structs.replace(zoo, models=(model,)), [zoo.family("fcos")]).splitlines()[-1]
+    assert row.endswith("| [visuals](https://x.org/a%28b%29%20%3Cc%3E%7Cd%60e%5Cf%20%C3%BC?g=[1]&h=*#i) |")
+    assert "| [config](./configs/det/my%20configs/a%7C%281%29%23%25.py) |" in row
+
+
 SPEEDS = {
     "(H100, fp32)": {"fcos_r50_fpn_1x": 123.456, "fcos_r50_fpn_3x": 12.345},
     "(A|B_1, fp16)": {"fcos_r101_fpn_3x": 0.2694},
@@ -157,7 +185,7 @@ def test_speeds_are_columns_that_name_what_they_were_measured_on(zoo: Zoo) -> No
         "Box AP-test",
         "Scores-test",
         "img/s (H100, fp32)",
-        r"img/s (A\|B_1, fp16)",
+        r"img/s (A\|B\_1, fp16)",
     ]
     assert {len(row) for row in rows} == {14}
     assert [[cell.strip() for cell in row[8:10]] for row in rows[2:]] == [["123", ""], ["12.3", ""], ["", "0.27"]]
@@ -180,7 +208,7 @@ def test_speeds_are_the_last_columns_of_comma_separated_values_and_latex(zoo: Zo
     assert [row["images_per_second (H100, fp32)"] for row in rows] == ["123", "12.3", ""]
     lines = latex(zoo, [family], speeds=SPEEDS).splitlines()
     assert lines[0] == r"\begin{tabular}{lllcrrrr}"
-    assert lines[2].endswith(r" & AP test & img/s (H100, fp32) & img/s (A|B\_1, fp16) \\")
+    assert lines[2].endswith(r" & AP test & img/s (H100, fp32) & img/s (A\textbar{}B\_1, fp16) \\")
     assert lines[4].endswith(r" & 123 &  \\")
 
 

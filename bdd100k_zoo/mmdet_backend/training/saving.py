@@ -92,13 +92,22 @@ def find_last(folder: Path, plan: str) -> tuple[Saved | None, list[ZooError]]:
             content = read_plain(path)
             if not isinstance(content, dict) or content.get("format") != FORMAT:
                 raise UnsafeCheckpointError(path, "it is no checkpoint of a training")
-            if content["plan"] != plan:
+            if content.get("plan") != plan:
                 raise UnsafeCheckpointError(path, "it is of another training")
+            step = _step(content, path)
         except (StorageError, UnsafeCheckpointError) as error:
             problems.append(error)
             continue
-        return Saved(path, int(content["meta"]["iter"]), content), problems
+        return Saved(path, step, content), problems
     return None, problems
+
+
+def _step(content: Mapping[str, Any], path: Path) -> int:
+    meta = content.get("meta")
+    step = meta.get("iter") if isinstance(meta, dict) else None
+    if not isinstance(step, int):
+        raise UnsafeCheckpointError(path, f"it is no checkpoint of a training: its step is {step!r:.40}")
+    return step
 
 
 def restore(saved: Saved, runner: Any) -> None:
@@ -115,7 +124,7 @@ def restore(saved: Saved, runner: Any) -> None:
         runner.optim_wrapper.load_state_dict(content["optimizer"])
         for scheduler, state in zip(_schedulers(runner), content["param_schedulers"], strict=True):
             scheduler.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+    except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UnsafeCheckpointError(
             saved.path, f"it is not of this training: {' '.join(str(error).split())}"
         ) from error

@@ -94,6 +94,21 @@ def test_other_tensors_are_no_checkpoint_of_a_training(tmp_path: Path) -> None:
     assert "no checkpoint of a training" in str(saving.find_last(tmp_path, "plan")[1][0])
 
 
+@pytest.mark.parametrize("part", ["plan", "meta", "iter", "state_dict", "optimizer", "param_schedulers"])
+@pytest.mark.parametrize("value", [None, 7, "text", [], {}], ids=repr)
+def test_a_checkpoint_whose_parts_are_something_else_is_told(part: str, value: object, tmp_path: Path) -> None:
+    path = saving.save(tmp_path, Runner(), "plan")
+    content = torch.load(path, weights_only=True)
+    (content["meta"] if part == "iter" else content)[part] = value
+    torch.save(content, path)
+    saved, problems = saving.find_last(tmp_path, "plan")
+    if saved and (part, value) != ("iter", 7):
+        with pytest.raises(UnsafeCheckpointError, match="not of this training"):
+            saving.restore(saved, Runner())
+    else:
+        assert saved or isinstance(problems[0], UnsafeCheckpointError)
+
+
 def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
