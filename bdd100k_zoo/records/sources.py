@@ -70,6 +70,8 @@ def decode_document(path: Path, content: bytes, expected: str) -> Any:
         raise BrokenFileError(path, "is no text in UTF-8", error.start) from error
     except RecursionError as error:
         raise BrokenFileError(path, "nests too deeply", 0) from error
+    except ValueError as error:
+        raise BrokenFileError(path, "holds an integer of thousands of digits", 0) from error
 
 
 def _recognise_other_formats(path: Path, content: bytes, expected: str) -> None:
