@@ -76,13 +76,18 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def _heed_hangups() -> None:
+    """As a terminal starts programs, even if the tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 @pytest.mark.parametrize("program", [WORKER, POOL, LAUNCHED], ids=["worker", "pool", "launched"])
 def test_children_end_with_a_parent_that_is_killed(program: str, number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
-    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=_heed_hangups)
     pids: list[int] = []
     try:
         while not pids:

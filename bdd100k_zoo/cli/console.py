@@ -162,8 +162,9 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def heeding_sigterm() -> Iterator[None]:
-    """Raise Terminated in the block when SIGTERM comes. Python lets the main thread alone ask for this."""
-    if threading.current_thread() is not threading.main_thread():
+    """Raise Terminated in the block when SIGTERM comes, unless it is ignored. Python lets the main thread alone ask."""
+    ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo import errors
@@ -13,12 +15,14 @@ SELF = "bdd100k-zoo"
 
 
 def explain(error: Exception, *, lenient: bool | None = False) -> tuple[str, str]:
-    """Return the message and the hint for an error; one that is not ours is called a bug.
+    """Return the message and the hint for an error; one that is neither ours nor about a file is called a bug.
 
     Args:
         error: what was raised.
         lenient: whether the command was given ``--lenient``; None where it has no such option.
     """
+    if isinstance(error, OSError) and isinstance(error.filename, (str, os.PathLike)):
+        error = errors.StorageError(Path(error.filename), error.strerror or str(error))
     if not isinstance(error, errors.ZooError):
         message = f"unexpected {type(error).__name__}: {error}"
         return message, "this is a bug of bdd100k-zoo; BDD100K_ZOO_DEBUG=1 shows where, please report it"

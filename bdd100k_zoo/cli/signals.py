@@ -40,11 +40,15 @@ def ended_by_signals(*, hushed: bool) -> Iterator[None]:
 
 @contextmanager
 def asking(stop: Stop) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM ask a job to end. Python lets the main thread alone heed them."""
+    """Let Ctrl-C and SIGTERM ask a job to end, unless they are ignored, as in the background of a script.
+
+    Python lets the main thread alone handle them.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda number, _: stop.ask(KINDS[number]())) for number in KINDS}
+    heeded = [number for number in KINDS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: stop.ask(KINDS[number]())) for number in heeded}
     try:
         yield
     finally:

@@ -162,7 +162,7 @@ def start(processes: int, arguments: Sequence[str], replaceable: str | None = No
 
 
 class _Signals:
-    """Passes the first Ctrl-C or SIGTERM on to another process."""
+    """Passes the first Ctrl-C or SIGTERM on to another process; one that is ignored stays ignored."""
 
     def __init__(self) -> None:
         self.came = 0
@@ -170,7 +170,8 @@ class _Signals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Signals:
-        self._before = {each: signal.signal(each, self._take) for each in (signal.SIGINT, signal.SIGTERM)}
+        heeded = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+        self._before = {each: signal.signal(each, self._take) for each in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -185,6 +185,8 @@ def decode_document(path: Path, content: bytes, expected: str) -> Any:
         raise _broken(path, text, error) from error
     except RecursionError as error:
         raise BrokenFileError(path, "nests too deeply", 0) from error
+    except ValueError as error:
+        raise BrokenFileError(path, "holds an integer of thousands of digits", 0) from error
 
 
 def _decode_lines(path: Path, text: str) -> list[Any]:

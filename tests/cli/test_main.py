@@ -133,6 +133,14 @@ def test_a_bug_of_ours_is_called_one_without_a_traceback(capsys):
     assert "\x1b[31m" not in told.err
 
 
+def test_a_path_that_the_system_refuses_is_no_bug(call):
+    for command in (("table", "--runs", "n" * 300), ("site", "--runs", "n" * 300, "--out", "site")):
+        done = call(*command)
+        assert done.exit_code == 1
+        assert "File name too long" in done.stderr
+        assert "bug" not in done.stderr
+
+
 def test_a_bug_of_ours_as_json_is_one_document(capsys):
     with pytest.raises(typer.Exit):
         buggy(as_json=True)
@@ -143,6 +151,26 @@ def test_debug_shows_the_traceback(monkeypatch):
     monkeypatch.setenv("BDD100K_ZOO_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         buggy()
+
+
+SIGNALLED = """
+import os, signal, sys
+from bdd100k_zoo.cli.console import heeding_sigterm
+from bdd100k_zoo.cli.signals import asking
+from bdd100k_zoo.inference.launch import _Signals
+from bdd100k_zoo.workflows.stopping import Stop
+stop = Stop()
+with heeding_sigterm(), asking(stop), _Signals() as signals:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+print(signals.came)
+"""
+
+
+def test_signals_that_are_ignored_at_the_start_stay_ignored(tmp_path):
+    command = ["sh", "-c", 'trap "" INT TERM; exec "$@"', "sh", sys.executable, "-c", SIGNALLED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
 @given(st.text())
