@@ -150,8 +150,9 @@ class Transfer(NamedTuple):
                 total = os.fstat(file.fileno()).st_size
                 self._refuse_without_room(total)
                 self._begin(facts_for(self.artifact, address, total=total))
-                while piece := file.read(PIECE):
-                    self._take(piece)
+                while self.partial.size <= total and (piece := file.read(PIECE)):  # one that grows has no end
+                    self.partial.write(piece)
+                    self.meter.advance(len(piece))
         except OSError as error:
             raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
         if self.partial.size != total:

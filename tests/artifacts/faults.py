@@ -272,7 +272,7 @@ FAULTS = {
         (Reply(silent=True),),
         "timed out after 0.2 s without an answer",
         requests=3,
-        note="10 s for a connection, 30 s for an answer or the next byte (the test waits 0.2 s)",
+        note="30 s, see Limits (the test waits 0.2 s)",
     ),
     "stalls": Fault(
         "stops sending halfway, then sends the rest",

@@ -135,6 +135,11 @@ def test_a_web_page_in_the_place_of_a_file_is_dead_however_it_is_labelled(host: 
     assert (verdict.state, verdict.outcome) == ("dead", "sent a web page, not a file")
 
 
+def test_this_machine_is_asked_past_any_proxy(host: Host, dead_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", dead_address)
+    assert verdict_on(host.serves("/x.pth", b"weights")).state == "alive"
+
+
 def test_redirects_in_a_circle_end(host: Host) -> None:
     verdict = verdict_on(host.serves("/x.pth", Reply(status=302, headers={"Location": "/x.pth"})))
     assert (verdict.state, verdict.outcome) == ("dead", "redirected more than 10 times")
