@@ -46,7 +46,7 @@ class StdoutError(OSError):
 
 
 class _Stdout(io.FileIO):
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -58,7 +58,7 @@ class _Stdout(io.FileIO):
 class _Stderr(io.FileIO):
     """Loses messages that cannot be written, for no work should fail by them."""
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         with suppress(OSError):
             return super().write(data)
         return len(data)
