@@ -314,6 +314,11 @@ def test_json_that_nests_without_end_is_an_error(file: Path) -> None:
         read_label_table(write(file, '[{"name": "a", "attributes": ' + '{"a":' * 100_000 + "1" + "}" * 100_001 + "]"))
 
 
+def test_an_integer_of_thousands_of_digits_is_an_error(file: Path) -> None:
+    with pytest.raises(BrokenFileError, match="thousands of digits"):
+        read_label_table(write(file, "1" * 10_000))
+
+
 def test_control_characters_in_names_do_not_reach_the_terminal(file: Path) -> None:
     with pytest.raises(BadLabelError) as caught:
         read_label_table(write(file, [frame(label(category="\x1b[31mcar", id="\x07"), name="\x1b[2J")]))
