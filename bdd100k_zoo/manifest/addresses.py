@@ -69,9 +69,9 @@ def redacted(address: str) -> str:
     before, rest = (address[: start.end()], address[start.end() :]) if start else ("", address)
     if before.lower() != "file:///":
         authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
-        at = authority.rfind("@")
-        if not _HOST_AND_PORT.fullmatch(authority, at + 1):
-            at = rest.rfind("@")  # no port follows the colon: a password that holds a slash, `?` or `#`
+        # A password may hold "@", a slash, "?" or "#": then its end is the last "@". So it is where there is a password
+        # at all, or no port follows the colon.
+        at = rest.rfind("@") if "@" in authority or not _HOST_AND_PORT.fullmatch(authority) else -1
         rest = HIDDEN + rest[at:] if at >= 0 else rest
     return _HUB_TOKEN.sub(f"hf_{HIDDEN}", before + _PARAMETER.sub(_hidden, rest))
 

@@ -364,12 +364,6 @@ def _unwrapped(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _unusable(tensor: Tensor, like: Tensor) -> str:
     """Return why a tensor's values cannot be copied into another one, finite or not; nothing where they can."""
-    if tensor.is_meta:
-        return "holds no values: it was saved from the device meta"
-    if tensor.is_quantized:
-        return f"is quantised ({tensor.dtype})"
-    if tensor.layout != torch.strided or tensor.is_nested:
-        return f"is no dense tensor ({tensor.layout}{', nested' if tensor.is_nested else ''})"
     if like.is_floating_point() and tensor.dtype not in FLOATS:
         return f"has the type {tensor.dtype}: expected floating-point numbers of 16, 32 or 64 bits"
     if not like.is_floating_point() and tensor.dtype not in (*INTEGERS, like.dtype):

@@ -65,10 +65,10 @@ STORAGES = {
 
 
 UNUSABLE = {
-    "torch._utils._rebuild_meta_tensor_no_storage": "tensors without values, saved from the device meta",
-    "torch._utils._rebuild_nested_tensor": "nested tensors",
-    "torch._utils._rebuild_qtensor": "quantised tensors",
-    "torch._utils._rebuild_sparse_tensor": "sparse tensors",
+    "torch._utils._rebuild_meta_tensor_no_storage": "has no values, it was saved from the device meta",
+    "torch._utils._rebuild_nested_tensor": "is a nested tensor",
+    "torch._utils._rebuild_qtensor": "is a quantised tensor",
+    "torch._utils._rebuild_sparse_tensor": "is a sparse tensor",
 }
 """Functions of tensors that no detector has, and whose arguments torch does not check."""
 
@@ -213,11 +213,16 @@ class Walk:
         # As pickles of protocol 2 name it, whatever Python wrote them.
         path = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if kind := UNUSABLE.get(path):
-            raise PickleError(f"it holds {kind}: expected dense ones of numbers")
+            raise PickleError(f"its parameter {self._parameter_name()} {kind}: expected a dense tensor of numbers")
         if path not in _CALLS and path not in STORAGES and not _dtype(path):
             name = path.removeprefix("builtins.")
             raise PickleError(f"it names {name}, which is neither tensor nor plain value", name)
         self._push(_Value("global", path))
+
+    def _parameter_name(self) -> str:
+        """Return the key whose value is being made: the last text that waits for one."""
+        waiting = (value for stack in (self._stack, *reversed(self._marked)) for value in reversed(stack))
+        return next((value for value in waiting if isinstance(value, str)), "without a name")
 
     def _tuple(self, items: Iterable[Any]) -> None:
         value = _Value("tuple", tuple(items))

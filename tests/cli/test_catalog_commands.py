@@ -152,7 +152,7 @@ def test_a_document_without_configs_beside_it_has_no_links_to_them(call, tmp_pat
     assert call("table", "--write", "doc.md").exit_code == 0
     text = (tmp_path / "doc.md").read_text()
     assert "[config]" not in text
-    assert "| retinanet_r50_fpn_1x_det_bdd100k.py |" in text
+    assert r"| retinanet\_r50\_fpn\_1x\_det\_bdd100k.py |" in text
 
 
 def test_table_in_other_forms(call):

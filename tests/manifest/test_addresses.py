@@ -169,6 +169,7 @@ def test_an_address_without_secrets_is_shown_as_it_is(address: str) -> None:
     assert secret_problem(address) == ""
 
 
+@example(user="", password="@0#", rest="host/x")
 @given(
     user=st.text(string.ascii_letters + "@:%._-", max_size=8),
     password=st.text(string.ascii_letters + string.digits + "@:/?#[]%!$&'()*+,;=._~-", max_size=12),

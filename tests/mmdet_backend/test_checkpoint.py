@@ -397,11 +397,6 @@ def test_counters_of_batches_are_not_needed(change: str) -> None:
 # Values
 
 
-def strided_nested() -> Any:
-    return torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])
-
-
-@pytest.mark.filterwarnings("ignore")  # of torch, about layouts that it calls prototypes
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
@@ -409,11 +404,6 @@ def strided_nested() -> Any:
         (lambda w: w.index_fill(1, torch.tensor([1]), float("inf")), "holds NaN or infinity"),
         (lambda w: w.index_fill(1, torch.tensor([1]), -float("inf")).half(), "holds NaN or infinity"),
         (lambda w: w.double() * 1e300, "holds NaN or infinity"),
-        (lambda w: w.to("meta"), "holds no values: it was saved from the device meta"),
-        (lambda w: w.to_sparse(), "is no dense tensor (torch.sparse_coo)"),
-        (lambda w: w.to_sparse_csr(), "is no dense tensor (torch.sparse_csr)"),
-        (lambda _: strided_nested(), "is no dense tensor (torch.strided, nested)"),
-        (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), "is quantised (torch.qint8)"),
         (lambda w: w.long(), "has the type torch.int64: expected floating-point numbers of 16, 32 or 64 bits"),
         (lambda w: w.bool(), "has the type torch.bool: expected floating-point numbers of 16, 32 or 64 bits"),
         (lambda w: w + 1j, "has the type torch.complex64: expected floating-point numbers of 16, 32 or 64 bits"),

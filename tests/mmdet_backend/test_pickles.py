@@ -206,17 +206,24 @@ def test_a_storage_without_its_entry_or_of_another_size_is_refused(tmp_path: Pat
 @pytest.mark.parametrize(
     ("make", "kind"),
     [
-        (lambda: torch.ones(2, device="meta"), "tensors without values, saved from the device meta"),
-        (lambda: torch.ones(2).to_sparse(), "sparse tensors"),
-        (lambda: torch.ones(2, 2).to_sparse_csr(), "sparse tensors"),
-        (lambda: torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]), "nested tensors"),
-        (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "quantised tensors"),
+        (lambda: torch.ones(2, device="meta"), "has no values, it was saved from the device meta"),
+        (lambda: torch.ones(2).to_sparse(), "is a sparse tensor"),
+        (lambda: torch.ones(2, 2).to_sparse_csr(), "is a sparse tensor"),
+        (lambda: torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]), "is a nested tensor"),
+        (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "is a quantised tensor"),
     ],
     ids=["meta", "sparse", "sparse rows", "nested", "quantised"],
 )
-def test_tensors_that_no_detector_has_are_refused(make: Callable[[], Any], kind: str, tmp_path: Path) -> None:
-    torch.save({"weight": make()}, tmp_path / "weights.pth")
-    assert refusal(tmp_path / "weights.pth") == f"it holds {kind}: expected dense ones of numbers"
+@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: torch.nn.Parameter(it, requires_grad=False)])
+@pytest.mark.parametrize("older", [False, True])
+def test_tensors_that_no_detector_has_are_refused_by_name(
+    make: Callable[[], Any], kind: str, wrap: Callable[[Any], Any], older: bool, tmp_path: Path
+) -> None:
+    state_dict = OrderedDict(bias=torch.ones(2), weight=wrap(make()), last=torch.ones(1))
+    torch.save(
+        {"meta": {}, "state_dict": state_dict}, tmp_path / "weights.pth", _use_new_zipfile_serialization=not older
+    )
+    assert refusal(tmp_path / "weights.pth") == f"its parameter weight {kind}: expected a dense tensor of numbers"
 
 
 # Readers of zip files differ: what is walked must be what torch reads.
