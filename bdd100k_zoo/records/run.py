@@ -36,10 +36,14 @@ class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def other(self) -> str:
-        """What weights these are, where they are known not to be the published ones; empty elsewhere."""
+        """What weights these are, if they are not the published ones or nothing suggests that they are; else empty.
+
+        A file that the user named is the user's own, unless a digest shows that it is the published one.
+        """
         if self.random:
             return "random weights"
-        return "own weights" if self.published is False else ""
+        named = self.published is None and self.address is None
+        return "own weights" if self.published is False or named else ""
 
 
 class Unreadable(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ CASE = Path(__file__).resolve().parents[1] / "data" / "official" / "case_1022.js
 MODEL = "cascade_rcnn_r50_fpn_3x"
 
 
-def record(model: str, split: str | None, images: int, **weights_are: bool) -> RunRecord:
+def record(model: str, split: str | None, images: int, **weights_are: Any) -> RunRecord:
     """The record of a run, as far as it matters here."""
     weights = WeightsUsed(
         path="w.pth",
@@ -29,8 +30,7 @@ def record(model: str, split: str | None, images: int, **weights_are: bool) -> R
         verified=False,
         verified_by=None,
         unverified_because="made up",
-        address=None,
-        **weights_are,
+        **({"address": "https://weights.example/w.pth"} | weights_are),
     )
     return RunRecord(
         model=model,
@@ -186,7 +186,7 @@ def test_table_sets_measured_beside_published(call, dataset):
 
 @pytest.mark.parametrize(
     ("weights_are", "label"),
-    [({"published": False}, "own weights"), ({"random": True}, "random weights")],
+    [({"published": False}, "own weights"), ({"address": None}, "own weights"), ({"random": True}, "random weights")],
 )
 def test_a_score_of_other_weights_is_never_shown_as_the_models(call, dataset, weights_are, label):
     dataset.run(**weights_are)

@@ -25,7 +25,7 @@ def run_of(folder: Path) -> None:
         verified=False,
         verified_by=None,
         unverified_because="no digest is recorded",
-        address=None,
+        address="https://weights.example/w.pth",
     )
     record = RunRecord(
         model=MODEL,

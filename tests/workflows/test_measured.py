@@ -24,7 +24,7 @@ def record(weights: dict[str, Any] | None = None, **changes: Any) -> RunRecord:
     """A finished run of published weights on val."""
     used: dict[str, Any] = {
         "path": "w.pth", "size": 1, "md5": "0", "sha256": "0", "verified": False, "verified_by": None,
-        "unverified_because": "no digest is recorded", "address": None,
+        "unverified_because": "no digest is recorded", "address": "https://weights.example/w.pth",
     } | (weights or {})  # fmt: skip
     fields: dict[str, Any] = {
         "model": MODEL, "config": "c.py", "config_sha256": "0", "cfg_options": {}, "weights": WeightsUsed(**used),
@@ -96,6 +96,7 @@ RECORDS: dict[str, tuple[RunRecord, str]] = {
         "has settings of its own: model.test_cfg.score_thr",
     ),
     "own weights": (record({"published": False}), f"has own weights, not the published ones of {MODEL}"),
+    "a file of the user's": (record({"address": None}), f"has own weights, not the published ones of {MODEL}"),
     "random weights": (record({"random": True}), f"has random weights, not the published ones of {MODEL}"),
 }
 
