@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -96,8 +97,10 @@ def _keep_apart(source: Path, out: Path, name: str) -> None:
     from bdd100k_zoo.records.run import PREDICTIONS
 
     read = source / PREDICTIONS if (source / PREDICTIONS).is_file() else source
-    among = read.is_dir() and out.suffix == ".json" and out.resolve().parent == read.resolve()
-    if read.resolve() == out.resolve() or among:
+    # realpath: Path.resolve raises RuntimeError for a link that leads to itself.
+    real, target = Path(os.path.realpath(read)), Path(os.path.realpath(out))
+    among = read.is_dir() and out.suffix == ".json" and target.parent == real
+    if real == target or among:
         raise typer.BadParameter(f"{name} is the file that is read, or in the folder that is read: choose another")
 
 

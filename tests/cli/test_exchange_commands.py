@@ -127,3 +127,18 @@ def test_boxes_outside_are_clipped_on_demand_alone(call):
     assert "--clip" in result.stderr
     assert call(*arguments, "--clip").exit_code == 0
     assert json.loads(Path("out.json").read_text())[0]["labels"][0]["box2d"] == {**BOX, "x2": 1279}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["convert", "loop.json", "out.json", "--to", "coco"],
+        ["submit", "loop.json", "--images", "names.txt", "--out", "o"],
+    ],
+)
+def test_a_link_that_leads_to_itself_is_no_bug(call, command):
+    Path("loop.json").symlink_to("loop.json")
+    result = call(*command)
+    assert result.exit_code == 1
+    assert "loop.json" in result.stderr
+    assert "bug" not in result.stderr
