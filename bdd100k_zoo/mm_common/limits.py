@@ -36,7 +36,7 @@ MAX_DIRECTORY = 8 << 20
 the header of a safetensors file, some 150 an entry."""
 MAX_SHARING = 16
 """How often tensors may share a file's bytes, on average: tied weights do, and tensors expanded by strides of zero."""
-SMALL = 64 << 20
+SMALL = 1 << 30
 """Bytes of tensors that any file may describe."""
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
