@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from typer.testing import CliRunner
 
 from bdd100k_zoo.cli import cache
 from bdd100k_zoo.cli.main import app
+from bdd100k_zoo.demo.writing import write_scenes
 from bdd100k_zoo.manifest import load_zoo
 
 PAGES = ("usage.md", "cache.md", "contributing.md", "report.md", "show.md", "site.md", "training.md")
@@ -64,6 +69,49 @@ def test_every_command_of_the_pages_exists(page):
     spoken = set(re.findall(r"^(?:\$ )?bdd100k-zoo (?:--zoo \S+ )?([a-z]+)", text, re.MULTILINE))
     assert spoken
     assert spoken <= {command.name for command in (*app.registered_commands, *app.registered_groups)}
+
+
+ZOO_OF_ONE = """
+models:
+- name: mine_1x
+  aliases: []
+  family: fcos
+  backbone: R-18
+  schedule: 1x
+  multi_scale_training: false
+  config: mine.py
+  ap_val: 12.34
+  ap_test: null
+  weights: {address: https://weights.example/mine_1x.pth, alternates: [], digest: null, size: null}
+  md5: null
+  predictions: null
+  visuals: null
+  scores_val: null
+  scores_test: null
+"""
+
+
+def test_the_command_for_a_published_checkpoint_compares_it_with_the_published_ap(monkeypatch):
+    text = (DOCS / "mirrors.md").read_text(encoding="utf-8")
+    block = re.search(r"## If you have a published checkpoint\n.*?```sh\n(.*?)```", text, re.DOTALL)[1]
+    settings, _, command = block.partition("\n")
+    assert settings.startswith("MODEL=")
+    Path("zoo.yaml").write_text(ZOO_OF_ONE)
+    Path("mine.py").write_text("_base_ = ['bdd100k_zoo::demo_fcos_r18_fpn.py']\n")
+    write_scenes(Path("data"), train=0, val=3)
+    weights = load_zoo()["demo_fcos_r18_fpn"].config_path.parents[2] / "demo" / "demo_fcos_r18_fpn.pth"
+    monkeypatch.setenv("BDD100K_ZOO_FILES", "zoo.yaml")
+    monkeypatch.setenv("BDD100K_ZOO_OFFLINE", "1")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    given = f"set -euo pipefail; MODEL=mine_1x FILE={weights} ROOT=data\n"
+    done = subprocess.run(["bash", "-c", given + command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    measured = float(re.search(r"^OVERALL +([0-9.]+)", done.stdout, re.MULTILINE)[1])
+    beside = re.search(r"^mine_1x +([0-9.]+) .* 12\.34 ([+-][0-9.]+)$", done.stdout, re.MULTILINE)
+    assert round(float(beside[1]), 1) == measured > 0
+    assert float(beside[2]) == round(float(beside[1]) - 12.34, 2)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert f"sha256:{digest}" in done.stdout
 
 
 def test_every_model_is_shown_to_find_the_classic_boxes():
