@@ -329,11 +329,11 @@ def _reason(path: Path, head: bytes, error: Exception | None) -> tuple[str, str]
     if isinstance(error, PickleError):
         if error.named and b"torch.nn.modules." in _pickle_of(path, zipped=zipped):
             return f"it is a whole pickled model, not a state dict: it names {error.named}", SAVE
-        return str(error), ""
+        return str(error), SAVE if error.named else ""
     if zipped:
         return NO_WHOLE_ZIP, ""
     if head[:1] == b"\x80" and not head.startswith(LEGACY_MAGIC):
-        return "it is a pickle that torch.save did not write", SAVE
+        return "it is a pickle, not a file as torch.save writes it by default", SAVE
     return DAMAGED, ""
 
 

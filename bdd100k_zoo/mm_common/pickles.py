@@ -72,6 +72,9 @@ UNUSABLE = {
 }
 """Functions of tensors that no detector has, and whose arguments torch does not check."""
 
+TENSOR = "torch.Tensor"
+"""The class that a tensor with attributes of its own names, a ``torch.nn.Buffer`` too. It cannot be called."""
+
 
 class PickleError(ValueError):
     """A pickle that is damaged, or makes more than a checkpoint needs: the message says what."""
@@ -103,7 +106,7 @@ class _Value:
         self.kind = kind
         """global, text, bytes, list, tuple, dict, ordered, counter, set, size, storage, tensor, passed or other."""
         self.content = content
-        """Of a global its name, of a tuple its items, of a storage the Storage, of a dictionary its last key."""
+        """Of a global its name, of a tuple its items, of a storage the Storage, of a dictionary its keys."""
         self.length = length
         """Bytes, or items: of a dictionary its keys and its values."""
         self.depth = depth
@@ -123,6 +126,7 @@ class Walk:
         self.tensor_bytes = 0
         """Of all tensors together, those that share a storage counted each."""
         self._data = data
+        self._protocol = 2
         self._steps = self._copied = self._odd_keys = 0
         self._views: dict[str, tuple[Any, ...]] = {}
         self._memo: dict[int, Any] = {}
@@ -135,11 +139,14 @@ class Walk:
         Raises:
             PickleError: it is damaged, names or calls what no checkpoint needs, or exceeds a limit.
         """
-        self._memo, self._marked, self._stack = {}, [], []
+        self._memo, self._marked, self._stack, self._protocol = {}, [], [], 2
         try:
             while (code := self._data[self.position]) != STOP:
                 self.position += 1
                 self._charge(1)
+                if code not in _HANDLERS and self._protocol > 2:
+                    found = f"it was saved with pickle protocol {self._protocol}"
+                    raise PickleError(f"{found}: expected 2, the default of torch.save")
                 _HANDLERS[code](self)
             self.position += 1
             return self._stack.pop()
@@ -188,6 +195,9 @@ class Walk:
 
     # Instructions
 
+    def _proto(self) -> None:
+        self._protocol = self._number(UINT1)
+
     def _push(self, value: Any) -> None:
         self._stack.append(value)
 
@@ -214,7 +224,7 @@ class Walk:
         path = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if kind := UNUSABLE.get(path):
             raise PickleError(f"its parameter {self._parameter_name()} {kind}: expected a dense tensor of numbers")
-        if path not in _CALLS and path not in STORAGES and not _dtype(path):
+        if path not in _CALLS and path not in STORAGES and path != TENSOR and not _dtype(path):
             name = path.removeprefix("builtins.")
             raise PickleError(f"it names {name}, which is neither tensor nor plain value", name)
         self._push(_Value("global", path))
@@ -243,7 +253,8 @@ class Walk:
         target = self._target("dict", "ordered")
         for key in pairs[::2]:
             self._check_key(key)
-            target.content = key
+            if target.kind == "dict":
+                target.content.append(key)
         self._hold(target, pairs)
 
     def _target(self, *kinds: str) -> _Value:
@@ -297,7 +308,7 @@ class Walk:
     def _build(self) -> None:
         state, built = self._stack.pop(), self._stack[-1]
         # An OrderedDict takes its state as attributes: others than a state dict's could hide its methods.
-        described = _kind(state) == "dict" and state.length == 2 and state.content == "_metadata"
+        described = _kind(state) == "dict" and state.content == ["_metadata"]
         if _kind(built) == "ordered" and built.open and described:
             self._hold(built, [state])
         elif _kind(built) != "passed":
@@ -366,6 +377,30 @@ class Walk:
             raise PickleError(NOT_PLAIN)
         return _Value("tensor")
 
+    def _parameter_with_state(self, data: Any, grad: Any, hooks: Any, state: Any) -> _Value:
+        return self._with_attributes(self._parameter(data, grad, hooks), state)
+
+    def _tensor_with_state(self, function: Any, made: Any, arguments: Any, state: Any) -> _Value:
+        """``_rebuild_from_type_v2``, of a plain tensor."""
+        if _kind(function) != "global" or function.content not in (TENSOR_V2, TENSOR_V3):
+            raise PickleError(NOT_PLAIN)
+        if _kind(made) != "global" or made.content != TENSOR or _kind(arguments) != "tuple":
+            raise PickleError(NOT_PLAIN)
+        return self._with_attributes(_CALLS[function.content](self, *arguments.content), state)
+
+    def _with_attributes(self, tensor: _Value, state: Any) -> _Value:
+        if _kind(state) != "dict":
+            raise PickleError(NOT_PLAIN)
+        self._charge(state.length)
+        for key in state.content:
+            # Torch sets them as attributes: some would change the tensor, or hide its methods.
+            if not isinstance(key, str) or not key.isidentifier() or key.startswith("__"):
+                raise PickleError(NOT_PLAIN)
+            if hasattr(torch.nn.Parameter, key):
+                raise PickleError(f"a tensor of it has an attribute {key} of its own, which would hide that of torch")
+        self._hold(tensor, [state])
+        return tensor
+
     def _ordered(self, pairs: Any = None) -> _Value:
         """An OrderedDict, from a list of pairs where Python 2 wrote it."""
         return _Value("ordered") if pairs is None else self._copy_of(pairs, "list", "ordered", keys=True)
@@ -429,11 +464,16 @@ def _dtype(path: str) -> int:
     return dtype.itemsize if isinstance(dtype, torch.dtype) else 0
 
 
+TENSOR_V2 = "torch._utils._rebuild_tensor_v2"
+TENSOR_V3 = "torch._utils._rebuild_tensor_v3"
+
 _CALLS: dict[str, Callable[..., _Value]] = {
     "torch._utils._rebuild_tensor": Walk._tensor,
-    "torch._utils._rebuild_tensor_v2": Walk._tensor,
-    "torch._utils._rebuild_tensor_v3": Walk._tensor_v3,
+    TENSOR_V2: Walk._tensor,
+    TENSOR_V3: Walk._tensor_v3,
     "torch._utils._rebuild_parameter": Walk._parameter,
+    "torch._utils._rebuild_parameter_with_state": Walk._parameter_with_state,
+    "torch._tensor._rebuild_from_type_v2": Walk._tensor_with_state,
     "collections.OrderedDict": Walk._ordered,
     "collections.Counter": Walk._counter,
     "builtins.set": Walk._set_of,
@@ -452,7 +492,7 @@ STOP = ord(".")
 _HANDLERS: dict[int, Callable[[Walk], object]] = {
     ord(code): handler
     for code, handler in {
-        "\x80": lambda walk: walk._take(1),  # PROTO
+        "\x80": Walk._proto,
         "c": Walk._global,
         "R": Walk._reduce,
         "\x81": Walk._new_object,
@@ -465,7 +505,7 @@ _HANDLERS: dict[int, Callable[[Walk], object]] = {
         "\x87": lambda walk: walk._last_as_tuple(3),
         "t": lambda walk: walk._tuple(walk._pop_marked()),
         "]": lambda walk: walk._push(_Value("list")),
-        "}": lambda walk: walk._push(_Value("dict")),
+        "}": lambda walk: walk._push(_Value("dict", [])),
         "a": lambda walk: walk._append([walk._stack.pop()]),
         "e": lambda walk: walk._append(walk._pop_marked()),
         "s": lambda walk: walk._set([walk._stack.pop(-2), walk._stack.pop()]),

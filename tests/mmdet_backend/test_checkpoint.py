@@ -197,7 +197,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(save: Save) -> None:
         (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0", "it is an ONNX model, not a checkpoint of torch"),
         (b"\x1f\x8b\x08" + bytes(100), "it is compressed with gzip"),
         (b"model weights", "it is damaged, or no checkpoint"),
-        (pickle.dumps({"weight": 1.0}), "it is a pickle that torch.save did not write"),
+        (pickle.dumps({"weight": 1.0}), "it is a pickle, not a file as torch.save writes it by default"),
     ],
 )
 def test_something_else_is_refused_with_its_reason(content: bytes, reason: str, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import pickle
 import zipfile
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
+from datetime import datetime, timezone
+from pathlib import PurePosixPath
 from struct import pack
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +72,14 @@ def tensor(elements: int, sizes: tuple[int, ...], strides: tuple[int, ...], offs
     return call("torch._utils._rebuild_tensor_v2", storage(elements), *rest)
 
 
+def attribute(key: bytes) -> bytes:
+    """A tensor with an attribute of its own."""
+    rest = integer(0), numbers(3), numbers(1), b"\x89", call("collections.OrderedDict")
+    arguments = b"(" + storage(3) + b"".join(rest) + b"t"
+    names = b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nTensor\n"
+    return call("torch._tensor._rebuild_from_type_v2", *names, arguments, b"}" + key + b"K\x01s")
+
+
 LONG = 1 << 20
 PLAIN = "it holds more than tensors and plain values"
 STEPS = f"its list of tensors takes more than {MAX_STEPS:,} steps to read"
@@ -128,6 +139,38 @@ ATTACKS = {
         call("collections.OrderedDict") + b"}" + text("items") + b"K\x01sb",
         PLAIN,
     ),
+    "an attribute that hides a tensor's shape": (
+        attribute(text("shape")),
+        "a tensor of it has an attribute shape of its own, which would hide that of torch",
+    ),
+    "an attribute that changes a tensor's values": (
+        attribute(text("data")),
+        "a tensor of it has an attribute data of its own, which would hide that of torch",
+    ),
+    "an attribute that changes a tensor's class": (attribute(text("__class__")), PLAIN),
+    "an attribute that is no name": (attribute(text("a b")), PLAIN),
+    "an attribute that is a number": (attribute(integer(1)), PLAIN),
+    "the attributes of one dictionary 100,000 times": (
+        b"]("
+        + (b"}(" + b"".join(text(f"k{n}") + b"N" for n in range(4000)) + b"uq\x00")
+        + b"ctorch._utils\n_rebuild_parameter_with_state\nq\x01"
+        + (tensor(3, (3,), (1,)) + b"q\x02" + call("collections.OrderedDict") + b"q\x03")
+        + b"h\x01(h\x02\x88h\x03h\x00tR" * 100_000
+        + b"e",
+        STEPS,
+    ),
+    "another function than a tensor's for a tensor with attributes": (
+        call(
+            "torch._tensor._rebuild_from_type_v2",
+            b"c__builtin__\nbytearray\n",
+            b"ctorch\nTensor\n",
+            numbers(768 << 20),
+            b"}",
+        ),
+        PLAIN,
+    ),
+    "the class of tensors, called": (call("torch.Tensor", integer(1 << 40)), PLAIN),
+    "a new object of the class of tensors": (b"ctorch\nTensor\n" + numbers(1 << 40) + b"\x81", PLAIN),
     "a tensor larger than its storage": (
         tensor(3, (1 << 40,), (1,)),
         "a tensor of it needs 4,398,046,511,104 bytes, of a storage of 12",
@@ -284,6 +327,76 @@ def test_types_that_only_the_newer_format_knows_pass(name: str, tmp_path: Path) 
     assert read_checkpoint(path).state_dict["weight"].dtype == getattr(torch, name)
 
 
+def with_attribute(made: torch.Tensor, value: Any) -> torch.Tensor:
+    made.tag = value
+    return made
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: with_attribute(torch.ones(3), ["a", torch.zeros(2)]),
+        lambda: with_attribute(torch.nn.Parameter(torch.ones(3)), "a"),
+        lambda: torch.nn.Buffer(torch.ones(3)),
+        lambda: with_attribute(torch.nn.Buffer(torch.ones(3)), "a"),
+    ],
+    ids=["tensor", "parameter", "buffer", "buffer with another"],
+)
+def test_tensors_with_attributes_of_their_own_pass(
+    make: Callable[[], torch.Tensor], older: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": make()}, path, _use_new_zipfile_serialization=not older)
+    assert read_checkpoint(path).state_dict["weight"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_tensor_of_a_newer_type_with_an_attribute_passes(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": with_attribute(torch.zeros(3, dtype=torch.uint16), "a")}, path)
+    assert read_checkpoint(path).state_dict["weight"].dtype == torch.uint16
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_another_pickle_protocol_is_named_where_torch_cannot_read_it(protocol: int, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    content = {"meta": {"config": b"abc"}, "state_dict": {"weight": torch.ones(3)}}
+    torch.save(content, path, pickle_protocol=protocol)
+    assert refusal(path) == f"it was saved with pickle protocol {protocol}: expected 2, the default of torch.save"
+    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    assert refusal(path) == "it is a pickle, not a file as torch.save writes it by default"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_checkpoint_of_protocol_3_that_torch_reads_passes(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": torch.ones(3)}, path, pickle_protocol=3)
+    assert read_checkpoint(path).state_dict["weight"].tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (argparse.Namespace(lr=1), "argparse.Namespace"),
+        (PurePosixPath("a"), "pathlib"),
+        (datetime(2024, 1, 1, tzinfo=timezone.utc), "datetime.datetime"),
+        (defaultdict(list), "collections.defaultdict"),
+    ],
+    ids=["Namespace", "path", "datetime", "defaultdict"],
+)
+def test_an_object_of_python_is_refused_by_name_with_what_to_save(
+    value: object, name: str, older: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    content = {"args": value, "state_dict": {"weight": torch.ones(3)}}
+    torch.save(content, path, _use_new_zipfile_serialization=not older)
+    with pytest.raises(UnsafeCheckpointError) as caught:
+        read_checkpoint(path)
+    assert name in caught.value.reason
+    assert "torch.save(model.state_dict()" in caught.value.hint
+
+
 shapes = st.lists(st.integers(0, 4), max_size=4)
 tensors = st.builds(lambda dtype, shape: torch.zeros(shape, dtype=dtype), st.sampled_from(SAVED), shapes)
 views = st.one_of(
@@ -292,6 +405,8 @@ views = st.one_of(
     st.integers(0, 5).map(lambda number: torch.arange(100.0)[number :: number + 1]),
     st.builds(lambda grad: torch.nn.Parameter(torch.ones(2), requires_grad=grad), st.booleans()),
     st.just(torch.ones(2, dtype=torch.cfloat).conj()),
+    st.builds(with_attribute, tensors, st.integers() | st.text() | st.none()),
+    tensors.map(torch.nn.Buffer),
 )
 log = st.one_of(
     st.floats(width=64).map(np.float64),
