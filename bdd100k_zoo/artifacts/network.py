@@ -181,7 +181,8 @@ class _BoundedAdapter(HTTPAdapter):
         if proxy := select_proxy(request.url or "", proxies):
             _check_proxy(proxy)
         pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
-        pool.ConnectionCls = _bounded(pool.ConnectionCls)
+        if pool.ConnectionCls.response_class is not _BoundedResponse:  # a pool is kept from one request to the next
+            pool.ConnectionCls = _bounded(pool.ConnectionCls)
         return pool
 
 

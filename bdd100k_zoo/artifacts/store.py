@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -219,7 +220,8 @@ class Store:
             StorageError: it cannot be read, or the cache cannot be written.
         """
         with storage_errors(file):
-            route = Route(file.resolve(strict=True).as_uri())
+            # realpath: Path.resolve raises RuntimeError for a link that leads to itself.
+            route = Route(Path(os.path.realpath(file, strict=True)).as_uri())
         with locked(self.path(artifact), progress):
             download = self._download_from((route,), artifact, look(self.path(artifact), artifact), progress)
             try:
@@ -291,9 +293,10 @@ class Store:
         if mismatch:
             raise mismatch
         entry = ledger.read(stored.path)
-        if isinstance(entry, ledger.Entry):
+        if isinstance(entry, ledger.Entry) and entry.sha256 == stored.sha256:
             entry = replace(entry, verified_by=PUBLISHER, digest_address=found.source, reason=None)
-            ledger.write(stored.path, entry)
+            with suppress(StorageError):  # of a read-only cache
+                ledger.write(stored.path, entry)
         return replace(
             stored,
             verified=True,

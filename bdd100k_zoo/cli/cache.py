@@ -50,7 +50,7 @@ def folder(as_json: Json = False) -> None:
 @app.command("list")
 @guarded
 def list_files(context: typer.Context, as_json: Json = False) -> None:
-    """List what stands in the cache, partial and damaged files included."""
+    """List what is in the cache, partial and damaged files included."""
     from bdd100k_zoo.artifacts.store import Store
     from bdd100k_zoo.workflows.cache import contents
 

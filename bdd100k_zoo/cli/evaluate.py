@@ -49,7 +49,7 @@ def evaluate(
     ] = None,
     engine: Annotated[Engine, typer.Option(help="fast, or the official package; both give the same.")] = "fast",
     lenient: Annotated[
-        bool, typer.Option("--lenient", help="Let through what the official tool does, and say what.")
+        bool, typer.Option("--lenient", help="Accept what the official evaluator accepts, and report it.")
     ] = False,
     published: Annotated[bool, typer.Option("--published", help="Score the models' published predictions.")] = False,
     confidence: Annotated[

@@ -65,7 +65,7 @@ def _uncheckable(error: errors.UncheckableError) -> str:
 
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:
     if error.subject in error.source:
-        return f"`{SELF} cache verify` sets it aside, and the next download is held to the same digest"
+        return f"`{SELF} cache verify` sets it aside, and the next download is checked against the same digest"
     if error.source.startswith("its ledger "):
         ledger = error.source.removeprefix("its ledger ")
         return (
@@ -273,7 +273,12 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         lambda _: f"give the right file, labels and predictions each in their place; `{SELF} convert` takes COCO's",
     ),
     (errors.BrokenFileError, lambda _: "the file was not written or downloaded whole; make or fetch it again"),
-    (errors.UnlikelyBoxesError, lambda _: "check what wrote the file: boxes are in pixels, x1, y1, x2, y2"),
+    (
+        errors.UnlikelyBoxesError,
+        lambda _: (
+            "check what wrote the file: boxes are in pixels: x1, y1, x2, y2, or in COCO files x, y, width, height"
+        ),
+    ),
     (errors.FramesDifferError, lambda _: "predict every frame of the split, and no other"),
     (errors.BadFrameError, lambda _: "correct the file"),
     (errors.BadLabelError, lambda _: "correct the file"),

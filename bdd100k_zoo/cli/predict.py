@@ -81,7 +81,7 @@ def predict(
 ) -> None:
     """Detect objects in images and write det.json and run.json.
 
-    A run that is cut short is kept: the same command goes on where it was.
+    A run that is cut short is kept: the same command resumes it.
     """
     paths = [*(images or ()), *(more or ())]
     if "" in paths:

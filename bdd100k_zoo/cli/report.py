@@ -45,7 +45,7 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Of the page; default: the names of the runs.")] = None,
     lenient: Annotated[
-        bool, typer.Option("--lenient", help="Let through what the official tool does, and say what.")
+        bool, typer.Option("--lenient", help="Accept what the official evaluator accepts, and report it.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -71,7 +71,7 @@ def train(
 ) -> None:
     """Train a model by its recipe, and score it on val after each epoch.
 
-    A training that is cut short is kept: the same command goes on from its last checkpoint.
+    A training that is cut short is kept: the same command resumes from its last checkpoint.
     """
     if pretrained and from_scratch:
         raise typer.BadParameter("give either --pretrained FILE or --from-scratch")

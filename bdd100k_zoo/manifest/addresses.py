@@ -51,7 +51,7 @@ _START = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?(?P<slashes>[/\\]*)")
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]+)(:[0-9]*)?")
 _PARAMETER = re.compile(r"(?<=[?&;#/])(?P<name>[^?&;#/=]+)=(?P<value>[^&;#]+)")
 _SECRET_NAME = re.compile(
-    r"token|secret|passw|pwd|signature|credential|api[_-]?key|access[_-]?key|private[_-]?key|key[_-]?pair|session"
+    r"token|secret|authori[sz]ation|oauth|passw|pwd|signature|credential|api[_-]?key|access[_-]?key|private[_-]?key|key[_-]?pair|session"
     r"|jwt|hmac|bearer|(?<![a-z])auth(?!or|user)|^(sig|key|pass|policy|code|hdnts|hdnea|sas|pw|ticket)$",
     re.IGNORECASE,
 )
@@ -67,6 +67,9 @@ def redacted(address: str) -> str:
     """
     start = _START.match(address)
     before, rest = (address[: start.end()], address[start.end() :]) if start else ("", address)
+    at = address.rfind("@")
+    if not (start and start["scheme"] and start["slashes"]) and "//" in address[1 : max(at, 1)]:
+        before, rest = "", HIDDEN + address[at:]  # a mistyped scheme: "https//user:…", "<https://user:…"
     if before.lower() != "file:///":
         authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
         # A password may hold "@", a slash, "?" or "#": then its end is the last "@". So it is where there is a password

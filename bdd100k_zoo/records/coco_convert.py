@@ -171,7 +171,8 @@ def results_to_coco(path: Path, frames: Sequence[ScalabelFrame], dataset: CocoLa
     categories, troubles = _Categories(dataset.categories), Troubles(path)
     results: list[CocoResult] = []
     for frame in sorted(frames, key=lambda frame: frame.name):
-        image = images.get(key_in(images, frame))
+        # BDD100K's old submissions leave the suffix out.
+        image = images.get(key_in(images, frame)) or images.get(f"{frame.name}.jpg")
         if image is None:
             troubles.add(f"frames that {of} lacks", frame.name)
         else:
@@ -223,7 +224,7 @@ def matched_results(
         images.setdefault(name.name if by_file else _stem_key(name.stem), []).append(image.id)
     keys = [PurePosixPath(result.file_name or "").name if by_file else _stem_key(result.image_id) for result in results]
     meant = [images.get(key, []) for key in keys]
-    if not all(meant) or all(found == [each.image_id] for found, each in zip(meant, results, strict=True)):
+    if not all(meant) or all(each.image_id in found for found, each in zip(meant, results, strict=True)):
         return results, ()  # they have the labels' own ids, or ids that are an error elsewhere
     if not by_file and {result.image_id for result in results} <= {image.id for image in dataset.images}:
         if shape_of(of) == "COCO labels":
@@ -244,7 +245,8 @@ def matched_results(
 
 
 def _stem_key(stem: int | str) -> int | str:
-    return int(stem) if isinstance(stem, str) and stem.isdecimal() else stem
+    # Longer ones are no ids, and Python refuses to read numbers of thousands of digits.
+    return int(stem) if isinstance(stem, str) and stem.isdecimal() and len(stem) < 19 else stem
 
 
 def _category_shift(path: Path, results: Sequence[CocoResult], dataset: CocoLabels) -> int:

@@ -150,9 +150,9 @@ class CocoLabels(msgspec.Struct, frozen=True, gc=False):
     images: tuple[CocoImage, ...]
     categories: tuple[CocoCategory, ...]
     annotations: tuple[CocoAnnotation, ...] = ()
-    info: dict[str, Any] = {}
+    info: Any = {}
     """pycocotools 2.0.9 and 2.0.10 read no results without it."""
-    licenses: tuple[Any, ...] = ()
+    licenses: Any = ()
 
 
 def decode(path: Path, content: bytes, form: type[Decoded]) -> Decoded:

@@ -39,6 +39,10 @@ class FileFacts(msgspec.Struct, frozen=True):
         return status.st_mtime_ns == self.mtime_ns or sha256_of(path) == self.sha256
 
 
+RULES = 2
+"""Raised whenever a file may score otherwise than before, or not at all: scores kept by older rules are not used."""
+
+
 class KeptInterval(msgspec.Struct, frozen=True):
     """A 95 % interval of an AP, in percent, and what it is computed from."""
 
@@ -68,6 +72,8 @@ class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
     lenient: bool
     scores: Mapping[str, Mapping[str, float | None]]
     """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
+    rules: int = 1
+    """Of reading and scoring, see ``RULES``."""
     bootstrap: KeptBootstrap | None = None
     let_through: tuple[LetThrough, ...] = ()
 
@@ -99,6 +105,7 @@ def read_kept(folder: Path) -> KeptScores | None:
     """Give the scores that are kept in a run's folder; None where there are none, or none that can be read."""
     try:
         with storage_errors(folder / SCORES):
-            return msgspec.json.decode((folder / SCORES).read_bytes(), type=KeptScores)
+            kept = msgspec.json.decode((folder / SCORES).read_bytes(), type=KeptScores)
     except (StorageError, msgspec.DecodeError, RecursionError):
         return None
+    return kept if kept.rules == RULES else None

@@ -108,7 +108,5 @@ def are_normalised(boxes: Iterable[Box2D]) -> bool:
     return number > 0
 
 
-NORMALISED = (
-    "all boxes lie within 0 to 1: expected pixels, so multiply their corners by the width and height of the images"
-)
-NO_BOX = "holds not one box"
+NORMALISED = "all boxes lie within 0 to 1: expected pixels, so multiply them by the width and height of the images"
+NO_BOX = "holds no box"

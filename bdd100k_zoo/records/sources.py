@@ -54,7 +54,8 @@ _SHAPES: dict[str, Shape] = {
     "annotations": "COCO labels",
     "image_id": "COCO results",
 }
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+# A string that does not end is one token: looked for again at each of its quotes, it would take quadratic time.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\]:]', re.DOTALL)
 
 
 class PlainFrame(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaults=True):
@@ -199,6 +200,8 @@ def _decode_lines(path: Path, text: str) -> list[Any]:
             raise _broken(path, text, error, start) from error
         except RecursionError as error:
             raise BrokenFileError(path, "nests too deeply", start) from error
+        except ValueError as error:
+            raise BrokenFileError(path, "holds an integer of thousands of digits", start) from error
         start += len(line) + 1
     return documents
 
@@ -319,7 +322,7 @@ def _grouped(entries: list[Any]) -> list[Any]:
             kept = {name: entry[name] for name in ("name", "videoName", "timestamp") if name in entry}
             by_name[key] = {**kept, "labels": []}
             frames.append(by_name[key])
-        box = entry.get("bbox", entry.get("box2d"))
+        box = entry["box2d"] if entry.get("bbox") is None and "box2d" in entry else entry.get("bbox")
         corners = dict(zip(CORNERS, box, strict=True)) if isinstance(box, list) and len(box) == 4 else box
         label = {name: entry[name] for name in ("category", "score", "attributes") if name in entry}
         by_name[key]["labels"].append({"id": entry.get("id", str(number)), **label, "box2d": corners})

@@ -188,14 +188,16 @@ class _Examiner:
             return hasher.hashes()
 
     def _trust(self, item: Item, artifact: Artifact | None) -> Checked:
-        """Return what verifies a file; its ledger is written or brought up to date on the way."""
-        if artifact:
-            self._store.find(artifact)
+        """Return what verifies a file; its ledger is written or updated on the way, unless the cache is read-only."""
+        stored = self._store.find(artifact) if artifact else None
+        if stored:
+            state: Condition = "verified" if stored.verified else "unverified"
+            return _about(item, state, verified_by=stored.verified_by, reason=stored.reason)
         known = ledger.read(item.path)
         if not isinstance(known, ledger.Entry):
             return _about(item, "unverified", reason=item.reason)
         found = verification(artifact, known)
-        state: Condition = "verified" if found.verified_by else "unverified"
+        state = "verified" if found.verified_by else "unverified"
         return _about(item, state, verified_by=found.verified_by, reason=found.reason)
 
     def _held_against_model(self, checked: Checked) -> Checked:

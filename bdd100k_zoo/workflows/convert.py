@@ -67,13 +67,16 @@ def convert(source: Path, out: Path, to: Format, given: Format | None = None, la
         FrameNameError: a name is no relative path inside a folder.
     """
     shape = _shape(source, to, given)
-    if shape == "Scalabel frames":
-        converted, written = _from_scalabel(source, out, read_scalabel(source), labels)
-    elif shape == "COCO labels":
-        converted, written = _from_coco_labels(source, out, read_coco(source, CocoLabels))
-    else:
-        results = read_coco(source, list[CocoResult])
-        converted, written = _from_coco_results(source, out, results, _needed(source, labels))
+    try:
+        if shape == "Scalabel frames":
+            converted, written = _from_scalabel(source, out, read_scalabel(source), labels)
+        elif shape == "COCO labels":
+            converted, written = _from_coco_labels(source, out, read_coco(source, CocoLabels))
+        else:
+            results = read_coco(source, list[CocoResult])
+            converted, written = _from_coco_results(source, out, results, _needed(source, labels))
+    except UnicodeEncodeError as error:
+        raise RecordError(source, "holds text that is no Unicode: a lone surrogate") from error
     write_whole(out, written, follow_links=True)
     return converted
 

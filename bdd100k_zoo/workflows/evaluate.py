@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bdd100k_zoo.errors import NoRunsError
+from bdd100k_zoo.errors import NoRunsError, WrongFileError
 from bdd100k_zoo.evaluation import official
 from bdd100k_zoo.evaluation.analysis import (
     SEED,
@@ -23,9 +23,19 @@ from bdd100k_zoo.evaluation.bdd100k import score_paired
 from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.pairing import Paired, pair
 from bdd100k_zoo.records.analyses import Difference, Interval, Support
-from bdd100k_zoo.records.kept import FileFacts, KeptBootstrap, KeptInterval, KeptScores, facts_of, read_kept, write_kept
+from bdd100k_zoo.records.kept import (
+    RULES,
+    FileFacts,
+    KeptBootstrap,
+    KeptInterval,
+    KeptScores,
+    facts_of,
+    read_kept,
+    write_kept,
+)
 from bdd100k_zoo.records.run import PREDICTIONS
 from bdd100k_zoo.records.scores import OVERALL, Scores
+from bdd100k_zoo.records.tables import check_boxes, read_prediction_table
 from bdd100k_zoo.workflows.inputs import read_labels, read_predictions
 from bdd100k_zoo.workflows.measured import find_runs
 from bdd100k_zoo.workflows.subjects import Finder, Subject
@@ -157,12 +167,21 @@ def _evaluate(subject: Subject, request: Request, labels: _Labels, progress: Pro
         return _from_kept(subject, kept, with_intervals=request.resamples > 0)
     progress.note(f"scoring {subject.name}")
     if request.engine == "official":
+        _check_for_official(subject.predictions)
         evaluated = Evaluated(subject=subject, scores=official.score(labels.path, subject.predictions))
     else:
         predictions = read_predictions(subject.predictions, labels.table, lenient=request.lenient)
         evaluated = _analysed(subject, request, pair(labels.table, predictions, lenient=request.lenient), progress)
     _keep(evaluated, request, labels)
     return evaluated
+
+
+def _check_for_official(predictions: Path) -> None:
+    """Raise InputsError for a file that the official package scores 0 without a word."""
+    table = read_prediction_table(predictions, lenient=True)
+    if table.flat:
+        raise WrongFileError(predictions, "frames with labels", "flat predictions: leave out --engine official")
+    check_boxes(table)
 
 
 def _has_intervals(kept: KeptScores, request: Request) -> bool:
@@ -223,6 +242,7 @@ def _keep(evaluated: Evaluated, request: Request, labels: _Labels) -> None:
         engine=request.engine,
         lenient=request.lenient,
         scores=evaluated.scores.plain(),
+        rules=RULES,
         bootstrap=_kept_bootstrap(evaluated, request),
         let_through=evaluated.let_through,
     )

@@ -164,7 +164,8 @@ def _scored_run(folder: Path) -> tuple[RunRecord, KeptScores]:
         raise _UnusableError(f"its {RUN} cannot be read: {error.reason}") from error
     kept = read_kept(folder)
     if kept is None:
-        problem = f"its {SCORES} cannot be read" if (folder / SCORES).is_file() else "is not scored"
+        there = (folder / SCORES).is_file()
+        problem = f"its {SCORES} is unreadable or of an earlier version" if there else "is not scored"
         raise _UnusableError(f"{problem}: `bdd100k-zoo eval` scores it")
     if not kept.predictions.describes(folder / PREDICTIONS):
         raise _UnusableError(f"its scores are of another {PREDICTIONS}: `bdd100k-zoo eval` scores it again")

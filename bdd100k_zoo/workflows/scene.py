@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.errors import RecordError
@@ -9,7 +11,7 @@ from bdd100k_zoo.evaluation.matching import match
 from bdd100k_zoo.evaluation.pairing import keys_of, only_predicted, pair
 from bdd100k_zoo.evaluation.verdicts import verdicts_of, worst_frames
 from bdd100k_zoo.records.findings import shown
-from bdd100k_zoo.records.names import check_frame_name
+from bdd100k_zoo.records.names import check_frame_name, with_suffix
 from bdd100k_zoo.records.run import PREDICTIONS
 from bdd100k_zoo.records.tables import read_prediction_table
 from bdd100k_zoo.workflows.inputs import read_labels, read_predictions
@@ -52,9 +54,14 @@ class Scene:
         self._judged: Judged | None = None
         if labels is None:
             self._table = read_prediction_table(self.path)
+            if self._table.flat:
+                named = (name if PurePosixPath(name).suffix else f"{name}.jpg" for name in self._table.frames)
+                self._table = replace(self._table, frames=tuple(named))
         else:
             table = read_labels(labels)
             self._table = read_predictions(self.path, table)
+            if self._table.flat:
+                self._table = replace(self._table, frames=with_suffix(self._table.frames, table.frames))
             self._judged = _judge(only_predicted(table, self._table), self._table)
         self._places = {check_frame_name(key): place for place, key in enumerate(keys_of(self._table))}
         if len(self._places) < len(self._table.frames):

@@ -86,7 +86,8 @@ class Finder:
         model = self.zoo[name]
         stored = store.fetch(model.artifact("preds"), progress)
         published = self._published_ap(model)
-        return Subject(name=f"{model.name} (published)", predictions=stored.path, model=model, published_ap=published)
+        kind = "published" if stored.verified else "published, unverified"
+        return Subject(name=f"{model.name} ({kind})", predictions=stored.path, model=model, published_ap=published)
 
     def _published_ap(self, model: Model | None) -> float | None:
         if model is None:

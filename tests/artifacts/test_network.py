@@ -57,6 +57,18 @@ def send(session: requests.Session) -> Callable[[str], bytes]:
     return read
 
 
+def test_a_connection_is_bounded_once_however_many_requests_it_serves(
+    host: Host, session: requests.Session, send: Callable[[str], bytes]
+) -> None:
+    address = host.serves("/x", *[Reply(b"x")] * 3)
+    lengths = set()
+    for _ in range(3):
+        send(address)
+        pool = session.get_adapter(address).poolmanager.connection_from_url(address)
+        lengths.add(len(pool.ConnectionCls.__mro__))
+    assert len(lengths) == 1
+
+
 def test_the_request_names_the_package_and_asks_for_plain_bytes(host: Host, send: Callable[[str], bytes]) -> None:
     send(host.serves("/x.pth", b"content"))
     headers = host.seen_headers[0]

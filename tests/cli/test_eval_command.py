@@ -343,7 +343,7 @@ def test_published_predictions_are_fetched_and_scored(call, dataset, served, wri
     arguments = ["--zoo", str(zoo), "eval", "mine_1x", "--published", "--data", str(dataset.root), "--lenient"]
     result = call(*arguments)
     assert result.exit_code == 0, result.stderr
-    assert "mine_1x (published)" in result.stdout
+    assert "mine_1x (published, unverified)" in result.stdout
     assert overall(dataset.case, "AP") in result.stdout
 
 
@@ -403,17 +403,45 @@ def test_flat_predictions_of_unknown_frames_are_an_error(call):
 @pytest.mark.parametrize("predictions", [scored(), [], {"frames": scored()}])
 def test_predictions_without_a_box_are_an_error_unless_lenient(call, predictions):
     document = evaluated(call, predictions, expect=1)
-    assert "det.json: holds not one box" in document["error"]
+    assert "det.json: holds no box" in document["error"]
     assert "--lenient" in document["hint"]
     (result,) = evaluated(call, predictions, "--lenient")["results"]
     assert result["scores"]["AP"]["OVERALL"] == 0
     assert "files without a box" in [told["kind"] for told in result["let_through"]]
 
 
+NORMAL = {"x1": 0.1, "y1": 0.2, "x2": 0.5, "y2": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("predictions", "problem"),
+    [
+        (scored(), "holds no box"),
+        (scored({"id": 1, "category": "car", "score": 0.5, "box2d": NORMAL}), "all boxes lie within 0 to 1"),
+        ([{"name": "a.jpg", "category": "car", "bbox": [10, 20, 50, 60], "score": 0.5}], "flat predictions"),
+    ],
+)
+def test_the_official_engine_scores_nothing_that_it_would_take_for_no_box(call, predictions, problem):
+    document = evaluated(call, predictions, "--engine", "official", expect=1)
+    assert problem in document["error"]
+
+
+def test_scores_that_are_kept_by_older_rules_are_not_used(call, dataset):
+    folder = dataset.run()
+    arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
+    first = call(*arguments)
+    kept = json.loads((folder / "scores.json").read_text())
+    assert "scoring" not in call(*arguments).stderr
+    (folder / "scores.json").write_text(json.dumps({**kept, "rules": 1}))
+    again = call(*arguments)
+    assert "scoring" in again.stderr
+    assert again.stdout == first.stdout
+
+
 def test_labels_without_a_box_are_an_error_unless_lenient(call):
     found = scored({"id": 1, "category": "car", "score": 0.5, "box2d": BOX})
     empty = [{"name": "a.jpg", "labels": []}, {"name": "b.jpg"}]
-    assert "labels.json: holds not one box" in evaluated(call, found, labels=empty, expect=1)["error"]
+    assert "labels.json: holds no box" in evaluated(call, found, labels=empty, expect=1)["error"]
     (result,) = evaluated(call, found, "--lenient", labels=empty)["results"]
     assert result["scores"]["AP"]["OVERALL"] is None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.records.kept import KeptScores, facts_of, write_kept
+from bdd100k_zoo.records.kept import RULES, KeptScores, facts_of, write_kept
 from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
 
 MODEL = "cascade_rcnn_r50_fpn_3x"
@@ -50,7 +50,9 @@ def run_of(folder: Path) -> None:
     (folder / "det.json").write_text("[]")
     facts = facts_of(folder / "det.json")
     scores = {"AP": dict.fromkeys(CLASSES, 30.5) | {"OVERALL": 33.725}}
-    write_kept(folder, KeptScores(predictions=facts, labels=facts, engine="fast", lenient=False, scores=scores))
+    write_kept(
+        folder, KeptScores(predictions=facts, labels=facts, engine="fast", lenient=False, scores=scores, rules=RULES)
+    )
 
 
 def test_site_says_where_the_page_is(call) -> None:

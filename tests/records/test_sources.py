@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.errors import BadFrameError, BadLabelError, InputsError, WrongFileError
+from bdd100k_zoo.errors import BadFrameError, BadLabelError, BrokenFileError, InputsError, WrongFileError
 from bdd100k_zoo.records.coco_schema import read_scalabel
 from bdd100k_zoo.records.labels import read_labels
 from bdd100k_zoo.records.sources import shape_of
@@ -256,6 +256,28 @@ def test_every_reader_names_what_it_does_not_read(tmp_path: Path, reader: str, o
         READERS[reader][1](path)
     assert caught.value.path == path  # type: ignore[attr-defined]
     assert told in str(caught.value)
+
+
+@pytest.mark.timeout(60)
+def test_a_text_that_does_not_end_within_the_first_look_is_no_hang(tmp_path: Path) -> None:
+    path = tmp_path / "cut.json"
+    path.write_bytes(b'["' + b'\\"' * (1 << 20))
+    with pytest.raises(BrokenFileError):
+        shape_of(path)
+
+
+def test_an_integer_of_thousands_of_digits_in_a_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "lines.json"
+    path.write_text('{"name": "a.jpg"}\n{"name": ' + "9" * 5000 + "}\n")
+    with pytest.raises(BrokenFileError, match="an integer of thousands of digits"):
+        read_label_table(path)
+
+
+def test_a_flat_entry_with_an_empty_bbox_beside_its_box_keeps_the_box(tmp_path: Path) -> None:
+    path = tmp_path / "det.json"
+    box = {"x1": 1, "y1": 2, "x2": 30, "y2": 40}
+    path.write_text(json.dumps([{"name": "a.jpg", "category": "car", "score": 0.5, "bbox": None, "box2d": box}]))
+    assert len(read_prediction_table(path).boxes) == 1
 
 
 def test_a_folder_without_json_is_an_error_of_every_reader(tmp_path: Path) -> None:

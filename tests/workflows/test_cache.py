@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from msgspec.structs import replace
 from surroundings import NAME, Surroundings, entry_of
 
 from bdd100k_zoo.artifacts import ledger, locking
 from bdd100k_zoo.artifacts.layout import ledger_path, lock_path, partial_path
 from bdd100k_zoo.errors import EmptyCacheError, MissingPackageError, UnknownNameError
+from bdd100k_zoo.manifest.schema import UserDigest
 from bdd100k_zoo.mmdet_backend.random_weights import save_random_weights
 from bdd100k_zoo.progress import SILENT
 from bdd100k_zoo.workflows.cache import Checked, contents, verify
@@ -96,6 +98,19 @@ def test_a_read_only_cache_is_verified_without_locks_and_what_is_damaged_stays(
     assert (found[wrong].state, found[wrong].set_aside) == ("damaged", None)
     assert "could not be set aside" in here.told.warnings[-1]
     assert sorted(here.store.root.rglob("*")) == before
+
+
+def test_a_digest_of_the_users_verifies_a_file_without_a_ledger_in_a_read_only_cache(
+    here: Surroundings, read_only: Callable[[], None]
+) -> None:
+    path = here.holds(CONTENT)
+    ledger_path(path).unlink()
+    digest = UserDigest("weights", f"sha256:{hashlib.sha256(CONTENT).hexdigest()}", "digests.yaml")
+    models = tuple(replace(model, user_digests=(digest,)) for model in here.zoo.models)
+    read_only()
+    (checked,) = verify(here.store, replace(here.zoo, models=models), (), here.told)
+    assert (checked.state, checked.verified_by) == ("verified", "user")
+    assert not ledger_path(path).exists()
 
 
 def test_a_file_as_its_ledger_describes_it_is_verified_by_whom_that_says(here: Surroundings) -> None:

@@ -89,9 +89,9 @@ def test_a_set_of_frames_around_the_list_and_a_frame_a_line() -> None:
 
 def test_results_without_a_box_are_refused_and_images_without_labels_are_not() -> None:
     put(LABELS, LABELLED)
-    with pytest.raises(UnlikelyBoxesError, match="not one box"):
+    with pytest.raises(UnlikelyBoxesError, match="no box"):
         convert(put(IN, [{"name": "a.jpg", "labels": []}]), OUT, "coco", labels=LABELS)
-    with pytest.raises(UnlikelyBoxesError, match="not one box"):
+    with pytest.raises(UnlikelyBoxesError, match="no box"):
         convert(put(BACK, []), OUT, "scalabel", "coco", LABELS)
     assert not OUT.exists()
     told = convert(IN, OUT, "coco")
@@ -190,3 +190,21 @@ def test_what_was_assumed_of_ids_is_noted() -> None:
     (note,) = convert(put(IN, results), OUT, "scalabel", labels=LABELS).notes
     assert "0 pedestrian, 1 rider, 2 car" in note
     assert [frame["labels"][0]["category"] for frame in json.loads(OUT.read_text())] == ["pedestrian", "car"]
+
+
+@pytest.mark.parametrize("rest", [{"info": None, "licenses": None}, {"info": "", "licenses": {}}, {"info": []}])
+def test_whatever_is_in_info_and_licenses_is_read(rest: dict[str, Any]) -> None:
+    convert(put(IN, LABELLED), OUT, "coco")
+    put(BACK, json.loads(OUT.read_text()) | rest)
+    assert convert(BACK, IN, "scalabel").images == len(LABELLED)
+
+
+def test_text_that_is_no_unicode_is_named() -> None:
+    odd = {"id": "1\ud800", "category": "car", "box2d": box(1, 2, 3, 4)}
+    with pytest.raises(RecordError, match="no Unicode"):
+        convert(put(IN, [{"name": "a.jpg", "labels": [odd]}]), OUT, "coco")
+
+
+def test_flat_predictions_without_the_suffix_of_their_images_are_converted() -> None:
+    put(IN, [{"name": "a", "category": "car", "score": 0.5, "bbox": [1, 2, 30, 40]}])
+    assert convert(IN, OUT, "coco", labels=put(LABELS, LABELLED)).objects == 1

@@ -8,7 +8,7 @@ import pytest
 
 from bdd100k_zoo.errors import NoRunsError
 from bdd100k_zoo.records.findings import LetThrough
-from bdd100k_zoo.records.kept import FileFacts, KeptScores, facts_of, write_kept
+from bdd100k_zoo.records.kept import RULES, FileFacts, KeptScores, facts_of, write_kept
 from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
 from bdd100k_zoo.workflows.measured import measured, measured_scores
 
@@ -51,6 +51,7 @@ def score(folder: Path, ap: float | None, labels: str = "labels/det_20/det_val.j
         "labels": FileFacts(labels, 1, 0, f"digest of {labels}"),
         "engine": "fast",
         "lenient": False,
+        "rules": RULES,
         "scores": {"AP": {"OVERALL": ap}},
     }
     write_kept(folder, KeptScores(**(fields | scores)))
@@ -72,7 +73,7 @@ AFTERWARDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no scores.json": (spoil("scores.json", None), "is not scored: `bdd100k-zoo eval` scores it"),
     "an unreadable scores.json": (
         spoil("scores.json", "{}"),
-        "its scores.json cannot be read: `bdd100k-zoo eval` scores it",
+        "its scores.json is unreadable or of an earlier version: `bdd100k-zoo eval` scores it",
     ),
     "another det.json": (
         spoil("det.json", "[ ]"),

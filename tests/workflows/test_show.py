@@ -376,8 +376,17 @@ def test_frames_that_cost_nothing_are_not_among_the_worst(labelled):
 def test_predictions_without_a_box_are_drawn_alone_and_refused_where_they_would_be_judged(labelled):
     write("det.json", {name: [] for name in NAMES})
     assert drawn().boxes == 0
-    with pytest.raises(UnlikelyBoxesError, match=r"det\.json: holds not one box"):
+    with pytest.raises(UnlikelyBoxesError, match=r"det\.json: holds no box"):
         drawn(labels=labelled)
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_flat_predictions_without_the_suffix_of_their_images_are_drawn(labelled, judged):
+    flat = [{"name": "a", "category": "car", "score": 0.9, "bbox": [20, 30, 80, 70]}]
+    Path("det.json").write_text(json.dumps(flat))
+    found = drawn(images=("drive/a.jpg",), **({"labels": labelled} if judged else {}))
+    assert [each.frame for each in found.pictures] == ["a.jpg"]
+    assert found.boxes == (2 if judged else 1)  # with labels, the missed car as well
 
 
 def test_the_worst_frames_are_chosen_among_those_that_are_asked_for(labelled):
