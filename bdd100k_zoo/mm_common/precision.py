@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -99,33 +100,64 @@ def usual_defaults() -> Iterator[None]:
 class _ProcessSetting(Generic[Value]):
     """A setting of the process that threads need in some value at the same time.
 
-    The first thread sets it, the last restores it; one that needs another value waits until then.
+    The first thread sets it, the last restores it; one that needs another value waits until then. Threads enter in the
+    order in which they came, but for those that need the same value and one that already holds it. So a thread that
+    holds the setting must not wait for a second thread to enter: a third may be before that one.
     """
 
     def __init__(self, change: Callable[[Value], Callable[[], object]]) -> None:
         """Take the function that sets a value, and returns another that restores what was."""
         self._change = change
         self._free = threading.Condition()
-        self._users = 0
+        self._depths: dict[int, int] = {}  # of the threads that hold it: how often they have entered
+        self._waiting: dict[int, Value] = {}  # what the other threads want, in the order in which they came
         self._value: Value | None = None
         self._restore: Callable[[], object] = lambda: None
 
     @contextmanager
     def held(self, value: Value) -> Iterator[None]:
-        """Keep the setting at a value."""
+        """Keep the setting at a value.
+
+        Raises:
+            RuntimeError: this thread already holds it at another value, and would wait for itself.
+        """
+        thread = threading.get_ident()
         with self._free:
-            self._free.wait_for(lambda: not self._users or self._value == value)
-            if not self._users:
-                self._value, self._restore = value, self._change(value)
-            self._users += 1
+            if thread not in self._depths:
+                self._enter(thread, value)
+            elif self._value != value:
+                raise RuntimeError(f"expected no other value inside {self._value!r} in one thread, found {value!r}")
+            self._depths[thread] = self._depths.get(thread, 0) + 1
         try:
             yield
         finally:
             with self._free:
-                self._users -= 1
-                if not self._users:
-                    self._restore()
-                    self._free.notify_all()
+                self._leave(thread)
+
+    def _enter(self, thread: int, value: Value) -> None:
+        self._waiting[thread] = value
+        try:
+            self._free.wait_for(lambda: self._may_enter(thread, value))
+            if not self._depths:
+                self._value, self._restore = value, self._change(value)
+        finally:
+            del self._waiting[thread]
+            self._free.notify_all()  # those behind this one may be able to enter now
+
+    def _may_enter(self, thread: int, value: Value) -> bool:
+        earlier = takewhile(lambda waiting: waiting[0] != thread, self._waiting.items())
+        return (not self._depths or self._value == value) and all(wanted == value for _, wanted in earlier)
+
+    def _leave(self, thread: int) -> None:
+        self._depths[thread] -= 1
+        if self._depths[thread]:
+            return
+        del self._depths[thread]
+        try:
+            if not self._depths:
+                self._restore()
+        finally:
+            self._free.notify_all()
 
 
 def _set_default_type(wanted: torch.dtype) -> Callable[[], None]:
@@ -169,10 +201,14 @@ def set_rounding(wanted: str, everything: Any, operators: Sequence[Any]) -> Call
     def differs(switch: Any) -> bool:
         return bool(switch.fp32_precision.replace("none", "ieee") != wanted)
 
-    if everything and any(map(differs, operators)):
-        set_to_wanted(everything)
-    for operator in filter(differs, operators):
-        set_to_wanted(operator)
+    try:
+        if everything and any(map(differs, operators)):
+            set_to_wanted(everything)
+        for operator in filter(differs, operators):
+            set_to_wanted(operator)
+    except BaseException:
+        restore()
+        raise
     return restore
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-from time import sleep
+from threading import Barrier, Event
+from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +23,13 @@ from bdd100k_zoo.inference.protocol import PRECISIONS
 from bdd100k_zoo.mm_common.config import load_config
 from bdd100k_zoo.mm_common.precision import (
     SHORT,
+    _ProcessSetting,
     arithmetic,
     let_heads_give_float32,
     resolve_precision,
     round_convolutions,
     round_products,
+    set_rounding,
 )
 from bdd100k_zoo.mmdet_backend.detector import MmdetDetector, build_model
 from bdd100k_zoo.mmdet_backend.fast_cpu import onednn_forward
@@ -279,6 +282,136 @@ def test_threads_of_one_precision_compute_at_the_same_time() -> None:
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(compute, range(2)))
     assert rounded() == (True, False)
+
+
+def enter(setting: _ProcessSetting[str], value: str, entered: Event, leave: Event) -> None:
+    with setting.held(value):
+        entered.set()
+        assert leave.wait(timeout=60)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = monotonic() + 60
+    while not condition():
+        assert monotonic() < end
+        sleep(0.001)
+
+
+def test_a_thread_that_needs_another_value_enters_although_others_keep_entering() -> None:
+    setting, stop = _ProcessSetting[str](lambda _: lambda: None), Event()
+
+    def keep_entering(_: int) -> bool:
+        while not stop.is_set():
+            with setting.held("ieee"):
+                sleep(0.02)
+        return True
+
+    def need_another() -> None:
+        with setting.held("tf32"):
+            pass
+
+    with ThreadPoolExecutor(4) as threads:
+        others = threads.map(keep_entering, range(3))
+        sleep(0.1)
+        waiting = threads.submit(need_another)
+        try:
+            waiting.result(timeout=10)
+        finally:
+            stop.set()
+        assert all(others)
+
+
+def test_threads_enter_in_the_order_in_which_they_came_and_those_of_one_value_together() -> None:
+    setting = _ProcessSetting[str](lambda _: lambda: None)
+    values = ("ieee", "tf32", "tf32", "ieee", "tf32")
+    entered, leave = [Event() for _ in values], [Event() for _ in values]
+    with ThreadPoolExecutor(len(values)) as threads:
+        running = []
+        for place, value in enumerate(values):
+            running.append(threads.submit(enter, setting, value, entered[place], leave[place]))
+            wait_until(lambda place=place: entered[0].is_set() and len(setting._waiting) == place)
+        for group in ([0], [1, 2], [3], [4]):
+            for place in group:
+                assert entered[place].wait(timeout=10)
+            assert [place for place in range(len(values)) if entered[place].is_set()] == list(range(group[-1] + 1))
+            for place in group:
+                leave[place].set()
+        for each in running:
+            each.result(timeout=10)
+
+
+def test_a_thread_that_holds_a_value_enters_it_again_although_another_is_waited_for() -> None:
+    setting = _ProcessSetting[str](lambda _: lambda: None)
+    entered, leave = Event(), Event()
+    leave.set()
+
+    def nest() -> Any:
+        with setting.held("ieee"):
+            waiting = threads.submit(enter, setting, "tf32", entered, leave)
+            wait_until(lambda: bool(setting._waiting))
+            with setting.held("ieee"):
+                assert not entered.is_set()
+            assert not entered.is_set()
+        return waiting
+
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(nest).result(timeout=10).result(timeout=10)
+    assert entered.is_set()
+
+
+def test_two_values_inside_one_another_in_one_thread_are_an_error_and_leave_the_first() -> None:
+    value: list[str] = []
+    setting = _ProcessSetting[str](lambda wanted: value.append(wanted) or value.clear)  # type: ignore[func-returns-value]
+
+    def nest() -> None:
+        with setting.held("ieee"):
+            with pytest.raises(RuntimeError, match=r"'ieee'.*'tf32'"), setting.held("tf32"):
+                pass
+            assert value == ["ieee"]
+        assert not value
+        with setting.held("tf32"):
+            assert value == ["tf32"]
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(nest).result(timeout=10)
+
+
+def test_a_failure_to_restore_or_to_set_wakes_the_threads_that_wait() -> None:
+    def fail() -> None:
+        raise KeyError
+
+    def change(value: str) -> Callable[[], None]:
+        if value == "unknown":
+            fail()
+        return fail if value == "ieee" else lambda: None
+
+    setting = _ProcessSetting[str](change)
+    names = ("ieee", "unknown", "tf32")
+    entered, leave = [Event() for _ in names], [Event() for _ in names]
+    with ThreadPoolExecutor(3) as threads:
+        running = []
+        for place, value in enumerate(names):
+            running.append(threads.submit(enter, setting, value, entered[place], leave[place]))
+            wait_until(lambda place=place: entered[0].is_set() and len(setting._waiting) == place)
+        for each in leave:
+            each.set()
+        for each in running[:2]:
+            with pytest.raises(KeyError):
+                each.result(timeout=10)
+        running[2].result(timeout=10)
+
+
+def test_a_switch_that_cannot_be_set_leaves_those_before_it_as_they_were() -> None:
+    class Fixed:
+        fp32_precision = property(lambda _: "none", lambda *_: fail())
+
+    def fail() -> None:
+        raise RuntimeError("no such precision")
+
+    everything, first = SimpleNamespace(fp32_precision="none"), SimpleNamespace(fp32_precision="none")
+    with pytest.raises(RuntimeError, match="no such precision"):
+        set_rounding("tf32", everything, (first, Fixed()))
+    assert (everything.fp32_precision, first.fp32_precision) == ("none", "none")
 
 
 @new_switches

@@ -59,13 +59,14 @@ class Validation:
 
         Raises:
             InputsError: the labels cannot be scored against.
-            NotFiniteError: the model gives NaN or infinity for an image.
+            NotFiniteError: the model gives NaN or infinity for an image of any process; all processes raise it.
         """
         model.eval()
         refuse_non_finite_outputs(model, self._name, self._precision)
         spread(list(model.buffers()), self._place)
         report = watcher.progress if self._place.rank == 0 else SILENT
         rows = []
+        failure: NotFiniteError | None = None
         with (
             report.task("Validating", len(self._names), "images") as task,
             torch.no_grad(),
@@ -74,9 +75,16 @@ class Validation:
             for batch in self._loader:
                 if watcher.stopping:
                     break
-                rows += self._detect(model, batch)
+                try:
+                    rows += self._detect(model, batch)
+                except NotFiniteError as error:
+                    failure = error  # raised below: the others would wait for this process
+                    break
                 task.advance(min(len(batch["inputs"]) * self._place.world, len(self._names)))
-        if any(mean([float(watcher.stopping)], self._place, self._device)):
+        failed, stopping = mean([float(failure is not None), float(watcher.stopping)], self._place, self._device)
+        if failed:
+            raise failure or NotFiniteError(self._name, self._precision, "an image of another process")
+        if stopping:
             return None
         mine = torch.cat(rows) if rows else torch.empty((0, CORNERS.stop), dtype=torch.float64)
         found = gathered(mine, self._place, self._device).cpu().numpy()

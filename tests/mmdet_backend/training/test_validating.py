@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,3 +62,77 @@ def score_of(folder: Path, names: list[str], table: object) -> bytes:
     path = folder / "labels.json"
     path.write_bytes(msgspec.json.encode(labels))
     return score(read_label_table(path), table).official_json()  # type: ignore[arg-type]
+
+
+CHILD = """
+import sys
+from types import SimpleNamespace
+import torch
+from torch import nn
+from bdd100k_zoo.errors import NotFiniteError
+from bdd100k_zoo.inference.launch import Place
+from bdd100k_zoo.mmdet_backend.training.processes import together
+from bdd100k_zoo.mmdet_backend.training.validating import Validation
+from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.records.tables import read_label_table
+from pathlib import Path
+
+class Model(nn.Module):
+    def val_step(self, batch):
+        bad = batch["data_samples"][0].img_id == "1.jpg"
+        found = SimpleNamespace(
+            scores=torch.tensor([float("nan") if bad else 0.5]), labels=torch.tensor([0]), bboxes=torch.ones(1, 4)
+        )
+        return [SimpleNamespace(img_id=sample.img_id, pred_instances=found) for sample in batch["data_samples"]]
+
+class Images(list):
+    def get_data_info(self, index):
+        return {"img_id": self[index]}
+
+class Loader:
+    def __init__(self, names, mine):
+        self.dataset, self.mine = Images(names), mine
+
+    def __iter__(self):
+        for name in self.mine:
+            yield {"inputs": [None], "data_samples": [SimpleNamespace(img_id=name)]}
+
+rank, world = int(sys.argv[1]), int(sys.argv[2])
+names, cpu, place = ["0.jpg", "1.jpg", "2.jpg", "3.jpg"], torch.device("cpu"), Place(rank, world, rank)
+loader = Loader(names, names[rank::world])
+with together(place, cpu):
+    validation = Validation(
+        loader, read_label_table(Path(sys.argv[3])), name="a model", place=place, device=cpu, precision="fp32"
+    )
+    try:
+        validation.run(Model(), SimpleNamespace(stopping=False, progress=SILENT))
+    except NotFiniteError as error:
+        print(error.image)
+"""
+
+
+@pytest.mark.parametrize("expected", [["1.jpg"], ["an image of another process", "1.jpg"]])
+def test_a_number_that_is_not_finite_in_one_process_is_an_error_in_all(tmp_path: Path, expected: list[str]) -> None:
+    labels = tmp_path / "labels.json"
+    labels.write_bytes(msgspec.json.encode([{"name": f"{number}.jpg", "labels": []} for number in range(4)]))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(rank), str(len(expected)), str(labels)],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(len(expected))
+    ]
+    try:
+        told = [process.communicate(timeout=120) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    assert [out.strip() for out, _ in told] == expected, told
