@@ -72,7 +72,8 @@ def _judged_objects(labels: LabelTable, detections: JudgedDetections) -> JudgedO
 
 def _uncounted(labels: LabelTable) -> npt.NDArray[np.bool_]:
     _, low, high = AREAS[ANY_SIZE]
-    areas = labels.boxes[:, 2] * labels.boxes[:, 3]
+    with np.errstate(over="ignore", invalid="ignore"):  # lenient reading keeps corners of any size
+        areas = labels.boxes[:, 2] * labels.boxes[:, 3]
     uncounted: npt.NDArray[np.bool_] = labels.crowd | (areas < low) | (areas > high)
     return uncounted
 

@@ -102,8 +102,8 @@ def test_where_no_digest_is_known_nobody_knows_whether_the_weights_are_the_publi
 
 
 def test_a_size_that_is_another_shows_that_the_weights_are_not_the_published_ones(tmp_path):
-    mine = tmp_path / "mine.pth"
-    mine.write_bytes(PUBLISHED.read_bytes() + b"\0")
+    mine = scaled(tmp_path / "mine.pth")
+    assert mine.stat().st_size != PUBLISHED.stat().st_size
     assert run_with(mine, tmp_path / "a", model=demo_with(digest=None)).weights.published is False
 
 
