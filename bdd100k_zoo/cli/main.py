@@ -29,8 +29,6 @@ from bdd100k_zoo.cli import (
 )
 from bdd100k_zoo.cli.console import StdoutError, abandon_stdout, prepare_streams, say
 from bdd100k_zoo.cli.session import Session
-from bdd100k_zoo.inference.launch import STARTED
-from bdd100k_zoo.parents import end_with_stdin
 
 app = typer.Typer(
     name="bdd100k-zoo",
@@ -125,7 +123,9 @@ def spread_overrides(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line of this process."""
     prepare_streams()
-    if STARTED in os.environ:
+    if "BDD100K_ZOO_STARTED" in os.environ:  # inference.launch.STARTED, which not every command should import
+        from bdd100k_zoo.parents import end_with_stdin
+
         end_with_stdin()
     try:
         try:
