@@ -83,7 +83,7 @@ def test_a_box_is_the_extent_of_the_pixels_that_the_object_covers(category, seed
     box = labels[0].box2d
     left, top, right, bottom = extent(packed > 0)
     assert (box.x1, box.y1, box.x2, box.y2) == extent(painter.owners == 1)
-    # The tips of what ends in a point are softened away; along an edge of the frame that cuts the object, more than that.
+    # The tips of what ends in a point are softened away, and more along an edge of the frame that cuts the object.
     beside = HEIGHT if left == 0 or right == WIDTH - 1 else 4
     above = WIDTH if top == 0 or bottom == HEIGHT - 1 else 2
     assert left <= box.x1 <= left + above
