@@ -158,7 +158,7 @@ def _compare_names(places: Mapping[str, int], sizes: Mapping[str, ImageSize]) ->
 
 
 def _with_all_images(frames: Sequence[Any], sizes: Mapping[str, ImageSize]) -> tuple[list[Any], int]:
-    """Give the frames of a flat file the names of the images, and add an empty one for each image that has none."""
+    """Rename the frames of a flat file as the images are named, and add an empty one for each image that has none."""
     known = with_suffix([str(frame["name"]) if isinstance(frame, dict) else "" for frame in frames], sizes)
     named = [
         {**frame, "name": name} if isinstance(frame, dict) else frame for frame, name in zip(frames, known, strict=True)

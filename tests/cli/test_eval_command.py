@@ -236,7 +236,7 @@ def test_json_has_everything_and_no_nan(call, dataset):
 
 
 def test_few_frames_give_neither_intervals_nor_a_verdict(call, dataset):
-    """The case has fewer than 30 frames: a difference is told, and that nobody can tell what it means."""
+    """The case has fewer than 30 frames: the difference is printed, and that it has no verdict."""
     folder = dataset.run()
     dataset.run("retinanet_r50_fpn_1x", share=0.2)
     frames = len(dataset.case["labels"])
