@@ -11,17 +11,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.boxes import Detections
-    from bdd100k_zoo.manifest import load_zoo
-    from bdd100k_zoo.workflows.detector import load_detector
+    from bdd100k_zoo.data.detections import Detections
+    from bdd100k_zoo.prediction.detector import load_detector
+    from bdd100k_zoo.registry import load_zoo
 
 __all__ = ["Detections", "__version__", "load_detector", "load_zoo"]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Detections": "bdd100k_zoo.boxes",
-    "load_zoo": "bdd100k_zoo.manifest",
-    "load_detector": "bdd100k_zoo.workflows.detector",
+    "Detections": "bdd100k_zoo.data.detections",
+    "load_zoo": "bdd100k_zoo.registry",
+    "load_detector": "bdd100k_zoo.prediction.detector",
 }
 
 

@@ -12,11 +12,11 @@
     │   ├── OfflineError           it is not cached and nothing may be contacted
     │   ├── TransferError          every address failed
     │   ├── DigestMismatchError    the bytes are not those of the digest
-    │   ├── SeveralFailedError     more than one of the files that were asked for
+    │   ├── DownloadsFailedError   more than one of the files that were asked for
     │   ├── UnverifiedError        a digest was required and none verifies the file
-    │   └── UncheckableError       neither a digest nor the backend can tell whether a copy is the model's
+    │   └── CheckUnavailableError  neither a digest nor the backend can tell whether a copy is the model's
     ├── EmptyCacheError            the cache holds nothing of what was asked for
-    ├── OtherFilesError            a folder holds other files under the names that are to be written
+    ├── FilesExistError            a folder holds other files under the names that are to be written
     ├── UnsafeArchiveError         a zip that is damaged, or that would harm where it is unpacked
     ├── StorageError               the disk is full, a folder cannot be written
     ├── ImagesError
@@ -38,9 +38,9 @@
     ├── DeviceError                a device that this machine lacks
     ├── PrecisionError             an arithmetic that the device does not have
     ├── LauncherError              what should have started this process has not
-    ├── ProcessesError             one of several processes failed for good
+    ├── WorkerFailedError          one of several processes failed for good
     ├── PeerLostError              another process of a training is gone
-    ├── LostProcessError           one of several processes was ended from outside
+    ├── WorkerKilledError          one of several processes was ended from outside
     ├── RecordError                a file of ours or the user's that is not what it should be
     ├── InputsError                labels or predictions that cannot be scored as they are
     │   ├── WrongFileError         a file of another kind
@@ -50,14 +50,14 @@
     │   ├── UnlikelyBoxesError     not one box, or boxes that are no pixels
     │   └── FramesDifferError      the predictions are not of exactly the frames of the labels
     ├── SubmissionError            predictions that the evaluation server would refuse or miscount
-    ├── StaleError                 a generated block is missing or not up to date
+    ├── StaleBlockError            a generated block is missing or not up to date
     ├── NoRunsError                there is no run to evaluate
     ├── NoLabelsError              no labels to evaluate against
-    ├── OtherRunError              a folder holds another run
+    ├── RunMismatchError           a folder holds another run
     ├── UnfinishedRunError         frames of a run are missing that was to be put together
     ├── NoCheckpointError          a training was to go on, and nothing of it is there
     ├── DivergedError              a training whose loss is no finite number any more
-    └── BusyFolderError            another process is at work in a folder
+    └── FolderBusyError            another process is at work in a folder
 
 Errors carry facts as attributes; ``str()`` says what was expected and what was found. What to do next is the command
 line's to say (``bdd100k_zoo.cli.hints``).
@@ -201,7 +201,7 @@ class OfflineError(ArtifactError):
         return f"the {self.what} of {self.model} are not in the cache ({self.path}), and offline mode contacts nothing"
 
 
-class Attempt(NamedTuple):
+class TransferAttempt(NamedTuple):
     """One address that was tried, and how it answered."""
 
     address: str
@@ -213,7 +213,7 @@ class TransferError(ArtifactError):
 
     model: str
     what: str
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[TransferAttempt, ...]
     kept: int = 0
     """Bytes that have arrived, and from which the next try goes on."""
 
@@ -248,7 +248,7 @@ class UnverifiedError(ArtifactError):
         return f"the {self.what} of {self.model} cannot be verified: {self.reason}"
 
 
-class UncheckableError(ArtifactError):
+class CheckUnavailableError(ArtifactError):
     """Nothing can tell whether a copy of weights is the model's; it was not taken."""
 
     model: str
@@ -265,7 +265,7 @@ class UncheckableError(ArtifactError):
         return f"{self.path} was not taken as the weights of {self.model}: {self.unverified}; and {look}"
 
 
-class SeveralFailedError(ArtifactError):
+class DownloadsFailedError(ArtifactError):
     """Some of the files that were asked for could not be had; the others are in the cache."""
 
     failures: tuple[ZooError, ...]
@@ -307,7 +307,7 @@ class EmptyCacheError(ZooError):
         )
 
 
-class OtherFilesError(ZooError):
+class FilesExistError(ZooError):
     """A folder holds other files under names that were to be written; nothing was."""
 
     folder: Path
@@ -548,7 +548,7 @@ class LauncherError(ZooError):
         return f"this process cannot be one that the launcher {self.launcher!r} has started: {self.problem}"
 
 
-class ProcessesError(ZooError):
+class WorkerFailedError(ZooError):
     """Of the processes that were started to share a run, one failed again and again."""
 
     folder: Path
@@ -559,7 +559,7 @@ class ProcessesError(ZooError):
         return f"the processes that shared the run in {self.folder} ended with status {self.status}"
 
 
-class LostProcessError(ZooError):
+class WorkerKilledError(ZooError):
     """Of the processes that shared some work, one was ended from outside; what is done is kept."""
 
     folder: Path
@@ -675,7 +675,7 @@ class FramesDifferError(InputsError):
         return f"{self.predictions} is not of exactly the frames of {self.labels}: {found}"
 
 
-class Problem(NamedTuple):
+class SubmissionProblem(NamedTuple):
     """One thing about a predictions file that must not be handed in."""
 
     kind: str
@@ -694,22 +694,22 @@ class SubmissionError(ZooError):
     """A predictions file that the evaluation server would refuse, or count otherwise than meant."""
 
     path: Path
-    problems: tuple[Problem, ...]
+    problems: tuple[SubmissionProblem, ...]
 
     def __str__(self) -> str:
-        kinds: dict[str, list[Problem]] = {}
+        kinds: dict[str, list[SubmissionProblem]] = {}
         for problem in self.problems:
             kinds.setdefault(problem.kind, []).append(problem)
         told = "".join(f"\n{len(found):,} {kind}:{_first_lines(found)}" for kind, found in kinds.items())
         return f"{self.path} is not fit to be handed in{told}"
 
 
-def _first_lines(problems: list[Problem], limit: int = 10) -> str:
+def _first_lines(problems: list[SubmissionProblem], limit: int = 10) -> str:
     more = f"\n  and {len(problems) - limit:,} more" if len(problems) > limit else ""
     return "".join(f"\n  {problem}" for problem in problems[:limit]) + more
 
 
-class StaleError(ZooError):
+class StaleBlockError(ZooError):
     """A generated block of a file is missing or not up to date."""
 
     path: Path
@@ -719,7 +719,7 @@ class StaleError(ZooError):
         return f"{self.path}: {self.problem}"
 
 
-class OtherRunError(ZooError):
+class RunMismatchError(ZooError):
     """The folder for a run already holds another one."""
 
     folder: Path
@@ -765,7 +765,7 @@ class DivergedError(ZooError):
         return f"the loss of step {self.step:,} (epoch {self.epoch}) is {self.loss}: the training has diverged"
 
 
-class BusyFolderError(ZooError):
+class FolderBusyError(ZooError):
     """Another process is writing into the folder for a run."""
 
     folder: Path

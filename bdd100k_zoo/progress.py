@@ -36,13 +36,13 @@ class Progress(Protocol):
         """Say something that the user must not overlook."""
 
 
-class _Silent:
+class _NoProgress:
     """Says nothing: a Progress, and the Task that it opens."""
 
-    def task(self, title: str, total: int | None, unit: Unit, done: int = 0) -> _Silent:  # noqa: ARG002
+    def task(self, title: str, total: int | None, unit: Unit, done: int = 0) -> _NoProgress:  # noqa: ARG002
         return self
 
-    def __enter__(self) -> _Silent:
+    def __enter__(self) -> _NoProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,4 +64,4 @@ class _Silent:
         pass
 
 
-SILENT: Progress = _Silent()
+NO_PROGRESS: Progress = _NoProgress()

@@ -76,21 +76,20 @@ def measure(command: list[str]) -> Cost:
 
 def run_ours(folder: Path, out: Path) -> None:
     """Read, score and write as ``bdd100k-zoo eval`` does."""
-    from bdd100k_zoo.evaluation.bdd100k import score
-    from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
+    from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+    from bdd100k_zoo.evaluation.scoring import score_predictions
 
     labels, predictions = read_label_table(folder / LABELS), read_prediction_table(folder / PREDICTIONS)
-    out.write_bytes(score(labels, predictions).official_json())
+    out.write_bytes(score_predictions(labels, predictions).official_json())
 
 
 def run_matches(folder: Path, out: Path) -> None:
     """Read, match and score by the matches alone, as intervals and conditions are computed."""
-    from bdd100k_zoo.evaluation.accumulation import score_matches
-    from bdd100k_zoo.evaluation.bdd100k import matches
-    from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
+    from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+    from bdd100k_zoo.evaluation.scoring import match_predictions, score_matches
 
     labels, predictions = read_label_table(folder / LABELS), read_prediction_table(folder / PREDICTIONS)
-    out.write_bytes(score_matches(matches(labels, predictions)).official_json())
+    out.write_bytes(score_matches(match_predictions(labels, predictions)).official_json())
 
 
 def run_floor(folder: Path, out: Path) -> None:
@@ -121,7 +120,7 @@ def lay_arrays_ready(folder: Path, _: Path) -> None:
     """Write the arrays of the floor."""
     import numpy as np
 
-    from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
+    from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 
     labels, found = read_label_table(folder / LABELS), read_prediction_table(folder / PREDICTIONS)
     place = {name: number for number, name in enumerate(labels.frames, start=1)}

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.inference.images import find_images
+from bdd100k_zoo.data.images import find_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bdd100k_zoo.inference.images import find_images, read_image
-from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.mmdet_backend import load
-from bdd100k_zoo.mmdet_backend.random_weights import save_lively_weights
-from bdd100k_zoo.workflows.trial import draw_streets
+from bdd100k_zoo.backends.mmdet3 import load
+from bdd100k_zoo.backends.mmdet3.random_weights import save_calibrated_random_weights
+from bdd100k_zoo.data.images import find_images, read_image
+from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.sample_data import write_sample_frames
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.boxes import Detections
+    from bdd100k_zoo.data.detections import Detections
 
 
 def pairs_of(exact: Detections, found: Detections, overlap: float) -> list[tuple[float, float]]:
@@ -75,10 +75,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         given = [str(frame.path) for frame in find_images([arguments.images])] if arguments.images else []
-        paths = given or list(map(str, draw_streets(folder, 4)))
+        paths = given or list(map(str, write_sample_frames(folder, 4)))
         for model in arguments.models:
             weights = folder / f"{model}.pth"
-            save_lively_weights(load_zoo()[model].config_path, read_image(Path(paths[0])), weights)
+            save_calibrated_random_weights(load_zoo()[model].config_path, read_image(Path(paths[0])), weights)
             exact, usual = detect(model, weights, "fp32", paths, arguments.device)
             found, short = detect(model, weights, arguments.precision, paths, arguments.device)
             pairs = [

@@ -33,17 +33,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from predict_engines import Taken, Task, draw, ours, stock
 
+from bdd100k_zoo.benchmark.loops import BenchSetup
+from bdd100k_zoo.benchmark.worker_process import WorkerProcess
 from bdd100k_zoo.errors import ZooError
-from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.workflows.engines import Setup
-from bdd100k_zoo.workflows.trial import draw_streets
-from bdd100k_zoo.workflows.turns import Worker
+from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.sample_data import write_sample_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bdd100k_zoo.manifest import Model
-    from bdd100k_zoo.workflows.engines import About
+    from bdd100k_zoo.benchmark.loops import DetectorInfo
+    from bdd100k_zoo.registry import Model
 
 DRAWN = 8
 """Frames that differ, where none are given."""
@@ -116,7 +116,7 @@ def compare_frames(pairs: Sequence[Pair], near: float) -> dict[str, float]:
 
 def measure(model: Model, arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Measure one model, and give its record."""
-    setup = Setup(
+    setup = BenchSetup(
         model=model.name,
         config_path=model.config_path,
         weights=folder / f"{model.name}.pth",
@@ -125,11 +125,11 @@ def measure(model: Model, arguments: argparse.Namespace, folder: Path) -> dict[s
         precision=arguments.precision,
         batch_size=arguments.batch_size,
     )
-    with Worker(draw, setup, arguments.seed):  # in a process of its own, whose memory is nobody's
+    with WorkerProcess(draw, setup, arguments.seed):  # in a process of its own, whose memory is nobody's
         pass
-    with Worker(ours, setup) as our:
+    with WorkerProcess(ours, setup) as our:
         about, capability = our.about
-        with Worker(stock, setup._replace(device=about.facts.device), arguments.stock_tf32) as other:
+        with WorkerProcess(stock, setup._replace(device=about.facts.device), arguments.stock_tf32) as other:
             setup.weights.unlink()
             engines = {"stock": other.do, "ours": our.do}
             if about.facts.device != "cpu":
@@ -150,7 +150,7 @@ def measure(model: Model, arguments: argparse.Namespace, folder: Path) -> dict[s
     }
 
 
-def default_turn(about: About) -> int:
+def default_turn(about: DetectorInfo) -> int:
     """Give a number of images that fills a turn: on the CPU few, since each takes seconds."""
     size = about.batch_size
     return size if about.facts.device == "cpu" else size * max(16, -(-64 // size))
@@ -195,7 +195,7 @@ def busy_seconds() -> float:
 # What is recorded
 
 
-def described(model: str, about: About, arguments: argparse.Namespace) -> dict[str, object]:
+def described(model: str, about: DetectorInfo, arguments: argparse.Namespace) -> dict[str, object]:
     """Say what was measured."""
     return {
         "benchmark": "predict",
@@ -238,7 +238,7 @@ def costs(taken: Sequence[Taken], images: int) -> dict[str, object]:
     }
 
 
-def surroundings(about: About, capability: str) -> dict[str, object]:
+def surroundings(about: DetectorInfo, capability: str) -> dict[str, object]:
     """Say what the figures hold for."""
     return {
         "commit": git("rev-parse", "--short", "HEAD"),
@@ -325,7 +325,7 @@ def main() -> int:
         models = [load_zoo()[name] for name in arguments.models]
         with tempfile.TemporaryDirectory() as folder:
             if not arguments.images:
-                draw_streets(Path(folder, "frames"), DRAWN)
+                write_sample_frames(Path(folder, "frames"), DRAWN)
             for model in models:
                 record = measure(model, arguments, Path(folder))
                 show(record)

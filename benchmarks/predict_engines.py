@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from bdd100k_zoo.inference.images import read_image
-from bdd100k_zoo.workflows.engines import About, Setup, about, spent_on, through_pipeline
+from bdd100k_zoo.benchmark.loops import BenchSetup, DetectorInfo, read_detector_info, run_pipeline, sum_chunk_times
+from bdd100k_zoo.data.images import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from bdd100k_zoo.boxes import Detections
-    from bdd100k_zoo.inference.images import Frame
+    from bdd100k_zoo.data.detections import Detections
+    from bdd100k_zoo.data.images import Frame
 
 WARM_UP = 3
 """Passes of the bare network that do not count."""
@@ -54,14 +54,14 @@ class Taken(NamedTuple):
     """Of each frame: [n, 6], corners, score, class."""
 
 
-def draw(setup: Setup, seed: int) -> tuple[None, Callable[[Task], None]]:
+def draw(setup: BenchSetup, seed: int) -> tuple[None, Callable[[Task], None]]:
     """Write weights; there are no turns."""
     setup.settle_in()
     setup.save_weights(seed)
     return None, lambda _: None
 
 
-def stock(setup: Setup, tf32: bool) -> tuple[None, Callable[[Task], Taken]]:
+def stock(setup: BenchSetup, tf32: bool) -> tuple[None, Callable[[Task], Taken]]:
     """Load mmdet's own test loop, in fp32."""
     from mmcv.transforms import Compose, LoadImageFromFile
 
@@ -80,11 +80,11 @@ def stock(setup: Setup, tf32: bool) -> tuple[None, Callable[[Task], Taken]]:
     return None, take
 
 
-def ours(setup: Setup) -> tuple[tuple[About, str], Callable[[Task], Taken]]:
+def ours(setup: BenchSetup) -> tuple[tuple[DetectorInfo, str], Callable[[Task], Taken]]:
     """Load this package's detector; tell about it, and which registers of the processor torch uses."""
     setup.settle_in()
     detector, frames, watch = setup.load(), setup.frames, Watch()
-    known = about(setup, detector)
+    known = read_detector_info(setup, detector)
     device, size = detector.facts.device, known.batch_size
     watch_choosing(watch, detector._model, device)
     network = cache(lambda: bare_network(detector, frames, size))
@@ -93,8 +93,8 @@ def ours(setup: Setup) -> tuple[tuple[About, str], Callable[[Task], Taken]]:
         if task.bare:
             return take_bare(network(), len(task.frames) // size, device)
         with timed(device) as spent:
-            chunks = through_pipeline(detector, [frames[place] for place in task.frames], size)
-        stages, split = spent_on(chunks)
+            chunks = run_pipeline(detector, [frames[place] for place in task.frames], size)
+        stages, split = sum_chunk_times(chunks)
         chosen = watch.lap().get("choose", 0.0)
         stages |= {"network": stages.pop("detect") - chosen, "choose": chosen}
         return taken(spent, stages, split, [frame.detections for chunk in chunks for frame in chunk.frames])
@@ -159,13 +159,13 @@ def watch_choosing(watch: Watch, model: Any, device: str) -> None:
 @contextmanager
 def timed(device: str) -> Iterator[list[float]]:
     """Give wall and CPU seconds of a block in a list, once it is done; nothing is under way at either end."""
-    from bdd100k_zoo.mm_common.devices import settle
+    from bdd100k_zoo.backends.common.devices import synchronize_device
 
-    settle(device)
+    synchronize_device(device)
     spent: list[float] = []
     wall, cpu = time.perf_counter(), cpu_seconds()
     yield spent
-    settle(device)
+    synchronize_device(device)
     spent += [time.perf_counter() - wall, cpu_seconds() - cpu]
 
 

@@ -24,15 +24,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from bdd100k_zoo.boxes import Detections
-from bdd100k_zoo.inference.images import find_images
-from bdd100k_zoo.inference.protocol import DetectorFacts
-from bdd100k_zoo.records.journal_lines import FrameDone, Process, frame_line
-from bdd100k_zoo.records.journals import Journals
-from bdd100k_zoo.records.plan import Plan, digest_of
-from bdd100k_zoo.records.run import WeightsUsed
-from bdd100k_zoo.workflows.run_folder import claimed
-from bdd100k_zoo.workflows.share import Share, compute_share, full_plan
+from bdd100k_zoo.backends.protocol import DetectorFacts
+from bdd100k_zoo.data.detections import Detections
+from bdd100k_zoo.data.images import find_images
+from bdd100k_zoo.prediction.journal import FrameResult, ProcessInfo, frame_line
+from bdd100k_zoo.prediction.journals import Journals
+from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed, frames_digest
+from bdd100k_zoo.prediction.run_folder import run_folder_lock
+from bdd100k_zoo.prediction.share import RunShard, complete_plan, compute_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -129,25 +128,25 @@ def measure(folder: Path, number: int, batch_size: int) -> None:
     """Run over the images and print the peaks."""
     detector = RandomDetector()
     frames = find_images([str(folder / "frames")])
-    known = Plan(
+    known = RunPlan(
         model="random",
         cfg_options="",
         split=None,
         image_roots=(str(folder),),
         frames=len(frames),
-        frames_sha256=digest_of((frame.name, frame.stamp) for frame in frames),
+        frames_sha256=frames_digest((frame.name, frame.stamp) for frame in frames),
     )
     weights = WeightsUsed(
         path="", size=0, md5="", sha256="", verified=True, verified_by=None, unverified_because=None, address=None
     )
-    process = Process(config="", weights=weights, device="cpu", device_name="", versions={}, started="", load=0.0)
+    process = ProcessInfo(config="", weights=weights, device="cpu", device_name="", versions={}, started="", load=0.0)
     watch = Watch([number // 4, number // 2, number])
-    part = Share(folder=folder / "run", frames=frames, workers=2)
+    part = RunShard(folder=folder / "run", frames=frames, workers=2)
     print(f"before the first image: {peak():.0f} MiB (of which {number:,} names and paths)")
-    with claimed(part.folder):
+    with run_folder_lock(part.folder):
         start = perf_counter()
-        record = compute_share(
-            detector, part, full_plan(known, detector.facts, batch_size), process, Journals(part.folder), watch
+        record = compute_shard(
+            detector, part, complete_plan(known, detector.facts, batch_size), process, Journals(part.folder), watch
         )
     if record is None:
         raise RuntimeError("the run is not complete")
@@ -157,7 +156,7 @@ def measure(folder: Path, number: int, batch_size: int) -> None:
     print(f"written: {peak():.0f} MiB; from 1/4 to the end {growth:+.1f} MiB")
     seconds = record.seconds
     print(f"{number / (perf_counter() - start):,.0f} images/s, of which the file took {seconds.assemble:.1f} s")
-    line = frame_line(FrameDone(number, frames[-1].name, detector.detect(np.zeros(SIZE, np.uint8))))
+    line = frame_line(FrameResult(number, frames[-1].name, detector.detect(np.zeros(SIZE, np.uint8))))
     size = (part.folder / "det.json").stat().st_size
     print(f"bytes a frame of {BOXES} boxes: journal {len(line):,}, det.json {size / number:,.0f}")
 

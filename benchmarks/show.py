@@ -45,11 +45,11 @@ class Cost(NamedTuple):
 
 def draw_ours(folder: Path, jobs: int) -> None:
     """Draw as ``bdd100k-zoo show`` does."""
-    from bdd100k_zoo.progress import SILENT
-    from bdd100k_zoo.workflows.show import Request, show
+    from bdd100k_zoo.progress import NO_PROGRESS
+    from bdd100k_zoo.reporting.show import ShowRequest, show_predictions
 
     begin = time.perf_counter(), time.process_time()
-    request = Request(
+    request = ShowRequest(
         predictions=folder / "det.json",
         images=(str(folder / "frames"),),
         out=folder / "ours",
@@ -57,7 +57,7 @@ def draw_ours(folder: Path, jobs: int) -> None:
         jobs=jobs,
         fresh=True,
     )
-    tell(begin, len(show(request, SILENT).pictures))
+    tell(begin, len(show_predictions(request, NO_PROGRESS).pictures))
 
 
 def draw_theirs(folder: Path, _: int) -> None:
@@ -86,9 +86,9 @@ def tell(begin: tuple[float, float], pictures: int) -> None:
 
 def make_frames(folder: Path, number: int) -> None:
     """Draw streets."""
-    from bdd100k_zoo.workflows.trial import draw_streets
+    from bdd100k_zoo.sample_data import write_sample_frames
 
-    draw_streets(folder / "frames", number)
+    write_sample_frames(folder / "frames", number)
 
 
 PARTS = {"ours": draw_ours, "theirs": draw_theirs, "frames": make_frames}

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bdd100k_zoo import mmdet_backend
-from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.backends import mmdet3
+from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.workflows.fidelity.freeze import architectures
 from bdd100k_zoo.workflows.fidelity.images import all_images
 from bdd100k_zoo.workflows.fidelity.weights import OUTPUTS, DrawnWeights, Output, architecture_of
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.manifest import Model
+    from bdd100k_zoo.registry import Model
 
 SPREADS = {
     "rpn_cls": (1.0, -2.0),
@@ -44,8 +44,8 @@ SIX_STAGES = SPREADS | {"fc_cls": (0.5, -1.0), "fc_reg": (0.03, 0.0)}
 def measure(model: Model, folder: Path) -> dict[str, Output]:
     """Run a frame through a model, and give what its last layers want."""
     weights = folder / "weights.pth"
-    mmdet_backend.save_drawn_weights(model.config_path, weights, DrawnWeights({}))
-    detector: Any = mmdet_backend.load(model.name, model.config_path, weights, "cpu")
+    mmdet3.save_drawn_weights(model.config_path, weights, DrawnWeights({}))
+    detector: Any = mmdet3.load(model.name, model.config_path, weights, "cpu")
     found: dict[str, Output] = {}
     spreads = SIX_STAGES if model.family == "sparse_rcnn" else SPREADS
     for name, layer in detector._model.named_modules():

@@ -50,7 +50,7 @@ def compare(label: str, command: list[str], floor: list[str], goal: float, runs:
 
 def number_of_commands() -> int:
     """Count the commands of the command line."""
-    from bdd100k_zoo.cli.main import app
+    from bdd100k_zoo.cli.app import app
 
     return len(app.registered_commands) + len(app.registered_groups)
 

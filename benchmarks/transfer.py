@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bdd100k_zoo.manifest import Artifact
+    from bdd100k_zoo.registry import Artifact
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = Path("/dev/shm")
@@ -180,27 +180,27 @@ def hash_in_memory(*kinds: str, job: Job) -> Callable[[], object]:
 
 def ours(name: str, job: Job) -> Callable[[], object]:
     """Fetch the file into a cache as ``bdd100k-zoo download`` does, its digest recorded."""
-    from bdd100k_zoo.artifacts import Store
-    from bdd100k_zoo.progress import SILENT
+    from bdd100k_zoo.hub import Store
+    from bdd100k_zoo.progress import NO_PROGRESS
 
     store, wanted = Store(Path(job.folder)), artifact(job.address, name, job.size, job.md5)
-    return lambda: store.fetch(wanted, SILENT)
+    return lambda: store.fetch(wanted, NO_PROGRESS)
 
 
 def ours_of_four(jobs: int, job: Job) -> Callable[[], object]:
     """Fetch four files of a quarter of the size."""
-    from bdd100k_zoo.artifacts import Store
-    from bdd100k_zoo.progress import SILENT
-    from bdd100k_zoo.workflows.fetch import fetch_all
+    from bdd100k_zoo.hub import Store
+    from bdd100k_zoo.hub.fetch import fetch_all
+    from bdd100k_zoo.progress import NO_PROGRESS
 
     store = Store(Path(job.folder))
     wanted = [artifact(job.address, f"part{number}", job.quarter, job.quarter_md5) for number in range(4)]
-    return lambda: fetch_all(store, wanted, SILENT, jobs=jobs)
+    return lambda: fetch_all(store, wanted, NO_PROGRESS, jobs=jobs)
 
 
 def artifact(address: str, name: str, size: int, md5: str) -> Artifact:
     """Describe a file as a zoo file does that records its digest."""
-    from bdd100k_zoo.manifest import Artifact
+    from bdd100k_zoo.registry import Artifact
 
     return Artifact(name, "weights", (f"{address}/{size}/{name}.pth",), f"md5:{md5}", size)
 

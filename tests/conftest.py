@@ -6,19 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from surroundings import Surroundings
 
 import bdd100k_zoo
-from bdd100k_zoo.manifest import Zoo, load_zoo
+from bdd100k_zoo.registry import Zoo, load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bdd100k_zoo.workflows.trial import Trial
+    from bdd100k_zoo.sample_data import SampleData
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Before torch is imported: processes side by side share the cores.
@@ -84,8 +86,36 @@ def zoo() -> Zoo:
 
 
 @pytest.fixture(scope="session")
-def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def trial(tmp_path_factory: pytest.TempPathFactory) -> SampleData:
     """A checkpoint of Faster R-CNN's shape with random weights, and a folder with one drawn frame."""
-    from bdd100k_zoo.workflows.trial import DEFAULT_MODEL, make_trial
+    from bdd100k_zoo.sample_data import DEFAULT_MODEL, write_sample_data
 
-    return make_trial(load_zoo()[DEFAULT_MODEL], tmp_path_factory.mktemp("trial"))
+    return write_sample_data(load_zoo()[DEFAULT_MODEL], tmp_path_factory.mktemp("trial"))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Surroundings:
+    return Surroundings(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write a checkpoint that fits a model of the built-in zoo, once each."""
+
+    @cache
+    def write(name: str, *, classes: tuple[str, ...] = ()) -> Path:
+        from bdd100k_zoo.backends.mmdet3 import import_backend
+
+        import_backend()
+        import torch
+
+        from bdd100k_zoo.backends.common.config import load_config
+        from bdd100k_zoo.backends.mmdet3.detector import build_meta_model
+
+        shapes = build_meta_model(load_config(load_zoo()[name].config_path), name=name).state_dict()
+        tensors = {key: torch.ones((), dtype=like.dtype).expand(like.shape) for key, like in shapes.items()}
+        path = tmp_path_factory.mktemp("checkpoints") / f"{name}.pth"
+        torch.save({"meta": {"CLASSES": classes}, "state_dict": tensors}, path)
+        return path
+
+    return write

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, write_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,8 +132,8 @@ def record(model: str, images: int, images_per_second: float = 2.0, **changes: A
         "versions": {"python": "3.11.9", "torch": "2.9.0", "mmdet": "3.3.0"},
         "split": "val",
         "image_roots": ("images",),
-        "counts": Counts(images=images, unreadable=0, detections=100 * images),
-        "seconds": Seconds(load=2.0, decode=1.0, detect=images / images_per_second, write=0.1, total=3.0),
+        "counts": RunCounts(images=images, unreadable=0, detections=100 * images),
+        "seconds": RunSeconds(load=2.0, decode=1.0, detect=images / images_per_second, write=0.1, total=3.0),
         "unreadable": (),
         "started": "2026-11-01T10:00:00+00:00",
         "batch_size": 8,

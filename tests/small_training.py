@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.data.classes import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bdd100k_zoo.cli import cache
-from bdd100k_zoo.cli.main import app
+from bdd100k_zoo.cli.app import app
 from bdd100k_zoo.demo.writing import write_scenes
-from bdd100k_zoo.manifest import load_zoo
+from bdd100k_zoo.registry import load_zoo
 
 PAGES = ("usage.md", "cache.md", "contributing.md", "report.md", "show.md", "site.md", "training.md")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -47,10 +47,10 @@ def test_the_example_of_a_zoo_file_of_digests_loads():
 
 
 def test_the_config_of_the_worked_example_trains_for_24_epochs():
-    from bdd100k_zoo.mmdet_backend import import_backend
+    from bdd100k_zoo.backends.mmdet3 import import_backend
 
     import_backend()
-    from bdd100k_zoo.mm_common.config import load_config
+    from bdd100k_zoo.backends.common.config import load_config
 
     for name, text in examples("contributing.md").items():
         Path(name).write_text(text)
@@ -122,4 +122,4 @@ def test_every_model_is_shown_to_find_the_classic_boxes():
 
 def test_every_cache_command_is_on_its_page():
     spoken = set(re.findall(r"bdd100k-zoo cache ([a-z]+)", (DOCS / "cache.md").read_text(encoding="utf-8")))
-    assert spoken == {command.name or command.callback.__name__ for command in cache.app.registered_commands}
+    assert spoken == {command.name or command.callback.__name__ for command in cache.cache_app.registered_commands}

@@ -13,7 +13,7 @@ import pytest
 
 from bdd100k_zoo import errors
 from bdd100k_zoo.cli.hints import HINTS, explain
-from bdd100k_zoo.errors import Attempt, ZooError
+from bdd100k_zoo.errors import TransferAttempt, ZooError
 
 EXAMPLES: dict[str, Any] = {
     "path": Path("some where/det.json"),
@@ -25,7 +25,10 @@ EXAMPLES: dict[str, Any] = {
     "backbones": ("R-50-FPN",),
     "schedules": ("1x", "3x"),
     "best_ap": 33.97,
-    "attempts": (Attempt("https://far.example/x", "404"), Attempt("https://further.example/x", "no route")),
+    "attempts": (
+        TransferAttempt("https://far.example/x", "404"),
+        TransferAttempt("https://further.example/x", "no route"),
+    ),
     "failures": (errors.NoAddressError("model_a", "weights"),),
     "asked": 3,
     "total": 100,
@@ -33,7 +36,7 @@ EXAMPLES: dict[str, Any] = {
     "kept": 1_234,
     "frames": 70_000,
     "step": 26_256,
-    "problems": (errors.Problem("boxes outside the image", "a.jpg", "3", "x2 is 1300.0"),),
+    "problems": (errors.SubmissionProblem("boxes outside the image", "a.jpg", "3", "x2 is 1300.0"),),
     "missing": ("neck.weight", "a", "b", "c"),
     "unexpected": (),
     "reshaped": ("head.bias: (3,) instead of (10,)",),

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.arguments import Device, Precision
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import details, guarded, heeding_sigterm, show, write_json
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import Device, Precision, get_session
+from bdd100k_zoo.cli.output import details_table, handle_errors, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bdd100k_zoo.records.speeds import AgainstStock, Speed
+    from bdd100k_zoo.prediction.speeds import Speed, StockBaseline
 
 
-@guarded
+@handle_errors
 def bench(
     context: typer.Context,
     model: ModelName,
@@ -43,11 +42,11 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure the speed of a model on this machine, with drawn frames and random weights."""
-    from bdd100k_zoo.records.speeds import add_speed, check_place
-    from bdd100k_zoo.workflows import bench as job
+    from bdd100k_zoo.benchmark import bench as job
+    from bdd100k_zoo.prediction.speeds import add_speed, check_speed_file
 
-    here = session(context)
-    request = job.Request(
+    here = get_session(context)
+    request = job.BenchRequest(
         model=here.zoo()[model],
         device=device,
         images=images,
@@ -56,15 +55,15 @@ def bench(
         against_stock=against_mmdet,
     )
     if record:
-        check_place(record)
-    with heeding_sigterm():
-        speed = job.bench(request, here.progress())
+        check_speed_file(record)
+    with raise_on_sigterm():
+        speed = job.run_bench(request, here.progress())
     if record:
         add_speed(record, speed)
     if as_json:
         write_json(speed)
         return
-    show(details(list(_lines(speed))))
+    print_renderable(details_table(list(_lines(speed))))
 
 
 def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
@@ -79,13 +78,13 @@ def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
     yield "versions", ", ".join(f"{name} {version}" for name, version in speed.versions.items())
 
 
-def _spread(measured: Speed | AgainstStock) -> str:
+def _spread(measured: Speed | StockBaseline) -> str:
     """Write the median of some rounds with the slowest and the fastest."""
-    from bdd100k_zoo.cli.bars import rate
+    from bdd100k_zoo.cli.progress import format_rate
 
-    least, most = rate(min(measured.rates)), rate(max(measured.rates))
+    least, most = format_rate(min(measured.rates)), format_rate(max(measured.rates))
     number, _, unit = least.partition(" ")
-    return f"{rate(measured.images_per_second)} ({number if most.endswith(unit) else least} to {most})"
+    return f"{format_rate(measured.images_per_second)} ({number if most.endswith(unit) else least} to {most})"
 
 
 def _many(number: int, name: str) -> str:

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import complete_model, guarded, plain, say, show, show_whole, write_json, write_text
-from bdd100k_zoo.cli.download import What
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.download import FileKind
+from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.output import (
+    complete_model,
+    handle_errors,
+    print_field,
+    print_message,
+    print_renderable,
+    sanitize_text,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,26 +28,26 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from bdd100k_zoo.artifacts.inventory import Item
-    from bdd100k_zoo.cli.session import Session
-    from bdd100k_zoo.workflows.cache import Checked
-    from bdd100k_zoo.workflows.export_mirror import Exported
+    from bdd100k_zoo.cli.options import Session
+    from bdd100k_zoo.hub.inventory import CacheItem
+    from bdd100k_zoo.hub.maintenance import CheckedFile
+    from bdd100k_zoo.hub.mirror_export import ExportResult
 
-app = typer.Typer(help="Look after the cache: list, verify, import, export, rm, prune.", no_args_is_help=True)
+cache_app = typer.Typer(help="Look after the cache: list, verify, import, export, rm, prune.", no_args_is_help=True)
 
 ModelNames = Annotated[
     list[str] | None,
     typer.Argument(metavar="MODEL...", help="Names or aliases; default: everything.", autocompletion=complete_model),
 ]
 
-STYLES = {"verified": "green", "unverified": "bold yellow", "damaged": "bold red", "wrong": "bold red"}
+STATE_STYLES = {"verified": "green", "unverified": "bold yellow", "damaged": "bold red", "wrong": "bold red"}
 
 
-@app.command("dir")
-@guarded
-def folder(as_json: Json = False) -> None:
+@cache_app.command("dir")
+@handle_errors
+def print_cache_dir(as_json: Json = False) -> None:
     """Print where the cache is."""
-    from bdd100k_zoo.artifacts.store import Store
+    from bdd100k_zoo.hub.cache import Store
 
     root = Store().root
     if as_json:
@@ -47,54 +56,54 @@ def folder(as_json: Json = False) -> None:
         write_text(f"{root}\n")
 
 
-@app.command("list")
-@guarded
+@cache_app.command("list")
+@handle_errors
 def list_files(context: typer.Context, as_json: Json = False) -> None:
     """List what is in the cache, partial and damaged files included."""
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows.cache import contents
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.hub.maintenance import list_cache_items
 
-    here = session(context)
+    here = get_session(context)
     store = Store(offline=True)
-    items = contents(store, here.zoo())
+    items = list_cache_items(store, here.zoo())
     if as_json:
         write_json({"dir": store.root, "size": sum(item.size for item in items), "items": items})
         return
     if items:
-        show(_contents_table(items))
-    show(_totals(items), soft_wrap=True)
+        print_renderable(_contents_table(items))
+    print_renderable(_totals(items), soft_wrap=True)
     here.note(f"in {store.root}; `bdd100k-zoo cache verify` reads every file through")
 
 
-def _contents_table(items: Iterable[Item]) -> Table:
+def _contents_table(items: Iterable[CacheItem]) -> Table:
     table = _table("Model", "What", "Size", "Date", "State")
     for item in items:
         name = item.model or item.path.name
-        table.add_row(plain(name), item.what, _size(item.size), item.changed[:10], _state(item))
+        table.add_row(sanitize_text(name), item.what, _size(item.size), item.changed[:10], _state(item))
     return table
 
 
-def _state(item: Item) -> Text:
+def _state(item: CacheItem) -> Text:
     from rich.text import Text
 
     if item.kind == "partial":
         share = f" {100 * item.size // item.total} %" if item.total else ""
         return Text(f"partial{share}", "cyan")
     if item.kind == "damaged":
-        return Text("damaged", STYLES["damaged"])
+        return Text("damaged", STATE_STYLES["damaged"])
     if item.kind == "ledger":
         return Text("ledger without a file", "yellow")
     if item.kind == "other":
         return Text("not ours", "dim")
     state = "no ledger" if item.state == "unknown" else item.state
-    return Text(f"{state}{_by(item.verified_by)}", STYLES.get(item.state, "yellow"))
+    return Text(f"{state}{_by(item.verified_by)}", STATE_STYLES.get(item.state, "yellow"))
 
 
 def _by(verified_by: str | None) -> str:
     return f" by the {verified_by}" if verified_by else ""
 
 
-def _totals(items: Sequence[Item]) -> str:
+def _totals(items: Sequence[CacheItem]) -> str:
     words = {
         "file": "file",
         "partial": "partial file",
@@ -110,8 +119,8 @@ def _totals(items: Sequence[Item]) -> str:
     return "; ".join(told)
 
 
-@app.command()
-@guarded
+@cache_app.command()
+@handle_errors
 def verify(
     context: typer.Context,
     models: ModelNames = None,
@@ -121,15 +130,15 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Read files through and compare them with their digests; set aside what is damaged."""
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows import cache as work
+    from bdd100k_zoo.hub import maintenance as work
+    from bdd100k_zoo.hub.cache import Store
 
-    here = session(context)
-    checked = work.verify(Store(offline=True), here.zoo(), models or (), here.progress(), deep=deep)
+    here = get_session(context)
+    checked = work.verify_cache(Store(offline=True), here.zoo(), models or (), here.progress(), deep=deep)
     if as_json:
         write_json(checked)
     elif checked:
-        show(_checked_table(checked))
+        print_renderable(_checked_table(checked))
     else:
         here.note("the cache holds no complete file")
     wrong = [each for each in checked if each.problem]
@@ -139,19 +148,19 @@ def verify(
         raise typer.Exit(1)
 
 
-def _checked_table(checked: Iterable[Checked]) -> Table:
+def _checked_table(checked: Iterable[CheckedFile]) -> Table:
     from rich.text import Text
 
     table = _table("Model", "What", "Size", "State")
     for each in checked:
-        state = Text(each.state, STYLES.get(each.state, "bold red"))
+        state = Text(each.state, STATE_STYLES.get(each.state, "bold red"))
         state.append(_by(each.verified_by))
         state.append({True: ", fits the model", False: ", does not fit the model", None: ""}[each.fits_model])
-        table.add_row(plain(each.model or each.path.name), each.what, _size(each.size), state)
+        table.add_row(sanitize_text(each.model or each.path.name), each.what, _size(each.size), state)
     return table
 
 
-def _say_what_next(here: Session, wrong: Sequence[Checked]) -> None:
+def _say_what_next(here: Session, wrong: Sequence[CheckedFile]) -> None:
     gone = [each for each in wrong if each.set_aside and each.model]
     if not gone:
         return
@@ -159,7 +168,7 @@ def _say_what_next(here: Session, wrong: Sequence[Checked]) -> None:
     kinds = sorted({each.what or "" for each in gone})
     what = "" if kinds == ["weights"] else "".join(f" --what {kind}" for kind in kinds)
     command = here.command
-    say(
+    print_message(
         f"`{command} download {models}{what}` fetches {'it' if len(gone) == 1 else 'them'} again, "
         f"`{command} cache import MODEL FILE` takes a copy; `{command} cache prune` removes what was set aside",
         "bold cyan",
@@ -167,13 +176,13 @@ def _say_what_next(here: Session, wrong: Sequence[Checked]) -> None:
     )
 
 
-@app.command("import")
-@guarded
-def take_copy(
+@cache_app.command("import")
+@handle_errors
+def import_file(
     context: typer.Context,
     model: ModelName,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A copy of the published file.")],
-    what: Annotated[What, typer.Option(help="Which of the model's files it is.")] = What.WEIGHTS,
+    what: Annotated[FileKind, typer.Option(help="Which of the model's files it is.")] = FileKind.WEIGHTS,
     digest: Annotated[
         str | None,
         typer.Option(metavar="DIGEST", help="A digest of it that you trust, sha256:… or md5:…; it verifies the file."),
@@ -183,36 +192,38 @@ def take_copy(
     """Check a file that you have and keep it in the cache, as if it had been downloaded."""
     from rich.text import Text
 
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows.import_copy import import_copy
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.hub.import_file import import_copy
 
     if digest is not None:
         digest = _checked_digest(digest)
-    here = session(context)
+    here = get_session(context)
     found = here.zoo()[model]
     with Store(offline=here.offline) as store:
         stored = import_copy(found, what.value, file, store, here.progress(), digest=digest)
     if as_json:
         write_json(stored)
         return
-    state = (f"verified{_by(stored.verified_by)}", STYLES["verified"])
+    state = (f"verified{_by(stored.verified_by)}", STATE_STYLES["verified"])
     if not stored.verified:
-        state = ("unverified", STYLES["unverified"])
-    show(Text.assemble(plain(str(stored.path)), "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True)
+        state = ("unverified", STATE_STYLES["unverified"])
+    print_renderable(
+        Text.assemble(sanitize_text(str(stored.path)), "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True
+    )
 
 
 def _checked_digest(written: str) -> str:
-    from bdd100k_zoo.manifest.schema import DIGEST
+    from bdd100k_zoo.registry.models import DIGEST_PATTERN
 
     digest = written.strip().lower()
-    if not DIGEST.fullmatch(digest):
+    if not DIGEST_PATTERN.fullmatch(digest):
         problem = "expected `sha256:` and 64 or `md5:` and 32 hexadecimal digits"
         raise typer.BadParameter(f"{problem}, found {written!r}", param_hint="--digest")
     return digest
 
 
-@app.command()
-@guarded
+@cache_app.command()
+@handle_errors
 def export(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the mirror is, or is to be.")],
@@ -223,10 +234,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the verified files into a folder that can be served or uploaded as a mirror."""
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows.export_mirror import export_mirror
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.hub.mirror_export import export_mirror
 
-    here = session(context)
+    here = get_session(context)
     store = Store(offline=True)
     if _is_within(folder, store.root):
         raise typer.BadParameter("choose another folder than the cache itself")
@@ -246,21 +257,23 @@ def _is_within(folder: Path, root: Path) -> bool:
     return here == cache or here.is_relative_to(cache / "det")
 
 
-def _show_export(here: Session, exported: Exported) -> None:
+def _show_export(here: Session, exported: ExportResult) -> None:
     from rich.text import Text
 
     table = _table("Path", "Size", "State")
     for listed in exported.files:
         state = "verified" if listed.verified else "unverified"
-        table.add_row(listed.path, _size(listed.size), Text(f"{state}{_by(listed.verified_by)}", STYLES[state]))
+        table.add_row(listed.path, _size(listed.size), Text(f"{state}{_by(listed.verified_by)}", STATE_STYLES[state]))
     if exported.files:
-        show(table)
+        print_renderable(table)
     for each in exported.left_out:
-        say(f"{each.path}: {each.reason}", "bold red" if each.damaged else "yellow", "left out")
+        print_message(f"{each.path}: {each.reason}", "bold red" if each.damaged else "yellow", "left out")
     if any(each.damaged for each in exported.left_out):
-        say(f"`{here.command} cache verify` examines the cache and sets damaged files aside", "bold cyan", "hint")
+        print_message(
+            f"`{here.command} cache verify` examines the cache and sets damaged files aside", "bold cyan", "hint"
+        )
     if any(each.unverified for each in exported.left_out):
-        say(
+        print_message(
             f"--include-unverified exports them too, marked as such; `{here.command} cache import MODEL FILE "
             "--digest sha256:…` verifies a file by a digest that you trust",
             "bold cyan",
@@ -274,33 +287,33 @@ def _show_export(here: Session, exported: Exported) -> None:
     )
 
 
-@app.command()
-@guarded
+@cache_app.command()
+@handle_errors
 def rm(
     context: typer.Context,
     models: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="Names or aliases.", autocompletion=complete_model)
     ],
-    what: Annotated[list[What] | None, typer.Option(help="Which files (repeatable); default: weights.")] = None,
+    what: Annotated[list[FileKind] | None, typer.Option(help="Which files (repeatable); default: weights.")] = None,
     as_json: Json = False,
 ) -> None:
     """Remove files with their ledgers and locks, so that nothing of them is expected of later files."""
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows import cache as work
+    from bdd100k_zoo.hub import maintenance as work
+    from bdd100k_zoo.hub.cache import Store
 
-    here = session(context)
-    zoo, kinds = here.zoo(), what or [What.WEIGHTS]
+    here = get_session(context)
+    zoo, kinds = here.zoo(), what or [FileKind.WEIGHTS]
     chosen = [zoo[name].artifact(kind.value) for name in models for kind in kinds]
-    removed = work.remove(Store(offline=True), list(dict.fromkeys(chosen)))
+    removed = work.remove_from_cache(Store(offline=True), list(dict.fromkeys(chosen)))
     if as_json:
         write_json(removed)
         return
     for each in removed:
-        show_whole("removed", f"{each.path}  {_size(each.size)}")
+        print_field("removed", f"{each.path}  {_size(each.size)}")
 
 
-@app.command()
-@guarded
+@cache_app.command()
+@handle_errors
 def prune(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; report what would be.")] = False,
@@ -310,25 +323,25 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Remove partial files, files that were set aside, files that no model of the zoo names, and stale locks."""
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows import prune as work
+    from bdd100k_zoo.hub import prune as work
+    from bdd100k_zoo.hub.cache import Store
 
-    here = session(context)
-    pruned = work.prune(Store(offline=True), here.zoo(), dry_run=dry_run, ledgers=ledgers)
+    here = get_session(context)
+    pruned = work.prune_cache(Store(offline=True), here.zoo(), dry_run=dry_run, ledgers=ledgers)
     if as_json:
         write_json(pruned)
     else:
         label = "would remove" if dry_run else "removed"
         for removal in pruned.removed:
-            show_whole(label, f"{removal.path}  {_size(removal.size)}, {removal.why}")
+            print_field(label, f"{removal.path}  {_size(removal.size)}, {removal.why}")
         if pruned.locks:
-            show_whole(label, _count(len(pruned.locks), "lock that no process holds"))
+            print_field(label, _count(len(pruned.locks), "lock that no process holds"))
         for left in pruned.left:
-            show_whole("left", f"{left.path}  {left.why}")
+            print_field("left", f"{left.path}  {left.why}")
         freed = "would be freed" if dry_run else "freed"
-        show(f"{_count(len(pruned.removed), 'file')}, {_size(pruned.freed)} {freed}")
+        print_renderable(f"{_count(len(pruned.removed), 'file')}, {_size(pruned.freed)} {freed}")
         for failed in pruned.failed:
-            say(f"{failed.path} could not be removed: {failed.why}", "bold red", "error")
+            print_message(f"{failed.path} could not be removed: {failed.why}", "bold red", "error")
     if pruned.failed:
         raise typer.Exit(1)
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.console import complete_model, guarded, show, show_whole, write_json, write_text
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, print_renderable, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.table import Table
 
-    from bdd100k_zoo.artifacts.store import PartialState, Store, StoredFile
     from bdd100k_zoo.errors import ZooError
-    from bdd100k_zoo.manifest import Artifact, Model, Zoo
+    from bdd100k_zoo.hub.cache import Store, StoredFile
+    from bdd100k_zoo.hub.resume import PartialState
+    from bdd100k_zoo.registry import Artifact, Model, Zoo
 
 Sort = Literal["name", "val", "test"]
-Form = Literal["markdown", "csv", "latex", "json"]
+OutputFormat = Literal["markdown", "csv", "latex", "json"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Families = Annotated[
@@ -33,7 +34,7 @@ ModelName = Annotated[
 ]
 
 
-@guarded
+@handle_errors
 def list_models(
     context: typer.Context,
     family: Families = None,
@@ -47,17 +48,17 @@ def list_models(
     as_json: Json = False,
 ) -> None:
     """List the models with their published box AP."""
-    from bdd100k_zoo.workflows.catalog import describe, select_models, sort_models
+    from bdd100k_zoo.registry.catalog import describe_model, select_models, sort_models
 
-    zoo = session(context).zoo()
+    zoo = get_session(context).zoo()
     models = select_models(zoo, families=family or (), backbone=backbone, schedule=schedule, min_ap=min_ap)
     if sort:
         models = sort_models(models, sort)
     if as_json:
-        write_json([describe(zoo, model) for model in models])
+        write_json([describe_model(zoo, model) for model in models])
         return
-    show(_models_table(zoo, models, by_family=not sort))
-    session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows one in full")
+    print_renderable(_models_table(zoo, models, by_family=not sort))
+    get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows one in full")
 
 
 def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
@@ -81,35 +82,35 @@ COLUMNS = ("Model", "Backbone", "Schedule", "Multi-scale", "AP val", "AP test")
 
 
 def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[str, ...]]:
-    from bdd100k_zoo.cli.console import plain
-    from bdd100k_zoo.manifest.schema import format_ap
+    from bdd100k_zoo.cli.output import sanitize_text
+    from bdd100k_zoo.registry.models import format_ap
 
     last = ""
     for model in models:
         if by_family and model.family != last:
             last = model.family
-            yield (plain(zoo.family(last).title), *("" for _ in COLUMNS[1:]))
+            yield (sanitize_text(zoo.family(last).title), *("" for _ in COLUMNS[1:]))
         multi_scale = "yes" if model.multi_scale_training else ""
         name = f"  {model.name}" if by_family else model.name
         aps = format_ap(model.ap_val), format_ap(model.ap_test)
-        yield (name, plain(model.backbone), model.schedule, multi_scale, *aps)
+        yield (name, sanitize_text(model.backbone), model.schedule, multi_scale, *aps)
 
 
-@guarded
+@handle_errors
 def info(context: typer.Context, model: ModelName, as_json: Json = False) -> None:
     """Show one model in full: paper, config, scores, addresses, cache state, how to run it."""
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.manifest import WHATS
-    from bdd100k_zoo.workflows.catalog import describe, describe_stored
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.registry import ARTIFACT_KINDS
+    from bdd100k_zoo.registry.catalog import describe_model, describe_stored_file
 
-    zoo = session(context).zoo()
+    zoo = get_session(context).zoo()
     found = zoo[model]
     store = Store(offline=True)
-    artifacts = [artifact for artifact in map(found.artifact, WHATS) if artifact.addresses]
+    artifacts = [artifact for artifact in map(found.artifact, ARTIFACT_KINDS) if artifact.addresses]
     files = {artifact: _state(store, artifact) for artifact in artifacts}
     if as_json:
-        cache = {artifact.what: describe_stored(state) for artifact, state in files.items()}
-        write_json({**describe(zoo, found), "cache": cache})
+        cache = {artifact.what: describe_stored_file(state) for artifact, state in files.items()}
+        write_json({**describe_model(zoo, found), "cache": cache})
         return
     _show_card(zoo, found, store, files)
 
@@ -127,11 +128,11 @@ def _state(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
 def _show_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, StoredFile | ZooError | None]) -> None:
     from rich.text import Text
 
-    from bdd100k_zoo.cli.console import details
-    from bdd100k_zoo.manifest.schema import format_ap
+    from bdd100k_zoo.cli.output import details_table
+    from bdd100k_zoo.registry.models import format_ap
 
     family = zoo.family(model.family)
-    show(Text(model.name, style="bold"))
+    print_renderable(Text(model.name, style="bold"))
     training = f"{model.schedule} schedule" + (", multi-scale" if model.multi_scale_training else "")
     facts = [
         ("family", family.title),
@@ -148,14 +149,14 @@ def _show_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Store
         ("aliases", ", ".join(model.aliases)),
         ("note", family.note or ""),
     ]
-    show(details([(label, value) for label, value in facts if value]))
-    show_whole("config", str(model.config_path))
+    print_renderable(details_table([(label, value) for label, value in facts if value]))
+    print_field("config", str(model.config_path))
     for artifact, state in files.items():
         for label, value in _file_lines(store, artifact, state):
-            show_whole(label, value)
+            print_field(label, value)
     builtin = model.zoo_file == zoo.files[0] or model in zoo.unlisted
     option = "" if builtin else f"--zoo {shlex.quote(str(model.zoo_file))} "
-    show_whole("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
+    print_field("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
 
 
 def _file_lines(store: Store, artifact: Artifact, state: StoredFile | ZooError | None) -> list[tuple[str, str]]:
@@ -182,11 +183,11 @@ def _cache_state(state: StoredFile | ZooError | None) -> str:
     return f"in the cache: {state.path} ({state.size:,} bytes, {trust})"
 
 
-@guarded
+@handle_errors
 def table(
     context: typer.Context,
     family: Families = None,
-    form: Annotated[Form, typer.Option("--format", help="Form of the tables.")] = "markdown",
+    form: Annotated[OutputFormat, typer.Option("--format", help="Form of the tables.")] = "markdown",
     config_root: Annotated[
         str | None,
         typer.Option(
@@ -214,11 +215,11 @@ def table(
         raise typer.BadParameter("--check and --write exclude each other")
     if (check or write) and form != "markdown":
         raise typer.BadParameter("--check and --write work on markdown")
-    from bdd100k_zoo.workflows import publish
+    from bdd100k_zoo.reporting import publish
 
-    zoo = session(context).zoo()
-    found = publish.measured_beside(zoo, family or (), runs, speed)
-    session(context).note_left_out(found.left_out)
+    zoo = get_session(context).zoo()
+    found = publish.read_table_measurements(zoo, family or (), runs, speed)
+    get_session(context).note_left_out(found.left_out)
     if form == "json":
         write_json(publish.result_records(zoo, family or (), found))
         return
@@ -226,9 +227,9 @@ def table(
     text = publish.result_tables(zoo, family or (), form, root, found)
     if check:
         publish.check_document(check, text)
-        session(context).note(f"{check}: up to date")
+        get_session(context).note(f"{check}: up to date")
     elif write:
         changed = publish.write_document(write, text)
-        session(context).note(f"{write}: {'brought up to date' if changed else 'was up to date'}")
+        get_session(context).note(f"{write}: {'brought up to date' if changed else 'was up to date'}")
     else:
         write_text(text)

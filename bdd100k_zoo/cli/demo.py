@@ -9,36 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bdd100k_zoo.cli.arguments import named_path
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show, show_whole, write_json
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session, nonempty_path
+from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bdd100k_zoo.evaluation.evaluate import EvaluationResult
     from bdd100k_zoo.workflows.demo import Demo, Places
-    from bdd100k_zoo.workflows.evaluate import Evaluated
 
-EXAMPLE = "cascade_rcnn_r50_fpn_3x"
+EXAMPLE_MODEL = "cascade_rcnn_r50_fpn_3x"
 """A model of the zoo, in the commands for the real thing."""
 
-REAL_THING = (
-    f"bdd100k-zoo download {EXAMPLE}",
-    f"bdd100k-zoo predict {EXAMPLE} --split val --data ROOT",
-    f"bdd100k-zoo eval {EXAMPLE} --data ROOT",
-    f"bdd100k-zoo show runs/{EXAMPLE}/val \\\n    --images ROOT/images/100k/val --out pictures",
-    f"bdd100k-zoo report {EXAMPLE} --data ROOT --out report.html",
+NEXT_COMMANDS = (
+    f"bdd100k-zoo download {EXAMPLE_MODEL}",
+    f"bdd100k-zoo predict {EXAMPLE_MODEL} --split val --data ROOT",
+    f"bdd100k-zoo eval {EXAMPLE_MODEL} --data ROOT",
+    f"bdd100k-zoo show runs/{EXAMPLE_MODEL}/val \\\n    --images ROOT/images/100k/val --out pictures",
+    f"bdd100k-zoo report {EXAMPLE_MODEL} --data ROOT --out report.html",
 )
 """What a user types who has the dataset, in the order of the demo's steps."""
 
 
-@guarded
+@handle_errors
 def demo(
     context: typer.Context,
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", parser=named_path, help="Work in this folder, and leave everything there."),
+        typer.Option(metavar="DIR", parser=nonempty_path, help="Work in this folder, and leave everything there."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -49,25 +48,25 @@ def demo(
     """
     from bdd100k_zoo.workflows import demo as job
 
-    here = session(context)
+    here = get_session(context)
     start = perf_counter()
-    with heeding_sigterm(), job.demo_folder(keep) as folder:
+    with raise_on_sigterm(), job.demo_folder(keep) as folder:
         chain = job.Demo(here.zoo(), job.Places(folder), here.progress(notes=False))
         chain.check()
         if as_json:
             done = dict(_steps(chain, lambda *_: None))
             write_json(_document(chain.places, done, kept=keep is not None, seconds=perf_counter() - start))
             return
-        show_whole("folder", f"{folder}" + ("" if keep else " (removed at the end; see --keep)"))
-        done = dict(_steps(chain, show_whole))
+        print_field("folder", f"{folder}" + ("" if keep else " (removed at the end; see --keep)"))
+        done = dict(_steps(chain, print_field))
         _show_scores(done["eval"])
         _show_end(chain.places, kept=keep is not None, reported=done["report"] is not None)
-        show_whole("done", f"in {perf_counter() - start:.0f} s")
+        print_field("done", f"in {perf_counter() - start:.0f} s")
 
 
 def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
     """Take one step after the other, and tell in a line what came of it."""
-    from bdd100k_zoo.cli.bars import rate
+    from bdd100k_zoo.cli.progress import format_rate
     from bdd100k_zoo.workflows.demo import FRAMES, MIN_SCORE
 
     objects = chain.draw_scenes()
@@ -79,7 +78,7 @@ def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str,
     yield "download", stored
     record = chain.predict()
     counts, seconds = record.counts, record.seconds
-    tell("predict", f"{counts.detections:,} boxes, {rate(counts.images / seconds.detect)} on {record.device}")
+    tell("predict", f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.device}")
     yield "predict", record
     evaluated = chain.score()
     tell("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")
@@ -92,29 +91,31 @@ def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str,
     yield "report", size
 
 
-def _show_scores(evaluated: Evaluated) -> None:
-    from bdd100k_zoo.cli.console import stdout
-    from bdd100k_zoo.cli.evaluate import WIDE, as_table
-    from bdd100k_zoo.rendering.scores import official_table
+def _show_scores(evaluated: EvaluationResult) -> None:
+    from bdd100k_zoo.cli.evaluate import WIDE_TERMINAL, as_table
+    from bdd100k_zoo.cli.output import stdout_console
+    from bdd100k_zoo.reporting.score_tables import official_table
 
-    show("")
-    show(as_table(official_table(evaluated.scores.plain(), 2 if stdout().width >= WIDE else 1)))
+    print_renderable("")
+    print_renderable(
+        as_table(official_table(evaluated.scores.plain(), 2 if stdout_console().width >= WIDE_TERMINAL else 1))
+    )
 
 
 def _show_end(places: Places, *, kept: bool, reported: bool) -> None:
     from bdd100k_zoo.workflows.demo import MODEL
 
-    show("")
+    print_renderable("")
     if kept:
         for label, path in _files(places, reported=reported):
-            show_whole(label, str(path))
+            print_field(label, str(path))
         command = f"bdd100k-zoo predict {MODEL} --images {shlex.quote(str(places.images))}"
-        show_whole("try", command)
-        show("")
-    show("With the dataset in ROOT and a model of the zoo:")
-    for command in REAL_THING:
-        show(f"  {command}", soft_wrap=True)
-    show("")
+        print_field("try", command)
+        print_renderable("")
+    print_renderable("With the dataset in ROOT and a model of the zoo:")
+    for command in NEXT_COMMANDS:
+        print_renderable(f"  {command}", soft_wrap=True)
+    print_renderable("")
 
 
 def _files(places: Places, *, reported: bool) -> Iterator[tuple[str, Path]]:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import guarded, say, show, write_json
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.output import handle_errors, print_message, print_renderable, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.text import Text
 
-    from bdd100k_zoo.workflows.digests import Seen
+    from bdd100k_zoo.hub.digests import CachedDigest
 
 
-@guarded
+@handle_errors
 def digests(
     context: typer.Context,
     write: Annotated[
@@ -32,35 +32,35 @@ def digests(
     as_json: Json = False,
 ) -> None:
     """Print the digests and sizes of the files in the cache, or record them in a zoo file (for maintainers)."""
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows import digests as work
+    from bdd100k_zoo.hub import digests as work
+    from bdd100k_zoo.hub.cache import Store
 
     if include_unverified and write is None:
         raise typer.BadParameter("--include-unverified needs --write")
-    here = session(context)
+    here = get_session(context)
     store, zoo = Store(offline=True), here.zoo()
     if write is None:
-        found = work.seen(store, zoo)
-        write_json(found) if as_json else show(_lines(found), soft_wrap=True)
+        found = work.read_cached_digests(store, zoo)
+        write_json(found) if as_json else print_renderable(_lines(found), soft_wrap=True)
         return
-    extended = work.zoo_with(zoo, write, here.zoo_files)
+    extended = work.load_zoo_with(zoo, write, here.zoo_files)
     written = work.write_digests(store, extended, write, here.progress(), include_unverified=include_unverified)
     if as_json:
         write_json(written)
     else:
         if written.recorded:
-            show(_lines(written.recorded), soft_wrap=True)
+            print_renderable(_lines(written.recorded), soft_wrap=True)
         here.note(
             f"{write}: {len(written.recorded)} recorded now, {written.already} before; "
             f"{written.left_out} left out, of models that it does not list"
         )
         if written.unverified:
-            say("--include-unverified records the digests of unverified files too", "bold cyan", "hint")
+            print_message("--include-unverified records the digests of unverified files too", "bold cyan", "hint")
     if written.unverified:
         raise typer.Exit(1)
 
 
-def _lines(found: Iterable[Seen]) -> Text:
+def _lines(found: Iterable[CachedDigest]) -> Text:
     from rich.text import Text
 
     lines = []

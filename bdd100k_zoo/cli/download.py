@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import complete_model, guarded, heeding_sigterm, show, write_json
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.output import complete_model, handle_errors, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.artifacts.store import StoredFile
+    from bdd100k_zoo.hub.cache import StoredFile
 
 
-class What(str, Enum):
+class FileKind(str, Enum):
     """The kinds of file that a model publishes."""
 
     WEIGHTS = "weights"
@@ -27,7 +27,7 @@ class What(str, Enum):
     SCORES_TEST = "scores-test"
 
 
-@guarded
+@handle_errors
 def download(
     context: typer.Context,
     models: Annotated[
@@ -35,7 +35,7 @@ def download(
         typer.Argument(metavar="MODEL...", help="Names or aliases.", autocompletion=complete_model),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model of the zoo.")] = False,
-    what: Annotated[list[What] | None, typer.Option(help="Which files (repeatable); default: weights.")] = None,
+    what: Annotated[list[FileKind] | None, typer.Option(help="Which files (repeatable); default: weights.")] = None,
     require_digest: Annotated[
         bool, typer.Option("--require-digest", help="Refuse a file that no digest verifies; a mirror's does not count.")
     ] = False,
@@ -48,21 +48,21 @@ def download(
     """Download published files into the cache and verify them."""
     if bool(models) == everything:
         raise typer.BadParameter("name at least one model, or give --all")
-    if unpack and What.VISUALS not in (what or ()):
+    if unpack and FileKind.VISUALS not in (what or ()):
         raise typer.BadParameter("--unpack needs --what visuals")
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows.fetch import fetch_all
-    from bdd100k_zoo.workflows.visuals import check_room, unpack_visuals
+    from bdd100k_zoo.hub.archive import check_visuals_folders, unpack_visuals
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.hub.fetch import fetch_all
 
-    here = session(context)
+    here = get_session(context)
     zoo = here.zoo()
     chosen = list(zoo.models) if everything else [zoo[name] for name in models or ()]
-    kinds = what or [What.WEIGHTS]
+    kinds = what or [FileKind.WEIGHTS]
     artifacts = list(dict.fromkeys(model.artifact(kind.value) for model in chosen for kind in kinds))
     if unpack:
-        check_room(artifacts, unpack)
+        check_visuals_folders(artifacts, unpack)
     begin = perf_counter()
-    with heeding_sigterm(), Store(offline=here.offline) as store:
+    with raise_on_sigterm(), Store(offline=here.offline) as store:
         files = fetch_all(store, artifacts, here.progress(), require_digest=require_digest, jobs=jobs)
     seconds = perf_counter() - begin
     if unpack:
@@ -84,4 +84,4 @@ def _show_file(stored: StoredFile) -> None:
     from rich.text import Text
 
     state = (f"verified by the {stored.verified_by}", "green") if stored.verified else ("unverified", "bold yellow")
-    show(Text.assemble(str(stored.path), "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True)
+    print_renderable(Text.assemble(str(stored.path), "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True)

@@ -8,24 +8,31 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import complete_model, guarded, say, show, stdout, write_json
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.output import (
+    complete_model,
+    handle_errors,
+    print_message,
+    print_renderable,
+    stdout_console,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bdd100k_zoo.records.analyses import Interval, Support
-    from bdd100k_zoo.rendering.scores import Grid
-    from bdd100k_zoo.workflows.evaluate import Evaluated, Request
+    from bdd100k_zoo.evaluation.analysis_types import Interval, Support
+    from bdd100k_zoo.evaluation.evaluate import EvaluateRequest, EvaluationResult
+    from bdd100k_zoo.reporting.score_tables import Grid
 
 Engine = Literal["fast", "official"]
 Attribute = Literal["weather", "scene", "timeofday"]
 
-WIDE = 86
+WIDE_TERMINAL = 86
 """Columns that the official table needs with two digits; in fewer it has one."""
 
 
-@guarded
+@handle_errors
 def evaluate(
     context: typer.Context,
     names: Annotated[
@@ -64,16 +71,16 @@ def evaluate(
         raise typer.BadParameter("--confidence, --by and --lenient need the engine fast")
     if published and not names:
         raise typer.BadParameter("--published needs the names of models")
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.workflows import evaluate as job
-    from bdd100k_zoo.workflows.subjects import labels_file
+    from bdd100k_zoo.evaluation import evaluate as job
+    from bdd100k_zoo.evaluation.resolve_runs import find_labels_file
+    from bdd100k_zoo.hub.cache import Store
 
-    here = session(context)
-    request = job.Request(
+    here = get_session(context)
+    request = job.EvaluateRequest(
         zoo=here.zoo(),
         names=tuple(names or ()),
         split=split,
-        labels=labels_file(labels, data, split),
+        labels=find_labels_file(labels, data, split),
         runs=runs,
         engine=engine,
         lenient=lenient,
@@ -91,43 +98,49 @@ def evaluate(
         _show(found, request)
 
 
-def _write_official(path: Path, found: list[Evaluated]) -> None:
-    from bdd100k_zoo.records.files import write_whole
+def _write_official(path: Path, found: list[EvaluationResult]) -> None:
+    from bdd100k_zoo.files import write_atomically
 
     if len(found) != 1:
         raise typer.BadParameter(f"--out-file holds the scores of one predictions file, and there are {len(found)}")
-    write_whole(path, found[0].scores.official_json(), follow_links=True)
+    write_atomically(path, found[0].scores.official_json(), follow_links=True)
 
 
-def _show(found: list[Evaluated], request: Request) -> None:
-    from bdd100k_zoo.rendering import scores as layout
+def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:
+    from bdd100k_zoo.reporting import score_tables as layout
 
     for each in found:
         for kind in each.let_through:
-            say(f"{each.subject.name}: {kind.count:,} {kind.kind}; first: {kind.examples[0]}", "yellow", "let through")
+            print_message(
+                f"{each.subject.name}: {kind.count:,} {kind.kind}; first: {kind.examples[0]}", "yellow", "let through"
+            )
     if len(found) == 1:
-        digits = 2 if stdout().width >= WIDE else 1
-        show(as_table(layout.official_table(found[0].scores.plain(), digits)))
-        show("")
-    lines = [layout.Line(each.subject.name, each.scores.plain(), each.subject.published_ap) for each in found]
-    show(as_table(layout.comparison(lines)))
+        digits = 2 if stdout_console().width >= WIDE_TERMINAL else 1
+        print_renderable(as_table(layout.official_table(found[0].scores.plain(), digits)))
+        print_renderable("")
+    lines = [layout.ScoreRow(each.subject.name, each.scores.plain(), each.subject.published_ap) for each in found]
+    print_renderable(as_table(layout.comparison_table(lines)))
     if found[0].intervals:
-        show("")
-        show(as_table(layout.intervals({each.subject.name: each.intervals for each in found}, found[0].support)))
-        show(layout.intervals_note(request.resamples), soft_wrap=True)
+        print_renderable("")
+        print_renderable(
+            as_table(layout.interval_table({each.subject.name: each.intervals for each in found}, found[0].support))
+        )
+        print_renderable(layout.intervals_note(request.resamples), soft_wrap=True)
     for statement in _statements(found):
-        show(statement, soft_wrap=True)
+        print_renderable(statement, soft_wrap=True)
     for each in found if request.by else []:
         tables = {value: scores.plain() for value, scores in each.conditions.items()}
-        show("")
-        show(as_table(layout.by_condition(request.by or "", tables, each.condition_support), title=each.subject.name))
+        print_renderable("")
+        print_renderable(
+            as_table(layout.condition_table(request.by or "", tables, each.condition_support), title=each.subject.name)
+        )
 
 
-def _statements(found: list[Evaluated]) -> list[str]:
-    from bdd100k_zoo.rendering.scores import difference_statement
-    from bdd100k_zoo.workflows.evaluate import compare
+def _statements(found: list[EvaluationResult]) -> list[str]:
+    from bdd100k_zoo.evaluation.evaluate import compare_results
+    from bdd100k_zoo.reporting.score_tables import difference_statement
 
-    return [difference_statement(*comparison) for comparison in compare(found)]
+    return [difference_statement(*comparison) for comparison in compare_results(found)]
 
 
 def as_table(grid: Grid, title: str = "") -> Table:
@@ -135,31 +148,31 @@ def as_table(grid: Grid, title: str = "") -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from bdd100k_zoo.cli.console import plain
+    from bdd100k_zoo.cli.output import sanitize_text
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-    table.title = Text(plain(title)) if title else None
+    table.title = Text(sanitize_text(title)) if title else None
     for position, header in enumerate(grid.headers):
         table.add_column(header, overflow="fold", justify="left" if position == 0 else "right")
     for row in grid.rows:
-        table.add_row(*(Text(plain(cell)) for cell in row), style="bold" if row[0] == "OVERALL" else "")
+        table.add_row(*(Text(sanitize_text(cell)) for cell in row), style="bold" if row[0] == "OVERALL" else "")
     return table
 
 
-def _document(labels: Path, found: list[Evaluated]) -> dict[str, Any]:
-    from bdd100k_zoo.workflows.evaluate import compare
+def _document(labels: Path, found: list[EvaluationResult]) -> dict[str, Any]:
+    from bdd100k_zoo.evaluation.evaluate import compare_results
 
     return {
         "labels": str(labels),
         "results": [_record(each) for each in found],
         "comparisons": [
             {"a": first, "b": second, "difference": each.points, **_support_and_interval(each.support, each.interval)}
-            for first, second, each in compare(found)
+            for first, second, each in compare_results(found)
         ],
     }
 
 
-def _record(each: Evaluated) -> dict[str, Any]:
+def _record(each: EvaluationResult) -> dict[str, Any]:
     subject = each.subject
     scores = each.scores.plain()
     measured = scores["AP"]["OVERALL"]

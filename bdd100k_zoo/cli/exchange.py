@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import details, guarded, plain, show, write_json
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.output import details_table, handle_errors, print_renderable, sanitize_text, write_json
 
 if TYPE_CHECKING:
     from bdd100k_zoo.errors import SubmissionError
 
-Format = Literal["scalabel", "coco"]
+LabelFormat = Literal["scalabel", "coco"]
 
 
-@guarded
+@handle_errors
 def convert(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results: a file, or a folder of them.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
-    to: Annotated[Format, typer.Option("--to", help="The format to write.")],
+    to: Annotated[LabelFormat, typer.Option("--to", help="The format to write.")],
     given: Annotated[
-        Format | None, typer.Option("--from", help="The format of IN; its content tells without it.")
+        LabelFormat | None, typer.Option("--from", help="The format of IN; its content tells without it.")
     ] = None,
     labels: Annotated[
         Path | None,
@@ -35,7 +35,7 @@ def convert(
 ) -> None:
     """Convert labels or results between Scalabel's and COCO's format, exactly."""
     _keep_apart(source, out, "OUT")
-    from bdd100k_zoo.workflows.convert import convert as job
+    from bdd100k_zoo.data.convert import convert_file as job
 
     converted = job(source, out, to, given, labels)
     if as_json:
@@ -47,12 +47,12 @@ def convert(
         ("images", f"{converted.images:,}"),
         ("objects", f"{converted.objects:,}"),
     ]
-    show(details(pairs))
+    print_renderable(details_table(pairs))
     for note in converted.notes:
-        session(context).note(f"note: {note}")
+        get_session(context).note(f"note: {note}")
 
 
-@guarded
+@handle_errors
 def submit(
     context: typer.Context,
     predictions: Annotated[
@@ -69,10 +69,10 @@ def submit(
     """Check predictions completely and write the file for the evaluation server; nothing is contacted."""
     _keep_apart(predictions, out, "--out")
     from bdd100k_zoo.errors import SubmissionError
-    from bdd100k_zoo.workflows.submit import submit as job
+    from bdd100k_zoo.evaluation.submit import submit as job
 
     try:
-        submission = job(predictions, images, out, session(context).progress(), clip=clip)
+        submission = job(predictions, images, out, get_session(context).progress(), clip=clip)
     except SubmissionError as error:
         if not as_json:
             raise
@@ -87,16 +87,16 @@ def submit(
         ("boxes", f"{submission.boxes:,}"),
         ("size", f"{submission.bytes:,} bytes"),
     ]
-    show(details(pairs))
+    print_renderable(details_table(pairs))
     for note in submission.notes:
-        session(context).note(f"note: {note}")
+        get_session(context).note(f"note: {note}")
 
 
 def _keep_apart(source: Path, out: Path, name: str) -> None:
     """The file that is read is never the one that is written."""
-    from bdd100k_zoo.records.run import PREDICTIONS
+    from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 
-    read = source / PREDICTIONS if (source / PREDICTIONS).is_file() else source
+    read = source / PREDICTIONS_FILE if (source / PREDICTIONS_FILE).is_file() else source
     # realpath: Path.resolve raises RuntimeError for a link that leads to itself.
     real, target = Path(os.path.realpath(read)), Path(os.path.realpath(out))
     among = read.is_dir() and out.suffix == ".json" and target.parent == real
@@ -109,4 +109,4 @@ def _write_problems(error: SubmissionError) -> None:
 
     message, hint = explain(error)
     problems = [problem._asdict() for problem in error.problems]
-    write_json({"error": plain(message), "hint": hint, "problems": problems})
+    write_json({"error": sanitize_text(message), "hint": hint, "problems": problems})

@@ -11,7 +11,7 @@ from bdd100k_zoo import errors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SELF = "bdd100k-zoo"
+PROGRAM = "bdd100k-zoo"
 
 
 def explain(error: Exception, *, lenient: bool | None = False) -> tuple[str, str]:
@@ -28,12 +28,12 @@ def explain(error: Exception, *, lenient: bool | None = False) -> tuple[str, str
         return message, "this is a bug of bdd100k-zoo; BDD100K_ZOO_DEBUG=1 shows where, please report it"
     hints = [hint(error) for kind, hint in HINTS if isinstance(error, kind)][:1]
     if lenient is False:
-        hints += [hint for kind, hint in LENIENT.items() if isinstance(error, kind)]
+        hints += [hint for kind, hint in LENIENT_HINTS.items() if isinstance(error, kind)]
     return str(error), "; ".join(filter(None, hints))
 
 
 def _unknown_name(error: errors.UnknownNameError) -> str:
-    command = f"`{SELF} list` shows all"
+    command = f"`{PROGRAM} list` shows all"
     return f"did you mean {' or '.join(error.nearest)}? {command}" if error.nearest else command
 
 
@@ -42,50 +42,50 @@ def _no_match(error: errors.NoMatchError) -> str:
     return f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {error.best_ap:.2f}"
 
 
-CLASSIC = "mmdet 2 takes an environment of its own: `bash .ci/classic` in a clone makes one, see docs/classic.md"
+MMDET2_HINT = "mmdet 2 takes an environment of its own: `bash .ci/classic` in a clone makes one, see docs/classic.md"
 
 
 def _backend(error: errors.BackendError) -> str:
     if error.backend == "mmdet3":
         return "install it, in an environment of its own, with `pip install 'bdd100k-zoo[predict]'`"
-    return CLASSIC if error.backend == "mmdet2" else f"leave it out for what is installed; {CLASSIC}"
+    return MMDET2_HINT if error.backend == "mmdet2" else f"leave it out for what is installed; {MMDET2_HINT}"
 
 
 def _missing_package(error: errors.MissingPackageError) -> str:
-    from bdd100k_zoo.workflows.repairs import repairs_of
+    from bdd100k_zoo.diagnostics.repairs import suggest_repairs
 
-    return f"repair it with `{repairs_of(error.reason, error.extra)[0]}`; `{SELF} doctor` examines all"
+    return f"repair it with `{suggest_repairs(error.reason, error.extra)[0]}`; `{PROGRAM} doctor` examines all"
 
 
-def _uncheckable(error: errors.UncheckableError) -> str:
-    from bdd100k_zoo.workflows.repairs import repairs_of
+def _uncheckable(error: errors.CheckUnavailableError) -> str:
+    from bdd100k_zoo.diagnostics.repairs import suggest_repairs
 
-    return f"the check needs bdd100k-zoo[predict]: `{repairs_of(error.reason)[0]}`, then import the file again"
+    return f"the check needs bdd100k-zoo[predict]: `{suggest_repairs(error.reason)[0]}`, then import the file again"
 
 
 def _digest_mismatch(error: errors.DigestMismatchError) -> str:
     if error.subject in error.source:
-        return f"`{SELF} cache verify` sets it aside, and the next download is checked against the same digest"
+        return f"`{PROGRAM} cache verify` sets it aside, and the next download is checked against the same digest"
     if error.source.startswith("its ledger "):
         ledger = error.source.removeprefix("its ledger ")
         return (
             f"{ledger} describes the file that was here first; if you trust the new one, forget the first by "
-            f"`{SELF} cache rm MODEL` (with --what for another kind of file), and give the same command again"
+            f"`{PROGRAM} cache rm MODEL` (with --what for another kind of file), and give the same command again"
         )
     if "://" in error.subject:
-        return f"it sent a damaged file or another one, and nothing of it was kept; {have_a_copy()}"
+        return f"it sent a damaged file or another one, and nothing of it was kept; {local_copy_hint()}"
     return (
         "it is damaged, or not the file that was recorded: give another copy, or correct the digest; "
-        f"`{SELF} cache verify` sets aside what is damaged in the cache"
+        f"`{PROGRAM} cache verify` sets aside what is damaged in the cache"
     )
 
 
-def have_a_copy(model: str = "MODEL", what: str = "weights") -> str:
+def local_copy_hint(model: str = "MODEL", what: str = "weights") -> str:
     """Say what somebody can do who has the file, or knows who has it."""
     if what == "start-values":
         return "--pretrained FILE starts from a file that you have, --from-scratch from random values"
     return (
-        f"with a copy of the file, `{SELF} cache import {model} FILE{_what_option(what)}` checks it and takes it in; "
+        f"with a copy of the file, `{PROGRAM} cache import {model} FILE{_what_option(what)}` checks it and takes it in; "
         "BDD100K_ZOO_MIRRORS names other places that have it"
     )
 
@@ -95,7 +95,7 @@ def _what_option(what: str) -> str:
 
 
 def _links(what: str) -> str:
-    return "" if what == "start-values" else f"`{SELF} doctor --links` checks all; "
+    return "" if what == "start-values" else f"`{PROGRAM} doctor --links` checks all; "
 
 
 def _storage(error: errors.StorageError) -> str:
@@ -118,7 +118,7 @@ def _duplicate_frame(error: errors.DuplicateFrameError) -> str:
 def _checkpoint_mismatch(error: errors.CheckpointMismatchError) -> str:
     if error.unusable and not (error.missing or error.unexpected or error.reshaped):
         return "give a checkpoint with finite floating-point numbers: of a training that diverged, an earlier one"
-    return f"is this the checkpoint of that model? `{SELF} list` shows all models"
+    return f"is this the checkpoint of that model? `{PROGRAM} list` shows all models"
 
 
 def _not_finite(error: errors.NotFiniteError) -> str:
@@ -130,7 +130,7 @@ def _not_finite(error: errors.NotFiniteError) -> str:
 def _device(error: errors.DeviceError) -> str:
     if error.out_of_memory:
         return "a smaller --batch-size needs less memory, and --device cpu none of the GPU's"
-    return f"use --device cpu; `{SELF} doctor` shows what torch finds"
+    return f"use --device cpu; `{PROGRAM} doctor` shows what torch finds"
 
 
 def _launcher(error: errors.LauncherError) -> str:
@@ -144,19 +144,19 @@ def _submission(error: errors.SubmissionError) -> str:
     return f"--json lists every problem; correct the predictions, or --images{clip}"
 
 
-def _stale(error: errors.StaleError) -> str:
+def _stale(error: errors.StaleBlockError) -> str:
     if "expected one line" in error.problem:
         return "put the two markers where the tables belong"
-    return f"`{SELF} table --write {error.path}` updates it (with the same options)"
+    return f"`{PROGRAM} table --write {error.path}` updates it (with the same options)"
 
 
 def _no_runs(error: errors.NoRunsError) -> str:
     if "scores" in error.problem:
-        return f"`{SELF} eval --split {error.split}` scores every run"
-    return f"`{SELF} predict MODEL --split {error.split} --data ROOT` makes one"
+        return f"`{PROGRAM} eval --split {error.split}` scores every run"
+    return f"`{PROGRAM} predict MODEL --split {error.split} --data ROOT` makes one"
 
 
-NO_LABELS = (
+LABELS_HINT = (
     "give --labels FILE, or --data ROOT (or BDD100K_ROOT) with labels/det_20/det_val.json; "
     "the Detection 2020 labels are at https://doc.bdd100k.com/download.html"
 )
@@ -171,24 +171,24 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.SettingsError,
         lambda _: "mirrors are written https://HOST/…, file:///FOLDER or hf://ORG/REPO; docs/mirrors.md has examples",
     ),
-    (errors.NoAddressError, lambda e: f"`{SELF} info {e.model}` shows what is published"),
+    (errors.NoAddressError, lambda e: f"`{PROGRAM} info {e.model}` shows what is published"),
     (
         errors.OfflineError,
-        lambda e: f"run it once without --offline (and BDD100K_ZOO_OFFLINE); {have_a_copy(e.model, e.what)}",
+        lambda e: f"run it once without --offline (and BDD100K_ZOO_OFFLINE); {local_copy_hint(e.model, e.what)}",
     ),
     (
         errors.TransferError,
-        lambda e: f"the same command tries again; {_links(e.what)}{have_a_copy(e.model, e.what)}",
+        lambda e: f"the same command tries again; {_links(e.what)}{local_copy_hint(e.model, e.what)}",
     ),
     (
-        errors.SeveralFailedError,
-        lambda _: f"the same command tries only what is missing; {have_a_copy()}",
+        errors.DownloadsFailedError,
+        lambda _: f"the same command tries only what is missing; {local_copy_hint()}",
     ),
     (errors.DigestMismatchError, _digest_mismatch),
     (
         errors.UnverifiedError,
         lambda e: (
-            f"give a digest you trust: `{SELF} cache import {e.model} FILE{_what_option(e.what)} --digest sha256:…` "
+            f"give a digest you trust: `{PROGRAM} cache import {e.model} FILE{_what_option(e.what)} --digest sha256:…` "
             "or a zoo file of digests in BDD100K_ZOO_FILES (a mirror's does not count); or leave out --require-digest"
         ),
     ),
@@ -196,12 +196,12 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.UnsafeArchiveError,
         lambda _: "it is damaged, or not what was published: move it out of the cache and download it again",
     ),
-    (errors.UncheckableError, _uncheckable),
+    (errors.CheckUnavailableError, _uncheckable),
     (
         errors.EmptyCacheError,
-        lambda _: f"`{SELF} download MODEL` fetches one, `{SELF} cache import MODEL FILE` takes a copy",
+        lambda _: f"`{PROGRAM} download MODEL` fetches one, `{PROGRAM} cache import MODEL FILE` takes a copy",
     ),
-    (errors.OtherFilesError, lambda _: "move them away, or choose another folder"),
+    (errors.FilesExistError, lambda _: "move them away, or choose another folder"),
     (errors.StorageError, _storage),
     (
         errors.NoImagesError,
@@ -247,17 +247,23 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.DeviceError, _device),
     (errors.PrecisionError, lambda _: "--precision fp32, the default, runs everywhere"),
     (errors.LauncherError, _launcher),
-    (errors.ProcessesError, lambda _: "the first error above says why; the same command goes on with what is missing"),
+    (
+        errors.WorkerFailedError,
+        lambda _: "the first error above says why; the same command goes on with what is missing",
+    ),
     (
         errors.PeerLostError,
         lambda _: "what the lost process said tells why; the same command goes on from the last checkpoint",
     ),
-    (errors.LostProcessError, lambda _: "the same command goes on with what is missing; fewer --jobs need less memory"),
+    (
+        errors.WorkerKilledError,
+        lambda _: "the same command goes on with what is missing; fewer --jobs need less memory",
+    ),
     (errors.SubmissionError, _submission),
-    (errors.StaleError, _stale),
+    (errors.StaleBlockError, _stale),
     (errors.NoRunsError, _no_runs),
-    (errors.NoLabelsError, lambda _: NO_LABELS),
-    (errors.OtherRunError, lambda _: "choose another folder with --out, or replace that run with --fresh"),
+    (errors.NoLabelsError, lambda _: LABELS_HINT),
+    (errors.RunMismatchError, lambda _: "choose another folder with --out, or replace that run with --fresh"),
     (
         errors.UnfinishedRunError,
         lambda _: "the same command without --merge computes them; or copy the other journals there",
@@ -267,10 +273,10 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.DivergedError,
         lambda _: "a lower rate often helps: --cfg-options optim_wrapper.optimizer.lr=…, with --fresh or another --out",
     ),
-    (errors.BusyFolderError, lambda _: "wait until it is done, or choose another folder with --out"),
+    (errors.FolderBusyError, lambda _: "wait until it is done, or choose another folder with --out"),
     (
         errors.WrongFileError,
-        lambda _: f"give the right file, labels and predictions each in their place; `{SELF} convert` takes COCO's",
+        lambda _: f"give the right file, labels and predictions each in their place; `{PROGRAM} convert` takes COCO's",
     ),
     (errors.BrokenFileError, lambda _: "the file was not written or downloaded whole; make or fetch it again"),
     (
@@ -285,7 +291,7 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.RecordError, lambda _: "check that this is the right file, and whole"),
 )
 
-LENIENT: dict[type[errors.ZooError], str] = {
+LENIENT_HINTS: dict[type[errors.ZooError], str] = {
     errors.UnlikelyBoxesError: "`eval --lenient` scores it all the same",
     errors.FramesDifferError: "`eval --lenient` scores what there is",
     errors.BadFrameError: "`eval --lenient` does as the official tool: of duplicates the last wins",

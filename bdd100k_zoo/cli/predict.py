@@ -9,22 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.arguments import Backend, ConfigOptions, Device, Gpus, Launcher, Precision, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, heeding_sigterm, show_whole, write_json
-from bdd100k_zoo.cli.session import session
-from bdd100k_zoo.cli.signals import ended_by_signals
+from bdd100k_zoo.cli.options import (
+    Backend,
+    ConfigOptions,
+    Device,
+    Gpus,
+    Launcher,
+    Precision,
+    get_session,
+    nonempty_path,
+)
+from bdd100k_zoo.cli.output import handle_errors, print_field, raise_on_sigterm, write_json
+from bdd100k_zoo.cli.signals import translate_signal_exits
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.cli.session import Session
+    from bdd100k_zoo.cli.options import Session
+    from bdd100k_zoo.prediction.predict import PredictRequest
+    from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.progress import Progress
-    from bdd100k_zoo.records.run import RunRecord
-    from bdd100k_zoo.workflows.predict import Request
 
 Split = Literal["val", "test"]
 
 
-@guarded
+@handle_errors
 def predict(
     context: typer.Context,
     model: ModelName,
@@ -42,16 +50,17 @@ def predict(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="ROOT", parser=named_path, envvar="BDD100K_ROOT", help="Root of the dataset, for --split."
+            metavar="ROOT", parser=nonempty_path, envvar="BDD100K_ROOT", help="Root of the dataset, for --split."
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=named_path, help="A checkpoint instead of the published one.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=nonempty_path, help="A checkpoint instead of the published one."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", parser=named_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
+            metavar="DIR", parser=nonempty_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
         ),
     ] = None,
     device: Device = "auto",
@@ -96,20 +105,20 @@ def predict(
         raise typer.BadParameter("--show reads the images again: name a list's file instead of -")
     if gpus and "-" in paths:
         raise typer.BadParameter("--gpus starts processes that each read the list: name its file instead of -")
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.inference.launch import place_of, started_by
-    from bdd100k_zoo.inference.overrides import parse_overrides
-    from bdd100k_zoo.workflows import predict as job
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.prediction import predict as job
+    from bdd100k_zoo.prediction.launch import read_launch_info, read_process_rank
+    from bdd100k_zoo.registry.overrides import parse_overrides
 
-    here = session(context)
+    here = get_session(context)
     found = here.zoo()[model]
-    started = started_by(os.environ)
-    place = place_of(os.environ, launcher)
+    started = read_launch_info(os.environ)
+    place = read_process_rank(os.environ, launcher)
     if place.world > 1 and not started:
         _check_shared(place.world, fresh=fresh, gpus=bool(gpus))
-    request = job.Request(
+    request = job.PredictRequest(
         model=found,
-        images=(job.split_images(data, split),) if split and data else tuple(paths),
+        images=(job.split_image_folder(data, split),) if split and data else tuple(paths),
         every=every,
         out=out,
         split=split,
@@ -125,11 +134,11 @@ def predict(
         started=started,
     )
     store, progress = Store(offline=here.offline), here.progress(live=place.world == 1)
-    with heeding_sigterm(), ended_by_signals(hushed=started is not None):
+    with raise_on_sigterm(), translate_signal_exits(hushed=started is not None):
         if merge:
-            record = job.merge(request, store, progress)
+            record = job.merge_run(request, store, progress)
         elif gpus and not started:
-            record = job.predict_by_many(request, gpus.number, sys.argv[1:], store, progress)
+            record = job.predict_in_processes(request, gpus.number, sys.argv[1:], store, progress)
         else:
             record = job.predict(request, store, progress)
     if record is None or started:  # another process speaks for all
@@ -144,21 +153,21 @@ def predict(
         raise typer.Exit(1)
 
 
-def _draw(request: Request, here: Session, progress: Progress, *, as_json: bool) -> None:
-    from bdd100k_zoo.cli.show import MIN_SCORE, show_pictures
-    from bdd100k_zoo.workflows import show as job
+def _draw(request: PredictRequest, here: Session, progress: Progress, *, as_json: bool) -> None:
+    from bdd100k_zoo.cli.show import DEFAULT_MIN_SCORE, print_picture_summary
+    from bdd100k_zoo.reporting import show as job
 
-    wanted = job.Request(
+    wanted = job.ShowRequest(
         predictions=request.folder,
         images=request.images,
         out=request.folder / "pictures",
         every=request.every,
-        min_score=MIN_SCORE,
+        min_score=DEFAULT_MIN_SCORE,
     )
-    with heeding_sigterm():
-        shown = job.show(wanted, progress)
+    with raise_on_sigterm():
+        shown = job.show_predictions(wanted, progress)
     if not as_json:
-        show_pictures(wanted, shown, here)
+        print_picture_summary(wanted, shown, here)
 
 
 def _check_shared(processes: int, *, fresh: bool, gpus: bool) -> None:
@@ -172,8 +181,8 @@ def _check_shared(processes: int, *, fresh: bool, gpus: bool) -> None:
 
 
 def _show_run(folder: Path, record: RunRecord) -> None:
-    from bdd100k_zoo.cli.bars import rate
-    from bdd100k_zoo.cli.console import say
+    from bdd100k_zoo.cli.output import print_message
+    from bdd100k_zoo.cli.progress import format_rate
 
     counts, seconds = record.counts, record.seconds
     done = counts.images - counts.unreadable
@@ -185,14 +194,16 @@ def _show_run(folder: Path, record: RunRecord) -> None:
             f"{counts.images:,}" + (f", {counts.unreadable:,} of them unreadable" if counts.unreadable else ""),
         ),
         ("boxes", f"{counts.detections:,}"),
-        ("speed", f"{rate(done / seconds.detect if seconds.detect else None)} on {_device_of(record)}"),
+        ("speed", f"{format_rate(done / seconds.detect if seconds.detect else None)} on {_device_of(record)}"),
     ]
     for label, value in pairs:
-        show_whole(label, str(value))
+        print_field(label, str(value))
     if counts.unreadable:
         names = ", ".join(image.name for image in record.unreadable[:3])
         more = f" and {counts.unreadable - 3} more" if counts.unreadable > 3 else ""
-        say(f"{counts.unreadable} unreadable: {names}{more}; they have empty frames", "bold yellow", "warning")
+        print_message(
+            f"{counts.unreadable} unreadable: {names}{more}; they have empty frames", "bold yellow", "warning"
+        )
 
 
 def _device_of(record: RunRecord) -> str:

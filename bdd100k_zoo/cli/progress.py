@@ -1,28 +1,138 @@
-"""How far jobs are: live bars on a terminal, a line now and then in a log."""
+"""Progress of jobs: live bars on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from threading import RLock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from bdd100k_zoo.cli.bars import Bars, amounts, clock, rate
-from bdd100k_zoo.cli.console import plain, say
-from bdd100k_zoo.progress import SILENT
+from rich.constrain import Constrain
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from bdd100k_zoo.cli.output import print_message, sanitize_text
+from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.progress import Task as Row
     from rich.progress import TaskID
 
     from bdd100k_zoo.progress import Task, Unit
 
+
+class Counted(Protocol):
+    """A task whose amounts are shown."""
+
+    unit: Unit
+    done: int
+    total: int | None
+
+    @property
+    def speed(self) -> float:
+        """Units per second."""
+
+
+class ProgressBars(Progress):
+    """A row for each task, which is given as the field ``counted``; drawn when it is told to."""
+
+    def __init__(self, console: Console) -> None:
+        self._width = console.width - 2  # or the ^C that terminals echo would push the last row over the edge
+        title = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+        columns = (title, BarColumn(), _Amounts(), _Rate(), _TimeLeft())
+        super().__init__(*columns, console=console, auto_refresh=False)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Give the table of all rows."""
+        yield Constrain(self.make_tasks_table(self.tasks), self._width)
+
+
+class _Cell(ProgressColumn, ABC):
+    """A column whose text stays whole as long as the bar can give way."""
+
+    style = ""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+
+    def render(self, row: Row) -> Text:
+        """Give the cell of a row."""
+        return Text(self.text(row.fields["counted"], row), style=self.style)
+
+    @abstractmethod
+    def text(self, task: Counted, row: Row) -> str:
+        """Write what stands in the row of a task."""
+
+
+class _Amounts(_Cell):
+    """Done and total."""
+
+    style = "progress.download"
+
+    def text(self, task: Counted, row: Row) -> str:  # noqa: ARG002
+        return format_amounts(task, "/")
+
+
+class _Rate(_Cell):
+    """Units per second, or seconds per unit where that is the larger number; files are too few to have a speed."""
+
+    style = "progress.data.speed"
+
+    def text(self, task: Counted, row: Row) -> str:
+        return "" if task.unit == "files" else format_rate(row.speed or task.speed, task.unit)
+
+
+class _TimeLeft(_Cell):
+    """Minutes and seconds, with hours where there are any."""
+
+    style = "progress.remaining"
+
+    def text(self, task: Counted, row: Row) -> str:
+        if task.unit == "files" or task.total is None:
+            return ""
+        if row.time_remaining is None:
+            return "--:--"
+        return format_duration(row.time_remaining)
+
+
+def format_amounts(task: Counted, of: str) -> str:
+    """Write how much of a task is done, ``of`` how much where that is known."""
+    scale, name = _byte_scale(max(task.done, task.total or 0)) if task.unit == "bytes" else (1, task.unit)
+    of_total = "" if task.total is None else f"{of}{task.total / scale:,.0f}"
+    return f"{task.done / scale:,.0f}{of_total} {name}"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a time as minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes:02}:{rest:02}"
+
+
+def format_rate(per_second: float | None, unit: Unit = "images") -> str:
+    """Write a speed so that it reads well for fast and slow work."""
+    if not per_second:
+        return "– MB/s" if unit == "bytes" else f"– {unit}/s"
+    if unit == "bytes":
+        scale, name = _byte_scale(per_second)
+        return f"{per_second / scale:,.1f} {name}/s"
+    if per_second < 1:
+        return f"{1 / per_second:.1f} s/{unit.removesuffix('s')}"
+    return f"{per_second:.1f} {unit}/s"
+
+
+def _byte_scale(amount: float) -> tuple[int, str]:
+    return (1_000_000, "MB") if amount >= 1_000_000 or not amount else (1_000, "kB")
+
+
 LOG_INTERVAL = 30.0
 """Seconds between two lines about a task where stderr is no terminal."""
 
-DRAW_INTERVAL = 0.1
+REFRESH_INTERVAL = 0.1
 """Seconds between two drawings of the bars."""
 
 
@@ -44,10 +154,10 @@ class TerminalProgress:
     def task(self, title: str, total: int | None, unit: Unit, done: int = 0) -> Iterator[Task]:
         """Show one task for as long as the block runs."""
         if self._quiet:
-            with SILENT.task(title, total, unit, done) as silent:
+            with NO_PROGRESS.task(title, total, unit, done) as silent:
                 yield silent
             return
-        task = CountedTask(self._turn, self._display, plain(title), total, unit, done)
+        task = CountedTask(self._turn, self._display, sanitize_text(title), total, unit, done)
         self._turn(self._display.opened, task)
         whole = False
         try:
@@ -69,7 +179,7 @@ class TerminalProgress:
         self._turn(self._say, message, "bold yellow", "warning")
 
     def _say(self, message: str, style: str = "", label: str = "") -> None:
-        say(message, style, label, console=self._console)
+        print_message(message, style, label, console=self._console)
 
     def _turn(self, change: Callable[..., None], *facts: object) -> None:
         """Change what is shown: one thread at a time, and nobody after the end."""
@@ -109,7 +219,7 @@ class CountedTask:
 
     def retitle(self, title: str) -> None:
         """Call the task something else from here on; it is seen when it next moves."""
-        self.title = plain(title)
+        self.title = sanitize_text(title)
 
     @property
     def speed(self) -> float:
@@ -119,10 +229,10 @@ class CountedTask:
     def line(self) -> str:
         """Say in one line how far the task is."""
         speed = self.speed
-        line = f"{self.title}: {amounts(self, ' of ')}, {rate(speed, self.unit)}"
+        line = f"{self.title}: {format_amounts(self, ' of ')}, {format_rate(speed, self.unit)}"
         if self.total is None or self.done >= self.total or not speed:
             return line
-        return f"{line}, {clock((self.total - self.done) / speed)} left"
+        return f"{line}, {format_duration((self.total - self.done) / speed)} left"
 
     def _advance(self, amount: int) -> None:
         self.done += amount
@@ -163,7 +273,7 @@ class _Log:
 
     def _tell(self, task: CountedTask) -> None:
         task.spoken, task.told = monotonic(), task.done
-        say(task.line(), console=self._console)
+        print_message(task.line(), console=self._console)
 
 
 class _Screen:
@@ -174,19 +284,19 @@ class _Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars = Bars(console)
+        self._bars = ProgressBars(console)
         self._rows: dict[CountedTask, TaskID] = {}
         self._drawn = monotonic()
 
     def opened(self, task: CountedTask) -> None:
         if not self._rows:
-            self._bars = Bars(self._console)
+            self._bars = ProgressBars(self._console)
             self._bars.start()
         self._rows[task] = self._bars.add_task(task.title, total=task.total, completed=task.done, counted=task)
 
     def moved(self, task: CountedTask) -> None:
         self._bars.update(self._rows[task], completed=task.done, description=task.title)
-        if monotonic() - self._drawn >= DRAW_INTERVAL:
+        if monotonic() - self._drawn >= REFRESH_INTERVAL:
             self._bars.refresh()
             self._drawn = monotonic()
 
@@ -204,7 +314,7 @@ class _Screen:
             return
         self._bars.remove_task(row)
         if whole:
-            say(task.line(), console=self._console)
+            print_message(task.line(), console=self._console)
         else:
             self._bars.refresh()
 

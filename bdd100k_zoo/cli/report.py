@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import complete_model, guarded, show_whole, write_json
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, write_json
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.rendering.provenance import Run
-    from bdd100k_zoo.workflows.report import Written
+    from bdd100k_zoo.reporting.provenance import ReportRun
+    from bdd100k_zoo.reporting.report import WrittenReport
 
 
-@guarded
+@handle_errors
 def report(
     context: typer.Context,
     names: Annotated[
@@ -50,14 +50,14 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a report on predictions as one page: scores, curves, errors, comparison, pictures."""
-    from bdd100k_zoo.workflows import report as job
-    from bdd100k_zoo.workflows.subjects import labels_file
+    from bdd100k_zoo.evaluation.resolve_runs import find_labels_file
+    from bdd100k_zoo.reporting import report as job
 
-    here = session(context)
-    request = job.Request(
+    here = get_session(context)
+    request = job.ReportRequest(
         zoo=here.zoo(),
         names=tuple(names),
-        labels=labels_file(labels, data, split),
+        labels=find_labels_file(labels, data, split),
         out=out,
         split=split,
         runs=runs,
@@ -71,15 +71,15 @@ def report(
         write_json(_document(written))
         return
     for each in written.report.runs:
-        show_whole("AP", f"{each.ap:.2f} {each.name}")
-    show_whole("report", f"{written.path} ({written.size:,} bytes)")
+        print_field("AP", f"{each.ap:.2f} {each.name}")
+    print_field("report", f"{written.path} ({written.size:,} bytes)")
 
 
-def _document(written: Written) -> dict[str, Any]:
+def _document(written: WrittenReport) -> dict[str, Any]:
     runs = [_record(run) for run in written.report.runs]
     return {"report": str(written.path), "bytes": written.size, "runs": runs}
 
 
-def _record(run: Run) -> dict[str, Any]:
+def _record(run: ReportRun) -> dict[str, Any]:
     ap = run.ap if run.ap == run.ap else None  # NaN is unlike itself, and no JSON
     return {"name": run.name, "predictions": run.predictions.path, "ap": ap, "interval": run.interval}

@@ -7,40 +7,47 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from bdd100k_zoo.categories import ALIASES, CLASSES
-from bdd100k_zoo.cli.arguments import named_path
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import guarded, heeding_sigterm, plain, say, show_whole, stdout, write_json
-from bdd100k_zoo.cli.console import show as print_data
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session, nonempty_path
+from bdd100k_zoo.cli.output import (
+    handle_errors,
+    print_field,
+    print_message,
+    raise_on_sigterm,
+    sanitize_text,
+    stdout_console,
+    write_json,
+)
+from bdd100k_zoo.cli.output import print_renderable as print_data
+from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bdd100k_zoo.cli.session import Session
-    from bdd100k_zoo.workflows.show import Picture, Request, Shown
+    from bdd100k_zoo.cli.options import Session
+    from bdd100k_zoo.reporting.show import ShownPicture, ShowRequest, ShowResult
 
-Form = Literal["jpg", "png"]
+ImageFormat = Literal["jpg", "png"]
 Viewer = Literal["own", "scalabel"]
-MIN_SCORE = 0.3
+DEFAULT_MIN_SCORE = 0.3
 """Detections below are left out of pictures unless the user says otherwise: most of them are guesses."""
 
 
-class Chosen(NamedTuple):
+class ClassSelection(NamedTuple):
     """--classes: some of the ten."""
 
     indices: tuple[int, ...]
 
 
-def _chosen(value: str) -> Chosen:
-    names = [ALIASES.get(name, name) for name in (each.strip() for each in value.split(","))]
+def _parse_classes(value: str) -> ClassSelection:
+    names = [CLASS_ALIASES.get(name, name) for name in (each.strip() for each in value.split(","))]
     for name in names:
         if name not in CLASSES:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(CLASSES)}")
-    return Chosen(tuple(CLASSES.index(name) for name in names))
+    return ClassSelection(tuple(CLASSES.index(name) for name in names))
 
 
-@guarded
+@handle_errors
 def show(
     context: typer.Context,
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, or a run's folder.")],
@@ -48,17 +55,17 @@ def show(
         list[str],
         typer.Option(metavar="PATH", help="The images: folders, files, patterns, lists and videos as for predict."),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", parser=named_path, help="Where the pictures go.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", parser=nonempty_path, help="Where the pictures go.")],
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", parser=named_path, help="Labels: tell matched, missed and false boxes apart."),
+        typer.Option(metavar="FILE", parser=nonempty_path, help="Labels: tell matched, missed and false boxes apart."),
     ] = None,
     min_score: Annotated[
         float, typer.Option(metavar="X", min=0, max=1, help="Leave out detections below this score.")
-    ] = MIN_SCORE,
+    ] = DEFAULT_MIN_SCORE,
     classes: Annotated[
-        Chosen | None,
-        typer.Option(metavar="NAME,...", parser=_chosen, help="Only these classes, as in car,person."),
+        ClassSelection | None,
+        typer.Option(metavar="NAME,...", parser=_parse_classes, help="Only these classes, as in car,person."),
     ] = None,
     frames: Annotated[
         list[str] | None,
@@ -68,7 +75,7 @@ def show(
         int | None, typer.Option(metavar="N", min=1, help="Only the N frames that cost the most AP; needs --labels.")
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, every Nth frame was taken.")] = 1,
-    form: Annotated[Form, typer.Option("--format", help="Of the pictures.")] = "jpg",
+    form: Annotated[ImageFormat, typer.Option("--format", help="Of the pictures.")] = "jpg",
     viewer: Annotated[
         Viewer, typer.Option(metavar="NAME", help="What draws: own, or scalabel, the official viewer.")
     ] = "own",
@@ -84,10 +91,10 @@ def show(
         raise typer.BadParameter("--top-errors needs --labels FILE: the labels say what an error is")
     if viewer == "scalabel" and labels:
         raise typer.BadParameter("--viewer scalabel draws predictions alone: it goes without --labels")
-    from bdd100k_zoo.workflows import show as job
+    from bdd100k_zoo.reporting import show as job
 
-    here = session(context)
-    request = job.Request(
+    here = get_session(context)
+    request = job.ShowRequest(
         predictions=predictions,
         images=tuple(images),
         out=out,
@@ -95,44 +102,44 @@ def show(
         labels=labels,
         min_score=min_score,
         classes=classes.indices if classes else tuple(range(len(CLASSES))),
-        frames=job.names_in(frames or ()),
+        frames=job.read_frame_names(frames or ()),
         top_errors=top_errors,
         form=form,
         viewer=viewer,
         jobs=jobs,
         fresh=fresh,
     )
-    with heeding_sigterm():
-        shown = job.show(request, here.progress())
+    with raise_on_sigterm():
+        shown = job.show_predictions(request, here.progress())
     if as_json:
         write_json(_document(request, shown))
     else:
-        show_pictures(request, shown, here)
+        print_picture_summary(request, shown, here)
     if shown.unreadable:
         raise typer.Exit(1)
 
 
-def show_pictures(request: Request, shown: Shown, here: Session) -> None:
+def print_picture_summary(request: ShowRequest, shown: ShowResult, here: Session) -> None:
     """Tell what was drawn, and what was not."""
     number = len(shown.pictures)
     stood = f", {shown.stood:,} of them there already" if shown.stood else ""
-    show_whole("pictures", str(request.out))
-    show_whole("images", f"{number:,}{stood}")
-    show_whole("boxes", f"{shown.boxes:,}")
+    print_field("pictures", str(request.out))
+    print_field("images", f"{number:,}{stood}")
+    print_field("boxes", f"{shown.boxes:,}")
     if request.top_errors:
         _show_losses(shown.pictures)
     for note in _notes(request, shown):
         here.note(f"note: {note}")
     for label, names in (("without an image", shown.without_image), ("unreadable", _told(shown))):
         if names:
-            say(f"{_frames(len(names))} {label}: {_first_few(names)}", "bold yellow", "warning")
+            print_message(f"{_frames(len(names))} {label}: {_first_few(names)}", "bold yellow", "warning")
 
 
 def _frames(number: int) -> str:
     return f"{number:,} frame{'' if number == 1 else 's'}"
 
 
-def _told(shown: Shown) -> list[str]:
+def _told(shown: ShowResult) -> list[str]:
     return [f"{failure.key} ({failure.reason})" for failure in shown.unreadable]
 
 
@@ -141,14 +148,14 @@ def _first_few(names: Sequence[str], limit: int = 3) -> str:
     return f"{', '.join(names[:limit])}{more}"
 
 
-def _notes(request: Request, shown: Shown) -> Iterator[str]:
+def _notes(request: ShowRequest, shown: ShowResult) -> Iterator[str]:
     if shown.left_out:
         yield f"{shown.left_out:,} boxes with scores below {request.min_score:g} are left out; --min-score 0 draws all"
     if shown.unlabelled:
         yield f"{_frames(shown.unlabelled)} without labels: what was detected is drawn alone"
 
 
-def _show_losses(pictures: Sequence[Picture]) -> None:
+def _show_losses(pictures: Sequence[ShownPicture]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -159,12 +166,12 @@ def _show_losses(pictures: Sequence[Picture]) -> None:
     for each in pictures:
         if each.loss:
             points = (f"{value:.4f}" for value in (each.loss.lost, each.loss.to_false, each.loss.to_missed))
-            table.add_row(Text(plain(each.frame)), *points)
+            table.add_row(Text(sanitize_text(each.frame)), *points)
     print_data("")
-    stdout().print(table)
+    stdout_console().print(table)
 
 
-def _document(request: Request, shown: Shown) -> dict[str, Any]:
+def _document(request: ShowRequest, shown: ShowResult) -> dict[str, Any]:
     return {
         "predictions": str(request.predictions),
         "out": str(request.out),
@@ -178,7 +185,7 @@ def _document(request: Request, shown: Shown) -> dict[str, Any]:
     }
 
 
-def _record(picture: Picture) -> dict[str, Any]:
+def _record(picture: ShownPicture) -> dict[str, Any]:
     loss = picture.loss
     lost = {"lost": loss.lost, "to_false": loss.to_false, "to_missed": loss.to_missed} if loss else None
     return {"frame": picture.frame, "path": str(picture.path), "ap": lost}

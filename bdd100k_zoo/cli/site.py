@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.console import guarded, show_whole, write_json
-from bdd100k_zoo.cli.session import session
+from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.output import handle_errors, print_field, write_json
 
 
-@guarded
+@handle_errors
 def site(
     context: typer.Context,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which to write index.html.")],
@@ -25,13 +25,13 @@ def site(
     as_json: Json = False,
 ) -> None:
     """Write the zoo as one page: all models to sort and filter, their AP as a plot, a card for each."""
-    from bdd100k_zoo.workflows.site import write_site
+    from bdd100k_zoo.reporting.site import write_site
 
-    zoo = session(context).zoo()
+    zoo = get_session(context).zoo()
     written = write_site(zoo, out, runs, speed)
-    session(context).note_left_out(written.left_out)
+    get_session(context).note_left_out(written.left_out)
     if as_json:
         told = {"site": str(written.path), "bytes": written.size, "models": len(zoo.models)}
         write_json({**told, "left_out": written.left_out})
         return
-    show_whole("site", f"{written.path} ({written.size:,} bytes)")
+    print_field("site", f"{written.path} ({written.size:,} bytes)")

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.arguments import ConfigOptions, Device, Gpus, Launcher, Precision, named_path
 from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.console import guarded, show_whole, write_json
-from bdd100k_zoo.cli.session import session
-from bdd100k_zoo.cli.signals import asking, ended_by_signals
+from bdd100k_zoo.cli.options import ConfigOptions, Device, Gpus, Launcher, Precision, get_session, nonempty_path
+from bdd100k_zoo.cli.output import handle_errors, print_field, write_json
+from bdd100k_zoo.cli.signals import stop_on_signals, translate_signal_exits
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.records.training import TrainingRecord
+    from bdd100k_zoo.training.record import TrainingRecord
 
 
-@guarded
+@handle_errors
 def train(
     context: typer.Context,
     model: ModelName,
@@ -28,18 +27,18 @@ def train(
         Path,
         typer.Option(
             metavar="ROOT",
-            parser=named_path,
+            parser=nonempty_path,
             envvar="BDD100K_ROOT",
             help="Root of the dataset: images/100k/{train,val}, labels/det_20/det_{train,val}.json.",
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=named_path, help="The folder; default: runs/MODEL/train.")
+        Path | None, typer.Option(metavar="DIR", parser=nonempty_path, help="The folder; default: runs/MODEL/train.")
     ] = None,
     pretrained: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", parser=named_path, help="What the backbone starts from; default: as the recipe says."
+            metavar="FILE", parser=nonempty_path, help="What the backbone starts from; default: as the recipe says."
         ),
     ] = None,
     from_scratch: Annotated[
@@ -77,18 +76,18 @@ def train(
         raise typer.BadParameter("give either --pretrained FILE or --from-scratch")
     if resume and fresh:
         raise typer.BadParameter("give either --resume or --fresh")
-    from bdd100k_zoo.artifacts.store import Store
-    from bdd100k_zoo.inference.launch import place_of, started_by
-    from bdd100k_zoo.inference.overrides import parse_overrides
-    from bdd100k_zoo.workflows import train as job
-    from bdd100k_zoo.workflows.stopping import Stop
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.prediction.launch import read_launch_info, read_process_rank
+    from bdd100k_zoo.registry.overrides import parse_overrides
+    from bdd100k_zoo.training import train as job
+    from bdd100k_zoo.training.stopping import GracefulStop
 
-    here = session(context)
-    started = started_by(os.environ) is not None
-    place = place_of(os.environ, launcher)
+    here = get_session(context)
+    started = read_launch_info(os.environ) is not None
+    place = read_process_rank(os.environ, launcher)
     if place.world > 1 and not started and (fresh or gpus):
         raise typer.BadParameter("--fresh and --gpus are for a command that nothing has started as one of several")
-    request = job.Request(
+    request = job.TrainRequest(
         model=here.zoo()[model],
         data=data,
         out=out,
@@ -107,10 +106,10 @@ def train(
         started=started,
         command=_going_on(sys.argv[1:]),
     )
-    store, progress, stop = Store(offline=here.offline), here.progress(live=place.world == 1), Stop()
-    with asking(stop), ended_by_signals(hushed=started and place.rank > 0):
+    store, progress, stop = Store(offline=here.offline), here.progress(live=place.world == 1), GracefulStop()
+    with stop_on_signals(stop), translate_signal_exits(hushed=started and place.rank > 0):
         if gpus and not started:
-            record = job.train_by_many(request, gpus.number, sys.argv[1:], store, progress)
+            record = job.train_in_processes(request, gpus.number, sys.argv[1:], store, progress)
         else:
             record = job.train(request, store, progress, stop)
     if record is None or started:
@@ -129,11 +128,11 @@ def _going_on(arguments: list[str]) -> str:
 def _show(folder: Path, record: TrainingRecord) -> None:
     best = next((each for each in record.epochs if each.epoch == record.best_epoch), None)
     last = record.epochs[-1] if record.epochs else None
-    show_whole("weights", str(folder / "weights.pth"))
+    print_field("weights", str(folder / "weights.pth"))
     if best and best.ap is not None:
-        show_whole("best", f"{folder / 'best.pth'}: AP {best.ap:.2f} after epoch {best.epoch}")
+        print_field("best", f"{folder / 'best.pth'}: AP {best.ap:.2f} after epoch {best.epoch}")
     if last and last.ap is not None:
-        show_whole("last", f"AP {last.ap:.2f}, loss {last.loss:.4f} after epoch {last.epoch}")
-    show_whole("record", str(folder / "train.json"))
+        print_field("last", f"AP {last.ap:.2f}, loss {last.loss:.4f} after epoch {last.epoch}")
+    print_field("record", str(folder / "train.json"))
     if (folder / "curve.png").exists():
-        show_whole("curve", str(folder / "curve.png"))
+        print_field("curve", str(folder / "curve.png"))

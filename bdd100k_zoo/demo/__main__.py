@@ -14,7 +14,7 @@ from bdd100k_zoo.demo.writing import frame_seed, write_scenes
 from bdd100k_zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.records.labels import LabelFrame
+    from bdd100k_zoo.data.scalabel import LabelFrame
 
 
 def main() -> None:

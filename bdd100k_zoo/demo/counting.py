@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.data.classes import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bdd100k_zoo.records.box2d import Box2D
-    from bdd100k_zoo.records.labels import LabelFrame
+    from bdd100k_zoo.data.scalabel import Box2D, LabelFrame
 
 BOUNDS = (8, 16, 32, 64, 96, 192)
 """Borders of the histogram's bins: the side of a square of a box's area, in pixels; 32 and 96 are COCO's."""

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bdd100k_zoo.records.box2d import Box2D
-from bdd100k_zoo.records.labels import Label
+from bdd100k_zoo.data.scalabel import Box2D, Label
 
 if TYPE_CHECKING:
     from bdd100k_zoo.demo.painting import Drawn, Painter

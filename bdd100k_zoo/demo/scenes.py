@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bdd100k_zoo.data.scalabel import FRAME_SIZE, LabelFrame
 from bdd100k_zoo.demo.backdrop import build_houses, draw_sky
 from bdd100k_zoo.demo.camera import HEIGHT, WIDTH, draw_camera
 from bdd100k_zoo.demo.casting import cast
@@ -18,7 +19,6 @@ from bdd100k_zoo.demo.light import draw_light
 from bdd100k_zoo.demo.painting import Painter
 from bdd100k_zoo.demo.roads import draw_road
 from bdd100k_zoo.demo.textures import SPARE, noise
-from bdd100k_zoo.records.labels import FRAME_SIZE, LabelFrame
 
 if TYPE_CHECKING:
     from bdd100k_zoo.demo.light import Light

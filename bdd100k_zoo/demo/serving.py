@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.records.files import storage_errors
+from bdd100k_zoo.files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from bdd100k_zoo.demo.scenes import draw_scene
-from bdd100k_zoo.records.files import write_whole
+from bdd100k_zoo.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,4 +28,4 @@ def write_sheet(path: Path, seeds: Sequence[int]) -> None:
         sheet.paste(tile, (index % ACROSS * TILE[0], index // ACROSS * TILE[1]))
     content = io.BytesIO()
     sheet.save(content, "JPEG", quality=85)
-    write_whole(path, content.getvalue())
+    write_atomically(path, content.getvalue())

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from PIL import Image
 
+from bdd100k_zoo.child_processes import exit_with_parent
 from bdd100k_zoo.demo.scenes import draw_scene, frame_name
-from bdd100k_zoo.errors import OtherFilesError
-from bdd100k_zoo.parents import end_with_parent
-from bdd100k_zoo.progress import SILENT
-from bdd100k_zoo.records.files import storage_errors, write_whole
+from bdd100k_zoo.errors import FilesExistError
+from bdd100k_zoo.files import storage_errors, write_atomically
+from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from bdd100k_zoo.data.scalabel import LabelFrame
     from bdd100k_zoo.progress import Progress
-    from bdd100k_zoo.records.labels import LabelFrame
 
 SPLITS = ("train", "val")
 QUALITY = 90
@@ -52,7 +52,13 @@ def frame_seed(split: str, seed: int, index: int) -> int:
 
 
 def write_scenes(
-    root: Path, *, train: int = 0, val: int = 0, seed: int = 0, jobs: int | None = None, progress: Progress = SILENT
+    root: Path,
+    *,
+    train: int = 0,
+    val: int = 0,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Written:
     """Draw scenes into a folder that ``--data`` takes. Frames of the same seed are the same wherever they are drawn.
 
@@ -82,7 +88,7 @@ def write_scenes(
             task.advance(1)
     splits = {split: tuple(frames[frame_name(each)] for each in several) for split, several in seeds.items()}
     for split, labelled in splits.items():
-        write_whole(_labels(root, split), msgspec.json.encode(labelled))
+        write_atomically(_labels(root, split), msgspec.json.encode(labelled))
     return Written(root, splits)
 
 
@@ -105,7 +111,7 @@ def _refuse_others(root: Path, seeds: dict[str, list[int]]) -> None:
         if _labels(root, split).exists() and not present:
             others.append(_labels(root, split))
     if others:
-        raise OtherFilesError(root, tuple(others))
+        raise FilesExistError(root, tuple(others))
 
 
 @contextmanager
@@ -115,7 +121,7 @@ def _mapped(jobs: int | None, count: int) -> Iterator[Callable[..., Iterable[Lab
     if workers == 1:
         yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=exit_with_parent) as pool:
         yield lambda function, work: pool.map(function, work, chunksize=8)
 
 
@@ -124,5 +130,5 @@ def _write_frame(work: tuple[Path, int]) -> LabelFrame:
     scene = draw_scene(seed)
     content = io.BytesIO()
     Image.fromarray(scene.pixels).save(content, "JPEG", quality=QUALITY, subsampling="4:2:0")
-    write_whole(folder / scene.labels.name, content.getvalue())
+    write_atomically(folder / scene.labels.name, content.getvalue())
     return scene.labels

@@ -9,29 +9,72 @@ Detections of one rank in different frames do not compete. So all frames choose 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.records.matches import (
-    ANY_SIZE,
-    AREAS,
-    FALSE_POSITIVE,
-    IGNORED,
-    IOU_THRESHOLDS,
-    MAX_DETECTIONS,
-    TRUE_POSITIVE,
-    ClassMatches,
-    Matches,
-)
+from bdd100k_zoo.data.classes import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bdd100k_zoo.evaluation.pairing import Paired
+    from bdd100k_zoo.evaluation.pairing import PairedFrames
+
+IOU_THRESHOLDS: npt.NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
+RECALL_POINTS: npt.NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+AREAS: tuple[tuple[str, float, float], ...] = (
+    ("all", 0.0, 1e5**2),
+    ("small", 0.0, 32.0**2),
+    ("medium", 32.0**2, 96.0**2),
+    ("large", 96.0**2, 1e5**2),
+)
+"""Names and bounds in square pixels, both inclusive."""
+ANY_SIZE = 0
+"""The area, by its place in ``AREAS``, that holds all others."""
+MAX_DETECTIONS = (1, 10, 100)
+"""Per image and class."""
+
+TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassMatches:
+    """Detections of one class, the 100 best of each frame; by descending score, ties in the official order."""
+
+    scores: npt.NDArray[np.float64]
+    """[n]."""
+    frames: npt.NDArray[np.int32]
+    """[n]: indices into ``Matches.frames``."""
+    ranks: npt.NDArray[np.uint8]
+    """[n]: how many detections of this class in the same frame are better, 0 to 99."""
+    rows: npt.NDArray[np.int64]
+    """[n]: rows of the table of predictions."""
+    outcomes: npt.NDArray[np.int8]
+    """[areas, thresholds, n]: TRUE_POSITIVE, FALSE_POSITIVE or IGNORED."""
+    took: npt.NDArray[np.int64]
+    """[n]: the row in the table of labels of the object of any size that each took at ``Matches.iou``; -1 for none."""
+    objects: npt.NDArray[np.int32]
+    """[areas, frames]: labelled objects to be found."""
+    labelled: bool
+    """Whether the class has any label, crowds and regions included."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """All matches of one predictions file."""
+
+    frames: tuple[str, ...]
+    """In the official order."""
+    classes: tuple[ClassMatches, ...]
+    """In the order of ``categories.CLASSES``."""
+    predictions: int
+    """How many predictions count at all: the official tool scores none of them by a rule of its own."""
+    iou: float
+    """The one of ``IOU_THRESHOLDS`` that ``ClassMatches.took`` is of."""
+
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -104,7 +147,7 @@ class _Choices(NamedTuple):
     """[n]: places of objects of any size, at one threshold; -1 for none."""
 
 
-def match(paired: Paired, iou: float = 0.5) -> Matches:
+def match_detections(paired: PairedFrames, iou: float = 0.5) -> Matches:
     """Match all classes.
 
     Args:
@@ -116,7 +159,7 @@ def match(paired: Paired, iou: float = 0.5) -> Matches:
         return _match(paired, threshold)
 
 
-def _match(paired: Paired, threshold: int) -> Matches:
+def _match(paired: PairedFrames, threshold: int) -> Matches:
     frames = np.repeat(np.arange(len(paired.starts) - 1, dtype=np.int32), np.diff(paired.starts))
     label_frames = np.repeat(np.arange(len(paired.starts) - 1), np.diff(paired.labels.starts))
     return Matches(
@@ -128,7 +171,7 @@ def _match(paired: Paired, threshold: int) -> Matches:
 
 
 def _match_class(
-    paired: Paired, index: int, frames: npt.NDArray[np.int32], label_frames: Ints, threshold: int
+    paired: PairedFrames, index: int, frames: npt.NDArray[np.int32], label_frames: Ints, threshold: int
 ) -> ClassMatches:
     objects = _objects_of(paired, index, label_frames)
     detections = _detections_of(paired, index, frames)
@@ -146,7 +189,7 @@ def _match_class(
     )
 
 
-def _objects_of(paired: Paired, index: int, label_frames: Ints) -> _Objects:
+def _objects_of(paired: PairedFrames, index: int, label_frames: Ints) -> _Objects:
     labels = paired.labels
     rows = np.flatnonzero(labels.classes == index)
     crowd = labels.crowd[rows]
@@ -156,7 +199,7 @@ def _objects_of(paired: Paired, index: int, label_frames: Ints) -> _Objects:
     return _Objects(boxes, crowd, _outside(boxes) | crowd[:, None], starts, rows)
 
 
-def _detections_of(paired: Paired, index: int, frames: npt.NDArray[np.int32]) -> _Detections:
+def _detections_of(paired: PairedFrames, index: int, frames: npt.NDArray[np.int32]) -> _Detections:
     rows = np.flatnonzero(paired.classes == index)
     rows = rows[np.argsort(-paired.scores[rows], kind="stable")]
     by_frame = np.argsort(_narrow(frames[rows], len(paired.labels.frames)), kind="stable")

@@ -7,22 +7,22 @@ import io
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
+from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.errors import MissingPackageError, RecordError
-from bdd100k_zoo.evaluation.pairing import pair
-from bdd100k_zoo.records.scores import Scores, from_official
-from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
-from bdd100k_zoo.silence import in_silence
+from bdd100k_zoo.evaluation.pairing import pair_frames
+from bdd100k_zoo.evaluation.scores import Scores, parse_official_scores
+from bdd100k_zoo.quiet import silence_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
-EXTRA = "official"
+OFFICIAL_EXTRA = "official"
 """The extra that installs the packages."""
 
 
-def score(labels: Path, predictions: Path) -> Scores:
+def score_with_official_tool(labels: Path, predictions: Path) -> Scores:
     """Score with the official packages, in this process; what they print goes nowhere.
 
     They let much through that ``bdd100k.score`` refuses: that is theirs to decide.
@@ -36,7 +36,7 @@ def score(labels: Path, predictions: Path) -> Scores:
     with _unheard():
         runner, evaluator = _import("bdd100k", "bdd100k.eval.run"), _import("scalabel", "scalabel.eval.detect")
         try:
-            return from_official(dict(_evaluate(runner, evaluator, labels, predictions)))
+            return parse_official_scores(dict(_evaluate(runner, evaluator, labels, predictions)))
         except Exception as error:  # they fail by assertions, by pydantic's errors and more
             _explain(labels, predictions)
             raise RecordError(predictions, f"the official tool failed: {type(error).__name__}: {error}") from error
@@ -50,18 +50,18 @@ def _evaluate(runner: ModuleType, evaluator: ModuleType, labels: Path, predictio
 
 def _explain(labels: Path, predictions: Path) -> None:
     """Raise the error that our own readers find, if any."""
-    pair(read_label_table(labels, lenient=True), read_prediction_table(predictions, lenient=True), lenient=True)
+    pair_frames(read_label_table(labels, lenient=True), read_prediction_table(predictions, lenient=True), lenient=True)
 
 
 def _import(package: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:  # beside a newer pydantic they fail by errors of its own
-        raise MissingPackageError(package, EXTRA, f"{type(error).__name__}: {error}") from error
+        raise MissingPackageError(package, OFFICIAL_EXTRA, f"{type(error).__name__}: {error}") from error
 
 
 @contextmanager
 def _unheard() -> Iterator[None]:
     """Keep prints, progress bars, log lines and warnings of the packages from the user."""
-    with in_silence(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    with silence_libraries(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield

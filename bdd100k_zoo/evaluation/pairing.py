@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from bdd100k_zoo.data.validation import (
+    IssueSummary,
+    ValidationIssue,
+    ValidationIssues,
+    merge_issue_summaries,
+    printable,
+)
 from bdd100k_zoo.errors import FramesDifferError
-from bdd100k_zoo.records.findings import Finding, Findings, LetThrough, merged, shown
-from bdd100k_zoo.records.names import with_suffix
+from bdd100k_zoo.files import add_jpg_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bdd100k_zoo.records.tables import Ints, LabelTable, PredictionTable
+    from bdd100k_zoo.data.tables import Ints, LabelTable, PredictionTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Paired:
+class PairedFrames:
     """Labels and predictions of the same frames; predictions sorted by frame, then as in their file."""
 
     labels: LabelTable
@@ -32,10 +38,10 @@ class Paired:
     classes: npt.NDArray[np.uint8]
     scores: npt.NDArray[np.float64]
     boxes: npt.NDArray[np.float64]
-    let_through: tuple[LetThrough, ...]
+    let_through: tuple[IssueSummary, ...]
 
 
-def pair(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> Paired:
+def pair_frames(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> PairedFrames:
     """Find the predictions of each labelled frame.
 
     Lenient, as the official tool: missing frames count as empty, unknown ones are dropped, of duplicates the last wins.
@@ -47,9 +53,9 @@ def pair(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = Fa
     """
     keys, predicted_keys = _keys(labels, predictions, only_predictions=lenient)
     if predictions.flat:
-        predicted_keys = with_suffix(predicted_keys, keys)
+        predicted_keys = add_jpg_suffix(predicted_keys, keys)
     missing, unknown = _difference(keys, predicted_keys), _difference(predicted_keys, keys)
-    doubled = Findings()
+    doubled = ValidationIssues()
     _find_doubled(labels.path, keys, doubled)
     _find_doubled(predictions.path, predicted_keys, doubled)
     if not lenient:
@@ -61,18 +67,18 @@ def pair(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = Fa
     starts, rows, used = _rows(keys, predicted_keys, predictions.starts)
     for place in sorted(predictions.faults.keys() & used):
         raise predictions.faults[place]
-    return Paired(
+    return PairedFrames(
         labels=labels,
         starts=starts,
         rows=rows,
         classes=predictions.classes[rows],
         scores=predictions.scores[rows],
         boxes=predictions.boxes[rows],
-        let_through=merged(told),
+        let_through=merge_issue_summaries(told),
     )
 
 
-def only_predicted(labels: LabelTable, predictions: PredictionTable) -> LabelTable:
+def select_predicted_frames(labels: LabelTable, predictions: PredictionTable) -> LabelTable:
     """Leave out the labelled frames that the predictions lack."""
     keys, predicted = _keys(labels, predictions, only_predictions=True)
     known = set(predicted)
@@ -90,7 +96,7 @@ def only_predicted(labels: LabelTable, predictions: PredictionTable) -> LabelTab
     )
 
 
-def keys_of(table: LabelTable | PredictionTable) -> tuple[str, ...]:
+def unique_frame_names(table: LabelTable | PredictionTable) -> tuple[str, ...]:
     """Give the frames' names, with the video before them where names alone are not unique and every frame tells it."""
     return table.frames if _are_unique(table.frames) or not all(table.videos) else _with_videos(table)
 
@@ -122,25 +128,29 @@ def _difference(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
 
 def _shown(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(shown, names))
+    return tuple(map(printable, names))
 
 
-def _find_doubled(path: Path, keys: Sequence[str], findings: Findings) -> None:
+def _find_doubled(path: Path, keys: Sequence[str], findings: ValidationIssues) -> None:
     if _are_unique(keys):
         return
     for key, times in Counter(keys).items():
         if times > 1:
-            findings.add(Finding("frames more than once", path, shown(key), "", f"stands {times} times"))
+            findings.add(ValidationIssue("frames more than once", path, printable(key), "", f"stands {times} times"))
 
 
 def _strangers(
     labels: Path, predictions: Path, missing: Sequence[str], unknown: Sequence[str]
-) -> tuple[LetThrough, ...]:
-    findings = Findings()
+) -> tuple[IssueSummary, ...]:
+    findings = ValidationIssues()
     for name in missing:
-        findings.add(Finding("frames without predictions", predictions, shown(name), "", f"missing, but in {labels}"))
+        findings.add(
+            ValidationIssue("frames without predictions", predictions, printable(name), "", f"missing, but in {labels}")
+        )
     for name in unknown:
-        findings.add(Finding("frames without labels", predictions, shown(name), "", f"dropped, not in {labels}"))
+        findings.add(
+            ValidationIssue("frames without labels", predictions, printable(name), "", f"dropped, not in {labels}")
+        )
     return findings.summary()
 
 

@@ -12,33 +12,35 @@ import re
 import sys
 from pathlib import Path
 
-from bdd100k_zoo import mmdet_backend
+from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.errors import ZooError
-from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.manifest.load import DEMO
-from bdd100k_zoo.manifest.recording import with_digests
-from bdd100k_zoo.manifest.schema import Known
-from bdd100k_zoo.records.files import storage_errors, write_whole
-from bdd100k_zoo.records.kept import sha256_of
+from bdd100k_zoo.evaluation.scores import sha256_of
+from bdd100k_zoo.files import storage_errors, write_atomically
+from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.registry.editing import insert_digests
+from bdd100k_zoo.registry.loading import DEMO_ZOO_FILE
+from bdd100k_zoo.registry.models import DigestAndSize
 from bdd100k_zoo.workflows.demo import MODEL, bundled_weights
 
 RECORDED = re.compile(r"^( +)(digest|size): .*$", re.MULTILINE)
 
 
-def bundle(weights: Path, target: Path, zoo_file: Path = DEMO) -> Known:
+def bundle(weights: Path, target: Path, zoo_file: Path = DEMO_ZOO_FILE) -> DigestAndSize:
     """Write weights in half their size, and record digest and size in a zoo file that lists the demo's model alone.
 
     Raises:
         ZooError: the weights are not the model's, or something cannot be read or written.
     """
     model = load_zoo()[MODEL]
-    mmdet_backend.save_halved(model.name, model.config_path, weights, target)
+    mmdet3.save_fp16_checkpoint(model.name, model.config_path, weights, target)
     with storage_errors(target):
-        known = Known(f"sha256:{sha256_of(target)}", target.stat().st_size)
+        known = DigestAndSize(f"sha256:{sha256_of(target)}", target.stat().st_size)
     with storage_errors(zoo_file):
         text = zoo_file.read_text(encoding="utf-8")
     emptied = RECORDED.sub(r"\1\2: null", text)
-    write_whole(zoo_file, with_digests(zoo_file, emptied, {MODEL: {"weights": known}}).encode(), follow_links=True)
+    write_atomically(
+        zoo_file, insert_digests(zoo_file, emptied, {MODEL: {"weights": known}}).encode(), follow_links=True
+    )
     return known
 
 

@@ -12,24 +12,26 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec.structs import replace
 
-from bdd100k_zoo import mmdet_backend
-from bdd100k_zoo.artifacts.store import Store
+from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.demo.serving import serving
 from bdd100k_zoo.demo.writing import write_scenes
-from bdd100k_zoo.errors import MissingPackageError, OtherFilesError
-from bdd100k_zoo.records.files import storage_errors
-from bdd100k_zoo.workflows import evaluate, predict, report, show
-from bdd100k_zoo.workflows.fetch import fetch_all
+from bdd100k_zoo.errors import FilesExistError, MissingPackageError
+from bdd100k_zoo.evaluation import evaluate
+from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.hub.cache import Store
+from bdd100k_zoo.hub.fetch import fetch_all
+from bdd100k_zoo.prediction import predict
+from bdd100k_zoo.reporting import report, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bdd100k_zoo.artifacts.store import StoredFile
-    from bdd100k_zoo.manifest import Model, Zoo
+    from bdd100k_zoo.evaluation.evaluate import EvaluationResult
+    from bdd100k_zoo.hub.cache import StoredFile
+    from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.progress import Progress
-    from bdd100k_zoo.records.run import RunRecord
-    from bdd100k_zoo.workflows.evaluate import Evaluated
-    from bdd100k_zoo.workflows.show import Shown
+    from bdd100k_zoo.registry import Model, Zoo
+    from bdd100k_zoo.reporting.show import ShowResult
 
 MODEL = "demo_fcos_r18_fpn"
 FRAMES = 24
@@ -115,7 +117,7 @@ def _make_empty(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         others = tuple(sorted(folder.iterdir()))
     if others:
-        raise OtherFilesError(folder, others)
+        raise FilesExistError(folder, others)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Demo:
 
     def check(self) -> None:
         """See to what the steps need; raises MissingPackageError."""
-        mmdet_backend.import_backend()
+        mmdet3.import_backend()
 
     def draw_scenes(self) -> int:
         """Draw frames with labels; give the number of labelled objects.
@@ -150,7 +152,7 @@ class Demo:
 
     def predict(self) -> RunRecord:
         """Detect what is in the frames, on the CPU."""
-        request = predict.Request(
+        request = predict.PredictRequest(
             model=self._model(f"http://127.0.0.1/{self._file.name}"),
             images=(str(self.places.images),),
             out=self.places.run,
@@ -163,27 +165,27 @@ class Demo:
             raise AssertionError("one process alone does a run whole")
         return record
 
-    def score(self) -> Evaluated:
+    def score(self) -> EvaluationResult:
         """Score the detections as the official evaluation does."""
-        request = evaluate.Request(zoo=self.zoo, names=(str(self.places.run),), labels=self.places.labels)
+        request = evaluate.EvaluateRequest(zoo=self.zoo, names=(str(self.places.run),), labels=self.places.labels)
         with self._store() as store:
             (evaluated,) = evaluate.evaluate(request, store, self.progress)
         return evaluated
 
-    def draw_pictures(self) -> Shown:
+    def draw_pictures(self) -> ShowResult:
         """Draw the detections into the frames, matched, missed and false ones apart."""
-        request = show.Request(
+        request = show.ShowRequest(
             predictions=self.places.run,
             images=(str(self.places.images),),
             out=self.places.pictures,
             labels=self.places.labels,
             min_score=MIN_SCORE,
         )
-        return show.show(request, self.progress)
+        return show.show_predictions(request, self.progress)
 
     def write_report(self) -> int | None:
         """Write the page; give its size in bytes, or None where the extra ``report`` is not installed."""
-        request = report.Request(
+        request = report.ReportRequest(
             zoo=self.zoo,
             names=(str(self.places.run),),
             labels=self.places.labels,

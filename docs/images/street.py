@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.rendering.pictures import Mark, draw
-from bdd100k_zoo.workflows.trial import draw_street
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.reporting.pictures import BoxMark, draw_boxes
+from bdd100k_zoo.sample_data import draw_sample_frame
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,17 +28,20 @@ FOUND = ("found", "missed", "found")
 
 def main() -> None:
     """Write both pictures."""
-    street, number = draw_street(), CLASSES.index
-    detections = [Mark(box, number(name), score, "detection") for box, name, score in DETECTIONS]
+    street, number = draw_sample_frame(), CLASSES.index
+    detections = [BoxMark(box, number(name), score, "detection") for box, name, score in DETECTIONS]
     judged = [
-        *(Mark(box, number(name), score, kind) for (box, name, score), kind in zip(DETECTIONS, VERDICTS, strict=True)),
-        *(Mark(box, number(name), None, kind) for (box, name), kind in zip(LABELS, FOUND, strict=True)),
+        *(
+            BoxMark(box, number(name), score, kind)
+            for (box, name, score), kind in zip(DETECTIONS, VERDICTS, strict=True)
+        ),
+        *(BoxMark(box, number(name), None, kind) for (box, name), kind in zip(LABELS, FOUND, strict=True)),
     ]
     for file, marks, legend in (
         ("street.jpg", detections, None),
         ("street-judged.jpg", judged, "at IoU 0.5, score 30% and up"),
     ):
-        draw(street, marks, legend).save(HERE / file, quality=85, subsampling=0)
+        draw_boxes(street, marks, legend).save(HERE / file, quality=85, subsampling=0)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 pytest.importorskip("jinja2", reason="NOT TESTED: reports, as Jinja2 is not installed")
 pytest.importorskip("matplotlib", reason="NOT TESTED: reports, as matplotlib is not installed")
 
-from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.progress import SILENT
-from bdd100k_zoo.workflows.report import Request, write_report
+from bdd100k_zoo.progress import NO_PROGRESS
+from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.reporting.report import ReportRequest, write_report
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 CHANNELS = "(element, property) => getComputedStyle(element)[property].match(/\\d+/g).map(Number)"
@@ -27,10 +27,10 @@ TITLE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
 def report(inputs, tmp_path_factory) -> Path:
     """A report with all that there can be, under a title that would do harm."""
     names, out = tuple(map(str, inputs.runs)), tmp_path_factory.mktemp("report") / "report.html"
-    request = Request(
+    request = ReportRequest(
         zoo=load_zoo(), names=names, labels=inputs.labels, out=out, images=inputs.images, title=TITLE, resamples=20
     )
-    return write_report(request, SILENT).path
+    return write_report(request, NO_PROGRESS).path
 
 
 def table(page: Page, caption: str) -> Locator:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import pytest
 from typer.testing import CliRunner
 
-from bdd100k_zoo.cli.main import app, globals_first, spread_overrides
+from bdd100k_zoo.cli.app import app, expand_cfg_options, move_globals_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def call() -> Call:
     runner = CliRunner()
 
     def run(*arguments: str) -> Result:
-        return runner.invoke(app, spread_overrides(globals_first(list(arguments))), prog_name="bdd100k-zoo")
+        return runner.invoke(app, expand_cfg_options(move_globals_first(list(arguments))), prog_name="bdd100k-zoo")
 
     return run
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from bdd100k_zoo.artifacts import Store
-from bdd100k_zoo.artifacts.layout import facts_path, ledger_path, lock_path, partial_path
-from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.progress import SILENT
+from bdd100k_zoo.hub import Store
+from bdd100k_zoo.hub.layout import ledger_path, lock_path, partial_facts_path, partial_path
+from bdd100k_zoo.progress import NO_PROGRESS
+from bdd100k_zoo.registry import load_zoo
 
 CONTENT = b'{"AP": 31.04}' * 1000
 
@@ -33,7 +33,7 @@ def partial_of(path: Path) -> Path:
     partial = partial_path(path, "1a2b3c4d")
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.write_bytes(b"x" * 30)
-    facts_path(partial).write_text('{"model": "mine", "what": "weights", "address": null, "total": 120}')
+    partial_facts_path(partial).write_text('{"model": "mine", "what": "weights", "address": null, "total": 120}')
     return partial
 
 
@@ -276,7 +276,7 @@ def test_random_weights_are_not_verified_by_way_of_a_mirror(call, trial, tmp_pat
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     path = Store().path(load_zoo()[NAME].artifact("weights"))
     with Store(offline=True) as store:
-        store.take_in(load_zoo()[NAME].artifact("weights"), trial.weights, SILENT)
+        store.take_in(load_zoo()[NAME].artifact("weights"), trial.weights, NO_PROGRESS)
     refused = call("cache", "export", "mirror")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"left out: {path}: it is unverified" in refused.stderr
@@ -433,7 +433,7 @@ def test_export_into_the_cache_itself_is_wrong_usage(call, filed, folder, tmp_pa
 def test_prune_says_what_it_removed_what_it_left_and_the_bytes_freed(call, filed):
     zoo, path = filed
     partial = partial_of(path)
-    size = partial.stat().st_size + facts_path(partial).stat().st_size
+    size = partial.stat().st_size + partial_facts_path(partial).stat().st_size
     (path.parent / "notes.txt").write_text("mine")
     dry = call("--zoo", zoo, "cache", "prune", "--dry-run")
     assert f"would remove {partial}  {size} bytes, left over from a transfer" in dry.stdout

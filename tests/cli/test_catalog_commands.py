@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import pytest
 
-from bdd100k_zoo.manifest import WHATS
-from bdd100k_zoo.manifest.schema import ModelEntry
-from bdd100k_zoo.rendering.readme import BEGIN, END
+from bdd100k_zoo.registry import ARTIFACT_KINDS
+from bdd100k_zoo.registry.models import ModelEntry
+from bdd100k_zoo.reporting.publish import BEGIN, END
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -79,7 +79,7 @@ def test_info_is_a_card_with_every_address(call, zoo):
     model = zoo["faster_rcnn_r50_fpn_deconv_1x"]
     text = call("info", "faster_rcnn_r50_fpn_dconv_1x").stdout
     expected = [model.name, "R-50-FPN", "32.09", "30.93", "version 1", str(model.config_path), "not in the cache"]
-    for artifact in map(model.artifact, WHATS):
+    for artifact in map(model.artifact, ARTIFACT_KINDS):
         assert len(artifact.addresses) == 2
         expected += [*artifact.addresses, *artifact.digest_addresses]
     expected += [f"bdd100k-zoo predict {model.name} --images"]

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.cli.demo import REAL_THING
-from bdd100k_zoo.cli.main import app
-from bdd100k_zoo.records.scores import OVERALL
-from bdd100k_zoo.rendering import page
+from bdd100k_zoo.cli.app import app
+from bdd100k_zoo.cli.demo import NEXT_COMMANDS
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.evaluation.scores import OVERALL
+from bdd100k_zoo.reporting import page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +142,7 @@ def test_json_is_one_document_and_without_the_extra_all_but_the_report_is_there(
     assert all(Path(path).exists() for path in told["files"].values())
 
 
-@pytest.mark.parametrize("command", REAL_THING)
+@pytest.mark.parametrize("command", NEXT_COMMANDS)
 def test_the_commands_for_the_real_thing_are_understood(command: str) -> None:
     name, *arguments = shlex.split(command.replace("\\\n", ""))[1:]
     found = typer.main.get_command(app).commands[name]

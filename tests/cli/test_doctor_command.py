@@ -18,7 +18,7 @@ class Refuse:
             raise ImportError(reason)
 sys.meta_path.insert(0, Refuse())
 sys.argv = ["bdd100k-zoo", "doctor", *arguments]
-from bdd100k_zoo.cli.main import main
+from bdd100k_zoo.cli.app import main
 main()
 """
 """Runs doctor where a package does not import."""
@@ -33,7 +33,7 @@ def version(name):
     raise metadata.PackageNotFoundError(name)
 metadata.version = version
 sys.argv = ["bdd100k-zoo", "doctor", *sys.argv[1:]]
-from bdd100k_zoo.cli.main import main
+from bdd100k_zoo.cli.app import main
 main()
 """
 """Runs doctor where nothing but the core is installed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bdd100k_zoo.manifest import load
+from bdd100k_zoo.registry import loading
 
 ZOO = """\
 families:
@@ -47,7 +47,7 @@ def small_zoo(served, tmp_path, monkeypatch):
     def write(page: str = "page", weights: str = "tiny_1x.pth") -> None:
         file = tmp_path / "zoo.yaml"
         file.write_text(ZOO.format(address=served.address, page=page, weights=weights))
-        monkeypatch.setattr(load, "builtin_file", lambda: file)
+        monkeypatch.setattr(loading, "builtin_zoo_file", lambda: file)
 
     return write
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from scenes import make_inputs
 
-from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, write_run
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "official" / "case_1022.json.gz"
 MODEL = "cascade_rcnn_r50_fpn_3x"
@@ -46,8 +46,8 @@ def record(model: str, split: str | None, images: int, **weights_are: Any) -> Ru
         versions={},
         split=split,
         image_roots=("images",),
-        counts=Counts(images=images, unreadable=0, detections=0),
-        seconds=Seconds(load=0, decode=0, detect=0, write=0, total=0),
+        counts=RunCounts(images=images, unreadable=0, detections=0),
+        seconds=RunSeconds(load=0, decode=0, detect=0, write=0, total=0),
         unreadable=(),
         started="2026-01-01T00:00:00+00:00",
     )

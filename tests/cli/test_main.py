@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo import __version__
 from bdd100k_zoo.cli import hints
-from bdd100k_zoo.cli.console import guarded, plain
-from bdd100k_zoo.cli.download import What
-from bdd100k_zoo.cli.main import app, globals_first, spread_overrides
-from bdd100k_zoo.manifest import WHATS
+from bdd100k_zoo.cli.app import app, expand_cfg_options, move_globals_first
+from bdd100k_zoo.cli.download import FileKind
+from bdd100k_zoo.cli.output import handle_errors, sanitize_text
+from bdd100k_zoo.registry import ARTIFACT_KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 SPY = """
 import sys
-from bdd100k_zoo.cli.main import main
+from bdd100k_zoo.cli.app import main
 sys.argv = ["bdd100k-zoo", *sys.argv[1:]]
 try:
     main()
@@ -51,7 +51,7 @@ def test_light_commands_load_nothing_heavy(command):
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    done = run(code="import sys, bdd100k_zoo, bdd100k_zoo.manifest; assert not {'torch', 'numpy'} & set(sys.modules)")
+    done = run(code="import sys, bdd100k_zoo, bdd100k_zoo.registry; assert not {'torch', 'numpy'} & set(sys.modules)")
     assert done.returncode == 0, done.stderr
 
 
@@ -75,7 +75,7 @@ def test_wrong_usage_exits_with_2(call):
 
 
 def test_kinds_of_files_are_those_of_the_manifest():
-    assert tuple(what.value for what in What) == WHATS
+    assert tuple(what.value for what in FileKind) == ARTIFACT_KINDS
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_kinds_of_files_are_those_of_the_manifest():
     ],
 )
 def test_global_options_may_stand_anywhere(arguments, expected):
-    assert globals_first(arguments) == expected
+    assert move_globals_first(arguments) == expected
 
 
 @given(st.lists(st.sampled_from(["list", "--zoo", "f", "--quiet", "--offline", "x=1", "--cfg-options", "--", "-q"])))
 def test_moving_options_loses_and_invents_nothing(arguments):
-    assert sorted(globals_first(arguments)) == sorted(arguments)
-    assert [a for a in spread_overrides(arguments) if a != "--cfg-options"] == [
+    assert sorted(move_globals_first(arguments)) == sorted(arguments)
+    assert [a for a in expand_cfg_options(arguments) if a != "--cfg-options"] == [
         a for a in arguments if a != "--cfg-options"
     ]
 
@@ -102,11 +102,11 @@ def test_moving_options_loses_and_invents_nothing(arguments):
 def test_one_cfg_options_takes_several_values():
     given_ = ["predict", "m", "--cfg-options", "a=1", "b.c=[1,2]", "--images", "d=ir"]
     expected = ["predict", "m", "--cfg-options", "a=1", "--cfg-options", "b.c=[1,2]", "--images", "d=ir"]
-    assert spread_overrides(given_) == expected
+    assert expand_cfg_options(given_) == expected
 
 
 def test_ctrl_c_exits_with_130(capsys):
-    @guarded
+    @handle_errors
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -116,7 +116,7 @@ def test_ctrl_c_exits_with_130(capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
-@guarded
+@handle_errors
 def buggy(as_json: bool = False) -> None:
     raise ZeroDivisionError("[red]boom[/red]\x1b[31m")
 
@@ -155,12 +155,12 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 SIGNALLED = """
 import os, signal, sys
-from bdd100k_zoo.cli.console import heeding_sigterm
-from bdd100k_zoo.cli.signals import asking
-from bdd100k_zoo.inference.launch import _Signals
-from bdd100k_zoo.workflows.stopping import Stop
-stop = Stop()
-with heeding_sigterm(), asking(stop), _Signals() as signals:
+from bdd100k_zoo.cli.output import raise_on_sigterm
+from bdd100k_zoo.cli.signals import stop_on_signals
+from bdd100k_zoo.prediction.launch import _SignalForwarder
+from bdd100k_zoo.training.stopping import GracefulStop
+stop = GracefulStop()
+with raise_on_sigterm(), stop_on_signals(stop), _SignalForwarder() as signals:
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(os.getpid(), number)
 print(signals.came)
@@ -175,7 +175,7 @@ def test_signals_that_are_ignored_at_the_start_stay_ignored(tmp_path):
 
 @given(st.text())
 def test_plain_text_has_no_control_characters(text):
-    assert all(character.isprintable() or character == "\n" for character in plain(text))
+    assert all(character.isprintable() or character == "\n" for character in sanitize_text(text))
 
 
 def test_no_message_shows_the_password_of_an_address(call):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bdd100k_zoo.workflows.run_folder import claimed
+from bdd100k_zoo.prediction.run_folder import run_folder_lock
 
 MODEL = "faster_rcnn_r50_fpn_1x"
 SMALL = "test_dataloader.dataset.pipeline.1.scale=(160,90)"
@@ -200,7 +200,7 @@ def test_another_run_is_left_alone_the_same_one_not_made_again_and_any_replaced_
 
 def test_a_folder_that_another_process_works_in_is_left_alone(call, trial):
     arguments = ["--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out", "--fresh"]
-    with claimed(Path("out")):
+    with run_folder_lock(Path("out")):
         result = call("predict", MODEL, *arguments)
         assert result.exit_code == 1
         assert "another process is making a run in out" in result.stderr

@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 
 from bdd100k_zoo.cli import progress
-from bdd100k_zoo.cli.bars import clock, rate
-from bdd100k_zoo.cli.progress import TerminalProgress
+from bdd100k_zoo.cli.progress import TerminalProgress, format_duration, format_rate
 
 CONTROL = re.compile(r"\x1b\[(?P<number>[\d;]*)(?P<verb>[AKm])|\x1b\[\?25[lh]|(?P<move>[\r\n])|(?P<text>[^\x1b\r\n]+)")
 
@@ -64,7 +63,7 @@ def screen(console: Console) -> list[str]:
     ],
 )
 def test_speeds_read_well(speed, unit, told):
-    assert rate(speed, unit) == told
+    assert format_rate(speed, unit) == told
 
 
 def test_a_terminal_shows_amount_and_speed_in_80_columns():
@@ -87,7 +86,7 @@ def test_the_row_of_the_longest_title_stays_whole_and_leaves_room_for_an_echoed_
 
 
 def test_tasks_of_several_units_share_one_display_and_give_way_to_lines_when_they_end(monkeypatch):
-    monkeypatch.setattr(progress, "DRAW_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "REFRESH_INTERVAL", 0.0)
     console = terminal()
     shown = TerminalProgress(console)
     with shown.task("Downloading", 25, "files") as overall:
@@ -128,7 +127,7 @@ def test_a_task_that_fails_or_stops_short_leaves_no_line_behind(make):
 
 
 def test_what_many_threads_say_above_the_bars_is_whole_and_stands_once(monkeypatch):
-    monkeypatch.setattr(progress, "DRAW_INTERVAL", 0.001)
+    monkeypatch.setattr(progress, "REFRESH_INTERVAL", 0.001)
     console = terminal()
     shown = TerminalProgress(console)
 
@@ -213,7 +212,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "written"), [(0.9, "00:00"), (75, "01:15"), (3466, "57:46"), (36123, "10:02:03")])
 def test_times_are_written_as_clocks_show_them(seconds, written):
-    assert clock(seconds) == written
+    assert format_duration(seconds) == written
 
 
 def test_a_short_job_gets_one_line_at_its_end():

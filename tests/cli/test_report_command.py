@@ -13,7 +13,7 @@ from scenes import Inputs, make_inputs, record
 pytest.importorskip("jinja2", reason="NOT TESTED: reports, as Jinja2 is not installed")
 pytest.importorskip("matplotlib", reason="NOT TESTED: reports, as matplotlib is not installed")
 
-from bdd100k_zoo.records.run import write_run
+from bdd100k_zoo.prediction.run import write_run
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bdd100k_zoo.categories import CLASSES
-from bdd100k_zoo.records.kept import RULES, KeptScores, facts_of, write_kept
-from bdd100k_zoo.records.run import Counts, RunRecord, Seconds, WeightsUsed, write_run
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.evaluation.scores import SCORING_VERSION, StoredScores, fingerprint_file, write_stored_scores
+from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, write_run
 
 MODEL = "cascade_rcnn_r50_fpn_3x"
 
@@ -41,17 +41,20 @@ def run_of(folder: Path) -> None:
         versions={},
         split="val",
         image_roots=(),
-        counts=Counts(images=1, unreadable=0, detections=0),
-        seconds=Seconds(load=0, decode=0, detect=1, write=0, total=1),
+        counts=RunCounts(images=1, unreadable=0, detections=0),
+        seconds=RunSeconds(load=0, decode=0, detect=1, write=0, total=1),
         unreadable=(),
         started="2030-01-02T03:04:05+00:00",
     )
     write_run(folder, record)
     (folder / "det.json").write_text("[]")
-    facts = facts_of(folder / "det.json")
+    facts = fingerprint_file(folder / "det.json")
     scores = {"AP": dict.fromkeys(CLASSES, 30.5) | {"OVERALL": 33.725}}
-    write_kept(
-        folder, KeptScores(predictions=facts, labels=facts, engine="fast", lenient=False, scores=scores, rules=RULES)
+    write_stored_scores(
+        folder,
+        StoredScores(
+            predictions=facts, labels=facts, engine="fast", lenient=False, scores=scores, rules=SCORING_VERSION
+        ),
     )
 
 
@@ -141,7 +144,7 @@ def test_a_zoo_file_whose_addresses_are_scripts_is_refused(call, write_zoo, addr
 
 @pytest.mark.parametrize(("package", "named"), [("jinja2", "Jinja2"), ("matplotlib", "matplotlib")])
 def test_a_missing_extra_is_told_with_its_install_command(call, monkeypatch, package, named) -> None:
-    from bdd100k_zoo.rendering import page
+    from bdd100k_zoo.reporting import page
 
     page._environment.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)

@@ -16,8 +16,8 @@ ENCODINGS = ("ascii", "latin-1", "cp1252", "gbk", "utf-8")
 FULL = Path("/dev/full")
 HELP = """
 import sys
-from bdd100k_zoo.cli.console import prepare_streams
-from bdd100k_zoo.cli.main import app
+from bdd100k_zoo.cli.output import prepare_streams
+from bdd100k_zoo.cli.app import app
 prepare_streams()
 asked = [[], *([command.name] for command in app.registered_commands)]
 for group in app.registered_groups:

@@ -7,9 +7,8 @@ import sys
 
 from PIL import Image
 
+from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
 from bdd100k_zoo.demo.counting import count, report
-from bdd100k_zoo.records.box2d import Box2D
-from bdd100k_zoo.records.labels import Label, LabelFrame
 
 
 def frame(*boxes: tuple[str, float, float]) -> LabelFrame:

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from bdd100k_zoo.categories import CLASSES
+from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.demo.counting import count
 from bdd100k_zoo.demo.scenes import Scene, draw_scene, frame_name
 from bdd100k_zoo.demo.writing import frame_seed, write_scenes
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.records.labels import LabelFrame
+    from bdd100k_zoo.data.scalabel import LabelFrame
 
 FROZEN = {
     0: ("d1fe4554a51504fe", "c7618e0c014673ce"),

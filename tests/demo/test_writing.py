@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bdd100k_zoo.data.images import find_images
+from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.tables import read_label_table
 from bdd100k_zoo.demo.scenes import draw_scene, frame_name
 from bdd100k_zoo.demo.writing import SPLITS, frame_seed, write_scenes
-from bdd100k_zoo.errors import OtherFilesError
-from bdd100k_zoo.inference.images import find_images
-from bdd100k_zoo.records.labels import read_labels
-from bdd100k_zoo.records.tables import read_label_table
+from bdd100k_zoo.errors import FilesExistError
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_writing_again_gives_the_same_files(root):
 def test_another_dataset_is_left_as_it_is(tmp_path, kept):
     (tmp_path / kept).parent.mkdir(parents=True)
     (tmp_path / kept).write_bytes(b"theirs")
-    with pytest.raises(OtherFilesError) as caught:
+    with pytest.raises(FilesExistError) as caught:
         write_scenes(tmp_path, val=1, jobs=1)
     assert caught.value.paths == (tmp_path / kept,)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / kept]

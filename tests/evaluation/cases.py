@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from bdd100k_zoo.categories import ALIASES, CLASSES, IGNORED
-from bdd100k_zoo.evaluation import bdd100k
-from bdd100k_zoo.records.tables import read_label_table, read_prediction_table
+from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
+from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+from bdd100k_zoo.evaluation import scoring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bdd100k_zoo.records.matches import Matches
-    from bdd100k_zoo.records.scores import Scores
-    from bdd100k_zoo.records.tables import LabelTable, PredictionTable
+    from bdd100k_zoo.data.tables import LabelTable, PredictionTable
+    from bdd100k_zoo.evaluation.matching import Matches
+    from bdd100k_zoo.evaluation.scores import Scores
 
 Document = Any
 
@@ -47,10 +47,10 @@ class Case(NamedTuple):
         return tables
 
     def scores(self, *, lenient: bool = False) -> Scores:
-        return bdd100k.score(*self.tables(lenient=lenient), lenient=lenient)
+        return scoring.score_predictions(*self.tables(lenient=lenient), lenient=lenient)
 
     def matches(self, *, lenient: bool = False) -> Matches:
-        return bdd100k.matches(*self.tables(lenient=lenient), lenient=lenient)
+        return scoring.match_predictions(*self.tables(lenient=lenient), lenient=lenient)
 
 
 def label(category: str = "car", box: tuple[float, ...] | None = (10, 20, 50, 60), **fields: Any) -> Document:
@@ -68,7 +68,7 @@ def frozen_case(path: Path) -> tuple[Case, bytes]:
     return Case(document["labels"], document["predictions"]), json.dumps(document["official"], indent=2).encode()
 
 
-CATEGORIES = (*CLASSES[:4], *CLASSES[:3], CLASSES[2], CLASSES[2], *ALIASES, *IGNORED)
+CATEGORIES = (*CLASSES[:4], *CLASSES[:3], CLASSES[2], CLASSES[2], *CLASS_ALIASES, *IGNORED_CLASSES)
 TRUTHS = (True, False, 1, 0, 2, 0.5, 1.5, "true", "False", "yes", "n", "0", "0.5", "1", "", "crowd")
 FINITE_SCORES = (0.5, 0.9, 0.9, 0.1, 1, 0, "0.7", True)
 SCORES = (*FINITE_SCORES, float("nan"), float("inf"), "nan", "-inf", 1e308)

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bdd100k_zoo.records.scores import Scores
+    from bdd100k_zoo.evaluation.scores import Scores
 
 
 @pytest.fixture
 def official() -> Callable[[Path, Path], Scores]:
     """Score with the official packages."""
     try:
-        with engine.in_silence():
+        with engine.silence_libraries():
             engine._import("bdd100k", "bdd100k.eval.run")
     except MissingPackageError as error:
         pytest.skip(f"NOT COMPARED with the official packages: {error}")
-    return engine.score
+    return engine.score_with_official_tool

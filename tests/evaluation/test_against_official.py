@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bdd100k_zoo.errors import BadFrameError, BadLabelError
-from bdd100k_zoo.evaluation.accumulation import score_matches
+from bdd100k_zoo.evaluation.scoring import score_matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bdd100k_zoo.records.scores import Scores
+    from bdd100k_zoo.evaluation.scores import Scores
 
     Engine = Callable[[Path, Path], Scores]
 

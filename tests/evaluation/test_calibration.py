@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from cases import Case, crowded_case, frame, label
 
-from bdd100k_zoo.evaluation.bdd100k import evaluator
-from bdd100k_zoo.evaluation.calibration import BINS, calibrate
-from bdd100k_zoo.evaluation.matching import match
-from bdd100k_zoo.evaluation.pairing import pair
+from bdd100k_zoo.evaluation.error_analysis import BINS, measure_calibration
+from bdd100k_zoo.evaluation.matching import match_detections
+from bdd100k_zoo.evaluation.pairing import pair_frames
+from bdd100k_zoo.evaluation.scoring import build_evaluator
 
 BOXES = [(100 * place, 0, 100 * place + 50, 50) for place in range(10)]
 
@@ -27,7 +27,7 @@ def case(right: int, score: float) -> Case:
 def test_the_error_is_the_distance_between_score_and_share_that_is_right(
     right: int, score: float, error: float
 ) -> None:
-    calibration = calibrate(case(right, score).matches())
+    calibration = measure_calibration(case(right, score).matches())
     assert calibration.error == pytest.approx(error)
     (full,) = (each for each in calibration.bins if each.detections)
     assert full == (full.low, full.high, 10, pytest.approx(score), pytest.approx(right / 10))
@@ -35,7 +35,7 @@ def test_the_error_is_the_distance_between_score_and_share_that_is_right(
 
 
 def test_ten_bins_lie_side_by_side_and_empty_ones_have_no_precision() -> None:
-    bins = calibrate(case(3, 0.55).matches()).bins
+    bins = measure_calibration(case(3, 0.55).matches()).bins
     assert len(bins) == BINS
     assert [each.low for each in bins[1:]] == [each.high for each in bins[:-1]]
     assert (bins[0].low, bins[-1].high) == (0, 1)
@@ -45,24 +45,24 @@ def test_ten_bins_lie_side_by_side_and_empty_ones_have_no_precision() -> None:
 def test_detections_that_the_evaluation_ignores_are_left_out() -> None:
     labels = [label("car", BOXES[0]), label("car", (0, 500, 400, 700), attributes={"crowd": True})]
     found = [label("car", BOXES[0], score=0.9), label("car", (10, 510, 50, 550), score=0.9)]
-    calibration = calibrate(Case([frame("a.jpg", *labels)], [frame("a.jpg", *found)]).matches())
+    calibration = measure_calibration(Case([frame("a.jpg", *labels)], [frame("a.jpg", *found)]).matches())
     assert sum(each.detections for each in calibration.bins) == 1
 
 
 def test_a_class_without_detections_has_no_error_and_strange_scores_fall_outermost() -> None:
     strange = Case([frame("a.jpg", label("car", BOXES[0]))], [frame("a.jpg", label("bus", BOXES[0], score=7))])
-    calibration = calibrate(strange.matches())
+    calibration = measure_calibration(strange.matches())
     assert [isnan(error) for error in calibration.by_class] == [place != 4 for place in range(10)]
     assert calibration.bins[-1].detections == 1
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_bins_and_error_are_those_of_hotcoco(seed: int) -> None:
-    paired = pair(*crowded_case(seed).tables())
-    run = evaluator(paired)
+    paired = pair_frames(*crowded_case(seed).tables())
+    run = build_evaluator(paired)
     run.evaluate()
     theirs = run.calibration(n_bins=BINS, iou_threshold=0.5)
-    ours = calibrate(match(paired))
+    ours = measure_calibration(match_detections(paired))
     assert ours.error == pytest.approx(theirs["ece"])
     assert [each.detections for each in ours.bins] == [each["count"] for each in theirs["bins"]]
     for column, name in ((3, "avg_confidence"), (4, "avg_accuracy")):

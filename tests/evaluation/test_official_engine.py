@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bdd100k_zoo.records.scores import Scores
+    from bdd100k_zoo.evaluation.scores import Scores
 
     Engine = Callable[[Path, Path], Scores]
 
@@ -51,7 +51,7 @@ def test_without_the_packages_the_extra_is_named(tmp_path: Path) -> None:
         "import sys; sys.modules['bdd100k'] = None\n"
         "from pathlib import Path\n"
         "from bdd100k_zoo.errors import MissingPackageError\n"
-        "from bdd100k_zoo.evaluation.official import score\n"
+        "from bdd100k_zoo.evaluation.official import score_with_official_tool\n"
         "try: score(Path('a'), Path('b'))\n"
         "except MissingPackageError as error: print(error.package, error.extra)\n"
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bdd100k_zoo.artifacts.store import Store
-from bdd100k_zoo.errors import DigestMismatchError, OtherFilesError
-from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.progress import SILENT
-from bdd100k_zoo.records.kept import sha256_of
+from bdd100k_zoo.errors import DigestMismatchError, FilesExistError
+from bdd100k_zoo.evaluation.scores import sha256_of
+from bdd100k_zoo.hub.cache import Store
+from bdd100k_zoo.progress import NO_PROGRESS
+from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.workflows import demo as job
 from bdd100k_zoo.workflows.demo import MODEL, Demo, Places, bundled_weights, demo_folder
 
@@ -41,7 +41,7 @@ def test_a_folder_stays_only_where_it_is_to_be_kept() -> None:
 def test_a_folder_with_something_in_it_is_left_as_it_is() -> None:
     Path("full").mkdir()
     Path("full/mine.txt").write_text("mine")
-    with pytest.raises(OtherFilesError), demo_folder(Path("full")):
+    with pytest.raises(FilesExistError), demo_folder(Path("full")):
         pass
     assert Path("full/mine.txt").read_text() == "mine"
 
@@ -57,7 +57,7 @@ def test_the_weights_are_downloaded_into_the_folders_own_cache_past_any_proxy(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("BDD100K_ZOO_OFFLINE", "1")
-    stored = Demo(load_zoo(), Places(tmp_path / "demo"), SILENT).download()
+    stored = Demo(load_zoo(), Places(tmp_path / "demo"), NO_PROGRESS).download()
     assert stored.path.is_relative_to(tmp_path / "demo" / "cache")
     assert stored.address is not None
     assert stored.address.startswith("http://127.0.0.1:")
@@ -72,11 +72,11 @@ def test_other_bytes_than_the_digests_are_refused(tmp_path: Path, monkeypatch: p
     spoilt.write_bytes(content)
     monkeypatch.setattr(job, "bundled_weights", lambda _: spoilt)
     with pytest.raises(DigestMismatchError):
-        Demo(load_zoo(), Places(tmp_path / "demo"), SILENT).download()
+        Demo(load_zoo(), Places(tmp_path / "demo"), NO_PROGRESS).download()
 
 
 def test_the_bundled_weights_are_an_ordinary_file_of_the_cache(tmp_path: Path) -> None:
     with Store(tmp_path / "cache", mirrors=()) as store:
-        stored = store.fetch(load_zoo()[MODEL].artifact("weights"), SILENT)
+        stored = store.fetch(load_zoo()[MODEL].artifact("weights"), NO_PROGRESS)
         assert stored.verified_by == "zoo file"
         assert store.find(load_zoo()[MODEL].artifact("weights")) == stored

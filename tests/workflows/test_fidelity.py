@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from bdd100k_zoo.errors import RecordError
-from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.records.frozen import Frozen, FrozenImage, Stack, read_frozen, write_frozen, write_rows
+from bdd100k_zoo.evaluation.frozen import (
+    ParityImage,
+    ParityResults,
+    Stack,
+    read_parity_results,
+    write_box_rows,
+    write_parity_results,
+)
+from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.workflows.fidelity.__main__ import main
 from bdd100k_zoo.workflows.fidelity.comparing import compare_folders
 from bdd100k_zoo.workflows.fidelity.freeze import architectures
@@ -101,20 +108,20 @@ def test_images_are_as_large_as_their_names_say() -> None:
 
 def frozen(folder: Path, backend: str = "mmdet2", change: float = 0.0, **changes: Any) -> Path:
     """A folder with two boxes of every model, one of them changed in the last model."""
-    record = Frozen(
+    record = ParityResults(
         stack=Stack(
             backend=backend, ops="mmcv", optimised=False, processor="a processor", threads=2, versions={"torch": "2.14"}
         ),
-        images={STREET: FrozenImage(64, 48, "0" * 64)},
+        images={STREET: ParityImage(64, 48, "0" * 64)},
         weights=dict.fromkeys(NAMES, "1" * 64),
         commit="abc1234",
         time="2030-01-02T03:04:05+00:00",
     )
-    write_frozen(folder, msgspec.structs.replace(record, **changes))
+    write_parity_results(folder, msgspec.structs.replace(record, **changes))
     for name in NAMES:
         rows = np.array([[1, 2, 30, 40, 0.9, 0], [5, 2, 34, 40, 0.8, 0]], np.float32)
         rows[1, 2] += change if name == NAMES[-1] else 0
-        write_rows(folder, name, {STREET: rows})
+        write_box_rows(folder, name, {STREET: rows})
     return folder
 
 
@@ -161,8 +168,10 @@ def as_built(folder: Path, **changes: Any) -> Path:
 
 def faster(folder: Path, change: float) -> None:
     """Results of a stack whose models were made faster, with a box that differs."""
-    record = read_frozen(frozen(folder, "mmdet3", change=change))
-    write_frozen(folder, msgspec.structs.replace(record, stack=msgspec.structs.replace(record.stack, optimised=True)))
+    record = read_parity_results(frozen(folder, "mmdet3", change=change))
+    write_parity_results(
+        folder, msgspec.structs.replace(record, stack=msgspec.structs.replace(record.stack, optimised=True))
+    )
 
 
 def test_what_rounding_changed_passes_and_is_on_the_page(folders: tuple[Path, Path], tmp_path: Path, capsys) -> None:
@@ -213,7 +222,7 @@ def test_results_of_faster_layers_excuse_nothing(folders: tuple[Path, Path]) -> 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"images": {STREET: FrozenImage(64, 48, "2" * 64)}}, f"other images than those compared with: {STREET}"),
+        ({"images": {STREET: ParityImage(64, 48, "2" * 64)}}, f"other images than those compared with: {STREET}"),
         ({"weights": {**dict.fromkeys(NAMES, "1" * 64), NAMES[3]: "2" * 64}}, f"other weights .*: {NAMES[3]}"),
         ({"weights": {NAMES[0]: "1" * 64}}, f"other weights .*: .*{NAMES[1]}"),
     ],
@@ -227,7 +236,7 @@ def test_results_of_other_images_weights_or_models_are_not_compared(
 
 
 def test_results_that_lack_an_image_are_not_compared(folders: tuple[Path, Path]) -> None:
-    write_rows(folders[1], NAMES[2], {})
+    write_box_rows(folders[1], NAMES[2], {})
     with pytest.raises(RecordError, match=f"{NAMES[2]}.npz: expected the images {STREET}"):
         compare_folders(*folders)
 

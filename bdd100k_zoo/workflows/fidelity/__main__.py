@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.evaluation.agreement import CORNER_TOLERANCE, SCORE_TOLERANCE
-from bdd100k_zoo.manifest import load_zoo
-from bdd100k_zoo.records.files import write_whole
-from bdd100k_zoo.rendering.fidelity import page, summary
+from bdd100k_zoo.files import write_atomically
+from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.reporting.fidelity import render_fidelity_page, summarise_fidelity
 from bdd100k_zoo.workflows.fidelity.comparing import compare_folders
 from bdd100k_zoo.workflows.fidelity.freeze import architectures, freeze
 from bdd100k_zoo.workflows.fidelity.images import all_images, small_images
@@ -78,10 +78,10 @@ def _freeze(given: argparse.Namespace) -> int:
 
 def _compare(given: argparse.Namespace) -> int:
     comparison = compare_folders(given.expected, given.found, given.as_built)
-    text = page(comparison, TOLERANCES)
+    text = render_fidelity_page(comparison, TOLERANCES)
     if given.write:
-        write_whole(given.write, text.encode(), follow_links=True)
-    sys.stdout.write(f"{summary(comparison)}\n" if given.write else text)
+        write_atomically(given.write, text.encode(), follow_links=True)
+    sys.stdout.write(f"{summarise_fidelity(comparison)}\n" if given.write else text)
     return 1 if comparison.failed else 0
 
 

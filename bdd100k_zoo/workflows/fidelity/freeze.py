@@ -8,26 +8,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.backends import choose
+from bdd100k_zoo.backends.selection import select_backend
+from bdd100k_zoo.benchmark.bench import read_checkout_commit
 from bdd100k_zoo.errors import RecordError
-from bdd100k_zoo.records.frozen import (
-    FROZEN,
-    Frozen,
-    FrozenImage,
+from bdd100k_zoo.evaluation.frozen import (
+    PARITY_FILE,
+    ParityImage,
+    ParityResults,
     Stack,
-    read_frozen,
-    rows_of,
-    write_frozen,
-    write_rows,
+    read_parity_results,
+    to_box_rows,
+    write_box_rows,
+    write_parity_results,
 )
-from bdd100k_zoo.workflows.bench import checked_out
 from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, architecture_of, outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bdd100k_zoo.inference.protocol import Detector, DetectorFacts
-    from bdd100k_zoo.manifest import Model, Zoo
+    from bdd100k_zoo.backends.protocol import Detector, DetectorFacts
+    from bdd100k_zoo.registry import Model, Zoo
     from bdd100k_zoo.workflows.fidelity.images import Pixels
 
 
@@ -55,21 +55,21 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
     detector, digest = load_drawn(model, backend, as_built=as_built)
     stack = _stack(detector.facts)
     if before and before.stack != stack:
-        raise RecordError(folder / FROZEN, "is of another stack: expected a folder of its own")
-    write_rows(folder, model.name, {name: rows_of(detector.detect(image)) for name, image in images.items()})
-    record = Frozen(
+        raise RecordError(folder / PARITY_FILE, "is of another stack: expected a folder of its own")
+    write_box_rows(folder, model.name, {name: to_box_rows(detector.detect(image)) for name, image in images.items()})
+    record = ParityResults(
         stack=stack,
         images=described,
         weights={**(before.weights if before else {}), model.name: digest},
-        commit=checked_out(),
+        commit=read_checkout_commit(),
         time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-    write_frozen(folder, record)
+    write_parity_results(folder, record)
 
 
 def load_drawn(model: Model, backend: str, *, as_built: bool = False) -> tuple[Detector, str]:
     """Load a model with drawn weights on the CPU; give their digest, too; raises ZooError."""
-    chosen, draw = choose(backend), DrawnWeights(outputs_of(model))
+    chosen, draw = select_backend(backend), DrawnWeights(outputs_of(model))
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-fidelity-") as name:
         weights = Path(name) / "weights.pth"
         chosen.save_drawn_weights(model.config_path, weights, draw)
@@ -77,13 +77,13 @@ def load_drawn(model: Model, backend: str, *, as_built: bool = False) -> tuple[D
         return detector, draw.sha256
 
 
-def _held(folder: Path, images: Mapping[str, FrozenImage]) -> Frozen | None:
+def _held(folder: Path, images: Mapping[str, ParityImage]) -> ParityResults | None:
     """Give what a folder holds already, of these images; None for nothing."""
-    if not (folder / FROZEN).exists():
+    if not (folder / PARITY_FILE).exists():
         return None
-    before = read_frozen(folder)
+    before = read_parity_results(folder)
     if before.images != images:
-        raise RecordError(folder / FROZEN, "is of other images: expected a folder of its own")
+        raise RecordError(folder / PARITY_FILE, "is of other images: expected a folder of its own")
     return before
 
 
@@ -98,6 +98,6 @@ def _stack(facts: DetectorFacts) -> Stack:
     )
 
 
-def _image(pixels: Pixels) -> FrozenImage:
+def _image(pixels: Pixels) -> ParityImage:
     height, width = pixels.shape[:2]
-    return FrozenImage(width, height, hashlib.sha256(pixels.tobytes()).hexdigest())
+    return ParityImage(width, height, hashlib.sha256(pixels.tobytes()).hexdigest())

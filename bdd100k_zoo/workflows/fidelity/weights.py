@@ -19,7 +19,7 @@ from bdd100k_zoo.errors import RecordError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from bdd100k_zoo.manifest import Model
+    from bdd100k_zoo.registry import Model
 
 OUTPUTS = Path(__file__).with_name("outputs.json")
 

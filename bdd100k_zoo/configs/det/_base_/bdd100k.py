@@ -4,7 +4,7 @@ A config takes what it needs as ``_base_.bdd100k_…``; ``load_config`` drops th
 A frame of BDD100K is 1280x720 pixels: the single scale of training, like that of inference, leaves it as it is.
 """
 
-custom_imports = dict(imports=["bdd100k_zoo.mmdet_backend.dataset"], allow_failed_imports=False)
+custom_imports = dict(imports=["bdd100k_zoo.training.dataset"], allow_failed_imports=False)
 
 bdd100k_train = dict(
     _delete_=True,

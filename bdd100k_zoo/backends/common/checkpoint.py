@@ -1,0 +1,388 @@
+"""Load files of weights as tensors, and into a model. Nothing in such a file is ever run."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from bdd100k_zoo.backends.common.checkpoint_limits import (
+    BROKEN_ZIP,
+    MAX_PICKLE,
+    SAVE_HINT,
+    ZIP_MAGIC,
+    check_limits,
+    check_pickles,
+    is_safetensors,
+    verify_crcs,
+)
+from bdd100k_zoo.backends.common.models import read_normalisation
+from bdd100k_zoo.backends.common.pickles import DAMAGED, IGNORED_GLOBALS, PickleError
+from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
+from bdd100k_zoo.errors import CheckpointClassesError, CheckpointMismatchError, StorageError, UnsafeCheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+WRAPPER_PREFIXES = ("module.", "_orig_mod.", "module.")
+"""Prefixes of all names, from the outermost: of data-parallel and averaged models, and of ``torch.compile``."""
+AVERAGED_MODEL_COUNTERS = ("n_averaged", "steps")
+"""Counters of torch's and mmengine's averaged models, beside the parameters."""
+BATCHNORM_COUNTER = "num_batches_tracked"
+"""End of the names of BatchNorm's counters, which evaluation does not use; torch before 0.4.1 saved none."""
+EMA_PREFIX = "ema_"
+"""Prefix of the buffers in which mmdet 2's EMA hooks keep the other copy of a parameter, dots as underscores."""
+FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+RANDOM_WEIGHTS_KEY = "random_weights"
+"""Key in ``meta`` by which a checkpoint states that its weights are random; see ``drawn.save_entries``."""
+
+
+class Checkpoint(NamedTuple):
+    """What a file of weights holds that a detector needs."""
+
+    state_dict: dict[str, Tensor]
+    classes: tuple[str, ...]
+    """The class names that the file records; none where it records none."""
+    random: bool = False
+    """Whether its metadata states that the weights are random."""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of mmcv 1.x, mmengine or plain torch (zip or older format), or of safetensors, on the CPU.
+
+    Of torch it is a dictionary with a ``state_dict`` and perhaps ``meta``, or the state dict itself. Only tensors and
+    plain values are accepted; those of numpy and mmengine that training logs hold are ignored.
+
+    Raises:
+        StorageError: the file is missing or cannot be read, or its tensors need more memory than there is.
+        UnsafeCheckpointError: it is damaged, is something else, holds more than that, or exceeds a limit.
+    """
+    check_limits(path)
+    if is_safetensors(_head(path)):
+        return Checkpoint(_unwrapped(_load_safetensors(path)), ())
+    content = _load(path)
+    state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state_dict, dict) or not _holds_tensors(state_dict):
+        raise UnsafeCheckpointError(path, "it holds no state dict: expected tensors by parameter name")
+    meta = content.get("meta")
+    random = isinstance(meta, dict) and meta.get(RANDOM_WEIGHTS_KEY) is True
+    return Checkpoint(_unwrapped(state_dict), _classes(meta), random)
+
+
+def read_torch_file(path: Path) -> Any:
+    """Read whatever tensors and plain values a file of torch holds, on the CPU; raises as ``read_checkpoint`` does."""
+    check_limits(path)
+    return _load(path)
+
+
+def load_weights(model: nn.Module, path: Path, *, model_name: str) -> bool:
+    """Read a checkpoint into a model, strictly, and return whether its metadata states that the weights are random.
+
+    Raises:
+        StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes`` and ``load_strictly``.
+    """
+    weights = read_checkpoint(path)
+    check_classes(weights.classes, path=path)
+    load_strictly(model, weights.state_dict, model_name=model_name, path=path)
+    return weights.random
+
+
+def check_checkpoint_file(path: Path, build: Callable[[], nn.Module], *, model_name: str) -> dict[str, Tensor]:
+    """Check that a file is a trained checkpoint of a model: parameters, shapes, values, classes, entries' checksums.
+
+    ``build`` returns the model; it is called once the file has been read.
+
+    Returns:
+        The tensors that the model takes.
+
+    Raises:
+        UnsafeCheckpointError: also where its metadata states that the weights are random.
+        StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes``, ``check_sums``, ``check_parameters``.
+    """
+    weights = read_checkpoint(path)
+    if weights.random:
+        raise UnsafeCheckpointError(
+            path,
+            "its metadata states that its weights are random, so it is not the checkpoint of a trained model",
+            hint="`predict --weights FILE` runs it without the cache",
+        )
+    check_classes(weights.classes, path=path)
+    verify_crcs(path)
+    return check_parameters(build(), weights.state_dict, model_name=model_name, path=path)
+
+
+def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], *, model_name: str, path: Path) -> None:
+    """Copy tensors into a model; see ``check_parameters`` for which.
+
+    Raises:
+        CheckpointMismatchError: as ``check_parameters``. The model is left as it was.
+    """
+    taken = check_parameters(model, _unwrapped(state_dict), model_name=model_name, path=path)
+    model.load_state_dict(taken, strict=False)  # counters may be missing
+
+
+def check_parameters(
+    model: nn.Module, given: Mapping[str, Tensor], *, model_name: str, path: Path
+) -> dict[str, Tensor]:
+    """Check that tensors have exactly the names and shapes of a model's parameters and buffers, and usable values.
+
+    Names that carry no learnt value are not held against them: BatchNorm's counters may be missing, mmdet 2's
+    ``ema_*`` buffers may be there, and ``data_preprocessor.mean`` and ``std`` where they are the config's numbers.
+
+    Returns:
+        The tensors that the model takes.
+
+    Raises:
+        CheckpointMismatchError: a name is missing or unexpected, has another shape, or values that cannot be used.
+    """
+    expected = model.state_dict()
+    averages = {EMA_PREFIX + name.replace(".", "_") for name in expected}
+    rest = {name: tensor for name, tensor in given.items() if name in expected or name not in averages}
+    otherwise = []
+    for name, numbers in read_normalisation(model).items():
+        if name in rest and (found := _numbers(tensor := rest[name])) != _rounded(numbers, tensor.dtype):
+            shown = ", ".join(f"{number:.7g}" for number in found) or "other values"
+            otherwise.append(f"{name}: {shown} instead of the config's {', '.join(map(str, numbers))}")
+        if name not in expected:
+            rest.pop(name, None)
+    return match_state_dict(expected, rest, model_name=model_name, path=path, unusable=tuple(otherwise))
+
+
+def match_state_dict(
+    expected: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+    *,
+    model_name: str,
+    path: Path,
+    optional: tuple[str, ...] = (BATCHNORM_COUNTER,),
+    unusable: tuple[str, ...] = (),
+) -> dict[str, Tensor]:
+    """Return the tensors to copy into those of a state dict, after checking names, shapes, types and values.
+
+    Args:
+        expected: the state dict of the model, which may be on the meta device.
+        given: the tensors of a file.
+        model_name: what errors call the model.
+        path: the file.
+        optional: ends of names that may be missing.
+        unusable: what is wrong with other values of the file.
+
+    Raises:
+        CheckpointMismatchError: a name is missing or unexpected, has another shape, or values that cannot be used.
+    """
+    # A counter in another type, as of a state dict that was halved whole, is as good as none.
+    taken = {
+        name: tensor
+        for name, tensor in given.items()
+        if not name.endswith(BATCHNORM_COUNTER) or name not in expected or tensor.dtype in INTEGER_DTYPES
+    }
+    missing = tuple(name for name in expected if name not in taken and not name.endswith(optional))
+    unexpected = tuple(name for name in taken if name not in expected)
+    reshaped, misused = [], list(unusable)
+    for name, like in expected.items():
+        tensor = taken.get(name)
+        if tensor is None:
+            continue
+        if problem := _unusable(tensor, like):
+            misused.append(f"{name} {problem}")
+        elif tensor.shape != like.shape:
+            reshaped.append(f"{name}: {tuple(tensor.shape)} instead of {tuple(like.shape)}")
+        # In the model's type: float64 and bfloat16 hold numbers that others do not.
+        elif like.is_floating_point() and not all_finite(tensor.to(like.dtype)):
+            misused.append(f"{name} holds NaN or infinity")
+    if missing or unexpected or reshaped or misused:
+        raise CheckpointMismatchError(model_name, path, missing, unexpected, tuple(reshaped), tuple(misused))
+    return taken
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Return whether no number of a floating-point tensor is NaN or infinite."""
+    # A sum is finite only if all its terms are, and takes a fifteenth of the time; it may also overflow.
+    found = tensor.detach()
+    return bool(found.sum().isfinite()) or bool(found.isfinite().all())
+
+
+def check_classes(classes: Iterable[str], *, path: Path) -> None:
+    """Check the class names that a checkpoint records: BDD100K's ten in their order, or none.
+
+    A number of names other than ten says nothing about a model of ten outputs, and is ignored.
+
+    Raises:
+        CheckpointClassesError: ten names, and they are others or in another order.
+    """
+    found = tuple(classes)
+    if len(found) == len(CLASSES) and tuple(CLASS_ALIASES.get(name, name) for name in found) != CLASSES:
+        raise CheckpointClassesError(path, CLASSES, found)
+
+
+class _IgnoredGlobal:
+    """Takes the place of what a checkpoint's log holds beside plain values: keeps nothing, does nothing."""
+
+    def __new__(cls, *_: object) -> _IgnoredGlobal:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+def _stand_in(path: str) -> type[_IgnoredGlobal]:
+    module, _, name = path.rpartition(".")
+    return type(name, (_IgnoredGlobal,), {"__module__": module})
+
+
+# The whole allow-list beyond torch's own. Of these only the names are known here; no function of numpy, and no getattr,
+# is ever called.
+SAFE_GLOBALS: list[Any] = [_stand_in(path) for path in IGNORED_GLOBALS]
+
+
+def _load(path: Path) -> Any:
+    head = _head(path)
+    if kind := _other_kind(head):
+        raise UnsafeCheckpointError(path, *kind)
+    zipped = head.startswith(ZIP_MAGIC)
+    if not zipped and not head.startswith(LEGACY_MAGIC):
+        raise UnsafeCheckpointError(path, *_reason(path, head, None))
+    try:
+        check_pickles(path)
+        with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except (StorageError, UnsafeCheckpointError):
+        raise
+    except OSError as error:
+        raise StorageError(path, error.strerror or str(error)) from error
+    # Bytes that anybody may have written can make the reader stumble in any way; none of it is a fault of ours.
+    except Exception as error:  # noqa: BLE001
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise StorageError(path, "its tensors need more memory than there is") from None
+        # Torch's own words advise to load the file without this check: they are not passed on, not even as a cause.
+        raise UnsafeCheckpointError(path, *_reason(path, head, error)) from None
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import safe_open
+    except ImportError:
+        raise UnsafeCheckpointError(
+            path, "reading this format needs the package safetensors", hint="`pip install safetensors`"
+        ) from None
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            state_dict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+    except OSError as error:
+        raise StorageError(path, error.strerror or str(error)) from error
+    except Exception as error:  # noqa: BLE001  (as above)
+        first = (str(error).splitlines() or [""])[0]
+        raise UnsafeCheckpointError(path, f"it is a safetensors file that is cut short or damaged: {first}") from None
+    if not state_dict:
+        raise UnsafeCheckpointError(path, "it is a safetensors file without a tensor")
+    return state_dict
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise StorageError(path, error.strerror or str(error)) from error
+
+
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files in torch's older format begin."""
+
+
+def _other_kind(head: bytes) -> tuple[str, str] | None:
+    """Return what a file is instead of a checkpoint, by its first bytes, and what to do about it; else None."""
+    if not head:
+        return "the file is empty", ""
+    utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = head.decode("utf-16" if utf16 else "utf-8-sig", errors="replace").lstrip()
+    if text.startswith("version https://git-lfs.github.com/spec/"):
+        return "it is a Git LFS pointer, not the file that it stands for", "`git lfs pull` fetches that file"
+    if re.match(r"<(!doctype|!--|\?xml|[a-z]+[\s>/])", text, re.I):
+        return "it is a web page, not a checkpoint", "the download failed or needs a login: fetch the file itself"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "it is an HDF5 file, as Keras writes, not a checkpoint of torch", ""
+    if re.match(rb"\x08[\x01-\x20]\x12.(pytorch|onnx|tf2onnx|keras2onnx)", head, re.S):
+        return "it is an ONNX model, not a checkpoint of torch", ""
+    if head.startswith(b"\x1f\x8b"):
+        return "it is compressed with gzip", "unpack it first"
+    return None
+
+
+def _reason(path: Path, head: bytes, error: Exception | None) -> tuple[str, str]:
+    """Return why a file is refused, and what to do about it."""
+    zipped = head.startswith(ZIP_MAGIC)
+    if isinstance(error, PickleError):
+        if error.named and b"torch.nn.modules." in _pickle_of(path, zipped=zipped):
+            return f"it is a whole pickled model, not a state dict: it names {error.named}", SAVE_HINT
+        return str(error), SAVE_HINT if error.named else ""
+    if zipped:
+        return BROKEN_ZIP, ""
+    if head[:1] == b"\x80" and not head.startswith(LEGACY_MAGIC):
+        return "it is a pickle, not a file as torch.save writes it by default", SAVE_HINT
+    return DAMAGED, ""
+
+
+def _pickle_of(path: Path, *, zipped: bool) -> bytes:
+    """Return the pickle of a file that keeps the limits; of the older format, the part where it is."""
+    if not zipped:
+        with path.open("rb") as file:
+            return file.read(MAX_PICKLE)
+    with zipfile.ZipFile(path) as archive:
+        name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+        return archive.read(name) if name else b""
+
+
+def _holds_tensors(state_dict: Mapping[Any, Any]) -> bool:
+    entries = state_dict.items()
+    return bool(entries) and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in entries)
+
+
+def _unwrapped(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict without the prefixes and counters that wrappers of a model add."""
+    found = dict(state_dict)
+    for prefix in WRAPPER_PREFIXES:
+        inner = {name: tensor for name, tensor in found.items() if name not in AVERAGED_MODEL_COUNTERS}
+        if inner and all(name.startswith(prefix) for name in inner):
+            found = {name.removeprefix(prefix): tensor for name, tensor in inner.items()}
+    return found
+
+
+def _unusable(tensor: Tensor, like: Tensor) -> str:
+    """Return why a tensor's values cannot be copied into another one, finite or not; nothing where they can."""
+    if like.is_floating_point() and tensor.dtype not in FLOAT_DTYPES:
+        return f"has the type {tensor.dtype}: expected floating-point numbers of 16, 32 or 64 bits"
+    if not like.is_floating_point() and tensor.dtype not in (*INTEGER_DTYPES, like.dtype):
+        return f"has the type {tensor.dtype}: expected {like.dtype}"
+    return ""
+
+
+def _numbers(tensor: Tensor) -> tuple[float, ...]:
+    """Return the few numbers of a tensor; none where they are more, or none."""
+    usable = not _unusable(tensor, torch.empty(0)) and tensor.numel() <= 16
+    return tuple(tensor.flatten().tolist()) if usable else ()
+
+
+def _rounded(numbers: tuple[float, ...], dtype: torch.dtype) -> tuple[float, ...]:
+    """Return numbers as a tensor of a floating-point type holds them."""
+    return tuple(torch.tensor(numbers, dtype=dtype if dtype in FLOAT_DTYPES else torch.float64).tolist())
+
+
+def _classes(meta: object) -> tuple[str, ...]:
+    """``CLASSES`` as mmdet 2.x records them, ``dataset_meta`` as mmdet 3.x does."""
+    if not isinstance(meta, dict):
+        return ()
+    newer = meta.get("dataset_meta")
+    listed = newer.get("classes", newer.get("CLASSES")) if isinstance(newer, dict) else meta.get("CLASSES")
+    if not isinstance(listed, (tuple, list)) or not all(isinstance(name, str) for name in listed):
+        return ()
+    return tuple(listed)

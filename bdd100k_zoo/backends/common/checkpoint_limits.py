@@ -1,0 +1,215 @@
+"""What a file of weights may ask for, looked at before torch reads it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
+from struct import unpack
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.backends.common.pickles import DAMAGED, PickleError, PickleWalker
+from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+ZIP_MAGIC = b"PK\x03\x04"
+SAFETENSORS_HEAD_SIZE = 9
+"""Bytes of a safetensors file that tell its format: the size of its header, in 8 bytes, and the brace that opens it."""
+SAVE_HINT = "save the weights alone: `torch.save(model.state_dict(), 'weights.pth')`"
+BROKEN_ZIP = "it is cut short, damaged, or a zip file of something else"
+CHUNK = 1 << 20
+
+# The largest published checkpoint has about 550 MB: 882 tensors. The most tensors are those of HRNet, 1,856. A
+# checkpoint of a training run with AdamW holds each parameter three times. Every limit leaves room beyond that.
+MAX_BYTES = 4 << 30
+"""Size of the file."""
+MAX_ENTRIES = 20_000
+"""Entries of a zip file: one a tensor, and a handful."""
+MAX_PICKLE = 64 << 20
+"""Bytes of the pickle that lists the tensors: some 150 each, and the run's log. What is in it, ``pickles`` limits."""
+MAX_DIRECTORY = 8 << 20
+"""Bytes of a zip file's directory, some 60 an entry: what is read before the entries can be counted. Also those of
+the header of a safetensors file, some 150 an entry."""
+MAX_SHARING = 16
+"""How often tensors may share a file's bytes, on average: tied weights do, and tensors expanded by strides of zero."""
+MIN_TENSOR_ALLOWANCE = 1 << 30
+"""Bytes of tensors that any file may describe."""
+
+LEGACY_MAGIC_NUMBER, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+"""The two numbers that torch's older format begins with, a pickle each."""
+EOCD_SIZE = 22
+"""Bytes of the last record of a zip file, where no comment follows."""
+ZIP64_LOCATOR_SIZE, ZIP64_EOCD_SIZE = 20, 56
+"""Bytes of the two records before it that zip files in 64 bits have."""
+
+
+class _Archive(io.FileIO):
+    """Refuses to be read in pieces larger than a directory may be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._path = path
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY:
+            raise UnsafeCheckpointError(self._path, f"its directory has {size:,} bytes, more than {MAX_DIRECTORY:,}")
+        return super().read(size) or b""
+
+
+def check_limits(path: Path) -> None:
+    """Check that reading a file of weights cannot exhaust the machine, as far as its size and its entries tell.
+
+    Torch stores the entries of its zip files as they are, so together they are smaller than the file. A file in
+    which they are not would unpack to more than was downloaded.
+
+    Raises:
+        StorageError: the file cannot be read.
+        UnsafeCheckpointError: it exceeds a limit, or is a zip file that is not whole or holds a program.
+    """
+    with _translate_read_errors(path):
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UnsafeCheckpointError(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
+        with _Archive(path) as file:
+            head = file.read(SAFETENSORS_HEAD_SIZE)
+            if head.startswith(ZIP_MAGIC):
+                with zipfile.ZipFile(file) as archive:
+                    entries, comment = archive.infolist(), archive.comment
+                if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+                    raise UnsafeCheckpointError(path, "it is a TorchScript archive, not a state dict", SAVE_HINT)
+                if problem := _excess(file, entries, comment, size):
+                    raise UnsafeCheckpointError(path, problem)
+            header = _header_size(head)
+            if is_safetensors(head) and header > MAX_DIRECTORY:
+                raise UnsafeCheckpointError(path, f"its header has {header:,} bytes, more than {MAX_DIRECTORY:,}")
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is in the safetensors format."""
+    # Text, and torch's own formats, would claim a header of more than 2 ** 48 bytes.
+    return head[8:SAFETENSORS_HEAD_SIZE] == b"{" and _header_size(head) < 1 << 48
+
+
+def _header_size(head: bytes) -> int:
+    return int.from_bytes(head[:8], "little")
+
+
+def _excess(file: io.FileIO, entries: Sequence[zipfile.ZipInfo], comment: bytes, size: int) -> str:
+    unpacked = sum(entry.file_size for entry in entries)
+    others = max((entry.file_size for entry in entries if "/data/" not in entry.filename), default=0)
+    if len(entries) > MAX_ENTRIES:
+        return f"it has {len(entries):,} entries, more than {MAX_ENTRIES:,}"
+    if others > MAX_PICKLE:
+        return f"its list of tensors has {others:,} bytes, more than {MAX_PICKLE:,}"
+    if unpacked > size:
+        return f"its entries unpack to {unpacked:,} bytes, more than the file's {size:,}"
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        return "its entries are compressed, which those of a checkpoint never are"
+    # Torch has its own reader of zip files, which ignores the case of names: it must find the same entries.
+    one_case = len({entry.filename.lower() for entry in entries}) == len(entries)
+    return "" if one_case and not comment and _ends_with_directory(file, size) else BROKEN_ZIP
+
+
+def _ends_with_directory(file: io.FileIO, size: int) -> bool:
+    """Return whether a zip file ends as torch ends them, so that every reader finds the same directory."""
+    place = size - EOCD_SIZE - ZIP64_LOCATOR_SIZE
+    file.seek(max(0, place))
+    tail = file.read()
+    locator, end = tail[:-EOCD_SIZE], tail[-EOCD_SIZE:]
+    located = not locator.startswith(b"PK\6\7") or unpack("<Q", locator[8:16])[0] == place - ZIP64_EOCD_SIZE
+    return end.startswith(b"PK\5\6") and located
+
+
+def check_pickles(path: Path) -> None:
+    """Check that the pickles of a file within the other limits cannot exhaust the machine: see ``pickles``.
+
+    Raises:
+        StorageError: the file cannot be read.
+        PickleError: they are damaged, name or call what no checkpoint needs, or exceed a limit.
+        UnsafeCheckpointError: it is no checkpoint.
+    """
+    with _translate_read_errors(path), _Archive(path) as file:
+        size = path.stat().st_size
+        walk = _walk_zip(file) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _walk_older(file, size)
+        if walk.tensor_bytes > max(MIN_TENSOR_ALLOWANCE, MAX_SHARING * size):
+            raise PickleError(f"its tensors have {walk.tensor_bytes:,} bytes, the file {size:,}")
+
+
+def _walk_zip(file: io.FileIO) -> PickleWalker:
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+    folder = next(iter(entries)).partition("/")[0]
+    listing = entries[f"{folder}/data.pkl"]
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as content, memoryview(content) as data:
+        # Its own header of 30 bytes comes first, which ends in the lengths of the name and the padding behind it.
+        start = listing.header_offset + 30
+        start += sum(unpack("<HH", data[start - 4 : start]))
+        with data[start : start + listing.file_size] as pickle:
+            walk = PickleWalker(pickle)
+            walk.next()
+    for key, storage in walk.storages.items():
+        entry = entries.get(f"{folder}/data/{key}")
+        if entry is None or entry.file_size != storage.size:
+            found = "missing" if entry is None else f"{entry.file_size:,} bytes long"
+            raise PickleError(f"it is damaged: its entry data/{key} is {found}, expected {storage.size:,} bytes")
+    return walk
+
+
+def _walk_older(file: io.FileIO, size: int) -> PickleWalker:
+    """Walk the older format: five pickles, of which the fourth is the content, and then the bytes of the storages."""
+    with mmap(file.fileno(), min(size, MAX_PICKLE), access=ACCESS_READ) as content, memoryview(content) as data:
+        walk = PickleWalker(data)
+        if walk.next() != LEGACY_MAGIC_NUMBER or walk.next() != LEGACY_PROTOCOL:
+            raise PickleError(DAMAGED)
+        for _ in ("system", "content", "keys"):
+            walk.next()
+    claimed, there = sum(storage.size for storage in walk.storages.values()), size - walk.position
+    if claimed > there:
+        raise PickleError(f"it is damaged: its tensors have {claimed:,} bytes, of which {there:,} are there")
+    return walk
+
+
+def verify_crcs(path: Path) -> None:
+    """Read a zip checkpoint through and compare every entry with its recorded CRC-32, where there is one.
+
+    Torch itself never compares them, so that a tensor with a flipped bit would be loaded; it can be told to write
+    none, and then writes zeros.
+
+    Raises:
+        StorageError: the file cannot be read.
+        UnsafeCheckpointError: an entry is damaged.
+    """
+    with _translate_read_errors(path), path.open("rb") as file:
+        if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
+            return
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                if entry.CRC and not _is_sound(archive, entry):
+                    raise UnsafeCheckpointError(path, f"its entry {entry.filename} is damaged: its CRC-32 is another")
+
+
+def _is_sound(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(entry) as content:
+            while content.read(CHUNK):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
+
+
+@contextmanager
+def _translate_read_errors(path: Path) -> Iterator[None]:
+    """Bytes that anybody may have written can make the reader of zip files stumble in any way."""
+    try:
+        yield
+    except (UnsafeCheckpointError, PickleError):
+        raise
+    except OSError as error:
+        raise StorageError(path, error.strerror or str(error)) from error
+    except Exception as error:
+        raise UnsafeCheckpointError(path, BROKEN_ZIP) from error

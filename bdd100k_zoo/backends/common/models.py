@@ -1,0 +1,134 @@
+"""Checks of a built model and of the images it is given, whichever mmdet has built it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bdd100k_zoo.backends.common.config import describe_error
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.errors import ConfigError, ImageShapeError, NotFiniteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from torch import nn
+
+    from bdd100k_zoo.data.detections import Detections
+
+FRAME_SHAPE = (720, 1280)
+"""Height and width of a frame of BDD100K, in pixels: what every pipeline must be able to take."""
+
+
+def check_image(image: Any) -> None:
+    """Check that something is an image in memory: uint8 [height, width, 3], not empty.
+
+    Raises:
+        ImageShapeError: it is something else.
+    """
+    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+    if not (is_array and image.shape[2] == 3 and image.size):
+        expected = "expected a numpy array, uint8 [height, width, 3] in BGR order, not empty"
+        raise ImageShapeError(describe_image(image), expected)
+
+
+@contextmanager
+def translate_image_errors(image: Any) -> Iterator[None]:
+    """Check an image, and tell what a test pipeline, which has been tried on a frame, refuses inside.
+
+    Raises:
+        ImageShapeError: it is no image, or the pipeline cannot take it.
+    """
+    check_image(image)
+    try:
+        yield
+    # A frame went through: what is refused now is this image, in whatever words OpenCV has for it.
+    except Exception as error:
+        raise ImageShapeError(
+            describe_image(image), f"the test pipeline cannot take it ({describe_error(error)})"
+        ) from error
+
+
+def describe_image(image: object) -> str:
+    """Say what was given in place of an image, or as one."""
+    if isinstance(image, np.ndarray):
+        return f"{image.dtype} {list(image.shape)}"
+    kind = type(image)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def check_number_of_classes(model: nn.Module, name: str) -> None:
+    """Check that a model tells ten classes apart.
+
+    Raises:
+        ConfigError: it tells others, or none.
+    """
+    # The first stage of a two-stage detector tells apart objects and background: it has a number of its own.
+    head = getattr(model, "roi_head", None) or getattr(model, "bbox_head", None) or model
+    numbers = (getattr(part, "num_classes", None) for part in head.modules())
+    found = sorted({number for number in numbers if isinstance(number, int)})
+    if found != [len(CLASSES)]:
+        named = ", ".join(map(str, found)) or "none"
+        raise ConfigError(name, f"expected heads of {len(CLASSES)} classes, found num_classes {named}")
+
+
+def read_normalisation(model: nn.Module) -> dict[str, tuple[float, ...]]:
+    """Return the numbers by which a model's config normalises pixels, by the names that checkpoints give them."""
+    config: Any = getattr(model, "cfg", None) or {}
+    settings = config.get("model", {}).get("data_preprocessor") or _normalize_step(config)
+    pairs = ((name, settings.get(name)) for name in ("mean", "std"))
+    return {f"data_preprocessor.{name}": tuple(map(float, numbers)) for name, numbers in pairs if numbers is not None}
+
+
+def _normalize_step(config: Any) -> Mapping[str, Any]:
+    """Return the step of mmdet 2's test pipeline that normalises pixels; nothing where there is none."""
+    steps = config.get("data", {}).get("test", {}).get("pipeline", ())
+    nested = (step for each in steps for step in (each, *each.get("transforms", ())))
+    return next((step for step in nested if step.get("type") == "Normalize"), {})
+
+
+def refuse_non_finite_outputs(model: nn.Module, name: str, precision: str) -> None:
+    """Make the heads of a model check their raw outputs before boxes are chosen, in evaluation mode.
+
+    Heads compare scores with a threshold, and NaN is below any: the boxes would be missing without a word.
+
+    Args:
+        model: changed in place; a second call changes nothing.
+        name: what errors call the model.
+        precision: what it computes in.
+    """
+    head: Any
+    for head in model.modules():
+        for method in ("predict_by_feat", "get_bboxes"):  # of mmdet 3 and mmdet 2
+            chosen = getattr(head, method, None)
+            if chosen and not hasattr(chosen, "checks_outputs"):
+                setattr(head, method, _with_checked_outputs(head, chosen, name, precision))
+
+
+def _with_checked_outputs(head: nn.Module, choose: Callable[..., Any], name: str, precision: str) -> Callable[..., Any]:
+    def checked(*arguments: Any, **named: Any) -> Any:
+        if not head.training:
+            outputs = _tensors((arguments, tuple(named.values())))
+            # A sum is finite only if all its terms are. All at once, for a GPU is waited for each time.
+            sums = [each.sum(dtype=torch.float64).to(outputs[0].device) for each in outputs]
+            if sums and not torch.stack(sums).isfinite().all():
+                raise NotFiniteError(name, precision)
+        return choose(*arguments, **named)
+
+    checked.checks_outputs = True  # type: ignore[attr-defined]
+    return checked
+
+
+def _tensors(node: Any) -> list[torch.Tensor]:
+    if isinstance(node, torch.Tensor):
+        return [node] if node.is_floating_point() else []
+    return [each for part in node for each in _tensors(part)] if isinstance(node, (list, tuple)) else []
+
+
+def check_finite(found: Sequence[Detections], *, name: str, precision: str) -> None:
+    """Check that all scores and corners are finite; raises NotFiniteError, which names the model."""
+    if not all(np.isfinite(each.boxes).all() and np.isfinite(each.scores).all() for each in found):
+        raise NotFiniteError(name, precision)

@@ -1,0 +1,84 @@
+"""Whether a device computes, and mmcv's ops with it: on inputs so small that the right answer is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.errors import DeviceError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TESTED_OPS = ("nms", "roi_align", "deform_conv2d")
+"""Those that the models of the zoo call."""
+ATOL = 1e-4
+
+
+def self_test_device(device: str) -> None:
+    """Multiply two matrices.
+
+    Raises:
+        DeviceError: the product is wrong.
+        RuntimeError: torch cannot compute there.
+    """
+    import torch
+
+    ones = torch.ones(64, 64, device=device)
+    _expect(device, "a product of matrices", ones @ ones, 64 * ones)
+    image = torch.ones(1, 1, 8, 8, device=device)
+    kernel = torch.ones(1, 1, 3, 3, device=device)
+    _expect(device, "a convolution", torch.nn.functional.conv2d(image, kernel), torch.full((1, 1, 6, 6), 9.0))
+
+
+def self_test_ops(device: str) -> None:
+    """Call each op of ``OPS`` through ``mmcv.ops``, whoever serves it; mmcv must have been imported with its ops.
+
+    Raises:
+        DeviceError: a result is wrong.
+        RuntimeError: an op cannot compute there.
+    """
+    _try_nms(device)
+    _try_roi_align(device)
+    _try_deform_conv2d(device)
+
+
+def _try_nms(device: str) -> None:
+    import torch
+    from mmcv.ops import nms
+
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]], device=device)
+    _, kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7], device=device), 0.5)
+    _expect(device, "nms", kept, torch.tensor([0, 2]))
+
+
+def _try_roi_align(device: str) -> None:
+    """On a ramp, a region's parts have the values at their centres, half a pixel to the left."""
+    import torch
+    from mmcv.ops import roi_align
+
+    rois = torch.tensor([[0.0, 2, 2, 6, 6]], device=device)
+    pooled = roi_align(_ramp(device), rois, (2, 2), 1.0, 2, "avg", True)
+    _expect(device, "roi_align", pooled, torch.tensor([[[[2.5, 4.5], [2.5, 4.5]]]]))
+
+
+def _try_deform_conv2d(device: str) -> None:
+    """On a ramp, points displaced by one to the right add one to each of the nine values."""
+    import torch
+    from mmcv.ops import deform_conv2d
+
+    offset = torch.tensor([0.0, 1.0], device=device).repeat(9).view(1, 18, 1, 1).expand(1, 18, 6, 6).contiguous()
+    convolved = deform_conv2d(_ramp(device), offset, torch.ones(1, 1, 3, 3, device=device))
+    _expect(device, "deform_conv2d", convolved[0, 0, 3, 2], torch.tensor(9.0 * (3 + 1)))
+
+
+def _ramp(device: str) -> Tensor:
+    import torch
+
+    return torch.arange(8.0, device=device).expand(1, 1, 8, 8).contiguous()
+
+
+def _expect(device: str, what: str, found: Tensor, expected: Tensor) -> None:
+    import torch
+
+    if not torch.allclose(found.cpu().to(torch.float64), expected.cpu().to(torch.float64), atol=ATOL):
+        raise DeviceError(device, f"{what} is {found.tolist()} where {expected.tolist()} is right")

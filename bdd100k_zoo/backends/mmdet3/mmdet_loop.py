@@ -1,0 +1,123 @@
+"""mmdet's own test loop, to compare ours with: its model, its data pipeline and its loader, one image at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bdd100k_zoo.backends.mmdet3 import import_backend
+from bdd100k_zoo.data.detections import Detections
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+
+
+class StockLoop:
+    """A model as it comes from mmdet, and the loader of its test loop over some image files.
+
+    Attributes:
+        model: the model, in evaluation mode on its device.
+    """
+
+    def __init__(self, model: Any, paths: Sequence[Path], device: torch.device, *, tf32: bool) -> None:
+        from mmcv.transforms import Compose
+        from mmdet.utils import get_test_pipeline_cfg
+        from mmengine.dataset import pseudo_collate
+        from torch.utils.data import DataLoader
+
+        from bdd100k_zoo.backends.common.config import mmdet_default_scope
+
+        self.model = model
+        self._device, self._tf32 = device, tf32
+        with mmdet_default_scope():
+            pipeline = Compose(get_test_pipeline_cfg(model.cfg))
+        workers = 0 if device.type == "cpu" else int(model.cfg.test_dataloader.num_workers)
+        files: Any = _Files(paths, pipeline)  # of no class of torch's: a length and items suffice
+        self._places: list[int] = []
+        self._loader: Any = DataLoader(
+            files,
+            batch_size=1,
+            sampler=self._places,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_as_mmengine_does,
+            collate_fn=pseudo_collate,
+        )
+
+    def detect(self, places: Sequence[int]) -> list[Detections]:
+        """Find objects in the files at some places of their list, one after the other.
+
+        Raises:
+            DeviceError: the device's memory does not suffice, or it fails.
+        """
+        import torch
+
+        from bdd100k_zoo.backends.common.config import mmdet_default_scope
+        from bdd100k_zoo.backends.common.devices import device_errors
+        from bdd100k_zoo.backends.common.precision import torch_defaults, use_precision
+
+        self._places[:] = places
+        precision = torch_defaults() if self._tf32 else use_precision("fp32", self._device)
+        with mmdet_default_scope(), device_errors(self._device), torch.no_grad(), precision:
+            return [_detections(found) for batch in self._loader for found in self.model.test_step(batch)]
+
+
+class _Files:
+    """What the loader's processes are given."""
+
+    def __init__(self, paths: Sequence[Path], pipeline: Any) -> None:
+        self._paths, self._pipeline = paths, pipeline
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, place: int) -> Any:
+        return self._pipeline({"img_path": str(self._paths[place]), "img_id": place})
+
+
+def load_stock(config_path: Path, checkpoint: Path, paths: Sequence[Path], device: str, *, tf32: bool) -> StockLoop:
+    """Load a model as it comes from mmdet, with none of our settings.
+
+    On the CPU the loop reads the images itself; elsewhere as many processes read ahead as the config says.
+
+    Args:
+        config_path: one of the package's configs.
+        checkpoint: the weights.
+        paths: the image files.
+        device: see ``devices.resolve_device``.
+        tf32: leave it to torch, as mmdet does, whether CUDA rounds the factors of convolutions to TF32.
+
+    Raises:
+        MissingPackageError, ConfigError, DeviceError, StorageError, CheckpointError: as ``mmdet_backend.load``.
+    """
+    import_backend()
+    from bdd100k_zoo.backends.common.checkpoint import load_strictly, read_checkpoint
+    from bdd100k_zoo.backends.common.config import load_config
+    from bdd100k_zoo.backends.common.devices import device_errors, resolve_device
+    from bdd100k_zoo.backends.common.precision import torch_defaults
+    from bdd100k_zoo.backends.mmdet3.detector import build_model
+
+    target = resolve_device(device)
+    with torch_defaults():
+        model = build_model(load_config(config_path))
+        load_strictly(model, read_checkpoint(checkpoint).state_dict, model_name="stock", path=checkpoint)
+    with device_errors(target):
+        model.to(target).eval()
+    return StockLoop(model, paths, target, tf32=tf32)
+
+
+def _as_mmengine_does(_: int) -> None:
+    """Keep each of the loader's processes to one thread."""
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+def _detections(sample: Any) -> Detections:
+    found = sample.pred_instances.cpu()
+    boxes = found.bboxes.numpy().astype(np.float32, copy=False).reshape(-1, 4)
+    return Detections(boxes, found.scores.numpy(), found.labels.numpy().astype(np.int64, copy=False))

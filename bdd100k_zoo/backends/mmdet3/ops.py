@@ -1,0 +1,245 @@
+"""The compiled ops of mmcv that these models call, served by torchvision where mmcv was installed without any.
+
+The Python half of ``mmcv.ops`` asks for its compiled half while it is imported. It gets an object on which every op
+raises a named error; then the few functions that are needed are replaced. Functions are the seam, not the compiled
+module, because torchvision's are differentiable as they are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import torch
+from torchvision import ops as vision
+
+from bdd100k_zoo.backends.mmdet3 import deform_conv as fast_deform_conv
+from bdd100k_zoo.backends.mmdet3 import roi_align as fast_roi_align
+from bdd100k_zoo.errors import MissingPackageError, UnsupportedOpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+OpsProvider = Literal["mmcv", "torchvision"]
+IntOrPair = int | tuple[int, ...]
+
+
+@cache
+def install_ops() -> OpsProvider:
+    """Make ``mmcv.ops`` work and say who serves its ops. Call it before mmdet is imported.
+
+    Where a compiled mmcv is installed nothing is touched.
+
+    Raises:
+        MissingPackageError: mmcv is missing, or its compiled half is there and does not load.
+    """
+    try:
+        if importlib.util.find_spec("mmcv._ext") is not None:
+            importlib.import_module("mmcv._ext")
+            return "mmcv"
+        with _loading_no_compiled_ops():
+            importlib.import_module("mmcv.ops")
+    except ImportError as error:
+        raise MissingPackageError("mmcv", "predict", str(error)) from error
+    _substitute()
+    return "torchvision"
+
+
+class UnavailableOps:
+    """Stands in for mmcv's compiled module: has every op, and none works."""
+
+    def __getattr__(self, op: str) -> Callable[..., NoReturn]:
+        if op.startswith("__"):
+            raise AttributeError(op)
+
+        def refuse(*_: object, **__: object) -> NoReturn:
+            raise UnsupportedOpError(op)
+
+        return refuse
+
+
+class NmsOps(UnavailableOps):
+    """The compiled ops of ``mmcv.ops.nms``, of which plain NMS works."""
+
+    def nms(self, boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
+        """Select boxes [n, 4] (corners) as mmcv's op does: indices [k], best score first.
+
+        With ``offset`` 1 a box ends after its last pixel: widths and heights are one more than corners say.
+        """
+        dtype = _compute_dtype(torch.promote_types(boxes.dtype, scores.dtype))
+        if offset:  # seldom, and the copy of these numbers to a GPU would be waited for
+            boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+        kept: Tensor = vision.nms(boxes.to(dtype), scores.to(dtype), iou_threshold)
+        return kept
+
+
+@contextmanager
+def _loading_no_compiled_ops() -> Iterator[None]:
+    loader: Any = importlib.import_module("mmcv.utils.ext_loader")
+    original = loader.load_ext
+    loader.load_ext = lambda _name, _functions: UnavailableOps()
+    try:
+        yield
+    finally:
+        loader.load_ext = original
+
+
+def _substitute() -> None:
+    sys.modules["mmcv.ops.nms"].ext_module = NmsOps()  # type: ignore[attr-defined]
+    for module, function in (
+        ("roi_align", roi_align),
+        ("deform_conv", deform_conv2d),
+        ("modulated_deform_conv", modulated_deform_conv2d),
+        ("focal_loss", sigmoid_focal_loss),
+    ):
+        _replace(getattr(sys.modules[f"mmcv.ops.{module}"], function.__name__), function)
+
+
+def _replace(original: object, substitute: Callable[..., Tensor]) -> None:
+    """Put a function in the place of another wherever mmcv's op modules have bound its name."""
+    name = substitute.__name__
+    for module in [module for path, module in sys.modules.items() if f"{path}.".startswith("mmcv.ops.")]:
+        if getattr(module, name, None) is original:
+            setattr(module, name, substitute)
+
+
+def roi_align(
+    input: Tensor,  # noqa: A002  (mmcv's name)
+    rois: Tensor,
+    output_size: IntOrPair,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 0,
+    pool_mode: str = "avg",
+    aligned: bool = True,
+) -> Tensor:
+    """Pool features [n, c, h, w] in regions [k, 5] (image index, then corners) to [k, c, *output_size].
+
+    The arguments are those of ``mmcv.ops.roi_align``; of its pooling modes only ``avg`` is served.
+    """
+    if pool_mode != "avg":
+        raise UnsupportedOpError("roi_align", f"pool_mode is {pool_mode!r}, only 'avg' is served")
+    dtype = _compute_dtype(input.dtype)
+    features, regions, size = input.to(dtype), rois.to(dtype), _pair(output_size)
+    serve = (
+        fast_roi_align.roi_align_channels_last
+        if fast_roi_align.supports_roi_align(features, regions)
+        else vision.roi_align
+    )
+    pooled: Tensor = serve(features, regions, size, spatial_scale, sampling_ratio, aligned)
+    return pooled.to(input.dtype)
+
+
+def deform_conv2d(
+    input: Tensor,  # noqa: A002  (mmcv's name)
+    offset: Tensor,
+    weight: Tensor,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    deform_groups: int = 1,
+    bias: bool = False,
+    im2col_step: int = 32,  # noqa: ARG001  (how many images mmcv computes at a time; the result is the same)
+) -> Tensor:
+    """Convolve [n, c, h, w] at displaced points; offsets [n, deform_groups·kernel·2, h', w'] are (y, x) pairs.
+
+    The arguments are those of ``mmcv.ops.deform_conv2d``, which has no bias either.
+    """
+    if bias:
+        raise UnsupportedOpError("deform_conv2d", "it has no bias")
+    return _deform_conv2d(
+        "deform_conv2d", input, offset, None, weight, None, stride, padding, dilation, groups, deform_groups
+    )
+
+
+def modulated_deform_conv2d(
+    input: Tensor,  # noqa: A002  (mmcv's name)
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    deform_groups: int = 1,
+) -> Tensor:
+    """Convolve as ``deform_conv2d`` does, each point weighted by a mask [n, deform_groups·kernel, h', w'].
+
+    The arguments are those of ``mmcv.ops.modulated_deform_conv2d``.
+    """
+    op = "modulated_deform_conv2d"
+    return _deform_conv2d(op, input, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups)
+
+
+def sigmoid_focal_loss(
+    input: Tensor,  # noqa: A002  (mmcv's name)
+    target: Tensor,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Focal loss of logits [n, c] for class indices [n], where c or more means background.
+
+    The arguments are those of ``mmcv.ops.sigmoid_focal_loss``, whose mean is the sum over all entries by n. Weights
+    by class are not served, nor an alpha below 0.
+    """
+    if weight is not None or alpha < 0:
+        raise UnsupportedOpError("sigmoid_focal_loss", "neither weights by class nor an alpha below 0 are served")
+    classes = torch.arange(input.size(1), device=input.device)
+    one_hot = (target.unsqueeze(1) == classes).to(input.dtype)
+    loss: Tensor = vision.sigmoid_focal_loss(input, one_hot, alpha, gamma, "none")
+    if reduction == "none":
+        return loss
+    return loss.sum() / input.size(0) if reduction == "mean" else loss.sum()
+
+
+def _deform_conv2d(
+    op: str,
+    features: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: IntOrPair,
+    padding: IntOrPair,
+    dilation: IntOrPair,
+    groups: int,
+    deform_groups: int,
+) -> Tensor:
+    _check_groups(op, features, offset, weight, groups, deform_groups)
+    # Under mixed precision the offsets alone come in 16 bits; mmcv lets them decide.
+    dtype = _compute_dtype(offset.dtype)
+    features, offset_, weight = (tensor.to(dtype) for tensor in (features, offset, weight))
+    bias, mask = (None if tensor is None else tensor.to(dtype) for tensor in (bias, mask))
+    spacing = (_pair(stride), _pair(padding), _pair(dilation))
+    fast = fast_deform_conv.supports_deform_conv2d(features, offset_, weight)
+    serve = fast_deform_conv.deform_conv2d_channels_last if fast else vision.deform_conv2d
+    convolved: Tensor = serve(features, offset_, weight, bias, *spacing, mask)
+    return convolved.to(offset.dtype)
+
+
+def _check_groups(op: str, features: Tensor, offset: Tensor, weight: Tensor, groups: int, deform_groups: int) -> None:
+    """Torchvision infers both numbers of groups from the shapes; what it would infer must be what was asked."""
+    kernel = weight.size(2) * weight.size(3)
+    asked = (weight.size(1) * groups, 2 * kernel * deform_groups)
+    if asked != (features.size(1), offset.size(1)):
+        found = f"found {features.size(1)} channels and {offset.size(1)} offsets"
+        raise UnsupportedOpError(op, f"expected {asked[0]} channels and {asked[1]} offsets, {found}")
+
+
+def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """16-bit floats are computed in 32: torchvision has no kernels for some of them on some devices."""
+    return torch.float32 if dtype.itemsize < torch.float32.itemsize else dtype
+
+
+def _pair(value: IntOrPair) -> tuple[int, int]:
+    first, second = (value, value) if isinstance(value, int) else value
+    return first, second

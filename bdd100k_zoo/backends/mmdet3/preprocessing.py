@@ -1,0 +1,144 @@
+"""The config's test pipeline for pixels in memory, and batches of preprocessed images."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+
+from bdd100k_zoo.backends.common.config import mmdet_default_scope, translate_config_errors
+from bdd100k_zoo.backends.common.models import FRAME_SHAPE, translate_image_errors
+from bdd100k_zoo.data.detections import Detections
+from bdd100k_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from mmengine.config import Config
+    from torch import Tensor, nn
+
+REQUIRED_META_KEYS = ("img_shape", "scale_factor")
+"""What heads read of an image's description to bring boxes back into its pixels."""
+
+
+def build_pipeline(config: Config, *, name: str = "model") -> Compose:
+    """Build the config's test pipeline for images that are decoded already and have no labels, and try it.
+
+    Raises:
+        ConfigError: there is none, mmdet cannot build it, or it does not make what a model reads.
+    """
+    with mmdet_default_scope(), translate_config_errors("build the test pipeline", name=name):
+        pipeline = Compose(pipeline_for_arrays(config.test_dataloader.dataset.pipeline))
+    with translate_config_errors("run the test pipeline", name=name):
+        packed = pipeline({"img": np.full((*FRAME_SHAPE, 3), 128, np.uint8), "img_id": 0})
+    _check_packed(packed, name)
+    return pipeline
+
+
+def pipeline_for_arrays(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Let a pipeline start from ``img`` in place of a file, and ask for no annotations."""
+    kept = [dict(step) for step in steps if _name(step) != "LoadAnnotations"]
+    return [_from_array(step) if _name(step) == "LoadImageFromFile" else step for step in kept]
+
+
+def preprocess_batch(pipeline: Compose, images: Sequence[npt.NDArray[np.uint8]]) -> dict[str, Any]:
+    """Make a batch of images.
+
+    Raises:
+        ImageShapeError: one is no image in memory, or the pipeline cannot take one of its shape.
+    """
+    packed = [_packed(pipeline, image) for image in images]
+    return {key: [one[key] for one in packed] for key in ("inputs", "data_samples")}
+
+
+def _packed(pipeline: Compose, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    with translate_image_errors(image):
+        packed: dict[str, Any] = pipeline({"img": image, "img_id": 0})
+        return packed
+
+
+def _check_packed(packed: object, name: str) -> None:
+    if not isinstance(packed, dict) or not {"inputs", "data_samples"} <= packed.keys():
+        raise ConfigError(name, "the test pipeline packs nothing for a model: expected PackDetInputs as its last step")
+    absent = [key for key in REQUIRED_META_KEYS if key not in packed["data_samples"].metainfo_keys()]
+    if absent:
+        problem = f"the test pipeline gives no {' and no '.join(absent)}"
+        raise ConfigError(name, f"{problem}: expected a Resize, and both among the meta_keys of PackDetInputs")
+
+
+def _from_array(step: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "mmdet.LoadImageFromNDArray", "to_float32": step.get("to_float32", False)}
+
+
+def _name(step: dict[str, Any]) -> str:
+    """A transform's name without the library's: ``mmdet.Resize`` and ``Resize`` are one."""
+    kind = step["type"]
+    return str(kind).rpartition(".")[2] if isinstance(kind, str) else str(kind.__name__)
+
+
+class PreparedImage(NamedTuple):
+    """See ``inference.protocol.Prepared``."""
+
+    shape: tuple[int, ...]
+    inputs: Tensor
+    """uint8 [3, height, width], not padded yet."""
+    data_sample: Any
+
+
+def padding_divisor(model: nn.Module) -> int:
+    """Give the number of pixels to whose multiples a model pads its images; 1 where it tells none that could be."""
+    divisor = getattr(getattr(model, "data_preprocessor", None), "pad_size_divisor", 1)
+    return divisor if isinstance(divisor, int) and divisor > 0 else 1
+
+
+def preprocess_image(
+    pipeline: Compose, image: npt.NDArray[np.uint8], divisor: int, *, pinned: bool = False
+) -> PreparedImage:
+    """Run the test pipeline on one image.
+
+    Args:
+        pipeline: see ``pipeline.build_pipeline``.
+        image: uint8 [height, width, 3], BGR.
+        divisor: the model pads to multiples of it.
+        pinned: put the pixels where a GPU fetches them by itself, if there is room for more memory of that kind.
+
+    Raises:
+        ImageShapeError: the pipeline cannot take the image.
+    """
+    batch = preprocess_batch(pipeline, [image])
+    (inputs,), (data_sample,) = batch["inputs"], batch["data_samples"]
+    shape = tuple(-(-side // divisor) * divisor for side in inputs.shape[-2:])
+    if pinned:
+        with suppress(RuntimeError):
+            inputs = inputs.pin_memory()
+    return PreparedImage(shape, inputs, data_sample)
+
+
+def collate_batch(images: Sequence[PreparedImage], device: torch.device) -> dict[str, Any]:
+    """Make a batch, as a model's ``test_step`` takes it, and have its pixels copied to the device as they are.
+
+    The copies are not waited for: the device does what it is told in order, and torch leaves pinned memory alone until
+    they are done. What follows there, in float32, is the model's: order of channels, normalisation, padding.
+    """
+    return {
+        "inputs": [image.inputs.to(device, non_blocking=True) for image in images],
+        "data_samples": [image.data_sample for image in images],
+    }
+
+
+def split_detections(samples: Sequence[Any]) -> list[Detections]:
+    """Make detections of what ``test_step`` gives, by one copy from the device for the whole batch."""
+    found = [sample.pred_instances for sample in samples]
+    boxes = torch.cat([each.bboxes.reshape(-1, 4) for each in found]).float()
+    scores = torch.cat([each.scores for each in found]).to(boxes)
+    classes = torch.cat([each.labels for each in found]).to(boxes)  # small whole numbers, which float32 holds exactly
+    rows = torch.cat((boxes, scores[:, None], classes[:, None]), 1).cpu().numpy()
+    ends = np.cumsum([len(each.scores) for each in found])
+    return [
+        Detections(part[:, :4].copy(), part[:, 4].copy(), part[:, 5].astype(np.int64))
+        for part in np.split(rows, ends[:-1])
+    ]

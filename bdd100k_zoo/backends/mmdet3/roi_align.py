@@ -1,0 +1,139 @@
+"""RoIAlign on the CPU as a weighted sum of whole pixels, where a pixel's channels lie together (channels last).
+
+A bin is the mean of bilinear samples on a regular grid. Each sample weights two rows and two columns: the weight of a
+pixel in a bin is the product of a row's and a column's, and ``embedding_bag`` with one bag a bin adds the pixels up in
+vectors of channels. torchvision's op, which takes one channel after the other, computes the same numbers but for the
+order in which they are added.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torchvision import ops as vision
+
+MAX_ROI_COORDINATE = 2.0**14
+"""Regions further out than this, in pixels of the image, or that are no numbers, are left to torchvision."""
+
+MAX_PIXELS_PER_CALL = 1 << 21
+"""Pixels, counted once a bin, that are added up in one go: their positions and weights take 12 bytes each."""
+
+MAX_PIXEL_RATIO = 2
+"""More pixels than this many times those that torchvision reads, and its way is the shorter one."""
+
+
+class _Axis(NamedTuple):
+    """Which rows (or columns) each bin of each region touches, and how much each of them counts."""
+
+    first: Tensor
+    """[regions, bins]."""
+    number: Tensor
+    """[regions, bins]; rows are consecutive."""
+    start: Tensor
+    """[regions, bins]: where a bin's weights start."""
+    weights: Tensor
+    samples: Tensor
+    """[regions]: number in each bin."""
+
+
+def supports_roi_align(features: Tensor, rois: Tensor) -> bool:
+    """Tell whether ``roi_align`` takes these: float32 on the CPU, channels last, no gradient asked for."""
+    learning = torch.is_grad_enabled() and (features.requires_grad or rois.requires_grad)
+    fits = features.device.type == rois.device.type == "cpu" and features.dtype == rois.dtype == torch.float32
+    laid_out = features.is_contiguous(memory_format=torch.channels_last) and features.numel() < 2**31
+    return fits and laid_out and not learning and bool((rois.abs() < MAX_ROI_COORDINATE).all())
+
+
+def roi_align_channels_last(
+    features: Tensor, rois: Tensor, size: tuple[int, int], scale: float, sampling_ratio: int, aligned: bool
+) -> Tensor:
+    """Pool features [n, c, h, w] in regions [k, 5] (image index, then corners) to [k, c, *size].
+
+    The arguments are those of ``torchvision.ops.roi_align``, of which ``serves`` holds.
+    """
+    channels, height, width = features.shape[1:]
+    corners = rois[:, 1:] * scale - (0.5 if aligned else 0)
+    rows = _axis(corners[:, 1], corners[:, 3], size[0], height, sampling_ratio, aligned)
+    columns = _axis(corners[:, 0], corners[:, 2], size[1], width, sampling_ratio, aligned)
+    pixels = int((rows.number.sum(1) * columns.number.sum(1)).sum())
+    if pixels > MAX_PIXEL_RATIO * 4 * size[0] * size[1] * int((rows.samples * columns.samples).sum()):
+        return vision.roi_align(features, rois, size, scale, sampling_ratio, aligned)  # type: ignore[no-any-return]
+    if pixels > MAX_PIXELS_PER_CALL and len(rois) > 1:
+        halves = rois.tensor_split(2)
+        return torch.cat(
+            [roi_align_channels_last(features, half, size, scale, sampling_ratio, aligned) for half in halves]
+        )
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels)
+    first = rows.first + rois[:, :1].int() * height
+    positions, offsets, weights = _pixels(rows._replace(first=first), columns, width)
+    pooled = F.embedding_bag(positions, table, offsets, mode="sum", per_sample_weights=weights)
+    return pooled.view(-1, *size, channels).permute(0, 3, 1, 2).contiguous()
+
+
+def _axis(begin: Tensor, end: Tensor, bins: int, length: int, sampling_ratio: int, aligned: bool) -> _Axis:
+    """Weight the rows between two borders [regions]; each step is rounded as torchvision rounds it."""
+    extent = end - begin if aligned else (end - begin).clamp(min=1)
+    step = extent / bins
+    samples = step.ceil().clamp(min=0) if sampling_ratio <= 0 else torch.full_like(step, sampling_ratio)
+    bin_, sample = _unrolled(samples.int().repeat_interleave(bins))
+    region = bin_ // bins
+    edges = (begin[:, None] + torch.arange(bins, dtype=step.dtype) * step[:, None]).view(-1)
+    places = _at(edges, bin_) + (sample + 0.5) * _at(step, region) / _at(samples, region)
+    weight = ((places >= -1) & (places <= length)) / _at(samples, region)
+    places = places.clamp(0, length - 1)
+    low = places.int()
+    part = places - low
+    touched = torch.stack((low, (low + 1).clamp(max=length - 1)))
+    merged = _merged(bin_, touched, torch.stack((weight * (1 - part), weight * part)), len(edges))
+    first, count, start = (values.view(-1, bins) for values in merged[:3])
+    return _Axis(first, count, start, merged[3], samples)
+
+
+def _merged(bin_: Tensor, touched: Tensor, shares: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Add up the shares [2, samples] of each row in each bin: first rows, counts and starts [bins], and the sums."""
+    index = bin_.long()
+    first = torch.zeros(bins, dtype=torch.int32).scatter_reduce_(0, index, touched[0], "amin", include_self=False)
+    last = torch.full_like(first, -1).scatter_reduce_(0, index, touched[1], "amax")
+    count = last - first + 1
+    start = _starts(count)
+    places = _at(start - first, bin_) + touched
+    weights = shares.new_zeros(int(count.sum())).index_add_(0, places.view(-1), shares.view(-1))
+    return first, count, start, weights
+
+
+def _pixels(rows: _Axis, columns: _Axis, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """List the pixels of all bins: their positions, where each bin's start in that list, and their weights."""
+    shape = (*rows.number.shape, columns.number.shape[1])
+
+    def of_rows(values: Tensor) -> Tensor:
+        return values[:, :, None].expand(shape).reshape(-1)
+
+    def of_columns(values: Tensor) -> Tensor:
+        return values[:, None].expand(shape).reshape(-1)
+
+    heights, widths = of_rows(rows.number), of_columns(columns.number)
+    bin_, row = _unrolled(heights)
+    strip_start = _at(of_rows(rows.first * width) + of_columns(columns.first), bin_) + row * width
+    strip_weight = _at(rows.weights, _at(of_rows(rows.start), bin_) + row)
+    strip, column = _unrolled(_at(widths, bin_))
+    positions = _at(strip_start, strip) + column
+    weights = _at(columns.weights, _at(_at(of_columns(columns.start), bin_), strip) + column)
+    return positions, _starts(heights * widths), weights * _at(strip_weight, strip)
+
+
+def _unrolled(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Number the entries of rows that have so many each: by row, and within their row."""
+    owner = torch.repeat_interleave(counts)
+    return owner, torch.arange(len(owner), dtype=counts.dtype) - _at(_starts(counts), owner)
+
+
+def _starts(counts: Tensor) -> Tensor:
+    """Give the index of each row's first entry in the list of all entries."""
+    return counts.cumsum(0, dtype=counts.dtype) - counts
+
+
+def _at(values: Tensor, indices: Tensor) -> Tensor:
+    return values.index_select(0, indices)

@@ -1,0 +1,144 @@
+"""The command line: global options, and the commands of each group."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bdd100k_zoo import __version__
+from bdd100k_zoo.cli import (
+    bench,
+    cache,
+    catalog,
+    demo,
+    digests,
+    doctor,
+    download,
+    evaluate,
+    exchange,
+    predict,
+    report,
+    show,
+    site,
+    train,
+)
+from bdd100k_zoo.cli.options import Session
+from bdd100k_zoo.cli.output import StdoutError, abandon_stdout, prepare_streams, print_message
+
+app = typer.Typer(
+    name="bdd100k-zoo",
+    help="The BDD100K detection model zoo: list, download, verify and run its 25 detectors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("demo")(demo.demo)
+app.command("list")(catalog.list_models)
+app.command("info")(catalog.info)
+app.command("table")(catalog.table)
+app.command("download")(download.download)
+app.add_typer(cache.cache_app, name="cache")
+app.command("digests")(digests.digests)
+app.command("predict")(predict.predict)
+app.command("eval")(evaluate.evaluate)
+app.command("show")(show.show)
+app.command("report")(report.report)
+app.command("site")(site.site)
+app.command("submit")(exchange.submit)
+app.command("convert")(exchange.convert)
+app.command("train")(train.train)
+app.command("bench")(bench.bench)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bdd100k-zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    context: typer.Context,
+    zoo: Annotated[
+        list[Path] | None,
+        typer.Option("--zoo", metavar="FILE", help="Add the models of another zoo file (also: BDD100K_ZOO_FILES)."),
+    ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", envvar="BDD100K_ZOO_OFFLINE", help="Contact nothing.", show_envvar=True),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the warnings of the libraries below.")] = False,
+    version: Annotated[  # noqa: ARG001  (its callback acts)
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """List, download, verify and run the detectors of the BDD100K model zoo."""
+    if not verbose and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    context.obj = Session(tuple(zoo or ()), offline=offline, quiet=quiet)
+
+
+CFG_OPTIONS = "--cfg-options"
+GLOBAL_FLAGS = ("--offline", "--quiet", "-q", "--verbose")
+
+
+def move_globals_first(arguments: list[str]) -> list[str]:
+    """Move global options before the command, so that they may stand anywhere."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument in GLOBAL_FLAGS or argument.startswith("--zoo="):
+            front.append(argument)
+        elif argument == "--zoo":
+            front += [argument, *(value for value in (next(remaining, None),) if value is not None)]
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def expand_cfg_options(arguments: list[str]) -> list[str]:
+    """Let one --cfg-options take several KEY=VALUE, as the published script did."""
+    spread: list[str] = []
+    following = False
+    for argument in arguments:
+        extra = following and "=" in argument and not argument.startswith("-")
+        if extra and spread[-1] != CFG_OPTIONS:
+            spread.append(CFG_OPTIONS)
+        spread.append(argument)
+        following = extra or argument == CFG_OPTIONS
+    return spread
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    prepare_streams()
+    if "BDD100K_ZOO_STARTED" in os.environ:  # inference.launch.STARTED, which not every command should import
+        from bdd100k_zoo.child_processes import exit_with_stdin
+
+        exit_with_stdin()
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except StdoutError as error:
+        abandon_stdout()
+        print_message(f"cannot write to stdout: {error.strerror}", "bold red", "error")
+        sys.exit(1)
+
+
+def _run() -> None:
+    app(args=expand_cfg_options(move_globals_first(sys.argv[1:])), prog_name="bdd100k-zoo")

@@ -1,0 +1,46 @@
+"""The ten detection classes of BDD100K, their aliases and the regions that the evaluation ignores.
+
+The order is that of the benchmark (``bdd100k`` 1.0.1, ``configs/det.toml``) and of the published detectors' outputs.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CLASSES: tuple[str, ...] = (
+    "pedestrian",
+    "rider",
+    "car",
+    "truck",
+    "bus",
+    "train",
+    "motorcycle",
+    "bicycle",
+    "traffic light",
+    "traffic sign",
+)
+"""Class names by index, 0 to 9. Official category ids are these indices plus 1."""
+
+CLASS_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "bike": "bicycle",
+        "caravan": "car",
+        "motor": "motorcycle",
+        "person": "pedestrian",
+        "van": "car",
+    }
+)
+"""Other names that label files use, and the class that each stands for."""
+
+IGNORED_CLASSES: Mapping[str, str] = MappingProxyType(
+    {
+        "other person": "pedestrian",
+        "other vehicle": "car",
+        "trailer": "truck",
+    }
+)
+"""Categories whose labels are ignored regions of a class: crowd boxes in the evaluation, no objects to learn."""

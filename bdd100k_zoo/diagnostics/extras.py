@@ -1,0 +1,147 @@
+"""Jobs of the extras, done on inputs so small that the right answer is known. Each tells what came out, or raises."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bdd100k_zoo.evaluation.scores import Scores
+
+BOX = {"x1": 10.0, "y1": 20.0, "x2": 49.0, "y2": 59.0}
+SIDE = 64
+"""Pixels of a video's side."""
+
+
+def try_scores() -> str:
+    """Score one right detection with our own evaluation."""
+    with _files() as (labels, predictions):
+        return _told(labels, _scores(labels, predictions))
+
+
+def try_evaluator() -> str:
+    """Score one right detection with the official packages, and compare all numbers with ours.
+
+    Raises:
+        MissingPackageError: they are missing, or refuse to be imported.
+        RecordError: their scores are others.
+    """
+    from bdd100k_zoo.evaluation import official
+
+    with _files() as (labels, predictions):
+        found, ours = official.score_with_official_tool(labels, predictions), _scores(labels, predictions)
+        if found.official_json() != ours.official_json():
+            raise RecordError(predictions, f"is scored AP {found.ap} by the official packages, and {ours.ap} by ours")
+        return f"{_told(labels, found)}, all 132 numbers as ours"
+
+
+def try_viewer() -> str:
+    """Draw one box with the official viewer.
+
+    Raises:
+        MissingPackageError: it is missing, or refuses to be imported.
+        RecordError: it has drawn nothing.
+    """
+    from PIL import Image
+
+    from bdd100k_zoo.reporting import official_viewer
+    from bdd100k_zoo.reporting.pictures import BoxMark
+
+    drawn = official_viewer.draw_with_official_viewer(
+        Image.new("RGB", (160, 90)), [BoxMark((40, 20, 120, 60), 2, 0.9, "detection")]
+    )
+    if drawn.size != (160, 90) or not drawn.crop((30, 10, 130, 70)).getbbox():
+        raise RecordError(Path("viewer.png"), f"is {drawn.size} pixels, and shows no box")
+    return "draws a box"
+
+
+def try_video() -> str:
+    """Write a video of three grey frames, and read the last one.
+
+    Raises:
+        MissingPackageError: PyAV refuses to be imported.
+        RecordError: the frame is another.
+    """
+    import numpy as np
+
+    from bdd100k_zoo.data.video_decoding import VideoReader
+
+    greys = (40, 120, 200)
+    with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-doctor-") as folder:
+        path = Path(folder, "grey.avi")
+        _write_video(path, greys)
+        video = VideoReader(path)
+        try:
+            found = float(np.mean(video.read(len(greys) - 1)))
+        finally:
+            video.close()
+    if abs(found - greys[-1]) > 3:
+        raise RecordError(Path("grey.avi"), f"has a last frame of grey {found:.0f} where {greys[-1]} is right")
+    return "reads a frame"
+
+
+def try_pages() -> str:
+    """Draw a plot as pages hold them.
+
+    Raises:
+        MissingPackageError: Jinja2 or matplotlib refuses to be imported.
+    """
+    from bdd100k_zoo.reporting.figures import check_report_installed
+    from bdd100k_zoo.reporting.plots import plot_bars
+
+    check_report_installed()
+    if "</svg>" not in plot_bars("doctor", "Nothing", ["none"], [[1.0]], unit=""):
+        raise RecordError(Path("plot.svg"), "is no drawing")
+    return "draws a plot"
+
+
+def try_hub() -> str:
+    """Import the client of Hugging Face; nothing is contacted."""
+    importlib.import_module("huggingface_hub")
+    return "imports"
+
+
+@contextmanager
+def _files() -> Iterator[tuple[Path, Path]]:
+    """Labels of one frame with one car, and predictions that find it."""
+    label = {"id": "1", "category": "car", "box2d": BOX}
+    with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-doctor-") as folder:
+        paths = Path(folder, "labels.json"), Path(folder, "predictions.json")
+        for path, fields in zip(paths, ({}, {"score": 0.9}), strict=True):
+            path.write_text(json.dumps([{"name": "a.jpg", "labels": [label | fields]}]))
+        yield paths
+
+
+def _scores(labels: Path, predictions: Path) -> Scores:
+    from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+    from bdd100k_zoo.evaluation.scoring import score_predictions
+
+    return score_predictions(read_label_table(labels), read_prediction_table(predictions))
+
+
+def _told(labels: Path, scores: Scores) -> str:
+    if round(scores.ap, 9) != 100:  # the official sums end in 99.99999999999997
+        raise RecordError(labels, f"has one car, that was found, and AP {scores.ap} where 100 is right")
+    return f"AP {scores.ap:.0f} on one box"
+
+
+def _write_video(path: Path, greys: tuple[int, ...]) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mjpeg", rate=1)
+        stream.width = stream.height = SIDE
+        stream.pix_fmt = "yuvj420p"
+        for grey in greys:
+            frame = av.VideoFrame.from_ndarray(np.full((SIDE, SIDE, 3), grey, np.uint8), format="rgb24")
+            output.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+        output.mux(stream.encode())

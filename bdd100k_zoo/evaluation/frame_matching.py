@@ -1,0 +1,252 @@
+"""What became of each detection and object, and which frames cost the most AP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bdd100k_zoo.evaluation.matching import (
+    ANY_SIZE,
+    AREAS,
+    FALSE_POSITIVE,
+    IGNORED,
+    IOU_THRESHOLDS,
+    RECALL_POINTS,
+    TRUE_POSITIVE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bdd100k_zoo.data.tables import LabelTable
+    from bdd100k_zoo.evaluation.matching import ClassMatches, Matches
+    from bdd100k_zoo.evaluation.pairing import PairedFrames
+
+FOUND, MISSED, IGNORE_REGION = 1, 0, -1
+"""States of a labelled object. A region (crowd, ignored area) is nothing to find, and detections in it do not count."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectionOutcomes:
+    """Detections of one frame or of all; by frame, then in the order of their file."""
+
+    classes: npt.NDArray[np.uint8]
+    """[n]: indices into ``categories.CLASSES``."""
+    scores: Floats
+    """[n]."""
+    boxes: Floats
+    """[n, 4]: x, y, width, height in pixels."""
+    outcomes: npt.NDArray[np.int8]
+    """[n]: ``matches.TRUE_POSITIVE``, ``FALSE_POSITIVE`` or ``IGNORED``: it took a region, or is not among the 100 best
+    of its class in the frame."""
+    took: Ints
+    """[n]: the place among the objects (of the same frame, or of all) of the one that it took; -1 for none."""
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectOutcomes:
+    """Labelled objects of one frame or of all; by frame, then in the order of their file."""
+
+    classes: npt.NDArray[np.uint8]
+    """[n]: indices into ``categories.CLASSES``."""
+    boxes: Floats
+    """[n, 4]: x, y, width, height in pixels."""
+    states: npt.NDArray[np.int8]
+    """[n]: FOUND, MISSED or REGION."""
+    found_by: Ints
+    """[n]: the place among the detections (of the same frame, or of all) of the one that found it; -1 for none."""
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+class FrameOutcomes(NamedTuple):
+    """Verdicts of one frame."""
+
+    name: str
+    detections: DetectionOutcomes
+    objects: ObjectOutcomes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatchOutcomes:
+    """Verdicts of all frames at one IoU threshold, exactly those of the evaluation."""
+
+    frames: tuple[str, ...]
+    """In the official order."""
+    iou: float
+    """The threshold, from 0.5 to 0.95."""
+    detections: DetectionOutcomes
+    detection_starts: Ints
+    """[frames + 1]: the detections of frame i are ``detection_starts[i]:detection_starts[i + 1]``."""
+    objects: ObjectOutcomes
+    object_starts: Ints
+    """[frames + 1], likewise."""
+
+    def of_frame(self, index: int) -> FrameOutcomes:
+        """Give the verdicts of one frame; ``took`` and ``found_by`` count from its first object or detection."""
+        first, last = self.detection_starts[index : index + 2].tolist()
+        first_object, last_object = self.object_starts[index : index + 2].tolist()
+        found, objects = self.detections, self.objects
+        return FrameOutcomes(
+            self.frames[index],
+            DetectionOutcomes(
+                found.classes[first:last],
+                found.scores[first:last],
+                found.boxes[first:last],
+                found.outcomes[first:last],
+                _counted_from(first_object, found.took[first:last]),
+            ),
+            ObjectOutcomes(
+                objects.classes[first_object:last_object],
+                objects.boxes[first_object:last_object],
+                objects.states[first_object:last_object],
+                _counted_from(first, objects.found_by[first_object:last_object]),
+            ),
+        )
+
+
+def _counted_from(first: int, places: Ints) -> Ints:
+    return np.where(places < 0, -1, places - first)
+
+
+class FrameAPLoss(NamedTuple):
+    """One frame's share in what the AP lacks to 100; over all frames these add up to exactly that."""
+
+    frame: int
+    """Index into the frames in the official order."""
+    name: str
+    lost: float
+    """Points of AP: ``to_false`` and ``to_missed`` together."""
+    to_false: float
+    """Points that false positives take, at all IoU thresholds."""
+    to_missed: float
+    """Points that objects take which no detection finds, at all IoU thresholds."""
+
+
+def build_match_outcomes(paired: PairedFrames, matches: Matches) -> MatchOutcomes:
+    """Tell what became of each detection and of each labelled object, at the threshold ``matches.iou``.
+
+    Args:
+        paired: labels and predictions.
+        matches: ``matching.match(paired, iou)``.
+    """
+    outcomes, took = np.full(len(paired.rows), IGNORED, np.int8), np.full(len(paired.rows), -1)
+    threshold = int(np.flatnonzero(matches.iou == IOU_THRESHOLDS)[0])
+    for found in matches.classes:
+        places = _places(found, paired)
+        outcomes[places] = found.outcomes[ANY_SIZE, threshold]
+        took[places] = found.took
+    detections = DetectionOutcomes(paired.classes, paired.scores, paired.boxes, outcomes, took)
+    objects = _judged_objects(paired.labels, detections)
+    return MatchOutcomes(matches.frames, matches.iou, detections, paired.starts, objects, paired.labels.starts)
+
+
+def _places(found: ClassMatches, paired: PairedFrames) -> Ints:
+    """Give the places of a class's detections among the paired ones: rows of a frame follow one another."""
+    begins = paired.starts[found.frames]
+    return begins + (found.rows - paired.rows[begins])
+
+
+def _judged_objects(labels: LabelTable, detections: DetectionOutcomes) -> ObjectOutcomes:
+    found_by = np.full(len(labels.classes), -1)
+    hits = np.flatnonzero(detections.outcomes == TRUE_POSITIVE)
+    found_by[detections.took[hits]] = hits
+    states = np.where(found_by >= 0, np.int8(FOUND), np.int8(MISSED))
+    states[_uncounted(labels)] = IGNORE_REGION
+    return ObjectOutcomes(labels.classes, labels.boxes, states, found_by)
+
+
+def _uncounted(labels: LabelTable) -> npt.NDArray[np.bool_]:
+    _, low, high = AREAS[ANY_SIZE]
+    with np.errstate(over="ignore", invalid="ignore"):  # lenient reading keeps corners of any size
+        areas = labels.boxes[:, 2] * labels.boxes[:, 3]
+    uncounted: npt.NDArray[np.bool_] = labels.crowd | (areas < low) | (areas > high)
+    return uncounted
+
+
+class LostAP(NamedTuple):
+    """Points of AP that each frame costs. All together they are 100 less the AP."""
+
+    to_false: Floats
+    """[frames]: by false positives."""
+    to_missed: Floats
+    """[frames]: by objects that no detection finds."""
+
+
+def lost_ap(matches: Matches, classes: Collection[int] | None = None) -> LostAP:
+    """Share out what the AP lacks to 100 among the frames.
+
+    At each of the 101 recall points of a class and threshold, precision p lacks 1 - p to 1. Where p comes from a
+    detection, the false positives ranked before it cause that, in equal parts; where the point is never reached, the
+    objects that nothing finds do, in equal parts. The mean over points, thresholds and classes is the AP's own.
+
+    Args:
+        matches: those of all frames.
+        classes: indices of the classes whose AP is meant, those without objects aside; None for all.
+    """
+    lost = LostAP(np.zeros(len(matches.frames)), np.zeros(len(matches.frames)))
+    chosen = [found for index, found in enumerate(matches.classes) if classes is None or index in classes]
+    counted = [found for found in chosen if found.objects[ANY_SIZE].any()]
+    for found in counted:
+        for threshold in range(len(IOU_THRESHOLDS)):
+            _share_out(found, found.outcomes[ANY_SIZE, threshold], lost)
+    points = 100 / max(len(counted) * len(IOU_THRESHOLDS) * len(RECALL_POINTS), 1)
+    return LostAP(lost.to_false * points, lost.to_missed * points)
+
+
+def worst_frames(matches: Matches, number: int, classes: Collection[int] | None = None) -> tuple[FrameAPLoss, ...]:
+    """Give the frames that cost the most AP, the worst first, of equals the first by name; none that costs nothing.
+
+    Args:
+        matches: those of all frames.
+        number: how many frames at most.
+        classes: as in ``lost_ap``.
+    """
+    to_false, to_missed = lost_ap(matches, classes)
+    lost = to_false + to_missed
+    worst = np.argsort(-lost, kind="stable")[:number]
+    return tuple(
+        FrameAPLoss(frame, matches.frames[frame], float(lost[frame]), float(to_false[frame]), float(to_missed[frame]))
+        for frame in worst[lost[worst] > 0].tolist()
+    )
+
+
+def _share_out(found: ClassMatches, outcomes: npt.NDArray[np.int8], lost: LostAP) -> None:
+    """Add what one class loses at one threshold, in recall points of precision 1."""
+    objects = found.objects[ANY_SIZE]
+    hits, false = np.flatnonzero(outcomes == TRUE_POSITIVE), np.flatnonzero(outcomes == FALSE_POSITIVE)
+    recall = np.arange(1, len(hits) + 1) / objects.sum()
+    places = np.searchsorted(recall, RECALL_POINTS, side="left")
+    reached = places[places < len(hits)]
+    costs = _costs_of_false(hits, false, reached)
+    lost.to_false[:] += np.bincount(found.frames[false], costs, minlength=len(objects))
+    missed = objects - np.bincount(found.frames[hits], minlength=len(objects))
+    lost.to_missed[:] += missed * ((len(places) - len(reached)) / max(missed.sum(), 1))
+
+
+def _costs_of_false(hits: Ints, false: Ints, reached: Ints) -> Floats:
+    """Share out the lack of precision at the recall points that are reached; [false positives].
+
+    Args:
+        hits: true positives, by their places among the detections.
+        false: false positives, likewise.
+        reached: [points]: the place among the hits of the one that reaches each point.
+    """
+    before = np.searchsorted(false, hits)
+    precision = np.arange(1, len(hits) + 1) / (np.arange(1, len(hits) + 1) + before)
+    tops = np.flatnonzero(precision == np.maximum.accumulate(precision[::-1])[::-1])
+    sources = tops[np.searchsorted(tops, reached)]
+    share = 1 / (sources + 1 + before[sources])
+    by_rank = np.bincount(before[sources], share, minlength=len(false) + 1)
+    costs: Floats = np.cumsum(by_rank[::-1], dtype=np.float64)[::-1][1:]
+    return costs

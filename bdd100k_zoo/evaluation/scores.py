@@ -1,0 +1,239 @@
+"""Scores: 12 metrics by 10 classes and OVERALL; scores.json, which keeps them beside a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from math import isnan
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.formats import json_files
+from bdd100k_zoo.data.validation import IssueSummary
+from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.files import read_chunks, storage_errors, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""In the official order. The digits of AP are IoU thresholds, those of AR detections per image; s, m, l are areas."""
+OVERALL = "OVERALL"
+
+
+class MetricScores(msgspec.Struct, frozen=True):
+    """One metric, in percent; NaN where there is nothing to score."""
+
+    by_class: tuple[float, ...]
+    """In the order of ``categories.CLASSES``."""
+    overall: float
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """All 132 numbers. Two of them are equal to the last bit exactly where their ``official_json()`` is equal."""
+
+    by_metric: Mapping[str, MetricScores]
+    """In the order of ``METRICS``."""
+
+    def __getitem__(self, metric: str) -> MetricScores:
+        return self.by_metric[metric]
+
+    @property
+    def ap(self) -> float:
+        """The overall AP, in percent."""
+        return self["AP"].overall
+
+    def official_json(self) -> bytes:
+        """The file that the official command writes, byte for byte: indented by 2, NaN as the literal ``NaN``."""
+        document = {
+            metric: [dict(zip(CLASSES, scores.by_class, strict=True)), {OVERALL: scores.overall}]
+            for metric, scores in self.by_metric.items()
+        }
+        return json.dumps(document, indent=2).encode()
+
+    def plain(self) -> dict[str, dict[str, float | None]]:
+        """By metric, then by class and OVERALL, with None in place of NaN: fit for any JSON."""
+        return {
+            metric: {
+                name: None if isnan(value) else value
+                for name, value in zip((*CLASSES, OVERALL), (*scores.by_class, scores.overall), strict=True)
+            }
+            for metric, scores in self.by_metric.items()
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Mapping[str, float | None]]) -> Scores:
+        """Undo ``plain``; raises KeyError where a metric or class is missing."""
+        nan = float("nan")
+        numbers = {
+            metric: {name: nan if value is None else float(value) for name, value in plain[metric].items()}
+            for metric in METRICS
+        }
+        return cls(
+            {
+                metric: MetricScores(tuple(by_name[name] for name in CLASSES), by_name[OVERALL])
+                for metric, by_name in numbers.items()
+            }
+        )
+
+
+def read_official_scores(path: Path) -> Scores:
+    """Read a file that the official command, or ``Scores.official_json``, wrote.
+
+    Raises:
+        StorageError: the file cannot be read.
+        RecordError: it is no such file.
+    """
+    with storage_errors(path):
+        content = path.read_bytes()
+    try:
+        return parse_official_scores(json.loads(content))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(path, "is no file of official detection scores") from error
+
+
+def parse_official_scores(document: Mapping[str, list[dict[str, float]]]) -> Scores:
+    """Make scores of the official document; raises KeyError, TypeError or ValueError where it is none."""
+    return Scores.from_plain({metric: {**classes, **overall} for metric, (classes, overall) in document.items()})
+
+
+SCORES_FILE = "scores.json"
+
+
+class FileFingerprint(msgspec.Struct, frozen=True):
+    """Which file it was."""
+
+    path: str
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    sha256: str
+
+    def describes(self, path: Path) -> bool:
+        """Tell whether a file is still that one; it is hashed only if its size is the same and its time is not."""
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        if status.st_size != self.size:
+            return False
+        return status.st_mtime_ns == self.mtime_ns or sha256_of(path) == self.sha256
+
+
+SCORING_VERSION = 2
+"""Raised whenever a file may score otherwise than before, or not at all: scores kept by older rules are not used."""
+
+
+class StoredInterval(msgspec.Struct, frozen=True):
+    """A 95 % interval of an AP, in percent, and what it is computed from."""
+
+    frames: int
+    """Of a class: those that hold an object of it."""
+    objects: int
+    low: float | None
+    """None, as ``high``, where there is not enough for an interval."""
+    high: float | None
+
+
+class StoredBootstrap(msgspec.Struct, frozen=True):
+    """Intervals by bootstrap over frames."""
+
+    resamples: int
+    seed: int
+    intervals: Mapping[str, StoredInterval]
+    """Of the AP of each class and OVERALL."""
+
+
+class StoredScores(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores of one predictions file against one labels file."""
+
+    predictions: FileFingerprint
+    labels: FileFingerprint
+    engine: str
+    lenient: bool
+    scores: Mapping[str, Mapping[str, float | None]]
+    """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
+    rules: int = 1
+    """Of reading and scoring, see ``RULES``."""
+    bootstrap: StoredBootstrap | None = None
+    let_through: tuple[IssueSummary, ...] = ()
+
+
+def fingerprint_file(path: Path) -> FileFingerprint:
+    """Describe a file, or the JSON files of a folder as one; raises StorageError, WrongFileError."""
+    files = json_files(path)
+    with storage_errors(path):
+        status = [file.stat() for file in files]
+    size, changed = sum(each.st_size for each in status), max(each.st_mtime_ns for each in status)
+    return FileFingerprint(str(path), size, changed, sha256_of(*files))
+
+
+def sha256_of(*paths: Path) -> str:
+    """Give the SHA-256 of files, one after the other, in lower-case hexadecimal; raises StorageError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for piece in read_chunks(path):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_stored_scores(folder: Path, kept: StoredScores) -> None:
+    """Keep scores in the folder of a run; raises StorageError."""
+    write_atomically(folder / SCORES_FILE, msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+
+
+def read_stored_scores(folder: Path) -> StoredScores | None:
+    """Give the scores that are kept in a run's folder; None where there are none, or none that can be read."""
+    try:
+        with storage_errors(folder / SCORES_FILE):
+            kept = msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=StoredScores)
+    except (StorageError, msgspec.DecodeError, RecursionError):
+        return None
+    return kept if kept.rules == SCORING_VERSION else None
+
+
+Floats = npt.NDArray[np.float64]
+
+_ALL, _SMALL, _MEDIUM, _LARGE = range(4)
+
+
+def summarise_scores(precision: Floats, recall: Floats) -> Scores:
+    """Average what there is.
+
+    Args:
+        precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is nothing to find.
+        recall: [thresholds, classes, areas, numbers of detections]; -1 likewise.
+    """
+    cuts = (
+        precision[:, :, :, _ALL],
+        precision[:1, :, :, _ALL],
+        precision[5:6, :, :, _ALL],
+        *(precision[:, :, :, area] for area in (_SMALL, _MEDIUM, _LARGE)),
+        *(recall[:, :, _ALL, limit] for limit in range(3)),
+        *(recall[:, :, area, 2] for area in (_SMALL, _MEDIUM, _LARGE)),
+    )
+    return Scores({metric: _averages(cut) for metric, cut in zip(METRICS, cuts, strict=True)})
+
+
+def score_without_predictions(labelled: Sequence[bool]) -> Scores:
+    """Score no predictions at all: 0 for each class with any label, crowds and empty areas included, else NaN."""
+    by_class = tuple(0.0 if has_labels else float("nan") for has_labels in labelled)
+    overall = 0.0 if any(labelled) else float("nan")
+    return Scores(dict.fromkeys(METRICS, MetricScores(by_class, overall)))
+
+
+def _averages(values: Floats) -> MetricScores:
+    by_class = tuple(_average(values[..., index]) for index in range(len(CLASSES)))
+    return MetricScores(by_class, _average(values))
+
+
+def _average(values: Floats) -> float:
+    """Mean, in percent, over all that is computed, summed as numpy sums a line of numbers."""
+    computed = values[values > -1]
+    return float(np.mean(computed) * 100) if computed.size else float("nan")

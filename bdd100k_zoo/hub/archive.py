@@ -1,0 +1,285 @@
+"""Zips of visuals to folders of files. A zip is hostile until its last byte is out."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+from msgspec import Struct
+
+from bdd100k_zoo.errors import StorageError, UnsafeArchiveError
+from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.progress import NO_PROGRESS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from zipfile import ZipFile, ZipInfo
+
+    from bdd100k_zoo.hub.cache import StoredFile
+    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.registry import Artifact
+
+
+class Limits(NamedTuple):
+    """What a zip may hold at most; by default what visuals of BDD100K can need, and not much more."""
+
+    files: int = 60_000
+    """A picture of each of the 10,000 frames of val and 20,000 of test, and a file beside each picture."""
+    size: int = 32 << 30
+    """Bytes unpacked. A PNG is no larger than its pixels: 10,000 of 1280 x 720 x 3 bytes are 27.6 GB."""
+    ratio: float = 100
+    """Unpacked to packed bytes of one file. Pictures come to 1, text to 10; a bomb needs the 1,000 of deflate."""
+    total_ratio: float = 4
+    """Unpacked to packed bytes of all files; text beside pictures counts little."""
+
+
+class UnpackResult(Struct, frozen=True):
+    """What came out of a zip."""
+
+    count: int
+    """Files."""
+    size: int
+    """Bytes."""
+
+
+VISUALS_LIMITS = Limits()
+RATIO_SLACK_BYTES = 1 << 20
+"""Bytes up to which no ratio is held against a file or a zip: short ones compress as they will, and cannot harm."""
+MAX_DIRECTORY_BYTES = 16 << 20
+"""Bytes of a zip's list of entries: 60,000 of them take half; zipfile would read any length into memory at once."""
+MAX_NAME_LENGTH = 255
+"""Bytes of an entry's name; that of a frame has 21."""
+UNPACK_CHUNK_BYTES = 1 << 20
+LOCAL_HEADER = 30
+"""Bytes before an entry's contents, its name aside."""
+
+ENCRYPTION_FLAGS = 0x1 | 0x40 | 0x2000
+"""Flags of an entry: encrypted, strongly encrypted, with a masked header."""
+DOS_FOLDER, DOS_LINK = 0x10, 0x400
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def unpack_zip(
+    archive: Path, folder: Path, *, limits: Limits = VISUALS_LIMITS, progress: Progress = NO_PROGRESS
+) -> UnpackResult:
+    """Unpack the regular files of a zip into a folder that is not there yet, all of them or none.
+
+    Every entry is checked before anything is written; then each file must have the size and the checksum that were
+    checked. Times, permissions and empty folders are not taken over.
+
+    Raises:
+        UnsafeArchiveError: the zip is damaged, an entry could harm, or it holds more than the limits allow.
+        StorageError: the folder is there already, the zip cannot be read, or the disk is full.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a link at its end is not followed)
+    if os.path.lexists(folder):
+        raise StorageError(folder, "is there already, and is left alone")
+    with _opened(archive) as zipped:
+        files = _checked_files(archive, zipped, limits)
+        with _arriving(folder) as fresh, progress.task(f"unpacking {archive.name}", len(files), "images") as task:
+            for info in files:
+                _write(archive, zipped, info, fresh / info.orig_filename)
+                task.advance(1)
+    return UnpackResult(len(files), sum(info.file_size for info in files))
+
+
+class _CarefulFile(io.BufferedReader):
+    """A file of which no more is read at once than the list of entries can need."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its list of entries has more than {MAX_DIRECTORY_BYTES:,} bytes")
+        return super().read(size)
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[ZipFile]:
+    with storage_errors(archive):
+        raw = io.FileIO(archive)
+    with _CarefulFile(raw) as file:
+        with _damage(archive), storage_errors(archive):
+            zipped = zipfile.ZipFile(file)
+        with zipped:
+            yield zipped
+
+
+@contextmanager
+def _damage(archive: Path, entry: str = "") -> Iterator[None]:
+    """Tell what zipfile and zlib raise about bytes that are not as they should be."""
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        OverflowError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnsafeArchiveError(archive, entry, f"is damaged: {reason}") from error
+
+
+@contextmanager
+def _arriving(folder: Path) -> Iterator[Path]:
+    """Give a fresh folder that gets its name at the end of the block, or is gone."""
+    fresh = folder.with_name(f".{folder.name}.{uuid4().hex}")
+    with storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh.mkdir()
+    try:
+        with storage_errors(folder):
+            yield fresh
+            fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _checked_files(archive: Path, zipped: ZipFile, limits: Limits) -> list[ZipInfo]:
+    """Give the entries that are files, after every entry was checked."""
+    entries = zipped.infolist()
+    for info in entries:
+        if problem := name_problem(info.orig_filename) or _kind_problem(info) or _ratio_problem(info, limits):
+            raise UnsafeArchiveError(archive, info.orig_filename, problem)
+    if clash := name_clash([info.orig_filename for info in entries]) or _overlap(entries, zipped.start_dir):
+        raise UnsafeArchiveError(archive, *clash)
+    files = [info for info in entries if not info.orig_filename.endswith("/")]
+    if problem := _total_problem(files, limits):
+        raise UnsafeArchiveError(archive, "", problem)
+    return files
+
+
+def name_problem(name: str) -> str:
+    """Say what makes the name of an entry unfit to be a path below a folder; a folder's name ends in a slash."""
+    if not name.isprintable():
+        return "its name holds control characters"
+    if len(name.encode()) > MAX_NAME_LENGTH:
+        return f"its name has more than {MAX_NAME_LENGTH} bytes"
+    if stray := next((character for character in "\\:" if character in name), ""):
+        return f"its name holds {stray!r}"
+    if name.startswith("/"):
+        return "its name is an absolute path"
+    if any(part in ("", ".", "..") for part in name.removesuffix("/").split("/")):
+        return "its name holds `.`, `..` or nothing as a part"
+    return ""
+
+
+def name_clash(names: Iterable[str]) -> tuple[str, str] | None:
+    """Find two names that would be one file on some file system, or of which one would be the other's folder.
+
+    Upper and lower case, and composed and decomposed accents, are one on several file systems.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        key = _folded(name.removesuffix("/"))
+        if key in taken:
+            return name, f"{taken[key]!r} has the same name"
+        taken[key] = name
+    for key, name in taken.items():
+        for parent in PurePosixPath(key).parents:
+            if not taken.get(str(parent), "/").endswith("/"):
+                return name, f"it would lie in {taken[str(parent)]!r}, which is a file"
+    return None
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _kind_problem(info: ZipInfo) -> str:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    folder = info.orig_filename.endswith("/")
+    if kind == stat.S_IFLNK or info.external_attr & DOS_LINK:
+        return "it is a link"
+    marked_as_folder = kind == stat.S_IFDIR or info.external_attr & DOS_FOLDER
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFREG if folder else marked_as_folder):
+        return "it is no regular file"
+    if folder and info.file_size:
+        return "it is a folder with contents"
+    if info.flag_bits & ENCRYPTION_FLAGS:
+        return "it is encrypted"
+    if info.compress_type not in METHODS:
+        return f"it is compressed by method {info.compress_type}; only stored and deflated files are unpacked"
+    return ""
+
+
+def _ratio_problem(info: ZipInfo, limits: Limits) -> str:
+    if info.file_size > max(RATIO_SLACK_BYTES, limits.ratio * info.compress_size):
+        return f"it would unpack to more than {limits.ratio:g} times its size in the zip"
+    return ""
+
+
+def _overlap(entries: list[ZipInfo], end: int) -> tuple[str, str] | None:
+    """Find an entry whose bytes reach into the next one's, or into the list: so one byte would unpack many times."""
+    placed = sorted(entries, key=lambda info: info.header_offset)
+    if placed and placed[0].header_offset < 0:
+        return placed[0].orig_filename, "it would begin before the zip does"
+    borders = [*(info.header_offset for info in placed[1:]), end]
+    for info, border in zip(placed, borders, strict=False):
+        if info.header_offset + LOCAL_HEADER + info.compress_size > border:
+            return info.orig_filename, "it shares bytes with another entry"
+    return None
+
+
+def _total_problem(files: list[ZipInfo], limits: Limits) -> str:
+    size = sum(info.file_size for info in files)
+    packed = sum(info.compress_size for info in files)
+    if len(files) > limits.files:
+        return f"it holds {len(files):,} files; {limits.files:,} are the most that is unpacked"
+    if size > limits.size:
+        return f"it would unpack to {size:,} bytes; {limits.size:,} are the most that is unpacked"
+    if size > max(RATIO_SLACK_BYTES, limits.total_ratio * packed):
+        return f"it would unpack to {size:,} bytes, more than {limits.total_ratio:g} times what it holds"
+    return ""
+
+
+def _write(archive: Path, zipped: ZipFile, info: ZipInfo, path: Path) -> None:
+    """Write one file: exactly as many bytes as its entry was checked for."""
+    name, written = info.orig_filename, 0
+    with _damage(archive, name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipped.open(info) as source, path.open("xb") as file:
+            while written <= info.file_size and (chunk := source.read(UNPACK_CHUNK_BYTES)):
+                written += len(chunk)
+                file.write(chunk)
+    if written != info.file_size:
+        raise UnsafeArchiveError(archive, name, f"is damaged: it says {info.file_size:,} bytes and unpacks to others")
+
+
+def check_visuals_folders(artifacts: Sequence[Artifact], folder: Path) -> None:
+    """See, before anything is downloaded, that ``folder/MODEL`` is free for the visuals of every model.
+
+    Raises:
+        StorageError: one of them is there already.
+    """
+    for artifact in artifacts:
+        if artifact.what == "visuals" and os.path.lexists(folder / artifact.model):
+            raise StorageError(folder / artifact.model, "is there already, and is left alone")
+
+
+def unpack_visuals(
+    artifacts: Sequence[Artifact], files: Sequence[StoredFile], folder: Path, progress: Progress
+) -> None:
+    """Unpack the visuals among cached files into ``folder/MODEL``; ``files`` are those of ``artifacts``, in order.
+
+    Raises:
+        UnsafeArchiveError: a zip is damaged or could harm; nothing of it is unpacked.
+        StorageError: the folder is there already, or the disk is full.
+    """
+    for artifact, stored in dict(zip(artifacts, files, strict=True)).items():
+        if artifact.what == "visuals":
+            target = folder / artifact.model
+            done = unpack_zip(stored.path, target, progress=progress)
+            progress.note(f"unpacked {done.count:,} files ({done.size:,} bytes) into {target}")

@@ -1,0 +1,24 @@
+"""Other people's packages, kept from writing into the output of ours."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def silence_libraries(level: int = logging.CRITICAL) -> Iterator[None]:
+    """Keep warnings, and log lines up to a level, from the user, inside only."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, level))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

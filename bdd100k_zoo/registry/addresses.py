@@ -1,0 +1,96 @@
+"""Which addresses are well formed, which of them nobody on the way can change, and how to show one without secrets."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
+
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[!#-;=?-\[\]_a-z~]*)?")
+"""Well formed beyond doubt; spares the closer look at most of the zoo's 200 addresses."""
+
+FORBIDDEN_CHARACTERS = '"<>\\^`{|}'
+"""RFC 3986 has none of them, and programs disagree on where a host ends at a backslash."""
+
+
+def address_problem(address: str) -> str:
+    """Return what makes an address malformed, in words without its secrets; nothing where it is well formed."""
+    if _PLAIN.fullmatch(address):
+        return ""
+    shown = redact_address(address)
+    if any(character.isspace() or not character.isprintable() for character in address):
+        return f"{shown!r} holds spaces or control characters"
+    if stray := next((character for character in address if character in FORBIDDEN_CHARACTERS), ""):
+        return f"{shown!r} holds {stray!r}, which no address may"
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError as error:
+        # urllib quotes the part that it cannot read, which may be a password that holds a slash.
+        return f"{shown!r} is malformed" + (f": {error}" if shown == address else "")
+    if parts.scheme not in ("http", "https") or not host:
+        return f"expected an address https://HOST/…, found {shown!r}"
+    return ""
+
+
+def secret_problem(address: str) -> str:
+    """Return why an address cannot be in a file that people share; nothing where it holds no password or token."""
+    if redact_address(address) == address:
+        return ""
+    return (
+        f"{redact_address(address)!r} holds a password or a token, which everyone with this file could use; "
+        "remove it, and put a password into ~/.netrc"
+    )
+
+
+REDACTION = "***"
+
+_START = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?(?P<slashes>[/\\]*)")
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]+)(:[0-9]*)?")
+_PARAMETER = re.compile(r"(?<=[?&;#/])(?P<name>[^?&;#/=]+)=(?P<value>[^&;#]+)")
+_SECRET_NAME = re.compile(
+    r"token|secret|authori[sz]ation|oauth|passw|pwd|signature|credential|api[_-]?key|access[_-]?key|private[_-]?key|key[_-]?pair|session"
+    r"|jwt|hmac|bearer|(?<![a-z])auth(?!or|user)|^(sig|key|pass|policy|code|hdnts|hdnea|sas|pw|ticket)$",
+    re.IGNORECASE,
+)
+"""Names of parameters that hold a password, a token, or what signs an address in place of one."""
+_HUB_TOKEN = re.compile(r"hf_[A-Za-z0-9]{12,}")
+_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+[^\s'\"<>]+")
+
+
+def redact_address(address: str) -> str:
+    """Return an address with ``***`` in the place of passwords and tokens; one without any, as it is.
+
+    It need not be well formed: what a user mistypes may hold a password too.
+    """
+    start = _START.match(address)
+    before, rest = (address[: start.end()], address[start.end() :]) if start else ("", address)
+    at = address.rfind("@")
+    if not (start and start["scheme"] and start["slashes"]) and "//" in address[1 : max(at, 1)]:
+        before, rest = "", REDACTION + address[at:]  # a mistyped scheme: "https//user:…", "<https://user:…"
+    if before.lower() != "file:///":
+        authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
+        # A password may hold "@", a slash, "?" or "#": then its end is the last "@". So it is where there is a password
+        # at all, or no port follows the colon.
+        at = rest.rfind("@") if "@" in authority or not _HOST_AND_PORT.fullmatch(authority) else -1
+        rest = REDACTION + rest[at:] if at >= 0 else rest
+    return _HUB_TOKEN.sub(f"hf_{REDACTION}", before + _PARAMETER.sub(_hidden, rest))
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return f"{found['name']}={REDACTION}" if _SECRET_NAME.search(unquote(found["name"])) else found[0]
+
+
+def redact_text(text: str) -> str:
+    """Return a text with the addresses that it holds redacted."""
+    return _IN_TEXT.sub(lambda found: redact_address(found[0]), text)
+
+
+def is_tamper_proof(address: str) -> bool:
+    """Tell whether nobody on the way can change what an address answers: https, or this very machine."""
+    if address.startswith("https://"):
+        return True
+    parts = urlsplit(address)
+    return parts.scheme == "https" or parts.hostname in LOOPBACK_HOSTS

@@ -1,0 +1,241 @@
+"""The records of a zoo file: families, models and where their files are published."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from msgspec import Struct, field
+
+from bdd100k_zoo.errors import UnknownNameError
+
+ArtifactKind = Literal["weights", "preds", "visuals", "scores-val", "scores-test", "start-values"]
+"""The kinds of artifact: what a model publishes, as the command line names it, and what a backbone starts from."""
+
+ARTIFACT_KINDS: tuple[ArtifactKind, ...] = ("weights", "preds", "visuals", "scores-val", "scores-test")
+"""Those that a model publishes."""
+
+DIGEST_PATTERN = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
+MODEL_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+class UserDigest(Struct, frozen=True):
+    """A digest that the user gives for a file of a model that another zoo file lists."""
+
+    what: ArtifactKind
+    digest: str
+    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal."""
+    source: str
+    """Where the user gives it: a zoo file or an option of the command line."""
+
+
+class Artifact(NamedTuple):
+    """One published file of one model."""
+
+    model: str
+    what: ArtifactKind
+    addresses: tuple[str, ...]
+    """The published address, then the alternates; empty where the zoo lists none."""
+    digest: str | None
+    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal, where somebody has seen the file."""
+    size: int | None
+    """Bytes, where somebody has seen the file."""
+    digest_addresses: tuple[str, ...] = ()
+    """Where the publisher keeps the MD5 digest: the published address, then the alternates."""
+    zoo_file: Path | None = None
+    """The zoo file that lists the model."""
+    user_digests: tuple[UserDigest, ...] = ()
+    """Digests that the user gives, beside that of the zoo file."""
+
+
+class Author(Struct, frozen=True, forbid_unknown_fields=True):
+    """An author of a family's paper."""
+
+    name: str
+    page: str | None
+
+
+class Paper(Struct, frozen=True, forbid_unknown_fields=True):
+    """The paper that a family comes from."""
+
+    title: str
+    address: str
+    venue: str
+
+
+class Family(Struct, frozen=True, forbid_unknown_fields=True):
+    """Models of one paper."""
+
+    name: str
+    title: str
+    paper: Paper
+    authors: tuple[Author, ...]
+    code: str | None
+    """Address of the authors' code."""
+    note: str | None
+    """What users of the family must know and the paper does not say."""
+
+
+class Weights(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a model's checkpoint is published, and how to know it."""
+
+    address: str
+    alternates: tuple[str, ...]
+    """Addresses to try after the published one."""
+    digest: str | None
+    size: int | None
+
+
+class DigestAndSize(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to know a published file."""
+
+    digest: str | None
+    size: int | None
+    """Bytes."""
+
+
+NO_DIGEST_OR_SIZE = DigestAndSize(None, None)
+
+FIELD_RENAMES = {"scores_val": "scores-val", "scores_test": "scores-test"}
+
+
+class FileDigests(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=FIELD_RENAMES):
+    """How to know the files of a model beside its weights, by their kinds on the command line."""
+
+    preds: DigestAndSize = NO_DIGEST_OR_SIZE
+    visuals: DigestAndSize = NO_DIGEST_OR_SIZE
+    scores_val: DigestAndSize = NO_DIGEST_OR_SIZE
+    scores_test: DigestAndSize = NO_DIGEST_OR_SIZE
+
+    def of(self, what: ArtifactKind) -> DigestAndSize:
+        """Give what is known of one kind of file other than weights."""
+        known: DigestAndSize = getattr(self, what.replace("-", "_"))
+        return known
+
+
+class AlternateAddresses(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Addresses to try after the published ones, by the fields that hold those; weights have theirs beside them."""
+
+    md5: tuple[str, ...] = ()
+    predictions: tuple[str, ...] = ()
+    visuals: tuple[str, ...] = ()
+    scores_val: tuple[str, ...] = ()
+    scores_test: tuple[str, ...] = ()
+
+
+ADDRESS_FIELDS: dict[ArtifactKind, str] = {
+    "preds": "predictions",
+    "visuals": "visuals",
+    "scores-val": "scores_val",
+    "scores-test": "scores_test",
+}
+"""The fields of a model that hold the address of a file other than the weights, by what the command line calls it."""
+
+
+class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model as a zoo file spells it out."""
+
+    name: str
+    aliases: tuple[str, ...]
+    family: str
+    backbone: str
+    schedule: str
+    """Training length in multiples of 12 epochs: ``1x``, ``3x``."""
+    multi_scale_training: bool
+    config: str
+    """File name of the model's mmdet config, relative to the zoo file's root of configs."""
+    ap_val: float | None
+    """Published box AP on val, 0 to 100."""
+    ap_test: float | None
+    """Published box AP on test, 0 to 100."""
+    weights: Weights
+    md5: str | None
+    predictions: str | None
+    visuals: str | None
+    scores_val: str | None
+    scores_test: str | None
+    digests: FileDigests = FileDigests()
+    """Of the files other than the weights. An entry may lack this field and the next."""
+    alternates: AlternateAddresses = AlternateAddresses()
+    """Of the files other than the weights."""
+
+
+class Model(ModelEntry, frozen=True, kw_only=True):
+    """A model of a loaded zoo."""
+
+    config_path: Path
+    """The config, as an absolute path."""
+    zoo_file: Path
+    """The file that lists the model."""
+    user_digests: tuple[UserDigest, ...] = ()
+    """Those of the user's zoo files that hold digests alone."""
+
+    def artifact(self, what: ArtifactKind) -> Artifact:
+        """Return what is known about one of the model's published files."""
+        known = self.weights if what == "weights" else self.digests.of(what)
+        return Artifact(
+            model=self.name,
+            what=what,
+            addresses=self._addresses(what),
+            digest=known.digest,
+            size=known.size,
+            digest_addresses=self._with_alternates("md5") if what == "weights" else (),
+            zoo_file=self.zoo_file,
+            user_digests=tuple(given for given in self.user_digests if given.what == what),
+        )
+
+    def _addresses(self, what: ArtifactKind) -> tuple[str, ...]:
+        if what == "weights":
+            return (self.weights.address, *self.weights.alternates)
+        return self._with_alternates(ADDRESS_FIELDS[what])
+
+    def _with_alternates(self, field: str) -> tuple[str, ...]:
+        published, alternates = getattr(self, field), getattr(self.alternates, field)
+        return (published, *alternates) if published else ()
+
+
+def format_ap(ap: float | None) -> str:
+    """Write an AP with the two digits that the zoo publishes; nothing for an unknown one."""
+    return "" if ap is None else f"{ap:.2f}"
+
+
+class Zoo(Struct, frozen=True):
+    """All families and models, in the order of the files that list them."""
+
+    families: tuple[Family, ...] = ()
+    models: tuple[Model, ...] = ()
+    files: tuple[Path, ...] = field(default=())
+    """The zoo files that were read, the built-in one first."""
+    unlisted: tuple[Model, ...] = ()
+    """Models that are known by name alone: no list or table shows them."""
+
+    @property
+    def known(self) -> tuple[Model, ...]:
+        """Every model that a name stands for."""
+        return (*self.models, *self.unlisted)
+
+    def __getitem__(self, name: str) -> Model:
+        """Find a model by its name or an alias; raises UnknownNameError."""
+        for model in self.known:
+            if name == model.name or name in model.aliases:
+                return model
+        from difflib import get_close_matches
+
+        names = [model.name for model in self.known]
+        aliases = {alias: model.name for model in self.known for alias in model.aliases}
+        close = get_close_matches(name, [*names, *aliases], n=5, cutoff=0.5)
+        nearest = tuple(dict.fromkeys(aliases.get(match, match) for match in close))
+        raise UnknownNameError("model", name, nearest)
+
+    def family(self, name: str) -> Family:
+        """Find a family by its name or title; raises UnknownNameError."""
+        wanted = name.casefold()
+        for family in self.families:
+            if wanted in (family.name.casefold(), family.title.casefold()):
+                return family
+        from difflib import get_close_matches
+
+        names = [family.name for family in self.families]
+        nearest = get_close_matches(wanted, names, n=3, cutoff=0.3)
+        raise UnknownNameError("family", name, tuple(nearest or names))

@@ -1,0 +1,66 @@
+"""The configuration file: what a user sets once for every call."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import platformdirs
+
+from bdd100k_zoo.errors import SettingsError
+from bdd100k_zoo.registry.loading import parse_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONFIG_VARIABLE = "BDD100K_ZOO_CONFIG"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a configuration file sets."""
+
+    mirrors: tuple[str, ...] | None = None
+    """Bases of mirrors, as the user wrote them; a list of which nothing is left is None in YAML."""
+
+
+def settings_file(environment: Mapping[str, str]) -> Path:
+    """Find the configuration file: BDD100K_ZOO_CONFIG where it is set, else the user's of this platform.
+
+    Raises:
+        SettingsError: BDD100K_ZOO_CONFIG names a file that is not there.
+    """
+    chosen = environment.get(CONFIG_VARIABLE)
+    if not chosen:
+        return platformdirs.user_config_path("bdd100k-zoo") / "config.yaml"
+    path = os.path.expanduser(chosen)  # noqa: PTH111  (Path's own raises RuntimeError for an unknown ~user)
+    if not os.path.exists(path):  # noqa: PTH110  (unlike Path.exists, it never raises)
+        raise SettingsError(CONFIG_VARIABLE, chosen, "is not there")
+    return Path(path)
+
+
+def read_settings(file: Path) -> Settings:
+    """Read a configuration file; one that is not there sets nothing.
+
+    Raises:
+        SettingsError: it cannot be read, is not valid YAML, or sets something unknown or of the wrong kind.
+    """
+    try:
+        document = parse_yaml(file.read_bytes())
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        raise SettingsError(str(file), "", f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(str(file), "", str(error)) from error
+    return _checked(file, {} if document is None else document)
+
+
+def _checked(file: Path, document: Any) -> Settings:
+    try:
+        return msgspec.convert(document, Settings)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$.")
+        setting = f"{path.rstrip('`')} in {file}" if path else str(file)
+        raise SettingsError(setting, "", problem) from error

@@ -1,0 +1,287 @@
+"""The plots of a report, drawn by matplotlib. Runs are lettered here; the page says which is which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.evaluation.analysis_types import MIN_OBJECTS
+from bdd100k_zoo.reporting.colours import RUN_COLOURS, sentinel
+from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, styled_figure
+from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bdd100k_zoo.evaluation.analysis_types import Calibration, Interval
+
+LONGEST_LABEL = 21
+MARKERS = "osD^vP"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+CSS_DASHES = ("", "8 3", "3 2.4", "9 3 3 3")
+"""The same, for legends."""
+CANNOT_TELL = "cannot tell"
+RECALL = tuple(place / 100 for place in range(101))
+
+
+class Dot(NamedTuple):
+    """A value with its interval."""
+
+    value: float | None
+    interval: Interval | None = None
+
+
+class CountColumn(NamedTuple):
+    """A column of numbers beside the rows of a plot: how many there are of what."""
+
+    of: str
+    values: Sequence[int]
+
+
+class SpeedPoint(NamedTuple):
+    """A run among others in the plot of speed and AP."""
+
+    run: int
+    images_per_second: float
+    ap: float
+    interval: Interval | None
+
+
+def run_role(run: int) -> str:
+    """Give the role of a run's colour."""
+    return f"run{run % len(RUN_COLOURS)}"
+
+
+def run_letter(run: int) -> str:
+    """Give the letter that stands for a run: A to Z, then A2 and so on."""
+    turn, place = divmod(run, 26)
+    return chr(ord("A") + place) + (str(turn + 1) if turn else "")
+
+
+def plot_class_curves(name: str, iou: float, precision: Sequence[Sequence[float] | None], of: str) -> str:
+    """Plot precision over recall of all classes at one IoU; classes can be hidden by their series."""
+    with styled_figure(300) as (figure, axes):
+        for index, curve in enumerate(precision):
+            if curve is not None:
+                _curve(axes, curve, f"class{index}", index)
+        _precision_recall(figure, axes)
+        best = ", ".join(
+            f"{label} {sum(curve) / len(curve):.2f}"
+            for label, curve in zip(CLASSES, precision, strict=True)
+            if curve is not None
+        )
+        title = f"Precision over recall at IoU {iou:.2f}, {escape_unprintable(of)}"
+        return figure_to_svg(
+            figure, name, title, f"A curve for each class. Mean precision: {best or 'no class has objects'}."
+        )
+
+
+def plot_run_curves(
+    name: str, label: str, curves: Sequence[Sequence[Sequence[float] | None]], ious: Sequence[float]
+) -> str:
+    """Plot precision over recall of one class: a colour for each run, a dash for each IoU.
+
+    Args:
+        name: unique on the page.
+        label: of the class.
+        curves: [runs][ious][101].
+        ious: what the curves are at.
+    """
+    with styled_figure(250) as (figure, axes):
+        for run, by_iou in enumerate(curves):
+            for place, curve in enumerate(by_iou):
+                if curve is not None:
+                    _curve(axes, curve, run_role(run), place)
+        _precision_recall(figure, axes)
+        at = ", ".join(f"{iou:.2f}" for iou in ious)
+        return figure_to_svg(
+            figure, name, f"Precision over recall of {label}", f"A line for each run at each of IoU {at}."
+        )
+
+
+def _curve(axes: Axes, curve: Sequence[float], role: str, dash: int) -> None:
+    """Plot a curve to the first of the zeros that it ends in: there is nothing to see along the axis."""
+    end = next((place + 1 for place, precision in enumerate(curve) if not precision), len(curve))
+    style = DASHES[dash % len(DASHES)]
+    axes.plot(RECALL[:end], curve[:end], gid=f"{SERIES}{role}", color=sentinel(role), linestyle=style)
+
+
+def _precision_recall(figure: Figure, axes: Axes) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / (figure.get_figheight() * 72))
+
+
+def plot_ap_rows(
+    name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[Dot]], numbers: CountColumn | None = None
+) -> str:
+    """Plot APs with their intervals: a row for each label, a colour and marker for each run.
+
+    Args:
+        name: unique on the page.
+        title: what is plotted.
+        labels: of the rows, from the top.
+        rows: [labels][runs].
+        numbers: [labels]: what stands at the right.
+    """
+    runs = len(rows[0])
+    row_height = max(20, 9 * runs + 8)
+    with styled_figure(46 + row_height * len(labels)) as (figure, axes):
+        for place, row in enumerate(rows):
+            for run, dot in enumerate(row):
+                _dot(axes, dot, place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3), run)
+        _set_rows(
+            figure, axes, [truncate_middle(escape_unprintable(label), LONGEST_LABEL) for label in labels], numbers
+        )
+        axes.set(xlabel="AP", xlim=ap_limits(*axes.get_xlim(), floor=0))
+        told = [f"{escape_unprintable(label)}: {_row_text(row)}" for label, row in zip(labels, rows, strict=True)]
+        return figure_to_svg(figure, name, title, _with_numbers(told, numbers))
+
+
+def _dot(axes: Axes, dot: Dot, height: float, run: int) -> None:
+    if dot.value is None:
+        return
+    colour = sentinel(run_role(run))
+    if dot.interval:
+        axes.plot(dot.interval, (height, height), color=colour, linewidth=1.6)
+    axes.plot([dot.value], [height], MARKERS[run % len(MARKERS)], color=colour)
+
+
+def _row_text(row: Sequence[Dot]) -> str:
+    parts = (f"{run_letter(run)} {_value(dot)}" for run, dot in enumerate(row) if dot.value is not None)
+    return ", ".join(parts) or "nothing to score"
+
+
+def _value(dot: Dot) -> str:
+    between = f" ({dot.interval.low:.1f} to {dot.interval.high:.1f})" if dot.interval else ""
+    return f"{dot.value or 0:.1f}{between}"
+
+
+def _set_rows(figure: Figure, axes: Axes, labels: Sequence[str], numbers: CountColumn | None = None) -> None:
+    """Label the rows at their left, and write the numbers at their right below a head."""
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.grid(axis="y", visible=False)
+    height = figure.get_figheight() * 72
+    right, above = (0.84, 18) if numbers else (0.96, 6)
+    figure.subplots_adjust(left=0.36, right=right, top=1 - above / height, bottom=42 / height)
+    if numbers:
+        style: dict[str, Any] = {"ha": "right", "fontsize": 9, "color": sentinel("soft"), "clip_on": False}
+        edge = 1 + (0.995 - right) / (right - 0.36)
+        axes.text(edge, 1, numbers.of, transform=axes.transAxes, va="bottom", **style)
+        for place, number in enumerate(numbers.values):
+            axes.text(edge, place, f"{number:,}", transform=axes.get_yaxis_transform(), va="center_baseline", **style)
+
+
+def _with_numbers(told: Sequence[str], numbers: CountColumn | None) -> str:
+    if numbers is None:
+        return "; ".join(told)
+    return "; ".join(
+        f"{each}, {number:,} {numbers.of.removesuffix('s') if number == 1 else numbers.of}"
+        for each, number in zip(told, numbers.values, strict=True)
+    )
+
+
+def plot_differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot], numbers: CountColumn) -> str:
+    """Plot differences in AP around zero, of which those that are beyond chance have an interval without zero.
+
+    Those are filled, green to the right and red to the left. All others are grey: hollow where the interval holds zero,
+    a cross where there is no interval.
+    """
+    with styled_figure(46 + 20 * len(labels)) as (figure, axes):
+        axes.axvline(0, color=sentinel("soft"), linewidth=1)
+        for place, dot in enumerate(values):
+            if dot.value is not None:
+                colour, verdict = sentinel(_role(dot)), _verdict(dot)
+                if dot.interval:
+                    axes.plot(dot.interval, (place, place), color=colour, linewidth=1.6)
+                fill: dict[str, Any] = {"markerfacecolor": sentinel("back")} if verdict == CANNOT_TELL else {}
+                axes.plot(dot.value, place, "o" if dot.interval else "x", color=colour, **fill)
+        _set_rows(
+            figure, axes, [truncate_middle(escape_unprintable(label), LONGEST_LABEL) for label in labels], numbers
+        )
+        axes.set(xlabel="difference in AP", xlim=ap_limits(*axes.get_xlim()))
+        told = [
+            f"{escape_unprintable(label)}: "
+            + ("nothing to score" if dot.value is None else f"{_value(dot)}, {_verdict(dot)}")
+            for label, dot in zip(labels, values, strict=True)
+        ]
+        return figure_to_svg(figure, name, title, _with_numbers(told, numbers))
+
+
+def _verdict(dot: Dot) -> str:
+    if not dot.interval:
+        return "no interval"
+    return CANNOT_TELL if dot.interval.low <= 0 <= dot.interval.high else "beyond chance"
+
+
+def _role(dot: Dot) -> str:
+    if _verdict(dot) != "beyond chance":
+        return "soft"
+    return "good" if (dot.value or 0) > 0 else "bad"
+
+
+def plot_reliability(name: str, calibration: Calibration, of: str, run: int) -> str:
+    """Plot the share of detections that are right over their score; below, how many there are.
+
+    Shares of fewer than ``MIN_OBJECTS`` detections are grey crosses, and no line leads to them.
+    """
+    bins = [each for each in calibration.bins if each.detections]
+    with styled_figure(300) as (figure, axes):
+        most = max((each.detections for each in bins), default=1)
+        for each in bins:
+            axes.bar(
+                each.low, 0.15 * each.detections / most, each.high - each.low, align="edge", color=sentinel("line")
+            )
+        axes.plot((0, 1), (0, 1), color=sentinel("soft"), linewidth=1, linestyle=DASHES[2])
+        enough = [each for each in bins if each.detections >= MIN_OBJECTS]
+        few = [each for each in bins if each.detections < MIN_OBJECTS]
+        scores, precisions = [each.score for each in enough], [each.precision for each in enough]
+        axes.plot(scores, precisions, color=sentinel(run_role(run)), marker=MARKERS[run % len(MARKERS)])
+        axes.plot([each.score for each in few], [each.precision for each in few], "x", color=sentinel("soft"))
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score", ylabel="share that is right")
+        figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / 300)
+        told = "; ".join(f"score {each.score:.2f}: {each.precision:.2f} of {each.detections:,} right" for each in bins)
+        return figure_to_svg(
+            figure, name, f"Reliability of the scores, {escape_unprintable(of)}", told or "There are no detections."
+        )
+
+
+def plot_bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[float]], *, unit: str) -> str:
+    """Plot amounts: a group of bars for each label, a bar for each run."""
+    runs = len(rows[0])
+    thick = 0.8 / runs
+    with styled_figure(46 + max(22, 12 * runs + 8) * len(labels)) as (figure, axes):
+        for place, row in enumerate(rows):
+            for run, value in enumerate(row):
+                axes.barh(place - 0.4 + (run + 0.5) * thick, value, 0.9 * thick, color=sentinel(run_role(run)))
+        _set_rows(figure, axes, labels)
+        axes.set(xlabel=unit, xlim=ap_limits(*axes.get_xlim(), floor=0))
+        told = "; ".join(
+            f"{label}: " + ", ".join(f"{run_letter(run)} {value:.2f}" for run, value in enumerate(row))
+            for label, row in zip(labels, rows, strict=True)
+        )
+        return figure_to_svg(figure, name, title, told)
+
+
+def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
+    """Plot AP over speed: a lettered dot for each run."""
+    with styled_figure(300, 2 * WIDTH) as (figure, axes):
+        for place in places:
+            colour = sentinel(run_role(place.run))
+            if place.interval:
+                axes.plot((place.images_per_second,) * 2, place.interval, color=colour, linewidth=1.6)
+            axes.plot(place.images_per_second, place.ap, MARKERS[place.run % len(MARKERS)], color=colour, markersize=7)
+            at = place.images_per_second, place.ap
+            axes.annotate(run_letter(place.run), at, (7, 5), textcoords="offset points", weight="bold")
+        axes.set(xscale="log", xlabel="images per second", ylabel="AP")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.margins(0.15)
+        axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
+        figure.subplots_adjust(left=0.09, right=0.97, top=0.97, bottom=0.14)
+        told = "; ".join(
+            f"{run_letter(each.run)}: {each.images_per_second:.3g} images/s, AP {each.ap:.2f}" for each in places
+        )
+        return figure_to_svg(figure, name, "AP over speed", told)

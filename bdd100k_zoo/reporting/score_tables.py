@@ -1,0 +1,126 @@
+"""Scores laid out for a terminal or a log: rows of text cells, ready for any table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from bdd100k_zoo.evaluation.analysis_types import MIN_FRAMES, MIN_OBJECTS
+from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.evaluation.analysis_types import APDifference, Interval, Support
+
+ScoreTable = Mapping[str, Mapping[str, float | None]]
+"""By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
+
+SHORT_METRICS = METRICS[:6]
+NO_SCORE = "–"
+TOO_FEW = "too few"
+
+
+class Grid(NamedTuple):
+    """A table: headers, then rows of as many cells."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class ScoreRow(NamedTuple):
+    """One evaluated predictions file."""
+
+    name: str
+    scores: ScoreTable
+    published: float | None
+    """Published overall AP, in percent."""
+
+
+def official_table(scores: ScoreTable, digits: int) -> Grid:
+    """Lay out classes by metrics as the official tool prints them, the mean last."""
+    rows = ((name, *(format_score(scores[metric][name], digits) for metric in METRICS)) for name in scores["AP"])
+    return Grid(("", *METRICS), tuple(rows))
+
+
+def comparison_table(lines: Iterable[ScoreRow]) -> Grid:
+    """Lay out one line for each predictions file, beside what was published."""
+    rows = (
+        (
+            line.name,
+            *(format_score(line.scores[metric][OVERALL]) for metric in SHORT_METRICS),
+            format_score(line.published),
+            format_difference(line.scores["AP"][OVERALL], line.published),
+        )
+        for line in lines
+    )
+    return Grid(("", *SHORT_METRICS, "publ.", "diff."), tuple(rows))
+
+
+def condition_table(attribute: str, scores: Mapping[str, ScoreTable], support: Mapping[str, Support]) -> Grid:
+    """Lay out the overall APs of each value of a frame attribute, with its numbers of frames and objects."""
+    rows = (
+        (value, *format_counts(support[value]), *(format_score(table[metric][OVERALL]) for metric in SHORT_METRICS))
+        for value, table in scores.items()
+    )
+    return Grid((attribute, "frames", "objects", *SHORT_METRICS), tuple(rows))
+
+
+def format_counts(support: Support) -> tuple[str, str]:
+    """Write numbers of frames and objects."""
+    return f"{support.frames:,}", f"{support.objects:,}"
+
+
+def format_score(value: float | None, digits: int = 2) -> str:
+    """Write a score in percent; a dash for a class without labels."""
+    return NO_SCORE if value is None else f"{value:.{digits}f}"
+
+
+def format_difference(measured: float | None, published: float | None) -> str:
+    """Write measured minus published, with its sign."""
+    if measured is None or published is None:
+        return NO_SCORE
+    return f"{measured - published:+.2f}"
+
+
+def interval_table(found: Mapping[str, Mapping[str, Interval | None]], support: Mapping[str, Support]) -> Grid:
+    """Lay out the 95 % intervals of the AP, each on its own: a class a row, a predictions file a column.
+
+    Args:
+        found: by predictions file, then by class and OVERALL.
+        support: by class and OVERALL.
+    """
+    rows = (
+        (name, *format_counts(each), *(format_interval(by_class[name], each) for by_class in found.values()))
+        for name, each in support.items()
+    )
+    headers = tuple(found) if len(found) > 1 else ("AP, 95 % interval",)
+    return Grid(("", "frames", "objects", *headers), tuple(rows))
+
+
+def format_interval(found: Interval | None, support: Support) -> str:
+    """Write an interval in percent, or that there is not enough for one."""
+    if found:
+        return f"{found.low:.2f} to {found.high:.2f}"
+    return NO_SCORE if support.enough or not support.objects else TOO_FEW
+
+
+def intervals_note(resamples: int) -> str:
+    """Write what the intervals are."""
+    return (
+        f"95 % intervals from {resamples:,} resamples of the frames, each on its own; none for fewer than {MIN_FRAMES} "
+        f"frames with the class or {MIN_OBJECTS} objects"
+    )
+
+
+def difference_statement(first: str, second: str, difference: APDifference) -> str:
+    """Write by how much one predictions file is better than another, and whether the frames can tell."""
+    told, found = f"{first} minus {second}: {difference.points:+.2f} AP", difference.interval
+    if found is None:
+        frames, objects = format_counts(difference.support)
+        return (
+            f"{told}: {frames} frames with {objects} objects are too few to tell which is better "
+            f"(at least {MIN_FRAMES} frames and {MIN_OBJECTS} objects)"
+        )
+    told += f", 95 % interval {found.low:+.2f} to {found.high:+.2f}"
+    if difference.beyond_chance:
+        return f"{told}: {first if difference.points > 0 else second} is better beyond chance"
+    return f"{told}: these frames cannot tell which is better"

@@ -1,0 +1,117 @@
+"""Processes that train one model together: finding one another, and telling one another numbers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+from torch import distributed
+
+from bdd100k_zoo.errors import LauncherError, PeerLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torch import Tensor
+
+    from bdd100k_zoo.prediction.launch import ProcessRank
+
+PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others: while the first one writes or validates, they wait."""
+DEFAULT_MASTER_PORT = 29500
+LOST_PEER_ERROR = re.compile(r"gloo|NCCL|ProcessGroup|process group|Connection (closed|reset)|TCPStore", re.IGNORECASE)
+"""How torch tells that another process does not answer."""
+
+
+@contextmanager
+def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
+    """Join the other processes of a training; alone, do nothing.
+
+    Raises:
+        LauncherError: nothing says where the first process can be reached.
+        PeerLostError: another one has ended.
+    """
+    if place.world == 1:
+        yield
+        return
+    host, port = rendezvous_address(os.environ, place)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"tcp://{host}:{port}" if "TORCHELASTIC_RUN_ID" not in os.environ else "env://",
+        rank=place.rank,
+        world_size=place.world,
+        timeout=PROCESS_GROUP_TIMEOUT,
+    )
+    try:
+        yield
+    except RuntimeError as error:
+        if not LOST_PEER_ERROR.search(str(error)):
+            raise
+        raise PeerLostError(place.rank, str(error).splitlines()[0]) from error
+    finally:
+        distributed.destroy_process_group()
+
+
+def rendezvous_address(environment: Mapping[str, str], place: ProcessRank) -> tuple[str, int]:
+    """Find the address at which the first process waits for the others.
+
+    Raises:
+        LauncherError: it is not said, and the processes are on several machines.
+    """
+    port = int(
+        environment.get("MASTER_PORT") or DEFAULT_MASTER_PORT + int(environment.get("SLURM_JOB_ID", "0")) % 10000
+    )
+    if host := environment.get("MASTER_ADDR"):
+        return host, port
+    if nodes := environment.get("SLURM_STEP_NODELIST"):
+        return _first_of(nodes), port
+    if environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == str(place.world):
+        return "127.0.0.1", port
+    raise LauncherError("mpi" if "OMPI_COMM_WORLD_SIZE" in environment else "pytorch", "MASTER_ADDR is not set")
+
+
+def _first_of(nodes: str) -> str:
+    if not set(nodes) & set("[,"):
+        return nodes
+    command = ["scontrol", "show", "hostnames", nodes]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]  # noqa: S603
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise LauncherError("slurm", f"MASTER_ADDR is not set, and scontrol does not tell it: {error}") from error
+
+
+def all_reduce_mean(values: Sequence[float], place: ProcessRank, device: torch.device) -> list[float]:
+    """Give the mean over all processes of each of some numbers; every process must ask alike."""
+    if place.world == 1:
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(total)
+    return [value / place.world for value in total.tolist()]
+
+
+def all_gather_rows(rows: Tensor, place: ProcessRank, device: torch.device) -> Tensor:
+    """Put together the rows [n, k] that all processes have, in the order of their ranks; n may differ."""
+    if place.world == 1:
+        return rows
+    rows = rows.to(device)
+    lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(place.world)]
+    distributed.all_gather(lengths, torch.tensor([len(rows)], device=device))
+    longest = max(int(length) for length in lengths)
+    padded = torch.cat((rows, rows.new_zeros(longest - len(rows), rows.shape[1])))
+    parts = [torch.empty_like(padded) for _ in range(place.world)]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)]).cpu()
+
+
+def broadcast_tensors(tensors: Sequence[Tensor], place: ProcessRank) -> None:
+    """Give all processes the first one's values, in place."""
+    if place.world > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)

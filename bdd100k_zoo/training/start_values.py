@@ -1,0 +1,114 @@
+"""Backbones' start values: their addresses, fetching them into the cache, loading them."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bdd100k_zoo.backends.common.checkpoint import match_state_dict, read_checkpoint
+from bdd100k_zoo.errors import ConfigError
+from bdd100k_zoo.registry import Artifact
+from bdd100k_zoo.registry.addresses import redact_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.progress import Progress
+
+HUB_LISTS: Mapping[str, str] = {
+    "torchvision": "torchvision_0.12.json",
+    "modelzoo": "torchvision_0.12.json",
+    "open-mmlab": "openmmlab.json",
+    "openmmlab": "openmmlab.json",
+}
+"""The list of each scheme of names, in mmengine's folder ``hub``."""
+
+
+def pretrained_url(name: str) -> str | None:
+    """Give the address of the file that a config names, as ``torchvision://resnet50``; None for a path.
+
+    Raises:
+        ConfigError: no list has that name, or its scheme is none of ours.
+    """
+    scheme, separator, rest = name.partition("://")
+    if not separator or scheme == "file":
+        return None
+    if scheme == "https":
+        return name
+    found = _list(HUB_LISTS[scheme]).get(rest) if scheme in HUB_LISTS else None
+    if found is None:
+        raise ConfigError(name, "nothing is known of these start values; give a file with --pretrained")
+    return found
+
+
+def _list(name: str) -> Mapping[str, str]:
+    spec = find_spec("mmengine")
+    folders = spec.submodule_search_locations if spec else None
+    found: dict[str, str] = json.loads(Path((folders or [""])[0], "hub", name).read_text(encoding="utf-8"))
+    return found
+
+
+TORCHVISION = "https://download.pytorch.org/models/"
+SHORT_DIGEST = re.compile(r"-([0-9a-f]{8})\.pth")
+"""torchvision's file names end in the first eight digits of the file's SHA-256."""
+
+
+def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
+    """Give the file that a config names as its backbone's start values, from the cache or else from its address.
+
+    Args:
+        name: as a config names them: ``torchvision://resnet50``, an address, or a path.
+        store: the cache.
+        progress: where to report.
+
+    Raises:
+        ConfigError: nothing is known of that name.
+        ArtifactError, StorageError: the file cannot be had, or is not the one that its name tells the digest of.
+    """
+    address = pretrained_url(name)
+    if address is None:
+        return Path(name.removeprefix("file://"))
+    stem, told = redact_address(address).rpartition("/")[2].removesuffix(".pth"), SHORT_DIGEST.search(address)
+    digest = f"sha256:{told[1]}" if told and address.startswith(TORCHVISION) else None
+    with store:
+        return store.fetch(Artifact(stem, "start-values", (address,), digest, None), progress).path
+
+
+BACKBONE_PREFIX = "backbone."
+OPTIONAL_SUFFIXES = ("num_batches_tracked", "conv_offset.weight", "conv_offset.bias")
+"""Ends of names that a classifier's file may lack: a counter, and the offsets of deformable convolutions."""
+
+
+def load_pretrained_backbone(backbone: Any, path: Path, *, name: str) -> None:
+    """Copy the values of a file into a backbone; what else is in the file, as a classifier, is ignored.
+
+    Args:
+        backbone: changed in place.
+        path: a state dict, or a checkpoint of a classifier or of a detector, whose backbone is then taken.
+        name: what errors call the model.
+
+    Raises:
+        StorageError, UnsafeCheckpointError: see ``checkpoint.read_checkpoint``.
+        CheckpointMismatchError: values of the backbone are missing, have other shapes, or cannot be used.
+    """
+    given, expected = _of_backbone(read_checkpoint(path).state_dict), backbone.state_dict()
+    known = {key: tensor for key, tensor in given.items() if key in expected}
+    owner = f"the backbone of {name}"
+    fit = match_state_dict(expected, known, model_name=owner, path=path, optional=OPTIONAL_SUFFIXES)
+    backbone.load_state_dict(fit, strict=False)
+
+
+def _of_backbone(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    if any(key.startswith(BACKBONE_PREFIX) for key in state_dict):
+        return {
+            key.removeprefix(BACKBONE_PREFIX): tensor
+            for key, tensor in state_dict.items()
+            if key.startswith(BACKBONE_PREFIX)
+        }
+    return state_dict

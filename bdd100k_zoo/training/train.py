@@ -1,0 +1,294 @@
+"""Images and labels → a model, by the recipe of a model of the zoo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from bdd100k_zoo import training
+from bdd100k_zoo.backends import mmdet3
+from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.errors import NoCheckpointError, NoLabelsError, RunMismatchError, WorkerFailedError
+from bdd100k_zoo.evaluation.scores import sha256_of
+from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.prediction import launch
+from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
+from bdd100k_zoo.prediction.run import options_text
+from bdd100k_zoo.prediction.run_folder import run_folder_lock
+from bdd100k_zoo.progress import NO_PROGRESS
+from bdd100k_zoo.training.image_checks import check_images, report_reversed_boxes
+from bdd100k_zoo.training.job import BackboneInit, TrainingJob
+from bdd100k_zoo.training.log import TrainingLog
+from bdd100k_zoo.training.record import (
+    TrainingPlan,
+    TrainingRecord,
+    default_training_folder,
+    has_checkpoint,
+    read_training,
+    remove_training_files,
+    remove_unfinished_files,
+    training_plan_differences,
+)
+from bdd100k_zoo.training.start_values import fetch_start_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.registry import Model
+    from bdd100k_zoo.training.job import TrainingFacts
+    from bdd100k_zoo.training.stopping import GracefulStop
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What a training is asked to do."""
+
+    model: Model
+    data: Path
+    """Root of the dataset: images/100k/{train,val} and labels/det_20/det_{train,val}.json."""
+    out: Path | None = None
+    """The training's folder; None for runs/MODEL/train."""
+    epochs: int | None = None
+    batch_size: int | None = None
+    """Images at once in each process."""
+    workers: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    pretrained: Path | None = None
+    """What the backbone starts from."""
+    from_scratch: bool = False
+    cfg_options: Mapping[str, object] = field(default_factory=dict)
+    resume: bool = False
+    """There must be something to go on from."""
+    fresh: bool = False
+    """Start over, and replace the training that stands in the folder."""
+    place: ProcessRank = SINGLE_PROCESS
+    started: bool = False
+    """Whether a process of this package has started this one, and seen to all that is seen to once."""
+    command: str = ""
+    """What the user typed."""
+
+    @property
+    def folder(self) -> Path:
+        """The training's folder."""
+        return self.out or default_training_folder(self.model.name)
+
+
+def train(request: TrainRequest, store: Store, progress: Progress, stop: GracefulStop) -> TrainingRecord | None:
+    """Train a model, and write the training's folder: weights, checkpoints, record, metrics, picture.
+
+    What an earlier process has done of the same training is not done again; one that is complete is left as it is.
+
+    Returns:
+        The training's record; None where another process writes it.
+
+    Raises:
+        KeyboardInterrupt: it was asked to end, and has ended with a checkpoint; its text says how to go on.
+        ZooError: whatever is in the way.
+    """
+    with run_folder_lock(request.folder, request.place.rank):
+        return _Training(request, store, progress).here(stop)
+
+
+def train_in_processes(
+    request: TrainRequest, processes: int | None, arguments: Sequence[str], store: Store, progress: Progress
+) -> TrainingRecord | None:
+    """Do as ``train`` does, by several processes on this machine, one for each GPU.
+
+    Args:
+        request: what to do.
+        processes: how many; None for as many as there are GPUs.
+        arguments: those of the command line, which every process is given.
+        store: the cache.
+        progress: where to report.
+
+    Raises:
+        ProcessesError: they ended before the training did.
+        ZooError: whatever else is in the way.
+    """
+    mmdet3.import_backend()
+    from bdd100k_zoo.backends.common.devices import process_count
+
+    number = process_count(processes, request.device)
+    with run_folder_lock(request.folder):
+        found = _Training(request, store, progress, processes=number).prepare()
+    if found:
+        return found
+    if status := launch.launch_processes(number, arguments):
+        raise WorkerFailedError(request.folder, status)
+    return read_training(request.folder)
+
+
+class _Training:
+    """One process's work on a request, from what is cheap to check to what takes long."""
+
+    def __init__(self, request: TrainRequest, store: Store, progress: Progress, processes: int | None = None) -> None:
+        self._request, self._store = request, store
+        self._progress = NO_PROGRESS if request.place.rank else progress
+        self._folder = request.folder
+        place = request.place if processes is None else ProcessRank(0, processes, None)
+        self._job = TrainingJob(
+            name=request.model.name,
+            config_path=request.model.config_path,
+            overrides=request.cfg_options,
+            data_root=request.data,
+            folder=self._folder,
+            start=BackboneInit("random" if request.from_scratch else "config"),
+            epochs=request.epochs,
+            batch_size=request.batch_size,
+            workers=request.workers,
+            seed=request.seed,
+            precision=request.precision,
+            device=request.device,
+            place=place,
+        )
+        self._outline = training.preview_training(self._job)
+        self._speaks = place.rank == 0 and not request.started
+
+    def here(self, stop: GracefulStop) -> TrainingRecord | None:
+        """Train in this process."""
+        if found := self.prepare():
+            return found
+        plan = self._plan()
+        with TrainingLog(self._folder, lambda facts: self._begun(plan, facts), self._progress, stop) as log:
+            if training.train_model(self._job, plan.digest, log):
+                return log.finish() if self._request.place.rank == 0 else None
+        raise self._interrupt(stop, log.steps)
+
+    def prepare(self) -> TrainingRecord | None:
+        """See to all that can be wrong; give the training's record where nothing is left to do."""
+        request = self._request
+        for split, files in (("train", self._outline.train), ("val", self._outline.val)):
+            with storage_errors(files.labels):
+                if not files.labels.is_file():
+                    raise NoLabelsError(split, files.labels)
+        self._job = self._job._replace(start=self._start_values())
+        plan = self._plan()
+        standing = None if request.fresh else read_training(self._folder)
+        if standing:
+            if found := training_plan_differences(standing.plan, plan):
+                raise RunMismatchError(self._folder, found)
+            if standing.finished:
+                self._progress.note(f"{self._folder} holds this training already, complete; --fresh makes it again")
+                return standing
+        if request.resume and not has_checkpoint(self._folder):
+            raise NoCheckpointError(self._folder)
+        if self._speaks:
+            self._check_data()
+            remove_unfinished_files(self._folder)
+            if request.fresh:
+                remove_training_files(self._folder)
+        return None
+
+    def _check_data(self) -> None:
+        for files in (self._outline.train, self._outline.val):
+            frames = read_labels(files.labels)
+            check_images(files.labels, frames, files.images, self._progress)
+            if files == self._outline.train:  # those of val are read as ``eval`` reads them
+                report_reversed_boxes(files.labels, frames, self._progress)
+
+    def _start_values(self) -> BackboneInit:
+        request = self._request
+        if request.from_scratch:
+            return BackboneInit("random")
+        if request.pretrained:
+            return BackboneInit("file", request.pretrained)
+        if not self._outline.start_name:
+            return BackboneInit("config")
+        if has_checkpoint(self._folder) and not request.fresh:
+            return BackboneInit("named")
+        return BackboneInit("named", fetch_start_values(self._outline.start_name, self._store, self._progress))
+
+    def _plan(self) -> TrainingPlan:
+        request, outline = self._request, self._outline
+        return TrainingPlan(
+            model=request.model.name,
+            config_sha256=sha256_of(request.model.config_path),
+            cfg_options=options_text(request.cfg_options),
+            train_labels_sha256=sha256_of(outline.train.labels),
+            val_labels_sha256=sha256_of(outline.val.labels),
+            start=self._start_in_plan(),
+            epochs=outline.epochs,
+            batch_size=outline.batch_size,
+            processes=self._job.place.world,
+            seed=request.seed,
+            precision=outline.precision,
+        )
+
+    def _begun(self, plan: TrainingPlan, facts: TrainingFacts) -> TrainingRecord:
+        """Say what will be done; a record that stands goes on."""
+        self._say(facts)
+        standing = read_training(self._folder)
+        record = TrainingRecord(
+            plan=plan,
+            config=self._request.model.config,
+            cfg_options=self._request.cfg_options,
+            data_root=str(self._request.data),
+            start=self._start_in_words(),
+            frames=facts.frames,
+            epoch_length=facts.epoch_length,
+            parameters=facts.parameters,
+            learning_rate=facts.rate,
+            published_learning_rate=facts.published_rate,
+            published_batch=facts.published_batch,
+            device=facts.device,
+            device_name=facts.device_name,
+            ops=facts.ops,
+            workers=facts.workers,
+            versions=facts.versions,
+            command=self._request.command,
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+        if standing and facts.begun_at:
+            kept = {name: getattr(standing, name) for name in ("started", "epochs", "seconds", "best_epoch")}
+            return replace(record, **kept)
+        return record
+
+    def _say(self, facts: TrainingFacts) -> None:
+        batch = facts.batch_size * facts.processes
+        scaled = (
+            ""
+            if batch == facts.published_batch
+            else f"; {facts.published_rate:g} for a batch of {facts.published_batch}"
+        )
+        self._progress.note(
+            f"{self._request.model.name} on {facts.frames:,} images, {_plural(facts.epochs, 'epoch')} of "
+            f"{_plural(facts.epoch_length, 'step')} → {self._folder}"
+        )
+        self._progress.note(f"backbone: {self._start_in_words()}")
+        self._progress.note(f"learning rate {facts.rate:g} for a batch of {batch}{scaled}")
+        if 2 * facts.warm_up > (total := facts.epochs * facts.epoch_length):
+            self._progress.warn(f"the learning rate rises over {facts.warm_up:,} steps, and there are {total:,}")
+        if facts.begun_at:
+            self._progress.note(f"going on after step {facts.begun_at:,}")
+
+    def _start_in_plan(self) -> str:
+        """Known without a download: a training goes on although the host of its start values is gone."""
+        start = self._job.start
+        if start.kind == "named":
+            return self._outline.start_name
+        return f"sha256:{sha256_of(start.path)}" if start.path else start.kind
+
+    def _start_in_words(self) -> str:
+        start, named = self._job.start, self._outline.start_name
+        if start.kind == "named":
+            return f"from {named}"
+        if start.path:
+            return f"from {start.path}"
+        return f"from random values, in place of {named}" if named else "from random values, as its config says"
+
+    def _interrupt(self, stop: GracefulStop, steps: int) -> KeyboardInterrupt:
+        kind = type(stop.interrupt) if stop.interrupt else KeyboardInterrupt
+        command = self._request.command or "the same command"
+        return kind(f"interrupted after step {steps:,}, which is kept; this goes on from there:\n  {command}")
+
+
+def _plural(number: int, name: str) -> str:
+    return f"{number:,} {name}" + ("" if number == 1 else "s")

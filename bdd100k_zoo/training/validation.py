@@ -1,0 +1,133 @@
+"""How good a model is after an epoch: its detections on val, scored exactly as ``eval`` scores a predictions file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bdd100k_zoo.backends.common.models import refuse_non_finite_outputs
+from bdd100k_zoo.backends.common.precision import use_precision
+from bdd100k_zoo.data.tables import PredictionTable
+from bdd100k_zoo.errors import NotFiniteError
+from bdd100k_zoo.evaluation.scoring import score_predictions
+from bdd100k_zoo.progress import NO_PROGRESS
+from bdd100k_zoo.training.distributed import all_gather_rows, all_reduce_mean, broadcast_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from bdd100k_zoo.data.tables import LabelTable
+    from bdd100k_zoo.evaluation.scores import Scores
+    from bdd100k_zoo.prediction.launch import ProcessRank
+    from bdd100k_zoo.training.job import TrainingObserver
+
+FRAME_COLUMN, CLASS_COLUMN, SCORE_COLUMN = 0, 1, 2
+BOX_COLUMNS = slice(3, 7)
+
+
+class Validation:
+    """The images of val, each process's share of them, and their labels."""
+
+    def __init__(
+        self, loader: Any, labels: LabelTable, *, name: str, place: ProcessRank, device: torch.device, precision: str
+    ) -> None:
+        """Take what to validate on.
+
+        Args:
+            loader: see ``data.val_loader``.
+            labels: those of all images.
+            name: what errors call the model.
+            place: which process this is.
+            device: where the model is.
+            precision: how it computes.
+        """
+        self._loader, self._labels, self._name = loader, labels, name
+        self._place, self._device, self._precision = place, device, precision
+        self._names = [loader.dataset.get_data_info(index)["img_id"] for index in range(len(loader.dataset))]
+        self._numbers = {name: number for number, name in enumerate(self._names)}
+
+    def run(self, model: Any, watcher: TrainingObserver) -> Scores | None:
+        """Score a model, by all processes together; its mode is evaluation afterwards.
+
+        Returns:
+            The scores; None where one of the processes was asked to stop.
+
+        Raises:
+            InputsError: the labels cannot be scored against.
+            NotFiniteError: the model gives NaN or infinity for an image of any process; all processes raise it.
+        """
+        model.eval()
+        refuse_non_finite_outputs(model, self._name, self._precision)
+        broadcast_tensors(list(model.buffers()), self._place)
+        report = watcher.progress if self._place.rank == 0 else NO_PROGRESS
+        rows = []
+        failure: NotFiniteError | None = None
+        with (
+            report.task("Validating", len(self._names), "images") as task,
+            torch.no_grad(),
+            use_precision(self._precision, self._device),
+        ):
+            for batch in self._loader:
+                if watcher.stopping:
+                    break
+                try:
+                    rows += self._detect(model, batch)
+                except NotFiniteError as error:
+                    failure = error  # raised below: the others would wait for this process
+                    break
+                task.advance(min(len(batch["inputs"]) * self._place.world, len(self._names)))
+        failed, stopping = all_reduce_mean(
+            [float(failure is not None), float(watcher.stopping)], self._place, self._device
+        )
+        if failed:
+            raise failure or NotFiniteError(self._name, self._precision, "an image of another process")
+        if stopping:
+            return None
+        mine = torch.cat(rows) if rows else torch.empty((0, BOX_COLUMNS.stop), dtype=torch.float64)
+        found = all_gather_rows(mine, self._place, self._device).cpu().numpy()
+        return score_predictions(self._labels, build_prediction_table(found, self._names, self._labels.path))
+
+    def _detect(self, model: Any, batch: Any) -> list[Tensor]:
+        try:
+            rows = [self._rows(sample) for sample in model.val_step(batch)]
+            if not all(bool(each.isfinite().all()) for each in rows):
+                raise NotFiniteError(self._name, self._precision)
+        except NotFiniteError as error:
+            names = " or ".join(str(sample.img_id) for sample in batch["data_samples"])
+            raise NotFiniteError(error.model, error.precision, names) from error
+        return rows
+
+    def _rows(self, sample: Any) -> Tensor:
+        found = sample.pred_instances
+        number = torch.full_like(found.scores, self._numbers[sample.img_id], dtype=torch.float64)
+        columns = (number, found.labels.double(), found.scores.double())
+        return torch.cat((torch.stack(columns, 1), found.bboxes.reshape(-1, 4).double()), 1).cpu()
+
+
+def build_prediction_table(rows: npt.NDArray[np.float64], names: list[str], path: Path) -> PredictionTable:
+    """Make the table that a predictions file of some detections would be read as.
+
+    Args:
+        rows: [n, 7]: number of the frame, class, score, and corners as a detector gives them.
+        names: the frames' names, by their numbers.
+        path: what errors call the predictions.
+    """
+    rows = rows[np.lexsort((-rows[:, SCORE_COLUMN], rows[:, CLASS_COLUMN], rows[:, FRAME_COLUMN]))]
+    boxes = rows[:, BOX_COLUMNS] - (0.0, 0.0, 1.0, 1.0)
+    boxes[:, 2:] -= boxes[:, :2]
+    boxes[:, 2:] += 1
+    counts = np.bincount(rows[:, FRAME_COLUMN].astype(np.int64), minlength=len(names))
+    return PredictionTable(
+        path=path,
+        frames=tuple(names),
+        videos=(None,) * len(names),
+        starts=np.concatenate((np.zeros(1, np.int64), np.cumsum(counts))),
+        classes=rows[:, CLASS_COLUMN].astype(np.uint8),
+        scores=rows[:, SCORE_COLUMN].copy(),
+        boxes=boxes,
+    )

@@ -1,0 +1,31 @@
+"""mmdet, imported as the package imports it, and detectors with the weights of the frozen results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bdd100k_zoo.backends.mmdet3 import import_backend, load, save_drawn_weights
+
+import_backend()
+
+from reference import keep_weights, loader  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bdd100k_zoo.backends.protocol import Detector
+
+
+@pytest.fixture(scope="session")
+def save_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write the checkpoint of a model that the frozen results were made with, once."""
+    return keep_weights(save_drawn_weights, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., Detector]:
+    """Load a model with those weights, from a file, as the command line does."""
+    return loader(load, save_weights)

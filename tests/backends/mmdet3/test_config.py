@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from mmengine.config import Config
+
+from bdd100k_zoo.backends.common.config import load_config, without_pretrained
+from bdd100k_zoo.errors import ConfigError
+from bdd100k_zoo.registry import load_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODELS = load_zoo().models
+NAMES = [model.name for model in MODELS]
+
+FASTER, RETINA, CASCADE = "faster_rcnn/faster-rcnn", "retinanet/retinanet", "cascade_rcnn/cascade-rcnn"
+LIBRA, HRNET, SPARSE = "libra_rcnn/libra-faster-rcnn", "hrnet/faster-rcnn_hrnetv2p", "sparse_rcnn/sparse-rcnn"
+BASES = {
+    "faster_rcnn_r50_fpn": f"{FASTER}_r50_fpn_1x_coco",
+    "faster_rcnn_r101_fpn": f"{FASTER}_r101_fpn_1x_coco",
+    "retinanet_r50_fpn": f"{RETINA}_r50_fpn_1x_coco",
+    "retinanet_r101_fpn": f"{RETINA}_r101_fpn_1x_coco",
+    "cascade_rcnn_r50_fpn": f"{CASCADE}_r50_fpn_1x_coco",
+    "cascade_rcnn_r101_fpn": f"{CASCADE}_r101_fpn_1x_coco",
+    "fcos_r50_fpn": "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco",
+    "fcos_r101_fpn": "fcos/fcos_r101-caffe_fpn_gn-head-1x_coco",
+    "faster_rcnn_r50_fpn_deconv": "dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco",
+    "faster_rcnn_r101_fpn_deconv": "dcn/faster-rcnn_r101-dconv-c3-c5_fpn_1x_coco",
+    "libra_faster_r50_fpn": f"{LIBRA}_r50_fpn_1x_coco",
+    "libra_faster_r101_fpn": f"{LIBRA}_r101_fpn_1x_coco",
+    "faster_rcnn_hrnetv2p_w18": f"{HRNET}-w18-1x_coco",
+    "faster_rcnn_hrnetv2p_w32": f"{HRNET}-w32-1x_coco",
+    "sparse_rcnn_r50_fpn": f"{SPARSE}_r50_fpn_1x_coco",
+    "sparse_rcnn_r101_fpn": f"{SPARSE}_r101_fpn_ms-480-800-3x_coco",
+}
+
+TWO_STAGE = {"roi_head.bbox_head.num_classes": (80, 10)}
+DENSE = {"bbox_head.num_classes": (80, 10), "test_cfg.min_bbox_size": (0, -1)}
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "faster_rcnn": TWO_STAGE,
+    "retinanet": DENSE,
+    "cascade_rcnn": {f"roi_head.bbox_head.{stage}.num_classes": (80, 10) for stage in range(3)},
+    "fcos": DENSE,
+    "deformable_convnets_v2": TWO_STAGE,
+    "libra_rcnn": TWO_STAGE,
+    "hrnet": TWO_STAGE,
+    "sparse_rcnn": {f"roi_head.bbox_head.{stage}.num_classes": (80, 10) for stage in range(6)},
+}
+
+
+class Recipe(NamedTuple):
+    """What a family was trained with, beside what all share."""
+
+    optimizer: dict[str, Any]
+    paramwise: dict[str, Any] | None = None
+    clip: dict[str, Any] | None = None
+    batch: tuple[int, int] = (4, 32)
+    """Frames per GPU and in all."""
+    constant_warm_up: bool = False
+    steps_3x: tuple[int, int] = (24, 33)
+
+
+def sgd(rate: float) -> dict[str, Any]:
+    return {"type": "SGD", "lr": rate, "momentum": 0.9, "weight_decay": 0.0001}
+
+
+RECIPES = dict.fromkeys(DIFFERENCES, Recipe(sgd(0.04))) | {
+    "fcos": Recipe(
+        sgd(0.01),
+        paramwise={"bias_lr_mult": 2.0, "bias_decay_mult": 0.0},
+        clip={"max_norm": 35, "norm_type": 2},
+        constant_warm_up=True,
+    ),
+    "hrnet": Recipe(sgd(0.02), batch=(2, 16)),
+    "retinanet": Recipe(sgd(0.02)),
+    "sparse_rcnn": Recipe(
+        {"type": "AdamW", "lr": 0.000025, "weight_decay": 0.0001},
+        clip={"max_norm": 1, "norm_type": 2},
+        steps_3x=(27, 33),
+    ),
+}
+
+HEIGHTS = (600, 624, 648, 672, 696, 720)
+
+
+@cache
+def loaded(name: str) -> Config:
+    return load_config(load_zoo()[name].config_path)
+
+
+@cache
+def base_model(name: str) -> dict[str, Any]:
+    spec = find_spec("mmdet")
+    assert spec is not None
+    assert spec.origin is not None
+    file = Path(spec.origin).parent / ".mim" / "configs" / f"{BASES[name.rpartition('_')[0]]}.py"
+    model: dict[str, Any] = Config.fromfile(file).model.to_dict()
+    return model
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested containers by its dotted path; empty containers and a tuple's type count."""
+    if isinstance(node, (dict, list, tuple)) and node:
+        yield f"{path}<{'dict' if isinstance(node, dict) else type(node).__name__}>", len(node)
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, f"{path}.{key}".lstrip("."))
+    else:
+        yield path, node
+
+
+def strings(node: Any) -> list[str]:
+    return [value for _, value in leaves(node) if isinstance(value, str)]
+
+
+def by_model(test: Any) -> Any:
+    return pytest.mark.parametrize("model", MODELS, ids=NAMES)(test)
+
+
+def test_the_zoo_has_its_25_models_and_16_architectures() -> None:
+    assert len(MODELS) == 25
+    assert {name.rpartition("_")[0] for name in NAMES} == set(BASES)
+
+
+@by_model
+def test_a_model_is_its_base_with_ten_classes(model: Any) -> None:
+    ours, base = dict(leaves(loaded(model.name).model.to_dict())), dict(leaves(base_model(model.name)))
+    found = {key: (base.get(key), ours.get(key)) for key in ours | base if base.get(key) != ours.get(key)}
+    assert found == DIFFERENCES[model.family]
+    assert ours.keys() == base.keys()
+
+
+@by_model
+def test_every_number_of_classes_is_ten(model: Any) -> None:
+    numbers = [v for k, v in leaves(loaded(model.name).model.to_dict()) if k.endswith("num_classes")]
+    assert set(numbers) == {10}
+
+
+@by_model
+def test_colours_are_those_of_the_backbones_training(model: Any) -> None:
+    preprocessor = loaded(model.name).model.data_preprocessor
+    if model.family == "fcos":
+        expected = (False, [102.9801, 115.9465, 122.7717], [1.0, 1.0, 1.0])
+    else:
+        expected = (True, [123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    assert (preprocessor.bgr_to_rgb, preprocessor.mean, preprocessor.std) == expected
+    assert preprocessor.pad_size_divisor == 32
+
+
+@by_model
+def test_the_schedule_is_the_published_one(model: Any) -> None:
+    config, recipe = loaded(model.name), RECIPES[model.family]
+    epochs, steps = {"1x": (12, [8, 11]), "3x": (36, [*recipe.steps_3x])}[model.schedule]
+    if recipe.constant_warm_up:
+        warm_up = {"type": "ConstantLR", "factor": 1 / 3, "by_epoch": False, "begin": 0, "end": 500}
+    else:
+        warm_up = {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": 500}
+    drops = {
+        "type": "MultiStepLR", "begin": 0, "end": epochs, "by_epoch": True, "milestones": steps, "gamma": 0.1
+    }  # fmt: skip
+    assert config.param_scheduler == [warm_up, drops]
+    assert (config.train_cfg.type, config.train_cfg.max_epochs) == ("EpochBasedTrainLoop", epochs)
+
+
+@by_model
+def test_the_optimizer_and_the_batch_are_the_published_ones(model: Any) -> None:
+    config, recipe = loaded(model.name), RECIPES[model.family]
+    expected = {"type": "OptimWrapper", "optimizer": recipe.optimizer}
+    expected |= {"paramwise_cfg": recipe.paramwise} if recipe.paramwise else {}
+    expected |= {"clip_grad": recipe.clip} if recipe.clip else {}
+    assert config.optim_wrapper == expected
+    assert (config.train_dataloader.batch_size, config.auto_scale_lr.base_batch_size) == recipe.batch
+    assert config.auto_scale_lr.enable is False
+
+
+@by_model
+def test_scales_vary_in_training_where_the_zoo_says_so_and_never_in_inference(model: Any) -> None:
+    config = loaded(model.name)
+    train, test = (loader.dataset.pipeline for loader in (config.train_dataloader, config.test_dataloader))
+    names = [step.type for step in train]
+    resize = "RandomChoiceResize" if model.multi_scale_training else "Resize"
+    assert names == ["LoadImageFromFile", "LoadAnnotations", resize, "RandomFlip", "PackDetInputs"]
+    assert train[2].keep_ratio is True
+    if model.multi_scale_training:
+        assert train[2].scales == [(1280, height) for height in HEIGHTS]
+    else:
+        assert train[2].scale == (1280, 720)
+    assert train[3].prob == 0.5
+    assert [step.type for step in test] == ["LoadImageFromFile", "Resize", "PackDetInputs"]
+    assert (test[1].scale, test[1].keep_ratio) == ((1280, 720), True)
+    assert set(test[2].meta_keys) == {"img_id", "img_path", "ori_shape", "img_shape", "scale_factor"}
+
+
+@by_model
+def test_nothing_of_the_bases_data_and_no_helper_is_left(model: Any) -> None:
+    config = loaded(model.name)
+    assert not [text for text in strings(config.to_dict()) if "coco" in text.lower() or "annotations/" in text]
+    assert not [key for key in config.to_dict() if key.startswith(("bdd100k", "_"))]
+    assert not {"train_pipeline", "data_root", "num_proposals", "head", "tta_model"} & set(config.to_dict())
+    assert not [key for key, _ in leaves(config.to_dict()) if "_scope_" in key or "_delete_" in key]
+    assert config.default_scope == "mmdet"
+    assert config.val_dataloader is config.val_cfg is config.val_evaluator is None
+
+
+@by_model
+def test_no_address_is_left_without_pretrained(model: Any) -> None:
+    config = loaded(model.name)
+    assert [text for text in strings(config.model) if "://" in text]
+    cleared = without_pretrained(config.model)
+    assert not [text for text in strings(cleared) if "://" in text]
+    kept = {key: value for key, value in leaves(cleared) if "init_cfg" not in key}
+    assert kept.items() <= dict(leaves(config.model)).items()
+
+
+def test_start_values_are_cleared_in_lists_too_and_the_given_settings_stay() -> None:
+    given = {"heads": [{"init_cfg": [{"type": "Xavier"}]}], "plugins": ({"pretrained": "https://host/x"},)}
+    assert without_pretrained(given) == {"heads": [{"init_cfg": None}], "plugins": ({"pretrained": None},)}
+    assert given["heads"][0] == {"init_cfg": [{"type": "Xavier"}]}
+
+
+def test_the_data_root_is_replaced_everywhere(tmp_path: Path) -> None:
+    config = load_config(load_zoo()["fcos_r50_fpn_1x"].config_path, data_root=str(tmp_path))
+    assert config.train_dataloader.dataset.data_root == config.test_dataloader.dataset.data_root == str(tmp_path)
+    assert loaded("fcos_r50_fpn_1x").train_dataloader.dataset.data_root == "data/bdd100k/"
+
+
+def test_overrides_reach_the_config() -> None:
+    path = load_zoo()["cascade_rcnn_r50_fpn_1x"].config_path
+    overrides = {"model.roi_head.bbox_head.2.num_classes": 3, "model.test_cfg.rcnn.max_per_img": 50, "work_dir": "x"}
+    config = load_config(path, overrides)
+    assert [head.num_classes for head in config.model.roi_head.bbox_head] == [10, 10, 3]
+    assert config.model.test_cfg.rcnn.max_per_img == 50
+    assert config.work_dir == "x"
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("modle.test_cfg", "nothing reads it"),
+        ("data_root", "nothing reads it"),
+        ("model.type.x", "'model.type' is the str 'CascadeRCNN'"),
+        ("model.roi_head.bbox_head.3.num_classes", "a list of 3"),
+    ],
+)
+def test_an_override_that_does_not_fit_is_an_error(key: str, found: str) -> None:
+    path = load_zoo()["cascade_rcnn_r50_fpn_1x"].config_path
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {key: 1})
+    assert str(path) in str(caught.value)
+    assert repr(key) in str(caught.value)
+    assert found in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("model = dict(", "SyntaxError"),
+        ("_base_ = './missing.py'", "missing.py"),
+        ("_base_ = 'mmdet::no/such.py'", "such.py"),
+        ("_base_ = 'no_such_package::x.py'", "no_such_package"),
+        ("_base_ = 'bdd100k_zoo::fcos_r50_fpn_1x_det_bdd100k.py'\nmodel = dict(type=dict(x=1))", "TypeError"),
+        ("x = {}['lost']", "KeyError"),
+        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+        ("custom_imports = dict(imports=['no_such_module'], allow_failed_imports=False)", "ImportError"),
+    ],
+)
+def test_a_config_that_does_not_run_is_an_error_naming_it(tmp_path: Path, text: str, found: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    way = Config.__dict__["_get_cfg_path"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.config == str(path)
+    assert found in caught.value.problem
+    assert Config.__dict__["_get_cfg_path"] is way
+
+
+def test_a_missing_config_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load_config(tmp_path / "missing.py")
+
+
+def test_a_users_config_can_build_on_one_of_the_zoo(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        '_base_ = "bdd100k_zoo::faster_rcnn_r50_fpn_3x_det_bdd100k.py"\n'
+        "model = dict(test_cfg=dict(rcnn=dict(score_thr=0.2)))\n"
+        "optim_wrapper = dict(optimizer=dict(lr=_base_.optim_wrapper.optimizer.lr / 2))\n"
+    )
+    mine, base = load_config(path), loaded("faster_rcnn_r50_fpn_3x")
+    assert mine.model.test_cfg.rcnn.score_thr == 0.2
+    assert mine.optim_wrapper.optimizer == {**base.optim_wrapper.optimizer, "lr": 0.02}
+    assert mine.train_dataloader == base.train_dataloader
+
+
+WITHOUT_SETUPTOOLS = """
+import sys, warnings
+from pathlib import Path
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("pkg_resources", "setuptools"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+from bdd100k_zoo.backends.selection.mmdet3 import import_backend
+import_backend()
+warnings.simplefilter("error")
+from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.backends.selection.common.config import load_config
+for model in load_zoo().models:
+    load_config(model.config_path)
+assert not {"pkg_resources", "setuptools"} & set(sys.modules)
+print(len(load_zoo().models))
+"""
+
+
+def test_all_configs_load_without_setuptools_and_without_a_warning() -> None:
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_SETUPTOOLS], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.split()[-1:], ran.stderr) == (0, ["25"], "")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from bdd100k_zoo.backends.common.checkpoint import load_strictly, read_checkpoint
+from bdd100k_zoo.backends.common.config import load_config
+from bdd100k_zoo.backends.mmdet3.detector import build_model
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.errors import CheckpointMismatchError
+from bdd100k_zoo.registry import load_zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+# mmdet's own heads of Sparse R-CNN use a name that mmengine deprecates.
+
+ZOO = load_zoo()
+
+
+def shape_of(name: str) -> nn.Module:
+    """The model with neither memory nor values behind its parameters."""
+    config = load_config(ZOO[name].config_path)
+    with torch.device("meta"):
+        return build_model(config, name=name)
+
+
+def numbered(model: nn.Module) -> dict[str, Tensor]:
+    """A state dict of the model's own shapes, each parameter filled with its own number, in a few bytes each."""
+    return {
+        name: torch.tensor(number).to(like.dtype).expand(like.shape)
+        for number, (name, like) in enumerate(model.state_dict().items())
+    }
+
+
+def save(tensors: dict[str, Tensor], file: Path) -> Path:
+    """Write a checkpoint as mmdet 2.x does."""
+    meta: dict[str, Any] = {"CLASSES": CLASSES, "epoch": 12, "mmdet_version": "2.18.1"}
+    torch.save({"meta": meta, "state_dict": tensors}, file)
+    return file
+
+
+@pytest.mark.parametrize("name", [model.name for model in ZOO.models])
+def test_a_model_builds_and_strictly_loads_a_checkpoint_of_its_own_shape(name: str, tmp_path: Path) -> None:
+    model = shape_of(name)
+    expected = numbered(model)
+    file = save(expected, tmp_path / f"{name}.pth")
+    model.to_empty(device="cpu")
+    load_strictly(model, read_checkpoint(file).state_dict, model_name=name, path=file)
+    file.unlink()
+    loaded = model.state_dict()
+    assert loaded.keys() == expected.keys()
+    assert [key for key in expected if not bool((loaded[key] == expected[key]).all())] == []
+
+
+def test_a_deformable_model_has_no_modulation_masks() -> None:
+    names = shape_of("faster_rcnn_r50_fpn_deconv_1x").state_dict()
+    offsets = [names[key].shape[0] for key in names if key.endswith("conv2.conv_offset.weight")]
+    # Two numbers for each of the 3 x 3 points in each block of stages c3 to c5; a mask would make it 27.
+    assert offsets == [18] * (4 + 6 + 3)
+
+
+def test_the_checkpoint_of_another_depth_is_refused(tmp_path: Path) -> None:
+    file = save(numbered(shape_of("retinanet_r101_fpn_3x")), tmp_path / "r101.pth")
+    model = shape_of("retinanet_r50_fpn_3x")
+    with pytest.raises(CheckpointMismatchError) as caught:
+        load_strictly(model, read_checkpoint(file).state_dict, model_name="retinanet_r50_fpn_3x", path=file)
+    assert not caught.value.missing
+    assert all(name.startswith("backbone.layer3.") for name in caught.value.unexpected)
+    assert len({name.split(".")[2] for name in caught.value.unexpected}) == 23 - 6

@@ -1,0 +1,82 @@
+"""The frozen results of the classic stack, mmdet 2.28.2 with a compiled mmcv-full 1.7.2."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bdd100k_zoo.evaluation.agreement import compare_boxes
+from bdd100k_zoo.evaluation.frozen import BoxRows, read_box_rows, read_parity_results, sort_box_rows
+from bdd100k_zoo.registry.loading import load_zoo
+from bdd100k_zoo.workflows.fidelity.freeze import freeze
+from bdd100k_zoo.workflows.fidelity.images import small_images
+from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.registry import Model
+
+    SaveDrawn = Callable[[Path, Path, DrawnWeights], None]
+
+MODELS = ("faster_rcnn_r50_fpn_1x", "retinanet_r50_fpn_1x", "faster_rcnn_r50_fpn_deconv_1x")
+"""Those with results in ``HERE``, which came from elsewhere, as those in ``SHARED`` did."""
+DATA = Path(__file__).resolve().parents[1] / "data"
+HERE = DATA / "reference"
+CLASSIC = DATA / "classic"
+"""What ``python -m bdd100k_zoo.workflows.fidelity freeze --small --backend mmdet2`` wrote."""
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+
+
+def weights_of(name: str) -> DrawnWeights:
+    """Give the weights that the results in ``HERE`` and ``SHARED`` were made with."""
+    outputs = msgspec.json.decode((DATA / "reference_outputs.json").read_bytes(), type=dict[str, dict[str, Output]])
+    return DrawnWeights(outputs[name])
+
+
+def keep_weights(save: SaveDrawn, folders: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give what writes, once, the checkpoint of a model that the results in ``HERE`` were made with."""
+
+    @cache
+    def save_once(name: str) -> Path:
+        path = folders.mktemp("weights") / f"{name}.pth"
+        save(config_path(name), path, weights_of(name))
+        return path
+
+    return save_once
+
+
+def loader(load: Callable[..., Detector], weights: Callable[[str], Path]) -> Callable[..., Detector]:
+    """Give what loads a model with those weights, from a file, as the command line does."""
+
+    def load_it(name: str, overrides: dict[str, object] | None = None) -> Detector:
+        return load(name, config_path(name), weights(name), "cpu", overrides)
+
+    return load_it
+
+
+def config_path(name: str) -> Path:
+    """Find the config that the zoo names for a model."""
+    return load_zoo()[name].config_path
+
+
+def differences(expected: BoxRows, found: BoxRows) -> list[str]:
+    """Say what differs between the boxes of one image, in whatever order they come, ties of scores aside."""
+    return [*compare_boxes(sort_box_rows(expected), sort_box_rows(found)).failures]
+
+
+def differences_from_frozen(model: Model, backend: str, folder: Path) -> list[str]:
+    """Let a backend find boxes in the small images, and say what differs from those in ``CLASSIC``."""
+    freeze(folder, model, small_images(), backend)
+    expected, found = (read_parity_results(each) for each in (CLASSIC, folder))
+    assert found.images == expected.images
+    assert found.weights == {model.name: expected.weights[model.name]}
+    boxes, others = (read_box_rows(each, model.name) for each in (CLASSIC, folder))
+    assert boxes.keys() == others.keys() == found.images.keys()
+    return [f"{image}: {text}" for image in boxes for text in compare_boxes(boxes[image], others[image]).failures]

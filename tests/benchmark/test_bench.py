@@ -1,0 +1,124 @@
+"""What bench computes from its rounds; the rounds themselves run a real model."""
+
+from __future__ import annotations
+
+import subprocess
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+import bdd100k_zoo
+from bdd100k_zoo.backends.protocol import DetectorFacts
+from bdd100k_zoo.benchmark import bench as job
+from bdd100k_zoo.benchmark.loops import BenchRound, DetectorInfo
+from bdd100k_zoo.sample_data import write_sample_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ABOUT = DetectorInfo(
+    DetectorFacts(
+        backend="mmdet3",
+        device="cuda:0",
+        device_name="H100",
+        precision="fp32",
+        ops="torchvision",
+        versions={"torch": "3"},
+    ),
+    8,
+    "some processor",
+)
+
+
+def round_of(seconds: float, detect: float = 0.0) -> BenchRound:
+    return BenchRound(10, seconds, {"decode": 0.5, "prepare": 0.25, "detect": detect}, {})
+
+
+def test_engines_take_turns_each_goes_first_as_often_and_the_first_round_does_not_count() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def engine(name: str) -> Callable[[int], BenchRound]:
+        def run(images: int) -> BenchRound:
+            asked.append((name, images))
+            return round_of(len(asked))
+
+        return run
+
+    advanced: list[int] = []
+
+    class Advanced:
+        def advance(self, amount: int) -> None:
+            advanced.append(amount)
+
+        def restart(self, done: int, total: int | None) -> None:
+            raise AssertionError("nothing restarts here")
+
+    ours, stock = job.run_rounds([engine("ours"), engine("stock")], 10, 3, Advanced())
+    assert [name for name, _ in asked] == ["stock", "ours", "ours", "stock", "stock", "ours", "ours", "stock"]
+    assert {images for _, images in asked} == {10}
+    assert [each.seconds for each in ours] == [3, 6, 7]
+    assert [each.seconds for each in stock] == [4, 5, 8]
+    assert advanced == [10] * 8
+
+
+def test_the_record_has_medians_and_ratios_of_pairs(zoo) -> None:
+    request = job.BenchRequest(model=zoo["fcos_r50_fpn_1x"], against_stock=True)
+    ours, stock = (
+        [round_of(1.0, 0.75), round_of(2.0, 1.5), round_of(5.0, 3.75)],
+        [round_of(s) for s in (4.0, 5.0, 10.0)],
+    )
+    speed = job.build_speed_record(request, ABOUT, ours, stock)
+    assert speed.rates == (10.0, 5.0, 2.0)
+    assert speed.images_per_second == 5.0
+    assert speed.seconds == {"decode": 0.05, "prepare": 0.025, "detect": 0.2}
+    assert speed.busy == 0.75
+    assert speed.against is not None
+    assert speed.against.rates == (2.5, 2.0, 1.0)
+    assert speed.against.ratios == (4.0, 2.5, 2.0)
+    assert speed.against.ratio == 2.5
+    assert (speed.model, speed.device_name, speed.batch_size, speed.images) == ("fcos_r50_fpn_1x", "H100", 8, 10)
+    assert speed.versions == {"bdd100k-zoo": bdd100k_zoo.__version__, "torch": "3"}
+    assert job.build_speed_record(request, ABOUT, ours).against is None
+
+
+def test_rounds_are_filled_by_the_device() -> None:
+    assert job.default_image_count(ABOUT._replace(batch_size=1)) == 64
+    assert job.default_image_count(ABOUT) == 128
+    assert job.default_image_count(ABOUT._replace(batch_size=32)) == 512
+    on_cpu = DetectorFacts(
+        backend="mmdet3", device="cpu", device_name="", precision="fp32", ops="torchvision", versions={}
+    )
+    assert job.default_image_count(DetectorInfo(on_cpu, 1, "")) == 2
+
+
+def test_the_commit_is_that_of_the_checkout_and_changes_are_told(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "bdd100k_zoo" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text("")
+    monkeypatch.setattr(bdd100k_zoo, "__file__", str(package))
+    assert job.read_checkout_commit() is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert job.read_checkout_commit() is None
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    commit = job.read_checkout_commit()
+    assert commit is not None
+    assert commit.isalnum()
+    (tmp_path / "beside").write_text("")
+    assert job.read_checkout_commit() == commit
+    package.write_text("changed")
+    assert job.read_checkout_commit() == f"{commit}-changed"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert job.read_checkout_commit() is None
+
+
+def test_drawn_streets_differ_and_are_the_same_every_time(tmp_path: Path) -> None:
+    first, again = write_sample_frames(tmp_path / "a", 3), write_sample_frames(tmp_path / "b", 3)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    pictures = [cv2.imread(str(path)) for path in first]
+    assert {picture.shape for picture in pictures} == {(720, 1280, 3)}
+    assert all(np.abs(one.astype(int) - other).mean() > 3 for one, other in pairwise(pictures))

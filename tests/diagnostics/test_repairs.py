@@ -1,0 +1,160 @@
+"""Each known fault of an installation has a command that repairs it, written for the environment that it is in."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bdd100k_zoo.diagnostics import repairs
+from bdd100k_zoo.diagnostics.repairs import RepairEnvironment, pip_command, suggest_repairs, torch_command
+
+FAULTS = {
+    "libGL.so.1: cannot open shared object file: No such file or directory": "libgl1",
+    "libgthread-2.0.so.0: cannot open shared object file": "libglib2.0-0",
+    "libX11.so.6: cannot open shared object file": "libx",
+    "No module named 'torchvision'": "install torch==",
+    "No module named 'mmdet'": "install 'bdd100k-zoo[predict]'",
+    "No module named 'mmcv'": "install mmcv-lite==2.1.0",
+    "MMCV==2.2.0 is used but incompatible. Please install": "install mmcv-lite==2.1.0",
+    "mmdet 2.28.2 is installed": "python -m venv zoo && zoo/bin/pip install ",
+    "MMEngine==1.0.0 is used but incompatible": "mmengine>=0.10.5,<1",
+    "operator torchvision::nms does not exist": "install torch==",
+    "x/mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN2at4_ops5zeros4callE": "mmcv-lite==2.1.0",
+    "numpy.dtype size changed, may indicate binary incompatibility. Expected 96": "--force-reinstall numpy",
+    "A module that was compiled using NumPy 1.x cannot be run in NumPy 2.4.6": "--upgrade opencv-python",
+    "No module named 'pkg_resources'": "'setuptools<80'",
+    "PydanticUserError: `const` is removed, use `Literal` instead": "'pydantic<2'",
+    "weights.pth: No space left on device": "TMPDIR",
+    "CUDA out of memory. Tried to allocate 2.00 GiB": "stop what else",
+    "CUDA error: no kernel image is available for execution on the device": "--upgrade torch torchvision",
+    "libcudart.so.13: cannot open shared object file": "--force-reinstall torch torchvision",
+    "something never seen": "install 'bdd100k-zoo[predict]' --force-reinstall",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Pretend that some distributions are installed, by a pip that is the shell's, on some Linux, as some user."""
+
+    def pretend(versions=None, *, linux=("debian",), user=0):
+        monkeypatch.setattr(repairs, "read_environment", lambda extra: RepairEnvironment(extra, versions or {}, "pip"))
+        monkeypatch.setattr(repairs, "_linux", lambda: linux)
+        monkeypatch.setattr(repairs.os, "geteuid", lambda: user)
+
+    return pretend
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_each_known_fault_has_its_repair(reason, environment):
+    environment({"torch": "2.14.1", "mmdet": "3.3.0", "mmcv-lite": "2.2.0", "opencv-python": "5.0"})
+    assert FAULTS[reason] in suggest_repairs(reason)[0]
+
+
+def test_a_package_that_was_installed_from_a_folder_is_installed_from_there_in_another_environment(
+    monkeypatch, tmp_path
+):
+    clone = tmp_path / "a clone"
+    clone.mkdir()
+    facts = tmp_path / "bdd100k_zoo-0.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: bdd100k-zoo\nVersion: 0.0\n")
+    (facts / "direct_url.json").write_text(json.dumps({"url": clone.as_uri(), "dir_info": {}}))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert shlex.split(repairs.requirement("predict")) == [f"{clone}[predict]"]
+    clone.rmdir()
+    assert repairs.requirement("predict") == "'bdd100k-zoo[predict]'"
+    (facts / "direct_url.json").unlink()
+    assert repairs.requirement("predict") == "'bdd100k-zoo[predict]'"
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_repairs_that_are_commands_can_be_pasted_into_a_shell(reason):
+    for repair in suggest_repairs(reason):
+        if "pip" in repair:
+            assert subprocess.run(["sh", "-n", "-c", repair], check=False).returncode == 0, repair
+
+
+@pytest.mark.parametrize(
+    ("linux", "user", "begin"),
+    [
+        (("ubuntu", "debian"), 0, "apt-get update && apt-get install -y libgl1"),
+        (("ubuntu", "debian"), 1000, "sudo apt-get update && sudo apt-get install -y libgl1"),
+        (("rocky", "rhel", "centos", "fedora"), 1000, "sudo dnf install -y mesa-libGL"),
+        (("arch",), 1000, "install libGL"),
+        ((), 0, "install libGL"),
+    ],
+)
+def test_libraries_are_installed_as_the_system_does_and_by_who_may(linux, user, begin, environment):
+    environment({"opencv-python": "5.0"}, linux=linux, user=user)
+    best, without_rights = suggest_repairs("ImportError: libGL.so.1: cannot open shared object file")
+    assert best.startswith(begin)
+    assert without_rights == "pip uninstall -y opencv-python && pip install opencv-python-headless"
+
+
+@pytest.mark.parametrize(
+    ("torch", "torchvision", "repair"),
+    [
+        ("2.14.1", None, "pip install torch==2.14.1 torchvision"),
+        ("2.14.1", "0.28.0", "pip uninstall -y torchvision && pip install torch==2.14.1 torchvision"),
+        (
+            "2.9.0+cu126",
+            None,
+            "pip install torch==2.9.0 torchvision --index-url https://download.pytorch.org/whl/cu126",
+        ),
+        ("2.9.0+cpu", None, "pip install torch==2.9.0 torchvision --index-url https://download.pytorch.org/whl/cpu"),
+        ("2.9.0a0+git1234", None, "pip install torch==2.9.0a0 torchvision"),
+        (None, None, "pip install 'bdd100k-zoo[predict]'"),
+    ],
+)
+def test_torchvision_is_found_for_the_torch_that_is_here(torch, torchvision, repair, environment):
+    environment({"torch": torch, "torchvision": torchvision})
+    assert suggest_repairs("No module named 'torchvision'") == (repair,)
+
+
+@pytest.mark.parametrize(
+    ("torch", "begin", "end"),
+    [
+        ("2.13.0", "pip uninstall -y mmcv-lite mmcv-full && pip install 'setuptools<80'", "mmcv-full==1.7.2"),
+        ("2.14.1", "bash .ci/classic", "docs/classic.md"),
+    ],
+)
+def test_the_classic_stack_is_repaired_as_such_or_left(torch, begin, end, environment):
+    environment({"mmdet": "2.28.2", "torch": torch, "mmcv-full": "1.7.2", "mmcv-lite": "2.1.0"})
+    classic, modern = suggest_repairs("x/mmcv/_ext.so: undefined symbol", "mmcv-full")
+    assert classic.startswith(begin)
+    assert classic.endswith(end)
+    assert "pip install 'bdd100k-zoo[predict]'" in modern
+
+
+@pytest.mark.parametrize(
+    ("cuda", "wanted"),
+    [
+        ("13.0", "pip install torch torchvision"),
+        (None, "pip install torch torchvision"),
+        ("12.2", "pip install torch torchvision --index-url https://download.pytorch.org/whl/cu126"),
+        ("11.4", "pip install torch==2.7.1 torchvision==0.22.1 --index-url https://download.pytorch.org/whl/cu118"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="other builds are the usual ones there")
+def test_a_torch_is_chosen_by_the_driver(cuda, wanted):
+    assert torch_command("pip", cuda) == f"pip uninstall -y torch torchvision && {wanted}"
+
+
+def test_pip_is_that_of_this_environment(tmp_path, monkeypatch):
+    home = tmp_path / "it's mine"
+    for folder in (home, tmp_path / "other"):
+        folder.mkdir()
+        (folder / "pip").write_text("#!/bin/sh\n")
+        (folder / "pip").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(home / "python"))
+    monkeypatch.setenv("PATH", str(home))
+    assert pip_command() == "pip"
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    assert shlex.split(pip_command()) == [str(home / "python"), "-m", "pip"]
+    monkeypatch.setenv("PATH", "")
+    assert Path(shlex.split(pip_command())[0]) == home / "python"

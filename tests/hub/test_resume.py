@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from fault_host import artifact_of, md5_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.hub import resume as under_test
+from bdd100k_zoo.hub.layout import partial_facts_path
+from bdd100k_zoo.hub.resume import (
+    STALE_SECONDS,
+    SYNC_BYTES,
+    BackgroundSync,
+    PartialFacts,
+    PartialFile,
+    build_partial_facts,
+    find_abandoned_partials,
+    find_partials,
+    is_owner_gone,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HERE = "https://a.org/x.pth"
+ARTIFACT = artifact_of(HERE)
+NOBODY = 2**22 + 1
+"""No process has this number."""
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "x.pth"
+
+
+def _leave(target: Path, content: bytes, **facts: object) -> Path:
+    """Leave a partial file as a process that was killed would."""
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        partial.begin(build_partial_facts(ARTIFACT, HERE, etag='"1"', total=10))
+        partial.write(content)
+    text = partial_facts_path(partial.path).read_text()
+    for name, value in facts.items():
+        before = getattr(under_test.read_partial_facts(partial.path), name)
+        text = text.replace(f'"{name}":{_json(before)}', f'"{name}":{_json(value)}')
+    partial_facts_path(partial.path).write_text(text)
+    return partial.path
+
+
+def _json(value: object) -> str:
+    return "null" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_what_has_arrived_is_taken_over_with_what_is_known_of_it(target: Path) -> None:
+    left = _leave(target, b"begin")
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        assert partial.path != left
+        assert not left.exists()
+        assert not partial_facts_path(left).exists()
+        assert partial.known is not None
+        assert (partial.known.size, partial.known.address, partial.known.etag, partial.known.total) == (
+            5, HERE, '"1"', 10,
+        )  # fmt: skip
+        partial.carry_on(HERE)
+        partial.write(b" and end")
+        assert partial.pieced
+        assert partial.hashes().md5 == md5_of(b"begin and end")
+        partial.settle()
+        partial.move_into_place()
+    assert target.read_bytes() == b"begin and end"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_bytes_from_two_addresses_have_none(target: Path) -> None:
+    _leave(target, b"begin")
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        partial.carry_on("https://b.org/x.pth")
+        assert partial.known is not None
+        assert (partial.known.address, partial.known.etag) == (None, None)
+
+
+def test_bytes_of_another_start_of_the_machine_need_a_digest(target: Path) -> None:
+    _leave(target, b"begin", boot="another")
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        assert partial.known is not None
+        assert partial.known.address is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff"])
+def test_bytes_whose_facts_are_damaged_need_a_digest(target: Path, damage: bytes) -> None:
+    partial_facts_path(_leave(target, b"begin")).write_bytes(damage)
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        assert partial.known is not None
+        assert (partial.size, partial.known.address) == (5, None)
+
+
+def test_bytes_of_another_model_need_a_digest(target: Path) -> None:
+    _leave(target, b"begin")
+    with PartialFile(target, build_partial_facts(artifact_of(HERE, model="another"))) as partial:
+        assert partial.known is not None
+        assert partial.known.address is None
+
+
+def test_the_largest_part_is_taken_and_an_empty_one_goes(target: Path) -> None:
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as smaller:
+        smaller.begin(build_partial_facts(ARTIFACT, HERE))
+        smaller.write(b"sma")
+        with PartialFile(target, build_partial_facts(ARTIFACT)) as larger:
+            larger.begin(build_partial_facts(ARTIFACT, HERE))
+            larger.write(b"large")
+        with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+            assert partial.size == 5
+            partial.discard_bytes()
+    assert [state.size for state in find_partials(target)] == [3]
+
+
+def test_a_part_that_this_process_is_at_work_on_is_not_left(target: Path) -> None:
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        partial.begin(build_partial_facts(ARTIFACT, HERE))
+        partial.write(b"begin")
+        assert list(find_abandoned_partials(target)) == []
+        others: list[int] = []
+        thread = threading.Thread(target=lambda: others.extend(state.size for state in find_abandoned_partials(target)))
+        thread.start()
+        thread.join()
+        assert others == []
+    assert [state.size for state in find_abandoned_partials(target)] == [5]
+
+
+def test_a_part_of_a_process_that_is_gone_is_left(target: Path) -> None:
+    path = _leave(target, b"begin", pid=NOBODY)
+    assert [state.path for state in find_abandoned_partials(target)] == [path]
+    _leave_to(path, os.getppid())
+    assert list(find_abandoned_partials(target)) == []
+
+
+def _leave_to(partial: Path, pid: int) -> None:
+    facts = partial_facts_path(partial)
+    facts.write_text(facts.read_text().replace(f'"pid":{NOBODY}', f'"pid":{pid}'))
+
+
+hosts = st.sampled_from(["here", "there", None])
+boots = st.sampled_from(["now", "before", None])
+
+
+@given(
+    host=hosts, pid=st.sampled_from([None, os.getppid(), NOBODY]), booted=boots, quiet=st.floats(0, 2 * STALE_SECONDS)
+)
+def test_a_part_is_left_only_by_a_process_that_is_gone_as_far_as_can_be_known(
+    host: str | None, pid: int | None, booted: str | None, quiet: float
+) -> None:
+    facts = PartialFacts(model="m", what="weights", address=HERE, host=host, pid=pid, boot=booted)
+    left = is_owner_gone(facts, "here", "now", quiet)
+    if pid is None:
+        assert left
+    elif host == "here":
+        assert left == (booted != "now" or pid == NOBODY)
+    else:
+        assert left == (quiet > STALE_SECONDS)
+
+
+def test_a_part_that_somebody_took_away_never_gets_the_name(target: Path) -> None:
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        partial.begin(build_partial_facts(ARTIFACT, HERE))
+        partial.write(b"begin")
+        partial.path.rename(target.with_name("stolen"))
+        with pytest.raises(StorageError, match="taken away"):
+            partial.move_into_place()
+    assert not target.exists()
+    assert target.with_name("stolen").read_bytes() == b"begin"
+
+
+def test_a_link_in_the_place_of_a_part_is_not_followed(target: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"mine")
+    target.with_name("x.pth.0a0b0c0d.partial").symlink_to(precious)
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        partial.begin(build_partial_facts(ARTIFACT, HERE))
+        partial.write(b"begin")
+    assert precious.read_bytes() == b"mine"
+
+
+def test_the_facts_say_who_is_at_work(target: Path) -> None:
+    with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
+        partial.begin(build_partial_facts(ARTIFACT, HERE))
+        partial.write(b"x")
+        facts = under_test.read_partial_facts(partial.path)
+        assert facts is not None
+        assert (facts.host, facts.pid) == (socket.gethostname(), os.getpid())
+    facts = under_test.read_partial_facts(partial.path)
+    assert facts is not None
+    assert facts.pid is None
+
+
+def test_a_large_file_is_synced_on_the_way_and_the_thread_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = threading.Event()
+    monkeypatch.setattr(os, "fdatasync", lambda _: synced.set())
+    before = threading.active_count()
+    with (tmp_path / "x").open("wb") as file:
+        sync = BackgroundSync(file.fileno())
+        sync.count(SYNC_BYTES - 1)
+        assert not synced.is_set()
+        sync.count(1)
+        assert synced.wait(10)
+        sync.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("facts", "swept"),
+    [
+        ({"pid": NOBODY}, True),
+        ({"pid": os.getppid()}, False),
+        ({"pid": os.getpid()}, False),
+        ({"pid": None}, False),
+        ({"pid": NOBODY, "host": "elsewhere"}, False),
+    ],
+)
+def test_facts_that_a_killed_process_left_unfinished_are_swept_at_once(
+    target: Path, facts: dict[str, object], swept: bool
+) -> None:
+    halfway = target.with_name(f".{target.name}.0123abcd.partial.json.{'0' * 32}")
+    known = build_partial_facts(
+        ARTIFACT, HERE, **{"host": socket.gethostname(), "boot": under_test.read_boot_id(), **facts}
+    )
+    halfway.write_bytes(msgspec.json.encode(known))
+    under_test.remove_partials(target)
+    assert halfway.exists() is not swept

@@ -1,0 +1,385 @@
+"""Journals: exact to the bit, whole chunks only, whatever tears them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from bdd100k_zoo.data.detections import Detections
+from bdd100k_zoo.errors import RecordError, RunMismatchError, StorageError
+from bdd100k_zoo.prediction.journal import (
+    ChunkResult,
+    FrameResult,
+    Journal,
+    JournalHeader,
+    JournalReader,
+    ProcessInfo,
+    StageSeconds,
+    journal_path,
+)
+from bdd100k_zoo.prediction.journals import Journals
+from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SIZE = 3
+FRAMES = 11
+"""Three chunks of three frames, and one of two."""
+
+
+def plan(**changes: Any) -> RunPlan:
+    facts: dict[str, Any] = {"model": "x", "cfg_options": "", "split": None, "image_roots": ("/in",)}
+    return RunPlan(**(facts | {"frames": FRAMES, "chunk_size": SIZE} | changes))
+
+
+def process() -> ProcessInfo:
+    weights = WeightsUsed(
+        path="caf\udce9.pth",
+        size=3,
+        md5="0" * 32,
+        sha256="a" * 64,
+        verified=False,
+        verified_by=None,
+        unverified_because="no digest",
+        address=None,
+    )
+    return ProcessInfo(
+        config="x.py",
+        weights=weights,
+        device="cpu",
+        device_name="a CPU",
+        versions={"torch": "2.15"},
+        started="2030-01-02T03:04:05+00:00",
+        load=1.5,
+    )
+
+
+def found(number: int, boxes: int) -> Detections:
+    random = np.random.default_rng(number)
+    corners, scores = random.random((boxes, 4), np.float32), random.random(boxes, np.float32)
+    return Detections(corners, scores, random.integers(0, 10, boxes))
+
+
+def frame(number: int) -> FrameResult:
+    """Every fifth is unreadable."""
+    if number % 5 == 4:
+        return FrameResult(number, f"{number:02}.jpg", Detections.empty(), "is empty")
+    return FrameResult(number, f"{number:02}.jpg", found(number, number % 4))
+
+
+def chunk(number: int, **facts: Any) -> ChunkResult:
+    return ChunkResult(number, [frame(place) for place in plan().chunks.frames_of(number)], **facts)
+
+
+def write(path: Path, numbers: Iterable[int], **changes: Any) -> None:
+    with Journal(path, JournalHeader(plan=plan(**changes)), process()) as journal:
+        for number in numbers:
+            journal.write(chunk(number))
+
+
+def same(one: FrameResult, other: FrameResult) -> bool:
+    columns = zip(
+        (one.detections.boxes, one.detections.scores, one.detections.classes),
+        (other.detections.boxes, other.detections.scores, other.detections.classes),
+        strict=True,
+    )
+    equal = all(a.tobytes() == b.tobytes() and a.dtype == b.dtype for a, b in columns)
+    return equal and (one.number, one.name, one.unreadable) == (other.number, other.name, other.unreadable)
+
+
+def check(folder: Path, numbers: Sequence[int]) -> Journals:
+    """Check that exactly those chunks are done, and whole."""
+    journals = Journals(folder).look()
+    assert [number for number in range(4) if journals.has(number)] == list(numbers)
+    expected = [place for number in numbers for place in plan().chunks.frames_of(number)]
+    done = list(journals.in_order())
+    assert [each.number for each in done] == expected
+    assert all(same(each, frame(each.number)) for each in done)
+    assert journals.frames == len(expected)
+    assert journals.complete == (len(numbers) == 4)
+    return journals
+
+
+def test_a_link_in_the_place_of_a_journal_is_not_written_through(tmp_path: Path) -> None:
+    other, journal = tmp_path / "other", journal_path(tmp_path, 0)
+    other.write_bytes(b"of somebody else")
+    journal.symlink_to(other)
+    with pytest.raises((StorageError, RecordError)):
+        write(journal, [0])
+    assert other.read_bytes() == b"of somebody else"
+    other.write_bytes(b"")
+    with pytest.raises(StorageError, match="is a link"):
+        write(journal, [0])
+    assert other.read_bytes() == b""
+
+
+def test_what_is_written_is_read_back_in_order(tmp_path: Path) -> None:
+    write(journal_path(tmp_path, 0), [2, 0, 3, 1])
+    journals = check(tmp_path, [0, 1, 2, 3])
+    assert journals.detections == sum(len(frame(number).detections) for number in range(FRAMES))
+    (written_by,) = journals.processes
+    assert written_by == msgspec.structs.replace(process(), weights=written_by.weights)
+    assert written_by.weights.path == "caf\\udce9.pth"
+
+
+floats = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+@given(data=st.data(), boxes=st.integers(0, 6))
+@settings(max_examples=50, deadline=None)
+def test_detections_come_back_to_the_bit(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, boxes: int
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    detections = Detections(
+        data.draw(arrays.arrays(np.float32, (boxes, 4), elements=floats)),
+        data.draw(arrays.arrays(np.float32, boxes, elements=floats)),
+        data.draw(arrays.arrays(np.int64, boxes, elements=st.integers(0, 9))),
+    )
+    written = FrameResult(0, "ä/車.jpg", detections)
+    with Journal(journal_path(folder, 0), JournalHeader(plan=plan(frames=1)), process()) as journal:
+        journal.write(ChunkResult(0, [written]))
+    (read,) = Journals(folder).look().in_order()
+    assert same(read, written)
+
+
+def test_every_line_is_json_that_says_what_it_is(tmp_path: Path) -> None:
+    write(journal_path(tmp_path, 0), [1])
+    lines = [json.loads(line) for line in journal_path(tmp_path, 0).read_bytes().splitlines()]
+    assert [next(iter(line)) for line in lines] == ["journal", "process", "frame", "frame", "frame", "chunk"]
+    assert lines[0]["plan"]["frames"] == FRAMES
+    assert (lines[3]["name"], lines[3]["unreadable"]) == ("04.jpg", "is empty")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = journal_path(tmp_path_factory.mktemp("whole"), 0)
+    write(path, [0, 1, 2])
+    return path.read_bytes()
+
+
+def ends_of_chunks(content: bytes) -> list[int]:
+    ends, position = [], 0
+    for line in content.splitlines(keepends=True):
+        position += len(line)
+        if line.startswith(b'{"chunk"'):
+            ends.append(position)
+    return ends
+
+
+@given(data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_wherever_a_journal_is_cut_its_whole_chunks_stand_and_it_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(whole)))
+    path = journal_path(tmp_path_factory.mktemp("cut"), 0)
+    path.write_bytes(whole[:at])
+    done = list(range(sum(end <= at for end in ends_of_chunks(whole))))
+    check(path.parent, done)
+    write(path, [number for number in range(4) if number not in done])
+    check(path.parent, [0, 1, 2, 3])
+
+
+@given(data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_a_damaged_byte_among_frames_costs_what_follows_and_nothing_wrong_is_read(
+    tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject
+) -> None:
+    begin = whole.index(b'{"frame"')
+    at = data.draw(st.integers(begin, len(whole) - 1))
+    damaged = bytearray(whole)
+    damaged[at] ^= data.draw(st.integers(1, 255))
+    path = journal_path(tmp_path_factory.mktemp("damaged"), 0)
+    path.write_bytes(damaged)
+    ends = [0, *ends_of_chunks(whole)]
+    in_frames = b'"frame"' in whole[whole.rindex(b"\n", 0, at) + 1 :].split(b"\n", 1)[0]
+    if in_frames:
+        check(path.parent, list(range(sum(end <= at for end in ends) - 1)))
+    write(path, [number for number in range(4) if not Journals(path.parent).look().has(number)])
+    if in_frames:
+        check(path.parent, [0, 1, 2, 3])
+
+
+def test_zeros_that_a_power_cut_leaves_are_cut_off(tmp_path: Path, whole: bytes) -> None:
+    path = journal_path(tmp_path, 0)
+    path.write_bytes(whole + b"\0" * 4096)
+    write(path, [3])
+    check(tmp_path, [0, 1, 2, 3])
+    assert b"\0" not in path.read_bytes()
+
+
+def test_a_second_look_reads_on_where_the_first_ended(tmp_path: Path) -> None:
+    path = journal_path(tmp_path, 0)
+    journals = Journals(tmp_path).look()
+    assert not journals.complete
+    with Journal(path, JournalHeader(plan=plan()), process()) as journal:
+        for number in range(4):
+            assert journals.look().frames == min(number * SIZE, FRAMES)
+            journal.write(chunk(number))
+    assert journals.look().complete
+
+
+def test_journals_of_several_ranks_count_together_and_a_chunk_twice_counts_once(tmp_path: Path) -> None:
+    write(journal_path(tmp_path, 0), [0, 1])
+    write(journal_path(tmp_path, 10), [1, 3])
+    assert Journals(tmp_path).look().missing() == [range(6, 9)]
+    write(journal_path(tmp_path, 2), [2])
+    journals = check(tmp_path, [0, 1, 2, 3])
+    assert (journals.ranks, len(journals.processes)) == (3, 3)
+    journals.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(done=st.sets(st.integers(0, 3)))
+@settings(max_examples=16, deadline=None)
+def test_what_is_missing_is_given_in_as_few_ranges_as_there_are_gaps(
+    tmp_path_factory: pytest.TempPathFactory, done: set[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("gaps")
+    write(journal_path(folder, 0), done)
+    gaps = Journals(folder).look().missing()
+    lost = [place for number in range(4) if number not in done for place in plan().chunks.frames_of(number)]
+    assert [place for gap in gaps for place in gap] == lost
+    assert all(one.stop < other.start for one, other in itertools.pairwise(gaps))
+
+
+def test_times_and_halved_batches_are_added_up(tmp_path: Path) -> None:
+    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+        journal.write(chunk(0, spent=StageSeconds(decode=0.25, detect=1.0, wall=2.0), split={8: 1, 4: 2}))
+        journal.write(chunk(1, spent=StageSeconds(prepare=0.5, detect=0.5, wall=1.0), split={4: 1}))
+    journals = Journals(tmp_path).look()
+    spent = journals.spent
+    assert (spent.decode, spent.prepare, spent.detect, spent.wall) == (0.25, 0.5, 1.5, 3.0)
+    assert spent.write > 0
+    assert journals.split == {8: 1, 4: 3}
+
+
+def test_a_journal_of_another_plan_is_left_as_it_is_and_what_differs_is_said(tmp_path: Path) -> None:
+    path = journal_path(tmp_path, 0)
+    write(path, [0])
+    before = path.read_bytes() + b"torn"
+    path.write_bytes(before)
+    with pytest.raises(RunMismatchError) as caught:
+        write(path, [1], model="y")
+    assert caught.value.differences == ("model: x there, y now",)
+    assert path.read_bytes() == before
+    write(journal_path(tmp_path, 1), [1], model="y")
+    with pytest.raises(RunMismatchError, match=r"journal-1\.jsonl: model: x there, y now"):
+        Journals(tmp_path).look()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[]\n", "no journal"),
+        (b"\xff\n", "no journal"),
+        (b'{"a": 1}\n', "no journal"),
+        (b"[" * 100_000 + b"\n", "no journal"),
+        (b'{"journal":2,"plan":PLAN}\n', "format 2"),
+    ],
+    ids=lambda value: str(value[:10]),
+)
+def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: bytes, told: str) -> None:
+    path = journal_path(tmp_path, 0)
+    write(path, [])
+    of_plan = json.dumps(json.loads(path.read_bytes().splitlines()[0])["plan"]).encode()
+    path.write_bytes(content := content.replace(b"PLAN", of_plan))
+    with pytest.raises(RecordError, match=told):
+        write(path, [0])
+    with pytest.raises(RecordError, match=told):
+        Journals(tmp_path).look()
+    assert path.read_bytes() == content
+
+
+def test_chunks_that_the_plan_does_not_have_are_refused(tmp_path: Path) -> None:
+    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+        journal.write(ChunkResult(9, [frame(0)]))
+    with pytest.raises(RecordError, match="chunk 9 of 4"):
+        Journals(tmp_path).look()
+
+
+def test_frames_in_the_wrong_place_are_refused(tmp_path: Path) -> None:
+    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+        journal.write(ChunkResult(0, [frame(0), frame(2), frame(1)]))
+    with pytest.raises(RecordError, match="frame 2 in the place of frame 1"):
+        list(Journals(tmp_path).look().in_order())
+
+
+def test_a_journal_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+    assert list(JournalReader(journal_path(tmp_path, 0)).read_on()) == []
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_what_no_predictions_file_can_hold_is_refused_and_the_chunks_before_stay(tmp_path: Path, odd: float) -> None:
+    bad = Detections(np.array([[0, 0, odd, 1]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
+    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+        journal.write(chunk(0))
+        with pytest.raises(RecordError, match=r"04\.jpg.*finite"):
+            journal.write(ChunkResult(1, [frame(3), FrameResult(4, "04.jpg", bad), frame(5)]))
+        journal.write(chunk(1))
+    check(tmp_path, [0, 1])
+
+
+def test_a_reason_of_bytes_that_are_no_utf_8_is_kept(tmp_path: Path) -> None:
+    done = [FrameResult(0, "00.jpg", Detections.empty(), "caf\udce9"), frame(1), frame(2)]
+    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+        journal.write(ChunkResult(0, done))
+    assert next(Journals(tmp_path).look().in_order()).unreadable == "caf\\udce9"
+
+
+FULL_DISK = """\
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_journal import Header, Journal, StorageError, chunk, plan, process
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+with Journal(Path(sys.argv[1]), Header(plan=plan()), process()) as journal:
+    for number in range(4):
+        try:
+            journal.write(chunk(number))
+        except StorageError as error:
+            print(error)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+@pytest.mark.parametrize("room", [1, 100, -100])
+def test_a_disk_that_fills_up_costs_the_chunk_that_has_no_room_and_no_other(
+    tmp_path: Path, whole: bytes, room: int
+) -> None:
+    path = journal_path(tmp_path, 0)
+    limit = ends_of_chunks(whole)[1 if room < 0 else 0] + room
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FULL_DISK, str(path), str(limit), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{path}: ")
+    check(tmp_path, [0, 2, 3])
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as caught:
+        write(tmp_path / "none" / "journal-0.jsonl", [])
+    assert caught.value.path == tmp_path / "none" / "journal-0.jsonl"

@@ -1,0 +1,288 @@
+"""The built-in zoo as data: what the published README of the detection task lists, names and numbers alike."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from bdd100k_zoo.errors import UnknownNameError
+from bdd100k_zoo.registry.loading import CONFIG_FOLDER, PACKAGE_FOLDER, builtin_zoo_file
+from bdd100k_zoo.registry.models import ADDRESS_FIELDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bdd100k_zoo.registry import Zoo
+
+HOST = "https://dl.cv.ethz.ch/bdd100k/det"
+
+# Name, backbone, schedule, trained at several scales, box AP on val and on test: as published, in that order.
+PUBLISHED = {
+    "Faster R-CNN": [
+        ("faster_rcnn_r50_fpn_1x", "R-50-FPN", "1x", False, 31.04, 29.78),
+        ("faster_rcnn_r50_fpn_3x", "R-50-FPN", "3x", True, 32.30, 31.45),
+        ("faster_rcnn_r101_fpn_3x", "R-101-FPN", "3x", True, 32.71, 31.96),
+    ],
+    "RetinaNet": [
+        ("retinanet_r50_fpn_1x", "R-50-FPN", "1x", False, 28.58, 27.14),
+        ("retinanet_r50_fpn_3x", "R-50-FPN", "3x", True, 30.91, 30.21),
+        ("retinanet_r101_fpn_3x", "R-101-FPN", "3x", True, 31.29, 30.62),
+    ],
+    "Cascade R-CNN": [
+        ("cascade_rcnn_r50_fpn_1x", "R-50-FPN", "1x", False, 32.40, 31.23),
+        ("cascade_rcnn_r50_fpn_3x", "R-50-FPN", "3x", True, 33.72, 33.07),
+        ("cascade_rcnn_r101_fpn_3x", "R-101-FPN", "3x", True, 33.57, 32.90),
+    ],
+    "FCOS": [
+        ("fcos_r50_fpn_1x", "R-50-FPN", "1x", False, 27.69, 26.16),
+        ("fcos_r50_fpn_3x", "R-50-FPN", "3x", True, 30.60, 28.96),
+        ("fcos_r101_fpn_3x", "R-101-FPN", "3x", True, 31.13, 29.62),
+    ],
+    "Deformable ConvNets v2": [
+        ("faster_rcnn_r50_fpn_deconv_1x", "R-50-FPN", "1x", False, 32.09, 30.93),
+        ("faster_rcnn_r50_fpn_deconv_3x", "R-50-FPN", "3x", True, 33.21, 32.41),
+        ("faster_rcnn_r101_fpn_deconv_3x", "R-101-FPN", "3x", True, 33.09, 32.43),
+    ],
+    "Libra R-CNN": [
+        ("libra_faster_r50_fpn_1x", "R-50-FPN", "1x", False, 30.70, 29.54),
+        ("libra_faster_r50_fpn_3x", "R-50-FPN", "3x", True, 32.00, 31.05),
+        ("libra_faster_r101_fpn_3x", "R-101-FPN", "3x", True, 32.24, 31.49),
+    ],
+    "HRNet": [
+        ("faster_rcnn_hrnetv2p_w18_1x", "HRNet-w18", "1x", False, 31.74, 30.64),
+        ("faster_rcnn_hrnetv2p_w18_3x", "HRNet-w18", "3x", True, 33.35, 32.61),
+        ("faster_rcnn_hrnetv2p_w32_1x", "HRNet-w32", "1x", False, 32.84, 31.84),
+        ("faster_rcnn_hrnetv2p_w32_3x", "HRNet-w32", "3x", True, 33.97, 33.19),
+    ],
+    "Sparse R-CNN": [
+        ("sparse_rcnn_r50_fpn_1x", "R-50-FPN", "1x", False, 26.71, 25.55),
+        ("sparse_rcnn_r50_fpn_3x", "R-50-FPN", "3x", True, 31.31, 31.19),
+        ("sparse_rcnn_r101_fpn_3x", "R-101-FPN", "3x", True, 32.18, 31.45),
+    ],
+}
+NAMES = [row[0] for rows in PUBLISHED.values() for row in rows]
+
+
+def test_there_are_eight_families_in_published_order(zoo: Zoo) -> None:
+    assert [family.title for family in zoo.families] == list(PUBLISHED)
+
+
+def test_there_are_25_models_in_published_order_each_in_its_family(zoo: Zoo) -> None:
+    listed = [(zoo.family(model.family).title, model.name) for model in zoo.models]
+    assert listed == [(title, row[0]) for title, rows in PUBLISHED.items() for row in rows]
+    assert len(listed) == 25
+
+
+@pytest.mark.parametrize("row", [row for rows in PUBLISHED.values() for row in rows], ids=lambda row: row[0])
+def test_a_model_has_its_published_backbone_schedule_and_scores(zoo: Zoo, row: tuple[object, ...]) -> None:
+    model = zoo[str(row[0])]
+    found = (model.name, model.backbone, model.schedule, model.multi_scale_training, model.ap_val, model.ap_test)
+    assert found == row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_lists_every_address_of_its_published_files(zoo: Zoo, name: str) -> None:
+    model, file = zoo[name], f"{name}_det_bdd100k"
+    assert model.config == f"{file}.py"
+    assert model.weights.address == f"{HOST}/models/{file}.pth"
+    assert model.md5 == f"{HOST}/models/{file}.md5"
+    assert model.predictions == f"{HOST}/preds/{file}.json"
+    assert model.visuals == f"{HOST}/visuals/{file}.zip"
+    assert model.scores_val == f"{HOST}/scores-val/{file}.json"
+    assert model.scores_test == f"{HOST}/scores-test/{file}.json"
+
+
+def later_name(name: str) -> str:
+    """The name under which the publishers list a model of the two renamed families today; empty for the others."""
+    if "_deconv_" in name:
+        return name.replace("_deconv_", "_dconv_")
+    return name.replace("libra_faster_r", "libra_faster_rcnn_r") if name.startswith("libra_faster_r") else ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_renamed_models_alone_answer_to_their_later_names_and_addresses(zoo: Zoo, name: str) -> None:
+    later = later_name(name)
+    assert zoo[name].aliases == ((later,) if later else ())
+    assert zoo[name].weights.alternates == ((f"{HOST}/models/{later}_det_bdd100k.pth",) if later else ())
+    assert not later or zoo[later] is zoo[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_of_a_renamed_model_has_its_later_address_as_an_alternate(zoo: Zoo, name: str) -> None:
+    file = f"{later_name(name)}_det_bdd100k" if later_name(name) else ""
+    later = {
+        "preds": f"{HOST}/preds/{file}.json",
+        "visuals": f"{HOST}/visuals/{file}.zip",
+        "scores-val": f"{HOST}/scores-val/{file}.json",
+        "scores-test": f"{HOST}/scores-test/{file}.json",
+    }
+    for what, address in later.items():
+        assert zoo[name].artifact(what).addresses[1:] == ((address,) if file else ())
+    digests = zoo[name].artifact("weights").digest_addresses
+    assert digests[0] == zoo[name].md5
+    assert digests[1:] == ((f"{HOST}/models/{file}.md5",) if file else ())
+
+
+def test_the_later_addresses_are_those_that_the_publishers_list_last(zoo: Zoo, shared: Path) -> None:
+    listed = yaml.safe_load((shared / "facts" / "zoo64" / "detection.yaml").read_text(encoding="utf-8"))["models"]
+    published = {entry["in_our_zoo"]: entry for entry in listed if entry["in_our_zoo"]}
+    assert set(published) == set(NAMES)
+    for name, entry in published.items():
+        weights = zoo[name].artifact("weights")
+        assert (weights.addresses[-1], weights.digest_addresses[-1]) == (entry["weights"], entry["md5"])
+        for what, field in ADDRESS_FIELDS.items():
+            assert zoo[name].artifact(what).addresses[-1] == entry[field]
+
+
+def test_six_models_were_renamed() -> None:
+    assert sum(1 for name in NAMES if later_name(name)) == 6
+
+
+def test_the_note_on_deformable_convnets_tells_of_their_version_1_layers(zoo: Zoo) -> None:
+    noted = {family.name: family.note for family in zoo.families if family.note}
+    assert list(noted) == ["deformable_convnets_v2"]
+    assert "version 1" in noted["deformable_convnets_v2"]
+    assert "mask" in noted["deformable_convnets_v2"]
+
+
+def test_digests_and_sizes_are_empty_or_well_formed(zoo: Zoo) -> None:
+    for model in zoo.models:
+        assert (model.weights.digest is None) == (model.weights.size is None), model.name
+
+
+def test_every_config_exists_among_the_packages_own(zoo: Zoo) -> None:
+    for model in zoo.models:
+        assert model.config_path == CONFIG_FOLDER / model.config
+        assert model.config_path.is_file()
+        assert PACKAGE_FOLDER in model.config_path.parents
+
+
+def test_no_config_is_left_without_a_model(zoo: Zoo) -> None:
+    assert {path.name for path in CONFIG_FOLDER.glob("*.py")} == {model.config for model in zoo.known}
+
+
+def test_the_detector_of_the_demo_is_known_by_name_and_in_no_list(zoo: Zoo) -> None:
+    demo = zoo["demo_fcos_r18_fpn"]
+    assert zoo.unlisted == (demo,)
+    assert demo not in zoo.models
+    assert zoo.family(demo.family).title == "FCOS"
+
+
+def test_every_file_to_be_fetched_is_fetched_over_https(zoo: Zoo) -> None:
+    fetched = [address for model in zoo.models for what in ARTIFACTS for address in model.artifact(what).addresses]
+    assert len(fetched) == 25 * 5 + 6 * 5
+    assert all(address.startswith("https://") for address in fetched)
+
+
+ARTIFACTS = ("weights", "preds", "visuals", "scores-val", "scores-test")
+
+
+def test_the_weights_alone_have_a_published_digest_address(zoo: Zoo) -> None:
+    model = zoo["fcos_r50_fpn_1x"]
+    given = {what: model.artifact(what).digest_addresses for what in ARTIFACTS}
+    expected = {"weights": (f"{HOST}/models/fcos_r50_fpn_1x_det_bdd100k.md5",)}
+    assert given == dict.fromkeys(ARTIFACTS, ()) | expected
+
+
+def test_the_published_address_of_weights_comes_before_the_later_one(zoo: Zoo) -> None:
+    addresses = zoo["libra_faster_r50_fpn_1x"].artifact("weights").addresses
+    assert [address.rpartition("/")[2] for address in addresses] == [
+        "libra_faster_r50_fpn_1x_det_bdd100k.pth",
+        "libra_faster_rcnn_r50_fpn_1x_det_bdd100k.pth",
+    ]
+
+
+def test_the_file_spells_every_published_address_out(zoo: Zoo) -> None:
+    text = builtin_zoo_file().read_text(encoding="utf-8")
+    for model in zoo.models:
+        for what in ARTIFACTS:
+            artifact = model.artifact(what)
+            assert all(text.count(address) == 1 for address in (*artifact.addresses, *artifact.digest_addresses))
+
+
+def test_the_file_itself_is_as_plain_as_users_files_must_be(zoo: Zoo) -> None:
+    events = list(yaml.parse(builtin_zoo_file().read_text(encoding="utf-8")))
+    assert not any(isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) for event in events)
+    assert zoo.files == (builtin_zoo_file(),)
+
+
+def test_papers_authors_and_code_are_the_published_ones(zoo: Zoo, shared: Path) -> None:
+    sections = seed_sections(shared)
+    assert list(sections) == [family.title for family in zoo.families]
+    for family in zoo.families:
+        section = sections[family.title]
+        paper = family.paper
+        assert f"[{paper.title}]({paper.address}) [{paper.venue}]" in section
+        authors = ", ".join(f"[{one.name}]({one.page})" if one.page else one.name for one in family.authors)
+        assert f"Authors: {authors}" in [line.strip() for line in section.splitlines()]
+        assert f"[[Code]({family.code})]" in section
+
+
+def test_every_address_of_the_published_tables_is_in_the_zoo_and_no_other(zoo: Zoo, shared: Path) -> None:
+    tables = "".join(
+        line for section in seed_sections(shared).values() for line in section.splitlines() if line[:1] == "|"
+    )
+    published = re.findall(r"\((https?://[^)]*)\)", tables)
+    ours = [
+        address
+        for model in zoo.models
+        for address in (
+            model.weights.address,
+            model.md5,
+            model.predictions,
+            model.visuals,
+            model.scores_val,
+            model.scores_test,
+        )
+    ]
+    assert len(published) == 25 * 6
+    assert Counter(published) == Counter(ours)
+
+
+def seed_sections(shared: Path) -> dict[str, str]:
+    """The published README's text by family."""
+    (readme,) = (shared / "seed").glob("*.txt")
+    parts = re.split(r"^### (.*)$", readme.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {title: text for title, text in zip(parts[1::2], parts[2::2], strict=True) if "| Backbone |" in text}
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(zoo: Zoo) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        zoo["cascade_rcn_r50_fpn_3x"]
+    assert caught.value.kind == "model"
+    assert caught.value.nearest[0] == "cascade_rcnn_r50_fpn_3x"
+    assert set(caught.value.nearest) <= set(NAMES)
+
+
+def test_the_nearest_to_a_later_name_is_told_by_the_models_own_name_once(zoo: Zoo) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        zoo["libra_faster_rcnn_r50_fpn_2x"]
+    nearest = caught.value.nearest
+    assert nearest[0] in ("libra_faster_r50_fpn_1x", "libra_faster_r50_fpn_3x")
+    assert len(set(nearest)) == len(nearest)
+
+
+@pytest.mark.parametrize("name", ["hrnet", "HRNet", "HRNET"])
+def test_a_family_is_found_by_name_and_by_title_in_any_case(zoo: Zoo, name: str) -> None:
+    assert zoo.family(name).title == "HRNet"
+
+
+def test_an_unknown_family_is_answered_with_families(zoo: Zoo) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        zoo.family("cascade")
+    assert caught.value.kind == "family"
+    assert "cascade_rcnn" in caught.value.nearest
+    with pytest.raises(UnknownNameError) as caught:
+        zoo.family("§§§")
+    assert len(caught.value.nearest) == 8
+
+
+def test_records_cannot_be_changed(zoo: Zoo) -> None:
+    with pytest.raises(AttributeError):
+        zoo.models[0].name = "other"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        zoo.models = ()  # type: ignore[misc]

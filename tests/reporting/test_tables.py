@@ -1,0 +1,229 @@
+"""The result tables: those that were published, byte for byte, and the other forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from bdd100k_zoo.reporting.tables import models_of, render_csv, render_latex, render_markdown, render_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bdd100k_zoo.registry import Zoo
+
+FILES = "https://dl.cv.ethz.ch/bdd100k/det"
+HEADER = (
+    "| Backbone | Lr schd | MS-train | Box AP-val | Scores-val | Box AP-test | Scores-test "
+    "| Config | Weights | Preds | Visuals |\n"
+    "| :-: | :-: | :-: | :-: | :-: | :-: | :-: | :-: | :-: | :-: | :-: |\n"
+)
+SPARSE_1X = (
+    f"| R-50-FPN | 1x |  | 26.71 | [scores]({FILES}/scores-val/sparse_rcnn_r50_fpn_1x_det_bdd100k.json) "
+    f"| 25.55 | [scores]({FILES}/scores-test/sparse_rcnn_r50_fpn_1x_det_bdd100k.json) "
+    "| [config](./configs/det/sparse_rcnn_r50_fpn_1x_det_bdd100k.py) "
+    f"| [model]({FILES}/models/sparse_rcnn_r50_fpn_1x_det_bdd100k.pth) "
+    f"\\| [MD5]({FILES}/models/sparse_rcnn_r50_fpn_1x_det_bdd100k.md5) "
+    f"| [preds]({FILES}/preds/sparse_rcnn_r50_fpn_1x_det_bdd100k.json) "
+    f"| [visuals]({FILES}/visuals/sparse_rcnn_r50_fpn_1x_det_bdd100k.zip) |\n"
+)
+HRNET_32_3X = (
+    f"| HRNet-w32 | 3x | ✓ | 33.97 | [scores]({FILES}/scores-val/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.json) "
+    f"| 33.19 | [scores]({FILES}/scores-test/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.json) "
+    "| [config](./configs/det/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.py) "
+    f"| [model]({FILES}/models/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.pth) "
+    f"\\| [MD5]({FILES}/models/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.md5) "
+    f"| [preds]({FILES}/preds/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.json) "
+    f"| [visuals]({FILES}/visuals/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.zip) |\n"
+)
+
+
+def test_the_eight_tables_equal_the_published_ones_byte_for_byte(zoo: Zoo, shared: Path) -> None:
+    (readme,) = (shared / "seed").glob("*.txt")
+    published = ""
+    title = b""
+    for line in readme.read_bytes().splitlines(keepends=True):
+        if line.startswith(b"### "):
+            title = line
+        if line.startswith(b"| Backbone "):
+            published += f"{'' if not published else chr(10)}{title.decode()}\n"
+        if line.startswith(b"|"):
+            published += line.decode()
+    assert published.count("### ") == 8
+    assert render_markdown(zoo, zoo.families).encode() == published.encode()
+
+
+def test_a_row_is_spelled_as_published(zoo: Zoo) -> None:
+    text = render_markdown(zoo, zoo.families)
+    assert text.count(SPARSE_1X) == 1
+    assert text.count(HRNET_32_3X) == 1
+
+
+def test_a_section_is_a_heading_a_blank_line_and_the_table(zoo: Zoo) -> None:
+    text = render_markdown(zoo, [zoo.family("sparse_rcnn")])
+    assert text.startswith("### Sparse R-CNN\n\n" + HEADER + SPARSE_1X)
+    assert text.endswith(" |\n")
+    assert len(text.splitlines()) == 2 + 2 + 3
+
+
+def test_sections_stand_in_the_given_order_one_blank_line_apart(zoo: Zoo) -> None:
+    text = render_markdown(zoo, [zoo.family("hrnet"), zoo.family("fcos")])
+    assert re.findall(r"^### .*", text, re.MULTILINE) == ["### HRNet", "### FCOS"]
+    assert HRNET_32_3X + "\n### FCOS\n" in text
+
+
+@pytest.mark.parametrize("root", ["https://code.example/tree/main/configs", "https://code.example/tree/main/configs/"])
+def test_another_root_of_configs_changes_their_links_and_nothing_else(zoo: Zoo, root: str) -> None:
+    ours = render_markdown(zoo, zoo.families, root)
+    assert ours.count("(https://code.example/tree/main/configs/") == 25
+    assert ours.replace("https://code.example/tree/main/configs/", "./configs/det/") == render_markdown(
+        zoo, zoo.families
+    )
+
+
+def test_what_a_model_lacks_leaves_its_cell_empty(zoo: Zoo) -> None:
+    bare = msgspec.structs.replace(
+        zoo["fcos_r50_fpn_1x"],
+        ap_val=None,
+        ap_test=0.0,
+        md5=None,
+        predictions=None,
+        visuals=None,
+        scores_val=None,
+        scores_test=None,
+        backbone="R|50",
+    )
+    row = render_markdown(msgspec.structs.replace(zoo, models=(bare,)), [zoo.family("fcos")]).splitlines()[-1]
+    assert row == (
+        "| R\\|50 | 1x |  |  |  | 0.00 |  | [config](./configs/det/fcos_r50_fpn_1x_det_bdd100k.py) "
+        f"| [model]({FILES}/models/fcos_r50_fpn_1x_det_bdd100k.pth) |  |  |"
+    )
+
+
+def test_comma_separated_values_hold_every_model_once_in_order(zoo: Zoo) -> None:
+    text = render_csv(zoo, zoo.families)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["name"] for row in rows] == [model.name for model in zoo.models]
+    assert rows[7]["ap_val"] == "33.72"
+    assert rows[7]["ap_test"] == "33.07"
+    assert rows[7]["multi_scale_training"] == "true"
+    assert rows[7]["weights"] == zoo.models[7].weights.address
+    assert "\r" not in text
+    assert text.endswith("\n")
+
+
+def test_comma_separated_values_leave_the_unknown_empty_and_quote_commas(zoo: Zoo) -> None:
+    odd = msgspec.structs.replace(zoo.models[0], backbone='R-50, "wide"', ap_test=None, visuals=None)
+    text = render_csv(msgspec.structs.replace(zoo, models=(odd,)), zoo.families)
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["backbone"] == 'R-50, "wide"'
+    assert (row["ap_test"], row["visuals"]) == ("", "")
+
+
+def test_latex_has_a_row_for_every_model_with_its_published_numbers(zoo: Zoo) -> None:
+    lines = render_latex(zoo, zoo.families).splitlines()
+    assert lines[0] == r"\begin{tabular}{lllcrr}"
+    assert lines[-1] == r"\end{tabular}"
+    assert r"Cascade R-CNN & R-50-FPN & $3\times$ & \checkmark & 33.72 & 33.07 \\" in lines
+    assert r"Cascade R-CNN & R-50-FPN & $1\times$ &  & 32.40 & 31.23 \\" in lines
+    assert sum(line.count(" & ") == 5 for line in lines) == 25 + 1
+    assert lines.count(r"\midrule") == 8
+
+
+def test_latex_escapes_its_special_characters(zoo: Zoo) -> None:
+    family = msgspec.structs.replace(zoo.families[0], title=r"50% of {A_1} & B#2 \o/ ~ ^$")
+    row = next(line for line in render_latex(zoo, [family]).splitlines() if line.startswith("50"))
+    assert row.startswith(
+        r"50\% of \{A\_1\} \& B\#2 \textbackslash{}o/ \textasciitilde{} \textasciicircum{}\$ & R-50-FPN &"
+    )
+
+
+def test_latex_takes_no_text_of_a_zoo_file_for_an_argument_of_the_line_before(zoo: Zoo) -> None:
+    family = msgspec.structs.replace(zoo.families[0], title='[2ex] * <a|b>\n"c"')
+    rows = render_latex(zoo, [family]).splitlines()[4:-2]
+    expected = r"{[}2ex{]} {*} \textless{}a\textbar{}b\textgreater{} \textquotedbl{}c\textquotedbl{} & "
+    assert len(rows) == 3
+    assert all(row.startswith(expected) for row in rows)
+
+
+def test_markdown_shows_text_of_zoo_files_as_it_is(zoo: Zoo) -> None:
+    odd = "<img src=x onerror=alert(1)> & a|b *c* _d_ `e` [f](g) ~~h~~ $i$ \\ j #"
+    shown = r"\<img src=x onerror=alert(1)\> \& a\|b \*c\* \_d\_ \`e\` \[f\](g) \~\~h\~\~ \$i\$ \\ j \#"
+    family = msgspec.structs.replace(zoo.family("fcos"), title=odd)
+    model = msgspec.structs.replace(zoo["fcos_r50_fpn_1x"], backbone=odd)
+    text = render_markdown(msgspec.structs.replace(zoo, models=(model,)), [family], speeds={f"on\n{odd}": {}})
+    lines = text.splitlines()
+    assert lines[0] == f"### {shown}"
+    assert lines[-1].startswith(f"| {shown} | 1x |")
+    assert f"| img/s on {shown} |" in lines[2]
+
+
+def test_links_to_odd_places_stay_links_in_their_cells(zoo: Zoo) -> None:
+    address = "https://x.org/a(b) <c>|d`e\\f%20ü?g=[1]&h=*#i"
+    model = msgspec.structs.replace(zoo["fcos_r50_fpn_1x"], visuals=address, config="my configs/a|(1)#%.py")
+    row = render_markdown(msgspec.structs.replace(zoo, models=(model,)), [zoo.family("fcos")]).splitlines()[-1]
+    assert row.endswith("| [visuals](https://x.org/a%28b%29%20%3Cc%3E%7Cd%60e%5Cf%20%C3%BC?g=[1]&h=*#i) |")
+    assert "| [config](./configs/det/my%20configs/a%7C%281%29%23%25.py) |" in row
+
+
+SPEEDS = {
+    "(H100, fp32)": {"fcos_r50_fpn_1x": 123.456, "fcos_r50_fpn_3x": 12.345},
+    "(A|B_1, fp16)": {"fcos_r101_fpn_3x": 0.2694},
+}
+
+
+def test_speeds_are_columns_that_name_what_they_were_measured_on(zoo: Zoo) -> None:
+    text = render_markdown(zoo, [zoo.family("fcos")], measured={"fcos_r50_fpn_1x": 12.3}, speeds=SPEEDS)
+    rows = [re.split(r"(?<!\\) \| ", row.strip("| ")) for row in text.splitlines() if row.startswith("|")]
+    assert rows[0][3:10] == [
+        "Box AP-val",
+        "Measured AP-val",
+        "Scores-val",
+        "Box AP-test",
+        "Scores-test",
+        "img/s (H100, fp32)",
+        r"img/s (A\|B\_1, fp16)",
+    ]
+    assert {len(row) for row in rows} == {14}
+    assert [[cell.strip() for cell in row[8:10]] for row in rows[2:]] == [["123", ""], ["12.3", ""], ["", "0.27"]]
+    assert [row[4].strip() for row in rows[2:]] == ["12.30", "", ""]
+
+
+def test_without_speeds_the_tables_stay_as_they_are(zoo: Zoo) -> None:
+    for form in ("markdown", "csv", "latex"):
+        assert render_tables(zoo, zoo.families, form, speeds={}) == render_tables(zoo, zoo.families, form)
+
+
+def test_speeds_are_the_last_columns_of_comma_separated_values_and_latex(zoo: Zoo) -> None:
+    family = zoo.family("fcos")
+    rows = list(csv.DictReader(io.StringIO(render_csv(zoo, [family], {}, SPEEDS))))
+    assert list(rows[0])[-3:] == [
+        "measured_ap_val",
+        "images_per_second (H100, fp32)",
+        "images_per_second (A|B_1, fp16)",
+    ]
+    assert [row["images_per_second (H100, fp32)"] for row in rows] == ["123", "12.3", ""]
+    lines = render_latex(zoo, [family], speeds=SPEEDS).splitlines()
+    assert lines[0] == r"\begin{tabular}{lllcrrrr}"
+    assert lines[2].endswith(r" & AP test & img/s (H100, fp32) & img/s (A\textbar{}B\_1, fp16) \\")
+    assert lines[4].endswith(r" & 123 &  \\")
+
+
+def test_render_chooses_the_form(zoo: Zoo) -> None:
+    families = [zoo.family("fcos")]
+    assert render_tables(zoo, families, "csv") == render_csv(zoo, families)
+    assert render_tables(zoo, families, "latex") == render_latex(zoo, families)
+    assert render_tables(zoo, families, "markdown", "x") == render_markdown(zoo, families, "x")
+
+
+def test_models_of_a_family_are_its_own(zoo: Zoo) -> None:
+    assert [model.name for model in models_of(zoo, zoo.family("retinanet"))] == [
+        "retinanet_r50_fpn_1x",
+        "retinanet_r50_fpn_3x",
+        "retinanet_r101_fpn_3x",
+    ]

@@ -1,0 +1,174 @@
+"""A file is read piece by piece, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.files import (
+    LARGEST_RECORD,
+    READ_CHUNK_BYTES,
+    open_nofollow,
+    read_chunks,
+    read_record,
+    storage_errors,
+    write_atomically,
+)
+
+
+def listing(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("size", [0, 1, READ_CHUNK_BYTES, 2 * READ_CHUNK_BYTES + 7])
+def test_the_pieces_of_a_file_are_the_file(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
+    pieces = list(read_chunks(path))
+    assert b"".join(pieces) == path.read_bytes()
+    assert all(0 < len(piece) <= READ_CHUNK_BYTES for piece in pieces)
+
+
+def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file"):
+        list(read_chunks(tmp_path / "none"))
+
+
+def test_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "run.json"
+    write_atomically(path, b"\x00content")
+    assert path.read_bytes() == b"\x00content"
+    assert listing(path.parent) == ["run.json"]
+
+
+def test_an_old_file_is_replaced_and_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(b"old and longer")
+    path.chmod(0o604)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o604
+
+
+def test_a_new_file_has_the_rights_that_the_user_gives_new_files(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    write_atomically(tmp_path / "whole", b"")
+    assert (tmp_path / "whole").stat().st_mode == plain.stat().st_mode
+
+
+def test_who_has_the_old_file_open_still_reads_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_atomically(path, b"old")
+    with path.open("rb") as reader:
+        write_atomically(path, b"new")
+        assert reader.read() == b"old"
+
+
+def test_what_a_link_leads_to_is_written_where_that_is_asked_for(tmp_path: Path) -> None:
+    path, link = tmp_path / "there" / "file", tmp_path / "link"
+    link.symlink_to(path)
+    write_atomically(link, b"x", follow_links=True)
+    assert link.is_symlink()
+    assert path.read_bytes() == b"x"
+
+
+def test_a_link_in_the_place_of_a_record_is_replaced_and_what_it_leads_to_left_alone(tmp_path: Path) -> None:
+    path, link = tmp_path / "there", tmp_path / "run.json"
+    path.write_bytes(b"of somebody else")
+    path.chmod(0o604)
+    link.symlink_to(path)
+    write_atomically(link, b"x")
+    assert not link.is_symlink()
+    assert (link.read_bytes(), path.read_bytes()) == (b"x", b"of somebody else")
+    assert link.stat().st_mode & 0o777 != 0o604
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere")
+    write_atomically(dangling, b"y")
+    assert dangling.read_bytes() == b"y"
+    assert sorted(listing(tmp_path)) == ["dangling", "run.json", "there"]
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "r+", "x+"])
+def test_no_record_is_opened_through_a_link(tmp_path: Path, mode: str) -> None:
+    path, link = tmp_path / "there", tmp_path / "journal"
+    path.write_bytes(b"of somebody else")
+    link.symlink_to(path)
+    with pytest.raises(OSError, match=r"link|exists"):
+        open_nofollow(link, mode)
+    assert path.read_bytes() == b"of somebody else"
+
+
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(OSError, match="is no ordinary file"):
+            read_record(path)
+    (tmp_path / "large").write_bytes(b"")
+    os.truncate(tmp_path / "large", LARGEST_RECORD + 1)
+    with pytest.raises(OSError, match="has more than 16,777,216 bytes"):
+        read_record(tmp_path / "large")
+
+
+def test_a_folder_in_the_way_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.mkdir()
+    with pytest.raises(StorageError) as caught:
+        write_atomically(path, b"x")
+    assert caught.value.path == path
+    assert caught.value.reason
+    assert listing(tmp_path) == ["run.json"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_bytes(b"")
+    with pytest.raises(StorageError):
+        write_atomically(tmp_path / "runs" / "x" / "run.json", b"x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_part_of_the_new(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk, in a process of its own."""
+    path = tmp_path / "run.json"
+    path.write_bytes(b"old")
+    program = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from bdd100k_zoo.errors import StorageError\n"
+        "from bdd100k_zoo.files import write_atomically\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    write_whole(Path(sys.argv[1]), bytes(100_000))\n"
+        "except StorageError as error:\n"
+        "    print(error)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith(f"{path}: ")
+    assert path.read_bytes() == b"old"
+    assert listing(tmp_path) == ["run.json"]
+
+
+def test_storage_errors_translates_what_the_system_says_and_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"No such file or directory") as caught, storage_errors(tmp_path):
+        (tmp_path / "gone").read_bytes()
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    with pytest.raises(ZeroDivisionError), storage_errors(tmp_path):
+        _ = 1 / 0
+
+
+def test_an_error_of_the_system_without_words_is_told_by_what_it_has(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="odd"), storage_errors(tmp_path):
+        raise OSError("odd")

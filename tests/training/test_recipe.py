@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from small_training import SMALL
+
+from bdd100k_zoo.errors import ConfigError
+from bdd100k_zoo.prediction.launch import ProcessRank
+from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.training.job import BackboneInit, TrainingJob
+from bdd100k_zoo.training.recipe import build_recipe, data_files, rescale_schedulers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bdd100k_zoo.training.recipe import Recipe
+
+ZOO = load_zoo()
+
+
+def recipe(name: str, folder: Path, **changes: Any) -> Recipe:
+    settings: dict[str, Any] = {"overrides": {}, "start": BackboneInit("named")} | changes
+    job = TrainingJob(name, ZOO[name].config_path, data_root=folder / "root", folder=folder, **settings)
+    return build_recipe(job, precision="fp32", device="cpu")
+
+
+PUBLISHED = {
+    "faster_rcnn_r50_fpn_1x": (0.04, 32),
+    "retinanet_r50_fpn_1x": (0.02, 32),
+    "retinanet_r101_fpn_3x": (0.02, 32),
+    "fcos_r50_fpn_1x": (0.01, 32),
+    "sparse_rcnn_r50_fpn_1x": (2.5e-5, 32),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_with_the_published_batch_the_rate_is_the_published_one(name: str, tmp_path: Path) -> None:
+    found = recipe(name, tmp_path, place=ProcessRank(3, 8, 3))
+    rate, batch = PUBLISHED[name]
+    assert (found.batch_size, found.published_batch, found.published_rate) == (batch // 8, batch, rate)
+    assert found.rate == found.config.optim_wrapper.optimizer.lr == pytest.approx(rate)
+
+
+def test_hrnet_has_a_batch_of_its_own(tmp_path: Path) -> None:
+    found = recipe("faster_rcnn_hrnetv2p_w18_1x", tmp_path, place=ProcessRank(0, 8, 0))
+    assert (found.batch_size, found.published_batch, found.rate) == (2, 16, pytest.approx(0.02))
+
+
+@pytest.mark.parametrize(
+    ("world", "batch_size", "accumulated", "factor"), [(1, 4, 1, 1 / 8), (8, 8, 1, 2), (1, 4, 8, 1), (2, 1, 1, 1 / 16)]
+)
+def test_the_rate_follows_the_batch(
+    tmp_path: Path, world: int, batch_size: int, accumulated: int, factor: float
+) -> None:
+    overrides = {"optim_wrapper.accumulative_counts": accumulated}
+    place = ProcessRank(0, world, 0)
+    found = recipe("retinanet_r50_fpn_1x", tmp_path, place=place, batch_size=batch_size, overrides=overrides)
+    assert found.rate == pytest.approx(0.02 * factor)
+
+
+def test_all_data_is_below_the_root(tmp_path: Path) -> None:
+    config = recipe("fcos_r50_fpn_3x", tmp_path).config
+    root = tmp_path / "root"
+    assert data_files(config.train_dataloader, "x") == (
+        root / "labels/det_20/det_train.json",
+        root / "images/100k/train",
+    )
+    assert data_files(config.test_dataloader, "x") == (root / "labels/det_20/det_val.json", root / "images/100k/val")
+
+
+@pytest.mark.parametrize(("epochs", "milestones"), [(12, [8, 11]), (36, [24, 33]), (6, [4, 6]), (2, [1, 2]), (1, [1])])
+def test_another_length_moves_the_steps_of_the_schedule_and_not_the_warm_up(
+    tmp_path: Path, epochs: int, milestones: list[int]
+) -> None:
+    found = recipe("fcos_r50_fpn_1x", tmp_path, epochs=epochs)
+    warm_up, steps = found.config.param_scheduler
+    assert (found.epochs, steps.end, list(steps.milestones)) == (epochs, epochs, milestones)
+    assert (warm_up.begin, warm_up.end, found.warm_up) == (0, 500, 500)
+
+
+def test_a_cosine_is_stretched_too() -> None:
+    (moved,) = rescale_schedulers(
+        [{"type": "CosineAnnealingLR", "by_epoch": True, "begin": 0, "end": 10, "T_max": 10}], 3.0
+    )
+    assert (moved.begin, moved.end, moved.T_max) == (0, 30, 30)
+    assert rescale_schedulers(None, 2.0) == []
+
+
+def test_start_values_are_taken_from_the_settings_and_nothing_else_is_changed(tmp_path: Path) -> None:
+    found = recipe("faster_rcnn_r50_fpn_1x", tmp_path)
+    assert found.start_name == "torchvision://resnet50"
+    backbone = found.config.model.backbone
+    assert (backbone.init_cfg, backbone.frozen_stages, backbone.norm_eval) == (None, 1, True)
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_r50_fpn_1x", "fcos_r101_fpn_3x", "faster_rcnn_hrnetv2p_w32_1x"])
+def test_from_scratch_nothing_of_the_backbone_is_frozen(name: str, tmp_path: Path) -> None:
+    backbone = recipe(name, tmp_path, start=BackboneInit("random")).config.model.backbone
+    assert backbone.init_cfg is None
+    assert backbone.get("frozen_stages", -1) == -1
+    assert backbone.norm_eval is False
+    assert backbone.norm_cfg.requires_grad if "norm_cfg" in backbone else True
+
+
+def test_a_config_that_names_no_start_values_is_left_as_it_is(tmp_path: Path) -> None:
+    overrides = SMALL | {"model.backbone.frozen_stages": 1, "model.backbone.norm_eval": True}
+    found = recipe("fcos_r50_fpn_3x", tmp_path, start=BackboneInit("random"), overrides=overrides)
+    assert found.start_name == ""
+    assert (found.config.model.backbone.frozen_stages, found.config.model.backbone.norm_eval) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"load_from": "x.pth"}, "load_from"),
+        ({"resume": True}, "resume"),
+        ({"optim_wrapper.type": "AmpOptimWrapper"}, "--precision"),
+        ({"train_cfg.max_epochs": 0}, "max_epochs"),
+        ({"train_dataloader.dataset": {"_delete_": True, "type": "CocoDataset"}}, "one BDD100KDataset"),
+        ({"optim_wrapper": {"_delete_": True, "optimizer": {"type": "SGD"}}}, "has no lr"),
+    ],
+)
+def test_settings_that_training_has_no_place_for_are_told(tmp_path: Path, overrides: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        recipe("fcos_r50_fpn_1x", tmp_path, overrides=overrides)
