@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import re
@@ -40,6 +41,15 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     with storage_errors(path), path.open("rb") as file:
         while piece := file.read(READ_CHUNK_BYTES):
             yield piece
+
+
+def sha256_of(*paths: Path) -> str:
+    """Return the SHA-256 of files, one after the other, in lower-case hexadecimal; raises StorageError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for piece in read_chunks(path):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def open_regular(path: Path) -> BinaryIO:

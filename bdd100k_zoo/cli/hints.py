@@ -85,8 +85,8 @@ def local_copy_hint(model: str = "MODEL", what: str = "weights") -> str:
     if what == "start-values":
         return "--pretrained FILE starts from a file that you have, --from-scratch from random values"
     return (
-        f"with a copy of the file, `{PROGRAM} cache import {model} FILE{_what_option(what)}` checks it and takes it in; "
-        "BDD100K_ZOO_MIRRORS names other places that have it"
+        f"with a copy of the file, `{PROGRAM} cache import {model} FILE{_what_option(what)}` checks it and takes it "
+        "in; BDD100K_ZOO_MIRRORS names other places that have it"
     )
 
 

@@ -29,8 +29,8 @@ from bdd100k_zoo.evaluation.error_analysis import (
     measure_calibration,
 )
 from bdd100k_zoo.evaluation.matching import ANY_SIZE, IOU_THRESHOLDS
-from bdd100k_zoo.evaluation.scores import OVERALL, score_without_predictions, summarise_scores
-from bdd100k_zoo.evaluation.scoring import accumulate
+from bdd100k_zoo.evaluation.scores import OVERALL
+from bdd100k_zoo.evaluation.scoring import accumulate, score_without_predictions, summarise_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from math import isnan
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.formats import json_files
 from bdd100k_zoo.data.validation import IssueSummary
 from bdd100k_zoo.errors import RecordError, StorageError
-from bdd100k_zoo.files import read_chunks, storage_errors, write_atomically
+from bdd100k_zoo.files import sha256_of, storage_errors, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -174,15 +170,6 @@ def fingerprint_file(path: Path) -> FileFingerprint:
     return FileFingerprint(str(path), size, changed, sha256_of(*files))
 
 
-def sha256_of(*paths: Path) -> str:
-    """Give the SHA-256 of files, one after the other, in lower-case hexadecimal; raises StorageError."""
-    digest = hashlib.sha256()
-    for path in paths:
-        for piece in read_chunks(path):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def write_stored_scores(folder: Path, kept: StoredScores) -> None:
     """Keep scores in the folder of a run; raises StorageError."""
     write_atomically(folder / SCORES_FILE, msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
@@ -196,44 +183,3 @@ def read_stored_scores(folder: Path) -> StoredScores | None:
     except (StorageError, msgspec.DecodeError, RecursionError):
         return None
     return kept if kept.rules == SCORING_VERSION else None
-
-
-Floats = npt.NDArray[np.float64]
-
-_ALL, _SMALL, _MEDIUM, _LARGE = range(4)
-
-
-def summarise_scores(precision: Floats, recall: Floats) -> Scores:
-    """Average what there is.
-
-    Args:
-        precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is nothing to find.
-        recall: [thresholds, classes, areas, numbers of detections]; -1 likewise.
-    """
-    cuts = (
-        precision[:, :, :, _ALL],
-        precision[:1, :, :, _ALL],
-        precision[5:6, :, :, _ALL],
-        *(precision[:, :, :, area] for area in (_SMALL, _MEDIUM, _LARGE)),
-        *(recall[:, :, _ALL, limit] for limit in range(3)),
-        *(recall[:, :, area, 2] for area in (_SMALL, _MEDIUM, _LARGE)),
-    )
-    return Scores({metric: _averages(cut) for metric, cut in zip(METRICS, cuts, strict=True)})
-
-
-def score_without_predictions(labelled: Sequence[bool]) -> Scores:
-    """Score no predictions at all: 0 for each class with any label, crowds and empty areas included, else NaN."""
-    by_class = tuple(0.0 if has_labels else float("nan") for has_labels in labelled)
-    overall = 0.0 if any(labelled) else float("nan")
-    return Scores(dict.fromkeys(METRICS, MetricScores(by_class, overall)))
-
-
-def _averages(values: Floats) -> MetricScores:
-    by_class = tuple(_average(values[..., index]) for index in range(len(CLASSES)))
-    return MetricScores(by_class, _average(values))
-
-
-def _average(values: Floats) -> float:
-    """Mean, in percent, over all that is computed, summed as numpy sums a line of numbers."""
-    computed = values[values > -1]
-    return float(np.mean(computed) * 100) if computed.size else float("nan")

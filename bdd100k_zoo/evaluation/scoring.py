@@ -24,15 +24,18 @@ from bdd100k_zoo.evaluation.matching import (
     match_detections,
 )
 from bdd100k_zoo.evaluation.pairing import PairedFrames, pair_frames
-from bdd100k_zoo.evaluation.scores import score_without_predictions, summarise_scores
+from bdd100k_zoo.evaluation.scores import METRICS, MetricScores, Scores
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bdd100k_zoo.data.tables import LabelTable, PredictionTable
     from bdd100k_zoo.data.validation import IssueSummary
-    from bdd100k_zoo.evaluation.scores import Scores
 
 Floats = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.int64]
+
+_ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 
 
 def score_matches(matches: Matches) -> Scores:
@@ -165,3 +168,39 @@ def _results(paired: PairedFrames) -> np.ndarray[tuple[int, int], np.dtype[np.fl
 
 def _image_ids(starts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.repeat(np.arange(1, len(starts)), np.diff(starts))
+
+
+def summarise_scores(precision: Floats, recall: Floats) -> Scores:
+    """Average what there is.
+
+    Args:
+        precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is nothing to find.
+        recall: [thresholds, classes, areas, numbers of detections]; -1 likewise.
+    """
+    cuts = (
+        precision[:, :, :, _ALL],
+        precision[:1, :, :, _ALL],
+        precision[5:6, :, :, _ALL],
+        *(precision[:, :, :, area] for area in (_SMALL, _MEDIUM, _LARGE)),
+        *(recall[:, :, _ALL, limit] for limit in range(3)),
+        *(recall[:, :, area, 2] for area in (_SMALL, _MEDIUM, _LARGE)),
+    )
+    return Scores({metric: _averages(cut) for metric, cut in zip(METRICS, cuts, strict=True)})
+
+
+def score_without_predictions(labelled: Sequence[bool]) -> Scores:
+    """Score no predictions at all: 0 for each class with any label, crowds and empty areas included, else NaN."""
+    by_class = tuple(0.0 if has_labels else float("nan") for has_labels in labelled)
+    overall = 0.0 if any(labelled) else float("nan")
+    return Scores(dict.fromkeys(METRICS, MetricScores(by_class, overall)))
+
+
+def _averages(values: Floats) -> MetricScores:
+    by_class = tuple(_average(values[..., index]) for index in range(len(CLASSES)))
+    return MetricScores(by_class, _average(values))
+
+
+def _average(values: Floats) -> float:
+    """Mean, in percent, over all that is computed, summed as numpy sums a line of numbers."""
+    computed = values[values > -1]
+    return float(np.mean(computed) * 100) if computed.size else float("nan")

@@ -240,6 +240,7 @@ def _notes(found: _SubmissionChecks, clipped: int) -> Iterable[str]:
     if found.as_text:
         yield f"{found.as_text:,} scores were written as text; they are numbers now"
     if found.crowded:
-        yield f"{found.crowded:,} frames have more than {MAX_COUNTED_BOXES} boxes; of each class, the best {MAX_COUNTED_BOXES} count"
+        most = MAX_COUNTED_BOXES
+        yield f"{found.crowded:,} frames have more than {most} boxes; of each class, the best {most} count"
     if clipped:
         yield f"{clipped:,} boxes were clipped to their images"

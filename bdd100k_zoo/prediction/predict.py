@@ -15,8 +15,7 @@ from bdd100k_zoo.backends.protocol import requested_precision
 from bdd100k_zoo.backends.selection import Backend, select_backend
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import ArtifactError, NoImagesError, WorkerFailedError
-from bdd100k_zoo.evaluation.scores import sha256_of
-from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.files import sha256_of, storage_errors
 from bdd100k_zoo.prediction import launch
 from bdd100k_zoo.prediction.assemble import assemble_run, check_run_complete
 from bdd100k_zoo.prediction.detector import build_weights_record, fetch_weights, random_weights_warning

@@ -13,8 +13,7 @@ from msgspec import UNSET
 from bdd100k_zoo.data import image_lists, videos
 from bdd100k_zoo.data.image_lists import STANDARD_INPUT
 from bdd100k_zoo.errors import FolderBusyError, RecordError, RunMismatchError, StorageError
-from bdd100k_zoo.evaluation.scores import sha256_of
-from bdd100k_zoo.files import lower_suffix, storage_errors
+from bdd100k_zoo.files import lower_suffix, sha256_of, storage_errors
 from bdd100k_zoo.hub.locks import acquire_lock
 from bdd100k_zoo.prediction.journal import rank_of
 from bdd100k_zoo.prediction.journals import Journals, journal_paths

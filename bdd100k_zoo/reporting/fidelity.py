@@ -35,8 +35,9 @@ def _sections(comparison: StackComparison, tolerances: str) -> Iterator[str]:
     first, second = comparison.expected, comparison.found
     yield "# Fidelity"
     yield _paragraph(
-        f"**{summarise_fidelity(comparison)}** through `{second.stack.backend}` as through `{first.stack.backend}`, with the same "
-        f"weights and pixels: {tolerances}. Written by `{FIDELITY_COMMAND}`; boxes of {max(first.time, second.time)[:10]}."
+        f"**{summarise_fidelity(comparison)}** through `{second.stack.backend}` as through `{first.stack.backend}`, "
+        f"with the same weights and pixels: {tolerances}. Written by `{FIDELITY_COMMAND}`; boxes of "
+        f"{max(first.time, second.time)[:10]}."
     )
     yield _results(comparison)
     yield _paragraph(

@@ -12,8 +12,7 @@ from bdd100k_zoo import training
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.data.scalabel import read_labels
 from bdd100k_zoo.errors import NoCheckpointError, NoLabelsError, RunMismatchError, WorkerFailedError
-from bdd100k_zoo.evaluation.scores import sha256_of
-from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.files import sha256_of, storage_errors
 from bdd100k_zoo.prediction import launch
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
 from bdd100k_zoo.prediction.run import options_text

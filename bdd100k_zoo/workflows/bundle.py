@@ -14,8 +14,7 @@ from pathlib import Path
 
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.errors import ZooError
-from bdd100k_zoo.evaluation.scores import sha256_of
-from bdd100k_zoo.files import storage_errors, write_atomically
+from bdd100k_zoo.files import sha256_of, storage_errors, write_atomically
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.registry.editing import insert_digests
 from bdd100k_zoo.registry.loading import DEMO_ZOO_FILE

@@ -6,7 +6,7 @@ import pytest
 
 from bdd100k_zoo.diagnostics import extras
 from bdd100k_zoo.errors import MissingPackageError, RecordError
-from bdd100k_zoo.evaluation.scores import score_without_predictions
+from bdd100k_zoo.evaluation.scoring import score_without_predictions
 from bdd100k_zoo.reporting import official_viewer
 
 

@@ -11,7 +11,7 @@ import torch
 
 from bdd100k_zoo.backends.mmdet3.random_weights import save_random_weights
 from bdd100k_zoo.errors import CheckpointMismatchError, UnsafeCheckpointError
-from bdd100k_zoo.evaluation.scores import sha256_of
+from bdd100k_zoo.files import sha256_of
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.registry.loading import DEMO_ZOO_FILE
 from bdd100k_zoo.workflows.bundle import bundle

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bdd100k_zoo.errors import DigestMismatchError, FilesExistError
-from bdd100k_zoo.evaluation.scores import sha256_of
+from bdd100k_zoo.files import sha256_of
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
