@@ -20,7 +20,7 @@ from bdd100k_zoo.backends.common.checkpoint_limits import (
     verify_crcs,
 )
 from bdd100k_zoo.backends.common.models import read_normalisation
-from bdd100k_zoo.backends.common.pickles import DAMAGED, IGNORED_GLOBALS, PickleError
+from bdd100k_zoo.backends.common.pickle_values import DAMAGED, IGNORED_GLOBALS, PickleError
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 from bdd100k_zoo.errors import CheckpointClassesError, CheckpointMismatchError, StorageError, UnsafeCheckpointError
 

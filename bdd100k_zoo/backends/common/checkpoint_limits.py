@@ -9,7 +9,8 @@ from mmap import ACCESS_READ, mmap
 from struct import unpack
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.backends.common.pickles import DAMAGED, PickleError, PickleWalker
+from bdd100k_zoo.backends.common.pickle_values import DAMAGED, PickleError
+from bdd100k_zoo.backends.common.pickles import PickleWalker
 from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
 
 if TYPE_CHECKING:
@@ -134,9 +135,9 @@ def check_pickles(path: Path) -> None:
     """
     with _translate_read_errors(path), _Archive(path) as file:
         size = path.stat().st_size
-        walk = _walk_zip(file) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _walk_older(file, size)
-        if walk.tensor_bytes > max(MIN_TENSOR_ALLOWANCE, MAX_SHARING * size):
-            raise PickleError(f"its tensors have {walk.tensor_bytes:,} bytes, the file {size:,}")
+        walker = _walk_zip(file) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _walk_older(file, size)
+        if walker.totals.tensor_bytes > max(MIN_TENSOR_ALLOWANCE, MAX_SHARING * size):
+            raise PickleError(f"its tensors have {walker.totals.tensor_bytes:,} bytes, the file {size:,}")
 
 
 def _walk_zip(file: io.FileIO) -> PickleWalker:
@@ -149,28 +150,28 @@ def _walk_zip(file: io.FileIO) -> PickleWalker:
         start = listing.header_offset + 30
         start += sum(unpack("<HH", data[start - 4 : start]))
         with data[start : start + listing.file_size] as pickle:
-            walk = PickleWalker(pickle)
-            walk.next()
-    for key, storage in walk.storages.items():
+            walker = PickleWalker(pickle)
+            walker.next()
+    for key, storage in walker.storages.items():
         entry = entries.get(f"{folder}/data/{key}")
         if entry is None or entry.file_size != storage.size:
             found = "missing" if entry is None else f"{entry.file_size:,} bytes long"
             raise PickleError(f"it is damaged: its entry data/{key} is {found}, expected {storage.size:,} bytes")
-    return walk
+    return walker
 
 
 def _walk_older(file: io.FileIO, size: int) -> PickleWalker:
     """Walk the older format: five pickles, of which the fourth is the content, and then the bytes of the storages."""
     with mmap(file.fileno(), min(size, MAX_PICKLE), access=ACCESS_READ) as content, memoryview(content) as data:
-        walk = PickleWalker(data)
-        if walk.next() != LEGACY_MAGIC_NUMBER or walk.next() != LEGACY_PROTOCOL:
+        walker = PickleWalker(data)
+        if walker.next() != LEGACY_MAGIC_NUMBER or walker.next() != LEGACY_PROTOCOL:
             raise PickleError(DAMAGED)
         for _ in ("system", "content", "keys"):
-            walk.next()
-    claimed, there = sum(storage.size for storage in walk.storages.values()), size - walk.position
+            walker.next()
+    claimed, there = sum(storage.size for storage in walker.storages.values()), size - walker.position
     if claimed > there:
         raise PickleError(f"it is damaged: its tensors have {claimed:,} bytes, of which {there:,} are there")
-    return walk
+    return walker
 
 
 def verify_crcs(path: Path) -> None:
