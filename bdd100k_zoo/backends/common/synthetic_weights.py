@@ -1,4 +1,4 @@
-"""Random weights, as a checkpoint."""
+"""Write checkpoints of random weights."""
 
 from __future__ import annotations
 
@@ -20,29 +20,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WeightGenerator = Callable[[str, tuple[int, ...]], npt.NDArray[np.float32]]
-"""Gives the entry of a state dict that has this name and shape."""
+"""Returns the entry of a state dict that has this name and shape."""
 
 
 def save_random_checkpoint(like: Mapping[str, Tensor], path: Path, draw: WeightGenerator) -> None:
-    """Write a checkpoint with the names and shapes of a state dict.
+    """Write a checkpoint with the names and shapes of a state dict; raises StorageError.
 
-    What holds fractions is drawn; what counts, as batches are counted, is zero. Raises StorageError.
+    Counters, the entries of an integer type, are 0.
     """
-    save_random_state_dict({name: _entry(name, tensor, draw) for name, tensor in like.items()}, path)
+    entries = {
+        name: torch.from_numpy(draw(name, tuple(tensor.shape)))
+        if tensor.is_floating_point()
+        else torch.zeros(tensor.shape, dtype=tensor.dtype)
+        for name, tensor in like.items()
+    }
+    save_random_state_dict(entries, path)
 
 
 def save_random_state_dict(state_dict: Mapping[str, Tensor], path: Path) -> None:
-    """Write a state dict of random weights as the published checkpoints are made: meta, state_dict.
+    """Write a state dict of random weights in the form of the published checkpoints; raises StorageError.
 
-    All random weights are written here: ``meta`` states that they are random, so that they are never taken for
-    trained ones. Raises StorageError.
+    All random weights are written here: ``meta`` states that they are random, so that nobody takes them for trained.
     """
     content = io.BytesIO()
     torch.save({"meta": {"CLASSES": CLASSES, RANDOM_WEIGHTS_KEY: True}, "state_dict": dict(state_dict)}, content)
     write_atomically(path, content.getvalue())
-
-
-def _entry(name: str, like: Tensor, draw: WeightGenerator) -> Tensor:
-    if not like.is_floating_point():
-        return torch.zeros(like.shape, dtype=like.dtype)
-    return torch.from_numpy(draw(name, tuple(like.shape)))

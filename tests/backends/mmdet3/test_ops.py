@@ -81,7 +81,7 @@ mmcv.__path__.append(sys.argv[1])
 from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.backends.mmdet3 import ops
 try:
-    print(ops.install())
+    print(ops.install_ops())
 except MissingPackageError as error:
     print(error)
 else:
