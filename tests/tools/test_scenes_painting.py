@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tools.scenes import vehicles
 from tools.scenes.camera import HEIGHT, WIDTH, Camera
 from tools.scenes.furniture import STEEL, traffic_light, traffic_sign
-from tools.scenes.light import draw_light
+from tools.scenes.light import random_light
 from tools.scenes.painting import Painter, labels_of
 from tools.scenes.people import bicycle, motorcycle, pedestrian, rider
 from tools.scenes.populate import Actor
@@ -42,7 +42,7 @@ BUILDERS = {
 @lru_cache(maxsize=1)
 def by_day() -> Light:
     """A light in which no lamp dazzles."""
-    return next(light for seed in range(100) if not (light := draw_light(Rng(seed))).lamps)
+    return next(light for seed in range(100) if not (light := random_light(Rng(seed))).lamps)
 
 
 def paint(*actors: Actor) -> tuple[np.ndarray, Painter]:

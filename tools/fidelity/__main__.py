@@ -32,7 +32,7 @@ TOLERANCES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line asks."""
+    """Run the command line."""
     given = _parser().parse_args(arguments)
     try:
         return int(given.do(given))

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 
 def architectures(zoo: Zoo) -> list[Model]:
-    """Give the first model of every architecture: a family's head on a backbone."""
+    """Return the first model of every architecture: a family's head on a backbone."""
     return list({architecture_of(model): model for model in reversed(zoo.models)}.values())[::-1]
 
 
 def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: str, *, as_built: bool = False) -> None:
-    """Let a backend find boxes with one model; a folder of the same stack and images gets further models.
+    """Write the boxes that a backend finds with one model; further models are added to the same folder.
 
     Args:
         folder: where the results are written.
@@ -84,7 +84,7 @@ def load_detector(model: Model, backend: str, *, as_built: bool = False) -> tupl
 
 
 def _held(folder: Path, images: Mapping[str, FrozenImage]) -> Frozen | None:
-    """Give what a folder holds already, of these images; None for nothing."""
+    """Return the record of a folder of these images; None where there is none."""
     if not (folder / FROZEN).exists():
         return None
     before = read_frozen(folder)
@@ -110,7 +110,7 @@ def _image(pixels: Pixels) -> FrozenImage:
 
 
 def small_images() -> dict[str, Pixels]:
-    """Draw what costs a detector little: narrow parts, enlarged until they are as high or as wide as a frame.
+    """Return images that cost a detector little: narrow parts, which it enlarges to the height or width of a frame.
 
     Returns:
         uint8 [height, width, 3], BGR, by name.
@@ -123,7 +123,7 @@ def small_images() -> dict[str, Pixels]:
 
 
 def all_images() -> dict[str, Pixels]:
-    """Draw the small images, and others: a frame, enlarged and reduced ones, a square, a portrait, odd sides.
+    """Return the small images, and others: a frame, enlarged and reduced ones, a square, a portrait, odd sides.
 
     Returns:
         uint8 [height, width, 3], BGR, by name.

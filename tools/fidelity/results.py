@@ -64,7 +64,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rows_of(detections: Detections) -> Rows:
-    """Lay detections out in the order of a predictions file."""
+    """Return detections as rows in the order of a predictions file."""
     return in_order(np.column_stack([detections.boxes, detections.scores, detections.classes]).astype(np.float32))
 
 

@@ -32,7 +32,7 @@ REGRESSORS = ("fc_reg", "retina_reg", "conv_reg", "rpn_reg")
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is done to a last layer that was drawn."""
+    """How the random values of a last layer are changed."""
 
     factor: float
     """Its weights, and its bias where no other is given, are multiplied by it."""
@@ -40,7 +40,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def architecture_of(model: Model) -> str:
-    """Name what models share that differ in nothing but their training: such models get the same weights."""
+    """Return the name that models share that differ in nothing but their training: such models get the same weights."""
     return f"{model.family} {model.backbone}"
 
 
@@ -53,7 +53,7 @@ def outputs_of(model: Model) -> dict[str, Output]:
 
 
 class SyntheticWeights:
-    """Draws a model's entries one by one, each from its own name; remembers what it drew."""
+    """Generates a model's entries one by one, each from its own name, and keeps their digests."""
 
     def __init__(self, outputs: dict[str, Output]) -> None:
         """Take how last layers are scaled, as ``outputs_of`` gives it."""
@@ -61,7 +61,7 @@ class SyntheticWeights:
         self._digests: dict[str, str] = {}
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Draw the entry of that name in a state dict."""
+        """Generate the entry of that name in a state dict."""
         drawn = np.asarray(_draw(name, shape), np.float32).reshape(shape)
         layer, _, kind = name.rpartition(".")
         if output := self._outputs.get(layer):
@@ -71,7 +71,7 @@ class SyntheticWeights:
 
     @property
     def sha256(self) -> str:
-        """The digest of everything that was drawn so far, whatever the order."""
+        """The digest of everything that was generated so far, whatever the order."""
         return hashlib.sha256(msgspec.json.encode(self._digests, order="sorted")).hexdigest()
 
 

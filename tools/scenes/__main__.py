@@ -38,7 +38,7 @@ def write_sheet(path: Path, seeds: Sequence[int]) -> None:
 
 
 def main() -> None:
-    """Do what the command line asks."""
+    """Run the command line."""
     given = _parser().parse_args()
     try:
         if given.sheet:
@@ -51,8 +51,8 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.scenes", description=__doc__)
-    parser.add_argument("--count", type=int, default=0, metavar="N", help="count what stands in N scenes; write none")
-    parser.add_argument("--write", type=Path, metavar="ROOT", help="lay out this folder as the dataset is, and count")
+    parser.add_argument("--count", type=int, default=0, metavar="N", help="count the boxes of N scenes; write none")
+    parser.add_argument("--write", type=Path, metavar="ROOT", help="write a dataset root to this folder, and count")
     parser.add_argument("--train", type=int, default=0, metavar="N", help="frames to train with, for --write")
     parser.add_argument("--val", type=int, default=0, metavar="N", help="frames to validate with, for --write")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write --count scenes as one JPEG to look at")

@@ -1,4 +1,4 @@
-"""What stands behind everything: sky, a skyline, and the houses along the road."""
+"""The background: sky, a skyline, and the houses along the road."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ class Camera(NamedTuple):
         return np.stack((columns, self.horizon + (self.height - points[..., 1]) * scale), axis=-1)
 
 
-def draw_camera(rng: Rng) -> Camera:
-    """Mount a camera somewhere behind the windscreen."""
+def random_camera(rng: Rng) -> Camera:
+    """Return a camera at a random place behind the windscreen."""
     return Camera(
         focal=rng.between(880, 1080),
         centre=rng.between(590, 690),

@@ -30,7 +30,7 @@ SPLITS = ("train", "val")
 QUALITY = 90
 """Of the JPEG files."""
 FEW = 32
-"""Frames that one process draws sooner than others start."""
+"""Frames that one process draws before others would have started."""
 
 
 class Written(NamedTuple):
@@ -61,7 +61,7 @@ def write_scenes(
     jobs: int | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Written:
-    """Draw scenes into a folder that ``--data`` takes. Frames of the same seed are the same wherever they are drawn.
+    """Write scenes as a dataset root that ``--data`` takes. A seed gives the same frames on every machine.
 
     Args:
         root: the folder; what it holds of these very frames is written anew.
@@ -69,7 +69,7 @@ def write_scenes(
         val: number of frames to validate with, likewise.
         seed: of the whole set.
         jobs: processes to draw with; None for one on each CPU.
-        progress: told of each frame.
+        progress: reports each frame.
 
     Raises:
         OtherFilesError: the folder holds images or labels of other frames in these splits; nothing was written.
@@ -104,7 +104,7 @@ def labels_file(root: Path, split: str) -> Path:
 
 
 def _refuse_others(root: Path, seeds: dict[str, list[int]]) -> None:
-    """Keep scenes out of a folder that holds something else: they would be scored with it, or in its place."""
+    """Refuse a folder that holds something else: the scenes would be scored with it, or in its place."""
     others: list[Path] = []
     for split, several in seeds.items():
         folder, ours = images_folder(root, split), {frame_name(each) for each in several}

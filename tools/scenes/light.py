@@ -107,8 +107,8 @@ class Light:
         return colours * part + self.haze * (1.0 - part)
 
 
-def draw_light(rng: Rng) -> Light:
-    """Choose weather and time of day."""
+def random_light(rng: Rng) -> Light:
+    """Return a random weather and time of day."""
     timeofday, weather = rng.weighted(TIMES), rng.weighted(WEATHERS)
     hour = HOURS[timeofday]
     veil = {"clear": 0.0, "partly cloudy": 0.25, "snowy": 0.8}.get(weather, 0.9)
@@ -215,7 +215,7 @@ def _across(centre: float, radius: float, end: int) -> tuple[int, npt.NDArray[np
 
 
 def draw_weather(frame: Bytes, light: Light, rng: Rng) -> None:
-    """Let it rain or snow."""
+    """Draw rain or snow."""
     if light.weather not in ("rainy", "snowy"):
         return
     places = _streaks(rng.integer(0, 3)) if light.weather == "rainy" else _flakes(rng.integer(0, 3))

@@ -1,4 +1,4 @@
-"""Houses and all that is in traffic → pixels, from far to near."""
+"""Paint houses and all that is in traffic, from far to near; and label what was painted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Drawn(NamedTuple):
 
 
 class Painter:
-    """Draws things from far to near, and keeps in mind what covers what."""
+    """Draws things from far to near, and records what is seen at each pixel."""
 
     def __init__(self, packed: Packed, actors: list[Actor], camera: Camera, light: Light) -> None:
         self.drawn: list[Drawn] = []
@@ -81,7 +81,13 @@ OCCLUDED = 0.03
 
 
 def labels_of(painter: Painter) -> tuple[Label, ...]:
-    """Return the labels of what was painted, far things first."""
+    """Return the labels of what was painted, far things first, as BDD100K labels it.
+
+    A box is the smallest rectangle around all of an object that lies in the image, also where something else is in
+    front of it; ``occluded`` reports that. An object of which more than 80 % is hidden, or that covers no pixel by
+    half, has no label; what is ridden is not hidden by its rider. ``truncated`` reports that an object extends beyond
+    the image.
+    """
     labels: list[Label] = []
     for number, drawn in enumerate(painter.drawn, start=1):
         covered = int(np.count_nonzero(drawn.mask))

@@ -49,8 +49,8 @@ SHARES: Mapping[str, Mapping[str, float]] = {
 """How often a thing is added to a scene; lights come in groups."""
 
 
-def cast(road: Road, rng: Rng, reach: float) -> list[Actor]:
-    """Fill a road on which one sees ``reach`` metres far."""
+def populate(road: Road, rng: Rng, reach: float) -> list[Actor]:
+    """Return random things on and beside a road, up to ``reach`` metres ahead, which is as far as one sees."""
     plot = Plot(rng, reach)
     traffic, walkers, roadside = Traffic(plot, road, rng), Walkers(plot, road, rng), Roadside(plot, road, rng)
     adders: Mapping[str, Callable[[], None]] = {
@@ -92,10 +92,10 @@ class Actor(NamedTuple):
 
 
 class Plot:
-    """Things in their places, of which no two stand in one another."""
+    """Things in their places, no two of which overlap."""
 
     def __init__(self, rng: Rng, reach: float) -> None:
-        """Prepare an empty one on which one sees ``reach`` metres far."""
+        """Start empty; nothing is placed farther than ``reach`` metres, which is as far as one sees."""
         self.actors: list[Actor] = []
         self._rng = rng
         self._farthest = min(reach, FARTHEST)
@@ -164,7 +164,7 @@ KINDS = {
 
 
 class Traffic:
-    """Puts vehicles on a road."""
+    """Places vehicles on a road."""
 
     def __init__(self, plot: Plot, road: Road, rng: Rng) -> None:
         self._plot = plot
@@ -231,7 +231,7 @@ class Traffic:
 
 
 class Walkers:
-    """Puts people beside and on a road."""
+    """Places people beside and on a road."""
 
     def __init__(self, plot: Plot, road: Road, rng: Rng) -> None:
         self._plot = plot
@@ -296,7 +296,7 @@ class Walkers:
 
 
 class Roadside:
-    """Puts things beside and over a road."""
+    """Places things beside and over a road."""
 
     def __init__(self, plot: Plot, road: Road, rng: Rng) -> None:
         self._plot = plot

@@ -1,4 +1,4 @@
-"""Convex polygons → pixels, with soft edges.
+"""Convex polygons → pixels, with soft edges; and textures, which are drawn once and used by every frame.
 
 Each thing has a window of the frame, sampled ``fine`` times in both directions. A sample holds red, green, blue and 1
 as four numbers of 16 bits, which one addition of 64 bits sums.
@@ -198,7 +198,7 @@ def _summed(samples: Samples, fine: int) -> npt.NDArray[np.uint16]:
 
 
 def put(frame: Bytes, patch: Patch) -> None:
-    """Lay a patch over a frame of [rows, columns, 4]."""
+    """Draw a patch over a frame of [rows, columns, 4]."""
     under = _under(frame, patch.window)
     mixed = _free(patch, patch.samples)
     mixed *= under

@@ -1,8 +1,8 @@
-"""Seeded chance that is the same on every machine.
+"""Random numbers that a seed determines on every machine.
 
-numpy vouches for the raw bits of a bit generator, not for what ``Generator`` makes of them; and libraries differ in
-the last bit of ``sin`` or ``pow``. So everything here, and everything that decides on a pixel, is made of raw bits and
-of the operations that IEEE 754 rounds exactly: ``+ - * /`` and square roots.
+numpy keeps the raw bits of a bit generator stable over its versions, but not what ``Generator`` makes of them; and
+libraries differ in the last bit of ``sin`` or ``pow``. So everything here, and everything that decides on a pixel, uses
+raw bits and the operations that IEEE 754 rounds exactly: ``+ - * /`` and square roots.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind")
 STOCK = 1024
-"""Numbers that are drawn at once."""
+"""Numbers that are generated at once."""
 
 
 class Rng:
@@ -54,15 +54,15 @@ class Rng:
         return low + int(self.uniform() * (high - low + 1))
 
     def chance(self, probability: float) -> bool:
-        """Say yes with this probability."""
+        """Return True with this probability."""
         return self.uniform() < probability
 
     def choice(self, choices: Sequence[Kind]) -> Kind:
-        """Pick one of several, each as likely."""
+        """Return one of several, each as likely."""
         return choices[int(self.uniform() * len(choices))]
 
     def weighted(self, weights: Mapping[Kind, float]) -> Kind:
-        """Pick one of several by their weights."""
+        """Return one of several by their weights."""
         left = self.uniform() * sum(weights.values())
         for choice, weight in weights.items():
             left -= weight

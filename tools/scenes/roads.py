@@ -58,8 +58,8 @@ class Road(NamedTuple):
         return self.crossing is not None and self.crossing[0] - margin < z < self.crossing[1] + margin
 
 
-def draw_road(rng: Rng, snow: bool) -> Road:
-    """Lay out a road."""
+def random_road(rng: Rng, snow: bool) -> Road:
+    """Return a random road."""
     scene = rng.weighted(SCENES)
     if scene == "highway":
         return _highway(rng, snow)
@@ -173,7 +173,7 @@ def _bins(rows: Rows) -> npt.NDArray[np.int32]:
 
 
 def _surfaces(road: Road, rows: Rows, rng: Rng) -> npt.NDArray[np.int32]:
-    """Say which row of ``_materials`` each row of the frame shows: 0 road, 1 zebra crossing, 2 another road."""
+    """Return which row of ``_materials`` each row of the frame shows: 0 road, 1 zebra crossing, 2 another road."""
     kinds = np.zeros(len(rows.depth), np.int32)
     if road.crossing is not None:
         start, end = road.crossing

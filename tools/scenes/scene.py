@@ -9,13 +9,13 @@ import numpy as np
 
 from bdd100k_zoo.data.scalabel import FRAME_SIZE, LabelFrame
 from tools.scenes.backdrop import build_houses, draw_sky
-from tools.scenes.camera import HEIGHT, WIDTH, draw_camera
-from tools.scenes.light import draw_light, draw_weather
+from tools.scenes.camera import HEIGHT, WIDTH, random_camera
+from tools.scenes.light import draw_weather, random_light
 from tools.scenes.painting import Painter, labels_of
-from tools.scenes.populate import cast
+from tools.scenes.populate import populate
 from tools.scenes.raster import SPARE, noise
 from tools.scenes.rng import Rng
-from tools.scenes.roads import draw_ground, draw_road, draw_strokes, ground_rows
+from tools.scenes.roads import draw_ground, draw_strokes, ground_rows, random_road
 
 if TYPE_CHECKING:
     from tools.scenes.light import Light
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A drawn frame."""
+    """A frame and its labels."""
 
     pixels: Bytes
     """[720, 1280, 3]: red, green, blue."""
@@ -39,9 +39,10 @@ def frame_name(seed: int) -> str:
 
 def draw_scene(seed: int) -> Scene:
     """Draw the scene of a seed: the same pixels and labels on every machine."""
+    # The order of these calls is part of a scene: each takes the next numbers of the seed's stream.
     rng = Rng(seed)
-    camera, light = draw_camera(rng), draw_light(rng)
-    road = draw_road(rng, snow=light.weather == "snowy")
+    camera, light = random_camera(rng), random_light(rng)
+    road = random_road(rng, snow=light.weather == "snowy")
     packed = np.zeros((HEIGHT, WIDTH), np.uint32)
     rows = ground_rows(camera)
     draw_sky(packed, camera, light, rng)
@@ -49,7 +50,7 @@ def draw_scene(seed: int) -> Scene:
     frame = packed.view(np.uint8).reshape(HEIGHT, WIDTH, 4)
     draw_strokes(frame, road, rows, light, rng)
     houses = build_houses(road, light, rng)
-    painter = Painter(packed, cast(road, rng, light.reach), camera, light)
+    painter = Painter(packed, populate(road, rng, light.reach), camera, light)
     painter.draw(houses)
     draw_weather(frame, light, rng)
     _add_noise(frame, light, rng)
