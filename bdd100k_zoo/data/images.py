@@ -47,7 +47,7 @@ class Frame(NamedTuple):
     index: int | None = None  # type: ignore[assignment]  # it hides tuple.index, which nobody needs here
     """The frame's number in a video, in the order of presentation, from 0; None for an image file."""
     stamp: str = ""
-    """Identifies the state of the file, ``SIZE-MTIME_NS``, to notice if it changes; empty if it has no readable state."""
+    """Size and modification time of the file, ``SIZE-MTIME_NS``, to notice changes; empty if they cannot be read."""
 
 
 def find_images(given: Sequence[str], *, every: int = 1) -> list[Frame]:
