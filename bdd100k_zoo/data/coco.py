@@ -181,7 +181,7 @@ def read_coco(path: Path, form: type[Decoded]) -> Decoded:
 
 
 def read_scalabel(path: Path) -> tuple[ScalabelFrame, ...]:
-    """Read frames in any of the forms of ``records.sources``.
+    """Read frames in any of the forms of ``formats``.
 
     Raises:
         StorageError: they cannot be read.

@@ -80,7 +80,7 @@ class LabelTable:
     starts: Ints
     """[frames + 1]: the rows of frame i are ``starts[i]:starts[i + 1]``."""
     classes: npt.NDArray[np.uint8]
-    """[n]: indices into ``categories.CLASSES``."""
+    """[n]: indices into ``CLASSES``."""
     crowd: npt.NDArray[np.bool_]
     """[n]: crowds and regions to ignore."""
     boxes: Floats
@@ -98,7 +98,7 @@ class PredictionTable:
     starts: Ints
     """[frames + 1]: the rows of frame i are ``starts[i]:starts[i + 1]``."""
     classes: npt.NDArray[np.uint8]
-    """[n]: indices into ``categories.CLASSES``."""
+    """[n]: indices into ``CLASSES``."""
     scores: Floats
     """[n]."""
     boxes: Floats
@@ -111,7 +111,7 @@ class PredictionTable:
 
 
 def read_label_table(path: Path, *, lenient: bool = False) -> LabelTable:
-    """Read labels in any of the forms of ``records.sources``; labels without a box are counted, and not scored.
+    """Read labels in any of the forms of ``formats``; labels without a box are counted, and not scored.
 
     Raises:
         StorageError: it cannot be read.
@@ -145,7 +145,7 @@ def read_label_table(path: Path, *, lenient: bool = False) -> LabelTable:
 
 
 def read_prediction_table(path: Path, *, lenient: bool = False) -> PredictionTable:
-    """Read predictions in any of the forms of ``records.sources``.
+    """Read predictions in any of the forms of ``formats``.
 
     Raises:
         StorageError: it cannot be read.
@@ -434,7 +434,7 @@ def _conditions(attributes: Mapping[str, Any] | None) -> FrameAttributes | None:
 
 
 def read_labels(path: Path, *, lenient: bool = False) -> LabelTable:
-    """Read labels in any format; errors as those of ``records.tables``, its ``check_boxes`` included."""
+    """Read labels in any format; errors as those of ``tables``, its ``check_boxes`` included."""
     read = read_coco_labels if detect_format(path) == "COCO labels" else read_label_table
     table = read(path, lenient=lenient)
     return replace(table, let_through=table.let_through + check_boxes(table, lenient=lenient))
@@ -443,7 +443,7 @@ def read_labels(path: Path, *, lenient: bool = False) -> LabelTable:
 def read_predictions(path: Path, labels: LabelTable, *, lenient: bool = False) -> PredictionTable:
     """Read predictions in any format; COCO results name their images by the ids of the labels, or by file names.
 
-    Errors as those of ``records.tables``, its ``check_boxes`` included.
+    Errors as those of ``tables``, its ``check_boxes`` included.
     """
     if detect_format(path) == "COCO results":
         table = read_coco_results(path, labels.path, lenient=lenient)
