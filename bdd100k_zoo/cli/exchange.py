@@ -69,7 +69,7 @@ def submit(
     """Check predictions completely and write the file for the evaluation server; nothing is contacted."""
     _keep_apart(predictions, out, "--out")
     from bdd100k_zoo.errors import SubmissionError
-    from bdd100k_zoo.evaluation.submit import submit as job
+    from bdd100k_zoo.evaluation.submission import submit as job
 
     try:
         submission = job(predictions, images, out, get_session(context).progress(), clip=clip)

@@ -20,13 +20,13 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
-from bdd100k_zoo.data.formats import PlainFrame, is_true, read_bytes, read_frames
+from bdd100k_zoo.data.formats import PlainFrame, is_true, read_frames
 from bdd100k_zoo.data.scalabel import (
     Box2D,
     ImageSize,
 )
 from bdd100k_zoo.errors import RecordError
-from bdd100k_zoo.files import check_frame_name
+from bdd100k_zoo.files import check_frame_name, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -181,7 +181,7 @@ def read_coco(path: Path, form: type[Decoded]) -> Decoded:
 
 
 def read_scalabel(path: Path) -> tuple[ScalabelFrame, ...]:
-    """Read frames in any of the forms of ``records.sources``.
+    """Read frames in any of the forms of ``formats``.
 
     Raises:
         StorageError: they cannot be read.

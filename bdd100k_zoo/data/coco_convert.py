@@ -34,6 +34,8 @@ from bdd100k_zoo.data.coco import (
     frame_keys,
     is_crowd,
     is_finite,
+    read_coco,
+    read_scalabel,
 )
 from bdd100k_zoo.data.formats import detect_format, is_true
 from bdd100k_zoo.data.scalabel import FRAME_SIZE, ImageSize
@@ -375,3 +377,18 @@ def _boxed(label: ScalabelLabel, bbox: Bbox | None, origin: ScalabelOrigin) -> S
     box, kept = box_to_scalabel(bbox, origin.box2d)
     coco = None if isinstance(kept, UnsetType) else CocoOrigin(bbox=kept)
     return msgspec.structs.replace(label, box2d=box, coco=coco)
+
+
+def read_coco_images(path: Path) -> CocoLabels:
+    """Read COCO labels, or the images and categories that Scalabel labels would have in COCO's format.
+
+    Raises:
+        StorageError: the file cannot be read.
+        RecordError: it is neither.
+    """
+    shape = detect_format(path)
+    if shape in ("Scalabel frames", None):
+        return images_to_coco(path, read_scalabel(path))
+    if shape != "COCO labels":
+        raise RecordError(path, f"expected labels, found {shape}")
+    return read_coco(path, CocoLabels)

@@ -20,12 +20,12 @@ from bdd100k_zoo.data.coco import (
 from bdd100k_zoo.data.coco_convert import (
     labels_from_coco,
     labels_to_coco,
+    read_coco_images,
     resolve_image_ids,
     results_from_coco,
     results_to_coco,
 )
-from bdd100k_zoo.data.formats import FileFormat, detect_format
-from bdd100k_zoo.data.load import describe_format, encode_lines, read_coco_images
+from bdd100k_zoo.data.formats import FileFormat, describe_format, detect_format
 from bdd100k_zoo.data.scalabel import NO_BOX_MESSAGE, NORMALISED_MESSAGE, Box2D, are_normalised
 from bdd100k_zoo.errors import RecordError, UnlikelyBoxesError
 from bdd100k_zoo.files import write_atomically
@@ -119,7 +119,7 @@ def _from_scalabel(
         of = _needed(source, labels)
         results = results_to_coco(source, frames, read_coco_images(of), of)
         told = ConversionResult("Scalabel results", "COCO results", str(out), len(frames), len(results), notes)
-        return told, encode_lines(results)
+        return told, _encode_lines(results)
     dataset = labels_to_coco(source, frames)
     counts = len(dataset.images), len(dataset.annotations)
     return ConversionResult("Scalabel labels", "COCO labels", str(out), *counts, notes), msgspec.json.encode(
@@ -161,7 +161,7 @@ def _from_coco_labels(source: Path, out: Path, dataset: CocoLabels) -> tuple[Con
     frames = labels_from_coco(source, dataset)
     counts = len(frames), len(dataset.annotations)
     notes = tuple(_notes(dataset))
-    return ConversionResult("COCO labels", "Scalabel labels", str(out), *counts, notes), encode_lines(frames)
+    return ConversionResult("COCO labels", "Scalabel labels", str(out), *counts, notes), _encode_lines(frames)
 
 
 def _notes(dataset: CocoLabels) -> Iterator[str]:
@@ -181,4 +181,10 @@ def _from_coco_results(
     _check_boxes(source, (_edges(result.bbox) for result in results), are_results=True)
     notes = tuple(f"{each.count:,} {each.kind}; {each.examples[0]}" for each in told_of_ids)
     told = ConversionResult("COCO results", "Scalabel results", str(out), len(frames), len(results), notes)
-    return told, encode_lines(frames)
+    return told, _encode_lines(frames)
+
+
+def _encode_lines(items: Iterable[msgspec.Struct]) -> bytes:
+    """Write a JSON list, an item a line."""
+    lines = b",\n".join(map(msgspec.json.Encoder().encode, items))
+    return b"[\n" + lines + b"\n]\n" if lines else b"[]\n"

@@ -25,7 +25,7 @@ import msgspec
 
 from bdd100k_zoo.data.validation import printable
 from bdd100k_zoo.errors import BadFrameError, BrokenFileError, WrongFileError
-from bdd100k_zoo.files import READ_CHUNK_BYTES, storage_errors
+from bdd100k_zoo.files import READ_CHUNK_BYTES, read_bytes, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -142,12 +142,6 @@ def json_files(path: Path) -> tuple[Path, ...]:
     return found
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file; raises StorageError."""
-    with storage_errors(path):
-        return path.read_bytes()
-
-
 def detect_format(
     path: Path, expected: str = "labels or predictions in Scalabel's or COCO's format"
 ) -> FileFormat | None:
@@ -174,6 +168,11 @@ def detect_format(
         if shape is None:
             raise WrongFileError(path, expected, _kind_of(document))
     return shape
+
+
+def describe_format(shape: FileFormat | None) -> str:
+    """Name what a file holds."""
+    return shape or "an empty list"
 
 
 def _format_of_names(names: Iterable[str]) -> FileFormat | None:

@@ -1,6 +1,6 @@
 """Scalabel's frames: labels and predictions read value by value, with every fault named.
 
-Where the typed reader (``records.tables``) fails or doubts, this one says why, or reads on.
+Where the typed reader (``tables``) fails or doubts, this one says why, or reads on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
 from bdd100k_zoo.data.formats import (
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
 
@@ -162,7 +162,7 @@ class LabelFrame(PlainFrame, frozen=True):
 
 
 def read_labels(path: Path) -> tuple[LabelFrame, ...]:
-    """Read labels in any of the forms of ``records.sources``; fields that are not ours are ignored.
+    """Read labels in any of the forms of ``formats``; fields that are not ours are ignored.
 
     Raises:
         StorageError: they cannot be read.
@@ -175,8 +175,6 @@ def read_labels(path: Path) -> tuple[LabelFrame, ...]:
         if file.records is not None:
             frames += file.records
             continue
-        # it needs numpy, which a standard file does not
-
         frames += read_label_frames(file.path, file.plain().frames)
     for frame in frames:
         check_frame_name(frame.name)
@@ -347,6 +345,8 @@ def _frames(path: Path, frames: Sequence[Any]) -> Iterator[_Frame]:
 
 
 def _label_rows(frame: _Frame, findings: ValidationIssues) -> LabelRows:
+    import numpy as np  # training reads labels without it
+
     codes, crowd, corners, unscored, boxless = bytearray(), bytearray(), list[float](), False, 0
     for label in frame.labels():
         box, is_crowd = label.corners(findings), label.crowd()
@@ -363,6 +363,8 @@ def _label_rows(frame: _Frame, findings: ValidationIssues) -> LabelRows:
 
 
 def _prediction_rows(frame: _Frame, findings: ValidationIssues) -> PredictionRows:
+    import numpy as np
+
     codes, scores, corners, fault = bytearray(), list[float](), list[float](), None
     for label in frame.labels():
         code, box = label.code(), label.corners(findings, slack=BOX_SLACK)

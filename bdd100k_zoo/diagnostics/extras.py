@@ -72,7 +72,7 @@ def try_video() -> str:
     """
     import numpy as np
 
-    from bdd100k_zoo.data.video_decoding import VideoReader
+    from bdd100k_zoo.data.video import VideoReader
 
     greys = (40, 120, 200)
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-doctor-") as folder:

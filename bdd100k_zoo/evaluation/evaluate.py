@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bdd100k_zoo.data.load import read_labels, read_predictions
-from bdd100k_zoo.data.tables import check_boxes, read_prediction_table
+from bdd100k_zoo.data.tables import check_boxes, read_labels, read_prediction_table, read_predictions
 from bdd100k_zoo.errors import NoRunsError, WrongFileError
 from bdd100k_zoo.evaluation import official
 from bdd100k_zoo.evaluation.analysis_types import APDifference, Interval, Support

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bdd100k_zoo.backends.selection import select_backend
-from bdd100k_zoo.data.formats import decode_json, read_bytes
+from bdd100k_zoo.data.formats import decode_json
 from bdd100k_zoo.errors import (
     CheckUnavailableError,
     DigestMismatchError,
@@ -17,7 +17,7 @@ from bdd100k_zoo.errors import (
     RecordError,
     UnverifiedError,
 )
-from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.files import read_bytes, storage_errors
 from bdd100k_zoo.hub.verify import recorded_digests
 from bdd100k_zoo.registry.models import UserDigest
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from filelock import FileLock
 from msgspec import UNSET
 
-from bdd100k_zoo.data import image_lists, videos
-from bdd100k_zoo.data.image_lists import STANDARD_INPUT
+from bdd100k_zoo.data.images import LIST_SUFFIXES, STANDARD_INPUT
+from bdd100k_zoo.data.video import VIDEO_SUFFIXES
 from bdd100k_zoo.errors import FolderBusyError, RecordError, RunMismatchError, StorageError
 from bdd100k_zoo.files import lower_suffix, sha256_of, storage_errors
 from bdd100k_zoo.hub.locks import acquire_lock
@@ -50,7 +50,7 @@ def _name_of(path: Path) -> str:
     """A folder, list or video is named after itself, an image or a pattern after the folder that it is in."""
     if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir may raise)
         return path.name
-    is_whole = lower_suffix(path.name) in (*image_lists.LIST_SUFFIXES, *videos.VIDEO_SUFFIXES) and os.path.isfile(path)  # noqa: PTH113
+    is_whole = lower_suffix(path.name) in (*LIST_SUFFIXES, *VIDEO_SUFFIXES) and os.path.isfile(path)  # noqa: PTH113
     return path.stem if is_whole else path.parent.name
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.data.load import read_labels, read_predictions
+from bdd100k_zoo.data.tables import read_labels, read_predictions
 from bdd100k_zoo.evaluation.analysis import RunAnalysis, analyse_run, compare_runs
 from bdd100k_zoo.evaluation.bootstrap import SEED
 from bdd100k_zoo.evaluation.matching import match_detections

@@ -29,9 +29,8 @@ from bdd100k_zoo.data.coco import (
 )
 from bdd100k_zoo.data.coco_convert import labels_from_coco, labels_to_coco, results_from_coco, results_to_coco
 from bdd100k_zoo.data.formats import detect_format
-from bdd100k_zoo.data.load import read_coco_labels, read_coco_results
 from bdd100k_zoo.data.scalabel import Box2D, ImageSize
-from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+from bdd100k_zoo.data.tables import read_coco_labels, read_coco_results, read_label_table, read_prediction_table
 from bdd100k_zoo.errors import FrameNameError, InputsError, RecordError, StorageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from bdd100k_zoo.errors import InputsError, NoImagesError, RecordError, StorageError, SubmissionError, SubmissionProblem
 from bdd100k_zoo.evaluation import submission
-from bdd100k_zoo.evaluation import submit as job
 from bdd100k_zoo.progress import NO_PROGRESS
 
 IN, OUT, LIST = Path("det.json"), Path("out.json"), Path("names.txt")
@@ -24,10 +23,10 @@ def label(x1: float = 1, y1: float = 2, x2: float = 30, y2: float = 40, **change
     return {"id": "1", "category": "car", "score": 0.5, "box2d": box} | changes
 
 
-def submit(document: Any, *names: str, clip: bool = False, images: str | None = None) -> job.Submission:
+def submit(document: Any, *names: str, clip: bool = False, images: str | None = None) -> submission.Submission:
     IN.write_text(document if isinstance(document, str) else json.dumps(document))
     LIST.write_text("".join(f"{name}\n" for name in names))
-    return job.submit(IN, images or str(LIST), OUT, NO_PROGRESS, clip=clip)
+    return submission.submit(IN, images or str(LIST), OUT, NO_PROGRESS, clip=clip)
 
 
 def problems(document: Any, *names: str, clip: bool = False, images: str | None = None) -> list[SubmissionProblem]:
@@ -247,11 +246,11 @@ def test_a_runs_folder_stands_for_its_predictions() -> None:
     Path("run").mkdir()
     Path("run/det.json").write_text(json.dumps([frame(label())]))
     LIST.write_text("\ufeff\n a.jpg \r\n\n", encoding="utf-8")
-    assert job.submit(Path("run"), str(LIST), OUT, NO_PROGRESS).frames == 1
+    assert submission.submit(Path("run"), str(LIST), OUT, NO_PROGRESS).frames == 1
 
 
 def test_the_right_number_of_frames_is_not_worth_a_note() -> None:
-    names = [f"{n:05}.jpg" for n in range(job.TEST_IMAGES)]
+    names = [f"{n:05}.jpg" for n in range(submission.TEST_IMAGES)]
     frames = [{"name": name, "labels": []} for name in names[1:]]
     assert submit([frame(label(), name=names[0]), *frames], *names).notes == ()
 
@@ -269,7 +268,7 @@ def test_a_list_that_is_none_is_told(content: bytes, error: type[Exception], tol
     IN.write_text("[]")
     LIST.write_bytes(content)
     with pytest.raises(error, match=told):
-        job.submit(IN, str(LIST), OUT, NO_PROGRESS)
+        submission.submit(IN, str(LIST), OUT, NO_PROGRESS)
 
 
 @pytest.mark.parametrize(
@@ -293,10 +292,10 @@ def test_what_is_no_predictions_file_is_told(document: str, told: str) -> None:
 
 def test_images_and_predictions_that_do_not_exist_are_told() -> None:
     with pytest.raises(StorageError):
-        job.submit(IN, str(LIST), OUT, NO_PROGRESS)
+        submission.submit(IN, str(LIST), OUT, NO_PROGRESS)
     IN.write_text("[]")
     with pytest.raises(NoImagesError):
-        job.submit(IN, "nowhere", OUT, NO_PROGRESS)
+        submission.submit(IN, "nowhere", OUT, NO_PROGRESS)
     assert kinds([], "a.jpg") == [submission.MISSING_FRAMES, submission.FILES_WITHOUT_BOXES]
 
 
@@ -343,4 +342,4 @@ def test_a_folder_of_predictions_is_handed_in_as_one_file() -> None:
     for name in ("b.jpg", "a.jpg"):
         Path("parts", f"{name}.json").write_text(json.dumps([frame(label(), name=name)]))
     LIST.write_text("a.jpg\nb.jpg\n")
-    assert job.submit(Path("parts"), str(LIST), OUT, NO_PROGRESS).frames == 2
+    assert submission.submit(Path("parts"), str(LIST), OUT, NO_PROGRESS).frames == 2

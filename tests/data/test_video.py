@@ -30,7 +30,7 @@ from PIL import Image
 
 from bdd100k_zoo.cli.hints import explain
 from bdd100k_zoo.data.images import Frame, FrameReader, find_images, read_image, reader_key
-from bdd100k_zoo.data.videos import PacketIndex
+from bdd100k_zoo.data.video import PacketIndex
 from bdd100k_zoo.errors import (
     DuplicateFrameError,
     ImageChangedError,
@@ -124,7 +124,7 @@ def test_what_is_shown_before_a_key_frame_is_decoded_from_the_one_before_that() 
     """Both orders of an open group: I0 P3 B1 B2 I6 B4 B5 P9 B7 B8, as they stand in the file."""
     times = [0, 3, 1, 2, 6, 4, 5, 9, 7, 8]
     index = PacketIndex(times, sorted(range(10), key=times.__getitem__), keys=[0, 4], damaged=[], is_timed=True)
-    assert [index.start(index.frames[number]) for number in range(10)] == [0, 0, 0, 0, 0, 0, 4, 4, 4, 4]
+    assert [index.seek_start(index.frames[number]) for number in range(10)] == [0, 0, 0, 0, 0, 0, 4, 4, 4, 4]
 
 
 def test_every_nth_frame_is_taken_and_reached(reached: Path) -> None:
