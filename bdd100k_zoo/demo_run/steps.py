@@ -22,7 +22,7 @@ from bdd100k_zoo.errors import FilesExistError, MissingPackageError
 from bdd100k_zoo.evaluation import evaluate
 from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.hub.cache import Store
-from bdd100k_zoo.hub.fetch import fetch_all
+from bdd100k_zoo.hub.download import fetch_all
 from bdd100k_zoo.prediction import predict
 from bdd100k_zoo.reporting import report, show
 

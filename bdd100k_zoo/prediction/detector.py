@@ -11,7 +11,7 @@ from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.data.images import read_image
 from bdd100k_zoo.errors import NotFiniteError
 from bdd100k_zoo.hub.cache import Store
-from bdd100k_zoo.hub.fetch import fetch_all
+from bdd100k_zoo.hub.download import fetch_all
 from bdd100k_zoo.prediction.run import WeightsUsed
 from bdd100k_zoo.progress import NO_PROGRESS
 

@@ -9,7 +9,7 @@ import msgspec
 from bdd100k_zoo.errors import StaleBlockError
 from bdd100k_zoo.evaluation.runs import read_measured_results
 from bdd100k_zoo.files import storage_errors, write_atomically
-from bdd100k_zoo.registry.catalog import select_families
+from bdd100k_zoo.registry.models import select_families
 from bdd100k_zoo.reporting import tables
 
 if TYPE_CHECKING:

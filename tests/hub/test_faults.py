@@ -11,7 +11,7 @@ from faults import BODY, FAULTS, brought_up_to_date
 
 from bdd100k_zoo.errors import DigestMismatchError, TransferError
 from bdd100k_zoo.hub import transfer
-from bdd100k_zoo.hub.http import Timeouts
+from bdd100k_zoo.hub.retry import Timeouts
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from fault_host import HASTE, Reply, Told, artifact_of, running_host
 
 from bdd100k_zoo.errors import DownloadsFailedError, StorageError, TransferError
 from bdd100k_zoo.hub import Store
-from bdd100k_zoo.hub.fetch import fetch_all
+from bdd100k_zoo.hub.download import fetch_all
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "cache", patience=HASTE) as store:
+    with Store(tmp_path / "cache", retry_policy=HASTE) as store:
         yield store
 
 

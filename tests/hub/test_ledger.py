@@ -9,8 +9,7 @@ from fault_host import artifact_of, md5_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.hub.decisions import must_match_ledger, resolve_verification
-from bdd100k_zoo.hub.ledger import LedgerEntry
+from bdd100k_zoo.hub.ledger import LedgerEntry, must_match_ledger, resolve_verification
 from bdd100k_zoo.registry.models import UserDigest
 
 ADDRESS = "https://a.org/x.pth"

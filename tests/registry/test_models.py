@@ -10,9 +10,8 @@ import msgspec
 import pytest
 
 from bdd100k_zoo.errors import NoMatchError, UnknownNameError
-from bdd100k_zoo.registry.catalog import (
+from bdd100k_zoo.registry.models import (
     describe_model,
-    describe_stored_file,
     select_families,
     select_models,
     sort_models,
@@ -116,7 +115,3 @@ def test_a_description_holds_every_field_and_the_whole_family_as_plain_json(zoo:
     assert record["family"]["paper"]["venue"] == "CVPR 2019"
     assert record["aliases"] == ["faster_rcnn_r50_fpn_dconv_1x"]
     assert Path(record["config_path"]) == model.config_path
-
-
-def test_a_file_that_is_not_cached_is_described_so() -> None:
-    assert describe_stored_file(None) == {"cached": False}
