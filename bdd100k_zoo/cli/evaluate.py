@@ -21,7 +21,7 @@ from bdd100k_zoo.cli.output import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bdd100k_zoo.evaluation.analysis_types import Interval, Support
+    from bdd100k_zoo.evaluation.bootstrap import Interval, Support
     from bdd100k_zoo.evaluation.evaluate import EvaluateRequest, EvaluationResult
     from bdd100k_zoo.reporting.score_tables import Grid
 
