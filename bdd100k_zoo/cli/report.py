@@ -12,8 +12,8 @@ from bdd100k_zoo.cli.options import get_session
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, write_json
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.reporting.provenance import ReportRun
     from bdd100k_zoo.reporting.report import WrittenReport
+    from bdd100k_zoo.reporting.report_page import ReportRun
 
 
 @handle_errors

@@ -18,7 +18,7 @@ from bdd100k_zoo.reporting import plots
 from bdd100k_zoo.reporting.colours import SENTINELS
 from bdd100k_zoo.reporting.figures import MIN_AP_RANGE, ap_limits
 from bdd100k_zoo.reporting.plots import CountColumn, Dot, SpeedPoint, run_letter
-from bdd100k_zoo.reporting.zoo_plots import Point, family_marker, speed_plot
+from bdd100k_zoo.reporting.site import Point, family_marker, speed_plot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdd100k_zoo.errors import StaleBlockError, StorageError
-from bdd100k_zoo.reporting.publish import BEGIN, END, is_block_current, write_block
+from bdd100k_zoo.reporting.tables import BEGIN, END, is_block_current, write_block
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from bdd100k_zoo.reporting.training_curve import AP_COLOUR, LOSS_COLOUR, draw_learning_curve
+from bdd100k_zoo.reporting.plots import AP_COLOUR, LOSS_COLOUR, draw_learning_curve
 from bdd100k_zoo.training.record import EpochRecord, StepLine
 
 
@@ -38,8 +38,8 @@ def test_without_matplotlib_that_is_an_error_that_names_the_extra() -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from bdd100k_zoo.errors import MissingPackageError\n"
-        "from bdd100k_zoo.reporting.training_curve import draw_learning_curve\n"
-        "try: draw_curve('m', [], [], 1)\n"
+        "from bdd100k_zoo.reporting.plots import draw_learning_curve\n"
+        "try: draw_learning_curve('m', [], [], 1)\n"
         "except MissingPackageError as error: print(error.package, error.extra)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

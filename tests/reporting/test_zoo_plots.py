@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
-from test_palette import VISIONS, nearest
+from test_colours import VISIONS, nearest
 
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.reporting.colours import (
@@ -18,7 +18,7 @@ from bdd100k_zoo.reporting.colours import (
     parse_hex,
     shades,
 )
-from bdd100k_zoo.reporting.zoo_plots import Group, Point, ap_plot, family_marker, speed_plot
+from bdd100k_zoo.reporting.site import Group, Point, ap_plot, family_marker, speed_plot
 
 POINTS = (
     Point("good_3x", "R-50 3x", family_marker(0), 33.0, 32.0),
