@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.options import get_session
-from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, print_renderable, write_json, write_text
+from bdd100k_zoo.cli.options import Json, ModelName, get_session
+from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 Sort = Literal["name", "val", "test"]
 OutputFormat = Literal["markdown", "csv", "latex", "json"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Families = Annotated[
     list[str] | None, typer.Option("--family", "-f", help="Only this family, by name or title (repeatable).")
-]
-ModelName = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="Name or alias, as `list` shows.", autocompletion=complete_model),
 ]
 
 

@@ -10,8 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import Session, get_session
+from bdd100k_zoo.cli.options import Json, Session, get_session
 from bdd100k_zoo.cli.output import MIN_WIDTH, handle_errors, print_renderable, sanitize_text, stdout_console, write_json
 
 if TYPE_CHECKING:
