@@ -1,4 +1,4 @@
-"""The command line: global options, and the commands of each group."""
+"""The command line: global options, and the list of commands."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ GLOBAL_FLAGS = ("--offline", "--quiet", "-q", "--verbose")
 
 
 def move_globals_first(arguments: list[str]) -> list[str]:
-    """Move global options before the command, so that they may stand anywhere."""
+    """Move global options before the command, so that users may write them anywhere."""
     front: list[str] = []
     rest: list[str] = []
     remaining = iter(arguments)
@@ -108,28 +108,28 @@ def move_globals_first(arguments: list[str]) -> list[str]:
 
 
 def expand_cfg_options(arguments: list[str]) -> list[str]:
-    """Let one --cfg-options take several KEY=VALUE, as the published script did."""
-    spread: list[str] = []
-    following = False
+    """Let one --cfg-options take several KEY=VALUE, as the published script does: repeat the option before each."""
+    expanded: list[str] = []
+    is_value = False
     for argument in arguments:
-        extra = following and "=" in argument and not argument.startswith("-")
-        if extra and spread[-1] != CFG_OPTIONS:
-            spread.append(CFG_OPTIONS)
-        spread.append(argument)
-        following = extra or argument == CFG_OPTIONS
-    return spread
+        is_another = is_value and "=" in argument and not argument.startswith("-")
+        if is_another and expanded[-1] != CFG_OPTIONS:
+            expanded.append(CFG_OPTIONS)
+        expanded.append(argument)
+        is_value = is_another or argument == CFG_OPTIONS
+    return expanded
 
 
 def main() -> None:
     """Run the command line of this process."""
     prepare_streams()
-    if "BDD100K_ZOO_STARTED" in os.environ:  # inference.launch.STARTED, which not every command should import
+    if "BDD100K_ZOO_STARTED" in os.environ:  # prediction.launch.LAUNCH_VARIABLE, which not every command should import
         from bdd100k_zoo.child_processes import exit_with_stdin
 
         exit_with_stdin()
     try:
         try:
-            _run()
+            app(args=expand_cfg_options(move_globals_first(sys.argv[1:])), prog_name="bdd100k-zoo")
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -138,7 +138,3 @@ def main() -> None:
         abandon_stdout()
         print_message(f"cannot write to stdout: {error.strerror}", "bold red", "error")
         sys.exit(1)
-
-
-def _run() -> None:
-    app(args=expand_cfg_options(move_globals_first(sys.argv[1:])), prog_name="bdd100k-zoo")

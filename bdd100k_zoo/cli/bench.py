@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.options import Device, Precision, get_session
+from bdd100k_zoo.cli.options import Device, Json, ModelName, Precision, get_session
 from bdd100k_zoo.cli.output import details_table, handle_errors, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.download import FileKind
-from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.options import Json, ModelName, get_session
 from bdd100k_zoo.cli.output import (
     complete_model,
     handle_errors,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session, nonempty_path
+from bdd100k_zoo.cli.options import Json, get_session, nonempty_path
 from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.evaluate import EvaluationResult
 
 EXAMPLE_MODEL = "cascade_rcnn_r50_fpn_3x"
-"""A model of the zoo, in the commands for the real thing."""
+"""A model of the zoo, for the commands with the real dataset."""
 
 NEXT_COMMANDS = (
     f"bdd100k-zoo download {EXAMPLE_MODEL}",
@@ -29,7 +28,7 @@ NEXT_COMMANDS = (
     f"bdd100k-zoo show runs/{EXAMPLE_MODEL}/val \\\n    --images ROOT/images/100k/val --out pictures",
     f"bdd100k-zoo report {EXAMPLE_MODEL} --data ROOT --out report.html",
 )
-"""What a user types who has the dataset, in the order of the demo's steps."""
+"""The commands for a user who has the dataset, in the order of the demo's steps."""
 
 
 @handle_errors
@@ -64,30 +63,30 @@ def demo(
         print_field("done", f"in {perf_counter() - start:.0f} s")
 
 
-def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
-    """Take one step after the other, and tell in a line what came of it."""
+def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
+    """Run the steps one after the other; report the result of each in a line, and yield it."""
     from bdd100k_zoo.cli.progress import format_rate
     from bdd100k_zoo.demo_run.steps import FRAMES, MIN_SCORE
 
     objects = chain.copy_frames()
-    tell("scenes", f"{FRAMES} frames, with {objects:,} labelled objects")
+    report("scenes", f"{FRAMES} frames, with {objects:,} labelled objects")
     yield "scenes", objects
     stored = chain.download()
     host = (stored.address or "").rpartition("/")[0]
-    tell("download", f"{stored.size / 1e6:.1f} MB of weights from {host}, digest verified")
+    report("download", f"{stored.size / 1e6:.1f} MB of weights from {host}, digest verified")
     yield "download", stored
     record = chain.predict()
     counts, seconds = record.counts, record.seconds
-    tell("predict", f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.device}")
+    report("predict", f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.device}")
     yield "predict", record
     evaluated = chain.score()
-    tell("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")
+    report("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")
     yield "eval", evaluated
     shown = chain.draw_pictures()
-    tell("show", f"{len(shown.pictures):,} pictures, {shown.boxes:,} boxes of scores from {MIN_SCORE}")
+    report("show", f"{len(shown.pictures):,} pictures, {shown.boxes:,} boxes of scores from {MIN_SCORE}")
     yield "show", shown
     size = chain.write_report()
-    tell("report", f"{size:,} bytes" if size else "not written: it needs pip install 'bdd100k-zoo[report]'")
+    report("report", f"{size:,} bytes" if size else "not written: it needs pip install 'bdd100k-zoo[report]'")
     yield "report", size
 
 

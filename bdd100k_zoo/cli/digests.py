@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.options import Json, get_session
 from bdd100k_zoo.cli.output import handle_errors, print_message, print_renderable, write_json
 
 if TYPE_CHECKING:

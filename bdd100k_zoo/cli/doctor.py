@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import Session, get_session
+from bdd100k_zoo.cli.options import Json, Session, get_session
 from bdd100k_zoo.cli.output import MIN_WIDTH, handle_errors, print_renderable, sanitize_text, stdout_console, write_json
 
 if TYPE_CHECKING:

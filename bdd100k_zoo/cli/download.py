@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.options import Json, get_session
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:

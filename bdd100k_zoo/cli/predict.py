@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json, ModelName
 from bdd100k_zoo.cli.options import (
     Backend,
     ConfigOptions,
     Device,
     Gpus,
+    Json,
     Launcher,
+    ModelName,
     Precision,
     get_session,
     nonempty_path,
 )
-from bdd100k_zoo.cli.output import handle_errors, print_field, raise_on_sigterm, write_json
-from bdd100k_zoo.cli.signals import translate_signal_exits
+from bdd100k_zoo.cli.output import handle_errors, print_field, raise_on_sigterm, translate_signal_exits, write_json
 
 if TYPE_CHECKING:
     from bdd100k_zoo.cli.options import Session

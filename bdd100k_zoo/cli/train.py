@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json, ModelName
-from bdd100k_zoo.cli.options import ConfigOptions, Device, Gpus, Launcher, Precision, get_session, nonempty_path
-from bdd100k_zoo.cli.output import handle_errors, print_field, write_json
-from bdd100k_zoo.cli.signals import stop_on_signals, translate_signal_exits
+from bdd100k_zoo.cli.options import (
+    ConfigOptions,
+    Device,
+    Gpus,
+    Json,
+    Launcher,
+    ModelName,
+    Precision,
+    get_session,
+    nonempty_path,
+)
+from bdd100k_zoo.cli.output import handle_errors, print_field, stop_on_signals, translate_signal_exits, write_json
 
 if TYPE_CHECKING:
     from bdd100k_zoo.training.record import TrainingRecord

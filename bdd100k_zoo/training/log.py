@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from bdd100k_zoo import training
 from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.files import sha256_of, write_atomically
-from bdd100k_zoo.reporting.training_curve import draw_learning_curve
+from bdd100k_zoo.reporting.plots import draw_learning_curve
 from bdd100k_zoo.training.record import (
     BEST_WEIGHTS_FILE,
     CURVE_FILE,

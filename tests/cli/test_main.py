@@ -155,8 +155,7 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 SIGNALLED = """
 import os, signal, sys
-from bdd100k_zoo.cli.output import raise_on_sigterm
-from bdd100k_zoo.cli.signals import stop_on_signals
+from bdd100k_zoo.cli.output import raise_on_sigterm, stop_on_signals
 from bdd100k_zoo.prediction.launch import _SignalForwarder
 from bdd100k_zoo.training.stopping import GracefulStop
 stop = GracefulStop()
@@ -188,5 +187,5 @@ def test_no_message_shows_the_password_of_an_address(call):
 def test_hints_speak_of_commands_that_exist():
     names = {command.name for command in (*app.registered_commands, *app.registered_groups)}
     source = Path(hints.__file__).read_text()
-    spoken = {word.split()[0] for word in source.split("{SELF} ")[1:]}
+    spoken = {word.split()[0] for word in source.split("{PROGRAM} ")[1:]}
     assert {name.strip("`") for name in spoken} <= names

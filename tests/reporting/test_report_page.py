@@ -22,8 +22,7 @@ from bdd100k_zoo.evaluation.conditions import ConditionScores
 from bdd100k_zoo.evaluation.error_analysis import Calibration, ConfusionMatrix, ErrorBreakdown, ScoreBin
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL, FileFingerprint, MetricScores, Scores
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.reporting.provenance import ReportRun
-from bdd100k_zoo.reporting.report_page import Album, Picture, Report, RunComparison, heat, render_report
+from bdd100k_zoo.reporting.report_page import Album, Picture, Report, ReportRun, RunComparison, heat, render_report
 
 EVIL = '"><img src=x onerror=alert(1)><script>alert(2)</script>\u202e\x1b[2J'
 SHOWN = '"><img src=x onerror=alert(1)><script>alert(2)</script>⟨U+202E⟩⟨U+001B⟩[2J'

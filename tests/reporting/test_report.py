@@ -20,7 +20,7 @@ from bdd100k_zoo.errors import FilesExistError, FramesDifferError, NoImagesError
 from bdd100k_zoo.evaluation.scoring import score_predictions
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.reporting import gallery
+from bdd100k_zoo.reporting import report as job
 from bdd100k_zoo.reporting.report import ReportRequest, WrittenReport, write_report
 
 
@@ -85,7 +85,7 @@ def test_pictures_are_of_the_worst_frames_that_have_an_image_and_of_others(input
     worst, others, *_ = report.albums
     with_image = {path.name for path in inputs.images.iterdir()}
     assert {each.frame for each in worst.pictures} == {each.frame for each in others.pictures} == with_image
-    costs = [float(each.told.split("costs ")[1].split()[0]) for each in worst.pictures]
+    costs = [float(each.caption.split("costs ")[1].split()[0]) for each in worst.pictures]
     assert costs == sorted(costs, reverse=True)
     for each in worst.pictures:
         picture = Image.open(io.BytesIO(each.jpeg))
@@ -94,11 +94,11 @@ def test_pictures_are_of_the_worst_frames_that_have_an_image_and_of_others(input
 
 
 def test_marks_lie_where_the_boxes_are_in_the_smaller_picture(inputs: Inputs) -> None:
-    mark = gallery.BoxMark((100, 50, 300, 250), 2, None, "missed")
-    smaller, (moved,) = gallery._scaled(Image.new("RGB", (1280, 720)), [mark], 640)
+    mark = job.BoxMark((100, 50, 300, 250), 2, None, "missed")
+    smaller, (moved,) = job._scale(Image.new("RGB", (1280, 720)), [mark], 640)
     assert smaller.size == (640, 360)
     assert moved.box == (50, 25, 150, 125)
-    same, (kept,) = gallery._scaled(Image.new("RGB", (600, 400)), [mark], 640)
+    same, (kept,) = job._scale(Image.new("RGB", (600, 400)), [mark], 640)
     assert (same.size, kept) == ((600, 400), mark)
 
 
@@ -106,7 +106,7 @@ def test_pictures_shrink_and_thin_out_until_the_page_is_small_enough(
     inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pictures(most: int) -> tuple[int, set[int], tuple[str, ...]]:
-        monkeypatch.setattr(gallery, "MAX_PAGE_BYTES", most)
+        monkeypatch.setattr(job, "MAX_PAGE_BYTES", most)
         report = write(inputs, images=inputs.images).report
         found = [picture for album in report.albums for picture in album.pictures]
         assert sum(len(each.jpeg) for each in found) <= most
