@@ -64,8 +64,8 @@ else:
     Path(sys.argv[1], "pids").write_text(f"{os.getpid()} {Path(sys.argv[1], 'agent').read_text()}")
 time.sleep(600)
 '''
-launch.torchrun = lambda processes, arguments: [sys.executable, "-c", child, *arguments, "agent", child]
-launch.start(2, sys.argv[1:])
+launch.torchrun_command = lambda processes, arguments: [sys.executable, "-c", child, *arguments, "agent", child]
+launch.launch_processes(2, sys.argv[1:])
 """
 
 

@@ -15,7 +15,7 @@ from bdd100k_zoo.errors import WorkerFailedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bdd100k_zoo.training.stopping import GracefulStop
+    from bdd100k_zoo.training.job import GracefulStop
 
 SIGINT_STATUS, SIGTERM_STATUS = 130, 143
 """Exit statuses after Ctrl-C and SIGTERM."""

@@ -13,7 +13,7 @@ from reference import CLASSIC, HERE, MODELS, SHARED, differences, differences_fr
 
 from bdd100k_zoo.data.images import read_image
 from bdd100k_zoo.evaluation.frozen import read_box_rows, read_parity_results, to_box_rows
-from bdd100k_zoo.prediction.sharding import batch_by_shape
+from bdd100k_zoo.prediction.pipeline import batch_by_shape
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.workflows.fidelity.freeze import architectures
 
