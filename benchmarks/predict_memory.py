@@ -27,11 +27,10 @@ import numpy as np
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import find_images
-from bdd100k_zoo.prediction.journal import FrameResult, ProcessInfo, frame_line
-from bdd100k_zoo.prediction.journals import Journals
+from bdd100k_zoo.prediction.journal import FrameResult, Journals, ProcessInfo, frame_line
 from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed, frames_digest
 from bdd100k_zoo.prediction.run_folder import run_folder_lock
-from bdd100k_zoo.prediction.share import RunShard, complete_plan, compute_shard
+from bdd100k_zoo.prediction.sharding import RunShard, complete_plan, compute_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

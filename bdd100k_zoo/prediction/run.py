@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from json import dumps
 from math import isfinite
-from pathlib import Path  # noqa: TC003  (record fields are read at run time)
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -14,9 +14,21 @@ from msgspec import UNSET, Struct, UnsetType
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.files import storage_errors, write_atomically
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AnyStruct = TypeVar("AnyStruct", bound=Struct)
+
+
+PREDICTIONS_FILE = "det.json"
+RUN_FILE = "run.json"
+
+FRAMES_DIGEST = "names, sizes or times of change of the images"
+"""What a difference of their digests is called."""
+
 
 class Chunks(Struct, frozen=True):
-    """How a sorted list of frames is cut: at fixed multiples, whoever computes them."""
+    """How a sorted list of frames is split: at fixed multiples, whichever process computes them."""
 
     frames: int
     size: int
@@ -28,12 +40,12 @@ class Chunks(Struct, frozen=True):
         return -(-self.frames // self.size)
 
     def frames_of(self, chunk: int) -> range:
-        """Give the places of a chunk's frames in the list."""
+        """Return the places of a chunk's frames in the list."""
         return range(chunk * self.size, min((chunk + 1) * self.size, self.frames))
 
 
 class RunPlan(Struct, frozen=True, kw_only=True):
-    """The facts that decide every bit of a predictions file. What is not known yet is unset, and fits anything."""
+    """The facts that decide every bit of a predictions file. What is not known yet is unset, and matches anything."""
 
     model: str
     config_sha256: str | UnsetType = UNSET
@@ -41,21 +53,21 @@ class RunPlan(Struct, frozen=True, kw_only=True):
     """JSON; empty where there are none."""
     split: str | None
     image_roots: tuple[str, ...]
-    """Where the images were asked for; see ``workflows.run_folder.resolved``."""
+    """The folders, files and patterns that were given; see ``run_folder.resolve_input``."""
     every: int = 1
     """See ``RunRecord.every``."""
     frames: int
     """How many there are."""
     frames_sha256: str | UnsetType = UNSET
-    """Of all frames; see ``digest_of``."""
+    """Of all frames; see ``frames_digest``."""
     weights_sha256: str | UnsetType = UNSET
     backend: str | UnsetType = UNSET
     device: str | UnsetType = UNSET
-    """Its kind and its maker's name for it, without a number."""
+    """Its kind and name, without its number."""
     ops: str | UnsetType = UNSET
     precision: str | UnsetType = UNSET
     optimised: bool | UnsetType = UNSET
-    """See ``inference.protocol.DetectorFacts.optimised``: another model may be changed for speed, or another torch."""
+    """Whether the model was changed for speed: with another torch, the same model may not be."""
     batch_size: int | UnsetType = UNSET
     chunk_size: int | UnsetType = UNSET
     """Frames."""
@@ -71,9 +83,32 @@ class RunPlan(Struct, frozen=True, kw_only=True):
             raise ValueError("the size of chunks is not known yet")
         return Chunks(self.frames, self.chunk_size)
 
+    def compared(self) -> dict[str, object]:
+        """Return what must be equal for a run to be resumed, by the names that messages use."""
+        return {
+            "model": self.model,
+            "config's SHA-256": self.config_sha256,
+            "cfg_options": self.cfg_options,
+            "split": self.split,
+            "every": self.every,
+            "images": ", ".join(sorted(set(self.image_roots))),
+            "number of images": self.frames,
+            "weights' SHA-256": self.weights_sha256,
+            "backend": self.backend,
+            "device": self.device,
+            "ops": self.ops,
+            "precision": self.precision,
+            "changed for speed": self.optimised,
+            "batch size": self.batch_size,
+            "frames in a chunk": self.chunk_size,
+            "threads": self.threads,
+            "versions": self.versions,
+            FRAMES_DIGEST: self.frames_sha256 if self.frames_sha256 is UNSET else f"digest {self.frames_sha256[:12]}",
+        }
+
 
 def frames_digest(frames: Iterable[tuple[str, str]]) -> str:
-    """Give the SHA-256 of all frames' names and stamps, in lower-case hexadecimal."""
+    """Return the SHA-256 of all frames' names and stamps, in lower-case hexadecimal."""
     digest = hashlib.sha256()
     for name, stamp in frames:
         digest.update(f"{name}\0{stamp}\n".encode("utf-8", "backslashreplace"))
@@ -81,61 +116,32 @@ def frames_digest(frames: Iterable[tuple[str, str]]) -> str:
 
 
 def options_text(options: Mapping[str, object]) -> str:
-    """Write overrides as JSON, which has lists in place of tuples and text in place of what it lacks."""
+    """Return overrides as JSON, with lists for tuples and text for what JSON lacks; empty if there are none."""
     return dumps(dict(options), sort_keys=True, default=repr) if options else ""
 
 
-def run_plan_differences(standing: RunPlan, wanted: RunPlan) -> tuple[str, ...]:
-    """Say in what a standing plan is not the one that is wanted; nothing where it is, as far as both are known."""
+def differences(existing: Mapping[str, object], requested: Mapping[str, object]) -> tuple[str, ...]:
+    """Describe the facts that differ, by their names; a fact that is unset on either side is not known yet."""
     return tuple(
-        f"{name}: {there or 'none'} there, {here or 'none'} now"
-        for name, there, here in _compared(standing, wanted)
-        if there != here
+        f"{name}: {before} there, {now} now"
+        for name in existing
+        if name in requested and UNSET not in (existing[name], requested[name])
+        if (before := _text(existing[name])) != (now := _text(requested[name]))
     )
 
 
-def _compared(standing: RunPlan, wanted: RunPlan) -> Iterable[tuple[str, str, str]]:
-    for field, name in _NAMES.items():
-        there, here = getattr(standing, field), getattr(wanted, field)
-        if there is not UNSET and here is not UNSET:
-            yield name, _text(field, there), _text(field, here)
-    if standing.frames == wanted.frames:
-        there, here = standing.frames_sha256, wanted.frames_sha256
-        if there is not UNSET and here is not UNSET:
-            yield "names, sizes or times of change of the images", f"digest {there[:12]}", f"digest {here[:12]}"
-
-
-def _text(field: str, value: object) -> str:
-    if field == "image_roots" and isinstance(value, Sequence):
-        return ", ".join(sorted(set(value)))
+def _text(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {version}" for name, version in sorted(value.items()))
-    return "" if value is None else str(value)
+        return ", ".join(f"{name} {version}" for name, version in sorted(value.items())) or "none"
+    return "none" if value in (None, "") else str(value)
 
 
-_NAMES: Mapping[str, str] = {
-    "model": "model",
-    "config_sha256": "config's SHA-256",
-    "cfg_options": "cfg_options",
-    "split": "split",
-    "every": "every",
-    "image_roots": "images",
-    "frames": "number of images",
-    "weights_sha256": "weights' SHA-256",
-    "backend": "backend",
-    "device": "device",
-    "ops": "ops",
-    "precision": "precision",
-    "optimised": "changed for speed",
-    "batch_size": "batch size",
-    "chunk_size": "frames in a chunk",
-    "threads": "threads",
-    "versions": "versions",
-}
-
-
-PREDICTIONS_FILE = "det.json"
-RUN_FILE = "run.json"
+def run_differences(existing: RunPlan, requested: RunPlan) -> tuple[str, ...]:
+    """Describe in what two plans differ, as far as both are known; empty if the run can be resumed."""
+    before, now = existing.compared(), requested.compared()
+    if existing.frames != requested.frames:
+        del now[FRAMES_DIGEST]  # it differs, of course
+    return differences(before, now)
 
 
 class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +165,7 @@ class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def other(self) -> str:
-        """What weights these are, if they are not the published ones or nothing suggests that they are; else empty.
+        """Whose weights these are, if they are not known to be the published ones; else empty.
 
         A file that the user named is the user's own, unless a digest shows that it is the published one.
         """
@@ -177,7 +183,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class RunCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run went through."""
+    """The size of a run."""
 
     images: int
     unreadable: int
@@ -185,14 +191,14 @@ class RunCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSeconds(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds by stage, of all processes together; stages overlap, so that they add up to more than the total."""
+    """Seconds by stage, summed over all processes; stages overlap, so they add up to more than the total."""
 
     load: float
     """Building the model and loading its weights."""
     decode: float
     """Reading images, of all reading threads together."""
     prepare: float = 0.0
-    """Scaling and packing them, by the same threads."""
+    """Scaling and packing them, in the same threads."""
     detect: float
     """The device at work, and copies to and from it."""
     write: float
@@ -200,11 +206,11 @@ class RunSeconds(msgspec.Struct, frozen=True, kw_only=True):
     assemble: float = 0.0
     """The predictions file, from the journal."""
     total: float
-    """From the start of every process to its end, what was lost with a killed one aside."""
+    """From the start of every process to its end, without what was lost when one was killed."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is needed to tell two runs apart, or to make one again."""
+    """Everything that is needed to tell two runs apart, or to repeat one."""
 
     model: str
     config: str
@@ -242,16 +248,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Batches that the device had no memory for and that were halved: how many, by their size."""
 
 
-def write_run(folder: Path, record: RunRecord) -> Path:
-    """Write run.json into the folder of a run; raises StorageError."""
-    path = folder / RUN_FILE
-    plain = to_json_value(msgspec.structs.asdict(record))
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")
-    return path
-
-
 def to_json_value(value: object) -> object:
-    """Make JSON of anything: paths may hold bytes that are no UTF-8, and overrides any value of Python.
+    """Convert anything to what JSON can hold: paths may hold bytes that are no UTF-8, and overrides any Python value.
 
     A run of hours must not end without its record because of either.
     """
@@ -268,17 +266,38 @@ def to_json_value(value: object) -> object:
     return repr(value)
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read the run.json of a folder.
+def write_json_record(path: Path, record: Struct) -> Path:
+    """Write a record as indented JSON, whatever values it holds; raises StorageError."""
+    content = msgspec.json.encode(to_json_value(record))
+    write_atomically(path, msgspec.json.format(content, indent=2) + b"\n")
+    return path
+
+
+def read_json_record(path: Path, kind: type[AnyStruct], name: str) -> AnyStruct:
+    """Read a record.
+
+    Args:
+        path: the file.
+        kind: the type of the record.
+        name: what the error calls it.
 
     Raises:
-        StorageError: it cannot be read.
-        RecordError: it is not a run record.
+        StorageError: the file cannot be read.
+        RecordError: it is no such record.
     """
-    path = folder / RUN_FILE
     with storage_errors(path):
         content = path.read_bytes()
     try:
-        return msgspec.json.decode(content, type=RunRecord)
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(path, f"is not a run record: {error}") from error
+        raise RecordError(path, f"is not {name}: {error}") from error
+
+
+def write_run(folder: Path, record: RunRecord) -> Path:
+    """Write the run.json of a folder; raises StorageError."""
+    return write_json_record(folder / RUN_FILE, record)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read the run.json of a folder; raises StorageError, RecordError."""
+    return read_json_record(folder / RUN_FILE, RunRecord, "a run record")

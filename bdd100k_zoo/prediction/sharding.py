@@ -1,42 +1,286 @@
-"""Which frames are computed together, which process computes them, and one process's share of a run."""
+"""One process's share of a run: which frames it computes, computing them, and merging the journals of all processes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import os
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UNSET
+
+from bdd100k_zoo.data.detections import PredictionsWriter
+from bdd100k_zoo.errors import UnfinishedRunError
+from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.prediction.journal import Journal, JournalHeader, Journals, journal_path
+from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
+from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
+from bdd100k_zoo.prediction.run import (
+    PREDICTIONS_FILE,
+    RUN_FILE,
+    RunCounts,
+    RunRecord,
+    RunSeconds,
+    Unreadable,
+    write_run,
+)
+from bdd100k_zoo.prediction.run_folder import clean_run_folder, merge_lock
+from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-Item = TypeVar("Item")
+    from bdd100k_zoo.backends.protocol import Detector, DetectorFacts
+    from bdd100k_zoo.data.images import Frame
+    from bdd100k_zoo.prediction.journal import ProcessInfo
+    from bdd100k_zoo.prediction.run import RunPlan
+    from bdd100k_zoo.progress import Progress
 
 BATCHES_PER_CHUNK = 4
-"""Enough that images of several shapes in one chunk still fill batches, few enough that little is done again."""
+"""Enough that images of several shapes in one chunk still fill batches, few enough that little is computed again."""
+MAX_READERS = 8
+LONG_RUN_FRAMES = 20_000
+"""From this many frames on, writing the predictions file takes long enough for a progress bar."""
 
 
 def chunk_size(batch_size: int) -> int:
-    """Give the number of frames in a chunk: one where they are computed one by one, else some batches."""
+    """Return the number of frames in a chunk: some batches, or one frame where frames are computed one by one."""
     return 1 if batch_size == 1 else BATCHES_PER_CHUNK * batch_size
 
 
 def shard_chunks(chunks: int, rank: int, world: int) -> range:
-    """Give the chunks of one process: contiguous, of nearly equal number, none twice and none left out."""
+    """Return the chunks of one process: contiguous, of nearly equal number, none twice and none left out."""
     return range(rank * chunks // world, (rank + 1) * chunks // world)
 
 
-def batch_by_shape(items: Iterable[tuple[Hashable, Item]], size: int) -> Iterator[list[Item]]:
-    """Group one chunk's items by shape, in stable order, into batches of at most ``size``.
+def default_workers(device: str) -> int:
+    """Return a number of reading threads that keeps a device busy: a CPU needs no more than one."""
+    return 1 if device == "cpu" else min(MAX_READERS, os.cpu_count() or 1)
 
-    A batch is given as soon as it is full, what is left at the end. Which items share one depends on nothing but their
-    order.
+
+@dataclass(frozen=True, kw_only=True)
+class RunShard:
+    """A process's share of a run."""
+
+    folder: Path
+    frames: Sequence[Frame]
+    """All of the run, sorted by name."""
+    place: ProcessRank = SINGLE_PROCESS
+    workers: int | None = None
+    """Threads that read ahead; None for what suits the device."""
+    cfg_options: Mapping[str, object] = field(default_factory=dict)
+    replaces: str = ""
+    """See ``JournalHeader``."""
+    fresh: bool = False
+    """The same command would start over."""
+    hushed: bool = False
+    """The process that started this one reports how much is kept."""
+
+    def pending_chunks(self, plan: RunPlan, journals: Journals) -> list[int]:
+        """Return the chunks of this process that no journal has."""
+        mine = shard_chunks(plan.chunks.count, self.place.rank, self.place.world)
+        return [chunk for chunk in mine if not journals.has(chunk)]
+
+
+def complete_plan(known: RunPlan, facts: DetectorFacts, batch_size: int) -> RunPlan:
+    """Add to a plan what only a loaded detector knows."""
+    kind = facts.device.partition(":")[0]
+    return msgspec.structs.replace(
+        known,
+        backend=facts.backend,
+        device=f"{kind} ({facts.device_name})" if facts.device_name else kind,
+        ops=facts.ops,
+        precision=facts.precision,
+        optimised=facts.optimised,
+        batch_size=batch_size,
+        chunk_size=chunk_size(batch_size),
+        threads=facts.threads,
+        versions={name: version for name, version in facts.versions.items() if name != "python"},
+    )
+
+
+def compute_shard(
+    detector: Detector, shard: RunShard, plan: RunPlan, process: ProcessInfo, journals: Journals, progress: Progress
+) -> RunRecord | None:
+    """Compute the frames of a share that are not done yet; merge the journals if no other process has any left.
 
     Args:
-        items: shape and item.
-        size: items in a full batch.
+        detector: what finds the objects.
+        shard: which frames, and where.
+        plan: all that decides the predictions.
+        process: what to record about this process.
+        journals: what was done when the process began.
+        progress: where to report.
+
+    Returns:
+        The run's record; None while other processes are not done.
+
+    Raises:
+        KeyboardInterrupt: as it came; its text reports how much is done and kept.
+        ZooError: whatever is in the way. What was done is kept, and reported.
     """
-    waiting: dict[Hashable, list[Item]] = {}
-    for shape, item in items:
-        batch = waiting.setdefault(shape, [])
-        batch.append(item)
-        if len(batch) == size:
-            yield waiting.pop(shape)
-    yield from waiting.values()
+    pending = shard.pending_chunks(plan, journals)
+    mine = shard_chunks(plan.chunks.count, shard.place.rank, shard.place.world)
+    total, left = (sum(len(plan.chunks.frames_of(chunk)) for chunk in chunks) for chunks in (mine, pending))
+    if plan.batch_size is UNSET:
+        raise TypeError("the plan of a loaded detector has a batch size")
+    workers = shard.workers or default_workers(process.device)
+    work = DetectionWork(shard.frames, plan.chunks, pending, plan.batch_size, workers)
+    header = JournalHeader(plan=plan, replaces=shard.replaces)
+    title = "Predicting" if shard.place.world == 1 else f"Predicting, {shard.place}"
+    try:
+        with (
+            Journal(journal_path(shard.folder, shard.place.rank), header, process) as journal,
+            progress.task(title, total, "images", done=total - left) as task,
+        ):
+            detect_chunks(detector, work, journal.write, progress, task)
+        return finish_run(shard, journals.look(), progress)
+    except KeyboardInterrupt as interrupt:
+        # Of several processes that are interrupted together, only the first one reports.
+        saved = "" if shard.place.rank else _describe_saved(shard, journals)
+        raise type(interrupt)(f"interrupted: {saved}" if saved else "") from None
+    except BaseException:
+        if saved := _describe_saved(shard, journals):
+            progress.warn(saved)
+        raise
+
+
+def finish_run(shard: RunShard, journals: Journals, progress: Progress) -> RunRecord | None:
+    """Merge the journals if they are complete; otherwise report what is missing, and return None."""
+    if journals.complete:
+        return assemble_run(shard.folder, shard.cfg_options, progress)
+    missing = len(shard.frames) - journals.frames
+    progress.note(
+        f"{shard.place} is done; {missing:,} of {len(shard.frames):,} images still missing; the last process to end "
+        f"writes {shard.folder / PREDICTIONS_FILE}, and if one has died, the same command goes on"
+    )
+    return None
+
+
+def _describe_saved(shard: RunShard, journals: Journals) -> str:
+    return "" if shard.hushed else describe_saved_frames(journals.look(), len(shard.frames), fresh=shard.fresh)
+
+
+def describe_saved_frames(journals: Journals, total: int, *, fresh: bool) -> str:
+    """Report how many images of an interrupted run are done, and what resumes it; empty if none are."""
+    if not journals.frames:
+        return ""
+    command = "the same command, without --fresh," if fresh else "the same command"
+    done = f"{journals.frames:,} of {total:,} images are done and kept in {journals.folder}"
+    return f"{done}; {command} goes on from there"
+
+
+def check_run_complete(folder: Path, journals: Journals, frames: Sequence[Frame]) -> None:
+    """Check that every frame of a run is done.
+
+    Raises:
+        UnfinishedRunError: some are missing; they are listed by their numbers, from 1, and names.
+    """
+    if journals.complete:
+        return
+    gaps = journals.missing() if journals.plan else [range(len(frames))]
+    missing = tuple(
+        f"{gap.start + 1:,} to {gap.stop:,}: {frames[gap.start].name} to {frames[gap.stop - 1].name}"
+        if len(gap) > 1
+        else f"{gap.stop:,}: {frames[gap.start].name}"
+        for gap in gaps
+    )
+    raise UnfinishedRunError(folder, len(frames), missing)
+
+
+def assemble_run(folder: Path, options: Mapping[str, object], progress: Progress) -> RunRecord | None:
+    """Merge complete journals: write the predictions file, then the record, then remove the journals.
+
+    Args:
+        folder: the run's folder.
+        options: the overrides of the model's config, for the record.
+        progress: where to report.
+
+    Returns:
+        The record; None if another process is doing it, or has done it.
+
+    Raises:
+        RecordError: a journal is damaged.
+        StorageError: the disk is full. The journals stay.
+    """
+    with merge_lock(folder) as is_mine:
+        journals = Journals(folder).look()
+        if not is_mine or journals.plan is None or not journals.complete:
+            progress.note(f"another process puts {folder / PREDICTIONS_FILE} together")
+            return None
+        start = perf_counter()
+        shown = progress if journals.plan.frames >= LONG_RUN_FRAMES else NO_PROGRESS
+        unreadable = _write_predictions(folder, journals, shown)
+        record = _build_record(journals, journals.plan, options, unreadable, perf_counter() - start)
+        write_run(folder, record)
+        clean_run_folder(folder)
+    return record
+
+
+def _write_predictions(folder: Path, journals: Journals, progress: Progress) -> tuple[Unreadable, ...]:
+    """Write the predictions file, remove the record of another run, and return the unreadable images."""
+    writer, unreadable = PredictionsWriter(folder / PREDICTIONS_FILE), []
+    try:
+        with progress.task("Writing", journals.frames, "images") as task:
+            for frame in journals.in_order():
+                writer.write(frame.name, frame.detections)
+                if frame.unreadable is not None:
+                    unreadable.append(Unreadable(frame.name, frame.unreadable))
+                task.advance(1)
+        # First, so that no record of another run is ever beside these predictions.
+        with storage_errors(folder / RUN_FILE):
+            (folder / RUN_FILE).unlink(missing_ok=True)
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    return tuple(unreadable)
+
+
+def _build_record(
+    journals: Journals,
+    plan: RunPlan,
+    options: Mapping[str, object],
+    unreadable: tuple[Unreadable, ...],
+    assembling: float,
+) -> RunRecord:
+    first, spent = journals.processes[0], journals.spent
+    load = sum(process.load for process in journals.processes)
+    known = msgspec.structs.asdict(plan)
+    return RunRecord(
+        model=plan.model,
+        config=first.config,
+        config_sha256=known["config_sha256"],
+        cfg_options=options,
+        weights=first.weights,
+        backend=known["backend"],
+        device=first.device,
+        device_name=first.device_name,
+        precision=known["precision"],
+        optimised=None if plan.optimised is UNSET else plan.optimised,
+        ops=known["ops"],
+        versions=first.versions,
+        split=plan.split,
+        image_roots=plan.image_roots,
+        every=plan.every,
+        counts=RunCounts(images=journals.frames, unreadable=len(unreadable), detections=journals.detections),
+        seconds=RunSeconds(
+            load=load,
+            decode=spent.decode,
+            prepare=spent.prepare,
+            detect=spent.detect,
+            write=spent.write,
+            assemble=assembling,
+            total=load + spent.wall + assembling,
+        ),
+        unreadable=unreadable,
+        started=min(process.started for process in journals.processes),
+        frames_sha256=known["frames_sha256"],
+        batch_size=known["batch_size"],
+        threads=known["threads"],
+        processes=journals.ranks,
+        busy=spent.detect / spent.wall if spent.wall else None,
+        split_batches=journals.split,
+    )

@@ -25,11 +25,12 @@ from bdd100k_zoo.prediction.journal import (
     Journal,
     JournalHeader,
     JournalReader,
+    Journals,
     ProcessInfo,
     StageSeconds,
+    delete_journals,
     journal_path,
 )
-from bdd100k_zoo.prediction.journals import Journals
 from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def test_journals_of_several_ranks_count_together_and_a_chunk_twice_counts_once(
     write(journal_path(tmp_path, 2), [2])
     journals = check(tmp_path, [0, 1, 2, 3])
     assert (journals.ranks, len(journals.processes)) == (3, 3)
-    journals.remove()
+    delete_journals(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -345,12 +346,12 @@ FULL_DISK = """\
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_journal import Header, Journal, StorageError, chunk, plan, process
+from test_journal import Journal, JournalHeader, StorageError, chunk, plan, process
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-with Journal(Path(sys.argv[1]), Header(plan=plan()), process()) as journal:
+with Journal(Path(sys.argv[1]), JournalHeader(plan=plan()), process()) as journal:
     for number in range(4):
         try:
             journal.write(chunk(number))

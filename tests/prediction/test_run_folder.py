@@ -40,7 +40,7 @@ CLAIM = (
     "import sys\n"
     "from pathlib import Path\n"
     "from bdd100k_zoo.prediction.run_folder import run_folder_lock\n"
-    "with claimed(Path(sys.argv[1]), int(sys.argv[2])):\n"
+    "with run_folder_lock(Path(sys.argv[1]), int(sys.argv[2])):\n"
     "    print('claimed', flush=True)\n"
     "    sys.stdin.read()\n"
 )

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import TinyDetector, child, draw, dying_child, go_on
 
-from bdd100k_zoo.prediction.journals import Journals
+from bdd100k_zoo.prediction.journal import Journals
 from bdd100k_zoo.prediction.run import read_run
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WARM = multiprocessing.get_context("forkserver")
 # There is one such server a session: the first module is what the tests of downloads want in it.
-WARM.set_forkserver_preload(["bdd100k_zoo.hub.cache", "torch", "cv2", "bdd100k_zoo.prediction.share"])
+WARM.set_forkserver_preload(["bdd100k_zoo.hub.cache", "torch", "cv2", "bdd100k_zoo.prediction.sharding"])
 ROUNDS = [10, pytest.param(100, marks=pytest.mark.slow)]
 PAUSE = 0.004
 """Seconds a batch: a child alone takes about a quarter of a second."""

@@ -17,8 +17,7 @@ from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import DeviceError
-from bdd100k_zoo.prediction.journal import ProcessInfo
-from bdd100k_zoo.prediction.journals import Journals
+from bdd100k_zoo.prediction.journal import Journals, ProcessInfo
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
 from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed, frames_digest
 from bdd100k_zoo.prediction.run_folder import (
@@ -30,7 +29,7 @@ from bdd100k_zoo.prediction.run_folder import (
     resolve_input,
     run_folder_lock,
 )
-from bdd100k_zoo.prediction.share import RunShard, complete_plan, compute_shard, finish_run
+from bdd100k_zoo.prediction.sharding import RunShard, complete_plan, compute_shard, finish_run
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def go_on(
     fresh: bool = False,
     **changes: Any,
 ) -> RunRecord | None:
-    """Do what ``workflows.predict`` does between the detector's loading and the end."""
+    """Do what ``predict`` does between the detector's loading and the end."""
     frames = find_images([str(images)])
     plan = complete_plan(plan_for(frames, images, **changes), detector.facts, batch_size)
     with run_folder_lock(out, place.rank):
@@ -157,12 +156,12 @@ def go_on(
         if standing.finished:
             clean_run_folder(out)
             return standing.finished
-        part = RunShard(folder=out, frames=frames, place=place, workers=2, replaces=standing.replaces)
-        if standing.journals.plan and not part.left(plan, standing.journals):
-            return finish_run(part, standing.journals, progress)
+        shard = RunShard(folder=out, frames=frames, place=place, workers=2, replaces=standing.replaces)
+        if standing.journals.plan and not shard.pending_chunks(plan, standing.journals):
+            return finish_run(shard, standing.journals, progress)
         if fresh:
             remove_journals(out)
-        return compute_shard(detector, part, plan, PROCESS, standing.journals, progress)
+        return compute_shard(detector, shard, plan, PROCESS, standing.journals, progress)
 
 
 def child(out: Path, images: Path, rank: int, world: int, pause: float) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bdd100k_zoo.training.stopping import GracefulStop
+from bdd100k_zoo.training.job import GracefulStop
 
 
 def test_outside_of_what_ends_gently_an_interrupt_comes_at_once() -> None:
