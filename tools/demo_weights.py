@@ -61,7 +61,7 @@ def save_halved(model_name: str, config_path: Path, source: Path, target: Path) 
         target: where to.
 
     Raises:
-        MissingPackageError, ConfigError, StorageError, CheckpointError: as ``mmdet_backend.check_checkpoint`` does;
+        MissingPackageError, ConfigError, StorageError, CheckpointError: as ``backends.mmdet3.check_checkpoint``;
             nothing was written.
     """
     import_backend()
