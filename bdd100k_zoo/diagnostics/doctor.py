@@ -14,6 +14,7 @@ from msgspec import Struct
 from bdd100k_zoo import __version__
 from bdd100k_zoo.backends import selection
 from bdd100k_zoo.backends.common.packages import installed_distributions
+from bdd100k_zoo.demo_run.steps import MODEL, bundled_weights
 from bdd100k_zoo.diagnostics import extras, nvidia
 from bdd100k_zoo.diagnostics.checks import CheckStep, Finding, run_checks
 from bdd100k_zoo.diagnostics.repairs import (
@@ -27,7 +28,6 @@ from bdd100k_zoo.errors import MissingPackageError, ZooError
 from bdd100k_zoo.hub.layout import default_cache_root
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.sample_data import draw_sample_frame
-from bdd100k_zoo.workflows.demo import MODEL, bundled_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

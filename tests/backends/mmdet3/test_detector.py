@@ -23,6 +23,7 @@ from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, pipeline_f
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.demo_run.steps import bundled_weights
 from bdd100k_zoo.errors import (
     CheckpointClassesError,
     CheckpointMismatchError,
@@ -33,7 +34,6 @@ from bdd100k_zoo.errors import (
     NotFiniteError,
 )
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.workflows.demo import bundled_weights
 
 if TYPE_CHECKING:
     import subprocess
