@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.analysis_types import MIN_OBJECTS
+from bdd100k_zoo.evaluation.bootstrap import MIN_OBJECTS
 from bdd100k_zoo.reporting.colours import RUN_COLOURS, sentinel
 from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, styled_figure
 from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bdd100k_zoo.evaluation.analysis_types import Calibration, Interval
+    from bdd100k_zoo.evaluation.bootstrap import Interval
+    from bdd100k_zoo.evaluation.error_analysis import Calibration
 
 LONGEST_LABEL = 21
 MARKERS = "osD^vP"

@@ -11,7 +11,7 @@ from bdd100k_zoo.evaluation.analysis import RunAnalysis, analyse_run, compare_ru
 from bdd100k_zoo.evaluation.bootstrap import SEED
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames
-from bdd100k_zoo.evaluation.resolve_runs import EvaluationSubject, SubjectFinder
+from bdd100k_zoo.evaluation.resolve_runs import EvaluationSubject, resolve_name
 from bdd100k_zoo.evaluation.scores import fingerprint_file
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.prediction.run import read_run
@@ -68,8 +68,9 @@ def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
     """
     check_report_installed()
     check_page_replaceable(request.out)
-    finder = SubjectFinder(request.zoo, request.split, request.runs)
-    subjects = [subject for name in request.names for subject in finder.named(name)]
+    subjects = [
+        subject for name in request.names for subject in resolve_name(name, request.zoo, request.split, request.runs)
+    ]
     labels = read_labels(request.labels, lenient=request.lenient)
     images = FolderImages(request.images).of(labels) if request.images else {}
     looked = [_look_at(subject, labels, images, request, progress) for subject in subjects]

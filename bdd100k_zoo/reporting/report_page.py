@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.analysis_types import MIN_FRAMES, MIN_OBJECTS
+from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
 from bdd100k_zoo.reporting import plots
 from bdd100k_zoo.reporting.colours import DARK_COLOUR, LIGHT_COLOUR, format_hex
@@ -18,7 +18,8 @@ from bdd100k_zoo.reporting.provenance import ReportRun, build_run_card, images_p
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bdd100k_zoo.evaluation.analysis_types import APDifference, ConditionScores
+    from bdd100k_zoo.evaluation.analysis import APDifference
+    from bdd100k_zoo.evaluation.conditions import ConditionScores
     from bdd100k_zoo.evaluation.scores import FileFingerprint
     from bdd100k_zoo.reporting.pictures import MarkKind
 

@@ -52,7 +52,7 @@ def test_without_the_packages_the_extra_is_named(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from bdd100k_zoo.errors import MissingPackageError\n"
         "from bdd100k_zoo.evaluation.official import score_with_official_tool\n"
-        "try: score(Path('a'), Path('b'))\n"
+        "try: score_with_official_tool(Path('a'), Path('b'))\n"
         "except MissingPackageError as error: print(error.package, error.extra)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
