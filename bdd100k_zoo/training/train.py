@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from bdd100k_zoo import training
 from bdd100k_zoo.backends import mmdet3
-from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.errors import NoCheckpointError, NoLabelsError, RunMismatchError, WorkerFailedError
 from bdd100k_zoo.files import sha256_of, storage_errors
 from bdd100k_zoo.prediction import launch
@@ -188,7 +188,7 @@ class _Training:
 
     def _check_data(self) -> None:
         for files in (self._outline.train, self._outline.val):
-            frames = read_labels(files.labels)
+            frames = read_label_frames(files.labels)
             check_images(files.labels, frames, files.images, self._progress)
             if files == self._outline.train:  # those of val are read as ``eval`` reads them
                 report_reversed_boxes(files.labels, frames, self._progress)
