@@ -13,7 +13,6 @@ import io
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 from PIL import Image
 
@@ -21,7 +20,7 @@ from bdd100k_zoo.data.scalabel import Box2D, ImageSize, Label, LabelFrame
 from bdd100k_zoo.demo_run.steps import DATA, FRAMES, TRAIN_FRAMES
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.files import write_atomically
-from tools.scenes.dataset import frame_seed, images_folder, labels_file, write_scenes
+from tools.scenes.dataset import encode_labels, frame_seed, images_folder, labels_file, write_scenes
 from tools.scenes.scene import draw_scene
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def write_demo_frames(root: Path) -> None:
         frame, content = halved(draw_scene(frame_seed("train", SEED, index)))
         write_atomically(images_folder(root, "train") / frame.name, content)
         labels.append(frame)
-    write_atomically(labels_file(root, "train"), msgspec.json.encode(labels))
+    write_atomically(labels_file(root, "train"), encode_labels(labels))
 
 
 def halved(scene: Scene) -> tuple[LabelFrame, bytes]:
@@ -61,7 +60,9 @@ def halved(scene: Scene) -> tuple[LabelFrame, bytes]:
     Image.fromarray(((fours.sum((1, 3)) + 2) // 4).astype(np.uint8)).save(content, "JPEG", quality=QUALITY)
     labels = tuple(label for each in scene.labels.labels if (label := _halved_label(each)))
     size = ImageSize(width // 2, height // 2)
-    return LabelFrame(scene.labels.name, labels, scene.labels.attributes, size), content.getvalue()
+    return LabelFrame(
+        scene.labels.name, attributes=scene.labels.attributes, given_size=size, given_labels=labels
+    ), content.getvalue()
 
 
 def _halved_label(label: Label) -> Label | None:
@@ -70,7 +71,7 @@ def _halved_label(label: Label) -> Label | None:
         return None
     # x2 and y2 are the last pixel's: the box ends one pixel further.
     smaller = Box2D(box.x1 / 2, box.y1 / 2, (box.x2 + 1) / 2 - 1, (box.y2 + 1) / 2 - 1)
-    return Label(label.given_id, label.category, smaller, label.attributes)
+    return Label(label.given_id, label.category, box2d=smaller, attributes=label.attributes)
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.scalabel import Box2D
+from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
@@ -56,23 +56,7 @@ def _expect(name: str, array: npt.NDArray[np.generic], dtype: type, shape: tuple
         raise ValueError(f"{name}: expected {expected}, found {array.dtype} {list(array.shape)}")
 
 
-class PredictedLabel(msgspec.Struct, frozen=True):
-    """One detected object."""
-
-    id: str
-    category: str
-    score: float
-    box2d: Box2D
-
-
-class PredictedFrame(msgspec.Struct, frozen=True):
-    """The detections of one image."""
-
-    name: str
-    labels: tuple[PredictedLabel, ...]
-
-
-def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[PredictedLabel, ...]:
+def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[Label, ...]:
     """Convert detections to labels, sorted by class, then by descending score; equal scores keep their order.
 
     Corners and scores are widened to float64 first; then 1 is subtracted from x2 and y2, as the format defines them.
@@ -82,7 +66,7 @@ def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[PredictedLabe
     scores = detections.scores[order].astype(np.float64).tolist()
     classes = detections.classes[order].tolist()
     return tuple(
-        PredictedLabel(str(next(ids)), CLASSES[index], score, Box2D(*box))
+        Label(str(next(ids)), CLASSES[index], score, Box2D(*box))
         for index, score, box in zip(classes, scores, corners.tolist(), strict=True)
     )
 
@@ -123,7 +107,7 @@ class PredictionsWriter:
         if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
             raise RecordError(self.path, f"{name}: the detector gave a corner or score that is no finite number")
         labels = to_labels(detections, self._ids)
-        line = self._encode(PredictedFrame(name, labels))
+        line = self._encode(LabelFrame(name, given_labels=labels))
         with storage_errors(self.path):
             self._file.write((b",\n" if self.frames else b"[\n") + line)
         self._last = name

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from msgspec.structs import replace
 
 from bdd100k_zoo.backends import mmdet3
-from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.demo_run.serving import serving
 from bdd100k_zoo.errors import FilesExistError, MissingPackageError
 from bdd100k_zoo.evaluation import evaluate
@@ -149,7 +149,7 @@ class Demo:
             # Only files that the package ships: file managers leave others, such as .DS_Store.
             for path in (*DATA.rglob("*.jpg"), *DATA.rglob("*.json")):
                 write_atomically(self.places.data / path.relative_to(DATA), path.read_bytes())
-        return sum(len(frame.labels) for frame in read_labels(self.places.labels))
+        return sum(len(frame.labels) for frame in read_label_frames(self.places.labels))
 
     def download(self) -> StoredFile:
         """Fetch the weights from a server of this process into the folder's own cache; their digest is checked.

@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from bdd100k_zoo.data.validation import (
     IssueSummary,
-    ValidationIssue,
     ValidationIssues,
     merge_issue_summaries,
     printable,
 )
-from bdd100k_zoo.errors import FramesDifferError
+from bdd100k_zoo.errors import BadFrameError, FramesDifferError
 from bdd100k_zoo.files import add_jpg_suffix
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def pair_frames(labels: LabelTable, predictions: PredictionTable, *, lenient: bo
     _find_duplicates(labels.path, keys, duplicates)
     _find_duplicates(predictions.path, predicted_keys, duplicates)
     if not lenient:
-        duplicates.refuse()
+        duplicates.raise_first()
         if unknown or (missing and not predictions.flat):
             shown = (tuple(map(printable, names)) for names in (missing, unknown))
             raise FramesDifferError(predictions.path, labels.path, *shown)
@@ -69,11 +68,11 @@ def pair_frames(labels: LabelTable, predictions: PredictionTable, *, lenient: bo
         ("frames without labels", f"dropped, not in {labels.path}", unknown),
     ):
         for name in names:
-            unmatched.add(ValidationIssue(kind, predictions.path, printable(name), "", problem))
+            unmatched.add(kind, BadFrameError(predictions.path, printable(name), problem))
     starts, rows, used = _select_rows(keys, predicted_keys, predictions.starts)
     for place in sorted(predictions.faults.keys() & used):
         raise predictions.faults[place]
-    issues = (*labels.let_through, *predictions.let_through, *duplicates.summary(), *unmatched.summary())
+    issues = (*labels.let_through, *predictions.let_through, *duplicates.summarise(), *unmatched.summarise())
     return PairedFrames(
         labels=labels,
         starts=starts,
@@ -140,7 +139,7 @@ def _find_duplicates(path: Path, keys: Sequence[str], issues: ValidationIssues) 
         return
     for key, times in Counter(keys).items():
         if times > 1:
-            issues.add(ValidationIssue("frames more than once", path, printable(key), "", f"stands {times} times"))
+            issues.add("frames more than once", BadFrameError(path, printable(key), f"stands {times} times"))
 
 
 def _select_rows(keys: Sequence[str], predicted_keys: Sequence[str], starts: Ints) -> tuple[Ints, Ints, set[int]]:

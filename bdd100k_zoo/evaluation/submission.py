@@ -10,25 +10,24 @@ import warnings
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from math import isfinite
+from itertools import count
+from math import isfinite, nan
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Raw
 
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
-from bdd100k_zoo.data.detections import PredictedFrame, PredictedLabel
-from bdd100k_zoo.data.formats import PREDICTIONS, PlainFrame, ScalabelDataset, detect_format, read_frames, to_number
+from bdd100k_zoo.data.formats import to_number
 from bdd100k_zoo.data.images import IMAGE_SUFFIXES, find_images
-from bdd100k_zoo.data.scalabel import FRAME_SIZE, Box2D, ImageSize
+from bdd100k_zoo.data.scalabel import FRAME_SIZE, Box2D, ImageSize, Label, LabelFrame, LooseBox, are_normalised
+from bdd100k_zoo.data.scalabel_reader import decode_loose_frame, read_loose_frames
 from bdd100k_zoo.errors import (
     FrameNameError,
     NoImagesError,
     RecordError,
     SubmissionError,
     SubmissionProblem,
-    WrongFileError,
 )
 from bdd100k_zoo.files import add_jpg_suffix, check_frame_name, read_bytes, write_atomically
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
@@ -36,6 +35,7 @@ from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from bdd100k_zoo.data.scalabel import LooseLabel, NumberOrText
     from bdd100k_zoo.progress import Progress
 
 TEST_IMAGES = 20_000
@@ -57,6 +57,9 @@ SWAPPED_EDGES = "boxes whose right edge is left of the left one, or whose bottom
 BOXES_OUTSIDE_IMAGE = "boxes outside the image"
 FILES_WITHOUT_BOXES = "files without a box"
 NORMALISED_FILES = "files whose boxes all lie within 0 to 1, not in pixels"
+
+
+Corners = tuple[float, float, float, float]
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -88,7 +91,7 @@ def submit(predictions: Path, images: str, out: Path, progress: Progress, *, cli
         FrameNameError: an image has a name that no predictions file can hold.
     """
     path = predictions / PREDICTIONS_FILE if (predictions / PREDICTIONS_FILE).is_file() else predictions
-    submitted = read_submission(path)
+    submitted = read_loose_frames(path)
     sizes, notes = _image_sizes(images, progress)
     frames = submitted.frames
     if submitted.flat:
@@ -152,84 +155,6 @@ def _read_size(path: Path) -> ImageSize | None:
     return ImageSize(height, width) if is_rotated else ImageSize(width, height)
 
 
-# Frames as the file has them
-
-NumberOrText = float | str | None
-"""Numbers may be written as text; any other text is a problem of its label, not of the file."""
-
-
-class SubmittedBox(msgspec.Struct, gc=False):
-    """Corners in pixels; x2 and y2 are inclusive."""
-
-    x1: NumberOrText = None
-    y1: NumberOrText = None
-    x2: NumberOrText = None
-    y2: NumberOrText = None
-
-
-class SubmittedLabel(msgspec.Struct, gc=False):
-    """One detected object, as the file has it."""
-
-    id: str | int | float | None = None
-    category: str | None = None
-    score: NumberOrText = None
-    box2d: SubmittedBox | None = None
-
-
-class SubmittedFrame(msgspec.Struct, gc=False):
-    """The detections of one image."""
-
-    name: str | int | float
-    labels: tuple[SubmittedLabel, ...] | None = None
-
-
-class _NamedFrame(PlainFrame, frozen=True):
-    """What identifies a frame in Scalabel's format."""
-
-    name: str | int | float
-
-
-@dataclass(frozen=True, slots=True)
-class SubmittedFrames:
-    """The frames of a predictions file, to be decoded one by one, so that memory holds the labels of one at a time."""
-
-    frames: Sequence[Raw | Any]
-    flat: bool = False
-    """The file lists boxes, not frames, so that images without a box have no frame."""
-
-
-def read_submission(path: Path) -> SubmittedFrames:
-    """Read a predictions file of any form of Scalabel frames, or a folder of such files.
-
-    Raises:
-        StorageError: the file cannot be read.
-        InputsError: it holds no frames.
-    """
-    if (found := detect_format(path, PREDICTIONS)) not in ("Scalabel frames", None):
-        raise WrongFileError(path, PREDICTIONS, f"{found}; `convert` makes predictions of COCO results")
-    frames: list[Raw | Any] = []
-    flat = False
-    for file in read_frames(path, _NamedFrame, PREDICTIONS):
-        if file.records is None:
-            plain = file.plain()
-            frames += plain.frames
-            flat |= plain.flat
-        else:
-            document = msgspec.json.decode(file.content, type=list[Raw] | ScalabelDataset[Raw])
-            frames += document.frames if isinstance(document, ScalabelDataset) else document
-    return SubmittedFrames(frames, flat)
-
-
-def decode_frame(frame: Raw | Any, number: int) -> SubmittedFrame | SubmissionProblem:
-    """Decode a frame; ``number`` is its place in the file, counted from 1."""
-    try:
-        if isinstance(frame, Raw):
-            return msgspec.json.decode(frame, type=SubmittedFrame)
-        return msgspec.convert(frame, SubmittedFrame)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return SubmissionProblem(MALFORMED_FRAMES, f"frame {number}", detail=str(error))
-
-
 def _add_missing_frames(frames: Sequence[Any], sizes: Mapping[str, ImageSize]) -> tuple[list[Any], int]:
     """Rename the frames of a flat file as the images are named, and add an empty frame for each image without one."""
     names = add_jpg_suffix([str(frame["name"]) if isinstance(frame, dict) else "" for frame in frames], sizes)
@@ -266,9 +191,9 @@ class _Findings:
 def _check_frames(frames: Sequence[Any], sizes: Mapping[str, ImageSize], *, clip: bool) -> _Findings:
     found = _Findings()
     for index, raw in enumerate(frames):
-        frame = decode_frame(raw, index + 1)
-        if isinstance(frame, SubmissionProblem):
-            found.problems.append(frame)
+        frame = decode_loose_frame(raw)
+        if isinstance(frame, str):
+            found.problems.append(SubmissionProblem(MALFORMED_FRAMES, f"frame {index + 1}", detail=frame))
             continue
         name = str(frame.name)
         if name in found.places:
@@ -285,7 +210,7 @@ def _check_frames(frames: Sequence[Any], sizes: Mapping[str, ImageSize], *, clip
     return found
 
 
-def _count_label(label: SubmittedLabel, found: _Findings) -> None:
+def _count_label(label: LooseLabel, found: _Findings) -> None:
     if label.id in (None, ""):
         found.without_id += 1
     else:
@@ -293,11 +218,11 @@ def _count_label(label: SubmittedLabel, found: _Findings) -> None:
     if label.category and label.category in CLASS_ALIASES:
         found.aliases[label.category] += 1
     found.as_text += isinstance(label.score, str)
-    corners = _corners_of(label)
-    found.normalised &= corners is not None and all(0 <= corner <= 1 for corner in corners)
+    x1, y1, x2, y2 = _corners_of(label) or (nan, nan, nan, nan)
+    found.normalised &= are_normalised([(x1, y1, x2 - x1 + 1, y2 - y1 + 1)])
 
 
-def _label_problems(label: SubmittedLabel, size: ImageSize, *, clip: bool) -> Iterator[tuple[str, str]]:
+def _label_problems(label: LooseLabel, size: ImageSize, *, clip: bool) -> Iterator[tuple[str, str]]:
     """Yield kind and detail of each problem; with ``clip``, only a box wholly outside its image is one."""
     if label.category not in CLASSES and label.category not in CLASS_ALIASES:
         yield REGION_CATEGORIES if label.category in IGNORED_CLASSES else UNKNOWN_CATEGORIES, str(label.category)
@@ -333,9 +258,9 @@ def _parse_finite(value: NumberOrText) -> float | None:
     return number if number is not None and isfinite(number) else None
 
 
-def _corners_of(label: SubmittedLabel) -> tuple[float, float, float, float] | None:
+def _corners_of(label: LooseLabel) -> Corners | None:
     """Return x1, y1, x2, y2; None if they are not four finite numbers."""
-    box = label.box2d or SubmittedBox()
+    box = label.box2d or LooseBox()
     x1, y1, x2, y2 = map(_parse_finite, (box.x1, box.y1, box.x2, box.y2))
     if x1 is None or y1 is None or x2 is None or y2 is None:
         return None
@@ -368,33 +293,24 @@ def _encode_frames(
 ) -> tuple[list[bytes], int]:
     """Encode the frames sorted by name, with ids counting up; also return the number of boxes that were clipped."""
     lines: list[bytes] = []
-    boxes = clipped = 0
+    ids = count(1)
+    clipped = 0
     for name in sorted(places):
-        frame = decode_frame(frames[places[name]], places[name] + 1)
-        submitted = (
-            () if isinstance(frame, SubmissionProblem) else frame.labels or ()
-        )  # decoded without a problem before
-        labels = tuple(
-            _final_label(label, number, sizes[name] if clip else None)
-            for number, label in enumerate(submitted, boxes + 1)
-        )
-        for label, final in zip(submitted, labels, strict=True) if clip else ():
-            box = final.box2d
-            clipped += _corners_of(label) != (box.x1, box.y1, box.x2, box.y2)
-        boxes += len(labels)
-        lines.append(msgspec.json.encode(PredictedFrame(name, labels)))
+        frame = decode_loose_frame(frames[places[name]])
+        labels: list[Label] = []
+        for label in () if isinstance(frame, str) else frame.labels or ():  # it was decoded before, without a problem
+            corners = _corners_of(label) or (0.0, 0.0, 0.0, 0.0)
+            inside = _clip(corners, sizes[name]) if clip else corners
+            clipped += inside != corners
+            category = CLASS_ALIASES.get(label.category or "", label.category)
+            labels.append(Label(str(next(ids)), category, _parse_finite(label.score) or 0.0, Box2D(*inside)))
+        lines.append(msgspec.json.encode(LabelFrame(name, given_labels=tuple(labels))))
     return lines, clipped
 
 
-def _final_label(label: SubmittedLabel, number: int, size: ImageSize | None) -> PredictedLabel:
-    """Return a label without problems as it is submitted: numbers to the bit, clipped to ``size`` if one is given."""
-    x1, y1, x2, y2 = _corners_of(label) or (0.0, 0.0, 0.0, 0.0)
-    if size:
-        x1, y1 = max(x1, 0.0), max(y1, 0.0)
-        x2, y2 = min(x2, float(size.width - 1)), min(y2, float(size.height - 1))
-    category = label.category or ""
-    score = _parse_finite(label.score) or 0.0
-    return PredictedLabel(str(number), CLASS_ALIASES.get(category, category), score, Box2D(x1, y1, x2, y2))
+def _clip(corners: Corners, size: ImageSize) -> Corners:
+    x1, y1, x2, y2 = corners
+    return max(x1, 0.0), max(y1, 0.0), min(x2, float(size.width - 1)), min(y2, float(size.height - 1))
 
 
 def _notes(found: _Findings, clipped: int) -> Iterable[str]:

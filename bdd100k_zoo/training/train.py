@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from bdd100k_zoo import training
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.data.images import check_image_complete
-from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.data.validation import printable
 from bdd100k_zoo.errors import (
     LabelledImagesError,
@@ -181,7 +181,7 @@ class _Training:
 
     def _check_data(self) -> None:
         for files in (self._outline.train, self._outline.val):
-            frames = read_labels(files.labels)
+            frames = read_label_frames(files.labels)
             check_images(files.labels, frames, files.images, self._progress)
             if files == self._outline.train:  # those of val are refused, as ``eval`` refuses them
                 report_reversed_boxes(files.labels, frames, self._progress)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.coco import read_scalabel
 from bdd100k_zoo.data.formats import detect_format, is_true, to_number
-from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.scalabel import LooseFrame
+from bdd100k_zoo.data.scalabel_reader import decode_loose_frame, read_frames, read_label_frames, read_loose_frames
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.errors import BadFrameError, BadLabelError, BrokenFileError, InputsError, WrongFileError
-from bdd100k_zoo.evaluation.submission import SubmittedFrame, decode_frame, read_submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +65,8 @@ def of_records(records: Any) -> Found:
 
 
 def submitted(path: Path) -> Found:
-    decoded = [decode_frame(frame, number) for number, frame in enumerate(read_submission(path).frames, 1)]
-    assert all(isinstance(frame, SubmittedFrame) for frame in decoded), decoded
+    decoded = [decode_loose_frame(frame) for frame in read_loose_frames(path).frames]
+    assert all(isinstance(frame, LooseFrame) for frame in decoded), decoded
     return {
         str(frame.name): [(label.category, *corners_of(label.box2d)) for label in frame.labels or ()]  # type: ignore[union-attr]
         for frame in decoded
@@ -77,9 +76,9 @@ def submitted(path: Path) -> Found:
 READERS: dict[str, tuple[bool, Callable[[Path], Found]]] = {
     "eval, labels": (False, lambda path: of_table(read_label_table(path))),
     "eval, predictions": (True, lambda path: of_table(read_prediction_table(path))),
-    "train": (False, lambda path: of_records(read_labels(path))),
-    "convert, labels": (False, lambda path: of_records(read_scalabel(path))),
-    "convert, results": (True, lambda path: of_records(read_scalabel(path))),
+    "train": (False, lambda path: of_records(read_label_frames(path))),
+    "convert, labels": (False, lambda path: of_records(read_frames(path))),
+    "convert, results": (True, lambda path: of_records(read_frames(path))),
     "submit": (True, submitted),
 }
 """Whether what it reads has scores, and how to read it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.demo_run import steps as job
 from bdd100k_zoo.demo_run.steps import FRAMES, MODEL, TRAIN_FRAMES, Demo, Places, bundled_weights, demo_folder
 from bdd100k_zoo.errors import DigestMismatchError, FilesExistError
@@ -55,7 +55,7 @@ def test_the_frames_of_the_package_are_copied_and_the_objects_of_val_counted(tmp
     copied = {path.relative_to(places.data): path.read_bytes() for path in places.data.rglob("*.*")}
     assert copied == shipped
     for split, number in (("train", TRAIN_FRAMES), ("val", FRAMES)):
-        names = {frame.name for frame in read_labels(places.data / f"labels/det_20/det_{split}.json")}
+        names = {frame.name for frame in read_label_frames(places.data / f"labels/det_20/det_{split}.json")}
         assert len(names) == number
         assert names == {path.name for path in (places.data / "images/100k" / split).iterdir()}
 

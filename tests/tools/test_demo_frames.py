@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bdd100k_zoo.data.scalabel import FRAME_SIZE, Box2D, ImageSize, Label, LabelFrame, read_labels
+from bdd100k_zoo.data.scalabel import FRAME_SIZE, Box2D, ImageSize, Label, LabelFrame
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.demo_run.steps import DATA, FRAMES, TRAIN_FRAMES
 from bdd100k_zoo.errors import FilesExistError
 from tools.demo_frames import halved, write_demo_frames
@@ -40,7 +41,7 @@ def test_other_frames_are_left_as_they_are(tmp_path: Path) -> None:
 def test_train_and_val_share_no_scene_and_have_the_sizes_that_their_labels_tell() -> None:
     names = {}
     for split, size in (("train", ImageSize(640, 360)), ("val", FRAME_SIZE)):
-        frames = read_labels(DATA / f"labels/det_20/det_{split}.json")
+        frames = read_label_frames(DATA / f"labels/det_20/det_{split}.json")
         names[split] = {frame.name for frame in frames}
         for frame in frames:
             assert frame.size == size
@@ -55,8 +56,9 @@ def test_train_and_val_share_no_scene_and_have_the_sizes_that_their_labels_tell(
 
 def test_a_halved_box_covers_half_of_the_pixels() -> None:
     boxes = {"even": Box2D(10, 20, 29, 39), "odd": Box2D(11, 20, 30, 22), "thin": Box2D(5, 5, 5, 90)}
-    labels = tuple(Label(name, "car", box) for name, box in boxes.items())
-    scene = Scene(np.zeros((720, 1280, 3), np.uint8), LabelFrame("a.jpg", labels, {}, FRAME_SIZE))
+    labels = tuple(Label(name, "car", box2d=box) for name, box in boxes.items())
+    labelled = LabelFrame("a.jpg", attributes={}, given_size=FRAME_SIZE, given_labels=labels)
+    scene = Scene(np.zeros((720, 1280, 3), np.uint8), labelled)
     frame, _ = halved(scene)
     found = {label.id: label.box2d for label in frame.labels}
     assert found == {"even": Box2D(5, 10, 14, 19), "odd": Box2D(5.5, 10, 14.5, 10.5)}

@@ -13,9 +13,10 @@ from tools.scenes.dataset import count, report
 
 def frame(*boxes: tuple[str, float, float]) -> LabelFrame:
     labels = [
-        Label(str(i), name, Box2D(10, 20, 10 + wide - 1, 20 + high - 1)) for i, (name, wide, high) in enumerate(boxes)
+        Label(str(i), name, box2d=Box2D(10, 20, 10 + wide - 1, 20 + high - 1))
+        for i, (name, wide, high) in enumerate(boxes)
     ]
-    return LabelFrame("a.jpg", (*labels, Label("lane", "lane/single white")))
+    return LabelFrame("a.jpg", given_labels=(*labels, Label("lane", "lane/single white")))
 
 
 def test_sizes_are_those_of_the_evaluation_which_counts_the_last_pixel():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bdd100k_zoo.data.images import find_images
-from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.data.tables import read_label_table
 from bdd100k_zoo.errors import FilesExistError
 from tools.scenes.dataset import SPLITS, frame_seed, write_scenes
@@ -36,7 +36,7 @@ def test_it_is_laid_out_as_bdd100k_is(root):
 
 
 def test_its_labels_are_those_of_the_scenes(root):
-    frames = read_labels(root / "labels" / "det_20" / "det_val.json")
+    frames = read_label_frames(root / "labels" / "det_20" / "det_val.json")
     assert frames == tuple(draw_scene(frame_seed("val", 0, index)).labels for index in range(3))
 
 
@@ -65,7 +65,7 @@ def test_its_images_are_the_scenes_as_jpeg(root):
 
 def test_its_images_are_found_under_the_labels_names(root):
     found = [image.name for image in find_images([str(root / "images" / "100k" / "val")])]
-    assert found == [frame.name for frame in read_labels(root / "labels" / "det_20" / "det_val.json")]
+    assert found == [frame.name for frame in read_label_frames(root / "labels" / "det_20" / "det_val.json")]
 
 
 def test_several_processes_write_what_one_writes(root, tmp_path):

@@ -89,8 +89,18 @@ def write_scenes(
             task.advance(1)
     splits = {split: tuple(frames[frame_name(each)] for each in several) for split, several in seeds.items()}
     for split, labelled in splits.items():
-        write_atomically(labels_file(root, split), msgspec.json.encode(labelled))
+        write_atomically(labels_file(root, split), encode_labels(labelled))
     return Written(root, splits)
+
+
+def encode_labels(frames: Iterable[LabelFrame]) -> bytes:
+    """Encode the labels of frames; the keys keep the order of the files that were shipped before."""
+    return msgspec.json.encode(
+        [
+            {"name": frame.name, "labels": frame.labels, "attributes": frame.attributes, "size": frame.size}
+            for frame in frames
+        ]
+    )
 
 
 def images_folder(root: Path, split: str) -> Path:

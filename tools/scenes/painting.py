@@ -113,4 +113,4 @@ def _label(number: int, drawn: Drawn, *, occluded: bool) -> Label:
     columns = np.flatnonzero(drawn.mask.any(0)) + window.left
     attributes = {"occluded": occluded, "truncated": drawn.thing.beyond, "trafficLightColor": drawn.actor.light}
     box = Box2D(float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
-    return Label(str(number), drawn.actor.category, box, attributes)
+    return Label(str(number), drawn.actor.category, box2d=box, attributes=attributes)

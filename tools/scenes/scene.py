@@ -55,7 +55,7 @@ def draw_scene(seed: int) -> Scene:
     draw_weather(frame, light, rng)
     _add_noise(frame, light, rng)
     attributes = {"weather": light.weather, "scene": road.scene, "timeofday": light.timeofday}
-    named = LabelFrame(frame_name(seed), labels_of(painter), attributes, FRAME_SIZE)
+    named = LabelFrame(frame_name(seed), attributes=attributes, given_size=FRAME_SIZE, given_labels=labels_of(painter))
     return Scene(_rgb(frame), named)
 
 
