@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from bdd100k_zoo.cli.app import app
+from bdd100k_zoo.cli.app import build_app
 from bdd100k_zoo.cli.demo import NEXT_COMMANDS
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.scores import OVERALL
@@ -161,6 +161,6 @@ def test_the_commands_to_try_work_on_the_frames_that_were_kept(kept: tuple[Path,
 @pytest.mark.parametrize("command", NEXT_COMMANDS)
 def test_the_commands_for_the_real_thing_are_understood(command: str) -> None:
     name, *arguments = shlex.split(command.replace("\\\n", ""))[1:]
-    found = typer.main.get_command(app).commands[name]
+    found = typer.main.get_command(build_app()).commands[name]
     with found.make_context(name, arguments, resilient_parsing=False):
         pass
