@@ -78,7 +78,10 @@ def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str,
     yield "download", stored
     record = chain.predict()
     counts, seconds = record.counts, record.seconds
-    tell("predict", f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.device}")
+    tell(
+        "predict",
+        f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.facts.device}",
+    )
     yield "predict", record
     evaluated = chain.score()
     tell("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")

@@ -146,11 +146,11 @@ def _subjects(request: EvaluateRequest, labels: _Labels, store: Store, progress:
     if request.names:
         return [subject for name in request.names for subject in finder.named(name)]
     runs = find_runs(request.runs)
-    chosen = [run.folder for run in runs if run.record.split == request.split]
+    chosen = [run.folder for run in runs if run.record.request.split == request.split]
     chosen += [
         run.folder
         for run in runs
-        if run.record.split is None and run.record.counts.images == len(labels.table.frames)
+        if run.record.request.split is None and run.record.counts.images == len(labels.table.frames)
         if _has_the_frames(run.folder / PREDICTIONS_FILE, labels.table)
     ]
     if not chosen:

@@ -56,7 +56,7 @@ class SubjectFinder:
             return [self.of_file(path)]
         model = self.zoo[name]
         wanted = (model.name, self.split)
-        runs = [run for run in find_runs(self.runs) if (run.record.model, run.record.split) == wanted]
+        runs = [run for run in find_runs(self.runs) if (run.record.request.model, run.record.request.split) == wanted]
         if not runs:
             raise NoRunsError(self.runs, f"holds no run of {model.name} on {self.split}", self.split)
         return [self.of_run(run.folder) for run in runs]
@@ -73,9 +73,10 @@ class SubjectFinder:
         record = read_run(folder) if (folder := _folder_of(path)) else None
         if record is None:
             return EvaluationSubject(name=str(path), predictions=path, model=None, published_ap=None)
-        model, other = next((each for each in self.zoo.known if each.name == record.model), None), record.weights.other
+        name, other = record.request.model, record.weights.other
+        model = next((each for each in self.zoo.known if each.name == name), None)
         return EvaluationSubject(
-            name=f"{record.model} ({other})" if other else record.model,
+            name=f"{name} ({other})" if other else name,
             predictions=path,
             model=model,
             published_ap=None if other else self._published_ap(model),

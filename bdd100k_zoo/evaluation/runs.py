@@ -109,7 +109,7 @@ def read_measured_scores(
             if reason := _reason_to_leave_out(record, kept, models, split):
                 reasons[folder] = reason
             else:
-                usable[folder] = record.model, kept
+                usable[folder] = record.request.model, kept
         except _UnusableError as error:
             reasons[folder] = str(error)
     labels = _labels_to_show([kept.labels for _, kept in usable.values()], split)
@@ -176,14 +176,15 @@ def _scored_run(folder: Path) -> tuple[RunRecord, StoredScores]:
 
 def _reason_to_leave_out(record: RunRecord, kept: StoredScores, models: Collection[str], split: str) -> str:
     """Return why scores cannot be set beside the published ones of a model; empty where they can."""
-    if record.model not in models:
-        return _not_shown(record.model)
-    if record.split not in (split, None):
-        return f"is on {record.split}, not on {split}"
+    request = record.request
+    if request.model not in models:
+        return _not_shown(request.model)
+    if request.split not in (split, None):
+        return f"is on {request.split}, not on {split}"
     if record.weights.other:
-        return f"has {record.weights.other}, not the published ones of {record.model}"
-    if record.cfg_options:
-        return f"has settings of its own: {', '.join(record.cfg_options)}"
+        return f"has {record.weights.other}, not the published ones of {request.model}"
+    if request.cfg_options:
+        return f"has settings of its own: {', '.join(request.cfg_options)}"
     if _overall(kept) is None:
         return "has no AP: its labels hold no object"
     if kept.lenient and kept.let_through:

@@ -83,7 +83,7 @@ def _of_run(record: RunRecord) -> Iterator[tuple[str, str]]:
     weights = record.weights
     verified = f"verified by the {weights.verified_by}" if weights.verified else "unverified: no digest verifies them"
     yield "weights", f"{weights.other}, not the published ones" if weights.other else verified
-    yield "device", f"{record.device_name}, {record.precision}"
+    yield "device", f"{record.facts.device_name}, {record.facts.precision}"
     if speed := images_per_second(record):
         yield "seconds per image", f"{1 / speed:.3g} (the device at work)"
     if record.counts.unreadable:
@@ -102,14 +102,15 @@ def _of_weights(record: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _of_settings(record: RunRecord) -> Iterator[tuple[str, str]]:
-    yield "config", f"{PurePath(record.config).name}, SHA-256 {record.config_sha256}"
-    if record.cfg_options:
-        yield "overrides", ", ".join(f"{key}={value}" for key, value in record.cfg_options.items())
-    batch = f", batches of {record.batch_size}" if record.batch_size else ""
+    request, facts = record.request, record.facts
+    yield "config", f"{PurePath(request.config).name}, SHA-256 {request.config_sha256}"
+    if request.cfg_options:
+        yield "overrides", ", ".join(f"{key}={value}" for key, value in request.cfg_options.items())
+    batch = f", batches of {facts.batch_size}" if facts.batch_size else ""
     processes = f", {record.processes} processes" if record.processes > 1 else ""
-    yield "backend", f"{record.backend}, ops of {record.ops}, {record.device}{batch}{processes}"
-    yield "versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    yield "images", f"{record.counts.images:,}" + (f" of {record.split}" if record.split else "")
+    yield "backend", f"{facts.backend}, ops of {facts.ops}, {facts.device}{batch}{processes}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    yield "images", f"{record.counts.images:,}" + (f" of {request.split}" if request.split else "")
     yield "started", record.started
 
 
