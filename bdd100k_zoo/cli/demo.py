@@ -77,7 +77,10 @@ def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[st
     yield "download", stored
     record = chain.predict()
     counts, seconds = record.counts, record.seconds
-    report("predict", f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.device}")
+    report(
+        "predict",
+        f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.facts.device}",
+    )
     yield "predict", record
     evaluated = chain.score()
     report("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")

@@ -147,7 +147,7 @@ def predict(
     if record is None or started:  # another process reports for all
         return
     if as_json:
-        write_json(record)
+        write_json(record.flat())
     else:
         _show_run(request.folder, record)
     if draw:
@@ -179,7 +179,7 @@ def _show_run(folder: Path, record: RunRecord) -> None:
 
     counts, seconds = record.counts, record.seconds
     rate = format_rate((counts.images - counts.unreadable) / seconds.detect if seconds.detect else None)
-    device = record.device
+    device = record.facts.device
     if record.processes > 1:
         device = f"{device.partition(':')[0]}, in each of {record.processes} processes"
     unreadable = f", {counts.unreadable:,} of them unreadable" if counts.unreadable else ""

@@ -158,9 +158,9 @@ def _resolve_subjects(
     chosen = [
         run.folder
         for run in find_runs(request.runs)
-        if run.record.split == split
+        if run.record.request.split == split
         or (
-            run.record.split is None
+            run.record.request.split is None
             and run.record.counts.images == len(labels.table.frames)
             and _has_labelled_frames(run.folder / PREDICTIONS_FILE, labels.table)
         )

@@ -73,7 +73,7 @@ def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[Evaluation
         return [resolve_file(path, zoo, split)]
     model = zoo[name]
     wanted = (model.name, split)
-    found = [run.folder for run in find_runs(runs) if (run.record.model, run.record.split) == wanted]
+    found = [run.folder for run in find_runs(runs) if (run.record.request.model, run.record.request.split) == wanted]
     if not found:
         raise NoRunsError(runs, f"holds no run of {model.name} on {split}", split)
     return [resolve_file(folder / PREDICTIONS_FILE, zoo, split) for folder in found]
@@ -87,9 +87,9 @@ def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
     record = read_run(folder) if (folder := _run_folder(path)) else None
     if record is None:
         return EvaluationSubject(name=str(path), predictions=path, model=None, published_ap=None)
-    model, other = next((each for each in zoo.known if each.name == record.model), None), record.weights.other
+    model, other = next((each for each in zoo.known if each.name == record.request.model), None), record.weights.other
     return EvaluationSubject(
-        name=f"{record.model} ({other})" if other else record.model,
+        name=f"{record.request.model} ({other})" if other else record.request.model,
         predictions=path,
         model=model,
         published_ap=None if other or model is None else _published_ap(model, split),

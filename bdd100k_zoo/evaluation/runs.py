@@ -93,7 +93,7 @@ def read_measured_scores(
             if reason := _reason_to_leave_out(record, stored, models, split):
                 reasons[folder] = reason
             else:
-                usable[folder] = record.model, stored
+                usable[folder] = record.request.model, stored
         except _UnusableError as error:
             reasons[folder] = str(error)
     labels = _choose_labels([stored.labels for _, stored in usable.values()], split)
@@ -149,14 +149,14 @@ def _read_scored_run(folder: Path) -> tuple[RunRecord, StoredScores]:
 
 def _reason_to_leave_out(record: RunRecord, stored: StoredScores, models: Collection[str], split: str) -> str:
     """Return why scores are not comparable with the published ones of a model; empty where they are."""
-    if record.model not in models:
-        return _not_shown(record.model)
-    if record.split not in (split, None):
-        return f"is on {record.split}, not on {split}"
+    if record.request.model not in models:
+        return _not_shown(record.request.model)
+    if record.request.split not in (split, None):
+        return f"is on {record.request.split}, not on {split}"
     if record.weights.other:
-        return f"has {record.weights.other}, not the published ones of {record.model}"
-    if record.cfg_options:
-        return f"has settings of its own: {', '.join(record.cfg_options)}"
+        return f"has {record.weights.other}, not the published ones of {record.request.model}"
+    if record.request.cfg_options:
+        return f"has settings of its own: {', '.join(record.request.cfg_options)}"
     if _overall(stored) is None:
         return "has no AP: its labels hold no object"
     if stored.lenient and stored.let_through:

@@ -2,7 +2,7 @@
 
 Every rank appends to one file, which no other process writes. It holds a JSON object a line, of four kinds:
 
-    {"journal": 1, …}   the first line: the plan, in which all journals of a run agree
+    {"journal": 2, …}   the first line: request and facts of the run, in which all its journals agree
     {"process": …}      a process opened the file, and appends from here on
     {"frame": 17, …}    the boxes of one frame, to the bit, or why its image is unreadable
     {"chunk": 2, …}     closes a chunk: the frames above, since the last chunk, are all of its frames
@@ -31,17 +31,18 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.errors import RecordError, RunMismatchError, StorageError
 from bdd100k_zoo.files import open_nofollow, storage_errors
-from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed, run_differences, to_json_value
+from bdd100k_zoo.prediction.run import Chunks, RunRequest, WeightsUsed, compared, differences, to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-JOURNAL_FORMAT = 1
+JOURNAL_FORMAT = 2
 """The number in the first line of every journal."""
 JOURNAL_NAME = re.compile(r"journal-(\d+)\.jsonl")
 CHUNK_PREFIX, PROCESS_PREFIX = b'{"chunk":', b'{"process":'
@@ -55,22 +56,30 @@ AnyStruct = TypeVar("AnyStruct", bound=Struct)
 
 
 class JournalHeader(Struct, frozen=True, kw_only=True):
-    """The first line."""
+    """The first line: what decides the run's predictions, and what the process that began the journal runs on."""
 
     journal: int = JOURNAL_FORMAT
-    plan: RunPlan
+    request: RunRequest
+    facts: DetectorFacts
+    weights: WeightsUsed
+    chunk_size: int
+    """Frames in every chunk but the last."""
     replaces: str = ""
     """SHA-256 of the run.json that was in the folder when the journal was begun, and that its run will replace."""
+
+    @property
+    def chunks(self) -> Chunks:
+        """How the frames are split."""
+        return Chunks(self.request.frames, self.chunk_size)
+
+    def compared(self) -> dict[str, object]:
+        """Return what must be equal in all journals of a run."""
+        return compared(self.request, self.facts, self.chunk_size)
 
 
 class ProcessInfo(Struct, frozen=True, kw_only=True):
     """What a process line holds."""
 
-    config: str
-    weights: WeightsUsed
-    device: str
-    device_name: str
-    versions: Mapping[str, str]
     started: str
     """ISO 8601, UTC."""
     load: float
@@ -123,6 +132,10 @@ class ChunkResult(NamedTuple):
     spent: StageSeconds = StageSeconds()
     split: Mapping[int, int] = {}
     """See ``ChunkSummary``."""
+
+
+class _Format(Struct, frozen=True):
+    journal: int
 
 
 class _ProcessLine(Struct, frozen=True):
@@ -240,13 +253,12 @@ class JournalReader:
 
     def _parse_header(self, line: bytes) -> JournalHeader:
         try:
-            header = msgspec.json.decode(line, type=JournalHeader)
+            if (number := msgspec.json.decode(line, type=_Format).journal) != JOURNAL_FORMAT:
+                problem = f"is a journal of format {number}; this version reads format {JOURNAL_FORMAT}"
+                raise RecordError(self.path, problem)
+            return msgspec.json.decode(line, type=JournalHeader)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError(self.path, f"is no journal of a run: {error}") from error
-        if header.journal != JOURNAL_FORMAT:
-            problem = f"is a journal of format {header.journal}; this version reads format {JOURNAL_FORMAT}"
-            raise RecordError(self.path, problem)
-        return header
 
 
 def _decode(line: bytes, kind: type[AnyStruct]) -> AnyStruct | None:
@@ -264,7 +276,7 @@ class Journal:
         """Open or create the file, and cut off what follows its last closed chunk.
 
         Raises:
-            RunMismatchError: it is the journal of another plan; it is left as it is.
+            RunMismatchError: it is the journal of another run; it is left as it is.
             RecordError: it is no journal.
             StorageError: it cannot be read or written.
         """
@@ -272,7 +284,7 @@ class Journal:
         reader = JournalReader(path)
         for _ in reader.read_on():
             pass
-        if reader.header and (found := run_differences(reader.header.plan, header.plan)):
+        if reader.header and (found := differences(reader.header.compared(), header.compared())):
             raise RunMismatchError(path.parent, found)
         with storage_errors(path):
             # Without a buffer: what is written belongs to the system at once, whatever happens to this process.
@@ -280,9 +292,9 @@ class Journal:
             self._file.truncate(reader.end)
             self._file.seek(reader.end)
         self._end, self._put_seconds = reader.end, 0.0
-        # Paths may hold bytes that are no UTF-8.
-        opened = _encode(to_json_value(_ProcessLine(process))) + b"\n"
-        self._put(opened if reader.header else _encode(header) + b"\n" + opened)
+        opened = _encode(_ProcessLine(process)) + b"\n"
+        # The path of the weights may hold bytes that are no UTF-8.
+        self._put(opened if reader.header else _encode(to_json_value(header)) + b"\n" + opened)
 
     def __enter__(self) -> Journal:
         return self
@@ -345,8 +357,8 @@ class Journals:
         self.spent = StageSeconds()
         self.split: Counter[int] = Counter()
         """See ``ChunkSummary``."""
-        self.plan: RunPlan | None = None
-        """The plan of all journals; None without a journal."""
+        self.header: JournalHeader | None = None
+        """That of the first journal, which the others agree with; None without a journal."""
         self._readers: list[JournalReader] = []
         self._begins = array("q")
         """The byte at which each chunk begins in its file; NOWHERE for one that is not done."""
@@ -370,14 +382,14 @@ class Journals:
 
     @property
     def complete(self) -> bool:
-        """Whether every chunk of the plan is done."""
-        return self.plan is not None and NOWHERE not in self._begins
+        """Whether every chunk of the run is done."""
+        return self.header is not None and NOWHERE not in self._begins
 
     def look(self) -> Journals:
         """Read what was added since the last look; return itself.
 
         Raises:
-            RunMismatchError: two journals are of different plans.
+            RunMismatchError: two journals are of different runs.
             RecordError: a file is no journal.
             StorageError: one cannot be read.
         """
@@ -386,7 +398,7 @@ class Journals:
         for owner, reader in enumerate(self._readers):
             chunks = reader.read_on()
             first = next(chunks, None)  # reads the header, too
-            self._check_plan(reader)
+            self._check_header(reader)
             for summary, begin in chain([first] if first else [], chunks):
                 self._count(summary, begin, owner)
         return self
@@ -399,15 +411,15 @@ class Journals:
         """Return the places of the frames that are not done, in as few ranges as there are gaps."""
         gaps: list[range] = []
         for chunk in range(len(self._begins)):
-            if self.plan and not self.has(chunk):
-                frames = self.plan.chunks.frames_of(chunk)
+            if self.header and not self.has(chunk):
+                frames = self.header.chunks.frames_of(chunk)
                 joins = gaps and gaps[-1].stop == frames.start
                 start = gaps.pop().start if joins else frames.start
                 gaps.append(range(start, frames.stop))
         return gaps
 
     def in_order(self) -> Iterator[FrameResult]:
-        """Yield every frame that is done, in the order of the plan.
+        """Yield every frame that is done, in the order of the run.
 
         Raises:
             RecordError: a frame cannot be read, or is not the one that belongs there.
@@ -418,21 +430,21 @@ class Journals:
             with storage_errors(path), path.open("rb") as file:
                 for chunk in filter(self.has, chunks):
                     file.seek(self._begins[chunk])
-                    for number in self.plan.chunks.frames_of(chunk) if self.plan else ():
+                    for number in self.header.chunks.frames_of(chunk) if self.header else ():
                         frame = parse_frame_line(path, file.readline())
                         if frame.number != number:
                             raise RecordError(path, f"holds frame {frame.number} in the place of frame {number}")
                         yield frame
 
-    def _check_plan(self, reader: JournalReader) -> None:
-        """Compare a journal's plan with that of the first journal, which the chunks belong to."""
-        if reader.header is None or reader.header.plan is self.plan:
+    def _check_header(self, reader: JournalReader) -> None:
+        """Compare a journal's header with that of the first journal, whose chunks are counted."""
+        if reader.header is None or reader.header is self.header:
             return
-        if self.plan is None:
-            self.plan = reader.header.plan
-            self._begins = array("q", [NOWHERE]) * self.plan.chunks.count
-            self._owners = array("H", [0]) * self.plan.chunks.count
-        elif found := run_differences(self.plan, reader.header.plan):
+        if self.header is None:
+            self.header = reader.header
+            self._begins = array("q", [NOWHERE]) * self.header.chunks.count
+            self._owners = array("H", [0]) * self.header.chunks.count
+        elif found := differences(self.header.compared(), reader.header.compared()):
             raise RunMismatchError(self.folder, tuple(f"{reader.path.name}: {each}" for each in found))
 
     def _count(self, summary: ChunkSummary, begin: int, owner: int) -> None:

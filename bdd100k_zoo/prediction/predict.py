@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UNSET
 
 from bdd100k_zoo.backends.protocol import requested_precision
 from bdd100k_zoo.backends.selection import select_backend
@@ -17,15 +16,14 @@ from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import ArtifactError, NoImagesError, WorkerFailedError
 from bdd100k_zoo.files import sha256_of, storage_errors
 from bdd100k_zoo.prediction.detector import build_weights_record, fetch_weights, random_weights_warning
-from bdd100k_zoo.prediction.journal import Journals, ProcessInfo
+from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo
 from bdd100k_zoo.prediction.launch import JobRequest, launch_processes
-from bdd100k_zoo.prediction.run import RunPlan, frames_digest, options_text, read_run
+from bdd100k_zoo.prediction.run import RunRequest, compared, frames_digest, read_run, to_json_object
 from bdd100k_zoo.prediction.run_folder import (
     RunFolderState,
-    check_same_plan,
+    check_same_run,
     clean_run_folder,
     default_run_folder,
-    plan_from_record,
     read_run_digest,
     read_run_folder,
     remove_journals,
@@ -36,7 +34,7 @@ from bdd100k_zoo.prediction.sharding import (
     RunShard,
     assemble_run,
     check_run_complete,
-    complete_plan,
+    chunk_size,
     compute_shard,
     describe_saved_frames,
     finish_run,
@@ -158,129 +156,129 @@ def split_image_folder(root: Path, split: str) -> str:
 class _Run:
     """One process's work on a request: its steps, from what is cheap to check to what takes long."""
 
-    def __init__(self, request: PredictRequest, store: Store, progress: Progress) -> None:
+    def __init__(self, options: PredictRequest, store: Store, progress: Progress) -> None:
         self._started, self._clock = datetime.now(timezone.utc), perf_counter()
-        self._request, self._store, self._progress = request, store, progress
-        self.frames = find_images(request.images, every=request.every)
-        self.folder = request.folder
-        self._plan = RunPlan(
-            model=request.model.name,
-            config_sha256=sha256_of(request.model.config_path),
-            cfg_options=options_text(request.cfg_options),
-            every=request.every,
-            split=request.split,
-            image_roots=tuple(map(resolve_input, request.images)),
+        self._options, self._store, self._progress = options, store, progress
+        self.frames = find_images(options.images, every=options.every)
+        self.folder = options.folder
+        self._request = RunRequest(
+            model=options.model.name,
+            config=options.model.config,
+            config_sha256=sha256_of(options.model.config_path),
+            cfg_options=to_json_object(options.cfg_options),
+            split=options.split,
+            image_roots=tuple(map(resolve_input, options.images)),
+            every=options.every,
             frames=len(self.frames),
             frames_sha256=frames_digest((frame.name, frame.stamp) for frame in self.frames),
-            backend=UNSET if request.backend == "auto" else request.backend,
-            precision=requested_precision(request.precision),
-            batch_size=request.batch_size or UNSET,
+            backend=None if options.backend == "auto" else options.backend,
+            precision=requested_precision(options.precision),
+            batch_size=options.batch_size,
         )
-
-    def read_folder(self) -> RunFolderState:
-        """Read what the folder holds; with --fresh, as if it were empty."""
-        if self._request.fresh:
-            return RunFolderState(Journals(self.folder), replaces=read_run_digest(self.folder))
-        started = self._request.started
-        return read_run_folder(self.folder, self._plan, started.replaceable if started else None)
-
-    def reuse_finished(self, state: RunFolderState) -> RunRecord | None:
-        """Return the run if nothing is left to be computed."""
-        if state.finished and state.finished.frames_sha256:
-            self._check_weights(plan_from_record(state.finished))
-            self._progress.note(f"{self.folder} holds this run already, complete; --fresh makes it again")
-            clean_run_folder(self.folder)
-            return state.finished
-        if not (state.journals.plan and state.journals.complete):
-            return None
-        self._check_weights(state.journals.plan)
-        return assemble_run(self.folder, self._request.cfg_options, self._progress)
-
-    def _check_weights(self, existing: RunPlan) -> None:
-        """Compare a run's weights with the given or cached ones; without either, nothing is downloaded to compare."""
-        artifact, stored = self._request.model.artifact("weights"), None
-        if self._request.weights:
-            stored = self._store.adopt(artifact, self._request.weights)
-        else:
-            with suppress(ArtifactError):
-                stored = self._store.find(artifact)
-        self._check_plan(existing, weights_sha256=stored.sha256 if stored else UNSET)
-
-    def _check_plan(self, existing: RunPlan | None, **known: object) -> None:
-        """Compare the plan, with what is known by now, with an existing one; raises RunMismatchError."""
-        if existing:
-            check_same_plan(self.folder, existing, msgspec.structs.replace(self._plan, **known))
-
-    def compute(self, state: RunFolderState) -> RunRecord | None:
-        """Compute what is left of this process's share."""
-        request, journals = self._request, state.journals
-        shard = RunShard(
+        self._shard = RunShard(
             folder=self.folder,
             frames=self.frames,
-            place=request.place,
-            workers=request.workers,
-            cfg_options=request.cfg_options,
-            replaces=state.replaces,
-            fresh=request.fresh,
-            hushed=request.started is not None,
+            place=options.place,
+            workers=options.workers,
+            fresh=options.fresh,
+            hushed=options.started is not None,
         )
-        if journals.plan and not shard.pending_chunks(journals.plan, journals):
-            return finish_run(shard, journals, self._progress)
-        weights = self.prepare(state)
-        detector = self._load(weights)
-        if detector.facts.random_weights and request.place.rank == 0:
-            self._progress.warn(random_weights_warning(weights))
-        begun_with = journals.plan.batch_size if journals.plan else UNSET
-        size = request.batch_size or (detector.batch_size if begun_with is UNSET else begun_with)
-        known = msgspec.structs.replace(self._plan, weights_sha256=weights.sha256)
-        plan = complete_plan(known, detector.facts, size)
-        if journals.plan:
-            check_same_plan(self.folder, journals.plan, plan)
-        if request.fresh:
-            remove_journals(self.folder, request.place.rank)
-        process = ProcessInfo(
-            config=request.model.config,
-            weights=build_weights_record(weights, detector.facts),
-            device=detector.facts.device,
-            device_name=detector.facts.device_name,
-            versions=detector.facts.versions,
-            started=self._started.isoformat(timespec="seconds"),
-            load=perf_counter() - self._clock,
-        )
-        return compute_shard(detector, shard, plan, process, journals, self._progress)
-
-    def prepare(self, state: RunFolderState) -> StoredFile:
-        """Check what is cheap to check, then fetch the weights and return them."""
-        request, images = self._request, len(self.frames)
-        reports = request.place.rank == 0 and not request.started  # one process for all
-        if reports:
-            so_far = f", {state.journals.frames:,} of them done already" if state.journals.frames else ""
-            plural = "" if images == 1 else "s"
-            self._progress.note(f"{request.model.name} on {images:,} image{plural}{so_far} → {self.folder}")
-        backend = self.backend
-        self._check_plan(state.plan, backend=backend.NAME)
-        backend.check(request.model.config_path, self._device(), request.cfg_options, request.precision)
-        weights = fetch_weights(request.model, request.weights, self._store, self._progress if reports else NO_PROGRESS)
-        self._check_plan(state.plan, weights_sha256=weights.sha256)
-        return weights
 
     @property
     def backend(self) -> Backend:
-        """What computes; raises BackendError."""
-        return select_backend(self._request.backend)
+        """What computes. A finished run needs none, so it is not chosen earlier; raises BackendError."""
+        return select_backend(self._options.backend)
+
+    def read_folder(self) -> RunFolderState:
+        """Read what the folder holds; with --fresh, as if it were empty."""
+        if self._options.fresh:
+            return RunFolderState(Journals(self.folder), replaces=read_run_digest(self.folder))
+        started = self._options.started
+        return read_run_folder(self.folder, compared(self._request), started.replaceable if started else None)
+
+    def reuse_finished(self, state: RunFolderState) -> RunRecord | None:
+        """Return the run if nothing is left to be computed; neither a model nor weights are loaded to find out."""
+        if state.finished and state.finished.request.frames_sha256:
+            self._check_known_weights(state)
+            self._progress.note(f"{self.folder} holds this run already, complete; --fresh makes it again")
+            clean_run_folder(self.folder)
+            return state.finished
+        if not state.journals.complete:
+            return None
+        self._check_known_weights(state)
+        return assemble_run(self.folder, self._progress)
+
+    def _check_known_weights(self, state: RunFolderState) -> None:
+        """Compare a run's weights with the given or cached ones; without either, nothing is downloaded to compare."""
+        artifact, stored = self._options.model.artifact("weights"), None
+        if self._options.weights:
+            stored = self._store.adopt(artifact, self._options.weights)
+        else:
+            with suppress(ArtifactError):
+                stored = self._store.find(artifact)
+        if stored:
+            self._add_known(state, weights_sha256=stored.sha256)
+
+    def _add_known(self, state: RunFolderState, **known: object) -> None:
+        """Add to the request what is known by now, and compare it again; raises RunMismatchError."""
+        self._request = msgspec.structs.replace(self._request, **known)
+        check_same_run(self.folder, state.existing, compared(self._request))
+
+    def compute(self, state: RunFolderState) -> RunRecord | None:
+        """Compute what is left of this process's share."""
+        options, journals = self._options, state.journals
+        if journals.header and not self._shard.pending_chunks(journals.header, journals):
+            return finish_run(self._shard, journals, self._progress)
+        weights = self.prepare(state)
+        detector = self._load(weights)
+        if detector.facts.random_weights and options.place.rank == 0:
+            self._progress.warn(random_weights_warning(weights))
+        header = self._header(state, weights, detector)
+        if journals.header:
+            check_same_run(self.folder, journals.header.compared(), header.compared())
+        if options.fresh:
+            remove_journals(self.folder, options.place.rank)
+        process = ProcessInfo(started=self._started.isoformat(timespec="seconds"), load=perf_counter() - self._clock)
+        return compute_shard(detector, self._shard, header, process, journals, self._progress)
+
+    def prepare(self, state: RunFolderState) -> StoredFile:
+        """Check what is cheap to check, then fetch the weights and return them."""
+        options, images = self._options, len(self.frames)
+        reports = options.place.rank == 0 and not options.started  # one process for all
+        if reports:
+            so_far = f", {state.journals.frames:,} of them done already" if state.journals.frames else ""
+            plural = "" if images == 1 else "s"
+            self._progress.note(f"{options.model.name} on {images:,} image{plural}{so_far} → {self.folder}")
+        self._add_known(state, backend=self.backend.NAME)
+        self.backend.check(options.model.config_path, self._device(), options.cfg_options, options.precision)
+        weights = fetch_weights(options.model, options.weights, self._store, self._progress if reports else NO_PROGRESS)
+        self._add_known(state, weights_sha256=weights.sha256)
+        return weights
 
     def _load(self, weights: StoredFile) -> Detector:
-        request, model = self._request, self._request.model
+        options, model = self._options, self._options.model
         return self.backend.load(
-            model.name, model.config_path, weights.path, self._device(), request.cfg_options, request.precision
+            model.name, model.config_path, weights.path, self._device(), options.cfg_options, options.precision
         )
 
     def _device(self) -> str:
         """Return the device to use: of several processes on a machine, each has its own GPU."""
-        local_rank = self._request.place.local_rank
+        local_rank = self._options.place.local_rank
         if local_rank is None:
-            return self._request.device
+            return self._options.device
         self.backend.import_backend()
         from bdd100k_zoo.backends.common.devices import device_of_rank
 
-        return device_of_rank(self._request.device, local_rank)
+        return device_of_rank(self._options.device, local_rank)
+
+    def _header(self, state: RunFolderState, weights: StoredFile, detector: Detector) -> JournalHeader:
+        """Return what decides the predictions: the request, and the facts of the loaded detector."""
+        begun = state.journals.header
+        size = self._options.batch_size or (begun and begun.facts.batch_size) or detector.batch_size
+        return JournalHeader(
+            request=self._request,
+            facts=msgspec.structs.replace(detector.facts, batch_size=size),
+            weights=build_weights_record(weights, detector.facts),
+            chunk_size=chunk_size(size),
+            replaces=state.replaces,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from json import dumps
 from math import isfinite
 from typing import TYPE_CHECKING, TypeVar
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.files import storage_errors, write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-AnyStruct = TypeVar("AnyStruct", bound=Struct)
-
+Record = TypeVar("Record")
 
 PREDICTIONS_FILE = "det.json"
 RUN_FILE = "run.json"
 
-FRAMES_DIGEST = "names, sizes or times of change of the images"
-"""What a difference of their digests is called."""
+NUMBER_OF_FRAMES, FRAMES_DIGEST = "number of images", "names, sizes or times of change of the images"
 
 
 class Chunks(Struct, frozen=True):
@@ -44,67 +44,65 @@ class Chunks(Struct, frozen=True):
         return range(chunk * self.size, min((chunk + 1) * self.size, self.frames))
 
 
-class RunPlan(Struct, frozen=True, kw_only=True):
-    """The facts that decide every bit of a predictions file. What is not known yet is unset, and matches anything."""
+class RunRequest(Struct, frozen=True, kw_only=True):
+    """What a run is asked to do: all that decides its predictions and is known before a model is loaded.
+
+    A digest, backend or batch size that is None is not known, or left to the program, and matches anything.
+    """
 
     model: str
-    config_sha256: str | UnsetType = UNSET
-    cfg_options: str
-    """JSON; empty where there are none."""
+    config: str
+    """Name of the file."""
+    config_sha256: str
+    cfg_options: Mapping[str, object]
+    """Overrides by dotted key, as JSON can hold them."""
     split: str | None
     image_roots: tuple[str, ...]
     """The folders, files and patterns that were given; see ``run_folder.resolve_input``."""
     every: int = 1
-    """See ``RunRecord.every``."""
+    """Of videos, frames 0, ``every``, 2 ``every`` … are taken."""
     frames: int
     """How many there are."""
-    frames_sha256: str | UnsetType = UNSET
-    """Of all frames; see ``frames_digest``."""
-    weights_sha256: str | UnsetType = UNSET
-    backend: str | UnsetType = UNSET
-    device: str | UnsetType = UNSET
-    """Its kind and name, without its number."""
-    ops: str | UnsetType = UNSET
-    precision: str | UnsetType = UNSET
-    optimised: bool | UnsetType = UNSET
-    """Whether the model was changed for speed: with another torch, the same model may not be."""
-    batch_size: int | UnsetType = UNSET
-    chunk_size: int | UnsetType = UNSET
-    """Frames."""
-    threads: int | UnsetType | None = UNSET
-    """Threads of one process on the CPU; None where another device computes."""
-    versions: Mapping[str, str] | UnsetType = UNSET
-    """Of what computes: torch, mmdet and their like."""
+    frames_sha256: str | None = None
+    """Of all frames' names, sizes and times of change; missing from records of version 0.1.0."""
+    weights_sha256: str | None = None
+    backend: str | None = None
+    precision: str
+    batch_size: int | None = None
 
-    @property
-    def chunks(self) -> Chunks:
-        """How the frames are cut; ValueError where the size of chunks is not known yet."""
-        if isinstance(self.chunk_size, UnsetType):
-            raise ValueError("the size of chunks is not known yet")
-        return Chunks(self.frames, self.chunk_size)
 
-    def compared(self) -> dict[str, object]:
-        """Return what must be equal for a run to be resumed, by the names that messages use."""
-        return {
-            "model": self.model,
-            "config's SHA-256": self.config_sha256,
-            "cfg_options": self.cfg_options,
-            "split": self.split,
-            "every": self.every,
-            "images": ", ".join(sorted(set(self.image_roots))),
-            "number of images": self.frames,
-            "weights' SHA-256": self.weights_sha256,
-            "backend": self.backend,
-            "device": self.device,
-            "ops": self.ops,
-            "precision": self.precision,
-            "changed for speed": self.optimised,
-            "batch size": self.batch_size,
-            "frames in a chunk": self.chunk_size,
-            "threads": self.threads,
-            "versions": self.versions,
-            FRAMES_DIGEST: self.frames_sha256 if self.frames_sha256 is UNSET else f"digest {self.frames_sha256[:12]}",
-        }
+def compared(
+    request: RunRequest, facts: DetectorFacts | None = None, chunk_size: int | UnsetType = UNSET
+) -> dict[str, object]:
+    """Return what must be equal for a run to be resumed or merged, by the names that messages use.
+
+    Args:
+        request: what the run is asked to do.
+        facts: what computes it; None before a model is loaded. Backend, precision and batch size are then those asked
+            for, and the rest is unset.
+        chunk_size: frames in a chunk.
+    """
+    used, digest = facts or request, request.frames_sha256
+    return {
+        "model": request.model,
+        "config's SHA-256": request.config_sha256,
+        "cfg_options": options_text(request.cfg_options),
+        "split": request.split,
+        "every": request.every,
+        "images": ", ".join(sorted(set(request.image_roots))),
+        NUMBER_OF_FRAMES: request.frames,
+        "weights' SHA-256": request.weights_sha256 or UNSET,
+        "backend": used.backend or UNSET,
+        "device": facts.device_kind if facts else UNSET,
+        "ops": facts.ops if facts else UNSET,
+        "precision": used.precision,
+        "changed for speed": facts.optimised if facts else UNSET,
+        "batch size": used.batch_size or UNSET,
+        "frames in a chunk": chunk_size,
+        "threads": facts.threads if facts else UNSET,
+        "versions": {name: each for name, each in facts.versions.items() if name != "python"} if facts else UNSET,
+        FRAMES_DIGEST: f"digest {digest[:12]}" if digest else UNSET,
+    }
 
 
 def frames_digest(frames: Iterable[tuple[str, str]]) -> str:
@@ -122,29 +120,24 @@ def options_text(options: Mapping[str, object]) -> str:
 
 def differences(existing: Mapping[str, object], requested: Mapping[str, object]) -> tuple[str, ...]:
     """Describe the facts that differ, by their names; a fact that is unset on either side is not known yet."""
-    return tuple(
-        f"{name}: {before} there, {now} now"
+    found = {
+        name: f"{name}: {before} there, {now} now"
         for name in existing
-        if name in requested and UNSET not in (existing[name], requested[name])
+        if UNSET not in (existing[name], requested[name])
         if (before := _text(existing[name])) != (now := _text(requested[name]))
-    )
+    }
+    if NUMBER_OF_FRAMES in found:
+        found.pop(FRAMES_DIGEST, None)  # it differs, of course
+    return tuple(found.values())
 
 
 def _text(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {version}" for name, version in sorted(value.items())) or "none"
+        value = ", ".join(f"{name} {version}" for name, version in sorted(value.items()))
     return "none" if value in (None, "") else str(value)
 
 
-def run_differences(existing: RunPlan, requested: RunPlan) -> tuple[str, ...]:
-    """Describe in what two plans differ, as far as both are known; empty if the run can be resumed."""
-    before, now = existing.compared(), requested.compared()
-    if existing.frames != requested.frames:
-        del now[FRAMES_DIGEST]  # it differs, of course
-    return differences(before, now)
-
-
-class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
+class WeightsUsed(Struct, frozen=True, kw_only=True):
     """The checkpoint of a run."""
 
     path: str
@@ -175,14 +168,14 @@ class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
         return "own weights" if self.published is False or named else ""
 
 
-class Unreadable(msgspec.Struct, frozen=True):
+class Unreadable(Struct, frozen=True):
     """An image that got an empty frame because it could not be read."""
 
     name: str
     reason: str
 
 
-class RunCounts(msgspec.Struct, frozen=True, kw_only=True):
+class RunCounts(Struct, frozen=True, kw_only=True):
     """The size of a run."""
 
     images: int
@@ -190,7 +183,7 @@ class RunCounts(msgspec.Struct, frozen=True, kw_only=True):
     detections: int
 
 
-class RunSeconds(msgspec.Struct, frozen=True, kw_only=True):
+class RunSeconds(Struct, frozen=True, kw_only=True):
     """Seconds by stage, summed over all processes; stages overlap, so they add up to more than the total."""
 
     load: float
@@ -209,43 +202,50 @@ class RunSeconds(msgspec.Struct, frozen=True, kw_only=True):
     """From the start of every process to its end, without what was lost when one was killed."""
 
 
-class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is needed to tell two runs apart, or to repeat one."""
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """Everything that is needed to tell two runs apart, or to repeat one.
 
-    model: str
-    config: str
-    config_sha256: str
-    cfg_options: Mapping[str, object]
+    In run.json the fields of request and facts are beside the others. Backend, precision and batch size are those that
+    were used, in both.
+    """
+
+    request: RunRequest
     weights: WeightsUsed
-    backend: str
-    device: str
-    device_name: str
-    precision: str
-    ops: str
-    versions: Mapping[str, str]
-    split: str | None
-    image_roots: tuple[str, ...]
-    every: int = 1
-    """Of videos, frames 0, ``every``, 2 ``every`` … were taken."""
+    facts: DetectorFacts
     counts: RunCounts
     seconds: RunSeconds
     unreadable: tuple[Unreadable, ...]
     started: str
     """ISO 8601, UTC."""
     # What follows is missing from records of version 0.1.0.
-    frames_sha256: str | None = None
-    """Of all frames' names, sizes and times of change."""
-    batch_size: int | None = None
-    threads: int | None = None
-    """Threads of one process on the CPU; None where another device computes."""
     processes: int = 1
     """How many shared the frames."""
-    optimised: bool | None = None
-    """Whether the model was changed for speed, in ways that may change last bits."""
     busy: float | None = None
     """Share of the time from the first image to the last in which the device was at work, 0 to 1."""
     split_batches: Mapping[int, int] = {}
     """Batches that the device had no memory for and that were halved: how many, by their size."""
+
+    def flat(self) -> dict[str, object]:
+        """Return the content of run.json."""
+        fields = msgspec.structs.asdict
+        flat = {**fields(self.request), **fields(self.facts), **fields(self)}
+        # Three have another place there: counts.images, weights.sha256 and weights.random.
+        for name in ("request", "facts", "frames", "weights_sha256", "random_weights"):
+            del flat[name]
+        return to_json_object(flat)
+
+
+def parse_run(flat: Mapping[str, object]) -> RunRecord:
+    """Return the record that a run.json holds; raises msgspec.ValidationError."""
+    request = msgspec.convert({**flat, "frames": 0}, RunRequest)
+    facts = msgspec.convert({"optimised": None, **flat}, DetectorFacts)
+    record = msgspec.convert({**flat, "request": request, "facts": facts}, RunRecord, str_keys=True)
+    frames, weights = record.counts.images, record.weights
+    return msgspec.structs.replace(
+        record,
+        request=msgspec.structs.replace(request, frames=frames, weights_sha256=weights.sha256),
+        facts=msgspec.structs.replace(facts, random_weights=weights.random),
+    )
 
 
 def to_json_value(value: object) -> object:
@@ -253,7 +253,7 @@ def to_json_value(value: object) -> object:
 
     A run of hours must not end without its record because of either.
     """
-    if isinstance(value, msgspec.Struct):
+    if isinstance(value, Struct):
         value = msgspec.structs.asdict(value)
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -266,19 +266,23 @@ def to_json_value(value: object) -> object:
     return repr(value)
 
 
-def write_json_record(path: Path, record: Struct) -> Path:
-    """Write a record as indented JSON, whatever values it holds; raises StorageError."""
-    content = msgspec.json.encode(to_json_value(record))
-    write_atomically(path, msgspec.json.format(content, indent=2) + b"\n")
+def to_json_object(fields: Mapping[str, object]) -> dict[str, object]:
+    """Convert the values of a mapping as ``to_json_value`` does."""
+    return {name: to_json_value(value) for name, value in fields.items()}
+
+
+def write_json_record(path: Path, record: Mapping[str, object]) -> Path:
+    """Write a record as indented JSON; raises StorageError."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return path
 
 
-def read_json_record(path: Path, kind: type[AnyStruct], name: str) -> AnyStruct:
+def read_json_record(path: Path, parse: Callable[[Mapping[str, object]], Record], name: str) -> Record:
     """Read a record.
 
     Args:
         path: the file.
-        kind: the type of the record.
+        parse: returns the record that a JSON object holds, or raises msgspec.ValidationError.
         name: what the error calls it.
 
     Raises:
@@ -288,16 +292,16 @@ def read_json_record(path: Path, kind: type[AnyStruct], name: str) -> AnyStruct:
     with storage_errors(path):
         content = path.read_bytes()
     try:
-        return msgspec.json.decode(content, type=kind)
+        return parse(msgspec.json.decode(content, type=dict[str, object]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(path, f"is not {name}: {error}") from error
 
 
 def write_run(folder: Path, record: RunRecord) -> Path:
     """Write the run.json of a folder; raises StorageError."""
-    return write_json_record(folder / RUN_FILE, record)
+    return write_json_record(folder / RUN_FILE, record.flat())
 
 
 def read_run(folder: Path) -> RunRecord:
     """Read the run.json of a folder; raises StorageError, RecordError."""
-    return read_json_record(folder / RUN_FILE, RunRecord, "a run record")
+    return read_json_record(folder / RUN_FILE, parse_run, "a run record")

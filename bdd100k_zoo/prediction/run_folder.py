@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from filelock import FileLock
-from msgspec import UNSET
 
 from bdd100k_zoo.data.images import LIST_SUFFIXES, STANDARD_INPUT
 from bdd100k_zoo.data.video import VIDEO_SUFFIXES
@@ -16,10 +16,10 @@ from bdd100k_zoo.errors import FolderBusyError, RecordError, RunMismatchError, S
 from bdd100k_zoo.files import lower_suffix, sha256_of, storage_errors
 from bdd100k_zoo.hub.locks import acquire_lock
 from bdd100k_zoo.prediction.journal import Journals, delete_journals, journal_paths
-from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, RunPlan, options_text, read_run, run_differences
+from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, compared, differences, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bdd100k_zoo.prediction.run import RunRecord
 
@@ -145,22 +145,22 @@ class RunFolderState(NamedTuple):
 
     journals: Journals
     """Of a run that is under way; empty without one."""
-    plan: RunPlan | None = None
-    """Of that run, or else of a finished one."""
+    existing: Mapping[str, object] = {}
+    """What is compared of that run, or else of a finished one; empty without either."""
     finished: RunRecord | None = None
     """The finished run, if no other one is under way."""
     replaces: str = ""
     """SHA-256 of the run.json in the folder; empty without one."""
 
 
-def read_run_folder(folder: Path, plan: RunPlan, replaceable: str | None = None) -> RunFolderState:
-    """Read what a folder holds, and refuse another run than the planned one: its predictions may be the only ones.
+def read_run_folder(folder: Path, requested: Mapping[str, object], replaceable: str | None = None) -> RunFolderState:
+    """Read what a folder holds, and refuse another run than the requested one: its predictions may be the only ones.
 
     A journal that was begun before the run.json beside it was written is a left-over of that run, and does not count.
 
     Args:
         folder: the run's folder.
-        plan: the planned run, as far as it is known.
+        requested: what is compared of the requested run.
         replaceable: the SHA-256 of a run.json that may be replaced, of whatever run (empty: what has no run.json).
 
     Raises:
@@ -170,16 +170,16 @@ def read_run_folder(folder: Path, plan: RunPlan, replaceable: str | None = None)
     """
     journals, replaces = Journals(folder).look(), read_run_digest(folder)
     begun_later = any(header.replaces == replaces for header in journals.headers)
-    if begun_later or (journals.plan and not replaces) or replaces == replaceable:
-        state = RunFolderState(journals, journals.plan, replaces=replaces)
+    if begun_later or (journals.header and not replaces) or replaces == replaceable:
+        existing = journals.header.compared() if journals.header else {}
+        state = RunFolderState(journals, existing, replaces=replaces)
     elif replaces:
         state = _read_finished(folder, replaces)
     elif _exists(folder / PREDICTIONS_FILE):
         raise RunMismatchError(folder, (f"its {PREDICTIONS_FILE} has no {RUN_FILE} beside it",))
     else:
         state = RunFolderState(journals)
-    if state.plan:
-        check_same_plan(folder, state.plan, plan)
+    check_same_run(folder, state.existing, requested)
     return state
 
 
@@ -188,8 +188,10 @@ def _read_finished(folder: Path, replaces: str) -> RunFolderState:
         record = read_run(folder)
     except RecordError as error:
         raise RunMismatchError(folder, (f"its {RUN_FILE} {error.problem}",)) from error
+    roots = tuple(map(resolve_input, record.request.image_roots))
+    existing = compared(msgspec.structs.replace(record.request, image_roots=roots))
     finished = record if _exists(folder / PREDICTIONS_FILE) else None
-    return RunFolderState(Journals(folder), plan_from_record(record), finished, replaces)
+    return RunFolderState(Journals(folder), existing, finished, replaces)
 
 
 def read_run_digest(folder: Path) -> str:
@@ -197,28 +199,10 @@ def read_run_digest(folder: Path) -> str:
     return sha256_of(folder / RUN_FILE) if _exists(folder / RUN_FILE) else ""
 
 
-def check_same_plan(folder: Path, existing: RunPlan, requested: RunPlan) -> None:
-    """Raise RunMismatchError where two plans differ, as far as both are known."""
-    if found := run_differences(existing, requested):
+def check_same_run(folder: Path, existing: Mapping[str, object], requested: Mapping[str, object]) -> None:
+    """Raise RunMismatchError where the compared facts of two runs differ, as far as both are known."""
+    if existing and (found := differences(existing, requested)):
         raise RunMismatchError(folder, found)
-
-
-def plan_from_record(record: RunRecord) -> RunPlan:
-    """Return what is compared of a finished run: everything but the machine."""
-    return RunPlan(
-        model=record.model,
-        config_sha256=record.config_sha256,
-        cfg_options=options_text(record.cfg_options),
-        split=record.split,
-        every=record.every,
-        image_roots=tuple(map(resolve_input, record.image_roots)),
-        frames=record.counts.images,
-        frames_sha256=record.frames_sha256 or UNSET,
-        weights_sha256=record.weights.sha256,
-        backend=record.backend,
-        precision=record.precision,
-        batch_size=record.batch_size or UNSET,
-    )
 
 
 def _exists(path: Path) -> bool:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
-
-import msgspec
-from msgspec import UNSET
 
 from bdd100k_zoo.data.detections import PredictionsWriter
 from bdd100k_zoo.errors import UnfinishedRunError
 from bdd100k_zoo.files import storage_errors
-from bdd100k_zoo.prediction.journal import Journal, JournalHeader, Journals, journal_path
+from bdd100k_zoo.prediction.journal import Journal, Journals, journal_path
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import (
@@ -29,13 +26,12 @@ from bdd100k_zoo.prediction.run_folder import clean_run_folder, merge_lock
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector, DetectorFacts
+    from bdd100k_zoo.backends.protocol import Detector
     from bdd100k_zoo.data.images import Frame
-    from bdd100k_zoo.prediction.journal import ProcessInfo
-    from bdd100k_zoo.prediction.run import RunPlan
+    from bdd100k_zoo.prediction.journal import JournalHeader, ProcessInfo
     from bdd100k_zoo.progress import Progress
 
 BATCHES_PER_CHUNK = 4
@@ -70,46 +66,31 @@ class RunShard:
     place: ProcessRank = SINGLE_PROCESS
     workers: int | None = None
     """Threads that read ahead; None for what suits the device."""
-    cfg_options: Mapping[str, object] = field(default_factory=dict)
-    replaces: str = ""
-    """See ``JournalHeader``."""
     fresh: bool = False
     """The same command would start over."""
     hushed: bool = False
     """The process that started this one reports how much is kept."""
 
-    def pending_chunks(self, plan: RunPlan, journals: Journals) -> list[int]:
+    def pending_chunks(self, header: JournalHeader, journals: Journals) -> list[int]:
         """Return the chunks of this process that no journal has."""
-        mine = shard_chunks(plan.chunks.count, self.place.rank, self.place.world)
+        mine = shard_chunks(header.chunks.count, self.place.rank, self.place.world)
         return [chunk for chunk in mine if not journals.has(chunk)]
 
 
-def complete_plan(known: RunPlan, facts: DetectorFacts, batch_size: int) -> RunPlan:
-    """Add to a plan what only a loaded detector knows."""
-    kind = facts.device.partition(":")[0]
-    return msgspec.structs.replace(
-        known,
-        backend=facts.backend,
-        device=f"{kind} ({facts.device_name})" if facts.device_name else kind,
-        ops=facts.ops,
-        precision=facts.precision,
-        optimised=facts.optimised,
-        batch_size=batch_size,
-        chunk_size=chunk_size(batch_size),
-        threads=facts.threads,
-        versions={name: version for name, version in facts.versions.items() if name != "python"},
-    )
-
-
 def compute_shard(
-    detector: Detector, shard: RunShard, plan: RunPlan, process: ProcessInfo, journals: Journals, progress: Progress
+    detector: Detector,
+    shard: RunShard,
+    header: JournalHeader,
+    process: ProcessInfo,
+    journals: Journals,
+    progress: Progress,
 ) -> RunRecord | None:
     """Compute the frames of a share that are not done yet; merge the journals if no other process has any left.
 
     Args:
         detector: what finds the objects.
         shard: which frames, and where.
-        plan: all that decides the predictions.
+        header: all that decides the predictions.
         process: what to record about this process.
         journals: what was done when the process began.
         progress: where to report.
@@ -121,14 +102,11 @@ def compute_shard(
         KeyboardInterrupt: as it came; its text reports how much is done and kept.
         ZooError: whatever is in the way. What was done is kept, and reported.
     """
-    pending = shard.pending_chunks(plan, journals)
-    mine = shard_chunks(plan.chunks.count, shard.place.rank, shard.place.world)
-    total, left = (sum(len(plan.chunks.frames_of(chunk)) for chunk in chunks) for chunks in (mine, pending))
-    if plan.batch_size is UNSET:
-        raise TypeError("the plan of a loaded detector has a batch size")
-    workers = shard.workers or default_workers(process.device)
-    work = DetectionWork(shard.frames, plan.chunks, pending, plan.batch_size, workers)
-    header = JournalHeader(plan=plan, replaces=shard.replaces)
+    chunks, pending = header.chunks, shard.pending_chunks(header, journals)
+    mine = shard_chunks(chunks.count, shard.place.rank, shard.place.world)
+    total, left = (sum(len(chunks.frames_of(chunk)) for chunk in some) for some in (mine, pending))
+    workers = shard.workers or default_workers(header.facts.device)
+    work = DetectionWork(shard.frames, chunks, pending, header.facts.batch_size or detector.batch_size, workers)
     title = "Predicting" if shard.place.world == 1 else f"Predicting, {shard.place}"
     try:
         with (
@@ -150,7 +128,7 @@ def compute_shard(
 def finish_run(shard: RunShard, journals: Journals, progress: Progress) -> RunRecord | None:
     """Merge the journals if they are complete; otherwise report what is missing, and return None."""
     if journals.complete:
-        return assemble_run(shard.folder, shard.cfg_options, progress)
+        return assemble_run(shard.folder, progress)
     missing = len(shard.frames) - journals.frames
     progress.note(
         f"{shard.place} is done; {missing:,} of {len(shard.frames):,} images still missing; the last process to end "
@@ -180,7 +158,7 @@ def check_run_complete(folder: Path, journals: Journals, frames: Sequence[Frame]
     """
     if journals.complete:
         return
-    gaps = journals.missing() if journals.plan else [range(len(frames))]
+    gaps = journals.missing() if journals.header else [range(len(frames))]
     missing = tuple(
         f"{gap.start + 1:,} to {gap.stop:,}: {frames[gap.start].name} to {frames[gap.stop - 1].name}"
         if len(gap) > 1
@@ -190,12 +168,11 @@ def check_run_complete(folder: Path, journals: Journals, frames: Sequence[Frame]
     raise UnfinishedRunError(folder, len(frames), missing)
 
 
-def assemble_run(folder: Path, options: Mapping[str, object], progress: Progress) -> RunRecord | None:
+def assemble_run(folder: Path, progress: Progress) -> RunRecord | None:
     """Merge complete journals: write the predictions file, then the record, then remove the journals.
 
     Args:
         folder: the run's folder.
-        options: the overrides of the model's config, for the record.
         progress: where to report.
 
     Returns:
@@ -207,13 +184,13 @@ def assemble_run(folder: Path, options: Mapping[str, object], progress: Progress
     """
     with merge_lock(folder) as is_mine:
         journals = Journals(folder).look()
-        if not is_mine or journals.plan is None or not journals.complete:
+        if not is_mine or journals.header is None or not journals.complete:
             progress.note(f"another process puts {folder / PREDICTIONS_FILE} together")
             return None
         start = perf_counter()
-        shown = progress if journals.plan.frames >= LONG_RUN_FRAMES else NO_PROGRESS
+        shown = progress if journals.frames >= LONG_RUN_FRAMES else NO_PROGRESS
         unreadable = _write_predictions(folder, journals, shown)
-        record = _build_record(journals, journals.plan, options, unreadable, perf_counter() - start)
+        record = _build_record(journals, journals.header, unreadable, perf_counter() - start)
         write_run(folder, record)
         clean_run_folder(folder)
     return record
@@ -240,31 +217,13 @@ def _write_predictions(folder: Path, journals: Journals, progress: Progress) -> 
 
 
 def _build_record(
-    journals: Journals,
-    plan: RunPlan,
-    options: Mapping[str, object],
-    unreadable: tuple[Unreadable, ...],
-    assembling: float,
+    journals: Journals, header: JournalHeader, unreadable: tuple[Unreadable, ...], assembling: float
 ) -> RunRecord:
-    first, spent = journals.processes[0], journals.spent
-    load = sum(process.load for process in journals.processes)
-    known = msgspec.structs.asdict(plan)
+    spent, load = journals.spent, sum(process.load for process in journals.processes)
     return RunRecord(
-        model=plan.model,
-        config=first.config,
-        config_sha256=known["config_sha256"],
-        cfg_options=options,
-        weights=first.weights,
-        backend=known["backend"],
-        device=first.device,
-        device_name=first.device_name,
-        precision=known["precision"],
-        optimised=None if plan.optimised is UNSET else plan.optimised,
-        ops=known["ops"],
-        versions=first.versions,
-        split=plan.split,
-        image_roots=plan.image_roots,
-        every=plan.every,
+        request=header.request,
+        weights=header.weights,
+        facts=header.facts,
         counts=RunCounts(images=journals.frames, unreadable=len(unreadable), detections=journals.detections),
         seconds=RunSeconds(
             load=load,
@@ -277,9 +236,6 @@ def _build_record(
         ),
         unreadable=unreadable,
         started=min(process.started for process in journals.processes),
-        frames_sha256=known["frames_sha256"],
-        batch_size=known["batch_size"],
-        threads=known["threads"],
         processes=journals.ranks,
         busy=spent.detect / spent.wall if spent.wall else None,
         split_batches=journals.split,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bdd100k_zoo.files import open_nofollow, storage_errors, write_atomically
-from bdd100k_zoo.prediction.run import read_json_record, write_json_record
+from bdd100k_zoo.prediction.run import read_json_record, to_json_object, write_json_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +120,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_training(folder: Path, record: TrainingRecord) -> Path:
     """Write the train.json of a folder; raises StorageError."""
-    return write_json_record(folder / TRAINING_FILE, record)
+    return write_json_record(folder / TRAINING_FILE, to_json_object(msgspec.structs.asdict(record)))
 
 
 def read_training(folder: Path) -> TrainingRecord | None:
@@ -129,7 +129,9 @@ def read_training(folder: Path) -> TrainingRecord | None:
     with storage_errors(path):
         if not path.exists():
             return None
-    return read_json_record(path, TrainingRecord, "a record of a training")
+    return read_json_record(
+        path, lambda flat: msgspec.convert(flat, TrainingRecord, str_keys=True), "a record of a training"
+    )
 
 
 class StepLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -163,13 +163,13 @@ class _Training:
                     raise NoLabelsError(split, files.labels)
         self._job = self._job._replace(start=self._start_values())
         plan = self._plan()
-        standing = None if request.fresh else read_training(self._folder)
-        if standing:
-            if found := differences(standing.plan.compared(), plan.compared()):
+        existing = None if request.fresh else read_training(self._folder)
+        if existing:
+            if found := differences(existing.plan.compared(), plan.compared()):
                 raise RunMismatchError(self._folder, found)
-            if standing.finished:
+            if existing.finished:
                 self._progress.note(f"{self._folder} holds this training already, complete; --fresh makes it again")
-                return standing
+                return existing
         if request.resume and not has_checkpoint(self._folder):
             raise NoCheckpointError(self._folder)
         if self._reports:
@@ -216,8 +216,8 @@ class _Training:
 
     def _begun(self, plan: TrainingPlan, facts: TrainingFacts) -> TrainingRecord:
         """Report what will be done, and return the record to begin with."""
-        self._say(facts)
-        standing = read_training(self._folder)
+        self._report_start(facts)
+        existing = read_training(self._folder)
         record = TrainingRecord(
             plan=plan,
             config=self._request.model.config,
@@ -238,12 +238,12 @@ class _Training:
             command=self._request.command,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
-        if standing and facts.begun_at:
-            resumed = {name: getattr(standing, name) for name in ("started", "epochs", "seconds", "best_epoch")}
+        if existing and facts.begun_at:
+            resumed = {name: getattr(existing, name) for name in ("started", "epochs", "seconds", "best_epoch")}
             return replace(record, **resumed)
         return record
 
-    def _say(self, facts: TrainingFacts) -> None:
+    def _report_start(self, facts: TrainingFacts) -> None:
         batch = facts.batch_size * facts.processes
         scaled = (
             ""

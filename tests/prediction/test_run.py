@@ -10,25 +10,31 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records import REQUEST, make_header
 
+from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.errors import RecordError, StorageError
 from bdd100k_zoo.prediction.run import (
     Chunks,
     RunCounts,
-    RunPlan,
     RunRecord,
+    RunRequest,
     RunSeconds,
     Unreadable,
     WeightsUsed,
+    compared,
+    differences,
     frames_digest,
     options_text,
+    parse_run,
     read_run,
-    run_differences,
     write_run,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bdd100k_zoo.prediction.journal import JournalHeader
 
 
 def record(**changes: Any) -> RunRecord:
@@ -60,7 +66,7 @@ def record(**changes: Any) -> RunRecord:
         "unreadable": (Unreadable("b.jpg", "is empty"),),
         "started": "2030-01-02T03:04:05+00:00",
     }
-    return RunRecord(**(facts | changes))
+    return parse_run(facts | changes)
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -71,7 +77,9 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_the_file_is_indented_json_with_every_field(tmp_path: Path) -> None:
     text = write_run(tmp_path, record()).read_text(encoding="utf-8")
-    assert set(json.loads(text)) == set(RunRecord.__struct_fields__)
+    elsewhere = {"request", "facts", "frames", "weights_sha256", "random_weights"}
+    fields = {*RunRecord.__struct_fields__, *RunRequest.__struct_fields__, *DetectorFacts.__struct_fields__}
+    assert set(json.loads(text)) == fields - elsewhere
     assert json.loads(text)["unreadable"] == [{"name": "b.jpg", "reason": "is empty"}]
     assert '\n  "model": "fcos_r50_fpn_1x",\n' in text
     assert text.endswith("}\n")
@@ -97,12 +105,12 @@ def test_the_file_is_indented_json_with_every_field(tmp_path: Path) -> None:
 def test_any_override_is_recorded(tmp_path: Path, value: object, stands: object) -> None:
     text = write_run(tmp_path, record(cfg_options={"key": value})).read_bytes()
     assert json.loads(text)["cfg_options"] == {"key": stands}
-    assert read_run(tmp_path).model == "fcos_r50_fpn_1x"
+    assert read_run(tmp_path).request.model == "fcos_r50_fpn_1x"
 
 
 def test_paths_whose_bytes_are_no_utf_8_do_not_cost_the_record(tmp_path: Path) -> None:
     write_run(tmp_path, record(image_roots=("caf\udce9/",)))
-    assert read_run(tmp_path).image_roots == ("caf\\udce9/",)
+    assert read_run(tmp_path).request.image_roots == ("caf\\udce9/",)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +151,7 @@ def test_a_record_from_before_it_was_recorded_does_not_tell_whether_a_model_was_
     standing = json.loads((tmp_path / "run.json").read_text())
     assert standing.pop("optimised") is True
     (tmp_path / "run.json").write_text(json.dumps(standing))
-    assert read_run(tmp_path).optimised is None
+    assert read_run(tmp_path).facts.optimised is None
 
 
 def test_a_missing_record_is_told_by_path(tmp_path: Path) -> None:
@@ -152,30 +160,15 @@ def test_a_missing_record_is_told_by_path(tmp_path: Path) -> None:
     assert caught.value.path == tmp_path / "run.json"
 
 
-# Plans
+# What tells two runs apart
 
 
-def plan(**changes: Any) -> RunPlan:
-    facts: dict[str, Any] = {
-        "model": "fcos_r50_fpn_1x",
-        "config_sha256": "c" * 64,
-        "cfg_options": '{"a": 1}',
-        "split": None,
-        "image_roots": ("/data/b", "/data/a"),
-        "frames": 100,
-        "frames_sha256": "f" * 64,
-        "weights_sha256": "a" * 64,
-        "backend": "mmdet3",
-        "device": "cuda (a card)",
-        "ops": "torchvision",
-        "precision": "fp32",
-        "optimised": True,
-        "batch_size": 8,
-        "chunk_size": 32,
-        "threads": None,
-        "versions": {"torch": "2.15", "mmdet": "3.3.0"},
-    }
-    return RunPlan(**(facts | changes))
+def header(**changes: Any) -> JournalHeader:
+    return make_header(**changes)
+
+
+def different(existing: JournalHeader, requested: JournalHeader) -> tuple[str, ...]:
+    return differences(existing.compared(), requested.compared())
 
 
 @given(frames=st.integers(0, 500), size=st.integers(1, 40))
@@ -192,15 +185,16 @@ def test_chunks_hold_every_frame_once_and_are_cut_at_multiples(frames: int, size
     ("changes", "named"),
     [
         ({"model": "other"}, ("model", "fcos_r50_fpn_1x", "other")),
-        ({"config_sha256": "d" * 64}, ("config's SHA-256", "c" * 64, "d" * 64)),
-        ({"cfg_options": ""}, ("cfg_options", '{"a": 1}', "none now")),
+        ({"config_sha256": "d" * 64}, ("config's SHA-256", "0" * 64, "d" * 64)),
+        ({"cfg_options": {}}, ("cfg_options", '{"a": 1}', "none now")),
         ({"split": "val"}, ("split", "none there", "val")),
         ({"image_roots": ("/data/a",)}, ("images", "/data/a, /data/b there", "/data/a now")),
         ({"frames": 99, "frames_sha256": "e" * 64}, ("number of images", "100", "99")),
         ({"frames_sha256": "e" * 64}, ("times of change", "ffffffffffff", "eeeeeeeeeeee")),
         ({"weights_sha256": "b" * 64}, ("weights' SHA-256", "a" * 64, "b" * 64)),
         ({"backend": "mmdet2"}, ("backend", "mmdet3", "mmdet2")),
-        ({"device": "cpu"}, ("device", "cuda (a card)", "cpu")),
+        ({"device": "cpu", "device_name": ""}, ("device", "cuda (a card)", "cpu")),
+        ({"device_name": "b card"}, ("device", "cuda (a card)", "cuda (b card)")),
         ({"ops": "mmcv"}, ("ops", "torchvision", "mmcv")),
         ({"precision": "fp16"}, ("precision", "fp32", "fp16")),
         ({"optimised": False}, ("changed for speed", "True", "False")),
@@ -211,28 +205,47 @@ def test_chunks_hold_every_frame_once_and_are_cut_at_multiples(frames: int, size
     ],
 )
 def test_what_differs_is_named_once_with_both_values(changes: dict[str, Any], named: tuple[str, ...]) -> None:
-    (told,) = run_differences(plan(), plan(**changes))
+    (told,) = different(header(), header(**changes))
     assert [told.index(each) for each in named] == sorted(told.index(each) for each in named)
-    assert run_differences(plan(**changes), plan(**changes)) == ()
+    assert different(header(**changes), header(**changes)) == ()
+
+
+NOT_COMPARED = {"config", "random_weights"}
+"""The name of a config, whose digest is compared; and what the digest of the weights implies."""
 
 
 def test_every_fact_is_compared() -> None:
-    compared = {field for field in RunPlan.__struct_fields__ if run_differences(plan(), plan(**{field: "x"}))}
-    assert compared == set(RunPlan.__struct_fields__)
+    known = {*RunRequest.__struct_fields__, *DetectorFacts.__struct_fields__, "chunk_size"}
+    other = {"cfg_options": {}, "image_roots": ("/x",), "versions": {}, "device": "cpu", "frames_sha256": "e" * 64}
+    compared_ones = {name for name in known if different(header(), header(**{name: other.get(name, 5)}))}
+    assert compared_ones == known - NOT_COMPARED
 
 
-UNKNOWN_AT_FIRST = [field.name for field in msgspec.structs.fields(RunPlan) if field.default is msgspec.UNSET]
+def test_what_is_asked_for_is_compared_with_what_is_used() -> None:
+    existing = header().compared()
+    asked = msgspec.structs.replace(REQUEST, backend="mmdet3", batch_size=8)
+    assert differences(existing, compared(asked)) == differences(existing, compared(REQUEST)) == ()
+    asked = msgspec.structs.replace(REQUEST, backend="mmdet2", batch_size=4, precision="fp16")
+    assert differences(existing, compared(asked)) == (
+        "backend: mmdet3 there, mmdet2 now",
+        "precision: fp32 there, fp16 now",
+        "batch size: 8 there, 4 now",
+    )
+
+
+UNKNOWN_AT_FIRST = [field.name for field in msgspec.structs.fields(RunRequest) if field.default is None]
 
 
 @given(unknown=st.sets(st.sampled_from(UNKNOWN_AT_FIRST)))
 def test_what_is_not_known_yet_fits_anything_and_is_read_back_so(unknown: set[str]) -> None:
-    wanted = plan(**dict.fromkeys(unknown, msgspec.UNSET))
-    assert run_differences(plan(), wanted) == run_differences(wanted, plan()) == ()
-    assert msgspec.json.decode(msgspec.json.encode(wanted), type=RunPlan) == wanted
+    existing = header().compared()
+    wanted = msgspec.structs.replace(REQUEST, **dict.fromkeys(unknown))
+    assert differences(existing, compared(wanted)) == differences(compared(wanted), existing) == ()
+    assert msgspec.json.decode(msgspec.json.encode(wanted), type=RunRequest) == wanted
 
 
 def test_image_roots_may_come_in_any_order() -> None:
-    assert run_differences(plan(), plan(image_roots=("/data/a", "/data/b"))) == ()
+    assert different(header(), header(image_roots=("/data/a", "/data/b"))) == ()
 
 
 frames = st.lists(st.tuples(st.text(), st.text()), unique=True, max_size=5)

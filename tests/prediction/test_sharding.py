@@ -12,11 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import TinyDetector, draw, go_on, plan_for
+from tiny import TinyDetector, draw, go_on, request_for
 
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import ImageChangedError, RunMismatchError, UnfinishedRunError
@@ -144,8 +145,8 @@ def test_the_record_tells_what_was_done_and_how_long_it_took(alone: Path) -> Non
     seconds = run.seconds
     assert min(seconds.decode, seconds.prepare, seconds.detect, seconds.write, seconds.assemble) > 0
     assert run.busy == pytest.approx(seconds.detect / (seconds.total - seconds.load - seconds.assemble))
-    assert (run.processes, run.batch_size, run.threads, dict(run.split_batches)) == (1, 2, 1, {})
-    assert run.optimised is False
+    assert (run.processes, run.facts.batch_size, run.facts.threads, dict(run.split_batches)) == (1, 2, 1, {})
+    assert run.facts.optimised is False
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
@@ -193,7 +194,7 @@ def test_journals_that_were_gathered_by_hand_are_put_together(images: Path, alon
         assert go_on(machine, images, TinyDetector(), place=ProcessRank(rank, 3, rank)) is None
         shutil.copy(machine / f"journal-{rank}.jsonl", gathered)
     check_run_complete(gathered, Journals(gathered).look(), frames)
-    assert assemble_run(gathered, {}, Reports()) is not None
+    assert assemble_run(gathered, Reports()) is not None
     assert (gathered / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
 
@@ -223,8 +224,8 @@ def test_while_one_puts_the_run_together_others_leave_it_alone(images: Path, alo
         assert go_on(tmp_path, images, TinyDetector(), progress=reports) is None
     assert "another process puts" in reports.said[-1]
     assert Journals(tmp_path).look().complete
-    assert assemble_run(tmp_path, {}, reports) is not None
-    assert assemble_run(tmp_path, {}, reports) is None  # its journals are gone
+    assert assemble_run(tmp_path, reports) is not None
+    assert assemble_run(tmp_path, reports) is None  # its journals are gone
     assert (tmp_path / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
 
@@ -323,21 +324,25 @@ def test_images_that_are_removed_end_the_run_which_goes_on_when_they_are_back(al
     assert (out / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
 
-def test_the_plan_of_a_detector_holds_everything_that_could_change_a_bit(images: Path, tmp_path: Path) -> None:
+def test_the_first_line_holds_everything_that_could_change_a_bit(images: Path, tmp_path: Path) -> None:
     go_on(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
-    plan = Journals(tmp_path).look().plan
-    assert plan is not None
-    known = plan_for(find_images([str(images)]), images)
-    assert (plan.frames_sha256, plan.weights_sha256) == (known.frames_sha256, known.weights_sha256)
-    assert (plan.backend, plan.device, plan.precision, plan.batch_size) == ("tiny", "cpu", "fp32", 2)
-    assert plan.optimised is False
-    assert (plan.chunk_size, plan.threads, plan.versions) == (8, 1, {"torch": str(torch.__version__)})
+    header = Journals(tmp_path).look().header
+    assert header is not None
+    known, facts = request_for(find_images([str(images)]), images), header.facts
+    assert header.request == known
+    assert (facts.backend, facts.device, facts.precision, facts.batch_size) == ("tiny", "cpu", "fp32", 2)
+    assert facts.optimised is False
+    assert (header.chunk_size, facts.threads) == (8, 1)
+    assert facts.versions == {"python": "3", "torch": str(torch.__version__)}
 
 
-def test_a_journal_from_before_it_was_recorded_is_put_together_without_it(images: Path, tmp_path: Path) -> None:
+def test_a_run_records_request_and_facts_as_the_first_journal_has_them(images: Path, tmp_path: Path) -> None:
     go_on(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
-    path = tmp_path / "journal-0.jsonl"
-    path.write_bytes(path.read_bytes().replace(b',"optimised":false', b"", 1))
+    header = Journals(tmp_path).look().header
+    assert header is not None
     record = go_on(tmp_path, images, TinyDetector(), place=ProcessRank(1, 2, 1))
     assert record is not None
-    assert read_run(tmp_path).optimised is None
+    assert (record.request, record.facts, record.weights) == (header.request, header.facts, header.weights)
+    read = read_run(tmp_path)
+    used = {"backend": "tiny", "precision": "fp32", "batch_size": 2}
+    assert read == msgspec.structs.replace(record, request=msgspec.structs.replace(record.request, **used))

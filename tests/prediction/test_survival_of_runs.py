@@ -121,11 +121,11 @@ def test_a_run_that_replaces_another_is_the_old_or_the_new_one_at_any_step(tmp_p
         shutil.copytree(tmp_path / "old", out)
         process = _child(dying_child, out, images, step, changes | {"fresh": True})
         process.join()
-        if Journals(out).look().plan:
+        if Journals(out).look().header:
             go_on(out, images, **changes)  # without `fresh`: what was begun goes on
             assert (out / "det.json").read_bytes() == new
         else:
-            expected = {"tiny": old, "other": new}[read_run(out).model]
+            expected = {"tiny": old, "other": new}[read_run(out).request.model]
             assert (out / "det.json").read_bytes() == expected
         if process.exitcode == 0:
             break

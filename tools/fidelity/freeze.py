@@ -97,7 +97,7 @@ def _stack(facts: DetectorFacts) -> Stack:
     return Stack(
         backend=facts.backend,
         ops=facts.ops,
-        optimised=facts.optimised,
+        optimised=bool(facts.optimised),
         processor=facts.device_name,
         threads=facts.threads,
         versions=facts.versions,
