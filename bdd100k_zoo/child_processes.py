@@ -1,4 +1,4 @@
-"""Let processes end when the one that started them has ended, even if it was killed and could tell nobody."""
+"""End of processes whose parent has ended, even if it was killed and could not end them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ORPHANED_STATUS = 1
 
 
 def exit_with_parent() -> None:
-    """End this process, which multiprocessing has started, as soon as its parent has ended."""
+    """Exit from this process, which multiprocessing has started, as soon as its parent ends."""
     if parent := multiprocessing.parent_process():
-        _end_after(parent.join)
+        _exit_after(parent.join)
 
 
 def exit_with_stdin() -> None:
-    """End this process as soon as its stdin is closed, where that is a pipe that another process holds open.
+    """Exit from this process as soon as its stdin is closed, where that is a pipe that another process holds open.
 
-    All that inherit the pipe see its end at the same moment, whichever process has started them.
+    All processes that inherit the pipe see its end at the same moment, whichever process has started them.
     """
-    with suppress(OSError):  # there is no stdin
+    with suppress(OSError):  # no stdin
         if stat.S_ISFIFO(os.fstat(0).st_mode):
-            _end_after(_drain_stdin)
+            _exit_after(_drain_stdin)
 
 
 def _drain_stdin() -> None:
@@ -37,10 +37,10 @@ def _drain_stdin() -> None:
         pass
 
 
-def _end_after(wait: Callable[[], object]) -> None:
+def _exit_after(wait: Callable[[], object]) -> None:
     def end() -> None:
         wait()
-        # At once: what a process leaves unfinished is resumed as after any kill.
+        # At once, without cleaning up: unfinished work is resumed as after any kill.
         os._exit(ORPHANED_STATUS)
 
     Thread(target=end, name="parent", daemon=True).start()

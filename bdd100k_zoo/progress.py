@@ -1,4 +1,7 @@
-"""What every long job reports to. The terminal implements it; tests and libraries pass ``SILENT``."""
+"""The interface through which long jobs report progress.
+
+The command line implements it for terminals and logs; tests and libraries pass ``NO_PROGRESS``.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,33 @@ Unit = Literal["bytes", "files", "images", "links", "resamples", "steps"]
 
 
 class Task(Protocol):
-    """One job with an amount of work that may be known."""
+    """One job whose total amount of work may be known."""
 
     def advance(self, amount: int) -> None:
         """Count ``amount`` more units as done."""
 
     def restart(self, done: int, total: int | None) -> None:
-        """Count from ``done`` anew, of ``total`` units (None: unknown)."""
+        """Count from ``done`` again, of ``total`` units (None: unknown)."""
 
     def retitle(self, title: str) -> None:
-        """Call the task something else from here on."""
+        """Change the title of the task."""
 
 
 class Progress(Protocol):
-    """Where jobs say how far they are, and what the user should know."""
+    """Receives the progress of jobs, and their messages for the user."""
 
     def task(self, title: str, total: int | None, unit: Unit, done: int = 0) -> AbstractContextManager[Task]:
-        """Open a task of ``total`` units (None: unknown), of which ``done`` are behind us."""
+        """Open a task of ``total`` units (None: unknown), of which ``done`` are done already."""
 
     def note(self, message: str) -> None:
-        """Say something worth knowing."""
+        """Show a note."""
 
     def warn(self, message: str) -> None:
-        """Say something that the user must not overlook."""
+        """Show a warning."""
 
 
 class _NoProgress:
-    """Says nothing: a Progress, and the Task that it opens."""
+    """Reports nothing: a Progress, and the Task that it opens."""
 
     def task(self, title: str, total: int | None, unit: Unit, done: int = 0) -> _NoProgress:  # noqa: ARG002
         return self

@@ -1,4 +1,4 @@
-"""Other people's packages, kept from writing into the output of ours."""
+"""Silence for libraries that would print into the package's output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def silence_libraries(level: int = logging.CRITICAL) -> Iterator[None]:
-    """Keep warnings, and log lines up to a level, from the user, inside only."""
+    """Suppress warnings, and log lines up to a level, inside the block."""
     before = logging.root.manager.disable
     logging.disable(max(before, level))
     try:

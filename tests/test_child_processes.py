@@ -42,7 +42,7 @@ def work(folder):
 
 if __name__ == "__main__":
     context = get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=drawing._begin, initargs=(context.Event(),)) as pool:
+    with ProcessPoolExecutor(1, context, initializer=drawing._start_worker, initargs=(context.Event(),)) as pool:
         pool.submit(work, sys.argv[1]).result()
 """
 
@@ -64,8 +64,8 @@ else:
     Path(sys.argv[1], "pids").write_text(f"{os.getpid()} {Path(sys.argv[1], 'agent').read_text()}")
 time.sleep(600)
 '''
-launch.torchrun = lambda processes, arguments: [sys.executable, "-c", child, *arguments, "agent", child]
-launch.start(2, sys.argv[1:])
+launch.torchrun_command = lambda processes, arguments: [sys.executable, "-c", child, *arguments, "agent", child]
+launch.launch_processes(2, sys.argv[1:])
 """
 
 

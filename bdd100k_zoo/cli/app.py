@@ -1,60 +1,84 @@
-"""The command line: global options, and the commands of each group."""
+"""The command line: global options, and the list of commands."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.cli import (
-    bench,
-    cache,
-    catalog,
-    demo,
-    digests,
-    doctor,
-    download,
-    evaluate,
-    exchange,
-    predict,
-    report,
-    show,
-    site,
-    train,
-)
 from bdd100k_zoo.cli.options import Session
 from bdd100k_zoo.cli.output import StdoutError, abandon_stdout, prepare_streams, print_message
 
-app = typer.Typer(
-    name="bdd100k-zoo",
-    help="The BDD100K detection model zoo: list, download, verify and run its 25 detectors.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+CFG_OPTIONS = "--cfg-options"
+GLOBAL_FLAGS = ("--offline", "--quiet", "-q", "--verbose")
 
-app.command("demo")(demo.demo)
-app.command("list")(catalog.list_models)
-app.command("info")(catalog.info)
-app.command("table")(catalog.table)
-app.command("download")(download.download)
-app.add_typer(cache.cache_app, name="cache")
-app.command("digests")(digests.digests)
-app.command("predict")(predict.predict)
-app.command("eval")(evaluate.evaluate)
-app.command("show")(show.show)
-app.command("report")(report.report)
-app.command("site")(site.site)
-app.command("submit")(exchange.submit)
-app.command("convert")(exchange.convert)
-app.command("train")(train.train)
-app.command("bench")(bench.bench)
-app.command("doctor")(doctor.doctor)
+COMMANDS = {
+    "demo": "demo:demo",
+    "list": "catalog:list_models",
+    "info": "catalog:info",
+    "table": "catalog:table",
+    "download": "download:download",
+    "digests": "digests:digests",
+    "predict": "predict:predict",
+    "eval": "evaluate:evaluate",
+    "show": "show:show",
+    "report": "report:report",
+    "site": "site:site",
+    "submit": "exchange:submit",
+    "convert": "exchange:convert",
+    "train": "train:train",
+    "bench": "bench:bench",
+    "doctor": "doctor:doctor",
+    "cache": "cache:cache_app",
+}
+"""Module and function of every command, in the order of the help; groups of commands are last."""
+
+
+def build_app(*names: str, with_options: bool = True) -> typer.Typer:
+    """Return the command line with these commands; without names, with all.
+
+    Args:
+        names: of the commands. Modules of other commands are not imported: that would take longer than `list` itself.
+        with_options: False for commands without options, which is enough for the list of commands in the help.
+    """
+    app = typer.Typer(
+        name="bdd100k-zoo",
+        help="The BDD100K detection model zoo: list, download, verify and run its 25 detectors.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(global_options)
+    for name in names or COMMANDS:
+        module, _, function = COMMANDS[name].partition(":")
+        command = getattr(import_module(f"bdd100k_zoo.cli.{module}"), function)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        elif with_options:
+            app.command(name)(command)
+        else:
+            app.command(name, help=command.__doc__)(lambda: None)
+    return app
+
+
+def app_for(arguments: list[str]) -> typer.Typer:
+    """Return the command line with what the arguments need; global options come first."""
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--zoo":
+            next(remaining, None)
+        elif argument in COMMANDS:
+            return build_app(argument)
+        elif argument not in GLOBAL_FLAGS and not argument.startswith("--zoo="):
+            return build_app(with_options=argument not in ("-h", "--help"))
+    # No command: the help is shown, or a shell asks by this variable for completions of any command.
+    return build_app(with_options="_BDD100K_ZOO_COMPLETE" in os.environ)
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,7 +87,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def global_options(
     context: typer.Context,
     zoo: Annotated[
@@ -86,12 +109,8 @@ def global_options(
     context.obj = Session(tuple(zoo or ()), offline=offline, quiet=quiet)
 
 
-CFG_OPTIONS = "--cfg-options"
-GLOBAL_FLAGS = ("--offline", "--quiet", "-q", "--verbose")
-
-
 def move_globals_first(arguments: list[str]) -> list[str]:
-    """Move global options before the command, so that they may stand anywhere."""
+    """Move global options before the command, so that users may write them anywhere."""
     front: list[str] = []
     rest: list[str] = []
     remaining = iter(arguments)
@@ -108,28 +127,29 @@ def move_globals_first(arguments: list[str]) -> list[str]:
 
 
 def expand_cfg_options(arguments: list[str]) -> list[str]:
-    """Let one --cfg-options take several KEY=VALUE, as the published script did."""
-    spread: list[str] = []
-    following = False
+    """Let one --cfg-options take several KEY=VALUE, as the published script does: repeat the option before each."""
+    expanded: list[str] = []
+    is_value = False
     for argument in arguments:
-        extra = following and "=" in argument and not argument.startswith("-")
-        if extra and spread[-1] != CFG_OPTIONS:
-            spread.append(CFG_OPTIONS)
-        spread.append(argument)
-        following = extra or argument == CFG_OPTIONS
-    return spread
+        is_another = is_value and "=" in argument and not argument.startswith("-")
+        if is_another and expanded[-1] != CFG_OPTIONS:
+            expanded.append(CFG_OPTIONS)
+        expanded.append(argument)
+        is_value = is_another or argument == CFG_OPTIONS
+    return expanded
 
 
 def main() -> None:
     """Run the command line of this process."""
     prepare_streams()
-    if "BDD100K_ZOO_STARTED" in os.environ:  # inference.launch.STARTED, which not every command should import
+    if "BDD100K_ZOO_STARTED" in os.environ:  # prediction.launch.LAUNCH_VARIABLE, which not every command should import
         from bdd100k_zoo.child_processes import exit_with_stdin
 
         exit_with_stdin()
     try:
         try:
-            _run()
+            arguments = expand_cfg_options(move_globals_first(sys.argv[1:]))
+            app_for(arguments)(args=arguments, prog_name="bdd100k-zoo")
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -138,7 +158,3 @@ def main() -> None:
         abandon_stdout()
         print_message(f"cannot write to stdout: {error.strerror}", "bold red", "error")
         sys.exit(1)
-
-
-def _run() -> None:
-    app(args=expand_cfg_options(move_globals_first(sys.argv[1:])), prog_name="bdd100k-zoo")

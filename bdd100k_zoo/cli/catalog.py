@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.options import get_session
-from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, print_renderable, write_json, write_text
+from bdd100k_zoo.cli.options import Json, ModelName, get_session
+from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 Sort = Literal["name", "val", "test"]
 OutputFormat = Literal["markdown", "csv", "latex", "json"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Families = Annotated[
     list[str] | None, typer.Option("--family", "-f", help="Only this family, by name or title (repeatable).")
-]
-ModelName = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="Name or alias, as `list` shows.", autocompletion=complete_model),
 ]
 
 
@@ -48,7 +43,7 @@ def list_models(
     as_json: Json = False,
 ) -> None:
     """List the models with their published box AP."""
-    from bdd100k_zoo.registry.catalog import describe_model, select_models, sort_models
+    from bdd100k_zoo.registry.models import describe_model, select_models, sort_models
 
     zoo = get_session(context).zoo()
     models = select_models(zoo, families=family or (), backbone=backbone, schedule=schedule, min_ap=min_ap)
@@ -99,9 +94,9 @@ def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[
 @handle_errors
 def info(context: typer.Context, model: ModelName, as_json: Json = False) -> None:
     """Show one model in full: paper, config, scores, addresses, cache state, how to run it."""
-    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.hub.cache import Store, describe_cached
     from bdd100k_zoo.registry import ARTIFACT_KINDS
-    from bdd100k_zoo.registry.catalog import describe_model, describe_stored_file
+    from bdd100k_zoo.registry.models import describe_model
 
     zoo = get_session(context).zoo()
     found = zoo[model]
@@ -109,7 +104,7 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
     artifacts = [artifact for artifact in map(found.artifact, ARTIFACT_KINDS) if artifact.addresses]
     files = {artifact: _state(store, artifact) for artifact in artifacts}
     if as_json:
-        cache = {artifact.what: describe_stored_file(state) for artifact, state in files.items()}
+        cache = {artifact.what: describe_cached(state) for artifact, state in files.items()}
         write_json({**describe_model(zoo, found), "cache": cache})
         return
     _show_card(zoo, found, store, files)
@@ -215,21 +210,25 @@ def table(
         raise typer.BadParameter("--check and --write exclude each other")
     if (check or write) and form != "markdown":
         raise typer.BadParameter("--check and --write work on markdown")
-    from bdd100k_zoo.reporting import publish
+    from bdd100k_zoo.evaluation.runs import read_measured_results
+    from bdd100k_zoo.registry.models import select_families
+    from bdd100k_zoo.reporting import tables
 
     zoo = get_session(context).zoo()
-    found = publish.read_table_measurements(zoo, family or (), runs, speed)
+    families = select_families(zoo, family or ())
+    shown = {model.name for each in families for model in tables.models_of(zoo, each)}
+    found = read_measured_results(shown, runs, speed)
     get_session(context).note_left_out(found.left_out)
     if form == "json":
-        write_json(publish.result_records(zoo, family or (), found))
+        write_json(tables.table_records(zoo, families, found))
         return
-    root = publish.config_root_for(check or write) if config_root is None else config_root
-    text = publish.result_tables(zoo, family or (), form, root, found)
+    root = tables.config_root_for(check or write) if config_root is None else config_root
+    text = tables.render_tables(zoo, families, form, root, found.aps, found.speeds)
     if check:
-        publish.check_document(check, text)
+        tables.check_block(check, text)
         get_session(context).note(f"{check}: up to date")
     elif write:
-        changed = publish.write_document(write, text)
+        changed = tables.write_block(write, text)
         get_session(context).note(f"{write}: {'brought up to date' if changed else 'was up to date'}")
     else:
         write_text(text)

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session, nonempty_path
+from bdd100k_zoo.cli.options import Json, get_session, nonempty_path
 from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bdd100k_zoo.demo_run.steps import Demo, Places
     from bdd100k_zoo.evaluation.evaluate import EvaluationResult
-    from bdd100k_zoo.workflows.demo import Demo, Places
 
 EXAMPLE_MODEL = "cascade_rcnn_r50_fpn_3x"
-"""A model of the zoo, in the commands for the real thing."""
+"""A model of the zoo, for the commands with the real dataset."""
 
 NEXT_COMMANDS = (
     f"bdd100k-zoo download {EXAMPLE_MODEL}",
@@ -29,7 +28,7 @@ NEXT_COMMANDS = (
     f"bdd100k-zoo show runs/{EXAMPLE_MODEL}/val \\\n    --images ROOT/images/100k/val --out pictures",
     f"bdd100k-zoo report {EXAMPLE_MODEL} --data ROOT --out report.html",
 )
-"""What a user types who has the dataset, in the order of the demo's steps."""
+"""The commands for a user who has the dataset, in the order of the demo's steps."""
 
 
 @handle_errors
@@ -46,7 +45,7 @@ def demo(
     Needs no dataset, no network and no GPU. Everything is done in one folder, which is removed at the end unless it is
     to be kept; the weights come with the package, and are served from this machine.
     """
-    from bdd100k_zoo.workflows import demo as job
+    from bdd100k_zoo.demo_run import steps as job
 
     here = get_session(context)
     start = perf_counter()
@@ -64,30 +63,33 @@ def demo(
         print_field("done", f"in {perf_counter() - start:.0f} s")
 
 
-def _steps(chain: Demo, tell: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
-    """Take one step after the other, and tell in a line what came of it."""
+def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
+    """Run the steps one after the other; report the result of each in a line, and yield it."""
     from bdd100k_zoo.cli.progress import format_rate
-    from bdd100k_zoo.workflows.demo import FRAMES, MIN_SCORE
+    from bdd100k_zoo.demo_run.steps import FRAMES, MIN_SCORE
 
-    objects = chain.draw_scenes()
-    tell("scenes", f"{FRAMES} frames drawn, with {objects:,} labelled objects")
+    objects = chain.copy_frames()
+    report("scenes", f"{FRAMES} frames, with {objects:,} labelled objects")
     yield "scenes", objects
     stored = chain.download()
     host = (stored.address or "").rpartition("/")[0]
-    tell("download", f"{stored.size / 1e6:.1f} MB of weights from {host}, digest verified")
+    report("download", f"{stored.size / 1e6:.1f} MB of weights from {host}, digest verified")
     yield "download", stored
     record = chain.predict()
     counts, seconds = record.counts, record.seconds
-    tell("predict", f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.device}")
+    report(
+        "predict",
+        f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.facts.device}",
+    )
     yield "predict", record
     evaluated = chain.score()
-    tell("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")
+    report("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")
     yield "eval", evaluated
     shown = chain.draw_pictures()
-    tell("show", f"{len(shown.pictures):,} pictures, {shown.boxes:,} boxes of scores from {MIN_SCORE}")
+    report("show", f"{len(shown.pictures):,} pictures, {shown.boxes:,} boxes of scores from {MIN_SCORE}")
     yield "show", shown
     size = chain.write_report()
-    tell("report", f"{size:,} bytes" if size else "not written: it needs pip install 'bdd100k-zoo[report]'")
+    report("report", f"{size:,} bytes" if size else "not written: it needs pip install 'bdd100k-zoo[report]'")
     yield "report", size
 
 
@@ -103,14 +105,12 @@ def _show_scores(evaluated: EvaluationResult) -> None:
 
 
 def _show_end(places: Places, *, kept: bool, reported: bool) -> None:
-    from bdd100k_zoo.workflows.demo import MODEL
-
     print_renderable("")
     if kept:
         for label, path in _files(places, reported=reported):
             print_field(label, str(path))
-        command = f"bdd100k-zoo predict {MODEL} --images {shlex.quote(str(places.images))}"
-        print_field("try", command)
+        for command in _commands(places):
+            print_field("try", command)
         print_renderable("")
     print_renderable("With the dataset in ROOT and a model of the zoo:")
     for command in NEXT_COMMANDS:
@@ -118,7 +118,17 @@ def _show_end(places: Places, *, kept: bool, reported: bool) -> None:
     print_renderable("")
 
 
+def _commands(places: Places) -> Iterator[str]:
+    """Yield commands that run on the frames of a demo that was kept."""
+    from bdd100k_zoo.demo_run.steps import MODEL
+
+    yield f"bdd100k-zoo predict {MODEL} --images {shlex.quote(str(places.images))}"
+    # 16 steps of two images: enough to see training work, far too few to learn from.
+    yield f"bdd100k-zoo train {MODEL} --data {shlex.quote(str(places.data))} --epochs 2"
+
+
 def _files(places: Places, *, reported: bool) -> Iterator[tuple[str, Path]]:
+    yield "data", places.data
     yield "images", places.images
     yield "labels", places.labels
     yield "weights", places.cache
@@ -130,10 +140,13 @@ def _files(places: Places, *, reported: bool) -> Iterator[tuple[str, Path]]:
 
 
 def _document(places: Places, done: dict[str, Any], *, kept: bool, seconds: float) -> dict[str, Any]:
+    from bdd100k_zoo.demo_run.steps import FRAMES, TRAIN_FRAMES
+
     weights, record, evaluated = done["download"], done["predict"], done["eval"]
     return {
         "folder": str(places.root),
         "kept": kept,
+        "frames": {"train": TRAIN_FRAMES, "val": FRAMES},
         "objects": done["scenes"],
         "weights": {"address": weights.address, "size": weights.size, "sha256": weights.sha256},
         "boxes": record.counts.detections,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.options import Json, get_session
 from bdd100k_zoo.cli.output import handle_errors, print_message, print_renderable, write_json
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from bdd100k_zoo.hub.digests import CachedDigest
+    from bdd100k_zoo.hub.import_export import CachedDigest
 
 
 @handle_errors
@@ -32,7 +31,7 @@ def digests(
     as_json: Json = False,
 ) -> None:
     """Print the digests and sizes of the files in the cache, or record them in a zoo file (for maintainers)."""
-    from bdd100k_zoo.hub import digests as work
+    from bdd100k_zoo.hub import import_export as work
     from bdd100k_zoo.hub.cache import Store
 
     if include_unverified and write is None:

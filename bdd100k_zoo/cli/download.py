@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.options import Json, get_session
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def download(
         raise typer.BadParameter("--unpack needs --what visuals")
     from bdd100k_zoo.hub.archive import check_visuals_folders, unpack_visuals
     from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.hub.fetch import fetch_all
+    from bdd100k_zoo.hub.download import fetch_all
 
     here = get_session(context)
     zoo = here.zoo()

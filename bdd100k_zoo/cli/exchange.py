@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.options import Json, get_session
 from bdd100k_zoo.cli.output import details_table, handle_errors, print_renderable, sanitize_text, write_json
-
-if TYPE_CHECKING:
-    from bdd100k_zoo.errors import SubmissionError
 
 LabelFormat = Literal["scalabel", "coco"]
 
@@ -24,7 +20,7 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results: a file, or a folder of them.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     to: Annotated[LabelFormat, typer.Option("--to", help="The format to write.")],
-    given: Annotated[
+    source_format: Annotated[
         LabelFormat | None, typer.Option("--from", help="The format of IN; its content tells without it.")
     ] = None,
     labels: Annotated[
@@ -34,10 +30,10 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert labels or results between Scalabel's and COCO's format, exactly."""
-    _keep_apart(source, out, "OUT")
+    _refuse_same_file(source, out, "OUT")
     from bdd100k_zoo.data.convert import convert_file as job
 
-    converted = job(source, out, to, given, labels)
+    converted = job(source, out, to, source_format, labels)
     if as_json:
         write_json(converted)
         return
@@ -67,16 +63,19 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Check predictions completely and write the file for the evaluation server; nothing is contacted."""
-    _keep_apart(predictions, out, "--out")
+    _refuse_same_file(predictions, out, "--out")
+    from bdd100k_zoo.cli.hints import explain
     from bdd100k_zoo.errors import SubmissionError
-    from bdd100k_zoo.evaluation.submit import submit as job
+    from bdd100k_zoo.evaluation.submission import submit as job
 
     try:
         submission = job(predictions, images, out, get_session(context).progress(), clip=clip)
     except SubmissionError as error:
         if not as_json:
             raise
-        _write_problems(error)
+        message, hint = explain(error)
+        problems = [problem._asdict() for problem in error.problems]
+        write_json({"error": sanitize_text(message), "hint": hint, "problems": problems})
         raise typer.Exit(1) from None
     if as_json:
         write_json(submission)
@@ -92,8 +91,8 @@ def submit(
         get_session(context).note(f"note: {note}")
 
 
-def _keep_apart(source: Path, out: Path, name: str) -> None:
-    """The file that is read is never the one that is written."""
+def _refuse_same_file(source: Path, out: Path, name: str) -> None:
+    """Refuse to write the file that is read, or one beside the files that are read."""
     from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 
     read = source / PREDICTIONS_FILE if (source / PREDICTIONS_FILE).is_file() else source
@@ -102,11 +101,3 @@ def _keep_apart(source: Path, out: Path, name: str) -> None:
     among = read.is_dir() and out.suffix == ".json" and target.parent == real
     if real == target or among:
         raise typer.BadParameter(f"{name} is the file that is read, or in the folder that is read: choose another")
-
-
-def _write_problems(error: SubmissionError) -> None:
-    from bdd100k_zoo.cli.hints import explain
-
-    message, hint = explain(error)
-    problems = [problem._asdict() for problem in error.problems]
-    write_json({"error": sanitize_text(message), "hint": hint, "problems": problems})

@@ -1,4 +1,4 @@
-"""What to do next about each error: one ordered table, the first entry that fits speaks."""
+"""Hints: what to do next about each error. One ordered table; the first entry that matches the error is used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROGRAM = "bdd100k-zoo"
 
 
 def explain(error: Exception, *, lenient: bool | None = False) -> tuple[str, str]:
-    """Return the message and the hint for an error; one that is neither ours nor about a file is called a bug.
+    """Return the message and the hint for an error; one that is neither ours nor about a file is reported as a bug.
 
     Args:
         error: what was raised.
@@ -81,7 +81,7 @@ def _digest_mismatch(error: errors.DigestMismatchError) -> str:
 
 
 def local_copy_hint(model: str = "MODEL", what: str = "weights") -> str:
-    """Say what somebody can do who has the file, or knows who has it."""
+    """Return the hint for users who have the file, or know a place that has it."""
     if what == "start-values":
         return "--pretrained FILE starts from a file that you have, --from-scratch from random values"
     return (
@@ -297,4 +297,4 @@ LENIENT_HINTS: dict[type[errors.ZooError], str] = {
     errors.BadFrameError: "`eval --lenient` does as the official tool: of duplicates the last wins",
     errors.BadLabelError: "`eval --lenient` accepts what the official tool accepts",
 }
-"""What is added to a hint where ``--lenient`` was not given."""
+"""Added to the hint where ``--lenient`` was not given."""

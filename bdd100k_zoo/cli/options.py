@@ -1,4 +1,4 @@
-"""Options that several commands take, and the global options of one call."""
+"""Options that several commands have, and the global options of one call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from bdd100k_zoo.cli.output import print_message, stderr_console
+from bdd100k_zoo.cli.output import complete_model, print_message, stderr_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Zoo
 
+# Parsers --------------------------------------------------------------------------------------------------------------
+
 
 def nonempty_path(value: str) -> Path:
-    """Refuse the empty text that an unset variable of the shell leaves: as a path it would mean this folder."""
+    """Parse a path, but refuse the empty text of an unset shell variable, which would mean the current folder."""
     if not value:
         raise typer.BadParameter("is empty; is a variable of the shell unset?")
     return Path(value)
@@ -34,7 +36,7 @@ class ProcessCount(NamedTuple):
 
 
 def parse_process_count(value: str) -> ProcessCount:
-    """Read a number of processes, or ``all``."""
+    """Parse a number of processes, or ``all``."""
     if value == "all":
         return ProcessCount(None)
     if not value.isdecimal() or not int(value):
@@ -42,6 +44,13 @@ def parse_process_count(value: str) -> ProcessCount:
     return ProcessCount(int(value))
 
 
+# Options --------------------------------------------------------------------------------------------------------------
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Name or alias, as `list` shows.", autocompletion=complete_model),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Gpus = Annotated[
     ProcessCount | None,
@@ -62,10 +71,28 @@ Backend = Annotated[
     Literal["auto", "mmdet3", "mmdet2"],
     typer.Option(metavar="NAME", help="What computes: mmdet3, mmdet2 or the installed one (auto)."),
 ]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
+]
 ConfigOptions = Annotated[
     list[str] | None,
     typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),
 ]
+
+# Of eval and report
+Split = Annotated[str, typer.Option(help="The split whose runs and labels are meant.")]
+DatasetRoot = Annotated[Path | None, typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset.")]
+LabelFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Labels; default: labels/det_20/det_SPLIT.json below the root.")
+]
+RunsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where the runs are.")]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Accept what the official evaluator accepts, and report it.")]
+Confidence = Annotated[bool, typer.Option("--confidence", help="Add 95 % intervals by bootstrap over frames.")]
+Resamples = Annotated[int, typer.Option(min=100, metavar="N", help="How many, for --confidence.")]
+
+
+# Global options -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -83,11 +110,11 @@ class Session:
         return load_zoo(*self.zoo_files)
 
     def progress(self, *, live: bool = True, notes: bool = True) -> Progress:
-        """Report to the terminal, or not at all with --quiet (warnings are always shown).
+        """Return the progress display; with --quiet it shows warnings only.
 
         Args:
-            live: draw bars; several processes that share a terminal write lines instead.
-            notes: say what jobs note, too; a command that tells all itself leaves it out.
+            live: draw bars; several processes that share a terminal print lines instead.
+            notes: print the notes of jobs; a command that reports everything itself leaves them out.
         """
         from bdd100k_zoo.cli.progress import TerminalProgress
 
@@ -95,21 +122,21 @@ class Session:
 
     @property
     def command(self) -> str:
-        """What a next command begins with, so that it knows the same zoo files."""
+        """The beginning of a next command, with the same zoo files."""
         return " ".join(["bdd100k-zoo", *(f"--zoo {shlex.quote(str(file))}" for file in self.zoo_files)])
 
     def note(self, message: str) -> None:
-        """Say something on stderr, unless --quiet."""
+        """Print a note on stderr, unless --quiet."""
         if not self.quiet:
             print_message(message)
 
     def note_left_out(self, left_out: Iterable[SkippedRecord]) -> None:
-        """Name the runs and speed records that are not shown on stderr, unless --quiet."""
+        """Print the runs and speed records that are left out on stderr, unless --quiet."""
         for each in left_out:
             self.note(f"left out {each}")
 
 
 def get_session(context: typer.Context) -> Session:
-    """Give the global options of this call."""
+    """Return the global options of this call."""
     found = context.find_object(Session)
     return found if found is not None else Session()

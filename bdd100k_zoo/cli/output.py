@@ -1,4 +1,4 @@
-"""Where commands speak: data on stdout, everything else on stderr, failures in one message with the next step."""
+"""Output of the commands: data on stdout, everything else on stderr; failures as one message with the next step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from rich.console import Console, RenderableType
 
-
-MIN_WIDTH = 80
-"""Columns that every table fits."""
+    from bdd100k_zoo.training.job import GracefulStop
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MIN_WIDTH = 80
+"""Columns that every table fits into."""
 
 ASCII_FALLBACKS = {
     "…": "...",
@@ -40,20 +41,13 @@ ASCII_FALLBACKS = {
     "“": '"',
     "”": '"',
 }
-"""What is written for typographic characters where the encoding of stdout has none of them."""
+"""Replacements of typographic characters that the encoding of stdout lacks."""
 
-
-def _readable(error: UnicodeError) -> tuple[str, int]:
-    """Replace what an encoding cannot hold by a lookalike, or else an escape as in source code."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    missing = error.object[error.start : error.end]
-    escaped = (ASCII_FALLBACKS.get(each) or each.encode("ascii", "backslashreplace").decode() for each in missing)
-    return "".join(escaped), error.end
+# Streams --------------------------------------------------------------------------------------------------------------
 
 
 class StdoutError(OSError):
-    """Nothing more can be written to stdout: its disk is full, or it is closed."""
+    """Stdout cannot be written: its disk is full, or it is closed."""
 
 
 class _Stdout(io.FileIO):
@@ -67,7 +61,7 @@ class _Stdout(io.FileIO):
 
 
 class _Stderr(io.FileIO):
-    """Loses messages that cannot be written, for no work should fail by them."""
+    """Drops messages that cannot be written: no command should fail because of them."""
 
     def write(self, data: Any, /) -> int:
         with suppress(OSError):
@@ -76,33 +70,45 @@ class _Stderr(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Let stdout and stderr take every character; what was started without them writes to nowhere.
+    """Let stdout and stderr accept every character; a stream that the process lacks is replaced by the null device.
 
-    A failure to write to stdout is a StdoutError from here on.
+    From here on, a failure to write to stdout raises StdoutError.
     """
-    codecs.register_error("readable", _readable)
+    codecs.register_error("readable", _encode_readably)
     kinds: tuple[tuple[str, type[io.FileIO]], ...] = ("stdout", _Stdout), ("stderr", _Stderr)
     for name, kind in kinds:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
             continue
-        # Others than these were asked for by PYTHONIOENCODING.
+        # Other error handlers than these were asked for by PYTHONIOENCODING.
         errors = "readable" if stream.errors in ("strict", "surrogateescape", "backslashreplace") else stream.errors
         raw = io.BufferedWriter(kind(stream.fileno(), "wb", closefd=False))
         lines = stream.line_buffering
         setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, errors, line_buffering=lines))
 
 
+def _encode_readably(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an encoding cannot hold by similar characters, or by an escape as in source code."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    escaped = (ASCII_FALLBACKS.get(each) or each.encode("ascii", "backslashreplace").decode() for each in missing)
+    return "".join(escaped), error.end
+
+
 def abandon_stdout() -> None:
-    """Discard what stdout could not take: Python would try again at its end, and print a traceback."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)
+    """Discard what stdout could not take: Python would try again at exit, and print a traceback."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+# Printing -------------------------------------------------------------------------------------------------------------
 
 
 def stdout_console() -> Console:
-    """Give the console for data: at least as wide as our tables, so that no name is ever cut short."""
+    """Return the console for data: at least as wide as our tables, so that no name is truncated."""
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False, markup=False)
@@ -111,7 +117,7 @@ def stdout_console() -> Console:
 
 
 def stderr_console(*, live: bool = True) -> Console:
-    """Give the console for everything that is not data; unless ``live``, as if it were a file."""
+    """Return the console for everything that is not data; unless ``live``, it behaves as if it were a file."""
     from rich.console import Console
 
     terminal = None if live else False
@@ -128,12 +134,11 @@ def sanitize_text(text: str) -> str:
 
 
 def print_message(message: str, style: str = "", label: str = "", console: Console | None = None) -> None:
-    """Print one message on stderr; long addresses and paths stay whole for copying."""
+    """Print one message on stderr, without wrapping, so that addresses and paths can be copied."""
     from rich.text import Text
 
-    text = (
-        Text.assemble((f"{label}: ", style), sanitize_text(message)) if label else Text(sanitize_text(message), style)
-    )
+    clean = sanitize_text(message)
+    text = Text.assemble((f"{label}: ", style), clean) if label else Text(clean, style)
     (console or stderr_console()).print(text, soft_wrap=True)
 
 
@@ -143,20 +148,33 @@ def print_renderable(renderable: RenderableType, *, soft_wrap: bool = False) -> 
 
 
 def print_field(label: str, value: str) -> None:
-    """Print a value on a line that the terminal may wrap but we do not, so that it can be copied whole."""
+    """Print a label and its value on stdout, without wrapping, so that the value can be copied."""
     from rich.text import Text
 
     print_renderable(Text.assemble((f"{label:<11} ", "dim"), sanitize_text(value)), soft_wrap=True)
 
 
+def details_table(pairs: list[tuple[str, Any]]) -> RenderableType:
+    """Return labels and values in two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", no_wrap=True, min_width=11)
+    table.add_column(overflow="fold")
+    for label, value in pairs:
+        table.add_row(label, Text(sanitize_text(str(value))))
+    return table
+
+
 def write_text(text: str) -> None:
-    """Print data on stdout, byte for byte."""
+    """Write data to stdout, byte for byte."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def write_json(document: object) -> None:
-    """Print one JSON document on stdout; what its encoding does not have is written as JSON's own escapes."""
+    """Write one JSON document to stdout; characters that its encoding lacks become JSON escapes."""
     import json
 
     import msgspec
@@ -164,37 +182,94 @@ def write_json(document: object) -> None:
     try:
         text = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode()
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # also a path of bytes that are no UTF-8
+    except UnicodeEncodeError:  # also a path of bytes that are not UTF-8
         text = json.dumps(msgspec.to_builtins(document, enc_hook=str), indent=2)
     write_text(text + "\n")
 
 
+# Signals --------------------------------------------------------------------------------------------------------------
+
+SIGINT_STATUS, SIGTERM_STATUS = 130, 143
+"""Exit statuses after Ctrl-C and SIGTERM."""
+
+
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: what Ctrl-C would end is to end in the same way."""
+    """SIGTERM arrived; it ends commands in the same way as Ctrl-C."""
 
 
-@contextmanager
-def raise_on_sigterm() -> Iterator[None]:
-    """Raise Terminated in the block when SIGTERM comes, unless it is ignored. Python lets the main thread alone ask."""
-    ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    if ignored or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+SIGNAL_EXCEPTIONS: Mapping[int, type[KeyboardInterrupt]] = {
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGTERM: Terminated,
+}
+
+
+def raise_on_sigterm() -> AbstractContextManager[None]:
+    """Raise Terminated in the block when SIGTERM arrives."""
 
     def end(*_: object) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, end)
+    return _handle_signals({signal.SIGTERM: end})
+
+
+def stop_on_signals(stop: GracefulStop) -> AbstractContextManager[None]:
+    """Let Ctrl-C and SIGTERM in the block ask a job to stop."""
+
+    def ask(number: int, _: object) -> None:
+        stop.ask(SIGNAL_EXCEPTIONS[number]())
+
+    return _handle_signals(dict.fromkeys(SIGNAL_EXCEPTIONS, ask))
+
+
+@contextmanager
+def _handle_signals(handlers: Mapping[int, Callable[[int, Any], None]]) -> Iterator[None]:
+    """Handle signals in the block, except those that are ignored, as in the background of a script.
+
+    In other threads than the main thread nothing changes: Python does not let them set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heeded = {number: end for number, end in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in heeded.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def translate_signal_exits(*, hushed: bool) -> Iterator[None]:
+    """Turn the failure of a process that a signal ended into that signal's exception.
+
+    If hushed, a signal ends this process without a message: the processes that it started print theirs.
+    """
+    from bdd100k_zoo.errors import WorkerFailedError
+
+    try:
+        yield
+    except WorkerFailedError as error:
+        if error.status in (SIGINT_STATUS, SIGTERM_STATUS):
+            raise (Terminated if error.status == SIGTERM_STATUS else KeyboardInterrupt) from None
+        raise
+    except KeyboardInterrupt as interrupt:
+        if hushed:
+            raise typer.Exit(_exit_status(interrupt)) from None
+        raise
+
+
+def _exit_status(interrupt: KeyboardInterrupt) -> int:
+    return SIGTERM_STATUS if isinstance(interrupt, Terminated) else SIGINT_STATUS
+
+
+# Failures -------------------------------------------------------------------------------------------------------------
 
 
 def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn what a command raises into one message with a hint and an exit status.
+    """Turn what a command raises into one message with a hint, and an exit status.
 
-    It is 1 for a failure, 130 for Ctrl-C, and 143 for SIGTERM where that is heeded.
+    It is 1 for a failure, 130 for Ctrl-C, and 143 for SIGTERM where a command handles it.
     """
 
     @functools.wraps(command)
@@ -203,19 +278,21 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             print_message(str(interrupt) or "interrupted", "yellow")
-            raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
+            raise typer.Exit(_exit_status(interrupt)) from None
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError, StdoutError):
             raise
         except Exception as error:
             if os.environ.get("BDD100K_ZOO_DEBUG") == "1":
                 raise
-            _fail(error, as_json=kwargs.get("as_json") is True, lenient=cast("bool | None", kwargs.get("lenient")))
+            _report_failure(
+                error, as_json=kwargs.get("as_json") is True, lenient=cast("bool | None", kwargs.get("lenient"))
+            )
             raise typer.Exit(1) from None
 
     return call
 
 
-def _fail(error: Exception, *, as_json: bool, lenient: bool | None) -> None:
+def _report_failure(error: Exception, *, as_json: bool, lenient: bool | None) -> None:
     from bdd100k_zoo.cli.hints import explain
 
     message, hint = explain(error, lenient=lenient)
@@ -236,16 +313,3 @@ def complete_model(incomplete: str) -> list[str]:
     except Exception:  # noqa: BLE001  (completion must never disturb the shell)
         return []
     return [model.name for model in models if model.name.startswith(incomplete)]
-
-
-def details_table(pairs: list[tuple[str, Any]]) -> RenderableType:
-    """Lay out labels and values in two columns."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", no_wrap=True, min_width=11)
-    table.add_column(overflow="fold")
-    for label, value in pairs:
-        table.add_row(label, Text(sanitize_text(str(value))))
-    return table

@@ -1,12 +1,11 @@
-"""Progress of jobs: live bars on a terminal, a line now and then in a log."""
+"""Progress of jobs: live bars on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from threading import RLock
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
@@ -25,96 +24,28 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.progress import Task, Unit
 
+LOG_INTERVAL = 30.0
+"""Seconds between two lines about a task where stderr is not a terminal."""
 
-class Counted(Protocol):
-    """A task whose amounts are shown."""
-
-    unit: Unit
-    done: int
-    total: int | None
-
-    @property
-    def speed(self) -> float:
-        """Units per second."""
+REFRESH_INTERVAL = 0.1
+"""Seconds between two drawings of the bars."""
 
 
-class ProgressBars(Progress):
-    """A row for each task, which is given as the field ``counted``; drawn when it is told to."""
-
-    def __init__(self, console: Console) -> None:
-        self._width = console.width - 2  # or the ^C that terminals echo would push the last row over the edge
-        title = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
-        columns = (title, BarColumn(), _Amounts(), _Rate(), _TimeLeft())
-        super().__init__(*columns, console=console, auto_refresh=False)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Give the table of all rows."""
-        yield Constrain(self.make_tasks_table(self.tasks), self._width)
-
-
-class _Cell(ProgressColumn, ABC):
-    """A column whose text stays whole as long as the bar can give way."""
-
-    style = ""
-
-    def __init__(self) -> None:
-        super().__init__(Column(no_wrap=True, justify="right"))
-
-    def render(self, row: Row) -> Text:
-        """Give the cell of a row."""
-        return Text(self.text(row.fields["counted"], row), style=self.style)
-
-    @abstractmethod
-    def text(self, task: Counted, row: Row) -> str:
-        """Write what stands in the row of a task."""
-
-
-class _Amounts(_Cell):
-    """Done and total."""
-
-    style = "progress.download"
-
-    def text(self, task: Counted, row: Row) -> str:  # noqa: ARG002
-        return format_amounts(task, "/")
-
-
-class _Rate(_Cell):
-    """Units per second, or seconds per unit where that is the larger number; files are too few to have a speed."""
-
-    style = "progress.data.speed"
-
-    def text(self, task: Counted, row: Row) -> str:
-        return "" if task.unit == "files" else format_rate(row.speed or task.speed, task.unit)
-
-
-class _TimeLeft(_Cell):
-    """Minutes and seconds, with hours where there are any."""
-
-    style = "progress.remaining"
-
-    def text(self, task: Counted, row: Row) -> str:
-        if task.unit == "files" or task.total is None:
-            return ""
-        if row.time_remaining is None:
-            return "--:--"
-        return format_duration(row.time_remaining)
-
-
-def format_amounts(task: Counted, of: str) -> str:
-    """Write how much of a task is done, ``of`` how much where that is known."""
+def format_amounts(task: CountedTask, of: str) -> str:
+    """Write how much of a task is done, ``of`` its total where that is known."""
     scale, name = _byte_scale(max(task.done, task.total or 0)) if task.unit == "bytes" else (1, task.unit)
     of_total = "" if task.total is None else f"{of}{task.total / scale:,.0f}"
     return f"{task.done / scale:,.0f}{of_total} {name}"
 
 
 def format_duration(seconds: float) -> str:
-    """Write a time as minutes and seconds, with hours where there are any."""
+    """Write a duration as minutes and seconds, from one hour on with hours."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes:02}:{rest:02}"
 
 
 def format_rate(per_second: float | None, unit: Unit = "images") -> str:
-    """Write a speed so that it reads well for fast and slow work."""
+    """Write units per second, or seconds per unit where that is the larger number."""
     if not per_second:
         return "– MB/s" if unit == "bytes" else f"– {unit}/s"
     if unit == "bytes":
@@ -129,25 +60,19 @@ def _byte_scale(amount: float) -> tuple[int, str]:
     return (1_000_000, "MB") if amount >= 1_000_000 or not amount else (1_000, "kB")
 
 
-LOG_INTERVAL = 30.0
-"""Seconds between two lines about a task where stderr is no terminal."""
-
-REFRESH_INTERVAL = 0.1
-"""Seconds between two drawings of the bars."""
-
-
 class TerminalProgress:
     """The Progress of the command line: one display for the tasks of all threads.
 
-    On a terminal a task that ends while others run gives way to a line above their bars. An interrupt that passes
-    through a task ends the display for good: other threads may still be at work, and would write below the last word.
+    On a terminal, a task that ends while others run is replaced by a line above their bars. An interrupt that passes
+    through a task closes the display for good: other threads may still be running, and would print after the last
+    message.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False, notes: bool = True) -> None:
         self._console = console
         self._quiet, self._notes = quiet, notes and not quiet
         self._lock = RLock()
-        self._over = False
+        self._is_closed = False
         self._display = _Screen(console) if console.is_terminal else _Log(console)
 
     @contextmanager
@@ -157,40 +82,37 @@ class TerminalProgress:
             with NO_PROGRESS.task(title, total, unit, done) as silent:
                 yield silent
             return
-        task = CountedTask(self._turn, self._display, sanitize_text(title), total, unit, done)
-        self._turn(self._display.opened, task)
-        whole = False
+        task = CountedTask(self._update, self._display, sanitize_text(title), total, unit, done)
+        self._update(self._display.on_open, task)
+        is_complete = False
         try:
             yield task
-            whole = task.total is None or task.done >= task.total
+            is_complete = task.total is None or task.done >= task.total
         except KeyboardInterrupt:
-            self._end()
+            with self._lock:
+                self._update(self._display.stop)
+                self._is_closed = True
             raise
         finally:
-            self._turn(self._display.closed, task, whole)
+            self._update(self._display.on_close, task, is_complete)
 
     def note(self, message: str) -> None:
-        """Say something worth knowing."""
+        """Print a note."""
         if self._notes:
-            self._turn(self._say, message)
+            self._update(self._print, message)
 
     def warn(self, message: str) -> None:
-        """Say something that the user must not overlook."""
-        self._turn(self._say, message, "bold yellow", "warning")
+        """Print a warning."""
+        self._update(self._print, message, "bold yellow", "warning")
 
-    def _say(self, message: str, style: str = "", label: str = "") -> None:
+    def _print(self, message: str, style: str = "", label: str = "") -> None:
         print_message(message, style, label, console=self._console)
 
-    def _turn(self, change: Callable[..., None], *facts: object) -> None:
-        """Change what is shown: one thread at a time, and nobody after the end."""
+    def _update(self, change: Callable[..., None], *arguments: object) -> None:
+        """Change what is shown: one thread at a time, and none once the display is closed."""
         with self._lock:
-            if not self._over:
-                change(*facts)
-
-    def _end(self) -> None:
-        with self._lock:
-            self._turn(self._display.stop)
-            self._over = True
+            if not self._is_closed:
+                change(*arguments)
 
 
 class CountedTask:
@@ -198,27 +120,27 @@ class CountedTask:
 
     def __init__(
         self,
-        turn: Callable[..., None],
+        update: Callable[..., None],
         display: _Log | _Screen,
         title: str,
         total: int | None,
         unit: Unit,
         done: int,
     ) -> None:
-        self._turn, self._display = turn, display
+        self._update, self._display = update, display
         self.title, self.unit = title, unit
         self._count_from(done, total)
 
     def advance(self, amount: int) -> None:
         """Count ``amount`` more units as done."""
-        self._turn(self._advance, amount)
+        self._update(self._advance, amount)
 
     def restart(self, done: int, total: int | None) -> None:
-        """Count from ``done`` anew: speed and time left are those of what comes."""
-        self._turn(self._restart, done, total)
+        """Count from ``done`` again: speed and time left are those of what follows."""
+        self._update(self._restart, done, total)
 
     def retitle(self, title: str) -> None:
-        """Call the task something else from here on; it is seen when it next moves."""
+        """Change the title; it is shown when the task next advances."""
         self.title = sanitize_text(title)
 
     @property
@@ -227,7 +149,7 @@ class CountedTask:
         return (self.done - self._before) / max(monotonic() - self._start, 1e-9)
 
     def line(self) -> str:
-        """Say in one line how far the task is."""
+        """Return a line that says how much of the task is done."""
         speed = self.speed
         line = f"{self.title}: {format_amounts(self, ' of ')}, {format_rate(speed, self.unit)}"
         if self.total is None or self.done >= self.total or not speed:
@@ -236,87 +158,126 @@ class CountedTask:
 
     def _advance(self, amount: int) -> None:
         self.done += amount
-        self._display.moved(self)
+        self._display.on_advance(self)
 
     def _restart(self, done: int, total: int | None) -> None:
         self._count_from(done, total)
-        self._display.restarted(self)
+        self._display.on_restart(self)
 
     def _count_from(self, done: int, total: int | None) -> None:
         self.done, self.total, self._before = done, total, done
-        self.told = -1
-        self._start = self.spoken = monotonic()
+        self.logged_done = -1
+        self._start = self.logged_at = monotonic()
 
 
 class _Log:
-    """A log: of every task a line each LOG_INTERVAL, and one at its end."""
+    """A log: one line about every task per LOG_INTERVAL, and one at its end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def opened(self, task: CountedTask) -> None:
+    def on_open(self, task: CountedTask) -> None:
         pass
 
-    def moved(self, task: CountedTask) -> None:
-        if monotonic() - task.spoken >= LOG_INTERVAL:
-            self._tell(task)
+    def on_advance(self, task: CountedTask) -> None:
+        if monotonic() - task.logged_at >= LOG_INTERVAL:
+            self._print(task)
 
-    def restarted(self, task: CountedTask) -> None:
+    def on_restart(self, task: CountedTask) -> None:
         pass
 
-    def closed(self, task: CountedTask, whole: bool) -> None:
-        if whole and task.told != task.done:
-            self._tell(task)
+    def on_close(self, task: CountedTask, is_complete: bool) -> None:
+        if is_complete and task.logged_done != task.done:
+            self._print(task)
 
     def stop(self) -> None:
         pass
 
-    def _tell(self, task: CountedTask) -> None:
-        task.spoken, task.told = monotonic(), task.done
+    def _print(self, task: CountedTask) -> None:
+        task.logged_at, task.logged_done = monotonic(), task.done
         print_message(task.line(), console=self._console)
 
 
 class _Screen:
-    """A terminal: a bar for every open task.
+    """A terminal: one bar per open task.
 
-    Whoever moves a task draws. A thread that draws now and then, as rich has one, would cut into the notes of others.
+    The thread that advances a task draws. rich's own drawing thread would cut into the messages of others.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars = ProgressBars(console)
+        self._bars = _Bars(console)
         self._rows: dict[CountedTask, TaskID] = {}
-        self._drawn = monotonic()
+        self._drawn_at = monotonic()
 
-    def opened(self, task: CountedTask) -> None:
+    def on_open(self, task: CountedTask) -> None:
         if not self._rows:
-            self._bars = ProgressBars(self._console)
+            self._bars = _Bars(self._console)
             self._bars.start()
         self._rows[task] = self._bars.add_task(task.title, total=task.total, completed=task.done, counted=task)
 
-    def moved(self, task: CountedTask) -> None:
+    def on_advance(self, task: CountedTask) -> None:
         self._bars.update(self._rows[task], completed=task.done, description=task.title)
-        if monotonic() - self._drawn >= REFRESH_INTERVAL:
+        if monotonic() - self._drawn_at >= REFRESH_INTERVAL:
             self._bars.refresh()
-            self._drawn = monotonic()
+            self._drawn_at = monotonic()
 
-    def restarted(self, task: CountedTask) -> None:
+    def on_restart(self, task: CountedTask) -> None:
         number = self._rows[task]
         for row in self._bars.tasks:
             if row.id == number:
-                row.total = task.total  # reset() itself takes None for no change
+                row.total = task.total  # reset() takes None for no change
         self._bars.reset(number, completed=task.done)
 
-    def closed(self, task: CountedTask, whole: bool) -> None:
+    def on_close(self, task: CountedTask, is_complete: bool) -> None:
         row = self._rows.pop(task)
         if not self._rows:
             self._bars.stop()
             return
         self._bars.remove_task(row)
-        if whole:
+        if is_complete:
             print_message(task.line(), console=self._console)
         else:
             self._bars.refresh()
 
     def stop(self) -> None:
         self._bars.stop()
+
+
+class _Bars(Progress):
+    """One row per task, which is the row's field ``counted``; drawn only by ``refresh``."""
+
+    def __init__(self, console: Console) -> None:
+        self._width = console.width - 2  # or the ^C that terminals print would push the last row over the edge
+        title = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+        amounts = _Cell("progress.download", lambda task, _: format_amounts(task, "/"))
+        rate = _Cell("progress.data.speed", _rate)
+        time_left = _Cell("progress.remaining", _time_left)
+        super().__init__(title, BarColumn(), amounts, rate, time_left, console=console, auto_refresh=False)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return the table of all rows."""
+        yield Constrain(self.make_tasks_table(self.tasks), self._width)
+
+
+class _Cell(ProgressColumn):
+    """A column whose text is not truncated as long as the bar can shrink."""
+
+    def __init__(self, style: str, text: Callable[[CountedTask, Row], str]) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+        self._style, self._text = style, text
+
+    def render(self, row: Row) -> Text:
+        """Return the cell of a row."""
+        return Text(self._text(row.fields["counted"], row), style=self._style)
+
+
+def _rate(task: CountedTask, row: Row) -> str:
+    # There are too few files for a rate.
+    return "" if task.unit == "files" else format_rate(row.speed or task.speed, task.unit)
+
+
+def _time_left(task: CountedTask, row: Row) -> str:
+    if task.unit == "files" or task.total is None:
+        return ""
+    return "--:--" if row.time_remaining is None else format_duration(row.time_remaining)

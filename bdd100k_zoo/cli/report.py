@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.options import (
+    Confidence,
+    DatasetRoot,
+    Json,
+    LabelFile,
+    Lenient,
+    Resamples,
+    RunsFolder,
+    Split,
+    get_session,
+)
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, write_json
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.reporting.provenance import ReportRun
-    from bdd100k_zoo.reporting.report import WrittenReport
+    from bdd100k_zoo.reporting.report_page import ReportRun
 
 
 @handle_errors
@@ -27,26 +35,18 @@ def report(
             autocompletion=complete_model,
         ),
     ],
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Labels; default: labels/det_20/det_SPLIT.json below the root.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="The split whose runs and labels are meant.")] = "val",
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs are.")] = Path("runs"),
+    labels: LabelFile = None,
+    data: DatasetRoot = None,
+    split: Split = "val",
+    runs: RunsFolder = Path("runs"),
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the frames: adds pictures of the worst and of others.")
     ] = None,
-    confidence: Annotated[
-        bool, typer.Option("--confidence", help="Add 95 % intervals by bootstrap over frames.")
-    ] = False,
-    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="How many, for --confidence.")] = 1000,
+    confidence: Confidence = False,
+    resamples: Resamples = 1000,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Of the page; default: the names of the runs.")] = None,
-    lenient: Annotated[
-        bool, typer.Option("--lenient", help="Accept what the official evaluator accepts, and report it.")
-    ] = False,
+    lenient: Lenient = False,
     as_json: Json = False,
 ) -> None:
     """Write a report on predictions as one page: scores, curves, errors, comparison, pictures."""
@@ -68,18 +68,14 @@ def report(
     )
     written = job.write_report(request, here.progress())
     if as_json:
-        write_json(_document(written))
+        runs_found = [_record(run) for run in written.report.runs]
+        write_json({"report": str(written.path), "bytes": written.size, "runs": runs_found})
         return
     for each in written.report.runs:
         print_field("AP", f"{each.ap:.2f} {each.name}")
     print_field("report", f"{written.path} ({written.size:,} bytes)")
 
 
-def _document(written: WrittenReport) -> dict[str, Any]:
-    runs = [_record(run) for run in written.report.runs]
-    return {"report": str(written.path), "bytes": written.size, "runs": runs}
-
-
 def _record(run: ReportRun) -> dict[str, Any]:
-    ap = run.ap if run.ap == run.ap else None  # NaN is unlike itself, and no JSON
+    ap = run.ap if run.ap == run.ap else None  # NaN is not equal to itself, and JSON has none
     return {"name": run.name, "predictions": run.predictions.path, "ap": ap, "interval": run.interval}

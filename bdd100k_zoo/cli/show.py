@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session, nonempty_path
+from bdd100k_zoo.cli.options import Json, get_session, nonempty_path
 from bdd100k_zoo.cli.output import (
     handle_errors,
     print_field,
     print_message,
+    print_renderable,
     raise_on_sigterm,
     sanitize_text,
     stdout_console,
     write_json,
 )
-from bdd100k_zoo.cli.output import print_renderable as print_data
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from bdd100k_zoo.cli.options import Session
     from bdd100k_zoo.reporting.show import ShownPicture, ShowRequest, ShowResult
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 ImageFormat = Literal["jpg", "png"]
 Viewer = Literal["own", "scalabel"]
 DEFAULT_MIN_SCORE = 0.3
-"""Detections below are left out of pictures unless the user says otherwise: most of them are guesses."""
+"""Detections with lower scores are not drawn by default: most of them are guesses."""
 
 
 class ClassSelection(NamedTuple):
@@ -93,7 +92,7 @@ def show(
         raise typer.BadParameter("--viewer scalabel draws predictions alone: it goes without --labels")
     from bdd100k_zoo.reporting import show as job
 
-    here = get_session(context)
+    session = get_session(context)
     request = job.ShowRequest(
         predictions=predictions,
         images=tuple(images),
@@ -110,27 +109,32 @@ def show(
         fresh=fresh,
     )
     with raise_on_sigterm():
-        shown = job.show_predictions(request, here.progress())
+        shown = job.show_predictions(request, session.progress())
     if as_json:
         write_json(_document(request, shown))
     else:
-        print_picture_summary(request, shown, here)
+        print_picture_summary(request, shown, session)
     if shown.unreadable:
         raise typer.Exit(1)
 
 
-def print_picture_summary(request: ShowRequest, shown: ShowResult, here: Session) -> None:
-    """Tell what was drawn, and what was not."""
-    number = len(shown.pictures)
-    stood = f", {shown.stood:,} of them there already" if shown.stood else ""
+def print_picture_summary(request: ShowRequest, shown: ShowResult, session: Session) -> None:
+    """Print what was drawn, and what was not."""
+    existing = f", {shown.stood:,} of them there already" if shown.stood else ""
     print_field("pictures", str(request.out))
-    print_field("images", f"{number:,}{stood}")
+    print_field("images", f"{len(shown.pictures):,}{existing}")
     print_field("boxes", f"{shown.boxes:,}")
     if request.top_errors:
-        _show_losses(shown.pictures)
-    for note in _notes(request, shown):
-        here.note(f"note: {note}")
-    for label, names in (("without an image", shown.without_image), ("unreadable", _told(shown))):
+        _print_losses(shown.pictures)
+    if shown.left_out:
+        session.note(
+            f"note: {shown.left_out:,} boxes with scores below {request.min_score:g} are left out; --min-score 0 draws "
+            "all"
+        )
+    if shown.unlabelled:
+        session.note(f"note: {_frames(shown.unlabelled)} without labels: what was detected is drawn alone")
+    unreadable = [f"{failure.key} ({failure.reason})" for failure in shown.unreadable]
+    for label, names in (("without an image", shown.without_image), ("unreadable", unreadable)):
         if names:
             print_message(f"{_frames(len(names))} {label}: {_first_few(names)}", "bold yellow", "warning")
 
@@ -139,23 +143,12 @@ def _frames(number: int) -> str:
     return f"{number:,} frame{'' if number == 1 else 's'}"
 
 
-def _told(shown: ShowResult) -> list[str]:
-    return [f"{failure.key} ({failure.reason})" for failure in shown.unreadable]
-
-
 def _first_few(names: Sequence[str], limit: int = 3) -> str:
     more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
     return f"{', '.join(names[:limit])}{more}"
 
 
-def _notes(request: ShowRequest, shown: ShowResult) -> Iterator[str]:
-    if shown.left_out:
-        yield f"{shown.left_out:,} boxes with scores below {request.min_score:g} are left out; --min-score 0 draws all"
-    if shown.unlabelled:
-        yield f"{_frames(shown.unlabelled)} without labels: what was detected is drawn alone"
-
-
-def _show_losses(pictures: Sequence[ShownPicture]) -> None:
+def _print_losses(pictures: Sequence[ShownPicture]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -167,7 +160,7 @@ def _show_losses(pictures: Sequence[ShownPicture]) -> None:
         if each.loss:
             points = (f"{value:.4f}" for value in (each.loss.lost, each.loss.to_false, each.loss.to_missed))
             table.add_row(Text(sanitize_text(each.frame)), *points)
-    print_data("")
+    print_renderable("")
     stdout_console().print(table)
 
 

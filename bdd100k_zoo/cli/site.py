@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bdd100k_zoo.cli.catalog import Json
-from bdd100k_zoo.cli.options import get_session
+from bdd100k_zoo.cli.options import Json, get_session
 from bdd100k_zoo.cli.output import handle_errors, print_field, write_json
 
 
@@ -27,11 +26,12 @@ def site(
     """Write the zoo as one page: all models to sort and filter, their AP as a plot, a card for each."""
     from bdd100k_zoo.reporting.site import write_site
 
-    zoo = get_session(context).zoo()
+    session = get_session(context)
+    zoo = session.zoo()
     written = write_site(zoo, out, runs, speed)
-    get_session(context).note_left_out(written.left_out)
+    session.note_left_out(written.left_out)
     if as_json:
-        told = {"site": str(written.path), "bytes": written.size, "models": len(zoo.models)}
-        write_json({**told, "left_out": written.left_out})
+        facts = {"site": str(written.path), "bytes": written.size, "models": len(zoo.models)}
+        write_json({**facts, "left_out": written.left_out})
         return
     print_field("site", f"{written.path} ({written.size:,} bytes)")

@@ -1,19 +1,11 @@
-"""Colours of classes, verdicts, pages and plots.
+"""Colours of classes, match outcomes, pages and plots.
 
-Each class has a colour of its own, near one of Okabe and Ito's (https://jfly.uni-koeln.de/color/) or between two, moved
-until any two of the ten differ by at least 16 in CIEDE2000, for normal vision and under full deuteranopia, protanopia
-and tritanopia alike; Okabe and Ito's own eight reach 10.9. What hue cannot tell there, lightness does.
+Each class has its own colour, near one of Okabe and Ito's (https://jfly.uni-koeln.de/color/) or between two. They were
+moved until any two of the ten differ by at least 16 in CIEDE2000, for normal vision and under full deuteranopia,
+protanopia and tritanopia alike; Okabe and Ito's own eight reach 10.9. Where hues look alike, lightness differs.
 """
 
 from __future__ import annotations
-
-from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-from bdd100k_zoo.data.classes import CLASSES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255, in sRGB."""
@@ -30,9 +22,7 @@ CLASS_COLOURS: tuple[Colour, ...] = (
     (251, 232, 28),
     (250, 252, 247),
 )
-"""In the order of ``categories.CLASSES``."""
-
-COLOUR_OF: Mapping[str, Colour] = MappingProxyType(dict(zip(CLASSES, CLASS_COLOURS, strict=True)))
+"""In the order of ``data.classes.CLASSES``."""
 
 DARK_COLOUR: Colour = (17, 19, 24)
 LIGHT_COLOUR: Colour = (255, 255, 255)
@@ -44,27 +34,25 @@ IGNORED_COLOUR: Colour = (166, 172, 180)
 
 
 def ink_on(plate: Colour) -> Colour:
-    """Give the colour of text on a plate: dark or white, whichever has more contrast."""
+    """Return the colour of text on a plate: dark or white, whichever has more contrast."""
     return max((DARK_COLOUR, LIGHT_COLOUR), key=lambda ink: contrast(ink, plate))
 
 
 def contrast(first: Colour, second: Colour) -> float:
-    """Give the contrast ratio of two colours, 1 to 21, as WCAG 2 defines it."""
+    """Return the contrast ratio of two colours, 1 to 21, as WCAG 2 defines it."""
     darker, lighter = sorted((_luminance(first), _luminance(second)))
     return (lighter + 0.05) / (darker + 0.05)
 
 
 def _luminance(colour: Colour) -> float:
-    red, green, blue = (_linear(value / 255) for value in colour)
+    """Return the relative luminance of WCAG 2: the sRGB values made linear, weighted by what the eye sees."""
+    shares = (value / 255 for value in colour)
+    red, green, blue = (x / 12.92 if x <= 0.04045 else float(((x + 0.055) / 1.055) ** 2.4) for x in shares)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _linear(value: float) -> float:
-    return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)
-
-
 LEAST_CONTRAST, LEAST_CONTRAST_IN_THE_DARK = 3.0, 4.5
-"""Of lines and areas against the background (WCAG 2.2, 1.4.11); thin lines need more in the dark."""
+"""Least contrast of lines and areas with the background (WCAG 2.2, 1.4.11); thin lines need more in the dark."""
 
 FAMILY_COLOURS = (
     ("#0c6f68", "#a0ffd1"),
@@ -76,8 +64,8 @@ FAMILY_COLOURS = (
     ("#292b62", "#6e51bf"),
     ("#671d2d", "#8a596b"),
 )
-"""Colours of families, on light and on dark, over and over. Any two differ by at least 19 in CIEDE2000, for normal
-vision and under full deuteranopia, protanopia and tritanopia alike."""
+"""Colours of families, on light and on dark; reused from the start after the last. Any two differ by at least 19 in
+CIEDE2000, for normal vision and under full deuteranopia, protanopia and tritanopia alike."""
 
 LIGHT_THEME = {
     "back": "#ffffff",
@@ -112,23 +100,22 @@ RUN_COLOURS: tuple[Colour, ...] = (
     (140, 109, 0),
     (86, 180, 233),
 )
-"""One for each run, over and over."""
-
-
-def shades(theme: dict[str, str]) -> dict[str, str]:
-    """Give the colour of every role in a theme."""
-    back, least = parse_hex(theme["back"]), LEAST_CONTRAST_IN_THE_DARK if theme is DARK_THEME else LEAST_CONTRAST
-    return theme | {role: format_hex(legible(colour, back, least)) for role, colour in _SERIES.items()}
-
+"""One for each run; reused from the start after the last."""
 
 _SERIES = {f"class{index}": colour for index, colour in enumerate(CLASS_COLOURS)}
 _SERIES |= {f"run{index}": colour for index, colour in enumerate(RUN_COLOURS)}
 ROLES = (*LIGHT_THEME, *_SERIES)
-"""What colours are for."""
+"""Names of the uses of colour. A page's style sheet gives each role its colour in the light and the dark theme."""
+
+
+def shades(theme: dict[str, str]) -> dict[str, str]:
+    """Return the colour of every role in a theme, as ``#rrggbb``."""
+    back, least = parse_hex(theme["back"]), LEAST_CONTRAST_IN_THE_DARK if theme is DARK_THEME else LEAST_CONTRAST
+    return theme | {role: format_hex(legible(colour, back, least)) for role, colour in _SERIES.items()}
 
 
 def sentinel(role: str) -> str:
-    """Give the colour that stands for a role in a drawing, until the page's style sheet colours it."""
+    """Return the colour that marks a role in a drawing, until it is replaced by a class of the page's style sheet."""
     return f"#fe00{ROLES.index(role):02x}"
 
 
@@ -136,39 +123,36 @@ SENTINELS = {sentinel(role): role for role in ROLES}
 
 
 def style_sheet() -> str:
-    """Write the rules that give each role its colour, and drawings theirs; paper is light."""
-    light, dark = f":root{{{_variables(LIGHT_THEME)}}}", f":root{{{_variables(DARK_THEME)}}}"
+    """Write the CSS rules that give each role its colour. Print uses the light theme."""
+    light, dark = (
+        ":root{" + "".join(f"--{role}:{colour};" for role, colour in shades(theme).items()) + "}"
+        for theme in (LIGHT_THEME, DARK_THEME)
+    )
     themes = (light, f"@media screen and (prefers-color-scheme:dark){{{dark}}}")
     rules = (f".s-{role}{{stroke:var(--{role})}}.f-{role}{{fill:var(--{role})}}" for role in ROLES)
     hiding = (f"body:has([data-hides={role}]:not(:checked)) .series-{role}{{display:none}}" for role in ROLES)
     return "\n".join((*themes, *rules, *hiding))
 
 
-def _variables(theme: dict[str, str]) -> str:
-    return "".join(f"--{role}:{colour};" for role, colour in shades(theme).items())
-
-
 def legible(colour: Colour, back: Colour, least: float = LEAST_CONTRAST) -> Colour:
-    """Give the nearest shade of a colour that stands out from the background: darker on light, lighter on dark."""
-    towards = max(((0, 0, 0), (255, 255, 255)), key=lambda end: contrast(end, back))
+    """Return the nearest shade of a colour that contrasts enough with the background.
+
+    It is darker on light backgrounds and lighter on dark ones.
+    """
+    end = max(((0, 0, 0), (255, 255, 255)), key=lambda end: contrast(end, back))
     for step in range(101):
-        shade = _mixed(colour, towards, step / 100)
-        if contrast(shade, back) >= least:
-            return shade
-    return towards
-
-
-def _mixed(colour: Colour, other: Colour, share: float) -> Colour:
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
-    return red, green, blue
+        red, green, blue = (round(a + (b - a) * (step / 100)) for a, b in zip(colour, end, strict=True))
+        if contrast((red, green, blue), back) >= least:
+            return red, green, blue
+    return end
 
 
 def parse_hex(written: str) -> Colour:
-    """Read ``#rrggbb``."""
+    """Parse ``#rrggbb``."""
     red, green, blue = bytes.fromhex(written[1:])
     return red, green, blue
 
 
 def format_hex(colour: Colour) -> str:
-    """Write ``#rrggbb``."""
+    """Write a colour as ``#rrggbb``."""
     return f"#{bytes(colour).hex()}"

@@ -1,4 +1,4 @@
-"""Figures of matplotlib: their style, and their SVG for a page."""
+"""matplotlib figures in the package's style, and their conversion to SVG for a page."""
 
 from __future__ import annotations
 
@@ -21,41 +21,59 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 360.0
-"""Points: the width of a telephone's screen, on which plots are not scaled."""
+"""Points: the width of a phone's screen, so that plots are not scaled there."""
 MIN_AP_RANGE = 5.0
-"""Points of AP that an axis shows at least, so that a small difference looks small."""
+"""Least range of an AP axis, in points of AP, so that a small difference looks small."""
+_STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "text.color": sentinel("text"),
+    "text.parse_math": False,
+    "axes.labelcolor": sentinel("text"),
+    "axes.edgecolor": sentinel("soft"),
+    "axes.grid": True,
+    "axes.unicode_minus": True,
+    "grid.color": sentinel("line"),
+    "grid.linewidth": 0.6,
+    "xtick.color": sentinel("soft"),
+    "ytick.color": sentinel("soft"),
+    "xtick.labelcolor": sentinel("text"),
+    "ytick.labelcolor": sentinel("text"),
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5,
+}
+"""matplotlib's rcParams."""
 
 
 def ap_limits(low: float, high: float, floor: float = -inf) -> tuple[float, float]:
-    """Return limits of an axis of AP: those given, or ``MIN_AP_RANGE`` around their middle, not below ``floor``."""
+    """Return limits of an AP axis: those given, or ``MIN_AP_RANGE`` around their middle but not below ``floor``."""
     missing = max(MIN_AP_RANGE - (high - low), 0)
     low = min(low, max(low - missing / 2, floor))
     return low, max(high, low + MIN_AP_RANGE)
 
 
 def check_report_installed() -> None:
-    """Raise MissingPackageError where the extra ``report`` is not installed, before anything is computed."""
+    """Raise MissingPackageError if the extra ``report`` is not installed, before anything is computed."""
     markup("")
     _check_matplotlib()
 
 
 def _check_matplotlib() -> None:
     try:
-        import matplotlib as mpl  # noqa: F401  (asked for, not used)
+        import matplotlib as mpl  # noqa: F401  (only to see whether it is installed)
     except ImportError as error:
         raise MissingPackageError("matplotlib", REPORT_EXTRA, str(error)) from error
 
 
 @contextmanager
 def styled_figure(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
-    """Give a figure of so many points, in our style whatever the user's own is."""
+    """Open a figure of this size in points, in the package's style whatever the user's own is."""
     _check_matplotlib()
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_style())
+        mpl.rcParams.update(_STYLE)
         figure = Figure(figsize=(width / 72, height / 72))
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
@@ -63,86 +81,60 @@ def styled_figure(height: float, width: float = WIDTH) -> Iterator[tuple[Figure,
         yield figure, axes
 
 
-def _style() -> dict[Any, Any]:
-    text, soft, line = sentinel("text"), sentinel("soft"), sentinel("line")
-    return {
-        "font.size": 11,
-        "text.color": text,
-        "text.parse_math": False,
-        "axes.labelcolor": text,
-        "axes.edgecolor": soft,
-        "axes.grid": True,
-        "axes.unicode_minus": True,
-        "grid.color": line,
-        "grid.linewidth": 0.6,
-        "xtick.color": soft,
-        "ytick.color": soft,
-        "xtick.labelcolor": text,
-        "ytick.labelcolor": text,
-        "lines.linewidth": 1.5,
-        "lines.markersize": 5,
-    }
-
-
 SERIES = "series-"
-"""What the ids of groups begin with that a page can hide: they become classes."""
+"""Prefix of the ids of groups that a page can hide: they become classes."""
 
 _NAMESPACE = re.compile(r"\{.*?\}")
 _REFERENCE = re.compile(r"url\(#(.*?)\)")
 _FONT_SIZE = re.compile(r"([\d.]+)px")
 _DROPPED = {"metadata", "style", "title", "desc"}
-_NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 def figure_to_svg(figure: Figure, name: str, title: str, description: str) -> str:
-    """Give a figure as an ``svg`` element.
+    """Return a figure as an ``svg`` element.
 
-    Styles become attributes, which a strict content-security policy lets through; colours that stand for roles become
-    classes of the page's style sheet; text takes the page's font. Addresses of artists (``url``) become links, named
-    after the place in the page that they lead to.
+    Styles become attributes, which a strict content-security policy allows; colours of roles become classes of the
+    page's style sheet; text takes the page's font. Addresses of artists (``url``) become links, titled with the id of
+    their target in the page.
 
     Args:
-        figure: of matplotlib; colours of roles are those of ``theme.sentinel``.
-        name: unique on the page, and part of all ids.
+        figure: a matplotlib figure; colours of roles are those of ``colours.sentinel``.
+        name: unique on the page; part of all ids.
         title: what it shows, in a few words.
         description: what it says, for those who cannot see it.
     """
-    root = ET.fromstring(_saved(figure, name))  # noqa: S314  (matplotlib has just written it)
-    used = set(_references(root)) & {element.get("id", "") for element in root.iter()}
-    clean = _cleaned(root, name, used)
+    root = ET.fromstring(_save_svg(figure, name))  # noqa: S314  (matplotlib has just written it)
+    values = [item for element in root.iter() for item in element.attrib.items()]
+    targets = {value.removeprefix("#") for attribute, value in values if attribute.endswith("href")}
+    targets |= {target for _, value in values for target in _REFERENCE.findall(value)}
+    used = targets & {element.get("id", "") for element in root.iter()}
+    clean = _clean(root, name, used)
     clean.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-labelledby": f"{name}-t {name}-d"}
     clean.insert(0, _element("title", title, id=f"{name}-t"))
     clean.insert(1, _element("desc", description, id=f"{name}-d"))
     return ET.tostring(clean, encoding="unicode")
 
 
-def _saved(figure: Figure, name: str) -> str:
+def _save_svg(figure: Figure, name: str) -> str:
     import matplotlib as mpl
 
-    text = io.StringIO()
+    text, metadata = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's font may have what matplotlib's lacks
-        figure.savefig(text, format="svg", transparent=True, metadata=_NO_METADATA)
+        figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     return text.getvalue()
 
 
-def _references(root: ET.Element) -> Iterator[str]:
-    for element in root.iter():
-        for attribute, value in element.attrib.items():
-            if attribute.endswith("href"):
-                yield value.removeprefix("#")
-            yield from _REFERENCE.findall(value)
-
-
-def _cleaned(element: ET.Element, name: str, used: set[str]) -> ET.Element:
+def _clean(element: ET.Element, name: str, used: set[str]) -> ET.Element:
+    """Return a copy without namespaces, metadata, styles and empty elements; ``used`` are the ids to keep."""
     copy = ET.Element(_NAMESPACE.sub("", element.tag))
     copy.text = element.text if copy.tag in ("text", "tspan") else None
     for attribute, value in _attributes(element, name, used):
-        before = copy.get(attribute)  # of classes, an element may have two
+        before = copy.get(attribute)  # an element may have two classes
         copy.set(attribute, f"{before} {value}" if before else value)
     if copy.tag == "a":
         copy.append(_element("title", copy.get("href", "").removeprefix("#")))
-    children = (_cleaned(child, name, used) for child in element if _NAMESPACE.sub("", child.tag) not in _DROPPED)
+    children = (_clean(child, name, used) for child in element if _NAMESPACE.sub("", child.tag) not in _DROPPED)
     copy.extend(child for child in children if len(child) or child.attrib or child.text)
     return copy
 
@@ -151,9 +143,15 @@ def _attributes(element: ET.Element, name: str, used: set[str]) -> Iterator[tupl
     for attribute, value in element.attrib.items():
         plain = _NAMESPACE.sub("", attribute)
         if plain == "id":
-            yield from _identity(value, name, used)
+            if value.startswith(SERIES):
+                yield "class", value
+            elif value in used:
+                yield "id", f"{name}-{value}"
         elif plain == "href":
-            yield from _reference(value, name, used)
+            is_inside = value[1:] in used
+            yield "href", f"#{name}-{value[1:]}" if is_inside else value
+            if not is_inside:  # a link to a place in the page is for the mouse: to the keyboard, a picture is one thing
+                yield "tabindex", "-1"
         elif plain == "style":
             for declaration in value.split(";"):
                 yield from _presentation(*map(str.strip, declaration.partition(":")[::2]))
@@ -161,22 +159,8 @@ def _attributes(element: ET.Element, name: str, used: set[str]) -> Iterator[tupl
             yield plain, _REFERENCE.sub(rf"url(#{name}-\1)", value)
 
 
-def _reference(value: str, name: str, used: set[str]) -> Iterator[tuple[str, str]]:
-    """Lead to a part of the drawing, or elsewhere: for the mouse alone, as a picture is one thing to the keyboard."""
-    yield "href", f"#{name}-{value[1:]}" if value[1:] in used else value
-    if value[1:] not in used:
-        yield "tabindex", "-1"
-
-
-def _identity(value: str, name: str, used: set[str]) -> Iterator[tuple[str, str]]:
-    if value.startswith(SERIES):
-        yield "class", value
-    elif value in used:
-        yield "id", f"{name}-{value}"
-
-
 def _presentation(property_: str, value: str) -> Iterator[tuple[str, str]]:
-    """Give what an attribute can say of a declaration; colours of roles become classes."""
+    """Convert a CSS declaration to attributes; colours of roles become classes."""
     if property_ == "font":
         size = _FONT_SIZE.search(value)
         yield from [("font-size", size[1])] if size else []

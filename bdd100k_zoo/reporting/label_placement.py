@@ -1,4 +1,4 @@
-"""Where labels go: beside their boxes, in the picture, and not upon one another."""
+"""Placement of labels: beside their boxes, inside the picture, and without overlap."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-FARTHEST = 9
-"""Heights of a label that it may be away from its box, at the end of a line."""
+MAX_DISTANCE = 9
+"""Largest distance of a label from its box, in heights of the label; a line joins them."""
 
 
 class Area(NamedTuple):
@@ -21,37 +21,37 @@ class Area(NamedTuple):
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """Pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """Pixels."""
         return self.bottom - self.top
 
 
 class Size(NamedTuple):
-    """Of a label, in pixels."""
+    """Size of a label, in pixels."""
 
     width: int
     height: int
 
 
 class LabelPlacement(NamedTuple):
-    """Where a label goes, and which of its forms."""
+    """The place of a label, and which of its forms to draw."""
 
     area: Area
     form: int
-    """Which of the sizes that were offered."""
+    """Index into the sizes."""
     is_apart: bool
-    """Whether a line must lead from it to its box."""
+    """Whether a line must join it to its box."""
 
 
 class OccupancyMap:
-    """What is covered of a picture, as a bit a cell in a number a row: whole rows are compared at once."""
+    """The covered cells of a picture: an integer per row, a bit per cell, so that whole rows are compared at once."""
 
     def __init__(self, width: int, height: int, cell: int = 1) -> None:
-        """Begin with nothing covered; places are kept to cells of ``cell`` pixels."""
+        """Start with nothing covered; cells are squares of ``cell`` pixels."""
         self.width, self.height, self._cell = width, height, cell
         self._rows = [0] * ((height - 1) // cell + 1)
 
@@ -62,17 +62,17 @@ class OccupancyMap:
             self._rows[row] |= mask
 
     def covered(self, area: Area) -> int:
-        """Count the cells of an area that are covered."""
+        """Count the covered cells of an area."""
         rows, mask = self._cells(area)
         return sum((row & mask).bit_count() for row in self._rows[rows])
 
     def is_free(self, area: Area) -> bool:
-        """Whether nothing of an area is covered."""
+        """Return whether nothing of an area is covered."""
         rows, mask = self._cells(area)
         return all(not row & mask for row in self._rows[rows])
 
     def _cells(self, area: Area) -> tuple[slice, int]:
-        """Give the rows of an area, and its columns as a mask."""
+        """Return the rows of an area, and its columns as a bit mask."""
         left, top, right, bottom = area
         cell = self._cell
         mask = (1 << (right - 1) // cell + 1) - (1 << left // cell)
@@ -82,14 +82,14 @@ class OccupancyMap:
 def place_label(box: Area, sizes: Sequence[Size], labels: OccupancyMap, objects: OccupancyMap) -> LabelPlacement:
     """Find a place for a label.
 
-    It is beside the box where nothing is covered; else beside it where no other label is; else away from it, at the end
-    of a line; else where the least of other labels is covered.
+    In this order: beside the box where nothing is covered; beside it where no other label is; away from it, joined by a
+    line; beside it where it covers the least of other labels.
 
     Args:
-        box: what the label is of, with the line around it.
+        box: what the label belongs to, with the line around it.
         sizes: of the label's forms, the best first.
         labels: what other labels cover.
-        objects: what labels should leave open to view.
+        objects: what labels should leave visible.
     """
     free: LabelPlacement | None = None
     for form, size in enumerate(sizes):
@@ -98,17 +98,16 @@ def place_label(box: Area, sizes: Sequence[Size], labels: OccupancyMap, objects:
                 free = free or LabelPlacement(area, form, is_apart=False)
                 if objects.is_free(area):
                     return LabelPlacement(area, form, is_apart=False)
-    return free or next(_apart(box, sizes, labels), None) or _least(box, sizes, labels)
-
-
-def _least(box: Area, sizes: Sequence[Size], labels: OccupancyMap) -> LabelPlacement:
-    form = len(sizes) - 1
-    area = min(_beside(box, sizes[form], labels), key=labels.covered)
-    return LabelPlacement(area, form, is_apart=False)
+    if free:
+        return free
+    last = len(sizes) - 1  # the shortest form
+    if away := next(_apart(box, sizes[last], labels), None):
+        return LabelPlacement(away, last, is_apart=True)
+    return LabelPlacement(min(_beside(box, sizes[last], labels), key=labels.covered), last, is_apart=False)
 
 
 def _beside(box: Area, size: Size, picture: OccupancyMap) -> Iterator[Area]:
-    """Give the areas at the box's sides and within it, the best first; at least one."""
+    """Yield the areas at the box's sides and inside it, the best first; at least one."""
     (left, top, right, bottom), (width, height) = box, size
     is_wide = right - left >= width and bottom - top >= 3 * height
     along = (_into(left, width, picture.width), _into(right - width, width, picture.width))
@@ -127,27 +126,20 @@ def _beside(box: Area, size: Size, picture: OccupancyMap) -> Iterator[Area]:
 
 
 def _into(position: int, length: int, whole: int) -> int:
-    """Move what is ``length`` long into the picture."""
+    """Return the nearest position at which something ``length`` long is inside the picture."""
     return max(min(position, whole - length), 0)
 
 
-def _apart(box: Area, sizes: Sequence[Size], picture: OccupancyMap) -> Iterator[LabelPlacement]:
-    """Give the free places farther and farther away from a box."""
-    form = len(sizes) - 1
-    width, height = sizes[form]
-    for away in range(height, FARTHEST * height + 1, height):
-        above, below, left, right = (
-            box.top - height - away,
-            box.bottom + away,
-            box.left - width - away,
-            box.right + away,
-        )
-        middle = (box.left + box.right - width) // 2
-        for x, y in (
-            *((x, y) for y in (above, below) for x in (box.left, middle, right, left)),
-            *((x, y) for x in (right, left) for y in (box.top, box.bottom - height)),
-        ):
-            inside = 0 <= x <= picture.width - width and 0 <= y <= picture.height - height
+def _apart(box: Area, size: Size, picture: OccupancyMap) -> Iterator[Area]:
+    """Yield the free areas farther and farther away from a box."""
+    width, height = size
+    middle = (box.left + box.right - width) // 2
+    for away in range(height, MAX_DISTANCE * height + 1, height):
+        rows, columns = (box.top - height - away, box.bottom + away), (box.right + away, box.left - width - away)
+        corners = [(x, y) for y in rows for x in (box.left, middle, columns[0], columns[1])]
+        corners += [(x, y) for x in columns for y in (box.top, box.bottom - height)]
+        for x, y in corners:
             area = Area(x, y, x + width, y + height)
-            if inside and picture.is_free(area):
-                yield LabelPlacement(area, form, is_apart=True)
+            is_inside = 0 <= x <= picture.width - width and 0 <= y <= picture.height - height
+            if is_inside and picture.is_free(area):
+                yield area

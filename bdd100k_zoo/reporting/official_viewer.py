@@ -22,71 +22,55 @@ OFFICIAL_EXTRA = "official"
 """The extra that installs the packages."""
 
 
-def draw_with_official_viewer(image: Image.Image, marks: Sequence[BoxMark]) -> Image.Image:
-    """Let ``LabelViewer`` draw detections into an image; each class has the colour of bdd100k's table.
-
-    Raises:
-        MissingPackageError: see ``import_viewer``.
-    """
-    viewing = import_viewer()
-    with silence_libraries():
-        viewer = _viewer(viewing, image.width, image.height)
-        try:
-            viewer.draw(_array(image), _frame(marks))
-            content = io.BytesIO()
-            viewer.save(content)
-        finally:
-            importlib.import_module("matplotlib.pyplot").close(viewer.fig)
-    with Image.open(content) as drawn:
-        return drawn.convert("RGB")
-
-
 def import_viewer() -> ModuleType:
-    """Import the viewer.
+    """Import ``scalabel.vis.label``.
 
     Raises:
-        MissingPackageError: the packages are missing, or refuse to be imported.
+        MissingPackageError: the packages are missing, or cannot be imported.
     """
     try:
         with silence_libraries():
             importlib.import_module("matplotlib").use("agg")
             importlib.import_module("bdd100k.label.label")
             return importlib.import_module("scalabel.vis.label")
-    except Exception as error:  # beside a newer pydantic they fail by errors of its own
+    except Exception as error:  # with a newer pydantic they fail with errors of its own
         raise MissingPackageError("scalabel", OFFICIAL_EXTRA, f"{type(error).__name__}: {error}") from error
 
 
-def _viewer(viewing: ModuleType, width: int, height: int) -> Any:
-    """Make a viewer of an image's very size: its own way cuts inches off."""
-    config = viewing.UIConfig()
-    viewer = viewing.LabelViewer(config, _colours())
-    config.width, config.height = width, height
-    viewer.fig.set_size_inches(width / config.dpi, height / config.dpi)
-    return viewer
+def draw_with_official_viewer(image: Image.Image, marks: Sequence[BoxMark]) -> Image.Image:
+    """Draw detections into an image with ``LabelViewer``; each class has the colour of bdd100k's table.
 
-
-def _colours() -> Any:
+    Raises:
+        MissingPackageError: see ``import_viewer``.
+    """
+    viewing = import_viewer()
+    numpy, pyplot = (importlib.import_module(name) for name in ("numpy", "matplotlib.pyplot"))
     typing = importlib.import_module("scalabel.label.typing")
+    with silence_libraries():
+        config = viewing.UIConfig()
+        viewer = viewing.LabelViewer(config, _class_colours(typing))
+        # The viewer would round the picture's size to whole inches.
+        config.width, config.height = image.size
+        viewer.fig.set_size_inches(image.width / config.dpi, image.height / config.dpi)
+        try:
+            labels = [_label(typing, number, mark) for number, mark in enumerate(marks)]
+            viewer.draw(numpy.asarray(image), typing.Frame(name="", labels=labels))
+            content = io.BytesIO()
+            viewer.save(content)
+        finally:
+            pyplot.close(viewer.fig)
+    with Image.open(content) as drawn:
+        return drawn.convert("RGB")
+
+
+def _class_colours(typing: ModuleType) -> Any:
     table = importlib.import_module("bdd100k.label.label")
     listed = {label.name: list(label.color) for label in table.labels}
     colours = {CLASS_ALIASES.get(name, name): colour for name, colour in listed.items()} | listed
     return typing.Config(categories=[typing.Category(name=name, color=colours[name]) for name in CLASSES])
 
 
-def _frame(marks: Sequence[BoxMark]) -> Any:
-    typing = importlib.import_module("scalabel.label.typing")
-    labels = [
-        typing.Label(id=str(place), category=CLASSES[mark.category], score=mark.score, box2d=_box(typing, mark))
-        for place, mark in enumerate(marks)
-    ]
-    return typing.Frame(name="", labels=labels)
-
-
-def _box(typing: ModuleType, mark: BoxMark) -> Any:
-    """The format's corners lie on the last pixel."""
+def _label(typing: ModuleType, number: int, mark: BoxMark) -> Any:
     left, top, right, bottom = mark.box
-    return typing.Box2D(x1=left, y1=top, x2=right - 1, y2=bottom - 1)
-
-
-def _array(image: Image.Image) -> Any:
-    return importlib.import_module("numpy").asarray(image)
+    box = typing.Box2D(x1=left, y1=top, x2=right - 1, y2=bottom - 1)  # the format's corners are the last pixels
+    return typing.Label(id=str(number), category=CLASSES[mark.category], score=mark.score, box2d=box)

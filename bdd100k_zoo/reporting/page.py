@@ -1,8 +1,8 @@
-"""The frame of our pages: one file that holds all it needs, and asks the network for nothing.
+"""HTML pages as single files that contain all they need and load nothing from the network.
 
-A page is a template that extends ``page.html``. What is put into it is escaped, and characters without a face are shown
-by their code points, whatever file they come from. A content-security policy lets through the page's own style sheet
-and script, by their digests, and pictures that stand in the page; nothing else.
+A page is a template that extends ``page.html``. Values put into it are escaped, and unprintable characters are shown as
+their code points. A content-security policy allows the page's own style sheet and script, by their digests, and
+embedded pictures; nothing else.
 """
 
 from __future__ import annotations
@@ -19,23 +19,27 @@ from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.reporting.colours import style_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from jinja2 import Environment
 
 NOTHING = "–"
+REPORT_EXTRA = "report"
+"""The extra that installs what pages need."""
+TEMPLATES = "html"
+GENERATOR_MARK = b'<meta name="generator" content="bdd100k-zoo '
+"""Appears near the beginning of every page that this package writes."""
 
 
 def escape_unprintable(text: str) -> str:
-    """Show characters that have no face, such as those that turn the direction of writing, by their code points."""
+    """Replace unprintable characters, such as those that reverse the direction of writing, by their code points."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else f"⟨U+{ord(each):04X}⟩" for each in text)
 
 
 def truncate_middle(text: str, length: int) -> str:
-    """Keep the beginning and the end of a text that is longer than ``length`` characters."""
+    """Shorten a text to at most ``length`` characters, keeping its beginning and its end."""
     if len(text) <= length:
         return text
     end = (length - 1) // 2
@@ -48,16 +52,12 @@ def format_percent(value: float | None, digits: int = 2) -> str:
 
 
 def format_signed(value: float | None, digits: int = 2) -> str:
-    """Write a difference with its sign, minus as a minus; a dash for None and NaN."""
+    """Write a difference with its sign, a minus as the typographic one; a dash for None and NaN."""
     return NOTHING if value is None or value != value else f"{value:+.{digits}f}".replace("-", "−")
 
 
-GENERATOR_MARK = b'<meta name="generator" content="bdd100k-zoo '
-"""Stands near the beginning of every page of ours."""
-
-
 def check_page_replaceable(path: Path) -> None:
-    """See that nothing but a page of ours stands under a name; raises OtherFilesError, StorageError."""
+    """Check that a path is free or holds a page of this package; raises FilesExistError, StorageError."""
     with storage_errors(path):
         if not path.exists():
             return
@@ -67,38 +67,42 @@ def check_page_replaceable(path: Path) -> None:
         raise FilesExistError(path.parent, (path,))
 
 
-REPORT_EXTRA = "report"
-"""The extra that installs what pages need."""
-TEMPLATES = "html"
-
-
 def render_page(template: str, *parts: str, **values: object) -> bytes:
     """Render a page; the same values give the same bytes.
 
     Args:
-        template: its name among the templates of this package; it extends ``page.html``, which wants ``title``.
-        parts: style sheets and scripts of its own, beside ``page.css`` and ``page.js``.
-        values: what the template wants. Strings are escaped; of ``markup`` they are taken as they are.
+        template: its name among the templates of this package; it extends ``page.html``, which needs ``title``.
+        parts: the page's style sheets and scripts, in addition to ``page.css`` and ``page.js``.
+        values: what the template needs. Strings are escaped, except those marked by ``markup``.
 
     Raises:
         MissingPackageError: Jinja2 is not installed.
     """
-    style, script = style_sheet() + _files(".css", parts), _files(".js", parts)
-    frame = {"style": markup(style), "script": markup(script), "policy": _policy(style, script), "version": __version__}
+    style, script = style_sheet() + _read_parts(".css", parts), _read_parts(".js", parts)
+    allowed = {
+        "default-src": "'none'",
+        "style-src": _csp_digest(style),
+        "script-src": _csp_digest(script),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    policy = "; ".join(f"{name} {sources}" for name, sources in allowed.items())
+    frame = {"style": markup(style), "script": markup(script), "policy": policy, "version": __version__}
     page: str = _environment().get_template(template).render(**frame, **values)
     return page.encode()
 
 
 def markup(html: str) -> object:
-    """Mark HTML of our own making as fit for a page; raises MissingPackageError."""
+    """Mark HTML that this package has made, so that it is not escaped; raises MissingPackageError."""
     _environment()
     from markupsafe import Markup
 
-    return Markup(html)  # noqa: S704  (callers give what this package has made)
+    return Markup(html)  # noqa: S704  (callers pass what this package has made)
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """Give an address that holds a picture itself; ``kind`` is its media type."""
+    """Return a ``data:`` address that embeds a picture; ``kind`` is its media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -106,23 +110,11 @@ def _file(name: str) -> str:
     return (files(__package__) / TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _files(suffix: str, parts: Sequence[str]) -> str:
+def _read_parts(suffix: str, parts: tuple[str, ...]) -> str:
     return "".join(f"\n{_file(name)}" for name in (f"page{suffix}", *parts) if name.endswith(suffix))
 
 
-def _policy(style: str, script: str) -> str:
-    allowed = {
-        "default-src": "'none'",
-        "style-src": _digest(style),
-        "script-src": _digest(script),
-        "img-src": "data:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {sources}" for name, sources in allowed.items())
-
-
-def _digest(content: str) -> str:
+def _csp_digest(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
@@ -136,14 +128,10 @@ def _environment() -> Environment:
         loader=jinja2.PackageLoader(__package__, TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_finalize,
+        # Not isinstance: Markup is a str, and is no text from a file.
+        finalize=lambda value: escape_unprintable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": format_percent, "signed": format_signed, "shortened": truncate_middle}
     return environment
-
-
-def _finalize(value: object) -> object:
-    """Let nothing through unseen; markup of our own is no text from a file."""
-    return escape_unprintable(value) if type(value) is str else value

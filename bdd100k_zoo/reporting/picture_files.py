@@ -1,4 +1,7 @@
-"""Pictures into files, by as many processes as there are cores. Each file says what it was made of."""
+"""Pictures written to files by several processes. Each file contains a digest of what it was made from.
+
+The digest lets a repeated command skip the pictures that would look the same, and tells our pictures from other files.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import groupby, islice
-from pathlib import Path  # noqa: TC003  (Sheet is read at run time where it is unpickled)
+from pathlib import Path  # noqa: TC003  (needed where a PictureJob is unpickled)
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -39,26 +42,26 @@ PictureFormat = Literal["jpg", "png"]
 Viewer = Literal["own", "scalabel"]
 """What draws: this package, or the official viewer."""
 QUALITY = 90
-"""Of a JPEG; its colours are kept at full resolution, or thin lines would blur."""
+"""Of a JPEG; its colours are not subsampled, or thin lines would blur."""
 
 _STAMP = "bdd100k-zoo picture "
 _STAMPED = re.compile(_STAMP.encode() + rb"([0-9a-f]{64})")
 _ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
-"""How whole files of either form end."""
+"""The last bytes of complete files of either format."""
 
 FRAMES_PER_TASK = 16
-"""Images that a process takes at once."""
+"""Images that a process draws per task."""
 MIN_PICTURES_PER_PROCESS = 32
-"""Pictures that a process must have to draw, or starting it takes longer than it saves."""
+"""Least number of pictures per process: starting it for fewer takes longer than it saves."""
 VIDEO_FRAMES_PER_TASK = 256
-"""Likewise, frames of one video: to begin amid one costs the decoding of what comes before."""
+"""The same for frames of one video: starting amid one costs the decoding of the frames before."""
 
 
 class PictureJob(NamedTuple):
-    """One picture that is to be made."""
+    """One picture to draw."""
 
     key: str
-    """What tells the frame from all others."""
+    """Identifies the frame."""
     frame: Frame
     target: Path
     marks: tuple[BoxMark, ...]
@@ -67,31 +70,25 @@ class PictureJob(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """What tells this picture from one that would look otherwise, as hexadecimal digits."""
-        facts = (
-            DRAWING_VERSION,
-            self.frame.stamp,
-            self.frame.index,
-            self.marks,
-            self.legend,
-            self.target.suffix,
-            QUALITY,
-        )
-        viewer = () if self.viewer == "own" else (self.viewer,)
-        return hashlib.sha256(msgspec.json.encode((*facts, *viewer))).hexdigest()
+        """SHA-256 of all that determines how the picture looks, as hexadecimal digits."""
+        frame = self.frame
+        facts = [DRAWING_VERSION, frame.stamp, frame.index, self.marks, self.legend, self.target.suffix, QUALITY]
+        if self.viewer != "own":
+            facts.append(self.viewer)
+        return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
 
 class DrawFailure(NamedTuple):
-    """An image that could not be drawn upon."""
+    """A picture that could not be drawn."""
 
     key: str
     reason: str
 
 
 def read_picture_digest(path: Path) -> str | None:
-    """Give the digest of the picture that stands in a file: empty where nothing does, None where another file does.
+    """Return the digest of the picture in a file: empty without a file, None for a file that is not our picture.
 
-    A picture that is not whole, after a power failure, counts as nothing. Raises StorageError.
+    An incomplete picture, as after a power failure, counts as no file. Raises StorageError.
     """
     with storage_errors(path):
         if not os.path.lexists(path):
@@ -106,36 +103,36 @@ def read_picture_digest(path: Path) -> str | None:
 
 
 def draw_picture_files(
-    sheets: Iterable[PictureJob], number: int, jobs: int, out: Path
+    pictures: Iterable[PictureJob], number: int, jobs: int, out: Path
 ) -> Generator[list[DrawFailure | None], None, None]:
-    """Draw pictures, and give for some after others what became of each of them: None where it stands now.
+    """Draw pictures; yield, for a few at a time, the failure of each, None where it was written.
 
     Args:
-        sheets: what to draw; taken as it is needed, so that memory does not grow with their number.
+        pictures: what to draw; consumed as needed, so that memory does not grow with their number.
         number: how many there are at most.
-        jobs: processes; few pictures are drawn in this one.
-        out: the folder that they go to.
+        jobs: number of processes; few pictures are drawn in this process.
+        out: the folder of the pictures.
 
     Raises:
         StorageError: a picture cannot be written.
-        MissingPackageError: a frame is a video's, and PyAV is missing.
-        LostProcessError: one of the processes was ended from outside.
+        MissingPackageError: a frame belongs to a video, and PyAV is missing.
+        WorkerKilledError: one of the processes was killed from outside.
     """
-    parts = _parts(sheets)
+    parts = _split(pictures)
     jobs = min(jobs, number // MIN_PICTURES_PER_PROCESS)
     if jobs < 2:
         yield from map(_draw_part, parts)
         return
     try:
-        yield from _draw_by_many(parts, jobs)
+        yield from _draw_in_pool(parts, jobs)
     except BrokenProcessPool as error:
         raise WorkerKilledError(out) from error
 
 
-def _draw_by_many(parts: Iterable[list[PictureJob]], jobs: int) -> Iterator[list[DrawFailure | None]]:
+def _draw_in_pool(parts: Iterable[list[PictureJob]], jobs: int) -> Iterator[list[DrawFailure | None]]:
     context = multiprocessing.get_context("spawn")  # a forked process would inherit threads in unknown states
     ended = context.Event()
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(ended,))
+    pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(ended,))
     waiting: set[Future[list[DrawFailure | None]]] = set()
     try:
         for part in parts:
@@ -147,14 +144,17 @@ def _draw_by_many(parts: Iterable[list[PictureJob]], jobs: int) -> Iterator[list
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (each.result() for each in done)
     finally:
-        with _undisturbed():
+        with _signals_ignored():
             ended.set()
             pool.shutdown(cancel_futures=True)
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Pass over further interrupts for a moment: one that comes while a pool is shut down would leave it hanging."""
+def _signals_ignored() -> Iterator[None]:
+    """Ignore further interrupts for a moment: one that arrives while a pool shuts down would leave it hanging."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -166,13 +166,16 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ended: Event | None = None
-"""Set when the processes of a pool are to end after the picture that each is at."""
+"""Set when the processes of a pool are to end after the picture that they are drawing."""
 
 
-def _begin(ended: Event) -> None:
-    """Begin a process: Ctrl-C goes to all of a terminal, SIGTERM to all of a job, and the first sees to the others."""
+def _start_worker(ended: Event) -> None:
+    """Initialise a process of the pool.
+
+    Ctrl-C reaches all processes of a terminal, and SIGTERM may reach all of a job: the workers ignore both, as the main
+    process ends them.
+    """
     global _ended
     _ended = ended
     exit_with_parent()
@@ -180,71 +183,65 @@ def _begin(ended: Event) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _parts(sheets: Iterable[PictureJob]) -> Iterator[list[PictureJob]]:
-    """Cut the sheets into what one process does at a time."""
-    for video, group in groupby(sheets, key=lambda sheet: reader_key(sheet.frame)):
+def _split(pictures: Iterable[PictureJob]) -> Iterator[list[PictureJob]]:
+    """Split the pictures into tasks of a process."""
+    for video, group in groupby(pictures, key=lambda picture: reader_key(picture.frame)):
         while part := list(islice(group, VIDEO_FRAMES_PER_TASK if video else FRAMES_PER_TASK)):
             yield part
 
 
-def _draw_part(sheets: list[PictureJob]) -> list[DrawFailure | None]:
+def _draw_part(pictures: list[PictureJob]) -> list[DrawFailure | None]:
     with FrameReader() as reader:
-        return [_draw_sheet(sheet, reader) for sheet in sheets if not (_ended and _ended.is_set())]
+        return [_draw_picture(picture, reader) for picture in pictures if not (_ended and _ended.is_set())]
 
 
-def _draw_sheet(sheet: PictureJob, reader: FrameReader) -> DrawFailure | None:
+def _draw_picture(picture: PictureJob, reader: FrameReader) -> DrawFailure | None:
+    frame = picture.frame
     try:
-        content = _encoded(_drawn(sheet, _pixels_of(sheet.frame, reader)), sheet)
+        if frame.index is None:
+            image = read_picture(frame.path)
+        else:
+            image = Image.fromarray(reader.read(frame)[:, :, ::-1].copy())  # BGR to RGB
+        if picture.viewer == "scalabel":
+            drawn = official_viewer.draw_with_official_viewer(image, picture.marks)
+        else:
+            drawn = draw_boxes(image, picture.marks, picture.legend)
+        content = _encode(drawn, picture)
     except UnreadableImageError as error:
-        return DrawFailure(sheet.key, error.reason)
-    write_atomically(sheet.target, content, follow_links=True)
+        return DrawFailure(picture.key, error.reason)
+    write_atomically(picture.target, content, follow_links=True)
     return None
 
 
-def _drawn(sheet: PictureJob, image: Image.Image) -> Image.Image:
-    if sheet.viewer == "scalabel":
-        return official_viewer.draw_with_official_viewer(image, sheet.marks)
-    return draw_boxes(image, sheet.marks, sheet.legend)
-
-
-def _pixels_of(frame: Frame, reader: FrameReader) -> Image.Image:
-    if frame.index is None:
-        return read_picture(frame.path)
-    return Image.fromarray(reader.read(frame)[:, :, ::-1].copy())
-
-
 def read_picture(path: Path) -> Image.Image:
-    """Decode an image file: in RGB, turned as its EXIF orientation says.
+    """Decode an image file to RGB, rotated as its EXIF orientation says.
 
     Raises:
-        UnreadableImageError: it cannot be read, is no JPEG or PNG, or is cut off.
+        UnreadableImageError: it cannot be read, is not a JPEG or PNG, or is truncated.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would wait
             raise UnreadableImageError(path, "is no regular file")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, and of odd metadata
+            warnings.simplefilter("ignore")  # about large images and odd metadata
             with Image.open(path, formats=("JPEG", "PNG")) as image:
-                return _as_rgb(ImageOps.exif_transpose(image))
+                upright = ImageOps.exif_transpose(image)
+                if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
+                    upright = upright.convert("I").point(lambda value: value / 256).convert("L")
+                return upright if upright.mode == "RGB" else upright.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(path, getattr(error, "strerror", None) or str(error)) from error
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _encoded(picture: Image.Image, sheet: PictureJob) -> bytes:
-    content, stamp = io.BytesIO(), _STAMP + sheet.digest
+def _encode(drawn: Image.Image, picture: PictureJob) -> bytes:
+    content, stamp = io.BytesIO(), _STAMP + picture.digest
     try:
-        if sheet.target.suffix == ".png":
-            told = PngImagePlugin.PngInfo()
-            told.add_text("Comment", stamp)
-            picture.save(content, "PNG", compress_level=1, pnginfo=told)
+        if picture.target.suffix == ".png":
+            info = PngImagePlugin.PngInfo()
+            info.add_text("Comment", stamp)
+            drawn.save(content, "PNG", compress_level=1, pnginfo=info)
         else:
-            picture.save(content, "JPEG", quality=QUALITY, subsampling=0, comment=stamp)
+            drawn.save(content, "JPEG", quality=QUALITY, subsampling=0, comment=stamp)
     except OSError as error:
-        raise UnreadableImageError(sheet.frame.path, f"is too large for such a file: {error}") from error
+        raise UnreadableImageError(picture.frame.path, f"is too large for such a file: {error}") from error
     return content.getvalue()

@@ -1,7 +1,7 @@
-"""Boxes drawn into images: pixels and marks → pixels. Nothing but Pillow is used, its font included.
+"""Boxes drawn into images: pixels and marks → pixels, with Pillow alone, including its font.
 
-Lines run around a box and leave what is in it open to view. What a labelled object or a detection has come to is told
-twice, by colour and by the kind of line.
+Lines run around a box and leave its contents visible. The outcome of a detection or a labelled object is shown twice,
+by colour and by the kind of line.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 DRAWING_VERSION = 1
-"""Of the way in which pictures are drawn: another number, other pictures."""
+"""Version of the drawing. It changes whenever the same marks give another picture, so that pictures are redrawn."""
 
 MarkKind = Literal["detection", "true", "false", "uncounted", "found", "missed", "region"]
-"""What a mark is: a detection that nothing is known of; one that is a true or a false positive, or that does not count;
-a labelled object that was found or missed, or a region to ignore."""
+"""A detection without labels; a true positive, a false positive, or a detection that is not counted; a labelled object
+that was found or missed, or a region to ignore."""
 
 
 class BoxMark(NamedTuple):
     """One box to draw."""
 
     box: tuple[float, float, float, float]
-    """Left, top, right and bottom side, in pixels; a box of 10 pixels from the left border is 0 to 10."""
+    """Left, top, right and bottom side, in pixels; the first ten columns of pixels are 0 to 10."""
     category: int
-    """Index into ``categories.CLASSES``."""
+    """Index into ``data.classes.CLASSES``."""
     score: float | None
     """0 to 1; None for a labelled object."""
     kind: MarkKind
@@ -53,17 +53,17 @@ class MarkStyle(NamedTuple):
     """How a kind of mark is drawn."""
 
     colour: Colour | None
-    """None for the class's own."""
+    """None for the colour of the class."""
     dash: tuple[float, float] | None
-    """Length of dashes and of gaps, in widths of the line; None for a whole line."""
+    """Length of dashes and of gaps, in widths of the line; None for a solid line."""
     width: float
-    """Of the line, relative to the usual one."""
+    """Of the line, relative to ``DrawingSizes.line``."""
     is_named: bool
     """Whether it has a label."""
     is_quiet: bool
-    """Whether the label is dark, so that others catch the eye."""
+    """Whether the label is dark, so that other labels stand out."""
     legend: str
-    """What the legend calls it; empty where it is not mentioned."""
+    """Name in the legend; empty where the legend does not mention it."""
 
 
 MARK_STYLES: dict[MarkKind, MarkStyle] = {
@@ -75,19 +75,19 @@ MARK_STYLES: dict[MarkKind, MarkStyle] = {
     "missed": MarkStyle(MISSED_COLOUR, (1.5, 1.5), 1, is_named=True, is_quiet=False, legend="missed"),
     "false": MarkStyle(FALSE_COLOUR, (5, 3), 1, is_named=True, is_quiet=False, legend="false"),
 }
-"""By kind; the later ones lie on top."""
+"""By kind; later ones are drawn on top."""
 _ORDER = {kind: place for place, kind in enumerate(MARK_STYLES)}
 
 
 class DrawingSizes(NamedTuple):
-    """Sizes of what is drawn into a picture, in pixels; they grow with its side."""
+    """Width of lines and size of text, in pixels; they grow with the picture."""
 
     line: int
     text: int
 
     @classmethod
     def of(cls, width: int, height: int) -> DrawingSizes:
-        """Give those for a picture; a frame of 1280×720 has lines of 2 pixels and text of 13."""
+        """Return the sizes for a picture; one of 1280×720 has lines of 2 pixels and text of 13."""
         scale = sqrt(width * height / (1280 * 720))
         return cls(max(round(2 * scale), 1), max(round(13 * scale), 9))
 
@@ -97,50 +97,48 @@ def draw_boxes(image: Image.Image, marks: Iterable[BoxMark], legend: str | None 
 
     Args:
         image: in RGB.
-        marks: in any order. What lies outside the image is left out.
-        legend: what to say at the end of a legend below the image, which counts each kind of mark; None for no legend.
+        marks: in any order. Boxes outside the image are left out.
+        legend: text at the end of a legend below the image, which counts each kind of mark; None for no legend.
     """
-    measures = DrawingSizes.of(*image.size)
+    sizes = DrawingSizes.of(*image.size)
     seen = [DrawnMark(mark, area) for mark in marks if (area := _area_of(mark.box, *image.size))]
     seen.sort(key=lambda each: (_ORDER[each.mark.kind], each.mark.score or 0))
     items = [] if legend is None else _legend_items([mark for mark, _ in seen], legend)
-    strip = _Strip(items, image.size, measures)
+    strip = _LegendStrip(items, image.size, sizes)
     picture = Image.new("RGB", (image.width, image.height + strip.height), DARK_COLOUR)
     picture.paste(image)
     pen = ImageDraw.Draw(picture)
-    drawn = [DrawnMark(mark, _draw_box(pen, mark, area, measures, image.size)) for mark, area in seen]
-    _draw_labels(picture, pen, drawn, measures, image.size)
+    drawn = [DrawnMark(mark, _draw_box(pen, mark, area, sizes, image.size)) for mark, area in seen]
+    _draw_labels(picture, pen, drawn, sizes, image.size)
     strip.draw(pen)
     return picture
 
 
 class DrawnMark(NamedTuple):
-    """A mark and where it is."""
+    """A mark and the pixels of its box, or of its box and the line around it."""
 
     mark: BoxMark
     area: Area
 
 
 def _area_of(box: tuple[float, float, float, float], width: int, height: int) -> Area | None:
-    """Give the whole pixels that a box covers in the image, one at least; None for one that lies outside."""
+    """Return the whole pixels that a box covers in the image, at least one; None for a box outside."""
     if not all(map(isfinite, box)):
         return None
     left, top, right, bottom = box
     if left >= width or top >= height or right <= 0 or bottom <= 0 or right < left or bottom < top:
         return None
-    first, above = min(max(round(left), 0), width - 1), min(max(round(top), 0), height - 1)
-    return Area(first, above, max(min(round(right), width), first + 1), max(min(round(bottom), height), above + 1))
+    x, y = min(max(round(left), 0), width - 1), min(max(round(top), 0), height - 1)
+    return Area(x, y, max(min(round(right), width), x + 1), max(min(round(bottom), height), y + 1))
 
 
-def _draw_box(
-    pen: ImageDraw.ImageDraw, mark: BoxMark, area: Area, measures: DrawingSizes, size: tuple[int, int]
-) -> Area:
-    """Draw the line around a box upon a darker, wider one, and give what both cover."""
+def _draw_box(pen: ImageDraw.ImageDraw, mark: BoxMark, area: Area, sizes: DrawingSizes, size: tuple[int, int]) -> Area:
+    """Draw the line around a box on a darker, wider one; return the area that both enclose."""
     style = MARK_STYLES[mark.kind]
-    width = max(round(measures.line * style.width), 1)
-    line = _grown(area, width, size)
-    edge = max(measures.line // 2, 1)
-    shade = _grown(line, edge, size)
+    width = max(round(sizes.line * style.width), 1)
+    edge = max(sizes.line // 2, 1)
+    line = _grow(area, width, size)
+    shade = _grow(line, edge, size)
     pen.rectangle(_corners(shade), outline=DARK_COLOUR, width=width + edge)
     colour = style.colour or CLASS_COLOURS[mark.category]
     if style.dash is None:
@@ -151,26 +149,19 @@ def _draw_box(
     return shade
 
 
-def _grown(area: Area, by: int, size: tuple[int, int]) -> Area:
-    """Give an area that is larger on every side, as far as the picture goes."""
-    width, height = size
+def _grow(area: Area, by: int, size: tuple[int, int]) -> Area:
+    """Return an area that is larger on every side, as far as the picture goes."""
     left, top = max(area.left - by, 0), max(area.top - by, 0)
-    return Area(left, top, min(area.right + by, width), min(area.bottom + by, height))
-
-
-def _shrunk(area: Area, by: int) -> Area:
-    """Give an area that is smaller on every side, of one pixel at least."""
-    left, top = min(area.left + by, area.right - 1), min(area.top + by, area.bottom - 1)
-    return Area(left, top, max(area.right - by, left + 1), max(area.bottom - by, top + 1))
+    return Area(left, top, min(area.right + by, size[0]), min(area.bottom + by, size[1]))
 
 
 def _corners(area: Area) -> tuple[int, int, int, int]:
-    """Give the area as Pillow wants it: with the last pixels."""
+    """Return the area as Pillow takes it, with inclusive right and bottom."""
     return area.left, area.top, area.right - 1, area.bottom - 1
 
 
 def _dashes(area: Area, width: int, dash: tuple[float, float]) -> Iterator[Area]:
-    """Cut the line around an area into dashes; each corner has one."""
+    """Yield the dashes of the line around an area; each corner has one."""
     long, gap = max(round(dash[0] * width), 1), max(round(dash[1] * width), 1)
     for first, last in _cuts(area.left, area.right, long, gap):
         yield Area(first, area.top, last, min(area.top + width, area.bottom))
@@ -181,11 +172,11 @@ def _dashes(area: Area, width: int, dash: tuple[float, float]) -> Iterator[Area]
 
 
 def _cuts(first: int, last: int, long: int, gap: int) -> Iterator[tuple[int, int]]:
-    """Give the dashes of one side, spread so that it begins and ends with one."""
+    """Yield start and end of the dashes of one side, spread so that it begins and ends with a dash."""
     number = max((last - first - long) // (long + gap), 1)
     step = (last - first - long) / number
-    for turn in range(number + 1):
-        begin = max(round(first + turn * step), first)
+    for dash in range(number + 1):
+        begin = max(round(first + dash * step), first)
         yield begin, min(begin + long, last)
 
 
@@ -196,30 +187,32 @@ def _draw_labels(
     picture: Image.Image,
     pen: ImageDraw.ImageDraw,
     drawn: Sequence[DrawnMark],
-    measures: DrawingSizes,
+    sizes: DrawingSizes,
     size: tuple[int, int],
 ) -> None:
-    """Put a label to every box that has one, the most certain first; lines to boxes lie below all labels."""
-    labels, objects = OccupancyMap(*size, measures.line), OccupancyMap(*size, measures.line)
+    """Draw the labels of all boxes that have one, the highest score first; lines to boxes lie below all labels."""
+    labels, objects = OccupancyMap(*size, sizes.line), OccupancyMap(*size, sizes.line)
     for _, area in drawn:
-        if min(area.width, area.height) < 3 * measures.text:
-            objects.cover(_shrunk(area, measures.line))
+        if min(area.width, area.height) < 3 * sizes.text:  # labels should not hide small objects
+            left, top = min(area.left + sizes.line, area.right - 1), min(area.top + sizes.line, area.bottom - 1)
+            right, bottom = max(area.right - sizes.line, left + 1), max(area.bottom - sizes.line, top + 1)
+            objects.cover(Area(left, top, right, bottom))
     named = [each for each in drawn if MARK_STYLES[each.mark.kind].is_named]
     named.sort(key=lambda each: (-_ORDER[each.mark.kind], -(each.mark.score or 0)))
     plates = []
     for mark, area in named:
-        forms = [_plate(text, mark.category, mark.kind, measures) for text in _texts(mark)]
+        forms = [_plate(text, mark.category, mark.kind, sizes) for text in _label_texts(mark)]
         found = place_label(area, [Size(*form.size) for form in forms], labels, objects)
         labels.cover(found.area)
         if found.is_apart:
-            _draw_leader(pen, area, found.area, mark, measures)
+            _draw_leader(pen, area, found.area, mark, sizes)
         plates.append((forms[found.form], found.area[:2]))
     for plate, corner in plates:
         picture.paste(plate, corner)
 
 
-def _texts(mark: BoxMark) -> tuple[str, ...]:
-    """Give what a label says, at length and in short."""
+def _label_texts(mark: BoxMark) -> tuple[str, ...]:
+    """Return the text of a label, the long form first."""
     name = CLASSES[mark.category]
     if mark.kind == "region":
         return (f"{name}, ignored",)
@@ -230,51 +223,50 @@ def _texts(mark: BoxMark) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _plate(text: str, category: int, kind: MarkKind, measures: DrawingSizes) -> Image.Image:
-    """Draw a label: on the class's colour; where the kind has a colour of its own, on that, beside the class's."""
-    font, style = _font(measures.text), MARK_STYLES[kind]
-    space, chip = max(measures.text // 4, 2), max(measures.text // 2, 4) if style.colour else 0
-    ascent, descent = font.getmetrics()
+def _plate(text: str, category: int, kind: MarkKind, sizes: DrawingSizes) -> Image.Image:
+    """Draw a label on the colour of the class, or of the kind, if it has one, beside a chip of that of the class."""
+    font, style = _font(sizes.text), MARK_STYLES[kind]
+    space, chip = max(sizes.text // 4, 2), max(sizes.text // 2, 4) if style.colour else 0
     ground = (DARK_COLOUR if style.is_quiet else style.colour) or CLASS_COLOURS[category]
-    plate = Image.new("RGB", (chip + 2 * space + round(font.getlength(text)), ascent + descent), ground)
+    plate = Image.new("RGB", (chip + 2 * space + round(font.getlength(text)), sum(font.getmetrics())), ground)
     pen = ImageDraw.Draw(plate)
     if chip:
         pen.rectangle((0, 0, chip, plate.height - 1), fill=DARK_COLOUR)
-        pen.rectangle((0, 0, chip - measures.line, plate.height - 1), fill=CLASS_COLOURS[category])
+        pen.rectangle((0, 0, chip - sizes.line, plate.height - 1), fill=CLASS_COLOURS[category])
     pen.text((chip + space, 0), text, fill=ink_on(ground), font=font)
     return plate
 
 
 @lru_cache(maxsize=16)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Give Pillow's own font; laid out by FreeType alone, as it is everywhere."""
+    """Return Pillow's own font, laid out by FreeType alone: Raqm, where installed, would place letters differently."""
     font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # noqa: S101  (it is, where a size is given)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # noqa: S101  (load_default returns one where a size is given)
     return font.font_variant(layout_engine=ImageFont.Layout.BASIC)
 
 
-def _draw_leader(pen: ImageDraw.ImageDraw, box: Area, label: Area, mark: BoxMark, measures: DrawingSizes) -> None:
-    """Lead from a label to its box."""
+def _draw_leader(pen: ImageDraw.ImageDraw, box: Area, label: Area, mark: BoxMark, sizes: DrawingSizes) -> None:
+    """Draw a line from a label to its box."""
     colour = MARK_STYLES[mark.kind].colour or CLASS_COLOURS[mark.category]
     start = ((label.left + label.right) // 2, (label.top + label.bottom) // 2)
     end = (min(max(start[0], box.left), box.right - 1), min(max(start[1], box.top), box.bottom - 1))
-    pen.line((*start, *end), fill=DARK_COLOUR, width=measures.line + 1)
-    pen.line((*start, *end), fill=colour, width=max(measures.line // 2, 1))
+    pen.line((*start, *end), fill=DARK_COLOUR, width=sizes.line + 1)
+    pen.line((*start, *end), fill=colour, width=max(sizes.line // 2, 1))
 
 
-# The legend -----------------------------------------------------------------------------------------------------------
+# Legend ---------------------------------------------------------------------------------------------------------------
 
 
 class _Item(NamedTuple):
-    """A piece of the legend: a sample of a line, and what it means."""
+    """A part of the legend: a sample of a line, and what it means."""
 
     kind: MarkKind | None
-    """None for words alone."""
+    """None for text without a line."""
     text: str
 
 
 def _legend_items(marks: Sequence[BoxMark], note: str) -> list[_Item]:
-    """Count the marks of each kind that was asked about; what there is none of is told of the chief kinds alone."""
+    """Return the legend's items with the counts of marks; of regions and found objects only where there are any."""
     counts = {kind: sum(mark.kind == kind for mark in marks) for kind in MARK_STYLES}
     items = [_Item(kind, f"{counts[kind]} {MARK_STYLES[kind].legend}") for kind in ("true", "false", "missed")]
     if counts["region"]:
@@ -284,40 +276,38 @@ def _legend_items(marks: Sequence[BoxMark], note: str) -> list[_Item]:
     return [*items, _Item(None, note)]
 
 
-class _Strip:
-    """The legend, laid out in as many rows below a picture as it takes."""
+class _LegendStrip:
+    """The legend, laid out in as many rows below a picture as it needs."""
 
-    def __init__(self, items: Sequence[_Item], size: tuple[int, int], measures: DrawingSizes) -> None:
-        self._measures, self._font = measures, _font(measures.text)
-        self._top, self._sample, self._gap = size[1], 2 * measures.text, measures.text
-        self._row = 2 * sum(self._font.getmetrics())
+    def __init__(self, items: Sequence[_Item], size: tuple[int, int], sizes: DrawingSizes) -> None:
+        self._sizes, self._font = sizes, _font(sizes.text)
+        self._top, self._sample, gap = size[1], 2 * sizes.text, sizes.text
+        self._row_height = 2 * sum(self._font.getmetrics())
         self._placed: list[tuple[_Item, int, int]] = []
-        x, row = self._gap, 0
+        x, row = gap, 0
         for item in items:
-            if x > self._gap and x + self._width(item) > size[0]:
-                x, row = self._gap, row + 1
+            width = self._text_offset(item) + round(self._font.getlength(item.text)) + gap
+            if x > gap and x + width > size[0]:
+                x, row = gap, row + 1
             self._placed.append((item, x, row))
-            x += self._width(item) + self._gap
-        self.height = (row + 1) * self._row if items else 0
-        """In pixels."""
+            x += width + gap
+        self.height = (row + 1) * self._row_height if items else 0
+        """Pixels."""
 
     def draw(self, pen: ImageDraw.ImageDraw) -> None:
         """Draw it below the picture."""
         for item, x, row in self._placed:
-            top = self._top + row * self._row
+            top = self._top + row * self._row_height
             if item.kind:
-                self._draw_sample(pen, MARK_STYLES[item.kind], x, top + self._row // 2)
+                self._draw_sample(pen, MARK_STYLES[item.kind], x, top + self._row_height // 2)
             ink = LIGHT_COLOUR if item.kind else IGNORED_COLOUR
-            pen.text((x + self._lead(item), top + self._row // 4), item.text, fill=ink, font=self._font)
+            pen.text((x + self._text_offset(item), top + self._row_height // 4), item.text, fill=ink, font=self._font)
 
-    def _lead(self, item: _Item) -> int:
-        return self._sample + self._measures.text // 2 if item.kind else 0
-
-    def _width(self, item: _Item) -> int:
-        return self._lead(item) + round(self._font.getlength(item.text)) + self._gap
+    def _text_offset(self, item: _Item) -> int:
+        return self._sample + self._sizes.text // 2 if item.kind else 0
 
     def _draw_sample(self, pen: ImageDraw.ImageDraw, style: MarkStyle, x: int, middle: int) -> None:
-        width = max(round(self._measures.line * style.width), 1)
+        width = max(round(self._sizes.line * style.width), 1)
         top = middle - width // 2
         long, gap = (max(round(part * width), 1) for part in style.dash or (self._sample, 1))
         for first, last in _cuts(x, x + self._sample, long, gap):

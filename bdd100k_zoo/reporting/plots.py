@@ -1,14 +1,20 @@
-"""The plots of a report, drawn by matplotlib. Runs are lettered here; the page says which is which."""
+"""Plots drawn by matplotlib: those of a report, as SVG, and the learning curve of a training, as PNG.
+
+A report's plots refer to runs by a letter; the page names the run of each letter.
+"""
 
 from __future__ import annotations
 
+import io
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.analysis_types import MIN_OBJECTS
-from bdd100k_zoo.reporting.colours import RUN_COLOURS, sentinel
+from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.evaluation.bootstrap import MIN_OBJECTS
+from bdd100k_zoo.reporting.colours import LIGHT_THEME, RUN_COLOURS, sentinel
 from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, styled_figure
-from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
+from bdd100k_zoo.reporting.page import REPORT_EXTRA, escape_unprintable, truncate_middle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,14 +22,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bdd100k_zoo.evaluation.analysis_types import Calibration, Interval
+    from bdd100k_zoo.evaluation.bootstrap import Interval
+    from bdd100k_zoo.evaluation.error_analysis import Calibration
+    from bdd100k_zoo.training.record import EpochRecord, StepLine
 
 LONGEST_LABEL = 21
 MARKERS = "osD^vP"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 CSS_DASHES = ("", "8 3", "3 2.4", "9 3 3 3")
-"""The same, for legends."""
-CANNOT_TELL = "cannot tell"
+"""The same dashes in CSS, for legends."""
+BEYOND_CHANCE, CANNOT_TELL = "beyond chance", "cannot tell"
 RECALL = tuple(place / 100 for place in range(101))
 
 
@@ -35,14 +43,15 @@ class Dot(NamedTuple):
 
 
 class CountColumn(NamedTuple):
-    """A column of numbers beside the rows of a plot: how many there are of what."""
+    """A column of counts beside the rows of a plot."""
 
     of: str
+    """What is counted, in the plural."""
     values: Sequence[int]
 
 
 class SpeedPoint(NamedTuple):
-    """A run among others in the plot of speed and AP."""
+    """A run in the plot of AP over speed."""
 
     run: int
     images_per_second: float
@@ -51,18 +60,18 @@ class SpeedPoint(NamedTuple):
 
 
 def run_role(run: int) -> str:
-    """Give the role of a run's colour."""
+    """Return the role of a run's colour."""
     return f"run{run % len(RUN_COLOURS)}"
 
 
 def run_letter(run: int) -> str:
-    """Give the letter that stands for a run: A to Z, then A2 and so on."""
+    """Return the letter of a run: A to Z, then A2 and so on."""
     turn, place = divmod(run, 26)
     return chr(ord("A") + place) + (str(turn + 1) if turn else "")
 
 
 def plot_class_curves(name: str, iou: float, precision: Sequence[Sequence[float] | None], of: str) -> str:
-    """Plot precision over recall of all classes at one IoU; classes can be hidden by their series."""
+    """Plot precision over recall of each class at one IoU; the page can hide classes by their series."""
     with styled_figure(300) as (figure, axes):
         for index, curve in enumerate(precision):
             if curve is not None:
@@ -82,13 +91,13 @@ def plot_class_curves(name: str, iou: float, precision: Sequence[Sequence[float]
 def plot_run_curves(
     name: str, label: str, curves: Sequence[Sequence[Sequence[float] | None]], ious: Sequence[float]
 ) -> str:
-    """Plot precision over recall of one class: a colour for each run, a dash for each IoU.
+    """Plot precision over recall of one class: one colour per run, one dash pattern per IoU.
 
     Args:
         name: unique on the page.
         label: of the class.
         curves: [runs][ious][101].
-        ious: what the curves are at.
+        ious: IoU thresholds of the curves.
     """
     with styled_figure(250) as (figure, axes):
         for run, by_iou in enumerate(curves):
@@ -103,7 +112,7 @@ def plot_run_curves(
 
 
 def _curve(axes: Axes, curve: Sequence[float], role: str, dash: int) -> None:
-    """Plot a curve to the first of the zeros that it ends in: there is nothing to see along the axis."""
+    """Plot a curve up to the first zero that it ends in: there is nothing to see along the axis."""
     end = next((place + 1 for place, precision in enumerate(curve) if not precision), len(curve))
     style = DASHES[dash % len(DASHES)]
     axes.plot(RECALL[:end], curve[:end], gid=f"{SERIES}{role}", color=sentinel(role), linestyle=style)
@@ -117,50 +126,80 @@ def _precision_recall(figure: Figure, axes: Axes) -> None:
 def plot_ap_rows(
     name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[Dot]], numbers: CountColumn | None = None
 ) -> str:
-    """Plot APs with their intervals: a row for each label, a colour and marker for each run.
+    """Plot APs with their intervals: one row per label, one colour and marker per run.
 
     Args:
         name: unique on the page.
         title: what is plotted.
         labels: of the rows, from the top.
         rows: [labels][runs].
-        numbers: [labels]: what stands at the right.
+        numbers: [labels]; printed at the right.
     """
     runs = len(rows[0])
     row_height = max(20, 9 * runs + 8)
     with styled_figure(46 + row_height * len(labels)) as (figure, axes):
         for place, row in enumerate(rows):
             for run, dot in enumerate(row):
-                _dot(axes, dot, place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3), run)
-        _set_rows(
-            figure, axes, [truncate_middle(escape_unprintable(label), LONGEST_LABEL) for label in labels], numbers
-        )
+                height = place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3)
+                _plot_dot(axes, dot, height, run_role(run), MARKERS[run % len(MARKERS)])
+        _set_rows(figure, axes, _row_labels(labels), numbers)
         axes.set(xlabel="AP", xlim=ap_limits(*axes.get_xlim(), floor=0))
-        told = [f"{escape_unprintable(label)}: {_row_text(row)}" for label, row in zip(labels, rows, strict=True)]
-        return figure_to_svg(figure, name, title, _with_numbers(told, numbers))
+        texts = []
+        for label, row in zip(labels, rows, strict=True):
+            parts = (f"{run_letter(run)} {_dot_text(dot)}" for run, dot in enumerate(row) if dot.value is not None)
+            texts.append(f"{escape_unprintable(label)}: {', '.join(parts) or 'nothing to score'}")
+        return figure_to_svg(figure, name, title, _describe_rows(texts, numbers))
 
 
-def _dot(axes: Axes, dot: Dot, height: float, run: int) -> None:
+def plot_differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot], numbers: CountColumn) -> str:
+    """Plot differences in AP around zero. A difference is beyond chance where its interval excludes zero.
+
+    Those are filled, green to the right and red to the left. All others are grey: hollow where the interval includes
+    zero, a cross where there is no interval.
+    """
+    with styled_figure(46 + 20 * len(labels)) as (figure, axes):
+        axes.axvline(0, color=sentinel("soft"), linewidth=1)
+        for place, dot in enumerate(values):
+            verdict, role = _verdict(dot), "good" if (dot.value or 0) > 0 else "bad"
+            fill = {"markerfacecolor": sentinel("back")} if verdict == CANNOT_TELL else {}
+            role = role if verdict == BEYOND_CHANCE else "soft"
+            _plot_dot(axes, dot, place, role, "o" if dot.interval else "x", **fill)
+        _set_rows(figure, axes, _row_labels(labels), numbers)
+        axes.set(xlabel="difference in AP", xlim=ap_limits(*axes.get_xlim()))
+        texts = [
+            f"{escape_unprintable(label)}: "
+            + ("nothing to score" if dot.value is None else f"{_dot_text(dot)}, {_verdict(dot)}")
+            for label, dot in zip(labels, values, strict=True)
+        ]
+        return figure_to_svg(figure, name, title, _describe_rows(texts, numbers))
+
+
+def _verdict(dot: Dot) -> str:
+    if not dot.interval:
+        return "no interval"
+    return CANNOT_TELL if dot.interval.low <= 0 <= dot.interval.high else BEYOND_CHANCE
+
+
+def _plot_dot(axes: Axes, dot: Dot, height: float, role: str, marker: str, **style: str) -> None:
+    """Plot a value and its interval; nothing without a value."""
     if dot.value is None:
         return
-    colour = sentinel(run_role(run))
     if dot.interval:
-        axes.plot(dot.interval, (height, height), color=colour, linewidth=1.6)
-    axes.plot([dot.value], [height], MARKERS[run % len(MARKERS)], color=colour)
+        axes.plot(dot.interval, (height, height), color=sentinel(role), linewidth=1.6)
+    axes.plot([dot.value], [height], marker, color=sentinel(role), **style)  # type: ignore[arg-type]
 
 
-def _row_text(row: Sequence[Dot]) -> str:
-    parts = (f"{run_letter(run)} {_value(dot)}" for run, dot in enumerate(row) if dot.value is not None)
-    return ", ".join(parts) or "nothing to score"
-
-
-def _value(dot: Dot) -> str:
+def _dot_text(dot: Dot) -> str:
     between = f" ({dot.interval.low:.1f} to {dot.interval.high:.1f})" if dot.interval else ""
     return f"{dot.value or 0:.1f}{between}"
 
 
+def _row_labels(labels: Sequence[str]) -> list[str]:
+    return [truncate_middle(escape_unprintable(label), LONGEST_LABEL) for label in labels]
+
+
 def _set_rows(figure: Figure, axes: Axes, labels: Sequence[str], numbers: CountColumn | None = None) -> None:
-    """Label the rows at their left, and write the numbers at their right below a head."""
+    """Label the rows at the left, and print the numbers at the right below their heading."""
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_yticks(range(len(labels)), labels)
     axes.grid(axis="y", visible=False)
@@ -175,58 +214,19 @@ def _set_rows(figure: Figure, axes: Axes, labels: Sequence[str], numbers: CountC
             axes.text(edge, place, f"{number:,}", transform=axes.get_yaxis_transform(), va="center_baseline", **style)
 
 
-def _with_numbers(told: Sequence[str], numbers: CountColumn | None) -> str:
+def _describe_rows(texts: Sequence[str], numbers: CountColumn | None) -> str:
     if numbers is None:
-        return "; ".join(told)
+        return "; ".join(texts)
     return "; ".join(
-        f"{each}, {number:,} {numbers.of.removesuffix('s') if number == 1 else numbers.of}"
-        for each, number in zip(told, numbers.values, strict=True)
+        f"{text}, {number:,} {numbers.of.removesuffix('s') if number == 1 else numbers.of}"
+        for text, number in zip(texts, numbers.values, strict=True)
     )
 
 
-def plot_differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot], numbers: CountColumn) -> str:
-    """Plot differences in AP around zero, of which those that are beyond chance have an interval without zero.
-
-    Those are filled, green to the right and red to the left. All others are grey: hollow where the interval holds zero,
-    a cross where there is no interval.
-    """
-    with styled_figure(46 + 20 * len(labels)) as (figure, axes):
-        axes.axvline(0, color=sentinel("soft"), linewidth=1)
-        for place, dot in enumerate(values):
-            if dot.value is not None:
-                colour, verdict = sentinel(_role(dot)), _verdict(dot)
-                if dot.interval:
-                    axes.plot(dot.interval, (place, place), color=colour, linewidth=1.6)
-                fill: dict[str, Any] = {"markerfacecolor": sentinel("back")} if verdict == CANNOT_TELL else {}
-                axes.plot(dot.value, place, "o" if dot.interval else "x", color=colour, **fill)
-        _set_rows(
-            figure, axes, [truncate_middle(escape_unprintable(label), LONGEST_LABEL) for label in labels], numbers
-        )
-        axes.set(xlabel="difference in AP", xlim=ap_limits(*axes.get_xlim()))
-        told = [
-            f"{escape_unprintable(label)}: "
-            + ("nothing to score" if dot.value is None else f"{_value(dot)}, {_verdict(dot)}")
-            for label, dot in zip(labels, values, strict=True)
-        ]
-        return figure_to_svg(figure, name, title, _with_numbers(told, numbers))
-
-
-def _verdict(dot: Dot) -> str:
-    if not dot.interval:
-        return "no interval"
-    return CANNOT_TELL if dot.interval.low <= 0 <= dot.interval.high else "beyond chance"
-
-
-def _role(dot: Dot) -> str:
-    if _verdict(dot) != "beyond chance":
-        return "soft"
-    return "good" if (dot.value or 0) > 0 else "bad"
-
-
 def plot_reliability(name: str, calibration: Calibration, of: str, run: int) -> str:
-    """Plot the share of detections that are right over their score; below, how many there are.
+    """Plot the share of correct detections over their score, with bars for how many detections there are.
 
-    Shares of fewer than ``MIN_OBJECTS`` detections are grey crosses, and no line leads to them.
+    Shares of fewer than ``MIN_OBJECTS`` detections are grey crosses that the line does not pass through.
     """
     bins = [each for each in calibration.bins if each.detections]
     with styled_figure(300) as (figure, axes):
@@ -250,7 +250,7 @@ def plot_reliability(name: str, calibration: Calibration, of: str, run: int) -> 
 
 
 def plot_bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Sequence[float]], *, unit: str) -> str:
-    """Plot amounts: a group of bars for each label, a bar for each run."""
+    """Plot amounts: a group of bars per label, a bar per run. Labels are printed as they are."""
     runs = len(rows[0])
     thick = 0.8 / runs
     with styled_figure(46 + max(22, 12 * runs + 8) * len(labels)) as (figure, axes):
@@ -267,7 +267,7 @@ def plot_bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Seque
 
 
 def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
-    """Plot AP over speed: a lettered dot for each run."""
+    """Plot AP over speed: one lettered dot per run."""
     with styled_figure(300, 2 * WIDTH) as (figure, axes):
         for place in places:
             colour = sentinel(run_role(place.run))
@@ -285,3 +285,75 @@ def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
             f"{run_letter(each.run)}: {each.images_per_second:.3g} images/s, AP {each.ap:.2f}" for each in places
         )
         return figure_to_svg(figure, name, "AP over speed", told)
+
+
+# Learning curve of a training -----------------------------------------------------------------------------------------
+
+FIGURE_WIDTH, FIGURE_HEIGHT, FIGURE_DPI = 8.0, 4.5, 120
+"""Inches, inches, and dots per inch."""
+MAX_CURVE_POINTS = 1000
+"""Points of the loss curve at most; of more steps, each point is the mean of several."""
+LOSS_COLOUR, AP_COLOUR, STEP_COLOUR = LIGHT_THEME["soft"], LIGHT_THEME["link"], LIGHT_THEME["line"]
+
+
+def draw_learning_curve(
+    title: str, steps: Sequence[StepLine], epochs: Sequence[EpochRecord], epoch_length: int
+) -> bytes:
+    """Draw loss by step and AP on val by epoch, as a PNG.
+
+    Args:
+        title: printed above the plot.
+        steps: the steps taken.
+        epochs: the finished epochs.
+        epoch_length: steps of an epoch.
+
+    Raises:
+        MissingPackageError: matplotlib is missing.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError("matplotlib", REPORT_EXTRA, str(error)) from error
+    content = io.BytesIO()
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever the user's own style is
+        figure = Figure(figsize=(FIGURE_WIDTH, FIGURE_HEIGHT), dpi=FIGURE_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes: Any = figure.add_subplot()
+        axes.set_title(title, loc="left", fontsize=11, parse_math=False)
+        _draw_loss(axes, steps, epoch_length)
+        _draw_ap(axes.twinx(), epochs)
+        figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def _draw_loss(axes: Any, steps: Sequence[StepLine], epoch_length: int) -> None:
+    size = max(1, len(steps) // MAX_CURVE_POINTS)
+    groups = [steps[first : first + size] for first in range(0, len(steps), size)]
+    at = [sum(line.step for line in group) / len(group) / epoch_length for group in groups]
+    losses = [sum(line.loss for line in group) / len(group) for group in groups]
+    reach = len(losses) // 50  # of the running median, on either side
+    smooth = [median(losses[max(0, place - reach) : place + reach + 1]) for place in range(len(losses))]
+    # The first steps may have losses that would press all others to the bottom: the axis cuts them off.
+    top = 1.1 * sorted(losses)[int(0.99 * (len(losses) - 1))] if losses else None
+    axes.plot(at, losses, color=STEP_COLOUR, linewidth=0.8)
+    axes.plot(at, smooth, color=LOSS_COLOUR, linewidth=1.6)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss", color=LOSS_COLOUR)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0, top=top)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_ap(axes: Any, epochs: Sequence[EpochRecord]) -> None:
+    known = [each for each in epochs if each.ap is not None]
+    axes.plot([each.epoch for each in known], [each.ap for each in known], color=AP_COLOUR, marker="o", markersize=4)
+    axes.set_ylabel("AP on val, %", color=AP_COLOUR)
+    axes.set_ylim(0, max([10.0, *(1.15 * (each.ap or 0.0) for each in known)]))
+    axes.spines[["top", "left"]].set_visible(False)
+    for each in known[-1:]:
+        axes.annotate(
+            f"{each.ap:.1f}", (each.epoch, each.ap), (0, 7), textcoords="offset points", ha="center", color=AP_COLOUR
+        )

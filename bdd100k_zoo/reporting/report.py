@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+import io
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.data.load import read_labels, read_predictions
+from bdd100k_zoo.data.images import find_images
+from bdd100k_zoo.data.tables import read_labels, read_predictions
+from bdd100k_zoo.errors import NoImagesError, UnreadableImageError
 from bdd100k_zoo.evaluation.analysis import RunAnalysis, analyse_run, compare_runs
 from bdd100k_zoo.evaluation.bootstrap import SEED
+from bdd100k_zoo.evaluation.frame_matching import build_match_outcomes, worst_frames
 from bdd100k_zoo.evaluation.matching import match_detections
-from bdd100k_zoo.evaluation.pairing import pair_frames
-from bdd100k_zoo.evaluation.resolve_runs import EvaluationSubject, SubjectFinder
+from bdd100k_zoo.evaluation.pairing import pair_frames, unique_frame_names
+from bdd100k_zoo.evaluation.resolve_runs import EvaluationSubject, resolve_name
 from bdd100k_zoo.evaluation.scores import fingerprint_file
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.prediction.run import read_run
-from bdd100k_zoo.reporting import report_page as page
 from bdd100k_zoo.reporting.figures import check_report_installed
-from bdd100k_zoo.reporting.gallery import FolderImages, GalleryFrames, choose_gallery_frames, draw_gallery
+from bdd100k_zoo.reporting.frame_boxes import build_outcome_marks
 from bdd100k_zoo.reporting.page import check_page_replaceable
-from bdd100k_zoo.reporting.provenance import ReportRun
+from bdd100k_zoo.reporting.picture_files import read_picture
+from bdd100k_zoo.reporting.pictures import BoxMark, draw_boxes
+from bdd100k_zoo.reporting.report_page import Album, Picture, Report, ReportRun, RunComparison, render_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from PIL import Image
+
     from bdd100k_zoo.data.tables import LabelTable
+    from bdd100k_zoo.evaluation.frame_matching import FrameAPLoss
+    from bdd100k_zoo.evaluation.matching import Matches
+    from bdd100k_zoo.evaluation.pairing import PairedFrames
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Zoo
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRequest:
-    """What a report is asked to tell."""
+    """What a report is to contain."""
 
     zoo: Zoo
     names: tuple[str, ...]
-    """Predictions files, folders of runs, or models, of which all runs count."""
+    """Predictions files, folders of runs, or models, which stand for all their runs."""
     labels: Path
     out: Path
     split: str = "val"
@@ -44,7 +55,7 @@ class ReportRequest:
     """Folder of the frames, for pictures."""
     title: str | None = None
     resamples: int = 0
-    """For intervals; 0 for none."""
+    """Number of bootstrap resamples for intervals; 0 for no intervals."""
     lenient: bool = False
 
 
@@ -54,7 +65,7 @@ class WrittenReport(NamedTuple):
     path: Path
     size: int
     """Bytes."""
-    report: page.Report
+    report: Report
 
 
 def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
@@ -63,70 +74,232 @@ def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
     Raises:
         MissingPackageError: the extra ``report`` is not installed.
         NoImagesError: the folder of images holds none of the labelled frames.
-        OtherFilesError: a file stands under the report's name that is none of our pages.
-        ZooError: labels or predictions cannot be scored, see ``records.tables`` and ``evaluation.pairing``.
+        FilesExistError: the report's path holds a file that this package has not written.
+        ZooError: labels or predictions cannot be scored, see ``data.load`` and ``evaluation.pairing``.
     """
     check_report_installed()
     check_page_replaceable(request.out)
-    finder = SubjectFinder(request.zoo, request.split, request.runs)
-    subjects = [subject for name in request.names for subject in finder.named(name)]
+    subjects = [
+        subject for name in request.names for subject in resolve_name(name, request.zoo, request.split, request.runs)
+    ]
     labels = read_labels(request.labels, lenient=request.lenient)
-    images = FolderImages(request.images).of(labels) if request.images else {}
-    looked = [_look_at(subject, labels, images, request, progress) for subject in subjects]
-    gallery = (
-        draw_gallery([each.pieces for each in looked], len(labels.frames) - len(images), progress) if images else None
-    )
-    report = page.Report(
-        title=request.title or _title(subjects),
+    images = find_frame_images(request.images, labels) if request.images else {}
+    analysed = [_analyse(subject, labels, images, request, progress) for subject in subjects]
+    gallery = Gallery((), ())
+    if images:
+        gallery = draw_gallery([each.frames for each in analysed], len(labels.frames) - len(images), progress)
+    first, *others = (each.analysis for each in analysed)
+    names = [subject.name for subject in subjects]
+    report = Report(
+        title=request.title or (" and ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} others"),
         labels=fingerprint_file(request.labels),
-        runs=tuple(each.run for each in looked),
+        runs=tuple(each.run for each in analysed),
         resamples=request.resamples,
         seed=SEED,
-        comparisons=_comparisons([each.overview for each in looked]),
-        albums=gallery.albums if gallery else (),
-        notes=gallery.notes if gallery else (),
+        comparisons=tuple(RunComparison(run, compare_runs(first, other)) for run, other in enumerate(others, start=1)),
+        albums=gallery.albums,
+        notes=gallery.notes,
     )
-    content = page.render_report(report)
+    content = render_report(report)
     write_atomically(request.out, content, follow_links=True)
     return WrittenReport(request.out, len(content), report)
 
 
-class _Looked(NamedTuple):
+class _AnalysedRun(NamedTuple):
     run: ReportRun
-    overview: RunAnalysis
-    pieces: GalleryFrames
+    analysis: RunAnalysis
+    frames: GalleryFrames
 
 
-def _look_at(
+def _analyse(
     subject: EvaluationSubject,
     labels: LabelTable,
     images: Mapping[int, Path],
     request: ReportRequest,
     progress: Progress,
-) -> _Looked:
+) -> _AnalysedRun:
     progress.note(f"analysing {subject.name}")
     predictions = read_predictions(subject.predictions, labels, lenient=request.lenient)
     paired = pair_frames(labels, predictions, lenient=request.lenient)
     matches = match_detections(paired)
-    overview = analyse_run(paired, matches, request.resamples, progress)
+    analysis = analyse_run(paired, matches, request.resamples, progress)
     run = ReportRun(
         name=subject.name,
         predictions=fingerprint_file(subject.predictions),
-        analysis=overview.analysis,
+        analysis=analysis.analysis,
         published_ap=subject.published_ap,
         model=subject.model,
         family=request.zoo.family(subject.model.family) if subject.model else None,
         record=read_run(subject.folder) if subject.folder else None,
         let_through=paired.let_through,
     )
-    return _Looked(run, overview, choose_gallery_frames(paired, matches, images) if images else GalleryFrames((), ()))
+    frames = choose_gallery_frames(paired, matches, images) if images else GalleryFrames((), ())
+    return _AnalysedRun(run, analysis, frames)
 
 
-def _comparisons(overviews: Sequence[RunAnalysis]) -> tuple[page.RunComparison, ...]:
-    first, *others = overviews
-    return tuple(page.RunComparison(place, compare_runs(first, other)) for place, other in enumerate(others, start=1))
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+MIN_SCORE = 0.3
+"""Detections with lower scores are not drawn."""
+GALLERY_SEED = 0
+MAX_PAGE_BYTES = 10_000_000
+"""Of all pictures together; in the page, as base64, they take a third more."""
 
 
-def _title(subjects: Sequence[EvaluationSubject]) -> str:
-    names = [subject.name for subject in subjects]
-    return " and ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} others"
+class GallerySize(NamedTuple):
+    """How many pictures a report shows, and how large."""
+
+    worst: int
+    """Of each run."""
+    random: int
+    """The same for all runs."""
+    width: int
+    """Pixels, at most."""
+    quality: int
+    """Of the JPEG, 1 to 95."""
+
+
+GALLERY_SIZES = (
+    GallerySize(12, 8, 960, 80),
+    GallerySize(12, 8, 640, 75),
+    GallerySize(6, 4, 640, 75),
+    GallerySize(4, 2, 480, 70),
+    GallerySize(2, 1, 320, 70),
+)
+"""The first size whose pictures fit into ``MAX_PAGE_BYTES`` is used."""
+
+
+class GalleryFrame(NamedTuple):
+    """A frame to show."""
+
+    frame: str
+    image: Path
+    marks: tuple[BoxMark, ...]
+    caption: str
+
+
+class GalleryFrames(NamedTuple):
+    """The frames of one run to show."""
+
+    worst: tuple[GalleryFrame, ...]
+    """The worst first."""
+    random: tuple[GalleryFrame, ...]
+
+
+class Gallery(NamedTuple):
+    """Pictures, and remarks on them."""
+
+    albums: tuple[Album, ...]
+    notes: tuple[str, ...]
+
+
+def find_frame_images(folder: Path, labels: LabelTable) -> dict[int, Path]:
+    """Return the images of a folder by the index of their labelled frame.
+
+    Images are looked up by name: a frame's name is never joined to a path. Raises NoImagesError where there are none,
+    and as ``data.images.find_images`` does.
+    """
+    paths = {frame.name: frame.path for frame in find_images((str(folder),)) if frame.index is None}
+    names = zip(unique_frame_names(labels), labels.frames, strict=True)
+    found = {place: paths.get(key) or paths.get(name) for place, (key, name) in enumerate(names)}
+    images = {place: path for place, path in found.items() if path}
+    if not images:
+        raise NoImagesError(str(folder), "holds an image of none of the labelled frames")
+    return images
+
+
+def choose_gallery_frames(paired: PairedFrames, matches: Matches, images: Mapping[int, Path]) -> GalleryFrames:
+    """Choose, among the frames that have an image, those that cost a run the most AP, and some at random."""
+    losses = {loss.frame: loss for loss in worst_frames(matches, len(matches.frames))}
+    worst = [place for place in losses if place in images][: GALLERY_SIZES[0].worst]
+    rng = random.Random(GALLERY_SEED)  # noqa: S311  (no secret)
+    others = rng.sample(sorted(images), min(GALLERY_SIZES[0].random, len(images)))
+    outcomes = build_match_outcomes(paired, matches)
+
+    def build(place: int) -> GalleryFrame:
+        marks = build_outcome_marks(outcomes.of_frame(place), MIN_SCORE)
+        return GalleryFrame(matches.frames[place], images[place], marks, _caption(marks, losses.get(place)))
+
+    return GalleryFrames(tuple(map(build, worst)), tuple(map(build, others)))
+
+
+def _caption(marks: Sequence[BoxMark], loss: FrameAPLoss | None) -> str:
+    kinds = [mark.kind for mark in marks]
+    seen = f"{kinds.count('true')} matched, {kinds.count('false')} false, {kinds.count('missed')} missed"
+    if loss is None:
+        return f"{seen}; costs no AP"
+    return f"{seen}; costs {loss.lost:.3f} AP, of which {loss.to_false:.3f} by false detections"
+
+
+def draw_gallery(runs: Sequence[GalleryFrames], without_image: int, progress: Progress) -> Gallery:
+    """Draw the pictures of all runs, as large and as many as the page has room for.
+
+    Args:
+        runs: the frames to show of each run.
+        without_image: number of labelled frames that have no image.
+        progress: reports how many pictures are drawn.
+    """
+    for size in GALLERY_SIZES:
+        if drawn := _draw_albums(runs, size, progress):
+            albums, unreadable = drawn
+            break
+    else:
+        albums, unreadable = [], []
+    notes = [f"Detections of a score below {MIN_SCORE} are not drawn, and count as not made."]
+    if without_image:
+        notes.append(f"{without_image:,} of the labelled frames have no image in the folder; they are passed over.")
+    if size != GALLERY_SIZES[0]:
+        notes.append("There are fewer or smaller pictures than usual, to keep the page small.")
+    if unreadable:
+        notes.append(f"{len(unreadable)} images cannot be read; the first is that of {unreadable[0]}.")
+    return Gallery(tuple(albums), tuple(notes))
+
+
+def _draw_albums(
+    runs: Sequence[GalleryFrames], size: GallerySize, progress: Progress
+) -> tuple[list[Album], list[str]] | None:
+    """Draw all pictures in one size; None as soon as they do not fit into a page.
+
+    Also returns the frames whose image cannot be read; they are left out.
+    """
+    parts = [
+        part
+        for run, frames in enumerate(runs)
+        for part in (
+            (run, "The frames that cost the most AP", frames.worst[: size.worst]),
+            (run, "Frames at random", frames.random[: size.random]),
+        )
+    ]
+    albums: list[Album] = []
+    unreadable: list[str] = []
+    total = 0
+    with progress.task("Drawing", sum(len(frames) for *_, frames in parts), "images") as task:
+        for run, title, frames in parts:
+            pictures = []
+            for frame in frames:
+                try:
+                    pictures.append(_draw(frame, size))
+                    total += len(pictures[-1].jpeg)
+                except UnreadableImageError:
+                    unreadable.append(frame.frame)
+                task.advance(1)
+                if total > MAX_PAGE_BYTES:
+                    return None
+            albums.append(Album(run, title, tuple(pictures)))
+    return albums, unreadable
+
+
+def _draw(frame: GalleryFrame, size: GallerySize) -> Picture:
+    image, marks = _scale(read_picture(frame.image), frame.marks, size.width)
+    content = io.BytesIO()
+    draw_boxes(image, marks).save(content, "JPEG", quality=size.quality, optimize=True)
+    return Picture(frame.frame, content.getvalue(), *image.size, frame.caption)
+
+
+def _scale(image: Image.Image, marks: Sequence[BoxMark], width: int) -> tuple[Image.Image, list[BoxMark]]:
+    """Shrink an image to at most ``width`` pixels, and its marks with it, so that lines and text keep their size."""
+    factor = min(1.0, width / image.width)
+    size = max(round(image.width * factor), 1), max(round(image.height * factor), 1)
+    smaller = image.resize(size, reducing_gap=2.0) if factor < 1 else image
+    boxes = [(x1 * factor, y1 * factor, x2 * factor, y2 * factor) for x1, y1, x2, y2 in (mark.box for mark in marks)]
+    return smaller, [mark._replace(box=box) for mark, box in zip(marks, boxes, strict=True)]

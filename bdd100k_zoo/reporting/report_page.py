@@ -1,25 +1,30 @@
-"""A report on predictions files as one page: what was run, how good it is, where it fails, which is better."""
+"""The page of a report on predictions files: their scores, errors and provenance, and which is better."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.analysis_types import MIN_FRAMES, MIN_OBJECTS
+from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
 from bdd100k_zoo.reporting import plots
 from bdd100k_zoo.reporting.colours import DARK_COLOUR, LIGHT_COLOUR, format_hex
 from bdd100k_zoo.reporting.page import data_url, markup, render_page
 from bdd100k_zoo.reporting.pictures import MARK_STYLES
 from bdd100k_zoo.reporting.plots import CountColumn, Dot, SpeedPoint, run_letter, run_role
-from bdd100k_zoo.reporting.provenance import ReportRun, build_run_card, images_per_second
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bdd100k_zoo.evaluation.analysis_types import APDifference, ConditionScores
+    from bdd100k_zoo.data.validation import IssueSummary
+    from bdd100k_zoo.evaluation.analysis import Analysis, APDifference
+    from bdd100k_zoo.evaluation.bootstrap import Interval
+    from bdd100k_zoo.evaluation.conditions import ConditionScores
     from bdd100k_zoo.evaluation.scores import FileFingerprint
+    from bdd100k_zoo.prediction.run import RunRecord
+    from bdd100k_zoo.registry import Family, Model
     from bdd100k_zoo.reporting.pictures import MarkKind
 
 ATTRIBUTE_TITLES = {"weather": "weather", "scene": "scene", "timeofday": "time of day"}
@@ -32,18 +37,52 @@ ERROR_TITLES = {
     "Bkg": "nothing there",
     "Miss": "missed",
 }
+LEGEND: dict[MarkKind, str] = {
+    "true": "a detection that matches a label",
+    "found": "the label that it matches",
+    "false": "a false detection",
+    "missed": "a missed object",
+    "region": "a region that is ignored",
+}
+"""Lines in the pictures, and what the page says about them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRun:
+    """A predictions file of a report, with its analysis and its provenance."""
+
+    name: str
+    predictions: FileFingerprint
+    analysis: Analysis
+    published_ap: float | None
+    """In percent, on the split of the labels."""
+    model: Model | None = None
+    family: Family | None = None
+    record: RunRecord | None = None
+    """The run that wrote the file, where it is known."""
+    let_through: tuple[IssueSummary, ...] = ()
+
+    @property
+    def ap(self) -> float:
+        """The overall AP, in percent."""
+        return self.analysis.scores.ap
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the overall AP."""
+        return self.analysis.intervals.get(OVERALL)
 
 
 class Picture(NamedTuple):
-    """A frame with what was found in it."""
+    """A frame with its boxes drawn."""
 
     frame: str
     jpeg: bytes
     width: int
     """Pixels."""
     height: int
-    told: str
-    """What there is to see, for those who cannot see it and as a caption."""
+    caption: str
+    """What the picture shows; also for those who cannot see it."""
 
 
 class Album(NamedTuple):
@@ -55,7 +94,7 @@ class Album(NamedTuple):
 
 
 class RunComparison(NamedTuple):
-    """The first run beside another."""
+    """The first run compared with another."""
 
     other: int
     differences: tuple[APDifference, ...]
@@ -64,19 +103,19 @@ class RunComparison(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that a page shows."""
+    """The contents of the page."""
 
     title: str
     labels: FileFingerprint
     runs: tuple[ReportRun, ...]
     resamples: int = 0
-    """That intervals were computed from; 0 for none."""
+    """Number of bootstrap resamples for intervals; 0 for no intervals."""
     seed: int = 0
     """Of the resamples."""
     comparisons: tuple[RunComparison, ...] = ()
     albums: tuple[Album, ...] = ()
     notes: tuple[str, ...] = field(default=())
-    """What the reader must know about the pictures."""
+    """Remarks on the pictures."""
 
 
 def render_report(report: Report) -> bytes:
@@ -103,7 +142,7 @@ def render_report(report: Report) -> bytes:
         dashes=plots.CSS_DASHES,
         card=build_run_card,
         data_url=data_url,
-        styles=list(_line_styles()),
+        styles=[_line_style(kind, text) for kind, text in LEGEND.items()],
         heat=heat,
         OVERALL=OVERALL,
         seed=report.seed,
@@ -112,33 +151,8 @@ def render_report(report: Report) -> bytes:
     )
 
 
-LINES: dict[MarkKind, str] = {
-    "true": "a detection that matches a label",
-    "found": "the label that it matches",
-    "false": "a false detection",
-    "missed": "a missed object",
-    "region": "a region that is ignored",
-}
-
-
-class LineStyle(NamedTuple):
-    """A line in the pictures, for the legend."""
-
-    colour: str
-    back: str
-    dash: str
-    told: str
-
-
-def _line_styles() -> Iterator[LineStyle]:
-    for kind, told in LINES.items():
-        style = MARK_STYLES[kind]
-        dash = " ".join(str(2 * length) for length in style.dash or ())
-        yield LineStyle(format_hex(style.colour or LIGHT_COLOUR), format_hex(DARK_COLOUR), dash, told)
-
-
 def group_conditions(report: Report) -> list[tuple[str, list[tuple[ConditionScores, ...]]]]:
-    """Give the attributes that the labels tell, each with its values: one condition of each run."""
+    """Return the frame attributes with their values: for each value, the condition's scores of every run."""
     rows = list(zip(*(run.analysis.conditions for run in report.runs), strict=True))
     found: dict[str, list[tuple[ConditionScores, ...]]] = {}
     for row in rows:
@@ -147,51 +161,57 @@ def group_conditions(report: Report) -> list[tuple[str, list[tuple[ConditionScor
 
 
 def heat(share: float) -> int:
-    """Give the shade, 0 to 9, of a cell that holds a share of its row."""
+    """Return the shade, 0 to 9, of a confusion matrix's cell that has a share of its row."""
     return min(9, round(share * 9 + 0.3)) if share > 0 else 0
 
 
+def _line_style(kind: MarkKind, text: str) -> dict[str, str]:
+    """Return how the page's legend draws a line of the pictures."""
+    style = MARK_STYLES[kind]
+    return {
+        "colour": format_hex(style.colour or LIGHT_COLOUR),
+        "back": format_hex(DARK_COLOUR),
+        "dash": " ".join(str(2 * length) for length in style.dash or ()),
+        "text": text,
+    }
+
+
+# Figures --------------------------------------------------------------------------------------------------------------
+
+
 def _figures(report: Report) -> Iterator[tuple[str, str]]:
-    support = report.runs[0].analysis.support
-    objects = CountColumn("objects", [support[name].objects for name in CLASSES])
-    yield "classes", plots.plot_ap_rows("classes", "AP by class", CLASSES, _class_rows(report.runs), objects)
-    by_size = CountColumn("objects", [sum(each) for each in zip(*report.runs[0].analysis.objects_by_size, strict=True)])
-    yield (
-        "sizes",
-        plots.plot_ap_rows("sizes", "AP by object size", tuple(SIZES.values()), _size_rows(report.runs), by_size),
-    )
-    for run, each in enumerate(report.runs):
+    """Draw all plots of the page, and return each with its name."""
+    runs = report.runs
+    analysis = runs[0].analysis
+    objects = CountColumn("objects", [analysis.support[name].objects for name in CLASSES])
+    yield "classes", plots.plot_ap_rows("classes", "AP by class", CLASSES, _class_rows(runs), objects)
+    by_size = CountColumn("objects", [sum(each) for each in zip(*analysis.objects_by_size, strict=True)])
+    rows = [[Dot(_none_if_nan(run.analysis.scores[metric].overall)) for run in runs] for metric in SIZES]
+    yield "sizes", plots.plot_ap_rows("sizes", "AP by object size", tuple(SIZES.values()), rows, by_size)
+    for run, each in enumerate(runs):
         yield from _figures_of_run(run, each)
-    if len(report.runs) > 1:
-        yield from _curves_by_class(report.runs)
-    for attribute, rows in group_conditions(report):
-        dots = [[_condition_dot(each) for each in row] for row in rows]
+    if len(runs) > 1:
+        yield from _curves_by_class(runs)
+    for attribute, conditions in group_conditions(report):
+        rows = [[Dot(_none_if_nan(each.scores.ap), each.interval) for each in row] for row in conditions]
         title = f"AP by {ATTRIBUTE_TITLES[attribute]}"
-        frames = CountColumn("frames", [row[0].support.frames for row in rows])
-        yield attribute, plots.plot_ap_rows(attribute, title, [row[0].value for row in rows], dots, frames)
-    yield from _error_figure(report.runs)
-    yield from _speed_figure(report.runs)
+        frames = CountColumn("frames", [row[0].support.frames for row in conditions])
+        yield attribute, plots.plot_ap_rows(attribute, title, [row[0].value for row in conditions], rows, frames)
+    yield from _error_figure(runs)
+    yield from _speed_figure(runs)
     for comparison in report.comparisons:
         yield from _difference_figures(comparison)
 
 
 def _class_rows(runs: Sequence[ReportRun]) -> list[list[Dot]]:
     return [
-        [Dot(_known(run.analysis.scores["AP"].by_class[place]), run.analysis.intervals.get(name)) for run in runs]
+        [Dot(_none_if_nan(run.analysis.scores["AP"].by_class[place]), run.analysis.intervals.get(name)) for run in runs]
         for place, name in enumerate(CLASSES)
     ]
 
 
-def _size_rows(runs: Sequence[ReportRun]) -> list[list[Dot]]:
-    return [[Dot(_known(run.analysis.scores[metric].overall)) for run in runs] for metric in SIZES]
-
-
-def _known(value: float) -> float | None:
-    return value if value == value else None  # NaN is unlike itself
-
-
-def _condition_dot(condition: ConditionScores) -> Dot:
-    return Dot(_known(condition.scores.ap), condition.interval)
+def _none_if_nan(value: float) -> float | None:
+    return value if value == value else None  # NaN is not equal to itself
 
 
 def _figures_of_run(run: int, each: ReportRun) -> Iterator[tuple[str, str]]:
@@ -217,36 +237,101 @@ def _error_figure(runs: Sequence[ReportRun]) -> Iterator[tuple[str, str]]:
     if any(found):
         rows = [[each.lost[kind] if each else 0.0 for each in found] for kind in ERROR_TITLES]
         labels = [title.replace(" and ", ",\n") for title in ERROR_TITLES.values()]
-        yield (
-            "errors",
-            plots.plot_bars("errors", "AP50 lost to each kind of error", labels, rows, unit="points of AP50"),
-        )
+        svg = plots.plot_bars("errors", "AP50 lost to each kind of error", labels, rows, unit="points of AP50")
+        yield "errors", svg
 
 
 def _speed_figure(runs: Sequence[ReportRun]) -> Iterator[tuple[str, str]]:
     speeds = [images_per_second(run.record) for run in runs]
-    places = [
+    points = [
         SpeedPoint(index, speed, run.ap, run.interval)
         for index, (run, speed) in enumerate(zip(runs, speeds, strict=True))
         if speed and run.ap == run.ap
     ]
-    if len(places) > 1:
-        yield "speed", plots.plot_speed_and_ap("speed", places)
+    if len(points) > 1:
+        yield "speed", plots.plot_speed_and_ap("speed", points)
 
 
 def _difference_figures(comparison: RunComparison) -> Iterator[tuple[str, str]]:
     other = run_letter(comparison.other)
-    for part, chosen in (("class", True), ("condition", False)):
-        rows = [each for each in comparison.differences if (each.where == "class") == chosen]
+    for part, of in (("class", "objects"), ("condition", "frames")):
+        rows = [each for each in comparison.differences if (each.where == "class") == (part == "class")]
         if rows:
             name = f"difference-{comparison.other}-{part}"
-            dots = [Dot(_known(each.points), each.interval) for each in rows]
-            of = "objects" if chosen else "frames"
+            dots = [Dot(_none_if_nan(each.points), each.interval) for each in rows]
             numbers = CountColumn(of, [getattr(each.support, of) for each in rows])
-            yield name, plots.plot_differences(name, f"AP of A minus AP of {other}", _labels(rows), dots, numbers)
+            labels = [each.name for each in rows]
+            # Two attributes may share a value, as they do ``undefined``.
+            labels = [f"{each.name} ({each.where})" if labels.count(each.name) > 1 else each.name for each in rows]
+            yield name, plots.plot_differences(name, f"AP of A minus AP of {other}", labels, dots, numbers)
 
 
-def _labels(rows: Sequence[APDifference]) -> list[str]:
-    """Give their names, with the attribute where two attributes share one, as they do ``undefined``."""
-    names = [each.name for each in rows]
-    return [f"{each.name} ({each.where})" if names.count(each.name) > 1 else each.name for each in rows]
+# Provenance -----------------------------------------------------------------------------------------------------------
+
+
+class Card(NamedTuple):
+    """Facts about a run, as labels and values."""
+
+    facts: tuple[tuple[str, str], ...]
+    """What most readers want."""
+    more: tuple[tuple[str, str], ...]
+    """What it takes to tell two runs apart, or to repeat one."""
+
+
+def images_per_second(record: RunRecord | None) -> float | None:
+    """Return how many images one process detected objects in per second; None where that is not recorded."""
+    if record is None or not record.seconds.detect:
+        return None
+    return (record.counts.images - record.counts.unreadable) / record.seconds.detect
+
+
+def build_run_card(run: ReportRun) -> Card:
+    """Return the provenance of a predictions file; only the file where nothing else is known."""
+    facts = list(_model_facts(run))
+    more = [("predictions", run.predictions.path), ("their SHA-256", run.predictions.sha256)]
+    if run.record:
+        facts += _run_facts(run.record)
+        more = [*_weights_facts(run.record), *_settings_facts(run.record), *more]
+    return Card(tuple(facts), tuple(more))
+
+
+def _model_facts(run: ReportRun) -> Iterator[tuple[str, str]]:
+    if run.model:
+        training = f"{run.model.schedule} schedule" + (", multi-scale" if run.model.multi_scale_training else "")
+        yield "family", run.family.title if run.family else run.model.family
+        yield "backbone", run.model.backbone
+        yield "training", training
+
+
+def _run_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
+    weights = record.weights
+    verified = f"verified by the {weights.verified_by}" if weights.verified else "unverified: no digest verifies them"
+    yield "weights", f"{weights.other}, not the published ones" if weights.other else verified
+    yield "device", f"{record.facts.device_name}, {record.facts.precision}"
+    if speed := images_per_second(record):
+        yield "seconds per image", f"{1 / speed:.3g} (the device at work)"
+    if record.counts.unreadable:
+        yield "unreadable images", f"{record.counts.unreadable:,} of {record.counts.images:,}, with empty frames"
+
+
+def _weights_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
+    weights = record.weights
+    yield "weights", f"{PurePath(weights.path).name}, {weights.size:,} bytes"
+    yield "SHA-256", weights.sha256
+    yield "MD5", weights.md5
+    if weights.address:
+        yield "from", weights.address
+    if weights.unverified_because:
+        yield "unverified because", weights.unverified_because
+
+
+def _settings_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
+    yield "config", f"{PurePath(record.request.config).name}, SHA-256 {record.request.config_sha256}"
+    if record.request.cfg_options:
+        yield "overrides", ", ".join(f"{key}={value}" for key, value in record.request.cfg_options.items())
+    batch = f", batches of {record.facts.batch_size}" if record.facts.batch_size else ""
+    processes = f", {record.processes} processes" if record.processes > 1 else ""
+    yield "backend", f"{record.facts.backend}, ops of {record.facts.ops}, {record.facts.device}{batch}{processes}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in record.facts.versions.items())
+    yield "images", f"{record.counts.images:,}" + (f" of {record.request.split}" if record.request.split else "")
+    yield "started", record.started

@@ -1,18 +1,19 @@
-"""Scores laid out for a terminal or a log: rows of text cells, ready for any table."""
+"""Scores as tables of text cells, for a terminal or a log."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.evaluation.analysis_types import MIN_FRAMES, MIN_OBJECTS
+from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.evaluation.analysis_types import APDifference, Interval, Support
+    from bdd100k_zoo.evaluation.analysis import APDifference
+    from bdd100k_zoo.evaluation.bootstrap import Interval, Support
 
 ScoreTable = Mapping[str, Mapping[str, float | None]]
-"""By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
+"""By metric, then by class or ``OVERALL``, the mean; in percent, None for a class without labels."""
 
 SHORT_METRICS = METRICS[:6]
 NO_SCORE = "–"
@@ -20,7 +21,7 @@ TOO_FEW = "too few"
 
 
 class Grid(NamedTuple):
-    """A table: headers, then rows of as many cells."""
+    """A table: headers, and rows of as many cells."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -36,13 +37,13 @@ class ScoreRow(NamedTuple):
 
 
 def official_table(scores: ScoreTable, digits: int) -> Grid:
-    """Lay out classes by metrics as the official tool prints them, the mean last."""
+    """Return classes by metrics as the official tool prints them, the mean last."""
     rows = ((name, *(format_score(scores[metric][name], digits) for metric in METRICS)) for name in scores["AP"])
     return Grid(("", *METRICS), tuple(rows))
 
 
 def comparison_table(lines: Iterable[ScoreRow]) -> Grid:
-    """Lay out one line for each predictions file, beside what was published."""
+    """Return one row per predictions file, with the published AP."""
     rows = (
         (
             line.name,
@@ -56,7 +57,7 @@ def comparison_table(lines: Iterable[ScoreRow]) -> Grid:
 
 
 def condition_table(attribute: str, scores: Mapping[str, ScoreTable], support: Mapping[str, Support]) -> Grid:
-    """Lay out the overall APs of each value of a frame attribute, with its numbers of frames and objects."""
+    """Return the overall APs of each value of a frame attribute, with its numbers of frames and objects."""
     rows = (
         (value, *format_counts(support[value]), *(format_score(table[metric][OVERALL]) for metric in SHORT_METRICS))
         for value, table in scores.items()
@@ -75,14 +76,14 @@ def format_score(value: float | None, digits: int = 2) -> str:
 
 
 def format_difference(measured: float | None, published: float | None) -> str:
-    """Write measured minus published, with its sign."""
+    """Write measured minus published AP, with its sign."""
     if measured is None or published is None:
         return NO_SCORE
     return f"{measured - published:+.2f}"
 
 
 def interval_table(found: Mapping[str, Mapping[str, Interval | None]], support: Mapping[str, Support]) -> Grid:
-    """Lay out the 95 % intervals of the AP, each on its own: a class a row, a predictions file a column.
+    """Return the pointwise 95 % intervals of the AP: one row per class, one column per predictions file.
 
     Args:
         found: by predictions file, then by class and OVERALL.
@@ -97,14 +98,14 @@ def interval_table(found: Mapping[str, Mapping[str, Interval | None]], support: 
 
 
 def format_interval(found: Interval | None, support: Support) -> str:
-    """Write an interval in percent, or that there is not enough for one."""
+    """Write an interval in percent, or why there is none."""
     if found:
         return f"{found.low:.2f} to {found.high:.2f}"
     return NO_SCORE if support.enough or not support.objects else TOO_FEW
 
 
 def intervals_note(resamples: int) -> str:
-    """Write what the intervals are."""
+    """Return the note that explains the intervals."""
     return (
         f"95 % intervals from {resamples:,} resamples of the frames, each on its own; none for fewer than {MIN_FRAMES} "
         f"frames with the class or {MIN_OBJECTS} objects"
@@ -112,15 +113,15 @@ def intervals_note(resamples: int) -> str:
 
 
 def difference_statement(first: str, second: str, difference: APDifference) -> str:
-    """Write by how much one predictions file is better than another, and whether the frames can tell."""
-    told, found = f"{first} minus {second}: {difference.points:+.2f} AP", difference.interval
+    """Return a sentence on the difference in AP of two predictions files, and whether it is beyond chance."""
+    text, found = f"{first} minus {second}: {difference.points:+.2f} AP", difference.interval
     if found is None:
         frames, objects = format_counts(difference.support)
         return (
-            f"{told}: {frames} frames with {objects} objects are too few to tell which is better "
+            f"{text}: {frames} frames with {objects} objects are too few to tell which is better "
             f"(at least {MIN_FRAMES} frames and {MIN_OBJECTS} objects)"
         )
-    told += f", 95 % interval {found.low:+.2f} to {found.high:+.2f}"
+    text += f", 95 % interval {found.low:+.2f} to {found.high:+.2f}"
     if difference.beyond_chance:
-        return f"{told}: {first if difference.points > 0 else second} is better beyond chance"
-    return f"{told}: these frames cannot tell which is better"
+        return f"{text}: {first if difference.points > 0 else second} is better beyond chance"
+    return f"{text}: these frames cannot tell which is better"

@@ -1,16 +1,22 @@
-"""The result tables of the zoo, in the form of its published README and in forms for papers and programs."""
+"""Result tables of the zoo: Markdown as in the published README, CSV, LaTeX and JSON, and their copies in documents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+import msgspec
+
+from bdd100k_zoo.errors import StaleBlockError
+from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.registry.models import format_ap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
+    from bdd100k_zoo.evaluation.runs import MeasuredResults
     from bdd100k_zoo.registry import Family, Model, Zoo
 
 Format = Literal["markdown", "csv", "latex"]
@@ -19,13 +25,17 @@ Measured = Mapping[str, float]
 """Overall AP on val by model, in percent."""
 
 Speeds = Mapping[str, Mapping[str, float]]
-"""Images per second, by what they were measured on and by model."""
+"""Images per second by device, then by model."""
 
 MEASURED = "Measured AP-val"
 SPEED = "img/s"
 PUBLISHED_CONFIG_ROOT = "./configs/det"
+CONFIG_ROOTS = (PUBLISHED_CONFIG_ROOT, "bdd100k_zoo/configs/det")
+"""Folders of configs that a document may have beside it: that of the published repository, and that of this one."""
 
-_HEADER = (
+SAFE_IN_LINKS = "%/:?#[]@!$&'*+,;=~"
+
+_MARKDOWN_HEADER = (
     "Backbone",
     "Lr schd",
     "MS-train",
@@ -38,6 +48,39 @@ _HEADER = (
     "Preds",
     "Visuals",
 )
+_CSV_FIELDS = (
+    "name",
+    "family",
+    "backbone",
+    "schedule",
+    "multi_scale_training",
+    "ap_val",
+    "ap_test",
+    "config",
+    "weights",
+    "md5",
+    "predictions",
+    "visuals",
+    "scores_val",
+    "scores_test",
+)
+
+
+def models_of(zoo: Zoo, family: Family) -> list[Model]:
+    """Return the models of a family in the order of the zoo files."""
+    return [model for model in zoo.models if model.family == family.name]
+
+
+def config_root_for(document: Path | None) -> str | None:
+    """Return the prefix of a document's links to configs.
+
+    Returns:
+        The published prefix without a document; for a document, the first of ``CONFIG_ROOTS`` that exists beside it, or
+        None where none does: a link would be dead.
+    """
+    if document is None:
+        return PUBLISHED_CONFIG_ROOT
+    return next((root for root in CONFIG_ROOTS if (document.parent / root).is_dir()), None)
 
 
 def render_tables(
@@ -51,16 +94,18 @@ def render_tables(
     """Render the result tables of some families, ending in a newline.
 
     Args:
-        zoo: where the models are.
+        zoo: holds the models.
         families: those to render, in this order.
-        form: Markdown as published, or one table of all for programs or papers.
-        config_root: what the links to configs begin with (Markdown); None for file names without links.
-        measured: overall AP on val by model, in percent, to set beside the published one.
-        speeds: images per second, a column for everything that they were measured on.
+        form: one Markdown table per family as published, or one table of all models as CSV or LaTeX.
+        config_root: prefix of the links to configs (Markdown); None for file names without links.
+        measured: overall AP on val by model, in percent, shown beside the published one.
+        speeds: images per second; each device becomes a column.
     """
-    if form == "markdown":
-        return render_markdown(zoo, families, config_root, measured, speeds)
-    return _RENDERERS[form](zoo, families, measured, speeds)
+    if form == "csv":
+        return render_csv(zoo, families, measured, speeds)
+    if form == "latex":
+        return render_latex(zoo, families, measured, speeds)
+    return render_markdown(zoo, families, config_root, measured, speeds)
 
 
 def render_markdown(
@@ -75,35 +120,32 @@ def render_markdown(
 
 
 def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measured | None, speeds: Speeds) -> str:
-    models = models_of(zoo, family)
-    rows = [_HEADER, *(_row(model, config_root) for model in models)]
-    columns = [
-        (
-            _HEADER.index("Config"),
-            f"{SPEED} {_escape_markdown(on)}",
-            [format_speed(by_model.get(model.name)) for model in models],
-        )
-        for on, by_model in reversed(list(speeds.items()))
-    ]
-    if measured is not None:
-        aps = [format_ap(measured.get(model.name)) for model in models]
-        columns.append((_HEADER.index("Scores-val"), MEASURED, aps))
-    for place, heading, cells in columns:
-        rows = [(*row[:place], cell, *row[place:]) for row, cell in zip(rows, [heading, *cells], strict=True)]
-    rows.insert(1, (":-:",) * len(rows[0]))
+    headings = [] if measured is None else [MEASURED], [f"{SPEED} {_escape_markdown(on)}" for on in speeds]
+    rows = [_insert_cells(_MARKDOWN_HEADER, *headings)]
+    rows.append((":-:",) * len(rows[0]))
+    for model in models_of(zoo, family):
+        rows.append(_insert_cells(_markdown_cells(model, config_root), *_measured_cells(model, measured, speeds)))
     return "\n".join([f"### {_escape_markdown(family.title)}", "", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def models_of(zoo: Zoo, family: Family) -> list[Model]:
-    """Give the models of a family in the order of the zoo files."""
-    return [model for model in zoo.models if model.family == family.name]
+def _insert_cells(row: Sequence[str], aps: Iterable[str], speeds: Iterable[str]) -> tuple[str, ...]:
+    """Insert measured AP after the published AP on val, and speeds before the links to config and weights."""
+    after_ap, before_links = _MARKDOWN_HEADER.index("Scores-val"), _MARKDOWN_HEADER.index("Config")
+    return (*row[:after_ap], *aps, *row[after_ap:before_links], *speeds, *row[before_links:])
 
 
-def _row(model: Model, config_root: str | None) -> tuple[str, ...]:
+def _measured_cells(model: Model, measured: Measured | None, speeds: Speeds) -> tuple[list[str], list[str]]:
+    """Return the cell of the measured AP, none where no AP was measured, and the cells of the speeds."""
+    aps = [] if measured is None else [format_ap(measured.get(model.name))]
+    return aps, [format_speed(by_model.get(model.name)) for by_model in speeds.values()]
+
+
+def _markdown_cells(model: Model, config_root: str | None) -> tuple[str, ...]:
     if config_root is None:
         config = _escape_markdown(model.config)
     else:
-        config = _link("config", _below(config_root, quote(model.config, safe="/~")))
+        name = quote(model.config, safe="/~")
+        config = _link("config", f"{config_root.rstrip('/')}/{name}" if config_root else name)
     weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
     return (
         _escape_markdown(model.backbone),
@@ -120,47 +162,22 @@ def _row(model: Model, config_root: str | None) -> tuple[str, ...]:
     )
 
 
-def _below(root: str, name: str) -> str:
-    return f"{root.rstrip('/')}/{name}" if root else name
-
-
 def _escape_markdown(text: str) -> str:
     """Return text as Markdown that shows it as it is, in a heading or a cell: no markup, HTML, entity or formula."""
     return "".join(f"\\{each}" if each in "\\`*_[]<>&|~$#" else each for each in " ".join(text.split()))
 
 
+def _link(text: str, address: str | None) -> str:
+    # Characters that would end the link or the cell are percent-encoded.
+    return f"[{text}]({quote(address, safe=SAFE_IN_LINKS)})" if address else ""
+
+
 def format_speed(images_per_second: float | None) -> str:
-    """Write a speed with three digits that count, about; nothing for an unknown one."""
+    """Write a speed with about three significant digits; empty for None."""
     if images_per_second is None:
         return ""
     digits = 0 if images_per_second >= 100 else 1 if images_per_second >= 10 else 2
     return f"{images_per_second:.{digits}f}"
-
-
-SAFE_IN_LINKS = "%/:?#[]@!$&'*+,;=~"
-
-
-def _link(text: str, address: str | None) -> str:
-    # What would end a link or a cell is written as addresses write it.
-    return f"[{text}]({quote(address, safe=SAFE_IN_LINKS)})" if address else ""
-
-
-_FIELDS: Mapping[str, Callable[[Model], str]] = {
-    "name": lambda model: model.name,
-    "family": lambda model: model.family,
-    "backbone": lambda model: model.backbone,
-    "schedule": lambda model: model.schedule,
-    "multi_scale_training": lambda model: str(model.multi_scale_training).lower(),
-    "ap_val": lambda model: format_ap(model.ap_val),
-    "ap_test": lambda model: format_ap(model.ap_test),
-    "config": lambda model: model.config,
-    "weights": lambda model: model.weights.address,
-    "md5": lambda model: model.md5 or "",
-    "predictions": lambda model: model.predictions or "",
-    "visuals": lambda model: model.visuals or "",
-    "scores_val": lambda model: model.scores_val or "",
-    "scores_test": lambda model: model.scores_test or "",
-}
 
 
 def render_csv(
@@ -173,16 +190,20 @@ def render_csv(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     headings = ["measured_ap_val"] if measured is not None else []
-    writer.writerow([*_FIELDS, *headings, *(f"images_per_second {on}" for on in speeds or {})])
+    writer.writerow([*_CSV_FIELDS, *headings, *(f"images_per_second {on}" for on in speeds or {})])
     for model in (model for family in families for model in models_of(zoo, family)):
-        last = _last_cells(model, measured, speeds or {})
-        writer.writerow([*(give(model) for give in _FIELDS.values()), *last])
+        aps, rates = _measured_cells(model, measured, speeds or {})
+        writer.writerow([*(_csv_cell(model, field) for field in _CSV_FIELDS), *aps, *rates])
     return text.getvalue()
 
 
-def _last_cells(model: Model, measured: Measured | None, speeds: Speeds) -> list[str]:
-    aps = [] if measured is None else [format_ap(measured.get(model.name))]
-    return [*aps, *(format_speed(by_model.get(model.name)) for by_model in speeds.values())]
+def _csv_cell(model: Model, field: str) -> str:
+    if field == "weights":
+        return model.weights.address
+    value = getattr(model, field)
+    if field.startswith("ap_"):
+        return format_ap(value)
+    return str(value).lower() if isinstance(value, bool) else value or ""
 
 
 def render_latex(
@@ -195,29 +216,94 @@ def render_latex(
     lines += [" & ".join(["Model & Backbone & Schedule & MS & AP val & AP test", *last]) + r" \\"]
     for family in families:
         lines.append(r"\midrule")
-        lines += [
-            _latex_row(family, model, _last_cells(model, measured, speeds or {})) for model in models_of(zoo, family)
-        ]
+        for model in models_of(zoo, family):
+            aps, rates = _measured_cells(model, measured, speeds or {})
+            lines.append(" & ".join([*_latex_cells(family, model), *aps, *rates]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _latex_row(family: Family, model: Model, last: Iterable[str]) -> str:
+def _latex_cells(family: Family, model: Model) -> tuple[str, ...]:
     schedule = f"${model.schedule[:-1]}\\times$"
     multi_scale = r"\checkmark" if model.multi_scale_training else ""
     cells = (_escape_latex(family.title), _escape_latex(model.backbone), schedule, multi_scale)
-    return " & ".join((*cells, format_ap(model.ap_val), format_ap(model.ap_test), *last)) + r" \\"
+    return (*cells, format_ap(model.ap_val), format_ap(model.ap_test))
 
 
 def _escape_latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
     special |= {character: f"\\{character}" for character in "&%$#_{}"}
-    # A row that begins with one of these would be an argument of the line break before it.
+    # LaTeX would read one of these at the start of a row as an argument of the line break before it.
     special |= {character: f"{{{character}}}" for character in "[]*"}
     return "".join(special.get(character, character) for character in " ".join(text.split()))
 
 
-_RENDERERS: Mapping[str, Callable[[Zoo, Iterable[Family], Measured | None, Speeds | None], str]] = {
-    "csv": render_csv,
-    "latex": render_latex,
-}
+def table_records(zoo: Zoo, families: Iterable[Family], found: MeasuredResults) -> dict[str, Any]:
+    """Return the tables as records for JSON, with the runs and speed records that are left out.
+
+    Args:
+        zoo: holds the models.
+        families: those to return, in this order.
+        found: measured APs and speeds.
+    """
+    aps = found.aps or {}
+    records = [
+        {
+            "family": family.name,
+            "title": family.title,
+            "models": [
+                msgspec.to_builtins(model, enc_hook=str)
+                | {"measured_ap_val": aps.get(model.name)}
+                | {"images_per_second": {on: by_model.get(model.name) for on, by_model in found.speeds.items()}}
+                for model in models_of(zoo, family)
+            ],
+        }
+        for family in families
+    ]
+    return {"families": records, "left_out": found.left_out}
+
+
+# Generated block of a document ----------------------------------------------------------------------------------------
+
+BEGIN = "<!-- bdd100k-zoo table: begin -->"
+END = "<!-- bdd100k-zoo table: end -->"
+
+
+def is_block_current(path: Path, block: str) -> bool:
+    """Return whether the generated block of a file is ``block``; raises StaleBlockError, StorageError."""
+    text = _read_document(path)
+    return _replace_block(path, text, block) == text
+
+
+def check_block(path: Path, block: str) -> None:
+    """Raise StaleBlockError where the generated block of a document is not ``block``."""
+    if not is_block_current(path, block):
+        raise StaleBlockError(path, "the tables between its markers are not those of the zoo")
+
+
+def write_block(path: Path, block: str) -> bool:
+    """Update the generated block of a file; return whether it was stale; raises StaleBlockError, StorageError."""
+    text = _read_document(path)
+    updated = _replace_block(path, text, block)
+    if updated != text:
+        write_atomically(path, updated.encode(), follow_links=True)
+    return updated != text
+
+
+def _read_document(path: Path) -> str:
+    with storage_errors(path):
+        content = path.read_bytes()  # not read_text, which would convert line ends
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise StaleBlockError(path, f"is not UTF-8 text (byte {error.start})") from error
+
+
+def _replace_block(path: Path, text: str, block: str) -> str:
+    """Return a document's text with its block replaced, in the line ends of the document."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
+        raise StaleBlockError(path, f"expected one line `{BEGIN}` and, after it, one line `{END}`")
+    before, _, rest = text.partition(BEGIN)
+    line_end = "\r\n" if rest.startswith("\r\n") else "\n"
+    generated = f"{BEGIN}\n\n{block}\n{END}".replace("\n", line_end)
+    return f"{before}{generated}{rest.partition(END)[2]}"

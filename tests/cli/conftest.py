@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import pytest
 from typer.testing import CliRunner
 
-from bdd100k_zoo.cli.app import app, expand_cfg_options, move_globals_first
+from bdd100k_zoo.cli.app import app_for, expand_cfg_options, move_globals_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,8 @@ def call() -> Call:
     runner = CliRunner()
 
     def run(*arguments: str) -> Result:
-        return runner.invoke(app, expand_cfg_options(move_globals_first(list(arguments))), prog_name="bdd100k-zoo")
+        given = expand_cfg_options(move_globals_first(list(arguments)))
+        return runner.invoke(app_for(given), given, prog_name="bdd100k-zoo")
 
     return run
 

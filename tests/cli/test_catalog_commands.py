@@ -13,7 +13,7 @@ import pytest
 
 from bdd100k_zoo.registry import ARTIFACT_KINDS
 from bdd100k_zoo.registry.models import ModelEntry
-from bdd100k_zoo.reporting.publish import BEGIN, END
+from bdd100k_zoo.reporting.tables import BEGIN, END
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from bdd100k_zoo import __version__
 from bdd100k_zoo.cli import hints
-from bdd100k_zoo.cli.app import app, expand_cfg_options, move_globals_first
+from bdd100k_zoo.cli.app import COMMANDS, app_for, build_app, expand_cfg_options, move_globals_first
 from bdd100k_zoo.cli.download import FileKind
 from bdd100k_zoo.cli.output import handle_errors, sanitize_text
 from bdd100k_zoo.registry import ARTIFACT_KINDS
@@ -63,9 +65,45 @@ def test_the_module_runs_as_the_script_does():
 
 def test_every_command_is_in_the_help(call):
     text = call("--help").stdout
-    commands = [*app.registered_commands, *app.registered_groups]
-    assert all(command.name in text for command in commands)
-    assert all(call(command.name, "--help").exit_code == 0 for command in commands)
+    assert all(name in text for name in COMMANDS)
+    assert all(call(name, "--help").exit_code == 0 for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], *([name, "--help"] for name in COMMANDS), ["lost"], ["list", "x"]]
+)
+def test_a_command_line_of_what_is_asked_for_shows_what_the_whole_one_shows(arguments):
+    runner = CliRunner()
+    part, whole = (runner.invoke(app, arguments, prog_name="bdd100k-zoo") for app in (app_for(arguments), build_app()))
+    assert (part.exit_code, part.output) == (whole.exit_code, whole.output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "commands"),
+    [
+        (["list"], ["list"]),
+        (["-q", "--zoo", "info", "--zoo=table", "list", "info"], ["list"]),
+        (["-q", "--help", "list"], COMMANDS),
+        (["-qq", "list"], COMMANDS),
+        (["--zoo"], COMMANDS),
+    ],
+)
+def test_only_the_command_that_is_asked_for_is_built(arguments, commands):
+    app = app_for(arguments)
+    assert [each.name for each in (*app.registered_commands, *app.registered_groups)] == list(commands)
+
+
+def test_a_flag_that_is_given_twice_is_no_reason_to_do_nothing(call):
+    assert len(json.loads(call("-qq", "list", "--json").stdout)) == 25
+
+
+def test_shells_complete_every_command_and_its_options():
+    for words, expected in (("bdd100k-zoo re", "report"), ("bdd100k-zoo report --len", "--lenient")):
+        env = {**os.environ, "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        env |= {"_BDD100K_ZOO_COMPLETE": "complete_bash"}
+        command = [sys.executable, "-c", "from bdd100k_zoo.cli.app import main; main()"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.stdout.split() == [expected], done.stderr
 
 
 def test_wrong_usage_exits_with_2(call):
@@ -155,15 +193,14 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 SIGNALLED = """
 import os, signal, sys
-from bdd100k_zoo.cli.output import raise_on_sigterm
-from bdd100k_zoo.cli.signals import stop_on_signals
+from bdd100k_zoo.cli.output import raise_on_sigterm, stop_on_signals
 from bdd100k_zoo.prediction.launch import _SignalForwarder
-from bdd100k_zoo.training.stopping import GracefulStop
+from bdd100k_zoo.training.job import GracefulStop
 stop = GracefulStop()
 with raise_on_sigterm(), stop_on_signals(stop), _SignalForwarder() as signals:
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(os.getpid(), number)
-print(signals.came)
+print(signals.received)
 """
 
 
@@ -186,7 +223,7 @@ def test_no_message_shows_the_password_of_an_address(call):
 
 
 def test_hints_speak_of_commands_that_exist():
-    names = {command.name for command in (*app.registered_commands, *app.registered_groups)}
+    names = COMMANDS.keys()
     source = Path(hints.__file__).read_text()
-    spoken = {word.split()[0] for word in source.split("{SELF} ")[1:]}
+    spoken = {word.split()[0] for word in source.split("{PROGRAM} ")[1:]}
     assert {name.strip("`") for name in spoken} <= names

@@ -17,8 +17,9 @@ FULL = Path("/dev/full")
 HELP = """
 import sys
 from bdd100k_zoo.cli.output import prepare_streams
-from bdd100k_zoo.cli.app import app
+from bdd100k_zoo.cli.app import build_app
 prepare_streams()
+app = build_app()
 asked = [[], *([command.name] for command in app.registered_commands)]
 for group in app.registered_groups:
     commands = group.typer_instance.registered_commands

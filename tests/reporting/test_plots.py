@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import io
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 pytest.importorskip("matplotlib", reason="NOT TESTED: plots, as matplotlib is not installed")
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.analysis_types import Calibration, Interval, ScoreBin
+from bdd100k_zoo.evaluation.bootstrap import Interval
+from bdd100k_zoo.evaluation.error_analysis import Calibration, ScoreBin
 from bdd100k_zoo.reporting import plots
 from bdd100k_zoo.reporting.colours import SENTINELS
 from bdd100k_zoo.reporting.figures import MIN_AP_RANGE, ap_limits
-from bdd100k_zoo.reporting.plots import CountColumn, Dot, SpeedPoint, run_letter
-from bdd100k_zoo.reporting.zoo_plots import Point, family_marker, speed_plot
+from bdd100k_zoo.reporting.plots import (
+    AP_COLOUR,
+    LOSS_COLOUR,
+    CountColumn,
+    Dot,
+    SpeedPoint,
+    draw_learning_curve,
+    run_letter,
+)
+from bdd100k_zoo.reporting.site import Point, family_marker, speed_plot
+from bdd100k_zoo.training.record import EpochRecord, StepLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
+
 
 CURVE = tuple([1.0] * 40 + [0.5] * 20 + [0.0] * 41)
 BINS = tuple(
@@ -206,3 +221,41 @@ def test_bins_of_few_detections_are_crosses_that_no_line_leads_to(
 
 def test_runs_are_lettered_without_end() -> None:
     assert [run_letter(run) for run in (0, 1, 25, 26, 52)] == ["A", "B", "Z", "A2", "A3"]
+
+
+# Learning curve of a training -----------------------------------------------------------------------------------------
+
+
+def steps(number: int) -> list[StepLine]:
+    return [StepLine(step=step, epoch=1, rate=0.1, loss=2 / step) for step in range(1, number + 1)]
+
+
+def epoch(number: int, ap: float | None) -> EpochRecord:
+    return EpochRecord(epoch=number, loss=1.0, rate=0.1, seconds=1.0, ap=ap)
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, 2500])
+@pytest.mark.parametrize("epochs", [[], [epoch(1, None)], [epoch(1, 20.0), epoch(2, 30.0)]])
+def test_a_curve_is_a_picture(number: int, epochs: list[EpochRecord]) -> None:
+    image = Image.open(io.BytesIO(draw_learning_curve("model", steps(number), epochs, 10)))
+    assert (image.format, image.size) == ("PNG", (960, 540))
+
+
+def test_losses_and_aps_leave_their_colours_on_it() -> None:
+    image = Image.open(
+        io.BytesIO(draw_learning_curve("model", steps(200), [epoch(1, 20.0), epoch(2, 30.0)], 10))
+    ).convert("RGB")
+    colours = {colour for _, colour in image.getcolors(1 << 20) or ()}
+    assert {tuple(bytes.fromhex(colour[1:])) for colour in (AP_COLOUR, LOSS_COLOUR)} <= colours
+
+
+def test_without_matplotlib_that_is_an_error_that_names_the_extra() -> None:
+    program = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from bdd100k_zoo.errors import MissingPackageError\n"
+        "from bdd100k_zoo.reporting.plots import draw_learning_curve\n"
+        "try: draw_learning_curve('m', [], [], 1)\n"
+        "except MissingPackageError as error: print(error.package, error.extra)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["matplotlib", "report"]

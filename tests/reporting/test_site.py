@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+from test_colours import VISIONS, nearest
 
+from bdd100k_zoo import __version__
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.registry import ARTIFACT_KINDS, Author, Paper, Zoo
-from bdd100k_zoo.reporting.site import Site, linkable, render_site
+from bdd100k_zoo.errors import FilesExistError, NoRunsError, RecordError, StorageError
+from bdd100k_zoo.registry import ARTIFACT_KINDS, Author, Paper, Zoo, load_zoo
+from bdd100k_zoo.reporting.colours import (
+    DARK_THEME,
+    FAMILY_COLOURS,
+    LEAST_CONTRAST,
+    LIGHT_THEME,
+    contrast,
+    parse_hex,
+    shades,
+)
+from bdd100k_zoo.reporting.site import (
+    Group,
+    Point,
+    Site,
+    ap_plot,
+    family_marker,
+    linkable,
+    render_site,
+    speed_plot,
+    write_site,
+)
 
 if TYPE_CHECKING:
     from bdd100k_zoo.registry import Model
+
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(1)>\u202e{{ 7*7 }}\"'&"
 SCRIPT = "javascript:alert(1)"
@@ -234,3 +260,123 @@ def test_one_family_is_plotted_whole(zoo: Zoo) -> None:
     assert [name for name in page.values("id") if name.startswith("ap-plot-") and name.endswith("-t")] == [
         "ap-plot-0-t"
     ]
+
+
+# The zoo's page on disk ----------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_the_packaged_zoo_is_one_file(zoo: Zoo, tmp_path: Path) -> None:
+    written = write_site(zoo, tmp_path / "new" / "site")
+    assert written.path == tmp_path / "new" / "site" / "index.html"
+    assert [path.name for path in written.path.parent.iterdir()] == ["index.html"]
+    assert written.size == written.path.stat().st_size < 500_000
+    assert f"bdd100k-zoo {__version__}".encode() in written.path.read_bytes()
+
+
+def test_a_page_of_ours_is_replaced_and_other_files_stay(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "CNAME").write_text("zoo.example")
+    first = write_site(zoo, tmp_path).path.read_bytes()
+    (tmp_path / "index.html").write_bytes(first.replace(b"33.72", b"33.99"))
+    assert write_site(zoo, tmp_path).path.read_bytes() == first
+    assert (tmp_path / "CNAME").read_text() == "zoo.example"
+
+
+def test_a_page_of_another_is_left_alone(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<h1>mine</h1>")
+    with pytest.raises(FilesExistError):
+        write_site(zoo, tmp_path)
+    assert (tmp_path / "index.html").read_text() == "<h1>mine</h1>"
+
+
+def test_a_file_where_the_folder_should_be_is_an_error_about_it(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("")
+    with pytest.raises(StorageError):
+        write_site(zoo, tmp_path / "site")
+
+
+def test_runs_without_scores_and_speeds_that_are_none_are_errors_that_write_nothing(zoo: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "speed.jsonl").write_text("{}\n")
+    with pytest.raises(RecordError):
+        write_site(zoo, tmp_path / "site", speed=tmp_path / "speed.jsonl")
+    with pytest.raises(NoRunsError):
+        write_site(zoo, tmp_path / "site", runs=tmp_path)
+    assert not (tmp_path / "site").exists()
+
+
+def test_torch_is_not_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bdd100k_zoo import load_zoo;"
+        "from bdd100k_zoo.reporting.site import write_site; write_site(load_zoo(), Path('site'));"
+        "print([name for name in ('torch', 'mmdet', 'cv2', 'requests', 'matplotlib.pyplot') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert told.stdout == "[]\n", told.stderr
+
+
+# Shapes and colours of families, and plots that lead to cards --------------------------------------------------------
+
+
+POINTS = (
+    Point("good_3x", "R-50 3x", family_marker(0), 33.0, 32.0),
+    Point("fair_1x", "R-50 1x", family_marker(0), 30.0),
+)
+
+
+def area(shape: tuple[tuple[float, float], ...]) -> float:
+    turned = (*shape[1:], shape[0])
+    return abs(sum(x * w - y * v for (x, y), (v, w) in zip(shape, turned, strict=True))) / 2
+
+
+def test_ten_families_differ_in_shape_and_forty_in_shape_or_colour() -> None:
+    marks = [family_marker(family) for family in range(40)]
+    assert len({mark.shape for mark in marks[:10]}) == 10
+    assert len({mark.role for mark in marks[:8]}) == 8
+    assert len(set(marks)) == 40
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+@pytest.mark.parametrize("theme", [0, 1])
+def test_the_families_of_the_zoo_are_told_apart_by_every_reader(theme: int, vision: str) -> None:
+    assert len(load_zoo().families) == len(FAMILY_COLOURS)
+    assert nearest(tuple(parse_hex(pair[theme]) for pair in FAMILY_COLOURS), vision) > 19
+
+
+@pytest.mark.parametrize("family", range(10))
+def test_no_family_looks_larger_than_another(family: int) -> None:
+    assert area(family_marker(family).shape) == pytest.approx(3.14, rel=0.02)
+
+
+@pytest.mark.parametrize("theme", [LIGHT_THEME, DARK_THEME])
+def test_every_mark_stands_out_from_its_background(theme: dict[str, str]) -> None:
+    colours = shades(theme)
+    for family in range(8):
+        assert contrast(parse_hex(colours[family_marker(family).role]), parse_hex(theme["back"])) >= LEAST_CONTRAST
+
+
+def test_the_plot_tells_what_it_shows_and_leads_to_the_cards() -> None:
+    root = ET.fromstring(ap_plot("plot", [Group("A <b>family</b> of $x^2$", POINTS)], (20, 40)))
+    assert root.findtext("title") == "Box AP by family and model"
+    told = "A <b>family</b> of $x^2$: R-50 3x 33.00 on val and 32.00 on test, R-50 1x 30.00 on val"
+    assert root.findtext("desc") == told
+    links = list(root.iter("a"))
+    assert {link.get("href") for link in links} == {"#good_3x", "#fair_1x"}
+    assert {link.findtext("title") for link in links} == {"good_3x", "fair_1x"}
+    assert {link.get("tabindex") for link in links} == {"-1"}
+    assert {link.get("target") for link in links} == {None}
+
+
+def test_colours_are_roles_of_the_theme_and_no_styles_stand_in_the_drawing() -> None:
+    fast = [point._replace(images_per_second=speed) for point, speed in zip(POINTS, (2.0, 90.0), strict=True)]
+    for svg in (ap_plot("a", [Group("F", POINTS)], (20, 40)), speed_plot("b", "(GPU, fp16)", fast, fast)):
+        assert "f-family0" in svg
+        assert "style=" not in svg
+        assert not re.search(r"#[0-9a-f]{6}", svg)
+
+
+def test_references_within_a_drawing_bear_its_name() -> None:
+    root = ET.fromstring(ap_plot("plot", [Group("F", POINTS)], (20, 40)))
+    ids = {element.get("id") for element in root.iter()} - {None}
+    uses = {element.get("href", "")[1:] for element in root.iter("use")}
+    assert uses
+    assert uses <= ids
+    assert all(str(each).startswith("plot-") for each in ids)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bdd100k_zoo.backends.common.detector import BaseDetector
-    from bdd100k_zoo.backends.common.synthetic_weights import WeightGenerator
     from bdd100k_zoo.backends.protocol import Detector
 
 
@@ -160,19 +159,16 @@ class Backend(ABC):
         self.import_backend()
         from bdd100k_zoo.backends.common.checkpoint import check_checkpoint_file
 
-        check_checkpoint_file(path, lambda: self._build_meta_model(config_path, model_name), model_name=model_name)
+        check_checkpoint_file(path, lambda: self.build_meta_model(config_path, model_name), model_name=model_name)
 
-    def save_drawn_weights(self, config_path: Path, path: Path, draw: WeightGenerator) -> None:
-        """Write a checkpoint of a model's shape, with values by the names of its entries.
+    def build_meta_model(self, config_path: Path, name: str) -> nn.Module:
+        """Build the model of a config, where possible without memory for its parameters: for their names and shapes.
 
         Raises:
-            MissingPackageError, ConfigError: the model cannot be built.
-            StorageError: the file cannot be written.
+            MissingPackageError, ConfigError: it cannot be built.
         """
         self.import_backend()
-        from bdd100k_zoo.backends.common.synthetic_weights import save_random_checkpoint
-
-        save_random_checkpoint(self._build_meta_model(config_path, str(config_path)).state_dict(), path, draw)
+        return self._stack().build_meta_model(self._load_config(config_path, None, name), name=name)
 
     def import_backend(self) -> None:
         """Import mmdet and all that it needs.
@@ -193,6 +189,3 @@ class Backend(ABC):
             MissingPackageError: it is missing, or raises anything while it is imported.
         """
         packages.import_package(module.partition(".")[0], self.EXTRA, module)
-
-    def _build_meta_model(self, config_path: Path, name: str) -> nn.Module:
-        return self._stack().build_meta_model(self._load_config(config_path, None, name), name=name)

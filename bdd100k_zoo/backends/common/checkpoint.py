@@ -1,7 +1,8 @@
-"""Read checkpoints as tensors, check them against a model, load them into it. Nothing in a checkpoint is ever run."""
+"""Read checkpoints, check them against a model, load them into it; write random ones. Nothing in them is ever run."""
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 import zipfile
@@ -23,7 +24,7 @@ from bdd100k_zoo.backends.common.models import read_normalisation
 from bdd100k_zoo.backends.common.pickle_values import DAMAGED, IGNORED_GLOBALS, PickleError
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 from bdd100k_zoo.errors import CheckpointClassesError, CheckpointMismatchError, StorageError, UnsafeCheckpointError
-from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.files import storage_errors, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -42,7 +43,7 @@ EMA_PREFIX = "ema_"
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 RANDOM_WEIGHTS_KEY = "random_weights"
-"""Key in ``meta`` by which a checkpoint states that its weights are random; see ``synthetic_weights``."""
+"""Key in ``meta`` by which a checkpoint states that its weights are random; see ``save_random_state_dict``."""
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of files in torch's older format."""
 
@@ -226,6 +227,16 @@ def check_classes(classes: Iterable[str], *, path: Path) -> None:
     found = tuple(classes)
     if len(found) == len(CLASSES) and tuple(CLASS_ALIASES.get(name, name) for name in found) != CLASSES:
         raise CheckpointClassesError(path, CLASSES, found)
+
+
+def save_random_state_dict(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state dict of random weights in the form of the published checkpoints; raises StorageError.
+
+    All random weights are written here: ``meta`` states that they are random, so that nobody takes them for trained.
+    """
+    content = io.BytesIO()
+    torch.save({"meta": {"CLASSES": CLASSES, RANDOM_WEIGHTS_KEY: True}, "state_dict": dict(state_dict)}, content)
+    write_atomically(path, content.getvalue())
 
 
 class _IgnoredGlobal:

@@ -40,5 +40,4 @@ class Mmdet2(Backend):
 MMDET2 = Mmdet2()
 
 load, check, check_checkpoint = MMDET2.load, MMDET2.check, MMDET2.check_checkpoint
-save_drawn_weights = MMDET2.save_drawn_weights
 import_backend, import_package = MMDET2.import_backend, MMDET2.import_package

@@ -50,13 +50,4 @@ def _install_ops() -> None:
 MMDET3 = Mmdet3()
 
 load, check, check_checkpoint = MMDET3.load, MMDET3.check, MMDET3.check_checkpoint
-save_drawn_weights = MMDET3.save_drawn_weights
 import_backend, import_package = MMDET3.import_backend, MMDET3.import_package
-
-
-def save_fp16_checkpoint(model_name: str, config_path: Path, source: Path, target: Path) -> None:
-    """Write a model's weights in half their size; see ``fp16_export``."""
-    import_backend()
-    from bdd100k_zoo.backends.mmdet3 import fp16_export
-
-    fp16_export.write_fp16_checkpoint(model_name, config_path, source, target)

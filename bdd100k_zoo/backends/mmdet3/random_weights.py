@@ -52,9 +52,9 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     import_backend()
     import torch
 
+    from bdd100k_zoo.backends.common.checkpoint import save_random_state_dict
     from bdd100k_zoo.backends.common.config import load_config
     from bdd100k_zoo.backends.common.precision import torch_defaults
-    from bdd100k_zoo.backends.common.synthetic_weights import save_random_state_dict
     from bdd100k_zoo.backends.mmdet3.detector import build_model
 
     with torch_defaults(), torch.random.fork_rng(devices=[]):
@@ -77,9 +77,9 @@ def save_calibrated_random_weights(config_path: Path, image: npt.NDArray[np.uint
         StorageError: the file cannot be written.
     """
     import_backend()
+    from bdd100k_zoo.backends.common.checkpoint import save_random_state_dict
     from bdd100k_zoo.backends.common.config import is_package_config, load_config, translate_config_errors
     from bdd100k_zoo.backends.common.precision import torch_defaults
-    from bdd100k_zoo.backends.common.synthetic_weights import save_random_state_dict
     from bdd100k_zoo.backends.mmdet3.detector import build_model
     from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, preprocess_batch
 
