@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.training.validation import Validation
 
 SAVE_INTERVAL = 600.0
-"""Seconds between two checkpoints within an epoch."""
+"""Seconds between two checkpoints within an epoch: what a kill loses at most."""
 
 
 class TrainingStopped(Exception):  # noqa: N818  (no error: it was asked for)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.training.recipe import DatasetPaths, Recipe
 
 VAL_BATCH_SIZE = {"cpu": 1, "cuda": 8}
-"""Images at once in validation, where the batch changes no parameter."""
+"""Images at once in validation, by kind of device: as for detectors, since the batch changes no parameter here."""
 
 
 class TrainingPreview(NamedTuple):

@@ -1,20 +1,36 @@
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from fault_host import HASTE, Told, running_host
 from mmdet.models.backbones import ResNet
 from safetensors.torch import save_file
 
 from bdd100k_zoo.backends.common.config import load_config
-from bdd100k_zoo.errors import CheckpointMismatchError, ConfigError, UnsafeCheckpointError
+from bdd100k_zoo.cli.hints import explain
+from bdd100k_zoo.errors import (
+    ArtifactError,
+    CheckpointMismatchError,
+    ConfigError,
+    OfflineError,
+    TransferError,
+    UnsafeCheckpointError,
+)
+from bdd100k_zoo.hub import Store
+from bdd100k_zoo.hub.mirrors import Mirror
 from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.training import start_values
 from bdd100k_zoo.training.recipe import pretrained_source
-from bdd100k_zoo.training.start_values import load_pretrained_backbone, pretrained_url
+from bdd100k_zoo.training.start_values import fetch_start_values, load_pretrained_backbone, pretrained_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from fault_host import Host
 
 DCN = {
     "dcn": {"type": "DCN", "deform_groups": 1, "fallback_on_stride": False},
@@ -110,3 +126,59 @@ def test_values_in_safetensors_are_taken(tmp_path: Path) -> None:
     model = backbone()
     load_pretrained_backbone(model, tmp_path / "x.safetensors", name="x")
     assert (model.conv1.weight == 0.5).all()
+
+
+# Fetching
+
+CONTENT = b"values " * 1000
+NAME = f"net-{hashlib.sha256(CONTENT).hexdigest()[:8]}"
+DEAD = "https://127.0.0.1:1/models/"
+"""Nothing listens there."""
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with running_host() as host:
+        yield host
+
+
+def store(folder: Path, *mirrors: str, offline: bool = False) -> Store:
+    return Store(folder / "cache", mirrors=[Mirror(each) for each in mirrors], retry_policy=HASTE, offline=offline)
+
+
+def test_a_file_is_fetched_once_into_a_folder_of_its_own(tmp_path: Path, host: Host) -> None:
+    host.serves(f"/det/start-values/{NAME}.pth", CONTENT)
+    for offline in (False, True):
+        path = fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path, host.address, offline=offline), Told())
+        assert path == tmp_path / "cache" / "det" / "start-values" / f"{NAME}.pth"
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("content", [CONTENT, b"something else"])
+def test_torchvisions_names_tell_what_the_file_must_be(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(start_values, "TORCHVISION", DEAD)
+    host.serves(f"/det/start-values/{NAME}.pth", content)
+    told = Told()
+    if content == CONTENT:
+        assert fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path, host.address), told).exists()
+        assert not told.warnings
+        return
+    with pytest.raises(ArtifactError, match=NAME[-8:]):
+        fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path, host.address), told)
+
+
+def test_a_dead_address_is_told_with_what_can_be_done(tmp_path: Path) -> None:
+    with pytest.raises(TransferError, match="start-values of net") as dead:
+        fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path), Told())
+    with pytest.raises(OfflineError) as offline:
+        fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path, offline=True), Told())
+    for error in (dead.value, offline.value):
+        _, hint = explain(error)
+        assert "--pretrained FILE" in hint
+        assert "--from-scratch" in hint
+
+
+def test_a_path_is_a_path(tmp_path: Path) -> None:
+    assert fetch_start_values(str(tmp_path / "x.pth"), store(tmp_path), Told()) == tmp_path / "x.pth"

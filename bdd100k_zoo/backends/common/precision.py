@@ -74,7 +74,7 @@ def use_precision(precision: str, device: torch.device) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch_defaults())
         for setting in _ROUNDING_ON_CUDA if device.type == "cuda" else _ROUNDING_ON_CPU:
-            stack.enter_context(setting.held("tf32" if precision == "tf32" else "ieee"))
+            stack.enter_context(setting.hold("tf32" if precision == "tf32" else "ieee"))
         if short:
             stack.enter_context(torch.autocast(device.type, short))
         yield
@@ -93,7 +93,7 @@ def torch_defaults() -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        stack.enter_context(_default_type.held(torch.float32))
+        stack.enter_context(_default_type.hold(torch.float32))
         yield
 
 
@@ -107,7 +107,7 @@ class _ProcessSetting(Generic[Value]):
     """
 
     def __init__(self, change: Callable[[Value], Callable[[], object]]) -> None:
-        """Take a function that sets a value, and returns a function that restores the earlier one."""
+        """``change`` sets a value, and returns a function that restores the earlier one."""
         self._change = change
         self._free = threading.Condition()
         self._depths: dict[int, int] = {}  # how often each thread that holds it has entered
@@ -116,7 +116,7 @@ class _ProcessSetting(Generic[Value]):
         self._restore: Callable[[], object] = lambda: None
 
     @contextmanager
-    def held(self, value: Value) -> Iterator[None]:
+    def hold(self, value: Value) -> Iterator[None]:
         """Keep the setting at a value.
 
         Raises:

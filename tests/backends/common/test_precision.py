@@ -285,7 +285,7 @@ def test_threads_of_one_precision_compute_at_the_same_time() -> None:
 
 
 def enter(setting: _ProcessSetting[str], value: str, entered: Event, leave: Event) -> None:
-    with setting.held(value):
+    with setting.hold(value):
         entered.set()
         assert leave.wait(timeout=60)
 
@@ -302,12 +302,12 @@ def test_a_thread_that_needs_another_value_enters_although_others_keep_entering(
 
     def keep_entering(_: int) -> bool:
         while not stop.is_set():
-            with setting.held("ieee"):
+            with setting.hold("ieee"):
                 sleep(0.02)
         return True
 
     def need_another() -> None:
-        with setting.held("tf32"):
+        with setting.hold("tf32"):
             pass
 
     with ThreadPoolExecutor(4) as threads:
@@ -346,10 +346,10 @@ def test_a_thread_that_holds_a_value_enters_it_again_although_another_is_waited_
     leave.set()
 
     def nest() -> Any:
-        with setting.held("ieee"):
+        with setting.hold("ieee"):
             waiting = threads.submit(enter, setting, "tf32", entered, leave)
             wait_until(lambda: bool(setting._waiting))
-            with setting.held("ieee"):
+            with setting.hold("ieee"):
                 assert not entered.is_set()
             assert not entered.is_set()
         return waiting
@@ -364,12 +364,12 @@ def test_two_values_inside_one_another_in_one_thread_are_an_error_and_leave_the_
     setting = _ProcessSetting[str](lambda wanted: value.append(wanted) or value.clear)  # type: ignore[func-returns-value]
 
     def nest() -> None:
-        with setting.held("ieee"):
-            with pytest.raises(RuntimeError, match=r"'ieee'.*'tf32'"), setting.held("tf32"):
+        with setting.hold("ieee"):
+            with pytest.raises(RuntimeError, match=r"'ieee'.*'tf32'"), setting.hold("tf32"):
                 pass
             assert value == ["ieee"]
         assert not value
-        with setting.held("tf32"):
+        with setting.hold("tf32"):
             assert value == ["tf32"]
 
     with ThreadPoolExecutor(1) as threads:
