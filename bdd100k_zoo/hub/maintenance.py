@@ -235,20 +235,18 @@ def remove_from_cache(store: Store, artifacts: Sequence[Artifact]) -> list[Remov
     return removed
 
 
-class PrunedFile(Struct, frozen=True, kw_only=True):
-    """A file that is removed."""
-
-    path: Path
-    why: str
-    size: int
-    """Bytes, with what belongs to it."""
-
-
 class KeptFile(Struct, frozen=True, kw_only=True):
     """A file that stays although it looks like one to remove, or that could not be removed."""
 
     path: Path
     why: str
+
+
+class PrunedFile(KeptFile, frozen=True, kw_only=True):
+    """A file that is removed."""
+
+    size: int
+    """Bytes, with what belongs to it."""
 
 
 class PruneResult(Struct, frozen=True, kw_only=True):
@@ -313,7 +311,7 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
         removed=tuple(removed),
         left=tuple(left),
         failed=tuple(failed),
-        freed=sum(removal.size for removal in removed),
+        freed=sum(file.size for file in removed),
         locks=tuple(stale_locks),
     )
 
