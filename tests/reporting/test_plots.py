@@ -222,7 +222,7 @@ def test_runs_are_lettered_without_end() -> None:
     assert [run_letter(run) for run in (0, 1, 25, 26, 52)] == ["A", "B", "Z", "A2", "A3"]
 
 
-# Learning curve of a training ------------------------------------------------------------------------------------------
+# Learning curve of a training -----------------------------------------------------------------------------------------
 
 
 def steps(number: int) -> list[StepLine]:
