@@ -1,38 +1,57 @@
-"""Check that an sdist and a wheel hold the same package, with zoo.yaml, every config and the demo's weights."""
+"""Check that an sdist and a wheel hold the same package, complete and small; and that the sdist has the rest."""
 
+import json
 import re
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
+
+LARGEST_WHEEL = 10_000_000
+"""Bytes. Most of it is the demo's frames and weights."""
+BESIDE_PACKAGE = {"tools", "tests", "docs", "benchmarks"}
 
 
 def of_sdist(path: str) -> dict[str, bytes]:
-    """Give the package's files of an sdist by their place in the package."""
+    """Return the files of an sdist by their place, zoo.yaml by the one that it has in a wheel."""
     files = {}
     with tarfile.open(path) as archive:
         for member in archive.getmembers():
             name = member.name.partition("/")[2]
-            if member.isfile() and (name.startswith("bdd100k_zoo/") or name == "zoo.yaml"):
-                stream = archive.extractfile(member)
-                files["bdd100k_zoo/zoo.yaml" if name == "zoo.yaml" else name] = stream.read() if stream else b""
+            if member.isfile() and (stream := archive.extractfile(member)):
+                files["bdd100k_zoo/zoo.yaml" if name == "zoo.yaml" else name] = stream.read()
     return files
 
 
 def of_wheel(path: str) -> dict[str, bytes]:
-    """Give the package's files of a wheel."""
+    """Return the files of a wheel, without its metadata."""
     with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if name.startswith("bdd100k_zoo/")}
+        return {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def listed_by(built: dict[str, bytes]) -> list[str]:
+    """Return the files that the zoo files and the labels of the demo name."""
+    zoo, demo = (built[f"bdd100k_zoo/{name}"].decode() for name in ("zoo.yaml", "demo_run/zoo.yaml"))
+    listed = [f"configs/det/{name}" for name in re.findall(r"^    config: (\S+)$", zoo + demo, re.MULTILINE)]
+    listed += [f"demo_run/{name}" for name in re.findall(r"^      address: (\S+)$", demo, re.MULTILINE)]
+    for split in ("train", "val"):
+        frames = json.loads(built[f"bdd100k_zoo/demo_run/data/labels/det_20/det_{split}.json"])
+        listed += [f"demo_run/data/images/100k/{split}/{frame['name']}" for frame in frames]
+    return listed
 
 
 if __name__ == "__main__":
     source, built = of_sdist(sys.argv[1]), of_wheel(sys.argv[2])
-    differing = [name for name in sorted({*source, *built}) if source.get(name) != built.get(name)]
+    package = {name: content for name, content in source.items() if name.startswith("bdd100k_zoo/")}
+    differing = [name for name in sorted({*package, *built}) if package.get(name) != built.get(name)]
     if differing:
-        sys.exit(f"sdist and wheel differ in {', '.join(differing)}")
-    zoo, demo = (built[f"bdd100k_zoo/{name}"].decode() for name in ("zoo.yaml", "demo/zoo.yaml"))
-    listed = [f"configs/det/{name}" for name in re.findall(r"^    config: (\S+)$", zoo + demo, re.MULTILINE)]
-    listed += [f"demo/{name}" for name in re.findall(r"^      address: (\S+)$", demo, re.MULTILINE)]
+        sys.exit(f"the package of the sdist and the wheel differ in {', '.join(differing)}")
+    listed = listed_by(built)
     absent = [name for name in listed if f"bdd100k_zoo/{name}" not in built]
     if absent or len(listed) < 3:
-        sys.exit(f"the wheel lacks files that its zoo files list: {', '.join(absent) or 'they list none'}")
-    sys.stdout.write(f"{len(built)} files, the same in both\n")
+        sys.exit(f"the wheel lacks files that its own files list: {', '.join(absent) or 'they list none'}")
+    if lacking := BESIDE_PACKAGE - {name.partition("/")[0] for name in source}:
+        sys.exit(f"the sdist lacks {', '.join(sorted(lacking))}")
+    if (size := Path(sys.argv[2]).stat().st_size) > LARGEST_WHEEL:
+        sys.exit(f"the wheel has {size:,} bytes, more than {LARGEST_WHEEL:,}")
+    sys.stdout.write(f"{len(built)} files, the same in both; a wheel of {size:,} bytes\n")

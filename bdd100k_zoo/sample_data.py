@@ -1,10 +1,10 @@
-"""Random weights and a drawn frame: what it takes to run a model where neither checkpoint nor images are at hand.
+"""Random weights and a synthetic frame: what it takes to run a model without a checkpoint and images.
 
     python -m bdd100k_zoo.sample_data cascade_rcnn_r50_fpn_3x trial
 
-writes trial/weights.pth and trial/frames/street.jpg. The boxes that such a model finds mean nothing; that it finds any
-shows that the installation works from the config to the predictions file. The checkpoint states in its metadata
-that its weights are random.
+writes trial/weights.pth and trial/frames/street.jpg. The boxes that such a model finds mean nothing;
+that it finds any shows that the installation works, from the config to the predictions file. The checkpoint's metadata
+states that its weights are random.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FRAME_SIZE = (1280, 720)
 
 
 class SampleData(NamedTuple):
-    """Where the files of a trial stand."""
+    """The files that were written."""
 
     weights: Path
     frames: Path
@@ -48,7 +48,7 @@ def write_sample_data(model: Model, folder: Path) -> SampleData:
 
 
 def draw_sample_frame() -> Image.Image:
-    """Draw a street of plain shapes: sky, road, lane marks, two cars and a traffic light."""
+    """Return a street of plain shapes: sky, road, lane marks, two cars and a traffic light."""
     width, height = FRAME_SIZE
     image = Image.new("RGB", FRAME_SIZE, (150, 190, 230))
     draw = ImageDraw.Draw(image)
@@ -67,29 +67,22 @@ def draw_sample_frame() -> Image.Image:
 
 
 def write_sample_frames(folder: Path, number: int) -> list[Path]:
-    """Write drawn streets that differ: in size of what is on them, and in noise, which costs a decoder what photos do.
-
-    Raises:
-        StorageError: they cannot be written.
-    """
+    """Write different streets, with noise, which takes a decoder as long as a photo; raises StorageError."""
     paths = [folder / f"street{place:03}.jpg" for place in range(number)]
+    street, (width, height) = draw_sample_frame(), FRAME_SIZE
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for place, path in enumerate(paths):
-            _varied(draw_sample_frame(), random.Random(place)).save(path, quality=90)  # noqa: S311  (no secret)
+            rng = random.Random(place)  # noqa: S311  (no secret)
+            left, top = rng.randrange(width // 4), rng.randrange(height // 4)
+            part = street.crop((left, top, left + width * 3 // 4, top + height * 3 // 4)).resize(street.size)
+            noise = Image.frombytes("L", street.size, rng.randbytes(width * height))
+            Image.blend(part, noise.convert("RGB"), 0.1).save(path, quality=90)
     return paths
 
 
-def _varied(street: Image.Image, chance: random.Random) -> Image.Image:
-    width, height = street.size
-    left, top = chance.randrange(width // 4), chance.randrange(height // 4)
-    part = street.crop((left, top, left + width * 3 // 4, top + height * 3 // 4)).resize(street.size)
-    noise = Image.frombytes("L", street.size, chance.randbytes(width * height))
-    return Image.blend(part, noise.convert("RGB"), 0.1)
-
-
 def main() -> int:
-    """Make a trial in a folder and say how to run it."""
+    """Write both into a folder, and print how to run the model."""
     parser = argparse.ArgumentParser(prog="python -m bdd100k_zoo.sample_data", description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default=DEFAULT_MODEL)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("trial"))

@@ -86,10 +86,12 @@ def run_ours(folder: Path, out: Path) -> None:
 def run_matches(folder: Path, out: Path) -> None:
     """Read, match and score by the matches alone, as intervals and conditions are computed."""
     from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
-    from bdd100k_zoo.evaluation.scoring import match_predictions, score_matches
+    from bdd100k_zoo.evaluation.matching import match_detections
+    from bdd100k_zoo.evaluation.pairing import pair_frames
+    from bdd100k_zoo.evaluation.scoring import score_matches
 
     labels, predictions = read_label_table(folder / LABELS), read_prediction_table(folder / PREDICTIONS)
-    out.write_bytes(score_matches(match_predictions(labels, predictions)).official_json())
+    out.write_bytes(score_matches(match_detections(pair_frames(labels, predictions))).official_json())
 
 
 def run_floor(folder: Path, out: Path) -> None:

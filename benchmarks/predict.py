@@ -3,7 +3,7 @@
     python benchmarks/predict.py retinanet_r50_fpn_1x cascade_rcnn_r50_fpn_1x [--images DIR] [--rounds 5]
     python benchmarks/predict.py faster_rcnn_r50_fpn_1x --device cuda --precision fp16 --batch-size 16
 
-Stock is mmdet's test loop: its data pipeline, batches of one image, fp32 (`mmdet_backend/stock.py`); on a GPU with
+Stock is mmdet's test loop: its data pipeline, batches of one image, fp32 (`mmdet3/mmdet_loop.py`); on a GPU with
 `--stock-tf32` as torch has it when left to itself, which rounds convolutions to TF32. Ours is the pipeline that
 `predict` runs. They have a process each and the same random weights, and take turns while the other one waits; ratios
 are medians of pairs. A turn is a batch of ours on the CPU, and 16 batches, 64 images at least, elsewhere. A pair during

@@ -56,7 +56,7 @@ class Taken(NamedTuple):
 
 def draw(setup: BenchSetup, seed: int) -> tuple[None, Callable[[Task], None]]:
     """Write weights; there are no turns."""
-    setup.settle_in()
+    setup.use_weights_folder()
     setup.save_weights(seed)
     return None, lambda _: None
 
@@ -65,7 +65,7 @@ def stock(setup: BenchSetup, tf32: bool) -> tuple[None, Callable[[Task], Taken]]
     """Load mmdet's own test loop, in fp32."""
     from mmcv.transforms import Compose, LoadImageFromFile
 
-    setup.settle_in()
+    setup.use_weights_folder()
     loop, watch = setup.load_stock(tf32=tf32), Watch()
     watch.wrap(LoadImageFromFile, "transform", "decode")
     watch.wrap(Compose, "transform", "prepare")
@@ -82,7 +82,7 @@ def stock(setup: BenchSetup, tf32: bool) -> tuple[None, Callable[[Task], Taken]]
 
 def ours(setup: BenchSetup) -> tuple[tuple[DetectorInfo, str], Callable[[Task], Taken]]:
     """Load this package's detector; tell about it, and which registers of the processor torch uses."""
-    setup.settle_in()
+    setup.use_weights_folder()
     detector, frames, watch = setup.load(), setup.frames, Watch()
     known = read_detector_info(setup, detector)
     device, size = detector.facts.device, known.batch_size

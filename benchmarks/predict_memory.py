@@ -22,16 +22,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
+import msgspec
 import numpy as np
 
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import find_images
-from bdd100k_zoo.prediction.journal import FrameResult, ProcessInfo, frame_line
-from bdd100k_zoo.prediction.journals import Journals
-from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed, frames_digest
+from bdd100k_zoo.prediction.journal import FrameResult, JournalHeader, Journals, ProcessInfo, frame_line
+from bdd100k_zoo.prediction.run import RunRequest, WeightsUsed, frames_digest
 from bdd100k_zoo.prediction.run_folder import run_folder_lock
-from bdd100k_zoo.prediction.share import RunShard, complete_plan, compute_shard
+from bdd100k_zoo.prediction.sharding import RunShard, chunk_size, compute_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,26 +128,29 @@ def measure(folder: Path, number: int, batch_size: int) -> None:
     """Run over the images and print the peaks."""
     detector = RandomDetector()
     frames = find_images([str(folder / "frames")])
-    known = RunPlan(
+    request = RunRequest(
         model="random",
-        cfg_options="",
+        config="",
+        config_sha256="",
+        cfg_options={},
         split=None,
         image_roots=(str(folder),),
         frames=len(frames),
         frames_sha256=frames_digest((frame.name, frame.stamp) for frame in frames),
+        precision="fp32",
     )
     weights = WeightsUsed(
         path="", size=0, md5="", sha256="", verified=True, verified_by=None, unverified_because=None, address=None
     )
-    process = ProcessInfo(config="", weights=weights, device="cpu", device_name="", versions={}, started="", load=0.0)
+    facts = msgspec.structs.replace(detector.facts, batch_size=batch_size)
+    header = JournalHeader(request=request, facts=facts, weights=weights, chunk_size=chunk_size(batch_size))
+    process = ProcessInfo(started="", load=0.0)
     watch = Watch([number // 4, number // 2, number])
     part = RunShard(folder=folder / "run", frames=frames, workers=2)
     print(f"before the first image: {peak():.0f} MiB (of which {number:,} names and paths)")
     with run_folder_lock(part.folder):
         start = perf_counter()
-        record = compute_shard(
-            detector, part, complete_plan(known, detector.facts, batch_size), process, Journals(part.folder), watch
-        )
+        record = compute_shard(detector, part, header, process, Journals(part.folder), watch)
     if record is None:
         raise RuntimeError("the run is not complete")
     for share, mark in zip(("1/4", "1/2", "end"), watch.peaks, strict=True):

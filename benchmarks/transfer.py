@@ -190,7 +190,7 @@ def ours(name: str, job: Job) -> Callable[[], object]:
 def ours_of_four(jobs: int, job: Job) -> Callable[[], object]:
     """Fetch four files of a quarter of the size."""
     from bdd100k_zoo.hub import Store
-    from bdd100k_zoo.hub.fetch import fetch_all
+    from bdd100k_zoo.hub.download import fetch_all
     from bdd100k_zoo.progress import NO_PROGRESS
 
     store = Store(Path(job.folder))

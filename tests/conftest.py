@@ -39,6 +39,9 @@ hypothesis.settings.load_profile("untimed")
 
 PACKAGE_ROOT = str(Path(bdd100k_zoo.__file__).resolve().parents[1])
 """Where processes that tests start find the very package that the tests import."""
+CLONE = str(Path(__file__).resolve().parents[1])
+"""Where the maintainers' tools are. It comes last: where a wheel is installed, the package is taken from there."""
+sys.path.append(CLONE)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -55,7 +58,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("BDD100K_ZOO_CONFIG", os.devnull)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", PACKAGE_ROOT, prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((PACKAGE_ROOT, CLONE)), prepend=os.pathsep)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, write_run
+from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, parse_run, write_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,7 +138,7 @@ def record(model: str, images: int, images_per_second: float = 2.0, **changes: A
         "started": "2026-11-01T10:00:00+00:00",
         "batch_size": 8,
     }
-    return RunRecord(**(facts | changes))
+    return parse_run(facts | changes)
 
 
 def draw_frame(frame: dict[str, Any]) -> Image.Image:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.hub import Store, ledger
 from bdd100k_zoo.hub.verify import hash_file
 from bdd100k_zoo.registry import Zoo, load_zoo
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bdd100k_zoo.registry import ArtifactKind
+    from bdd100k_zoo.registry import ArtifactKind, Model
 
 NAME = "mine_1x"
 HOST = "https://far.example"
@@ -84,6 +85,11 @@ def write_zoo_file(file: Path, *models: dict[str, Any]) -> Path:
     (file.parent / "config.py").write_text(config)
     file.write_text(yaml.safe_dump({"models": list(models)}, sort_keys=False))
     return file
+
+
+def check_weights(model: Model, file: Path) -> None:
+    """Check a checkpoint against its model, as the command line does."""
+    select_backend().check_checkpoint(model.name, model.config_path, file)
 
 
 class Surroundings:

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from bdd100k_zoo.cli import cache
 from bdd100k_zoo.cli.app import COMMANDS, build_app
-from bdd100k_zoo.demo.writing import write_scenes
 from bdd100k_zoo.registry import load_zoo
+from tools.scenes.dataset import write_scenes
 
 PAGES = ("usage.md", "cache.md", "contributing.md", "report.md", "show.md", "site.md", "training.md")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -99,7 +99,7 @@ def test_the_command_for_a_published_checkpoint_compares_it_with_the_published_a
     Path("zoo.yaml").write_text(ZOO_OF_ONE)
     Path("mine.py").write_text("_base_ = ['bdd100k_zoo::demo_fcos_r18_fpn.py']\n")
     write_scenes(Path("data"), train=0, val=3)
-    weights = load_zoo()["demo_fcos_r18_fpn"].config_path.parents[2] / "demo" / "demo_fcos_r18_fpn.pth"
+    weights = load_zoo()["demo_fcos_r18_fpn"].config_path.parents[2] / "demo_run" / "demo_fcos_r18_fpn.pth"
     monkeypatch.setenv("BDD100K_ZOO_FILES", "zoo.yaml")
     monkeypatch.setenv("BDD100K_ZOO_OFFLINE", "1")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)

@@ -38,14 +38,22 @@ class DetectorFacts(Struct, frozen=True, kw_only=True):
     """One of ``PRECISIONS`` but ``auto``."""
     ops: str
     """Who serves mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
-    optimised: bool = False
-    """The model was changed for speed, in ways that may change last bits."""
+    optimised: bool | None = False
+    """The model was changed for speed, in ways that may change last bits; None in records that do not tell."""
+    batch_size: int | None = None
+    """Images at once, where a run has chosen it."""
     threads: int | None = None
     """Threads of the CPU that one operation is spread over; None where another device computes."""
     versions: Mapping[str, str]
     """Version by package, Python included."""
     random_weights: bool = False
     """The checkpoint's metadata states that its weights are random."""
+
+    @property
+    def device_kind(self) -> str:
+        """The device's kind and name, without its number."""
+        kind = self.device.partition(":")[0]
+        return f"{kind} ({self.device_name})" if self.device_name else kind
 
 
 class Prepared(Protocol):

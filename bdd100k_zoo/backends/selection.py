@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bdd100k_zoo.backends.common.synthetic_weights import WeightGenerator
     from bdd100k_zoo.backends.protocol import Detector
 
 
@@ -53,9 +52,6 @@ class Backend(Protocol):
 
     def import_package(self, package: str) -> None:
         """Import one of its packages."""
-
-    def save_drawn_weights(self, config_path: Path, path: Path, draw: WeightGenerator) -> None:
-        """Write a checkpoint of a model's shape whose entries are drawn by their names."""
 
     def import_backend(self) -> None:
         """Import mmdet and all that it stands on."""

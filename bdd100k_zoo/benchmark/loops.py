@@ -1,4 +1,4 @@
-"""What can be timed, each in a process of its own (``turns.Worker``): our pipeline, and mmdet's own test loop."""
+"""What can be timed, each in a ``WorkerProcess`` of its own: our pipeline, and mmdet's own test loop."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from bdd100k_zoo.data.images import find_images, read_image
 from bdd100k_zoo.prediction.journal import StageSeconds
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
-from bdd100k_zoo.prediction.sharding import chunk_size
-from bdd100k_zoo.prediction.share import default_workers
+from bdd100k_zoo.prediction.sharding import chunk_size, default_workers
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -26,17 +25,17 @@ if TYPE_CHECKING:
     from bdd100k_zoo.prediction.journal import ChunkResult
 
 STAGES = ("decode", "prepare", "detect")
-"""Those of ``records.run.Seconds`` that cost time for every image here."""
+"""The fields of ``StageSeconds`` that cost time for every image here."""
 
 
 class BenchSetup(NamedTuple):
-    """What an engine is made of."""
+    """What is measured."""
 
     model: str
     config_path: Path
     weights: Path
     images: str
-    """A folder of images, or another source that ``inference.images.find_images`` takes."""
+    """A folder of images, or another source that ``find_images`` takes."""
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
@@ -54,8 +53,8 @@ class BenchSetup(NamedTuple):
         mmdet3.check(self.config_path, self.device, precision=self.precision)
         save_calibrated_random_weights(self.config_path, read_image(self.frames[0].path), self.weights, seed)
 
-    def settle_in(self) -> None:
-        """Let this process put temporary files beside the weights: they are removed with them, even if it is killed."""
+    def use_weights_folder(self) -> None:
+        """Put this process's temporary files beside the weights: they are removed with them, even if it is killed."""
         tempfile.tempdir = str(self.weights.parent)
 
     def load(self) -> Detector:
@@ -63,7 +62,7 @@ class BenchSetup(NamedTuple):
         return mmdet3.load(self.model, self.config_path, self.weights, self.device, precision=self.precision)
 
     def load_stock(self, *, tf32: bool) -> StockLoop:
-        """Load mmdet's own test loop over the images; see ``mmdet_backend.stock.load_stock``."""
+        """Load mmdet's own test loop over the images; see ``mmdet_loop.load_stock``."""
         from bdd100k_zoo.backends.mmdet3.mmdet_loop import load_stock
 
         paths = [frame.path for frame in self.frames]
@@ -71,7 +70,7 @@ class BenchSetup(NamedTuple):
 
 
 class DetectorInfo(NamedTuple):
-    """What our detector's process tells about itself."""
+    """What the process of our detector reports."""
 
     facts: DetectorFacts
     batch_size: int
@@ -84,7 +83,7 @@ class BenchRound(NamedTuple):
     images: int
     seconds: float
     stages: Mapping[str, float]
-    """Seconds by stage, of all threads; empty where none are told apart."""
+    """Seconds by stage, of all threads; empty if stages are not measured."""
     split: Mapping[int, int]
     """Batches that had to be halved: how many, by size."""
 
@@ -95,28 +94,24 @@ class BenchRound(NamedTuple):
 
 
 def read_detector_info(setup: BenchSetup, detector: Detector) -> DetectorInfo:
-    """Tell what a detector computes on, and how many images at once."""
+    """Return what a detector computes on, and how many images at once."""
     from bdd100k_zoo.backends.common.devices import device_name, resolve_device
 
     return DetectorInfo(detector.facts, setup.batch_size or detector.batch_size, device_name(resolve_device("cpu")))
 
 
 def run_pipeline(detector: Detector, frames: Sequence[Frame], batch_size: int) -> list[ChunkResult]:
-    """Do with some frames what a run does, but for its files; give its chunks.
-
-    Raises:
-        ZooError: whatever is in the way.
-    """
+    """Compute some frames as a run does, without its files, and return their chunks; raises ZooError."""
     done: list[ChunkResult] = []
-    cut = Chunks(len(frames), chunk_size(batch_size))
-    work = DetectionWork(frames, cut, range(cut.count), batch_size, default_workers(detector.facts.device))
+    chunks = Chunks(len(frames), chunk_size(batch_size))
+    work = DetectionWork(frames, chunks, range(chunks.count), batch_size, default_workers(detector.facts.device))
     with NO_PROGRESS.task("", len(frames), "images") as task:
         detect_chunks(detector, work, done.append, NO_PROGRESS, task)
     return done
 
 
 def sum_chunk_times(chunks: Sequence[ChunkResult]) -> tuple[dict[str, float], Counter[int]]:
-    """Sum up what chunks took: seconds by stage, and how many batches had to be halved, by size."""
+    """Return seconds by stage over all chunks, and how many batches had to be halved, by size."""
     spent = sum((chunk.spent for chunk in chunks), StageSeconds())
     split = sum((Counter(chunk.split) for chunk in chunks), Counter[int]())
     return {stage: getattr(spent, stage) for stage in STAGES}, split
@@ -126,30 +121,30 @@ def sum_chunk_times(chunks: Sequence[ChunkResult]) -> tuple[dict[str, float], Co
 
 
 def prepare_pipeline_engine(setup: BenchSetup) -> tuple[DetectorInfo, Callable[[int], BenchRound]]:
-    """Draw weights and load our detector; what is given runs a round of so many images."""
+    """Write random weights and load our detector; return what runs a round of a number of images."""
     from bdd100k_zoo.backends.common.devices import synchronize_device
 
-    setup.settle_in()
+    setup.use_weights_folder()
     setup.save_weights()
     detector, frames = setup.load(), setup.frames
-    known = read_detector_info(setup, detector)
+    info = read_detector_info(setup, detector)
 
     def run(images: int) -> BenchRound:
         chosen = [frames[place % len(frames)] for place in range(images)]
         synchronize_device(detector.facts.device)
         start = perf_counter()
-        done = run_pipeline(detector, chosen, known.batch_size)
+        done = run_pipeline(detector, chosen, info.batch_size)
         synchronize_device(detector.facts.device)
         return BenchRound(images, perf_counter() - start, *sum_chunk_times(done))
 
-    return known, run
+    return info, run
 
 
 def prepare_stock_engine(setup: BenchSetup) -> tuple[None, Callable[[int], BenchRound]]:
-    """Load mmdet's own test loop as it comes, with the weights that ``prepare_ours`` drew, on the device it found."""
+    """Load mmdet's own test loop, unchanged, with the weights that ``prepare_pipeline_engine`` wrote."""
     from bdd100k_zoo.backends.common.devices import synchronize_device
 
-    setup.settle_in()
+    setup.use_weights_folder()
     loop, number = setup.load_stock(tf32=True), len(setup.frames)
 
     def run(images: int) -> BenchRound:

@@ -1,4 +1,4 @@
-"""Work in processes of their own that take turns: each with memory, threads and settings of its own, one at a time."""
+"""A process with memory, threads and settings of its own, that does one task at a time."""
 
 from __future__ import annotations
 
@@ -38,24 +38,25 @@ class WorkerDiedError(Exception):
 class WorkerProcess(Generic[About, Task, Result]):
     """A process that prepares once and then does one task after the other, whenever it is asked to.
 
-    It is ended with the block that it is opened for, and with it whatever processes it has started. What it prints
-    goes to stderr: stdout belongs to the process that asks. Ctrl-C is left to that one, too.
+    It ends with its ``with`` block, and with it all processes that it has started. What it prints goes to stderr:
+    stdout belongs to the process that asks, which also handles Ctrl-C.
     """
 
     def __init__(self, prepare: Callable[..., tuple[About, Callable[[Task], Result]]], *arguments: object) -> None:
         """Start the process and wait until it has prepared.
 
         Args:
-            prepare: a function of a module, called in the process; it tells about itself, and gives what does a task.
+            prepare: a function of a module, called in the process; it returns what ``about`` is, and what does a task.
             arguments: those of ``prepare``.
 
         Raises:
             Exception: what ``prepare`` raises.
-            WorkerDiedError: the process was ended from outside.
+            WorkerDiedError: the process was killed.
         """
-        context = multiprocessing.get_context("spawn")  # what this process has loaded must not be there
+        context = multiprocessing.get_context("spawn")  # nothing that this process has loaded
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, _are_silenced(), prepare, arguments))
+        silenced = ("ignore", None, Warning, None, 0) in warnings.filters  # no warnings are shown at all
+        self._process = context.Process(target=_serve, args=(theirs, silenced, prepare, arguments))
         with _defer_interrupts():
             self._process.start()
         theirs.close()
@@ -94,23 +95,23 @@ class WorkerProcess(Generic[About, Task, Result]):
         self._process.join()
         return WorkerDiedError(self._process.exitcode)
 
-    def _end(self, patience: float = 0.0) -> None:
+    def _end(self, timeout: float = 0.0) -> None:
         self._pipe.close()
-        self._process.join(patience)
+        self._process.join(timeout)
         self._process.terminate()
         if pid := self._process.pid:
-            with suppress(AttributeError, OSError):  # no groups on this system; or nobody is left in it, or yet
+            with suppress(AttributeError, OSError):  # no process groups on this system; or the group is empty
                 os.killpg(pid, signal.SIGTERM)
         self._process.join()
 
 
 @contextmanager
 def _defer_interrupts() -> Iterator[None]:
-    """Let Ctrl-C wait: a process that is started inside never hears of it, from its first moment on."""
+    """Block Ctrl-C for a moment: a process that is started inside inherits that, and never receives it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # its start, which comes with that of the first process, would end the waiting
+    resource_tracker.ensure_running()  # otherwise the first process starts it, which unblocks Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -118,37 +119,28 @@ def _defer_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _are_silenced() -> bool:
-    """Tell whether this process shows no warnings at all."""
-    return ("ignore", None, Warning, None, 0) in warnings.filters
-
-
 def _serve(pipe: Connection, silenced: bool, prepare: Callable[..., Any], arguments: tuple[object, ...]) -> None:
     exit_with_parent()
-    with suppress(AttributeError):  # of systems without groups
+    with suppress(AttributeError):  # no process groups on this system
         os.setsid()
     sys.stdout.flush()
     os.dup2(2, 1)
     if silenced:
         warnings.simplefilter("ignore")
     is_error, prepared = _outcome(prepare, *arguments)
-    with suppress(EOFError, ConnectionError):  # the one who asked is gone
+    with suppress(EOFError, ConnectionError):  # the process that asks is gone
         pipe.send((is_error, prepared if is_error else prepared[0]))
         while not is_error:
             pipe.send(_outcome(prepared[1], pipe.recv()))
 
 
 def _outcome(function: Callable[..., Any], *arguments: object) -> tuple[bool, Any]:
-    """Give whether a function fails, and the error or what it returns."""
+    """Return whether a function fails, and the error or what it returns."""
     try:
         return False, function(*arguments)
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is raised over there)
-        return True, _portable(error)
-
-
-def _portable(error: Exception) -> Exception:
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  (our own)
-    except Exception:  # noqa: BLE001  (an error of a library that cannot be pickled)
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+    except Exception as error:  # noqa: BLE001  (whatever it is, the process that asks raises it)
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301  (our own)
+        except Exception:  # noqa: BLE001  (some errors of libraries cannot be pickled)
+            return True, RuntimeError(f"{type(error).__name__}: {error}")
+        return True, error

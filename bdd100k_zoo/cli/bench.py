@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.options import Device, Json, ModelName, Precision, get_session
+from bdd100k_zoo.cli.options import BatchSize, Device, Json, ModelName, Precision, get_session
 from bdd100k_zoo.cli.output import details_table, handle_errors, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
@@ -27,10 +27,7 @@ def bench(
             min=1, metavar="N", help="Images in each of the rounds; default: 2 on the CPU, 16 batches on a GPU."
         ),
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
-    ] = None,
+    batch_size: BatchSize = None,
     precision: Precision = "auto",
     against_mmdet: Annotated[
         bool, typer.Option("--against-mmdet", help="Measure mmdet's own test loop in turns, and the ratio.")
@@ -78,7 +75,7 @@ def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
 
 
 def _spread(measured: Speed | StockBaseline) -> str:
-    """Write the median of some rounds with the slowest and the fastest."""
+    """Format the median of some rounds with the slowest and the fastest."""
     from bdd100k_zoo.cli.progress import format_rate
 
     least, most = format_rate(min(measured.rates)), format_rate(max(measured.rates))

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from bdd100k_zoo.cli.options import Session
+    from bdd100k_zoo.hub.import_export import ExportResult
     from bdd100k_zoo.hub.inventory import CacheItem
     from bdd100k_zoo.hub.maintenance import CheckedFile
-    from bdd100k_zoo.hub.mirror_export import ExportResult
+    from bdd100k_zoo.registry import Model
 
 cache_app = typer.Typer(help="Look after the cache: list, verify, import, export, rm, prune.", no_args_is_help=True)
 
@@ -60,7 +61,7 @@ def print_cache_dir(as_json: Json = False) -> None:
 def list_files(context: typer.Context, as_json: Json = False) -> None:
     """List what is in the cache, partial and damaged files included."""
     from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.hub.maintenance import list_cache_items
+    from bdd100k_zoo.hub.inventory import list_cache_items
 
     here = get_session(context)
     store = Store(offline=True)
@@ -133,7 +134,13 @@ def verify(
     from bdd100k_zoo.hub.cache import Store
 
     here = get_session(context)
-    checked = work.verify_cache(Store(offline=True), here.zoo(), models or (), here.progress(), deep=deep)
+    store, zoo = Store(offline=True), here.zoo()
+    if deep:
+        from bdd100k_zoo.backends.selection import select_backend
+
+        select_backend().import_backend()  # before anything is read: a missing package is reported at once
+    check = _check_weights if deep else None
+    checked = work.verify_cache(store, zoo, models or (), here.progress(), check_weights=check)
     if as_json:
         write_json(checked)
     elif checked:
@@ -145,6 +152,13 @@ def verify(
         if not as_json:
             _say_what_next(here, wrong)
         raise typer.Exit(1)
+
+
+def _check_weights(model: Model, file: Path) -> None:
+    """Check a checkpoint against its model: parameters, shapes, values, classes."""
+    from bdd100k_zoo.backends.selection import select_backend
+
+    select_backend().check_checkpoint(model.name, model.config_path, file)
 
 
 def _checked_table(checked: Iterable[CheckedFile]) -> Table:
@@ -192,14 +206,16 @@ def import_file(
     from rich.text import Text
 
     from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.hub.import_file import import_copy
+    from bdd100k_zoo.hub.import_export import import_copy
 
     if digest is not None:
         digest = _checked_digest(digest)
     here = get_session(context)
     found = here.zoo()[model]
     with Store(offline=here.offline) as store:
-        stored = import_copy(found, what.value, file, store, here.progress(), digest=digest)
+        stored = import_copy(
+            found, what.value, file, store, here.progress(), check_weights=_check_weights, digest=digest
+        )
     if as_json:
         write_json(stored)
         return
@@ -234,7 +250,7 @@ def export(
 ) -> None:
     """Write the verified files into a folder that can be served or uploaded as a mirror."""
     from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.hub.mirror_export import export_mirror
+    from bdd100k_zoo.hub.import_export import export_mirror
 
     here = get_session(context)
     store = Store(offline=True)
@@ -322,7 +338,7 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Remove partial files, files that were set aside, files that no model of the zoo names, and stale locks."""
-    from bdd100k_zoo.hub import prune as work
+    from bdd100k_zoo.hub import maintenance as work
     from bdd100k_zoo.hub.cache import Store
 
     here = get_session(context)

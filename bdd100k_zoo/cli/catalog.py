@@ -43,7 +43,7 @@ def list_models(
     as_json: Json = False,
 ) -> None:
     """List the models with their published box AP."""
-    from bdd100k_zoo.registry.catalog import describe_model, select_models, sort_models
+    from bdd100k_zoo.registry.models import describe_model, select_models, sort_models
 
     zoo = get_session(context).zoo()
     models = select_models(zoo, families=family or (), backbone=backbone, schedule=schedule, min_ap=min_ap)
@@ -94,9 +94,9 @@ def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[
 @handle_errors
 def info(context: typer.Context, model: ModelName, as_json: Json = False) -> None:
     """Show one model in full: paper, config, scores, addresses, cache state, how to run it."""
-    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.hub.cache import Store, describe_cached
     from bdd100k_zoo.registry import ARTIFACT_KINDS
-    from bdd100k_zoo.registry.catalog import describe_model, describe_stored_file
+    from bdd100k_zoo.registry.models import describe_model
 
     zoo = get_session(context).zoo()
     found = zoo[model]
@@ -104,7 +104,7 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
     artifacts = [artifact for artifact in map(found.artifact, ARTIFACT_KINDS) if artifact.addresses]
     files = {artifact: _state(store, artifact) for artifact in artifacts}
     if as_json:
-        cache = {artifact.what: describe_stored_file(state) for artifact, state in files.items()}
+        cache = {artifact.what: describe_cached(state) for artifact, state in files.items()}
         write_json({**describe_model(zoo, found), "cache": cache})
         return
     _show_card(zoo, found, store, files)
@@ -211,7 +211,7 @@ def table(
     if (check or write) and form != "markdown":
         raise typer.BadParameter("--check and --write work on markdown")
     from bdd100k_zoo.evaluation.runs import read_measured_results
-    from bdd100k_zoo.registry.catalog import select_families
+    from bdd100k_zoo.registry.models import select_families
     from bdd100k_zoo.reporting import tables
 
     zoo = get_session(context).zoo()

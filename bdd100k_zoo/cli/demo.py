@@ -15,8 +15,8 @@ from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bdd100k_zoo.demo_run.steps import Demo, Places
     from bdd100k_zoo.evaluation.evaluate import EvaluationResult
-    from bdd100k_zoo.workflows.demo import Demo, Places
 
 EXAMPLE_MODEL = "cascade_rcnn_r50_fpn_3x"
 """A model of the zoo, for the commands with the real dataset."""
@@ -45,7 +45,7 @@ def demo(
     Needs no dataset, no network and no GPU. Everything is done in one folder, which is removed at the end unless it is
     to be kept; the weights come with the package, and are served from this machine.
     """
-    from bdd100k_zoo.workflows import demo as job
+    from bdd100k_zoo.demo_run import steps as job
 
     here = get_session(context)
     start = perf_counter()
@@ -66,10 +66,10 @@ def demo(
 def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
     """Run the steps one after the other; report the result of each in a line, and yield it."""
     from bdd100k_zoo.cli.progress import format_rate
-    from bdd100k_zoo.workflows.demo import FRAMES, MIN_SCORE
+    from bdd100k_zoo.demo_run.steps import FRAMES, MIN_SCORE
 
-    objects = chain.draw_scenes()
-    report("scenes", f"{FRAMES} frames drawn, with {objects:,} labelled objects")
+    objects = chain.copy_frames()
+    report("scenes", f"{FRAMES} frames, with {objects:,} labelled objects")
     yield "scenes", objects
     stored = chain.download()
     host = (stored.address or "").rpartition("/")[0]
@@ -77,7 +77,10 @@ def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[st
     yield "download", stored
     record = chain.predict()
     counts, seconds = record.counts, record.seconds
-    report("predict", f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.device}")
+    report(
+        "predict",
+        f"{counts.detections:,} boxes, {format_rate(counts.images / seconds.detect)} on {record.facts.device}",
+    )
     yield "predict", record
     evaluated = chain.score()
     report("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")
@@ -102,14 +105,12 @@ def _show_scores(evaluated: EvaluationResult) -> None:
 
 
 def _show_end(places: Places, *, kept: bool, reported: bool) -> None:
-    from bdd100k_zoo.workflows.demo import MODEL
-
     print_renderable("")
     if kept:
         for label, path in _files(places, reported=reported):
             print_field(label, str(path))
-        command = f"bdd100k-zoo predict {MODEL} --images {shlex.quote(str(places.images))}"
-        print_field("try", command)
+        for command in _commands(places):
+            print_field("try", command)
         print_renderable("")
     print_renderable("With the dataset in ROOT and a model of the zoo:")
     for command in NEXT_COMMANDS:
@@ -117,7 +118,17 @@ def _show_end(places: Places, *, kept: bool, reported: bool) -> None:
     print_renderable("")
 
 
+def _commands(places: Places) -> Iterator[str]:
+    """Yield commands that run on the frames of a demo that was kept."""
+    from bdd100k_zoo.demo_run.steps import MODEL
+
+    yield f"bdd100k-zoo predict {MODEL} --images {shlex.quote(str(places.images))}"
+    # 16 steps of two images: enough to see training work, far too few to learn from.
+    yield f"bdd100k-zoo train {MODEL} --data {shlex.quote(str(places.data))} --epochs 2"
+
+
 def _files(places: Places, *, reported: bool) -> Iterator[tuple[str, Path]]:
+    yield "data", places.data
     yield "images", places.images
     yield "labels", places.labels
     yield "weights", places.cache
@@ -129,10 +140,13 @@ def _files(places: Places, *, reported: bool) -> Iterator[tuple[str, Path]]:
 
 
 def _document(places: Places, done: dict[str, Any], *, kept: bool, seconds: float) -> dict[str, Any]:
+    from bdd100k_zoo.demo_run.steps import FRAMES, TRAIN_FRAMES
+
     weights, record, evaluated = done["download"], done["predict"], done["eval"]
     return {
         "folder": str(places.root),
         "kept": kept,
+        "frames": {"train": TRAIN_FRAMES, "val": FRAMES},
         "objects": done["scenes"],
         "weights": {"address": weights.address, "size": weights.size, "sha256": weights.sha256},
         "boxes": record.counts.detections,

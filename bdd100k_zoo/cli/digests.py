@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from bdd100k_zoo.hub.digests import CachedDigest
+    from bdd100k_zoo.hub.import_export import CachedDigest
 
 
 @handle_errors
@@ -31,7 +31,7 @@ def digests(
     as_json: Json = False,
 ) -> None:
     """Print the digests and sizes of the files in the cache, or record them in a zoo file (for maintainers)."""
-    from bdd100k_zoo.hub import digests as work
+    from bdd100k_zoo.hub import import_export as work
     from bdd100k_zoo.hub.cache import Store
 
     if include_unverified and write is None:

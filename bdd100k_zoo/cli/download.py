@@ -51,7 +51,7 @@ def download(
         raise typer.BadParameter("--unpack needs --what visuals")
     from bdd100k_zoo.hub.archive import check_visuals_folders, unpack_visuals
     from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.hub.fetch import fetch_all
+    from bdd100k_zoo.hub.download import fetch_all
 
     here = get_session(context)
     zoo = here.zoo()

@@ -20,7 +20,7 @@ from bdd100k_zoo.cli.output import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bdd100k_zoo.evaluation.analysis_types import Interval, Support
+    from bdd100k_zoo.evaluation.bootstrap import Interval, Support
     from bdd100k_zoo.evaluation.evaluate import EvaluateRequest, EvaluationResult
     from bdd100k_zoo.reporting.score_tables import Grid
 
@@ -28,7 +28,7 @@ Engine = Literal["fast", "official"]
 Attribute = Literal["weather", "scene", "timeofday"]
 
 WIDE_TERMINAL = 86
-"""Columns that the official table needs with two digits; in fewer it has one."""
+"""Columns that the official table needs with two digits; with fewer columns it has one digit."""
 
 
 @handle_errors
@@ -106,6 +106,7 @@ def _write_official(path: Path, found: list[EvaluationResult]) -> None:
 
 
 def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:
+    from bdd100k_zoo.evaluation.evaluate import compare_results
     from bdd100k_zoo.reporting import score_tables as layout
 
     for each in found:
@@ -125,8 +126,8 @@ def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:
             as_table(layout.interval_table({each.subject.name: each.intervals for each in found}, found[0].support))
         )
         print_renderable(layout.intervals_note(request.resamples), soft_wrap=True)
-    for statement in _statements(found):
-        print_renderable(statement, soft_wrap=True)
+    for comparison in compare_results(found):
+        print_renderable(layout.difference_statement(*comparison), soft_wrap=True)
     for each in found if request.by else []:
         tables = {value: scores.plain() for value, scores in each.conditions.items()}
         print_renderable("")
@@ -135,15 +136,8 @@ def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:
         )
 
 
-def _statements(found: list[EvaluationResult]) -> list[str]:
-    from bdd100k_zoo.evaluation.evaluate import compare_results
-    from bdd100k_zoo.reporting.score_tables import difference_statement
-
-    return [difference_statement(*comparison) for comparison in compare_results(found)]
-
-
 def as_table(grid: Grid, title: str = "") -> Table:
-    """Lay out a grid for the terminal; the line OVERALL in bold."""
+    """Return a grid as a table for the terminal; the line OVERALL in bold."""
     from rich.table import Table
     from rich.text import Text
 

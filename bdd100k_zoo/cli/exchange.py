@@ -66,7 +66,7 @@ def submit(
     _refuse_same_file(predictions, out, "--out")
     from bdd100k_zoo.cli.hints import explain
     from bdd100k_zoo.errors import SubmissionError
-    from bdd100k_zoo.evaluation.submit import submit as job
+    from bdd100k_zoo.evaluation.submission import submit as job
 
     try:
         submission = job(predictions, images, out, get_session(context).progress(), clip=clip)

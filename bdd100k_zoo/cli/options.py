@@ -71,6 +71,10 @@ Backend = Annotated[
     Literal["auto", "mmdet3", "mmdet2"],
     typer.Option(metavar="NAME", help="What computes: mmdet3, mmdet2 or the installed one (auto)."),
 ]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
+]
 ConfigOptions = Annotated[
     list[str] | None,
     typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from bdd100k_zoo.training.stopping import GracefulStop
+    from bdd100k_zoo.training.job import GracefulStop
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,6 +11,7 @@ import typer
 
 from bdd100k_zoo.cli.options import (
     Backend,
+    BatchSize,
     ConfigOptions,
     Device,
     Gpus,
@@ -66,10 +67,7 @@ def predict(
     device: Device = "auto",
     gpus: Gpus = None,
     launcher: Launcher = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
-    ] = None,
+    batch_size: BatchSize = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead.")] = None,
     precision: Precision = "auto",
     backend: Backend = "auto",
@@ -114,8 +112,13 @@ def predict(
     found = here.zoo()[model]
     started = read_launch_info(os.environ)
     place = read_process_rank(os.environ, launcher)
-    if place.world > 1 and not started:
-        _check_shared(place.world, fresh=fresh, gpus=bool(gpus))
+    if place.world > 1 and not started and fresh:
+        raise typer.BadParameter(
+            f"--fresh: none of {place.world} processes can tell what the others have just written; "
+            "give another --out, or remove the run's folder first"
+        )
+    if place.world > 1 and not started and gpus:
+        raise typer.BadParameter(f"--gpus starts processes itself, and this is one of {place.world} already")
     request = job.PredictRequest(
         model=found,
         images=(job.split_image_folder(data, split),) if split and data else tuple(paths),
@@ -141,10 +144,10 @@ def predict(
             record = job.predict_in_processes(request, gpus.number, sys.argv[1:], store, progress)
         else:
             record = job.predict(request, store, progress)
-    if record is None or started:  # another process speaks for all
+    if record is None or started:  # another process reports for all
         return
     if as_json:
-        write_json(record)
+        write_json(record.flat())
     else:
         _show_run(request.folder, record)
     if draw:
@@ -170,43 +173,24 @@ def _draw(request: PredictRequest, here: Session, progress: Progress, *, as_json
         print_picture_summary(wanted, shown, here)
 
 
-def _check_shared(processes: int, *, fresh: bool, gpus: bool) -> None:
-    if fresh:
-        raise typer.BadParameter(
-            f"--fresh: none of {processes} processes can tell what the others have just written; "
-            "give another --out, or remove the run's folder first"
-        )
-    if gpus:
-        raise typer.BadParameter(f"--gpus starts processes itself, and this is one of {processes} already")
-
-
 def _show_run(folder: Path, record: RunRecord) -> None:
     from bdd100k_zoo.cli.output import print_message
     from bdd100k_zoo.cli.progress import format_rate
 
     counts, seconds = record.counts, record.seconds
-    done = counts.images - counts.unreadable
-    pairs = [
-        ("predictions", folder / "det.json"),
-        ("record", folder / "run.json"),
-        (
-            "images",
-            f"{counts.images:,}" + (f", {counts.unreadable:,} of them unreadable" if counts.unreadable else ""),
-        ),
-        ("boxes", f"{counts.detections:,}"),
-        ("speed", f"{format_rate(done / seconds.detect if seconds.detect else None)} on {_device_of(record)}"),
-    ]
-    for label, value in pairs:
-        print_field(label, str(value))
+    rate = format_rate((counts.images - counts.unreadable) / seconds.detect if seconds.detect else None)
+    device = record.facts.device
+    if record.processes > 1:
+        device = f"{device.partition(':')[0]}, in each of {record.processes} processes"
+    unreadable = f", {counts.unreadable:,} of them unreadable" if counts.unreadable else ""
+    print_field("predictions", str(folder / "det.json"))
+    print_field("record", str(folder / "run.json"))
+    print_field("images", f"{counts.images:,}{unreadable}")
+    print_field("boxes", f"{counts.detections:,}")
+    print_field("speed", f"{rate} on {device}")
     if counts.unreadable:
         names = ", ".join(image.name for image in record.unreadable[:3])
         more = f" and {counts.unreadable - 3} more" if counts.unreadable > 3 else ""
         print_message(
             f"{counts.unreadable} unreadable: {names}{more}; they have empty frames", "bold yellow", "warning"
         )
-
-
-def _device_of(record: RunRecord) -> str:
-    if record.processes == 1:
-        return record.device
-    return f"{record.device.partition(':')[0]}, in each of {record.processes} processes"

@@ -88,10 +88,10 @@ def train(
     from bdd100k_zoo.prediction.launch import read_launch_info, read_process_rank
     from bdd100k_zoo.registry.overrides import parse_overrides
     from bdd100k_zoo.training import train as job
-    from bdd100k_zoo.training.stopping import GracefulStop
+    from bdd100k_zoo.training.job import GracefulStop
 
     here = get_session(context)
-    started = read_launch_info(os.environ) is not None
+    started = read_launch_info(os.environ)
     place = read_process_rank(os.environ, launcher)
     if place.world > 1 and not started and (fresh or gpus):
         raise typer.BadParameter("--fresh and --gpus are for a command that nothing has started as one of several")
@@ -112,10 +112,10 @@ def train(
         fresh=fresh and not started,
         place=place,
         started=started,
-        command=_going_on(sys.argv[1:]),
+        command=shlex.join(["bdd100k-zoo", *(each for each in sys.argv[1:] if each != "--fresh")]),
     )
     store, progress, stop = Store(offline=here.offline), here.progress(live=place.world == 1), GracefulStop()
-    with stop_on_signals(stop), translate_signal_exits(hushed=started and place.rank > 0):
+    with stop_on_signals(stop), translate_signal_exits(hushed=started is not None and place.rank > 0):
         if gpus and not started:
             record = job.train_in_processes(request, gpus.number, sys.argv[1:], store, progress)
         else:
@@ -126,11 +126,6 @@ def train(
         write_json(record)
     else:
         _show(request.folder, record)
-
-
-def _going_on(arguments: list[str]) -> str:
-    """Give the command that goes on with what a command has begun."""
-    return shlex.join(["bdd100k-zoo", *(each for each in arguments if each != "--fresh")])
 
 
 def _show(folder: Path, record: TrainingRecord) -> None:

@@ -1,4 +1,4 @@
-"""The ten detection classes of BDD100K, their aliases and the regions that the evaluation ignores.
+"""The ten detection classes of BDD100K, their aliases, and the categories that the evaluation ignores.
 
 The order is that of the benchmark (``bdd100k`` 1.0.1, ``configs/det.toml``) and of the published detectors' outputs.
 """
@@ -34,7 +34,7 @@ CLASS_ALIASES: Mapping[str, str] = MappingProxyType(
         "van": "car",
     }
 )
-"""Other names that label files use, and the class that each stands for."""
+"""Class by other names that label files use."""
 
 IGNORED_CLASSES: Mapping[str, str] = MappingProxyType(
     {
@@ -43,4 +43,4 @@ IGNORED_CLASSES: Mapping[str, str] = MappingProxyType(
         "trailer": "truck",
     }
 )
-"""Categories whose labels are ignored regions of a class: crowd boxes in the evaluation, no objects to learn."""
+"""Class by category of ignored regions: crowd boxes of that class in the evaluation, ignored in training."""

@@ -1,4 +1,4 @@
-"""The boxes found in one image, and the predictions file that holds those of many."""
+"""The detections of one image, and the writer of predictions files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.scalabel import Box2D
+from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Boxes of one image, in the pixel coordinates of the image as it is shown (after any EXIF rotation)."""
+    """Detections of one image, in pixel coordinates of the image after any EXIF rotation."""
 
     boxes: npt.NDArray[np.float32]
-    """[n, 4]: x1, y1, x2, y2 of the corners, in pixels; x2 and y2 are the right and lower border, exclusive."""
+    """[n, 4]: x1, y1, x2, y2 of the corners, in pixels; x2 and y2 are exclusive."""
     scores: npt.NDArray[np.float32]
     """[n]: confidence from 0 to 1."""
     classes: npt.NDArray[np.int64]
-    """[n]: indices into ``categories.CLASSES``."""
+    """[n]: indices into ``CLASSES``."""
 
     def __post_init__(self) -> None:
-        """Check shapes and types: a mix-up here would be silent everywhere else."""
+        """Check shapes and types, since a mix-up would go unnoticed everywhere else."""
         _expect("boxes", self.boxes, np.float32, (len(self.boxes), 4))
         _expect("scores", self.scores, np.float32, (len(self.boxes),))
         _expect("classes", self.classes, np.int64, (len(self.boxes),))
@@ -46,7 +46,7 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
-        """No detections at all."""
+        """Return no detections."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
@@ -56,46 +56,30 @@ def _expect(name: str, array: npt.NDArray[np.generic], dtype: type, shape: tuple
         raise ValueError(f"{name}: expected {expected}, found {array.dtype} {list(array.shape)}")
 
 
-class PredictedLabel(msgspec.Struct, frozen=True):
-    """One detected object."""
+def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[Label, ...]:
+    """Convert detections to labels, sorted by class, then by descending score; equal scores keep their order.
 
-    id: str
-    category: str
-    score: float
-    box2d: Box2D
-
-
-class PredictedFrame(msgspec.Struct, frozen=True):
-    """The detections of one image."""
-
-    name: str
-    labels: tuple[PredictedLabel, ...]
-
-
-def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[PredictedLabel, ...]:
-    """Turn detections into labels: in class order, then by descending score; equal scores keep their order.
-
-    Corners and scores are widened to float64 first, and the format's x2, y2 are the detector's corners minus 1.
+    Corners and scores are widened to float64 first; then 1 is subtracted from x2 and y2, as the format defines them.
     """
     order = np.lexsort((-detections.scores, detections.classes))
     corners = detections.boxes[order].astype(np.float64) - (0.0, 0.0, 1.0, 1.0)
     scores = detections.scores[order].astype(np.float64).tolist()
     classes = detections.classes[order].tolist()
     return tuple(
-        PredictedLabel(str(next(ids)), CLASSES[index], score, Box2D(*box))
+        Label(str(next(ids)), CLASSES[index], score, Box2D(*box))
         for index, score, box in zip(classes, scores, corners.tolist(), strict=True)
     )
 
 
 class PredictionsWriter:
-    """Streams frames to disk, one line each, so that memory does not grow with their number.
+    """Writes frames to a predictions file, one a line, in constant memory.
 
-    Frames must come sorted by name. The file stands under its final name only when ``finish`` was called; until then it
-    is ``.NAME.partial`` beside it, which the next writer of that name starts over.
+    Frames must come sorted by name. The file gets its final name in ``finish``; until then it is ``.NAME.partial``
+    beside it, which the next writer of that name overwrites.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file beside ``path``; raises StorageError."""
+        """Open the partial file beside ``path``; raises StorageError."""
         self.path = path
         self.frames = 0
         self.labels = 0
@@ -114,15 +98,16 @@ class PredictionsWriter:
         Raises:
             StorageError: the disk is full.
             FrameNameError: the name is no relative path inside a folder.
-            RecordError: a corner or score is not finite; JSON has no such number.
+            RecordError: a corner or score is not finite, which JSON cannot represent.
             ValueError: frames are out of order.
         """
-        if self.frames and not self._last < check_frame_name(name):
+        check_frame_name(name)
+        if self.frames and not self._last < name:
             raise ValueError(f"frames must come sorted by name: {name!r} after {self._last!r}")
         if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
             raise RecordError(self.path, f"{name}: the detector gave a corner or score that is no finite number")
         labels = to_labels(detections, self._ids)
-        line = self._encode(PredictedFrame(check_frame_name(name), labels))
+        line = self._encode(LabelFrame(name, given_labels=labels))
         with storage_errors(self.path):
             self._file.write((b",\n" if self.frames else b"[\n") + line)
         self._last = name
@@ -130,7 +115,7 @@ class PredictionsWriter:
         self.labels += len(labels)
 
     def finish(self) -> None:
-        """Complete the file and move it to its final name; raises StorageError."""
+        """Complete the file and rename it; raises StorageError."""
         with storage_errors(self.path):
             self._file.write(b"\n]\n" if self.frames else b"[]\n")
             self._file.flush()
@@ -139,8 +124,8 @@ class PredictionsWriter:
             self._partial.replace(self.path)
 
     def abandon(self) -> None:
-        """Leave nothing of what was written."""
-        with suppress(OSError):  # of what stands in the buffer and has no room on the disk
+        """Delete the partial file."""
+        with suppress(OSError):  # closing writes the buffer, for which the disk may have no room
             self._file.close()
         with suppress(OSError):
             self._partial.unlink(missing_ok=True)

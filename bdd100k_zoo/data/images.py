@@ -1,4 +1,4 @@
-"""Paths given by the user to frames; image files and frames of videos to pixels."""
+"""Finding the frames that a user's paths name, and reading their pixels, from image files and from videos."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import glob
 import io
 import os
 import stat
+import sys
 import warnings
 from collections import Counter
 from contextlib import suppress
@@ -14,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.data import image_lists, videos
+from bdd100k_zoo.data.video import VIDEO_SUFFIXES, VideoReader, count_frames
 from bdd100k_zoo.errors import (
     DuplicateFrameError,
     ImageChangedError,
@@ -23,7 +24,7 @@ from bdd100k_zoo.errors import (
     StorageError,
     UnreadableImageError,
 )
-from bdd100k_zoo.files import check_frame_name, lower_suffix, walk_folders
+from bdd100k_zoo.files import check_frame_name, lower_suffix, read_bytes, walk_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from bdd100k_zoo.data.video_decoding import VideoReader
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+LIST_SUFFIXES = (".txt",)
+STANDARD_INPUT = "-"
+EXPECTED_IMAGES = "JPEG or PNG files (.jpg, .jpeg, .png)"
 
 
 class Frame(NamedTuple):
@@ -45,141 +47,123 @@ class Frame(NamedTuple):
     index: int | None = None  # type: ignore[assignment]  # it hides tuple.index, which nobody needs here
     """The frame's number in a video, in the order of presentation, from 0; None for an image file."""
     stamp: str = ""
-    """Tells a changed file from an unchanged one: size in bytes and time of change in ns, ``SIZE-MTIME_NS``.
-
-    Empty where the file cannot be looked at.
-    """
+    """Size and modification time of the file, ``SIZE-MTIME_NS``, to notice changes; empty if they cannot be read."""
 
 
 def find_images(given: Sequence[str], *, every: int = 1) -> list[Frame]:
     """Find the images of folders (recursive), files, glob patterns, lists and videos, sorted by frame name.
 
-    Names starting with a dot are passed over inside folders and patterns. A file, a match of a pattern or a line of a
-    list is named by its base name. Of a video ``x.mp4``, frame 7 is ``x-0000007.jpg``. Videos inside folders are passed
-    over.
+    Names starting with a dot are skipped inside folders and patterns. A file, a match of a pattern or a line of a list
+    is named by its base name. Frame 7 of a video ``x.mp4`` is named ``x-0000007.jpg``. Videos inside folders are
+    skipped.
 
     Args:
-        given: paths and patterns; a path that ends in ``.txt`` is a list (see ``lists.read_list``), as is ``-``.
+        given: paths and patterns; a path that ends in ``.txt`` is a list (see ``read_image_list``), as is ``-``.
         every: take frames 0, ``every``, 2 ``every`` … of a video.
 
     Raises:
-        NoImagesError: a path holds no image, or is none.
+        NoImagesError: a path does not exist or holds no image.
         ImageListError: a line of a list names no image.
         DuplicateFrameError: two different files would share a name.
         FrameNameError: a name that no predictions file can hold.
-        StorageError: a path cannot be looked at, or a folder cannot be listed.
+        StorageError: a path cannot be accessed, or a folder cannot be listed.
         UnreadableImageError, MissingPackageError: a video cannot be read.
     """
     frames: dict[str, Frame] = {}
-    for frame in (frame for path in given for frame in _frames_of(path, every)):
+    for frame in (frame for path in given for frame in _find_in_argument(path, every)):
         first = frames.setdefault(check_frame_name(frame.name), frame)
-        if first is not frame and first.path != frame.path and not _same(first.path, frame.path):
+        if first is not frame and first.path != frame.path and not _is_same_file(first.path, frame.path):
             raise DuplicateFrameError(frame.name, first.path, frame.path)
     return sorted(frames.values(), key=attrgetter("name"))
 
 
-def _same(first: Path, second: Path) -> bool:
+def _is_same_file(first: Path, second: Path) -> bool:
     try:
         return first.samefile(second)
-    except OSError:  # a broken link is the same as nothing
+    except OSError:  # a broken link equals no file
         return False
 
 
-def _frames_of(given: str, every: int) -> Iterable[Frame]:
-    if given == image_lists.STANDARD_INPUT:
-        return _frames_of_list(given, every)
-    path = _expanded(given)
-    status = _status(path)
+def _find_in_argument(given: str, every: int) -> Iterable[Frame]:
+    if given == STANDARD_INPUT:
+        return _find_in_list(given, every)
+    path = _expand_user(given)
+    status = _status_of(path)
     if status is None:
-        return _frames_of_pattern(given, every)
+        return _find_by_pattern(given, every)
     if stat.S_ISDIR(status.st_mode):
-        return _frames_in_folder(path)
-    if lower_suffix(path.name) in image_lists.LIST_SUFFIXES:
-        return _frames_of_list(given, every)
-    return _frames_of_file(given, path, status, every)
+        return _find_in_folder(path)
+    if lower_suffix(path.name) in LIST_SUFFIXES:
+        return _find_in_list(given, every)
+    return _find_in_file(given, path, status, every)
 
 
-def _expanded(given: str) -> Path:
-    """Path.expanduser raises RuntimeError for an unknown ~user; this leaves it as it stands."""
+def _expand_user(given: str) -> Path:
+    """Expand ``~`` as ``Path.expanduser``, which raises RuntimeError for an unknown ~user; this keeps it unchanged."""
     return Path(os.path.expanduser(given))  # noqa: PTH111
 
 
-def _status(path: Path) -> os.stat_result | None:
-    """Look at a path; None where nothing is there; raises StorageError."""
+def _status_of(path: Path) -> os.stat_result | None:
+    """Return the status of a path; None if nothing exists there; raises StorageError."""
     try:
         return os.stat(path)  # noqa: PTH116  (a list may have a hundred thousand lines)
     except OSError as error:
-        if error.errno in MISSING_ERRNOS:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF):
             return None
         raise StorageError(path, error.strerror or str(error)) from error
-    except ValueError:  # a NUL in it
+    except ValueError:  # the path contains a NUL
         return None
 
 
-MISSING_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF)
+def _find_in_file(given: str, path: Path, status: os.stat_result | None, every: int) -> Iterable[Frame]:
+    suffix, stamp = lower_suffix(path.name), _stamp_of(status)
+    if suffix in VIDEO_SUFFIXES:
+        stem = path.stem
+        return (Frame(f"{stem}-{index:07}.jpg", path, index, stamp) for index in range(0, count_frames(path), every))
+    if suffix not in IMAGE_SUFFIXES:
+        problem = f"is not an image: expected {EXPECTED_IMAGES}, or a video ({', '.join(VIDEO_SUFFIXES)})"
+        raise NoImagesError(given, problem)
+    return [Frame(path.name, path, stamp=stamp)]
 
 
-def _frames_of_file(given: str, path: Path, status: os.stat_result | None, every: int) -> Iterable[Frame]:
-    if lower_suffix(path.name) in videos.VIDEO_SUFFIXES:
-        return _frames_of_video(path, status, every)
-    if lower_suffix(path.name) not in IMAGE_SUFFIXES:
-        raise NoImagesError(
-            given, f"is not an image: expected {_expected()}, or a video ({', '.join(videos.VIDEO_SUFFIXES)})"
-        )
-    return [Frame(path.name, path, stamp=_stamp(status))]
-
-
-def _frames_of_video(path: Path, status: os.stat_result | None, every: int) -> Iterator[Frame]:
-    stem, stamp = path.stem, _stamp(status)
-    for index in range(0, videos.count_frames(path), every):
-        yield Frame(f"{stem}-{index:07}.jpg", path, index, stamp)
-
-
-def _frames_of_list(given: str, every: int) -> Iterator[Frame]:
-    name = image_lists.list_name(given)
-    for place, text in image_lists.read_image_list(given):
+def _find_in_list(given: str, every: int) -> Iterator[Frame]:
+    name = _list_name(given)
+    for number, text in read_image_list(given):
         try:
-            yield from _frames_of_entry(text, every)
+            path = _expand_user(text)
+            status = _status_of(path)
+            if status is None:
+                raise NoImagesError(text, "does not exist")
+            if stat.S_ISDIR(status.st_mode):
+                raise NoImagesError(text, "is a folder: a list names files")
+            yield from _find_in_file(text, path, status, every)
         except (NoImagesError, StorageError, UnreadableImageError) as error:
-            raise ImageListError(name, place, str(error)) from error
+            raise ImageListError(name, number, str(error)) from error
 
 
-def _frames_of_entry(text: str, every: int) -> Iterable[Frame]:
-    path = _expanded(text)
-    status = _status(path)
-    if status is None:
-        raise NoImagesError(text, "does not exist")
-    if stat.S_ISDIR(status.st_mode):
-        raise NoImagesError(text, "is a folder: a list names files")
-    return _frames_of_file(text, path, status, every)
-
-
-def _frames_of_pattern(pattern: str, every: int) -> list[Frame]:
+def _find_by_pattern(pattern: str, every: int) -> list[Frame]:
     if not glob.has_magic(pattern):
         raise NoImagesError(pattern, "does not exist")
-    matches = [Path(name) for name in glob.iglob(str(_expanded(pattern)), recursive=True)]  # noqa: PTH207
-    found = [frame for path in matches for frame in _frames_of_match(path, every)]
-    if not found:
-        raise NoImagesError(
-            pattern,
-            f"matches no image: expected {_expected()}, found {_count_by_suffix(path.name for path in matches)}",
-        )
-    return found
+    matches = [Path(name) for name in glob.iglob(str(_expand_user(pattern)), recursive=True)]  # noqa: PTH207
+    frames = [frame for path in matches for frame in _find_in_match(path, every)]
+    if not frames:
+        found = _count_by_suffix(path.name for path in matches)
+        raise NoImagesError(pattern, f"matches no image: expected {EXPECTED_IMAGES}, found {found}")
+    return frames
 
 
-def _frames_of_match(path: Path, every: int) -> Iterable[Frame]:
-    """A match that may not be looked at is a frame that cannot be read."""
-    suffix, status = lower_suffix(path.name), None
-    if suffix not in (*IMAGE_SUFFIXES, *videos.VIDEO_SUFFIXES):
+def _find_in_match(path: Path, every: int) -> Iterable[Frame]:
+    if lower_suffix(path.name) not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
         return ()
-    with suppress(OSError):
+    status = None
+    with suppress(OSError):  # an image that cannot be accessed is reported as unreadable during the run
         status = path.stat()
     if status and stat.S_ISDIR(status.st_mode):
         return ()
-    return _frames_of_file(str(path), path, status, every)
+    return _find_in_file(str(path), path, status, every)
 
 
-def _frames_in_folder(folder: Path) -> Iterable[Frame]:
+def _find_in_folder(folder: Path) -> Iterable[Frame]:
     frames = [
         Frame(prefix + entry.name, path / entry.name, None, _stamp_of_entry(entry))
         for path, prefix, files in walk_folders(folder)
@@ -188,30 +172,22 @@ def _frames_in_folder(folder: Path) -> Iterable[Frame]:
     ]
     if not frames:
         names = [entry.name for found in walk_folders(folder) for entry in found.files]
-        raise NoImagesError(str(folder), f"holds no image: expected {_expected()}{_passed_over(names)}")
+        has_videos = any(lower_suffix(name) in VIDEO_SUFFIXES for name in names)
+        videos = " or videos that are named themselves, or by a pattern" if has_videos else ""
+        problem = f"holds no image: expected {EXPECTED_IMAGES}{videos}, found {_count_by_suffix(names)}"
+        raise NoImagesError(str(folder), problem)
     return frames
 
 
 def _stamp_of_entry(entry: os.DirEntry[str]) -> str:
     try:
-        return _stamp(entry.stat())
+        return _stamp_of(entry.stat())
     except OSError:
         return ""
 
 
-def _stamp(status: os.stat_result | None) -> str:
+def _stamp_of(status: os.stat_result | None) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}" if status else ""
-
-
-def _expected() -> str:
-    return "JPEG or PNG files (.jpg, .jpeg, .png)"
-
-
-def _passed_over(names: list[str]) -> str:
-    told = f", found {_count_by_suffix(names)}"
-    if any(lower_suffix(name) in videos.VIDEO_SUFFIXES for name in names):
-        return f" or videos that are named themselves, or by a pattern{told}"
-    return told
 
 
 def _count_by_suffix(names: Iterable[str]) -> str:
@@ -219,48 +195,96 @@ def _count_by_suffix(names: Iterable[str]) -> str:
     return ", ".join(f"{number} of {kind}" for kind, number in kinds) or "no files"
 
 
-def check_frame_unchanged(frame: Frame) -> None:
-    """Check that a frame's file is still the one that was found, by size and time of change.
+class ListEntry(NamedTuple):
+    """One line of a list of images."""
 
-    A folder that is unmounted while a run is under way must not become a thousand empty frames.
+    number: int
+    """Number of the line, from 1."""
+    path: str
+
+
+def read_image_list(given: str) -> list[ListEntry]:
+    """Read a list of images: a path a line, in UTF-8, relative to the folder that the list is in.
+
+    Spaces around a path, empty lines, and lines that start with ``#`` are ignored.
+
+    Args:
+        given: path of a text file; ``-`` for standard input, whose paths are relative to the working folder.
 
     Raises:
-        ImageChangedError: it is gone, or another one.
+        StorageError: the file cannot be read.
+        ImageListError: a line is no UTF-8 text.
+        NoImagesError: no line names anything.
+    """
+    name, folder = _list_name(given), ""
+    if given == STANDARD_INPUT:
+        content = sys.stdin.buffer.read()
+    else:
+        path = os.path.expanduser(given)  # noqa: PTH111
+        folder, content = os.path.dirname(path), read_bytes(Path(path))  # noqa: PTH120  (Path's parent is never empty)
+    entries = [ListEntry(number, os.path.join(folder, line)) for number, line in _read_lines(name, content)]  # noqa: PTH118
+    if not entries:
+        raise NoImagesError(name, "names no image: expected a path a line")
+    return entries
+
+
+def _list_name(given: str) -> str:
+    """Return the name of a list in messages."""
+    return "standard input" if given == STANDARD_INPUT else given
+
+
+def _read_lines(name: str, content: bytes) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        try:
+            text = line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise ImageListError(name, number, f"is no UTF-8 text (byte {error.start + 1})") from error
+        if text and not text.startswith("#"):
+            yield number, text
+
+
+def check_frame_unchanged(frame: Frame) -> None:
+    """Check that a frame's file is still the one that was found, by its size and modification time.
+
+    Without this check, a folder that is unmounted during a run would become a thousand frames without detections.
+
+    Raises:
+        ImageChangedError: the file is gone or has changed.
     """
     if not frame.stamp:
         return
     try:
-        now = _stamp(frame.path.stat())
+        stamp = _stamp_of(frame.path.stat())
     except (FileNotFoundError, NotADirectoryError):
         raise ImageChangedError(frame.path, "is gone") from None
-    except OSError:  # the reader says what is wrong with it
+    except OSError:  # reading the file reports what is wrong with it
         return
-    if now != frame.stamp:
+    if stamp != frame.stamp:
         raise ImageChangedError(frame.path, "has changed")
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode one image: uint8 [height, width, 3], BGR, rotated as its EXIF orientation says.
+    """Decode an image file to uint8 [height, width, 3], BGR, rotated as its EXIF orientation says.
 
     The pixels are those of mmdet's own loader, which decodes with OpenCV in the same way.
 
     Raises:
-        UnreadableImageError: the file cannot be read, is no JPEG or PNG, or is cut off. Damage in the
-            middle of a JPEG is not found: no decoder at hand tells of it.
+        UnreadableImageError: the file cannot be read, is neither JPEG nor PNG, or is truncated. Damage in the middle of
+            a JPEG is not detected: neither OpenCV nor Pillow reports it.
     """
     import cv2
     import numpy as np
 
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device read without end
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block, a device may never end
             raise UnreadableImageError(path, "is no regular file")
-        data = path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
-    if problem := _damage(data):
+    if problem := _find_damage(content):
         raise UnreadableImageError(path, problem)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise UnreadableImageError(path, f"cannot be decoded: {error.err}") from error
     if image is None:
@@ -268,11 +292,16 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
+IMAGE_FILE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
+IMAGE_FILE_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
+MAX_MARK_BYTES = max(map(len, (*IMAGE_FILE_STARTS, *IMAGE_FILE_ENDS)))
+
+
 def check_image_complete(path: Path) -> None:
-    """Check that a file begins and ends as a JPEG or PNG does; decode it where it does not end so.
+    """Check that a file starts and ends as a JPEG or PNG does; decode it if it does not end so.
 
     Raises:
-        UnreadableImageError: it is missing, no image, or cut off.
+        UnreadableImageError: the file is missing, no image, or truncated.
     """
     try:
         with path.open("rb") as file:
@@ -285,29 +314,24 @@ def check_image_complete(path: Path) -> None:
         read_image(path)
 
 
-IMAGE_FILE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
-IMAGE_FILE_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
-MAX_MARK_BYTES = max(map(len, (*IMAGE_FILE_STARTS, *IMAGE_FILE_ENDS)))
+def _find_damage(content: bytes) -> str:
+    """Return why bytes are no complete JPEG or PNG; empty if they are one.
 
-
-def _damage(data: bytes) -> str:
-    """Say why bytes are no whole JPEG or PNG; nothing where they are.
-
-    OpenCV fills the missing part of a truncated file with grey and says nothing. A file without its end marker at the
-    very end is decoded with Pillow too, which does say; that costs a few milliseconds for rare files.
+    OpenCV fills the missing part of a truncated file with grey, without an error. A file without its end marker at the
+    very end is therefore decoded with Pillow too, which does raise; that takes a few milliseconds for rare files.
     """
-    if not data:
+    if not content:
         return "is empty"
-    if not data.startswith(IMAGE_FILE_STARTS):
+    if not content.startswith(IMAGE_FILE_STARTS):
         return "is neither JPEG nor PNG, whatever its name says"
-    if data.endswith(IMAGE_FILE_ENDS):
+    if content.endswith(IMAGE_FILE_ENDS):
         return ""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(content)) as image:
                 image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f"is damaged: {error}"
@@ -315,7 +339,7 @@ def _damage(data: bytes) -> str:
 
 
 class FrameReader:
-    """Reads frames for one thread; every thread has its own. It holds the last video open, and closes it at the end."""
+    """Reads frames, for one thread; each thread needs its own. It keeps the last video open, and closes it at exit."""
 
     def __init__(self) -> None:
         self._video: VideoReader | None = None
@@ -327,23 +351,20 @@ class FrameReader:
         self._close()
 
     def read(self, frame: Frame) -> npt.NDArray[np.uint8]:
-        """Decode a frame: uint8 [height, width, 3], BGR.
+        """Decode a frame to uint8 [height, width, 3], BGR, by ``read_image`` or ``VideoReader.read``.
 
-        An image file is read by ``images.read_image``. A frame of a video is converted by ``decoding.pixels_of``; its
-        pixels are the same in whatever order frames are read, but in order of their numbers it takes the least time.
+        The frames of a video may be read in any order; in the order of their numbers it is fastest.
 
         Raises:
-            ImageChangedError: the file is not the one that was found.
+            ImageChangedError: the file is gone or has changed since it was found.
             UnreadableImageError: the file cannot be read, or its frame cannot be decoded.
-            MissingPackageError: the frame is a video's, and PyAV is missing.
+            MissingPackageError: the frame is of a video, and PyAV is not installed.
         """
         check_frame_unchanged(frame)
         if frame.index is None:
             return read_image(frame.path)
         if self._video is None or self._video.path != frame.path:
             self._close()
-            from bdd100k_zoo.data.video_decoding import VideoReader
-
             self._video = VideoReader(frame.path)
         return self._video.read(frame.index)
 
@@ -354,5 +375,5 @@ class FrameReader:
 
 
 def reader_key(frame: Frame) -> str | None:
-    """Say which frames one reader should read, in order: those of equal keys. None where any reader will do."""
+    """Return a key: frames of equal keys should be read in order by one reader. None if any reader will do."""
     return None if frame.index is None else str(frame.path)

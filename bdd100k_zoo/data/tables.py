@@ -1,36 +1,41 @@
-"""Labels and predictions as columns, read straight from Scalabel's JSON; the form in which they are scored.
+"""Labels and predictions of any format as columns: the form in which they are scored.
 
 Formats, names and rules are those of ``scalabel`` 0.3.1 and ``bdd100k`` 1.0.1. Strict reading refuses what the official
-tool hides; lenient reading lets the same through, and tells it.
+tool accepts silently; lenient reading accepts the same, and reports it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import UnsetType
 
-from bdd100k_zoo.data import scalabel
-from bdd100k_zoo.data.formats import LABELS, PREDICTIONS, PlainFrame, read_frames
+from bdd100k_zoo.data.coco import CocoLabels, CocoResult, read_coco
+from bdd100k_zoo.data.coco_convert import labels_from_coco, read_coco_images, resolve_image_ids, results_from_coco
+from bdd100k_zoo.data.formats import LABELS, describe_format, detect_format
 from bdd100k_zoo.data.scalabel import (
-    BOX_SLACK,
-    BOXLESS_CATEGORIES,
     CATEGORY_CODES,
     NO_BOX_MESSAGE,
     NORMALISED_MESSAGE,
     REGION_BIT,
-    Box2D,
+    Bbox,
     FrameAttributes,
-    LabelRows,
-    PredictionRows,
+    FrameRows,
+    Label,
+    LabelFrame,
+    are_normalised,
+    is_crowd,
+    to_bbox,
 )
+from bdd100k_zoo.data.scalabel_reader import read_rows
 from bdd100k_zoo.data.validation import IssueSummary, ValidationIssues, merge_issue_summaries, printable
-from bdd100k_zoo.errors import UnlikelyBoxesError, WrongFileError
+from bdd100k_zoo.errors import BadFrameError, RecordError, UnlikelyBoxesError, WrongFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +49,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelTable:
-    """Labels of all frames; the frames stable-sorted by name, as the official tool numbers them."""
+    """Labels of all frames; the frames are stable-sorted by name, as the official tool numbers them."""
 
     path: Path
     frames: tuple[str, ...]
@@ -54,12 +59,13 @@ class LabelTable:
     starts: Ints
     """[frames + 1]: the rows of frame i are ``starts[i]:starts[i + 1]``."""
     classes: npt.NDArray[np.uint8]
-    """[n]: indices into ``categories.CLASSES``."""
+    """[n]: indices into ``CLASSES``."""
     crowd: npt.NDArray[np.bool_]
-    """[n]: crowds and regions to ignore."""
+    """[n]: crowds and ignored regions."""
     boxes: Floats
-    """[n, 4]: x, y, width, height in pixels; width is x2 - x1 + 1, and height alike."""
+    """[n, 4]: x, y, width and height in pixels; the width is x2 - x1 + 1, and the height likewise."""
     let_through: tuple[IssueSummary, ...] = ()
+    """What was accepted leniently, and labels that are not scored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,100 +78,53 @@ class PredictionTable:
     starts: Ints
     """[frames + 1]: the rows of frame i are ``starts[i]:starts[i + 1]``."""
     classes: npt.NDArray[np.uint8]
-    """[n]: indices into ``categories.CLASSES``."""
+    """[n]: indices into ``CLASSES``."""
     scores: Floats
     """[n]."""
     boxes: Floats
-    """[n, 4]: x, y, width, height in pixels; width is x2 - x1 + 1, and height alike."""
+    """[n, 4]: x, y, width and height in pixels; the width is x2 - x1 + 1, and the height likewise."""
     let_through: tuple[IssueSummary, ...] = ()
+    """What was accepted leniently."""
     flat: bool = False
-    """The file lists boxes, not frames: a frame that it lacks has no box."""
+    """The file lists boxes, not frames, so that images without a box have no frame."""
     faults: Mapping[int, BadLabelError] = field(default_factory=dict)
-    """By frame: a prediction that stops the official tool where the frame is labelled."""
+    """By frame: a prediction that makes the official tool fail if the frame is labelled."""
 
 
-def read_label_table(path: Path, *, lenient: bool = False) -> LabelTable:
-    """Read labels in any of the forms of ``records.sources``; labels without a box are counted, and not scored.
+# Any format
 
-    Raises:
-        StorageError: it cannot be read.
-        InputsError: it is no such file, or holds what cannot be scored; unless ``lenient``, also what the official
-            tool hides: boxes with x2 < x1 or y2 < y1, corners that are not finite, labels that all have scores.
+
+def read_labels(path: Path, *, lenient: bool = False) -> LabelTable:
+    """Read labels of any format; raises as ``read_coco_labels``, ``read_label_table`` and ``check_boxes``."""
+    read = read_coco_labels if detect_format(path) == "COCO labels" else read_label_table
+    table = read(path, lenient=lenient)
+    return replace(table, let_through=table.let_through + check_boxes(table, lenient=lenient))
+
+
+def read_predictions(path: Path, labels: LabelTable, *, lenient: bool = False) -> PredictionTable:
+    """Read predictions of any format; COCO results name their images by ids of the labels, or by file names.
+
+    Raises as ``read_coco_results``, ``read_prediction_table`` and ``check_boxes``.
     """
-    rows: list[LabelRows] = []
-    told: list[IssueSummary] = []
-    for file in read_frames(path, _LabelFrame, LABELS):
-        findings = ValidationIssues()
-        decoded = _packed(file.records, slack=0)
-        rows += scalabel.read_label_rows(file.path, file.plain().frames, findings) if decoded is None else decoded
-        told += _told(findings, lenient)
-    if not lenient and any(frame.codes for frame in rows) and not any(frame.unscored for frame in rows):
-        raise WrongFileError(path, LABELS, "predictions: every label has a score")
-    told += _without_box(path, rows)
-    rows.sort(key=attrgetter("name"))
-    codes = np.frombuffer(b"".join(frame.codes for frame in rows), np.uint8)
-    marked = np.frombuffer(b"".join(frame.crowd for frame in rows), np.bool_)
-    return LabelTable(
-        path=path,
-        frames=tuple(frame.name for frame in rows),
-        videos=tuple(frame.video for frame in rows),
-        attributes=tuple(frame.attributes for frame in rows),
-        starts=_starts(rows),
-        classes=codes & ~np.uint8(REGION_BIT),
-        crowd=marked | (codes >= REGION_BIT),
-        boxes=_boxes([frame.corners for frame in rows]),
-        let_through=merge_issue_summaries(told),
-    )
-
-
-def read_prediction_table(path: Path, *, lenient: bool = False) -> PredictionTable:
-    """Read predictions in any of the forms of ``records.sources``.
-
-    Raises:
-        StorageError: it cannot be read.
-        InputsError: it is no such file, or holds what cannot be scored; unless ``lenient``, also what the official
-            tool hides: boxes of negative size (x2 < x1 - 1 or y2 < y1 - 1), corners and scores that are not finite,
-            predictions without a box or without a score.
-    """
-    rows: list[PredictionRows] = []
-    told: list[IssueSummary] = []
-    flat = False
-    for file in read_frames(path, _PredictionFrame, PREDICTIONS):
-        findings = ValidationIssues()
-        decoded = _packed(file.records, slack=BOX_SLACK)
-        if decoded is None:
-            plain = file.plain()
-            decoded = scalabel.read_prediction_rows(file.path, plain.frames, findings)
-            flat |= plain.flat
-        rows += decoded
-        told += _told(findings, lenient)
-    codes = np.frombuffer(b"".join(frame.codes for frame in rows), np.uint8)
-    return PredictionTable(
-        path=path,
-        frames=tuple(frame.name for frame in rows),
-        videos=tuple(frame.video for frame in rows),
-        starts=_starts(rows),
-        classes=codes & ~np.uint8(REGION_BIT),
-        scores=_joined([frame.scores for frame in rows]),
-        boxes=_boxes([frame.corners for frame in rows]),
-        let_through=merge_issue_summaries(told),
-        flat=flat,
-        faults={place: frame.fault for place, frame in enumerate(rows) if frame.fault},
-    )
+    if detect_format(path) == "COCO results":
+        table = read_coco_results(path, labels.path, lenient=lenient)
+    else:
+        table = read_prediction_table(path, lenient=lenient)
+    return replace(table, let_through=table.let_through + check_boxes(table, lenient=lenient))
 
 
 def check_boxes(table: LabelTable | PredictionTable, *, lenient: bool = False) -> tuple[IssueSummary, ...]:
     """Check that labels or predictions have boxes, and that these are in pixels.
 
     Returns:
-        What is wrong, where it is ``lenient``.
+        What is wrong, if it is accepted leniently.
 
     Raises:
         UnlikelyBoxesError: there is no box, or all lie within 0 to 1; only if not ``lenient``.
     """
     if not len(table.boxes):
         kind, problem = "files without a box", NO_BOX_MESSAGE
-    elif _are_normalised(table.boxes):
+    elif are_normalised(table.boxes):
         kind, problem = "files whose boxes all lie within 0 to 1", NORMALISED_MESSAGE
     else:
         return ()
@@ -175,137 +134,180 @@ def check_boxes(table: LabelTable | PredictionTable, *, lenient: bool = False) -
     return (IssueSummary(kind, 1, (str(error),)),)
 
 
-def _are_normalised(boxes: Floats) -> bool:
-    """Return whether all corners lie within 0 to 1; a width is x2 - x1 + 1, or of COCO's files x2 - x1."""
-    if boxes[:, :2].max() > 1:
-        return False
-    with np.errstate(invalid="ignore"):
-        low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    return bool(((low >= 0) & (low <= 1) & (high >= 0) & (high <= 2 + 1e-9)).all())
+# Scalabel's format
 
 
-def _without_box(path: Path, rows: Sequence[LabelRows]) -> Iterable[IssueSummary]:
-    frames = [frame for frame in rows if frame.boxless]
-    if frames:
-        examples = tuple(f"{path}: frame {printable(frame.name)}: {frame.boxless}" for frame in frames[:3])
-        yield IssueSummary("labels without a box, which are not scored", sum(f.boxless for f in frames), examples)
+def read_label_table(path: Path, *, lenient: bool = False) -> LabelTable:
+    """Read labels in Scalabel's format; labels without a box are counted, and not scored.
+
+    Raises:
+        StorageError: the file cannot be read.
+        InputsError: it has another format, or holds what cannot be scored; unless ``lenient``, also what the official
+            tool accepts silently: boxes with x2 < x1 or y2 < y1, corners that are not finite, labels that all have
+            scores.
+    """
+    rows, let_through, _ = read_rows(path, scored=False, lenient=lenient)
+    if not lenient and any(frame.codes for frame in rows) and not any(frame.unscored for frame in rows):
+        raise WrongFileError(path, LABELS, "predictions: every label has a score")
+    if boxless := [frame for frame in rows if frame.boxless]:
+        examples = tuple(f"{path}: frame {printable(frame.name)}: {frame.boxless}" for frame in boxless[:3])
+        number = sum(frame.boxless for frame in boxless)
+        let_through.append(IssueSummary("labels without a box, which are not scored", number, examples))
+    rows.sort(key=attrgetter("name"))
+    return _label_table(path, rows, _official_boxes(rows), merge_issue_summaries(let_through))
 
 
-def _told(findings: ValidationIssues, lenient: bool) -> tuple[IssueSummary, ...]:
-    if not lenient:
-        findings.refuse()
-    return findings.summary()
+def read_prediction_table(path: Path, *, lenient: bool = False) -> PredictionTable:
+    """Read predictions in Scalabel's format, or in an older one of BDD100K.
+
+    Raises:
+        StorageError: the file cannot be read.
+        InputsError: it has another format, or holds what cannot be scored; unless ``lenient``, also what the official
+            tool accepts silently: boxes of negative size (x2 < x1 - 1 or y2 < y1 - 1), corners and scores that are not
+            finite, predictions without a box or without a score.
+    """
+    rows, let_through, is_flat = read_rows(path, scored=True, lenient=lenient)
+    table = _prediction_table(path, rows, _official_boxes(rows), merge_issue_summaries(let_through))
+    faults = {place: frame.fault for place, frame in enumerate(rows) if frame.fault}
+    return replace(table, flat=is_flat, faults=faults)
 
 
-def _starts(rows: Sequence[LabelRows] | Sequence[PredictionRows]) -> Ints:
+def _label_table(
+    path: Path, rows: Sequence[FrameRows], boxes: Floats, let_through: tuple[IssueSummary, ...]
+) -> LabelTable:
+    codes = np.frombuffer(b"".join([frame.codes for frame in rows]), np.uint8)
+    marked = np.frombuffer(b"".join([frame.crowd for frame in rows]), np.bool_)
+    return LabelTable(
+        path=path,
+        frames=tuple(frame.name for frame in rows),
+        videos=tuple(frame.video for frame in rows),
+        attributes=tuple(frame.attributes for frame in rows),
+        starts=_starts(rows),
+        classes=codes & ~np.uint8(REGION_BIT),
+        crowd=marked | (codes >= REGION_BIT),
+        boxes=boxes,
+        let_through=let_through,
+    )
+
+
+def _prediction_table(
+    path: Path, rows: Sequence[FrameRows], boxes: Floats, let_through: tuple[IssueSummary, ...]
+) -> PredictionTable:
+    codes = np.frombuffer(b"".join([frame.codes for frame in rows]), np.uint8)
+    return PredictionTable(
+        path=path,
+        frames=tuple(frame.name for frame in rows),
+        videos=tuple(frame.video for frame in rows),
+        starts=_starts(rows),
+        classes=codes & ~np.uint8(REGION_BIT),
+        scores=_join([frame.scores for frame in rows]),
+        boxes=boxes,
+        let_through=let_through,
+    )
+
+
+def _starts(rows: Sequence[FrameRows]) -> Ints:
     return np.array([0, *accumulate(len(frame.codes) for frame in rows)], np.int64)
 
 
-def _joined(arrays: list[Floats]) -> Floats:
-    return np.concatenate(arrays) if arrays else np.zeros(0)
+def _join(parts: Iterable[bytes]) -> Floats:
+    return np.frombuffer(bytearray().join(parts), np.float64)  # of a bytearray, so that it can be changed
 
 
-def _boxes(corners: list[Floats]) -> Floats:
-    """Corners by frame, joined and made x, y, width, height in the official tool's order of operations."""
-    boxes = _joined(corners).reshape(-1, 4)
+def _official_boxes(rows: Sequence[FrameRows]) -> Floats:
+    """Join the corners and convert them to x, y, width, height in the official tool's order of operations."""
+    boxes = _join([frame.corners for frame in rows]).reshape(-1, 4)
     with np.errstate(invalid="ignore", over="ignore"):
         boxes[:, 2:] -= boxes[:, :2]
         boxes[:, 2:] += 1
     return boxes
 
 
-if TYPE_CHECKING:
-    Category = str
-    LabelCategory = str
-else:
-    Category = Literal[tuple(CATEGORY_CODES)]
-    LabelCategory = Literal[(*CATEGORY_CODES, *BOXLESS_CATEGORIES)]
-
-_category, _score, _box = attrgetter("category"), attrgetter("score"), attrgetter("box2d")
-_corners = attrgetter("x1", "y1", "x2", "y2")
-_code = dict(CATEGORY_CODES).__getitem__
+# COCO's format
 
 
-class _Marks(msgspec.Struct, frozen=True, gc=False):
-    crowd: bool = False
-    ignored: bool = False
+def read_coco_labels(path: Path, *, lenient: bool = False) -> LabelTable:
+    """Read COCO labels as the table that Scalabel's labels give; the boxes are the file's, to the bit.
+
+    Raises:
+        StorageError: the file cannot be read.
+        RecordError: it is no COCO labels file, its ids and names are inconsistent, or it has categories that the
+            benchmark lacks; unless ``lenient``, also boxes of negative size.
+        FrameNameError: an image's name is no relative path inside a folder.
+    """
+    found = detect_format(path)
+    if found != "COCO labels":
+        raise RecordError(path, f"expected COCO labels, found {describe_format(found)}")
+    frames = labels_from_coco(path, read_coco(path, CocoLabels))
+    rows, boxes = _coco_rows(path, frames, lenient=lenient)
+    return _label_table(path, rows, boxes, ())
 
 
-class _Label(msgspec.Struct, frozen=True, gc=False):
-    id: msgspec.Raw
-    category: LabelCategory
-    box2d: Box2D | None = None
-    attributes: _Marks | None = None
-    score: float | None = None
+def read_coco_results(path: Path, labels: Path, *, lenient: bool = False) -> PredictionTable:
+    """Read COCO results as the table that Scalabel's predictions give, with a frame for every image of the labels.
+
+    Args:
+        path: the results.
+        labels: COCO labels, or Scalabel's, whose frames then have the ids that a conversion gives them.
+        lenient: accept boxes of negative size, as the official tool does.
+
+    Raises:
+        StorageError: a file cannot be read.
+        RecordError: a file has another format, or the results have images or categories that the labels or the
+            benchmark lack; unless ``lenient``, also boxes of negative size.
+        FrameNameError: an image's name is no relative path inside a folder.
+    """
+    found = detect_format(path)
+    if found not in ("COCO results", None):
+        raise RecordError(path, f"expected COCO results, found {describe_format(found)}")
+    dataset = read_coco_images(labels)
+    results, let_through = resolve_image_ids(path, read_coco(path, list[CocoResult]), dataset, labels)
+    frames = results_from_coco(path, results, dataset, labels)
+    rows, boxes = _coco_rows(path, frames, lenient=lenient)
+    empty = ValidationIssues()
+    for frame in frames:
+        if not frame.labels:
+            error = BadFrameError(path, printable(frame.name), f"missing, but in {labels}")
+            empty.add("frames without predictions", error)
+    return _prediction_table(path, rows, boxes, let_through + empty.summarise())
 
 
-class _Prediction(msgspec.Struct, frozen=True, gc=False):
-    id: msgspec.Raw
-    category: Category
-    score: float
-    box2d: Box2D
+def _coco_rows(path: Path, frames: Sequence[LabelFrame], *, lenient: bool) -> tuple[list[FrameRows], Floats]:
+    """Return the columns of frames converted from COCO, and their boxes as x, y, width, height."""
+    issues = ValidationIssues()
+    rows: list[FrameRows] = []
+    bboxes: list[Bbox] = []
+    for frame in frames:
+        labels = [label for label in frame.labels if label.box2d]
+        for label in labels:
+            bboxes.append(bbox := _bbox_of(label))
+            if label.category not in CATEGORY_CODES:
+                issues.add("labels of unknown categories", f"{frame.name}: label {label.id}: {label.category}")
+            if not lenient and min(bbox.width, bbox.height) < 0:
+                issues.add("boxes of negative size", f"{frame.name}: label {label.id}")
+        rows.append(_pack(frame, labels))
+    issues.raise_all(path)
+    numbers = [(bbox.x, bbox.y, bbox.width, bbox.height) for bbox in bboxes]
+    return rows, np.array(numbers, np.float64).reshape(-1, 4)
 
 
-class _LabelFrame(PlainFrame, frozen=True, gc=False):
-    """Decoded; its labels give way to rows at once, so that memory never holds them all."""
-
-    name: str | int
-    labels: list[_Label] | None = None
-    videoName: str | int | None = None  # noqa: N815  (the format's spelling)
-    attributes: FrameAttributes | None = None
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "labels", _pack_labels(self, self.labels or []))
+def _bbox_of(label: Label) -> Bbox:
+    """Return the box of a label as the COCO file has it, to the bit."""
+    if label.coco and not isinstance(label.coco.bbox, UnsetType):
+        return label.coco.bbox
+    return to_bbox(label.box2d) if label.box2d else Bbox(0, 0, 0, 0)
 
 
-class _PredictionFrame(PlainFrame, frozen=True, gc=False):
-    """Decoded; its labels give way to rows at once, so that memory never holds them all."""
-
-    name: str | int
-    labels: list[_Prediction] | None = None
-    videoName: str | int | None = None  # noqa: N815
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "labels", _pack_predictions(self, self.labels or []))
-
-
-def _pack_labels(frame: _LabelFrame, labels: list[_Label]) -> LabelRows:
-    boxed = [label for label in labels if label.box2d is not None]
-    marks = [label.attributes for label in boxed]
-    return LabelRows(
-        str(frame.name),
-        _text(frame.videoName),
-        frame.attributes,
-        bytes(map(_code, map(_category, boxed))),
-        bytes([mark is not None and (mark.crowd or mark.ignored) for mark in marks]),
-        _pack_boxes(boxed),
-        any(label.score is None for label in labels),
-        len(labels) - len(boxed),
+def _pack(frame: LabelFrame, labels: Sequence[Label]) -> FrameRows:
+    texts = {name: value for name, value in (frame.attributes or {}).items() if isinstance(value, str)}
+    return FrameRows(
+        frame.name,
+        frame.videoName,
+        None if frame.attributes is None else msgspec.convert(texts, FrameAttributes),
+        codes=bytes(CATEGORY_CODES.get(label.category or "", 0) for label in labels),
+        crowd=bytes(is_crowd(label.category, label.attributes) for label in labels),
+        scores=np.array([label.score for label in labels], np.float64).tobytes(),
+        corners=b"",
+        unscored=False,
+        boxless=0,
     )
-
-
-def _pack_predictions(frame: _PredictionFrame, labels: list[_Prediction]) -> PredictionRows:
-    return PredictionRows(
-        str(frame.name),
-        _text(frame.videoName),
-        bytes(map(_code, map(_category, labels))),
-        np.fromiter(map(_score, labels), np.float64, len(labels)),
-        _pack_boxes(labels),
-    )
-
-
-def _pack_boxes(labels: Sequence[_Label] | Sequence[_Prediction]) -> Floats:
-    return np.fromiter(chain.from_iterable(map(_corners, map(_box, labels))), np.float64, 4 * len(labels))
-
-
-def _text(name: str | int | None) -> str | None:
-    return None if name is None else str(name)
-
-
-def _packed(records: Sequence[_LabelFrame] | Sequence[_PredictionFrame] | None, slack: float) -> list[Any] | None:
-    """Return the rows of decoded frames; None where a box is odd: x2 < x1 - slack, or y2 alike."""
-    if records is None:
-        return None
-    rows: list[Any] = [frame.labels for frame in records]
-    boxes = _joined([frame.corners for frame in rows]).reshape(-1, 4)
-    return rows if (boxes[:, 2:] >= boxes[:, :2] - slack).all() else None

@@ -1,13 +1,13 @@
-"""What the official tool lets through and a careful reader would not: counted, with the first few named."""
+"""Issues found in files of labels and predictions, counted by kind: to be raised, or reported if they are accepted."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from bdd100k_zoo.errors import BadFrameError, BadLabelError
+from bdd100k_zoo.errors import BadFrameError, BadLabelError, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,61 +16,55 @@ if TYPE_CHECKING:
 _EXAMPLES = 3
 
 
-class ValidationIssue(NamedTuple):
-    """One thing that is wrong in a file of labels or predictions."""
-
-    kind: str
-    """A heading, in the plural: ``boxes with x2 < x1``."""
-    path: Path
-    frame: str
-    label: str
-    """The label's id and place in its frame; empty where the frame as a whole is at fault."""
-    problem: str
-
-    def error(self, others: int = 0) -> BadFrameError | BadLabelError:
-        """Give the error that says this, and how many more findings there are."""
-        if self.label:
-            return BadLabelError(self.path, self.frame, self.label, self.problem, others)
-        return BadFrameError(self.path, self.frame, self.problem, others)
-
-
 class IssueSummary(msgspec.Struct, frozen=True):
-    """What a lenient evaluation accepted, of one kind."""
+    """Issues of one kind that a lenient evaluation accepted."""
 
     kind: str
+    """In the plural: ``boxes with x2 < x1``."""
     count: int
     examples: tuple[str, ...]
     """The first few, each with file, frame and label."""
 
 
 class ValidationIssues:
-    """Findings of one file, of which only the first few of a kind are kept."""
+    """Issues of one file, counted by kind; the first few of each kind are kept as examples."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._first: list[ValidationIssue] = []
+        self._examples: dict[str, list[BadFrameError | BadLabelError | str]] = {}
 
-    def add(self, finding: ValidationIssue) -> None:
-        """Count a finding."""
-        self._counts[finding.kind] += 1
-        if self._counts[finding.kind] <= _EXAMPLES:
-            self._first.append(finding)
+    def add(self, kind: str, issue: BadFrameError | BadLabelError | str) -> None:
+        """Count an issue, given as the error to raise for it, or as its place in the file."""
+        self._counts[kind] += 1
+        examples = self._examples.setdefault(kind, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(issue)
 
-    def refuse(self) -> None:
-        """Raise the first finding as BadFrameError or BadLabelError, where there is any."""
-        if self._first:
-            raise self._first[0].error(self._counts.total() - 1)
+    def raise_first(self) -> None:
+        """Raise the first issue that was given as an error, with the number of others; return if there is none."""
+        first = next(iter(self._examples.values()), [""])[0]
+        if not isinstance(first, str):
+            first.others = self._counts.total() - 1
+            raise first
 
-    def summary(self) -> tuple[IssueSummary, ...]:
-        """Tell each kind once, in the order of their first appearance."""
+    def raise_all(self, path: Path) -> None:
+        """Raise one RecordError with the count and the first places of each kind; return if there is no issue."""
+        if self._counts:
+            raise RecordError(path, "; ".join(map(self._describe, self._counts)))
+
+    def _describe(self, kind: str) -> str:
+        examples = ", ".join(map(str, self._examples[kind]))
+        return f"{self._counts[kind]:,} {kind}: {examples}{', …' if self._counts[kind] > _EXAMPLES else ''}"
+
+    def summarise(self) -> tuple[IssueSummary, ...]:
+        """Return a summary of each kind, in the order of their first appearance."""
         return tuple(
-            IssueSummary(kind, count, tuple(str(each.error()) for each in self._first if each.kind == kind))
-            for kind, count in self._counts.items()
+            IssueSummary(kind, count, tuple(map(str, self._examples[kind]))) for kind, count in self._counts.items()
         )
 
 
 def merge_issue_summaries(summaries: Iterable[IssueSummary]) -> tuple[IssueSummary, ...]:
-    """Join the summaries of several files: one entry a kind."""
+    """Merge the summaries of several files: one entry a kind."""
     kinds: dict[str, IssueSummary] = {}
     for entry in summaries:
         known = kinds.get(entry.kind, IssueSummary(entry.kind, 0, ()))
@@ -80,6 +74,6 @@ def merge_issue_summaries(summaries: Iterable[IssueSummary]) -> tuple[IssueSumma
 
 
 def printable(name: object) -> str:
-    """A name of the user's as it may be printed: control characters could drive a terminal."""
+    """Return a user's name in a form that is safe to print: control characters could drive a terminal."""
     text = str(name)
     return text if text.isprintable() else ascii(text)

@@ -21,66 +21,60 @@ MAX_DETAIL_LENGTH = 200
 
 
 class Finding(Struct, frozen=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     state: FindingState
-    """``absent`` is optional and not installed, and no fault; ``unknown`` waits for another's repair."""
+    """``absent`` is optional and not installed, and no fault; ``unknown`` needs something that is wrong."""
     found: str
     repairs: tuple[str, ...] = ()
     """Any one of them repairs what is wrong, the first is the best; of something absent, what installs it."""
 
 
 class CheckStep(NamedTuple):
-    """How to look at something."""
+    """How to check something."""
 
     what: str
-    see: Callable[[], Finding]
+    check: Callable[[], Finding]
     needs: tuple[str, ...] = ()
-    """What must be ok before, or this is left out."""
+    """Checks that must be ok before, or this one is skipped."""
     extra: str = "predict"
     """The extra that it belongs to."""
 
 
-def run_checks(looks: Iterable[CheckStep]) -> tuple[Finding, ...]:
-    """Look at one thing after the other; paths below the home folder are shortened to ``~``."""
-    found: dict[str, Finding] = {}
-    for look in looks:
-        obstacle = next((need for need in look.needs if found[need].state != "ok"), None)
-        found[look.what] = _blocked(look, obstacle) if obstacle else _seen(look)
-    return tuple(_without_home(finding) for finding in found.values())
+def run_checks(steps: Iterable[CheckStep]) -> tuple[Finding, ...]:
+    """Run one check after the other; paths below the home folder are shortened to ``~``."""
+    findings: dict[str, Finding] = {}
+    for step in steps:
+        obstacle = next((need for need in step.needs if findings[need].state != "ok"), None)
+        if obstacle:
+            findings[step.what] = Finding(step.what, "unknown", f"{obstacle} must be repaired first")
+        else:
+            findings[step.what] = _run(step)
+    return tuple(
+        replace(each, found=shorten_home(each.found), repairs=tuple(map(shorten_home, each.repairs)))
+        for each in findings.values()
+    )
 
 
 def shorten_home(text: str) -> str:
-    """Shorten paths below the home folder to ``~``: who posts them need not tell who they are."""
+    """Shorten paths below the home folder to ``~``, so that a posted report does not name its author."""
     home = str(Path("~").expanduser())
     return re.sub(rf"{re.escape(home)}(?=[/\\]|[\s'\":;,]|$)", "~", text) if len(home) > 1 else text
 
 
-def _blocked(look: CheckStep, obstacle: str) -> Finding:
-    return Finding(look.what, "unknown", f"{obstacle} must be repaired first")
-
-
-def _seen(look: CheckStep) -> Finding:
+def _run(step: CheckStep) -> Finding:
     try:
-        return look.see()
+        return step.check()
     except ManifestError as error:
         repair = f"correct {error.file}, or leave it out of --zoo and BDD100K_ZOO_FILES"
-        return Finding(look.what, "wrong", str(error), (repair,))
+        return Finding(step.what, "wrong", str(error), (repair,))
     except MissingPackageError as error:
-        return _wrong(look, error.reason)
+        reason = error.reason
     except ZooError as error:
-        return _wrong(look, str(error))
+        reason = str(error)
     except Exception as error:  # noqa: BLE001  (an installation can be broken in any way)
-        return _wrong(look, f"{type(error).__name__}: {error}")
-
-
-def _wrong(look: CheckStep, reason: str) -> Finding:
+        reason = f"{type(error).__name__}: {error}"
     line = " ".join(reason.split())
     shown = line if len(line) <= MAX_DETAIL_LENGTH else f"{line[:MAX_DETAIL_LENGTH]} …"
-    return Finding(look.what, "wrong", shown, suggest_repairs(reason, look.extra))
-
-
-def _without_home(finding: Finding) -> Finding:
-    repairs = tuple(shorten_home(repair) for repair in finding.repairs)
-    return replace(finding, found=shorten_home(finding.found), repairs=repairs)
+    return Finding(step.what, "wrong", shown, suggest_repairs(reason, step.extra))

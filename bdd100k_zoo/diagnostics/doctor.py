@@ -14,6 +14,7 @@ from msgspec import Struct
 from bdd100k_zoo import __version__
 from bdd100k_zoo.backends import selection
 from bdd100k_zoo.backends.common.packages import installed_distributions
+from bdd100k_zoo.demo_run.steps import MODEL, bundled_weights
 from bdd100k_zoo.diagnostics import extras, nvidia
 from bdd100k_zoo.diagnostics.checks import CheckStep, Finding, run_checks
 from bdd100k_zoo.diagnostics.repairs import (
@@ -27,7 +28,6 @@ from bdd100k_zoo.errors import MissingPackageError, ZooError
 from bdd100k_zoo.hub.layout import default_cache_root
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.sample_data import draw_sample_frame
-from bdd100k_zoo.workflows.demo import MODEL, bundled_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,42 +42,51 @@ IMPORT_NEEDS: Mapping[str, tuple[str, ...]] = {
     "cv2": (),
     "mmengine": ("torch", "cv2"),
 }
-"""What packages import of one another; those that are not here need all before them."""
+"""Packages that each package imports; those that are not listed need all before them."""
 
 
-class Extra(NamedTuple):
-    """What an extra is for: something that one may do without."""
+class OptionalJob(NamedTuple):
+    """Something that needs an extra."""
 
     what: str
     extra: str
     distributions: tuple[str, ...]
     """What must be installed for it."""
-    beside: tuple[str, ...]
-    """What else its versions are told of."""
-    work: Callable[[], str]
+    related: tuple[str, ...]
+    """Further distributions whose versions are reported."""
+    run: Callable[[], str]
+
+
+OPTIONAL_JOBS = (
+    OptionalJob("evaluator", "official", ("scalabel", "bdd100k"), ("pydantic",), extras.try_evaluator),
+    OptionalJob("viewer", "official", ("scalabel", "bdd100k"), ("pydantic",), extras.try_viewer),
+    OptionalJob("videos", "video", ("av",), (), extras.try_video),
+    OptionalJob("pages", "report", ("jinja2", "matplotlib"), (), extras.try_pages),
+    OptionalJob("hf mirrors", "hf", ("huggingface_hub",), (), extras.try_hub),
+)
 
 
 class Gpu(Struct, frozen=True, kw_only=True):
-    """What there is to compute on beside the CPU."""
+    """GPUs, and what could use them."""
 
     torch: str | None
-    """What torch is built for: ``CPU``, ``CUDA 13.0``; None where it does not import."""
+    """What torch is built for, as in ``CPU`` or ``CUDA 13.0``; None where it does not import."""
     driver: str | None
-    """Version of NVIDIA's driver."""
+    """Version of the NVIDIA driver."""
     driver_cuda: str | None
     """The newest CUDA that the driver runs."""
     cards: tuple[str, ...]
-    """What the driver sees."""
+    """Names of the GPUs that the driver sees."""
 
 
 class DoctorReport(Struct, frozen=True, kw_only=True):
-    """Everything that a bug report needs; nothing in it tells who or where the user is."""
+    """Everything that a bug report needs; nothing in it identifies the user or the machine."""
 
     bdd100k_zoo: str
     """Version of this package."""
     system: str
     healthy: bool
-    """Nothing is wrong: all that is installed works."""
+    """Whether all that is installed works."""
     backend: str | None
     """``mmdet3`` or ``mmdet2``; None where neither is installed."""
     versions: Mapping[str, str | None]
@@ -87,56 +96,56 @@ class DoctorReport(Struct, frozen=True, kw_only=True):
 
 
 def run_doctor(zoo_files: Sequence[Path] = (), *, trial: bool = True) -> DoctorReport:
-    """Look at everything; nothing that is wrong with it raises.
+    """Check everything; whatever is wrong is a finding, and raises nothing.
 
     Args:
-        zoo_files: the user's zoo files, beside those of BDD100K_ZOO_FILES.
-        trial: predict, too.
+        zoo_files: the user's zoo files, in addition to those of BDD100K_ZOO_FILES.
+        trial: whether to run a trial prediction.
     """
     versions, driver = installed_versions(), nvidia.find_driver()
     backend = selection.backend_for_mmdet(versions.get("mmdet") or "")
-    looks = [
-        CheckStep("bdd100k-zoo", partial(_zoo, zoo_files)),
-        CheckStep("Python", _python),
-        CheckStep("cache", _cache),
-        CheckStep("scores", lambda: Finding("scores", "ok", extras.try_scores())),
-        *(_looks_at_backend(backend, versions, driver, trial=trial) if backend else ()),
-        *(_absent_backend(each, versions) for each in selection.BACKENDS if each is not backend),
-        *(CheckStep(each.what, partial(_optional, each, versions), extra=each.extra) for each in EXTRA_CHECKS),
-    ]
-    findings = run_checks(looks)
+    findings = run_checks(
+        (
+            CheckStep("bdd100k-zoo", partial(_check_zoo, zoo_files)),
+            CheckStep("Python", _check_python),
+            CheckStep("cache", _check_cache),
+            CheckStep("scores", lambda: Finding("scores", "ok", extras.try_scores())),
+            *(_backend_steps(backend, versions, driver, trial=trial) if backend else ()),
+            *(_absent_backend_step(each, versions) for each in selection.BACKENDS if each is not backend),
+            *(CheckStep(job.what, partial(_check_job, job, versions), extra=job.extra) for job in OPTIONAL_JOBS),
+        )
+    )
     return DoctorReport(
         bdd100k_zoo=__version__,
         system=platform.platform(),
         healthy=all(finding.state in ("ok", "absent") for finding in findings),
         backend=backend.NAME if backend else None,
         versions=versions,
-        gpu=_facts_of_gpu(findings, driver),
+        gpu=_describe_gpu(findings, driver),
         findings=findings,
     )
 
 
-def _zoo(files: Sequence[Path]) -> Finding:
+def _check_zoo(files: Sequence[Path]) -> Finding:
     return Finding("bdd100k-zoo", "ok", f"{__version__}, {len(load_zoo(*files).models)} models")
 
 
-def _python() -> Finding:
-    supported = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    told = f"{platform.python_version()} on {platform.platform()}"
-    if supported:
-        return Finding("Python", "ok", told)
-    return Finding("Python", "wrong", told, ("use Python 3.10 to 3.13: mmengine does not work beyond",))
+def _check_python() -> Finding:
+    found = f"{platform.python_version()} on {platform.platform()}"
+    if (3, 10) <= sys.version_info[:2] <= (3, 13):
+        return Finding("Python", "ok", found)
+    return Finding("Python", "wrong", found, ("use Python 3.10 to 3.13: mmengine does not work beyond",))
 
 
-def _cache() -> Finding:
+def _check_cache() -> Finding:
     root = default_cache_root().absolute()
-    if problem := _obstacle(root):
+    if problem := _write_problem(root):
         return Finding("cache", "wrong", f"{root}: {problem}", ("set BDD100K_ZOO_CACHE to a folder of yours",))
     return Finding("cache", "ok", str(root))
 
 
-def _obstacle(root: Path) -> str:
-    """Say why files cannot be written below a folder that may be still to be made; nothing where they can."""
+def _write_problem(root: Path) -> str:
+    """Return why files cannot be written below a folder that may not exist yet; empty where they can."""
     try:
         root.stat()
     except FileNotFoundError:
@@ -149,79 +158,77 @@ def _obstacle(root: Path) -> str:
     return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} cannot be written"
 
 
-# The backend that is installed
+# The installed backend, and the other one
 
 
-def _looks_at_backend(
+def _backend_steps(
     backend: Backend, versions: Mapping[str, str | None], driver: nvidia.NvidiaDriver | None, *, trial: bool
 ) -> Iterator[CheckStep]:
     packages, extra = backend.PACKAGES, backend.EXTRA
     for place, name in enumerate(packages):
-        yield CheckStep(
-            name, partial(_package, backend, name, versions), IMPORT_NEEDS.get(name, packages[:place]), extra
-        )
-    yield CheckStep("GPU", partial(_gpu, driver), ("torch",), extra)
-    yield CheckStep("ops", _ops, packages, extra)
+        needs = IMPORT_NEEDS.get(name, packages[:place])
+        yield CheckStep(name, partial(_check_package, backend, name, versions), needs, extra)
+    yield CheckStep("GPU", partial(_check_gpu, driver), ("torch",), extra)
+    yield CheckStep("ops", _check_ops, packages, extra)
     if trial:
-        yield CheckStep(backend.NAME, partial(_predict, backend), ("bdd100k-zoo", *packages, "ops"), extra)
+        yield CheckStep(backend.NAME, partial(_check_prediction, backend), ("bdd100k-zoo", *packages, "ops"), extra)
 
 
-def _package(backend: Backend, name: str, versions: Mapping[str, str | None]) -> Finding:
+def _check_package(backend: Backend, name: str, versions: Mapping[str, str | None]) -> Finding:
     package = name.partition(".")[0]
-    told = ", ".join(
+    found = ", ".join(
         version if distribution == package else f"{distribution} {version}"
         for distribution, version in installed_distributions(package).items()
     )
-    clash = find_mmcv_conflict(versions) if name == "mmcv" else ""
-    if clash:
-        return Finding(name, "wrong", clash, suggest_repairs("mmcv._ext", backend.EXTRA))
+    conflict = find_mmcv_conflict(versions) if name == "mmcv" else ""
+    if conflict:
+        return Finding(name, "wrong", conflict, suggest_repairs("mmcv._ext", backend.EXTRA))
     try:
         backend.import_package(name)
     except MissingPackageError as error:
-        reason = f"{told or 'not installed'}; {error.reason}"
+        reason = f"{found or 'not installed'}; {error.reason}"
         raise MissingPackageError(name, error.extra, reason) from error
-    return Finding(name, "ok", f"{told or 'of unknown version'}, imports")
+    return Finding(name, "ok", f"{found or 'of unknown version'}, imports")
 
 
-def _gpu(driver: nvidia.NvidiaDriver | None) -> Finding:
+def _check_gpu(driver: nvidia.NvidiaDriver | None) -> Finding:
     from bdd100k_zoo.backends.common.devices import cuda_names, cuda_problem, torch_platform
     from bdd100k_zoo.backends.common.self_test import self_test_device
 
     build, names = torch_platform(), cuda_names()
     if not names:
-        return nvidia.explain_unused_gpu(
-            nvidia.TorchGpuSupport(build, cuda_problem()), driver, hidden=nvidia.are_gpus_hidden()
-        )
+        support = nvidia.TorchGpuSupport(build, cuda_problem())
+        return nvidia.explain_unused_gpu(support, driver, hidden=nvidia.are_gpus_hidden())
     for index in range(len(names)):
         self_test_device(f"cuda:{index}")
     return Finding("GPU", "ok", "; ".join([f"{', '.join(names)} computes", *filter(None, [str(driver or ""), build])]))
 
 
-def _ops() -> Finding:
+def _check_ops() -> Finding:
     from bdd100k_zoo.backends.common.self_test import TESTED_OPS, self_test_ops
     from bdd100k_zoo.backends.mmdet3 import ops
 
-    server, devices = ops.install_ops(), _devices()
+    server, devices = ops.install_ops(), _working_devices()
     for device in devices:
         self_test_ops(device)
     return Finding("ops", "ok", f"{', '.join(TESTED_OPS)} are right on {' and '.join(devices)}; served by {server}")
 
 
-def _predict(backend: Backend) -> Finding:
+def _check_prediction(backend: Backend) -> Finding:
     import numpy as np
 
     zoo = load_zoo()
     model = zoo[MODEL]
     frame = np.ascontiguousarray(np.asarray(draw_sample_frame())[:, :, ::-1])
-    told = []
-    for device in _devices():
+    found = []
+    for device in _working_devices():
         detector = backend.load(model.name, model.config_path, bundled_weights(zoo), device)
-        told.append(f"{len(detector.detect(frame))} boxes on {device}")
-    return Finding(backend.NAME, "ok", f"{model.name} finds {' and '.join(told)}")
+        found.append(f"{len(detector.detect(frame))} boxes on {device}")
+    return Finding(backend.NAME, "ok", f"{model.name} finds {' and '.join(found)}")
 
 
-def _devices() -> list[str]:
-    """Give the CPU, and the first GPU where it computes at all: one that does not is a finding of its own."""
+def _working_devices() -> list[str]:
+    """Return the CPU, and the first GPU where it computes at all: one that does not is a finding of its own."""
     from bdd100k_zoo.backends.common.devices import cuda_count
     from bdd100k_zoo.backends.common.self_test import self_test_device
 
@@ -234,14 +241,14 @@ def _devices() -> list[str]:
     return ["cpu", "cuda:0"]
 
 
-def _absent_backend(backend: Backend, versions: Mapping[str, str | None]) -> CheckStep:
+def _absent_backend_step(backend: Backend, versions: Mapping[str, str | None]) -> CheckStep:
     mmdet = versions.get("mmdet")
-    told = f"not installed; mmdet {mmdet} is, which excludes it" if mmdet else "not installed"
+    found = f"not installed; mmdet {mmdet} is, which excludes it" if mmdet else "not installed"
     repairs = () if mmdet else (install_command(backend.EXTRA),)
-    return CheckStep(backend.NAME, lambda: Finding(backend.NAME, "absent", told, repairs))
+    return CheckStep(backend.NAME, lambda: Finding(backend.NAME, "absent", found, repairs))
 
 
-def _facts_of_gpu(findings: Sequence[Finding], driver: nvidia.NvidiaDriver | None) -> Gpu:
+def _describe_gpu(findings: Sequence[Finding], driver: nvidia.NvidiaDriver | None) -> Gpu:
     build = None
     if any(finding.what == "torch" and finding.state == "ok" for finding in findings):
         from bdd100k_zoo.backends.common.devices import torch_platform
@@ -252,30 +259,21 @@ def _facts_of_gpu(findings: Sequence[Finding], driver: nvidia.NvidiaDriver | Non
     return Gpu(torch=build, driver=driver.version or None, driver_cuda=driver.cuda, cards=driver.cards)
 
 
-# What one may do without
+# What needs an extra
 
 
-EXTRA_CHECKS = (
-    Extra("evaluator", "official", ("scalabel", "bdd100k"), ("pydantic",), extras.try_evaluator),
-    Extra("viewer", "official", ("scalabel", "bdd100k"), ("pydantic",), extras.try_viewer),
-    Extra("videos", "video", ("av",), (), extras.try_video),
-    Extra("pages", "report", ("jinja2", "matplotlib"), (), extras.try_pages),
-    Extra("hf mirrors", "hf", ("huggingface_hub",), (), extras.try_hub),
-)
-
-
-def _optional(job: Extra, versions: Mapping[str, str | None]) -> Finding:
+def _check_job(job: OptionalJob, versions: Mapping[str, str | None]) -> Finding:
     missing = [name for name in job.distributions if not versions[name]]
     if missing:
-        told = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-        return Finding(job.what, "absent", told, (install_command(job.extra),))
-    told = ", ".join(f"{name} {versions[name] or 'missing'}" for name in (*job.distributions, *job.beside))
+        found = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        return Finding(job.what, "absent", found, (install_command(job.extra),))
+    found = ", ".join(f"{name} {versions[name] or 'missing'}" for name in (*job.distributions, *job.related))
     if job.what == "videos" and parse_version_numbers(versions["av"] or "") < (17,):
-        old = f"{told} converts colours by another matrix than the video's"
+        old = f"{found} converts colours by another matrix than the video's"
         return Finding(job.what, "wrong", old, (install_command(job.extra),))
     try:
-        return Finding(job.what, "ok", f"{told}: {job.work()}")
+        return Finding(job.what, "ok", f"{found}: {job.run()}")
     except MissingPackageError as error:
-        raise MissingPackageError(error.package, job.extra, f"{told}: {error.reason}") from error
+        raise MissingPackageError(error.package, job.extra, f"{found}: {error.reason}") from error
     except ZooError as error:
-        raise MissingPackageError(job.distributions[0], job.extra, f"{told}: {error}") from error
+        raise MissingPackageError(job.distributions[0], job.extra, f"{found}: {error}") from error

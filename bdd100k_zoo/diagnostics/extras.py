@@ -1,4 +1,4 @@
-"""Jobs of the extras, done on inputs so small that the right answer is known. Each tells what came out, or raises."""
+"""One small job of each extra, on inputs whose right answer is known. Each returns what came out, or raises."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.scores import Scores
 
 BOX = {"x1": 10.0, "y1": 20.0, "x2": 49.0, "y2": 59.0}
-SIDE = 64
-"""Pixels of a video's side."""
+VIDEO_SIDE = 64
+"""Pixels."""
 
 
 def try_scores() -> str:
     """Score one right detection with our own evaluation."""
-    with _files() as (labels, predictions):
-        return _told(labels, _scores(labels, predictions))
+    with _one_right_detection() as (labels, predictions):
+        return _describe_scores(labels, _score(labels, predictions))
 
 
 def try_evaluator() -> str:
@@ -32,15 +32,15 @@ def try_evaluator() -> str:
 
     Raises:
         MissingPackageError: they are missing, or refuse to be imported.
-        RecordError: their scores are others.
+        RecordError: their scores differ.
     """
     from bdd100k_zoo.evaluation import official
 
-    with _files() as (labels, predictions):
-        found, ours = official.score_with_official_tool(labels, predictions), _scores(labels, predictions)
+    with _one_right_detection() as (labels, predictions):
+        found, ours = official.score_with_official_tool(labels, predictions), _score(labels, predictions)
         if found.official_json() != ours.official_json():
             raise RecordError(predictions, f"is scored AP {found.ap} by the official packages, and {ours.ap} by ours")
-        return f"{_told(labels, found)}, all 132 numbers as ours"
+        return f"{_describe_scores(labels, found)}, all 132 numbers as ours"
 
 
 def try_viewer() -> str:
@@ -68,11 +68,11 @@ def try_video() -> str:
 
     Raises:
         MissingPackageError: PyAV refuses to be imported.
-        RecordError: the frame is another.
+        RecordError: the frame differs.
     """
     import numpy as np
 
-    from bdd100k_zoo.data.video_decoding import VideoReader
+    from bdd100k_zoo.data.video import VideoReader
 
     greys = (40, 120, 200)
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-doctor-") as folder:
@@ -92,7 +92,7 @@ def try_pages() -> str:
     """Draw a plot as pages hold them.
 
     Raises:
-        MissingPackageError: Jinja2 or matplotlib refuses to be imported.
+        MissingPackageError: a package of the extra refuses to be imported.
     """
     from bdd100k_zoo.reporting.figures import check_report_installed
     from bdd100k_zoo.reporting.plots import plot_bars
@@ -110,8 +110,8 @@ def try_hub() -> str:
 
 
 @contextmanager
-def _files() -> Iterator[tuple[Path, Path]]:
-    """Labels of one frame with one car, and predictions that find it."""
+def _one_right_detection() -> Iterator[tuple[Path, Path]]:
+    """Yield labels of one frame with one car, and predictions that find it."""
     label = {"id": "1", "category": "car", "box2d": BOX}
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-doctor-") as folder:
         paths = Path(folder, "labels.json"), Path(folder, "predictions.json")
@@ -120,14 +120,14 @@ def _files() -> Iterator[tuple[Path, Path]]:
         yield paths
 
 
-def _scores(labels: Path, predictions: Path) -> Scores:
+def _score(labels: Path, predictions: Path) -> Scores:
     from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
     from bdd100k_zoo.evaluation.scoring import score_predictions
 
     return score_predictions(read_label_table(labels), read_prediction_table(predictions))
 
 
-def _told(labels: Path, scores: Scores) -> str:
+def _describe_scores(labels: Path, scores: Scores) -> str:
     if round(scores.ap, 9) != 100:  # the official sums end in 99.99999999999997
         raise RecordError(labels, f"has one car, that was found, and AP {scores.ap} where 100 is right")
     return f"AP {scores.ap:.0f} on one box"
@@ -139,9 +139,9 @@ def _write_video(path: Path, greys: tuple[int, ...]) -> None:
 
     with av.open(str(path), "w") as output:
         stream = output.add_stream("mjpeg", rate=1)
-        stream.width = stream.height = SIDE
+        stream.width = stream.height = VIDEO_SIDE
         stream.pix_fmt = "yuvj420p"
         for grey in greys:
-            frame = av.VideoFrame.from_ndarray(np.full((SIDE, SIDE, 3), grey, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.full((VIDEO_SIDE, VIDEO_SIDE, 3), grey, np.uint8), format="rgb24")
             output.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
         output.mux(stream.encode())

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of this machine, whatever torch finds; and which of both is at fault where they differ."""
+"""What NVIDIA's driver reports, whatever torch finds; and which of the two is at fault where they differ."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bdd100k_zoo.diagnostics.checks import Finding
 from bdd100k_zoo.diagnostics.repairs import pip_command, torch_command
 
 NVIDIA_SMI_SECONDS = 30.0
-"""Seconds for the driver to answer."""
+"""Timeout for the driver to answer."""
 MIN_DRIVER_VERSIONS = {12: "525.60.13", 13: "580.65.06"}
 """The first driver for each CUDA."""
 
 
 class NvidiaDriver(NamedTuple):
-    """A driver of NVIDIA's."""
+    """An installed NVIDIA driver."""
 
     version: str
     cuda: str | None
-    """The newest CUDA that it runs, as in ``12.4``; None where it does not say."""
+    """The newest CUDA that it runs, as in ``12.4``; None where it does not report that."""
     cards: tuple[str, ...]
     """Names of the GPUs."""
     problem: str = ""
@@ -33,7 +33,7 @@ class NvidiaDriver(NamedTuple):
 
 
 class TorchGpuSupport(NamedTuple):
-    """What torch says of GPUs."""
+    """What torch reports of GPUs."""
 
     build: str
     """What it is built for, as in ``CUDA 13.0``; empty for the CPU alone."""
@@ -42,7 +42,7 @@ class TorchGpuSupport(NamedTuple):
 
 
 def find_driver() -> NvidiaDriver | None:
-    """Ask ``nvidia-smi``; None where there is no such driver, or no GPU that it sees."""
+    """Run ``nvidia-smi``; return None where there is no such driver, or no GPU that it sees."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return None
@@ -54,7 +54,7 @@ def find_driver() -> NvidiaDriver | None:
 
 
 def parse_nvidia_smi(answer: str) -> NvidiaDriver | None:
-    """Understand what ``nvidia-smi -q`` writes."""
+    """Parse what ``nvidia-smi -q`` writes."""
     if re.search(r"version mismatch", answer, re.IGNORECASE):
         return NvidiaDriver("", None, (), "the driver's library is another version than its kernel module")
     facts = dict(re.findall(r"^\s*(Driver|CUDA)(?: UMD)? Version\s*:\s*(\d[\d.]*)", answer, re.M))
@@ -63,12 +63,12 @@ def parse_nvidia_smi(answer: str) -> NvidiaDriver | None:
 
 
 def are_gpus_hidden() -> bool:
-    """Tell whether the user wants no GPU to be seen."""
+    """Return whether the user has hidden all GPUs."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1", "NoDevFiles")
 
 
 def explain_unused_gpu(torch: TorchGpuSupport, driver: NvidiaDriver | None, *, hidden: bool) -> Finding:
-    """Tell why torch uses no GPU, and whether that is a fault: one is there, and nobody has hidden it."""
+    """Return why torch uses no GPU. It is a fault where there is one that the user has not hidden."""
     built = f"torch is built for {torch.build or 'the CPU alone'}"
     if driver is None:
         return Finding("GPU", "ok", f"none here, predictions run on the CPU; {built}")
@@ -76,20 +76,15 @@ def explain_unused_gpu(torch: TorchGpuSupport, driver: NvidiaDriver | None, *, h
         return Finding("GPU", "ok", f"hidden by CUDA_VISIBLE_DEVICES, predictions run on the CPU; {built}")
     if driver.problem:
         return Finding("GPU", "wrong", driver.problem, ("restart this machine: its driver was updated while it ran",))
-    return _fault(torch, driver, f"{', '.join(driver.cards)}, {driver}")
-
-
-def _fault(torch: TorchGpuSupport, driver: NvidiaDriver, there: str) -> Finding:
+    there = f"{', '.join(driver.cards)}, {driver}"
     kind, _, wanted = torch.build.partition(" ")
     if kind != "CUDA":
-        built = f"torch is built for {torch.build or 'the CPU alone'}"
         return Finding("GPU", "wrong", f"{there}; {built}", (torch_command(pip_command(), driver.cuda),))
     if driver.cuda and _major(driver.cuda) < _major(wanted):
-        update = (
-            f"update the NVIDIA driver to {MIN_DRIVER_VERSIONS.get(_major(wanted), 'the newest')} or later, and restart"
-        )
-        told = f"{there}: too old for a torch that is built for CUDA {wanted}"
-        return Finding("GPU", "wrong", told, (torch_command(pip_command(), driver.cuda), update))
+        least = MIN_DRIVER_VERSIONS.get(_major(wanted), "the newest")
+        update = f"update the NVIDIA driver to {least} or later, and restart"
+        found = f"{there}: too old for a torch that is built for CUDA {wanted}"
+        return Finding("GPU", "wrong", found, (torch_command(pip_command(), driver.cuda), update))
     return Finding("GPU", "wrong", f"{there}: {torch.problem}", ("sudo nvidia-modprobe -u -c=0",))
 
 

@@ -1,59 +1,105 @@
-"""Everything that a report tells about one predictions file, computed from its matches."""
+"""Everything that a report shows of one predictions file, and of two of them compared."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.evaluation.analysis_types import Analysis, APDifference, ConditionScores, Curves
 from bdd100k_zoo.evaluation.bootstrap import (
-    ATTRIBUTES,
-    UNKNOWN,
+    Interval,
+    Intervals,
     Samples,
+    Support,
     bootstrap_parts,
-    group_frames,
     intervals_of,
     percentile_interval,
-    score_frames,
     simultaneous_intervals,
     support_of,
 )
+from bdd100k_zoo.evaluation.conditions import (
+    ALL_FRAMES,
+    ConditionKey,
+    ConditionScores,
+    group_by_conditions,
+    score_conditions,
+)
 from bdd100k_zoo.evaluation.error_analysis import (
-    build_confusion_matrix,
-    can_analyse_errors,
-    compute_tide_errors,
+    Calibration,
+    ConfusionMatrix,
+    ErrorBreakdown,
+    analyse_errors,
     measure_calibration,
 )
 from bdd100k_zoo.evaluation.matching import ANY_SIZE, IOU_THRESHOLDS
-from bdd100k_zoo.evaluation.scores import OVERALL
-from bdd100k_zoo.evaluation.scoring import accumulate, score_without_predictions, summarise_scores
+from bdd100k_zoo.evaluation.scores import OVERALL, Scores
+from bdd100k_zoo.evaluation.scoring import accumulate, score_accumulated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from bdd100k_zoo.data.tables import LabelTable
-    from bdd100k_zoo.evaluation.analysis_types import Confusion, ErrorBreakdown
     from bdd100k_zoo.evaluation.matching import Matches
     from bdd100k_zoo.evaluation.pairing import PairedFrames
-    from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.progress import Progress
 
 CURVE_IOUS = (0, 5, 8)
-"""Places in ``IOU_THRESHOLDS`` of those that curves are shown at: 0.50, 0.75 and 0.90."""
-
-
-MAX_ATTRIBUTE_VALUES = 12
-"""Of one attribute; frames with rarer ones are taken together."""
-RARE = "all others"
-EVERYTHING = ("", OVERALL)
+"""Indices into ``IOU_THRESHOLDS`` of those whose curves are shown: 0.50, 0.75 and 0.90."""
 
 Floats = npt.NDArray[np.float64]
-ConditionKey = tuple[str, str]
-"""An attribute and its value, or EVERYTHING."""
+
+
+class Curves(msgspec.Struct, frozen=True):
+    """Precision at 101 points of recall, 0 to 1, as the official AP averages it."""
+
+    ious: tuple[float, ...]
+    precision: tuple[tuple[tuple[float, ...] | None, ...], ...]
+    """[ious][classes][101], 0 to 1; None for a class without objects."""
+
+
+class Analysis(msgspec.Struct, frozen=True):
+    """All that is known of one predictions file, as plain numbers."""
+
+    scores: Scores
+    support: Mapping[str, Support]
+    """Of each class and OVERALL."""
+    objects_by_size: tuple[tuple[int, ...], ...]
+    """[classes][small, medium, large]."""
+    detections: tuple[int, ...]
+    """By class: the 100 best of each frame."""
+    intervals: Intervals
+    """Empty where none were asked for."""
+    curves: Curves
+    conditions: tuple[ConditionScores, ...]
+    calibration: Calibration
+    errors: ErrorBreakdown | None
+    """None where scores are not finite, or there are no predictions."""
+    confusion: ConfusionMatrix | None
+    """None likewise."""
+
+
+class APDifference(NamedTuple):
+    """By how much one predictions file is better than another, overall, for a class or under a condition."""
+
+    where: str
+    """``class``, or an attribute of the frames."""
+    name: str
+    """The class, OVERALL, or the attribute's value."""
+    points: float
+    """First minus second in AP, in percent."""
+    support: Support
+    interval: Interval | None
+    """Of that difference, on the same resampled frames; None where none was asked for or there is not enough for one.
+    That of OVERALL holds on its own; all others are simultaneous, see ``bootstrap.simultaneous_intervals``."""
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.interval is not None and (self.interval.low > 0 or self.interval.high < 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +108,8 @@ class RunAnalysis:
 
     analysis: Analysis
     samples: Mapping[ConditionKey, Samples]
-    """Of all frames and of each condition, all from the same draws; none of those where there is not enough for an
-    interval, and empty where no intervals were asked for."""
+    """Of all frames and of each condition, all from the same draws. Conditions with too few frames or objects for an
+    interval are missing; empty where no intervals were asked for."""
 
 
 def analyse_run(paired: PairedFrames, matches: Matches, resamples: int, progress: Progress) -> RunAnalysis:
@@ -73,53 +119,53 @@ def analyse_run(paired: PairedFrames, matches: Matches, resamples: int, progress
         paired: labels and predictions.
         matches: of the same.
         resamples: for intervals; 0 for none.
-        progress: where to tell how far it is.
+        progress: where to report progress.
     """
-    with ThreadPoolExecutor(1) as beside:  # hotcoco leaves Python to others while it works
-        broken_down = beside.submit(_break_down, paired, matches)
-        groups: dict[ConditionKey, Sequence[int]] = {EVERYTHING: range(len(matches.frames)), **_groups(paired.labels)}
-        support = {key: support_of(matches, frames) for key, frames in groups.items()}
-        enough = {key: frames for key, frames in groups.items() if support[key][OVERALL].enough}
+    with ThreadPoolExecutor(1) as background:  # hotcoco releases the GIL while it works
+        pending = background.submit(analyse_errors, paired, matches)
+        groups = group_by_conditions(paired.labels)
+        by_class = support_of(matches, groups[ALL_FRAMES])
+        support = {key: support_of(matches, frames)[OVERALL] for key, frames in groups.items()}
+        enough = {key: frames for key, frames in groups.items() if support[key].enough}
         samples = bootstrap_parts(matches, enough, resamples, progress) if resamples and enough else {}
-        scores, curves = _score(matches)
-        conditions = (
-            ConditionScores(
-                *key,
-                support[key][OVERALL],
-                score_frames(matches, frames),
-                percentile_interval(samples[key][:, -1]) if key in samples else None,
-            )
-            for key, frames in groups.items()
-            if key != EVERYTHING
-        )
-        analysis = Analysis(
-            scores=scores,
-            support=support[EVERYTHING],
-            objects_by_size=tuple(tuple(each.objects[ANY_SIZE + 1 :].sum(axis=1).tolist()) for each in matches.classes),
-            detections=tuple(len(each.scores) for each in matches.classes),
-            intervals=intervals_of(samples.get(EVERYTHING), support[EVERYTHING]) if resamples else {},
-            curves=curves,
-            conditions=tuple(conditions),
-            calibration=measure_calibration(matches),
-            errors=broken_down.result()[0],
-            confusion=broken_down.result()[1],
-        )
+        precision, recall = accumulate(matches)
+        conditions = score_conditions(matches, groups, support, samples)
+        calibration = measure_calibration(matches)
+        errors, confusion = pending.result()
+    analysis = Analysis(
+        scores=score_accumulated(matches, precision, recall),
+        support=by_class,
+        objects_by_size=tuple(tuple(each.objects[ANY_SIZE + 1 :].sum(axis=1).tolist()) for each in matches.classes),
+        detections=tuple(len(each.scores) for each in matches.classes),
+        intervals=intervals_of(samples.get(ALL_FRAMES), by_class) if resamples else {},
+        curves=_curves(precision),
+        conditions=conditions,
+        calibration=calibration,
+        errors=errors,
+        confusion=confusion,
+    )
     return RunAnalysis(analysis, samples)
 
 
-def _break_down(paired: PairedFrames, matches: Matches) -> tuple[ErrorBreakdown | None, Confusion | None]:
-    if not can_analyse_errors(paired):
-        return None, None
-    return compute_tide_errors(paired), build_confusion_matrix(paired, matches)
+def _curves(precision: Floats) -> Curves:
+    """Return the curves at ``CURVE_IOUS`` from [thresholds, recall points, classes, areas]."""
+    chosen = list(CURVE_IOUS)
+    return Curves(
+        tuple(IOU_THRESHOLDS[chosen].round(2).tolist()),
+        tuple(
+            tuple(None if curve[0] < 0 else tuple(curve.tolist()) for curve in by_class.T)
+            for by_class in precision[chosen, :, :, ANY_SIZE]
+        ),
+    )
 
 
-def compare_runs(first: RunAnalysis, other: RunAnalysis) -> tuple[APDifference, ...]:
-    """Return by how much the first is better than the other: by class, overall, and by condition.
+def compare_runs(first: RunAnalysis, second: RunAnalysis) -> tuple[APDifference, ...]:
+    """Return by how much the first is better than the second: by class, overall, and by condition.
 
     Both must be of the same labels. Where both have resamples, OVERALL has an interval of its own, and all classes and
-    conditions that have enough frames and objects have simultaneous intervals: they are one family, of these two files.
+    conditions with enough frames and objects have simultaneous intervals: they are one family, that of these two files.
     """
-    found = [*_by_class(first, other), *_by_condition(first, other)]
+    found = [*_class_differences(first, second), *_condition_differences(first, second)]
     differences = [each for each, _ in found]
     family = {place: resampled for place, (_, resampled) in enumerate(found) if resampled is not None}
     if family:
@@ -130,38 +176,11 @@ def compare_runs(first: RunAnalysis, other: RunAnalysis) -> tuple[APDifference, 
     return tuple(differences)
 
 
-def _groups(labels: LabelTable) -> dict[ConditionKey, list[int]]:
-    """Group the frames by each attribute that the labels tell."""
-    groups: dict[ConditionKey, list[int]] = {}
-    for attribute in ATTRIBUTES:
-        by_value = group_frames(labels, attribute)
-        if set(by_value) == {UNKNOWN}:
-            continue
-        for place, (value, frames) in enumerate(by_value.items()):
-            groups.setdefault((attribute, value if place < MAX_ATTRIBUTE_VALUES else RARE), []).extend(frames)
-    return {key: sorted(frames) for key, frames in groups.items()}
-
-
-def _score(matches: Matches) -> tuple[Scores, Curves]:
-    precision, recall = accumulate(matches)
-    if matches.predictions:
-        scores = summarise_scores(precision, recall)
-    else:
-        scores = score_without_predictions([each.labelled for each in matches.classes])
-    shown = precision[list(CURVE_IOUS), :, :, ANY_SIZE]
-    ious = tuple(IOU_THRESHOLDS[list(CURVE_IOUS)].round(2).tolist())
-    return scores, Curves(ious, tuple(tuple(map(_curve, by_class.T)) for by_class in shown))
-
-
-def _curve(precision: Floats) -> tuple[float, ...] | None:
-    return None if precision[0] < 0 else tuple(precision.tolist())
-
-
-def _by_class(first: RunAnalysis, other: RunAnalysis) -> Iterator[tuple[APDifference, Floats | None]]:
-    """Yield each difference and its resamples; None where there is no place for it among simultaneous intervals."""
-    mine, theirs = (each.analysis.scores["AP"] for each in (first, other))
-    points = np.subtract((*mine.by_class, mine.overall), (*theirs.by_class, theirs.overall)).tolist()
-    resampled = _resampled(first, other, EVERYTHING)
+def _class_differences(first: RunAnalysis, second: RunAnalysis) -> Iterator[tuple[APDifference, Floats | None]]:
+    """Yield each difference and its resamples; None for those that get no simultaneous interval."""
+    mine, other = (each.analysis.scores["AP"] for each in (first, second))
+    points = np.subtract((*mine.by_class, mine.overall), (*other.by_class, other.overall)).tolist()
+    resampled = _resampled_differences(first, second, ALL_FRAMES)
     for place, (name, support) in enumerate(first.analysis.support.items()):
         values = None if resampled is None or not support.enough else resampled[:, place]
         if name == OVERALL:
@@ -171,13 +190,13 @@ def _by_class(first: RunAnalysis, other: RunAnalysis) -> Iterator[tuple[APDiffer
             yield APDifference("class", name, points[place], support, None), values
 
 
-def _by_condition(first: RunAnalysis, other: RunAnalysis) -> Iterator[tuple[APDifference, Floats | None]]:
-    for mine, theirs in zip(first.analysis.conditions, other.analysis.conditions, strict=True):
-        resampled = _resampled(first, other, (mine.attribute, mine.value))
-        points = mine.scores.ap - theirs.scores.ap
+def _condition_differences(first: RunAnalysis, second: RunAnalysis) -> Iterator[tuple[APDifference, Floats | None]]:
+    for mine, other in zip(first.analysis.conditions, second.analysis.conditions, strict=True):
+        resampled = _resampled_differences(first, second, (mine.attribute, mine.value))
+        points = mine.scores.ap - other.scores.ap
         difference = APDifference(mine.attribute, mine.value, points, mine.support, None)
         yield difference, None if resampled is None else resampled[:, -1]
 
 
-def _resampled(first: RunAnalysis, other: RunAnalysis, key: ConditionKey) -> Samples | None:
-    return first.samples[key] - other.samples[key] if key in first.samples and key in other.samples else None
+def _resampled_differences(first: RunAnalysis, second: RunAnalysis, key: ConditionKey) -> Samples | None:
+    return first.samples[key] - second.samples[key] if key in first.samples and key in second.samples else None

@@ -1,16 +1,16 @@
-"""How sure an AP is, and how it depends on the conditions of the frames."""
+"""How sure an AP is: intervals by bootstrap over frames."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.analysis_types import Interval, Support
 from bdd100k_zoo.evaluation.matching import (
     ANY_SIZE,
     IGNORED,
@@ -19,43 +19,71 @@ from bdd100k_zoo.evaluation.matching import (
     TRUE_POSITIVE,
     ClassMatches,
     Matches,
+    select_frames,
 )
 from bdd100k_zoo.evaluation.scores import OVERALL
-from bdd100k_zoo.evaluation.scoring import score_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
-    from bdd100k_zoo.data.tables import LabelTable
-    from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.progress import Progress
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int16]
-"""How often frames or detections count: small numbers, of which more fit into the processor's cache."""
+"""How often frames or detections count: small numbers, so that more of them fit into the processor's cache."""
 Totals = npt.NDArray[np.int32]
 Samples = npt.NDArray[np.float64]
 """APs of one predictions file on resampled frames: [resamples, classes + 1], in percent, OVERALL last; NaN where a
 class had no object among the frames."""
 Key = TypeVar("Key")
 
-_RESAMPLES_AT_ONCE = 100
-_WEIGHTS_AT_ONCE = 1 << 20
-"""Of detections: few enough to stay near the processor, many enough that calls cost little."""
-_MOST_THREADS = 4
-
-Attribute = Literal["weather", "scene", "timeofday"]
-ATTRIBUTES: tuple[Attribute, ...] = ("weather", "scene", "timeofday")
-UNKNOWN = "unknown"
-"""Stands for the frames of which the labels do not tell the attribute."""
-
+MIN_FRAMES = MIN_OBJECTS = 30
+"""With fewer, resampling cannot tell how much an AP varies: no interval is computed and no verdict given."""
 SEED = 0
 TAILS = (2.5, 97.5)
 """Percentiles that a 95 % interval lies between."""
+
+_RESAMPLES_AT_ONCE = 100
+_WEIGHTS_AT_ONCE = 1 << 20
+"""Of detections: few enough to stay in the processor's cache, many enough that numpy's calls cost little."""
+_MAX_THREADS = 4
 _NO_SPREAD = 1e-9
 """Points of AP: resamples that differ by less differ by rounding."""
+
+
+class Support(NamedTuple):
+    """What an AP is computed from."""
+
+    frames: int
+    """Of a class: those that hold an object of it."""
+    objects: int
+    """Labelled objects; crowds and ignored regions are not among them."""
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is enough for an interval."""
+        return self.frames >= MIN_FRAMES and self.objects >= MIN_OBJECTS
+
+
+class Interval(NamedTuple):
+    """A 95 % interval, in percent."""
+
+    low: float
+    high: float
+
+
+Intervals = Mapping[str, Interval | None]
+"""Of the AP of each class and OVERALL; None where there is not enough for one."""
+
+
+def support_of(matches: Matches, frames: Sequence[int]) -> dict[str, Support]:
+    """Return the numbers of frames and objects among some of the frames, by class and OVERALL."""
+    objects = np.stack([found.objects[ANY_SIZE][np.asarray(frames, np.int64)] for found in matches.classes])
+    with_any, totals = np.count_nonzero(objects, axis=1).tolist(), objects.sum(axis=1).tolist()
+    everything = Support(len(frames), sum(totals))
+    return dict(zip((*CLASSES, OVERALL), (*map(Support, with_any, totals), everything), strict=True))
 
 
 def intervals_of(samples: Samples | None, support: Mapping[str, Support]) -> dict[str, Interval | None]:
@@ -67,7 +95,7 @@ def intervals_of(samples: Samples | None, support: Mapping[str, Support]) -> dic
 
 
 def percentile_interval(values: Floats) -> Interval | None:
-    """Return the 95 % interval of one number from its resamples; None where none of them is known."""
+    """Return the 95 % interval of one number from its resamples; None where all of them are NaN."""
     known = values[~np.isnan(values)]
     return Interval(*np.percentile(known, TAILS).tolist()) if known.size else None
 
@@ -81,9 +109,10 @@ def simultaneous_intervals(values: Sequence[float], resampled: Floats) -> list[I
 
     Args:
         values: [n], as measured.
-        resampled: [resamples, n]: the same of each resample, all from the same draw of frames. A number that is NaN in
-            a resample has no part in the maximum of that one, nor that resample in its standard deviation. A number
-            that is the same in all resamples has an interval of no width, and no part in any maximum.
+        resampled: [resamples, n]: the same numbers of each resample, all from the same draw of frames. Where a number
+            is NaN in a resample, it is left out of that resample's maximum, and the resample out of its standard
+            deviation. A number that is the same in all resamples has an interval of no width, and no part in any
+            maximum.
     """
     measured, known = np.asarray(values, np.float64), ~np.isnan(resampled)
     number = known.sum(axis=0)
@@ -98,36 +127,42 @@ def simultaneous_intervals(values: Sequence[float], resampled: Floats) -> list[I
 
 
 def bootstrap(matches: Matches, resamples: int, progress: Progress, seed: int = SEED) -> Samples:
-    """Return the APs of all frames on resamples, see ``bootstrap_parts``."""
+    """Return the APs of all frames on resamples; see ``bootstrap_parts``."""
     return bootstrap_parts(matches, {"": range(len(matches.frames))}, resamples, progress, seed)[""]
 
 
 def bootstrap_parts(
     matches: Matches, parts: Mapping[Key, Sequence[int]], resamples: int, progress: Progress, seed: int = SEED
 ) -> dict[Key, Samples]:
-    """Draw as many frames as there are, with replacement, again and again, and compute the APs of each draw.
+    """Return the APs of resamples: each draws as many frames as there are, with replacement.
 
-    All parts see the same draws of all frames: resample i of a part are those of its frames that draw i of all frames
-    holds, as often as it holds them. Two predictions files of the same labels get the same draws for the same seed. So
-    the resamples of all parts and files belong together, and their differences are paired. Each AP is exactly that of a
-    list in which a frame stands as often as it was drawn.
+    All parts see the same draws of all frames: resample i of a part consists of those of its frames that draw i of all
+    frames holds, as often as it holds them. Two predictions files of the same labels get the same draws for the same
+    seed. So the resamples of all parts and files belong together, and their differences are paired. Each AP is exactly
+    that of a list in which every frame is repeated as often as it was drawn.
 
     Args:
         matches: those of all frames.
         parts: indices of the frames of each part, in order.
-        resamples: how many draws.
+        resamples: number of draws.
         progress: reports how many resamples are done.
-        seed: of the draws.
+        seed: random seed of the draws.
     """
-    prepared = {key: _Part(matches, frames) for key, frames in parts.items()}
+    prepared = {
+        key: (np.asarray(frames, np.int64), [_Curves(found) for found in select_frames(matches, frames).classes])
+        for key, frames in parts.items()
+    }
     found: dict[Key, list[Floats]] = {key: [] for key in parts}
-    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))  # numpy leaves Python to others as it works
+    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))  # numpy releases the GIL as it works
     with progress.task("Resampling", resamples, "resamples") as task:
         try:
             for weights in _draws(len(matches.frames), resamples, seed):
-                pending = {key: part.submit(weights, threads) for key, part in prepared.items()}
-                for key, by_class in pending.items():
-                    found[key].append(_with_overall([each.result() for each in by_class]))
+                pending: dict[Key, list[Future[Floats]]] = {}
+                for key, (frames, by_class) in prepared.items():
+                    mine = weights[:, frames]
+                    pending[key] = [threads.submit(curves.average_precisions, mine) for curves in by_class]
+                for key, results in pending.items():
+                    found[key].append(_with_overall([each.result() for each in results]))
                 task.advance(len(weights))
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -143,19 +178,6 @@ def _draws(frames: int, resamples: int, seed: int) -> Iterator[Counts]:
         yield np.array(drawn, np.int16)
 
 
-class _Part:
-    """Some of the frames, prepared for many weightings of all frames."""
-
-    def __init__(self, matches: Matches, frames: Sequence[int]) -> None:
-        self._frames = np.asarray(frames, np.int64)
-        self._curves = [_Curves(found) for found in select_frames(matches, frames).classes]
-
-    def submit(self, weights: Counts, threads: ThreadPoolExecutor) -> list[Future[Floats]]:
-        """Start to compute the APs of each class, 0 to 1, for each row of [resamples, all frames]."""
-        mine = weights[:, self._frames]
-        return [threads.submit(curves.average_precisions, mine) for curves in self._curves]
-
-
 def _with_overall(by_class: Sequence[Floats]) -> Floats:
     """Return [resamples, classes + 1], in percent."""
     values = np.stack(by_class, axis=1)
@@ -167,10 +189,10 @@ def _with_overall(by_class: Sequence[Floats]) -> Floats:
 class _Curves:
     """Precision and recall of one class at every threshold, prepared for many weightings of the frames.
 
-    What was seen before a true positive is all that came before, less what is ignored at that threshold: so one
-    cumulative sum over all detections serves every threshold, and the rest is work on true positives alone. Precision
-    rises along true positives that follow one another, however often each counts: the last of them is the only one that
-    the envelope of the curve can be at.
+    The detections that count before a true positive are all before it, less those ignored at that threshold. So one
+    cumulative sum over all detections serves every threshold, and the rest is computed at true positives alone.
+    Precision rises along consecutive true positives, whatever their weights, so the envelope of the curve needs only
+    the last of each such sequence.
     """
 
     def __init__(self, found: ClassMatches) -> None:
@@ -179,7 +201,7 @@ class _Curves:
         self._thresholds = [_positions(found.outcomes[ANY_SIZE, place]) for place in range(len(IOU_THRESHOLDS))]
 
     def average_precisions(self, weights: Counts) -> Floats:
-        """Return the AP from 0 to 1 for each row of [resamples, frames]; NaN where there is no object to find."""
+        """Return the AP from 0 to 1 for each row of [resamples, frames]; NaN where there is no object."""
         totals = weights @ self._objects
         found = np.full(len(weights), np.nan)
         there = np.flatnonzero(totals)
@@ -194,13 +216,13 @@ class _Curves:
 
 class _Positions(NamedTuple):
     hits: Ints
-    """Places of true positives among the detections."""
+    """Indices of true positives among the detections."""
     last: Ints
-    """Which of the hits are the last of those that follow one another, ignored detections between them aside."""
+    """Indices of the hits that are the last of consecutive ones; ignored detections between them do not separate."""
     ignored: Ints
-    """Places of detections that do not count."""
+    """Indices of ignored detections."""
     ignored_before: Ints
-    """[last]: how many of those stand before."""
+    """[last]: how many ignored detections come before each."""
 
 
 def _positions(outcomes: npt.NDArray[np.int8]) -> _Positions:
@@ -212,8 +234,9 @@ def _positions(outcomes: npt.NDArray[np.int8]) -> _Positions:
 
 
 def _needed(totals: Ints) -> Ints:
-    """Return the fewest true positives whose share of all objects reaches each point, [resamples, recall points]."""
+    """Return the smallest number of true positives that reaches each recall point, [resamples, recall points]."""
     wide = totals[:, None]
+    # Recall is compared as the official evaluation divides, so the product is corrected by one where it rounds.
     needed = np.ceil(RECALL_POINTS * wide).astype(np.int64)
     needed -= (needed > 0) & ((needed - 1) / wide >= RECALL_POINTS)
     needed += needed / wide < RECALL_POINTS
@@ -221,12 +244,12 @@ def _needed(totals: Ints) -> Ints:
 
 
 def _mean_precisions(positions: _Positions, times: Counts, passed: Totals, needed: Ints) -> Floats:
-    """Return the precision, averaged over the recall points, [resamples]."""
+    """Return the mean precision over the recall points, [resamples]."""
     hits, last, ignored, ignored_before = positions
     rows = np.arange(len(times))[:, None]
     if not len(hits):
         return np.zeros(len(times))
-    # true positives, summed up over all rows as if they were one: so that one search serves all of them
+    # True positives are summed over all rows as if they were one, so that one search serves all rows.
     summed = np.cumsum(np.take(times, hits, axis=1), dtype=np.int32).reshape(len(times), len(hits))
     true = np.take(summed, last, axis=1)
     earlier_rows = np.append(np.int32(0), summed[:-1, -1])[:, None]
@@ -243,54 +266,3 @@ def _mean_precisions(positions: _Positions, times: Counts, passed: Totals, neede
     best = np.maximum.reduceat(precision.ravel(), firsts.ravel()).reshape(needed.shape)  # up to the next point
     means: Floats = np.maximum.accumulate(best[:, ::-1], axis=1).mean(axis=1)
     return means
-
-
-def support_of(matches: Matches, frames: Sequence[int]) -> dict[str, Support]:
-    """Return how much some of the frames hold of each class, and OVERALL."""
-    objects = np.stack([found.objects[ANY_SIZE][np.asarray(frames, np.int64)] for found in matches.classes])
-    with_any, totals = np.count_nonzero(objects, axis=1).tolist(), objects.sum(axis=1).tolist()
-    everything = Support(len(frames), sum(totals))
-    return dict(zip((*CLASSES, OVERALL), (*map(Support, with_any, totals), everything), strict=True))
-
-
-def score_frames(matches: Matches, frames: Sequence[int]) -> Scores:
-    """Score some frames alone, as if labels and predictions held no others; ``frames`` are indices, in order.
-
-    Where none of them has a prediction, a class counts as labelled that has an object to find.
-    """
-    return score_matches(select_frames(matches, frames))
-
-
-def select_frames(matches: Matches, frames: Sequence[int]) -> Matches:
-    """Give the matches of some frames alone; ``frames`` are indices, in order."""
-    chosen = np.asarray(frames, np.int64)
-    places = np.full(len(matches.frames), -1, np.int32)
-    places[chosen] = np.arange(len(chosen), dtype=np.int32)
-    classes = tuple(_select(found, chosen, places) for found in matches.classes)
-    names = tuple(matches.frames[index] for index in chosen.tolist())
-    return Matches(names, classes, sum(len(found.scores) for found in classes), matches.iou)
-
-
-def _select(found: ClassMatches, chosen: Ints, places: npt.NDArray[np.int32]) -> ClassMatches:
-    frames = places[found.frames]
-    kept = np.flatnonzero(frames >= 0)
-    objects = found.objects[:, chosen]
-    return ClassMatches(
-        scores=found.scores[kept],
-        frames=frames[kept],
-        ranks=found.ranks[kept],
-        rows=found.rows[kept],
-        outcomes=found.outcomes[:, :, kept],
-        took=found.took[kept],
-        objects=objects,
-        labelled=bool(objects[ANY_SIZE].any()),
-    )
-
-
-def group_frames(labels: LabelTable, attribute: Attribute) -> dict[str, list[int]]:
-    """Group the frames by an attribute, the most frequent value first; ``UNKNOWN`` where the labels do not tell it."""
-    groups: dict[str, list[int]] = {}
-    for index, attributes in enumerate(labels.attributes):
-        value = getattr(attributes, attribute) if attributes else None
-        groups.setdefault(value or UNKNOWN, []).append(index)
-    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.evaluation.analysis_types import Calibration, Confusion, ErrorBreakdown, ScoreBin
 from bdd100k_zoo.evaluation.matching import ANY_SIZE, AREAS, IGNORED, IOU_THRESHOLDS, TRUE_POSITIVE
 from bdd100k_zoo.evaluation.scoring import build_evaluator
 
@@ -17,23 +18,81 @@ if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.pairing import PairedFrames
 
 ERROR_KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
-"""TIDE's: wrong class, badly placed, both, found twice, background, missed."""
+"""TIDE's: wrong class, badly localised, both, duplicate, background, missed."""
 IOU, BACKGROUND_IOU = 0.5, 0.1
-"""What a detection needs to find an object, and to be near one."""
+"""IoU that a detection needs to find an object, and to be near one."""
 MIN_SCORE = 0.3
+BINS = 10
+
 _LOWEST_IOU = 0
+"""Index into ``IOU_THRESHOLDS``."""
+
+Floats = npt.NDArray[np.float64]
 
 
-def can_analyse_errors(paired: PairedFrames) -> bool:
-    """Tell whether errors can be told apart: there are predictions, and their scores have an order."""
-    return bool(len(paired.rows)) and bool(np.isfinite(paired.scores).all())
+class ErrorBreakdown(msgspec.Struct, frozen=True):
+    """How much AP50 each kind of error costs, by TIDE (Bolya and others, ECCV 2020)."""
+
+    lost: Mapping[str, float]
+    """By kind of error: points of AP50 that would be gained without it, in percent. The kinds overlap."""
+    counts: Mapping[str, int]
+    ap50: float
+    """In percent."""
+
+
+class ConfusionMatrix(msgspec.Struct, frozen=True):
+    """Which class is taken for which."""
+
+    counts: tuple[tuple[int, ...], ...]
+    """[classes + 1][classes + 1]: labelled as, detected as; the last row is background, the last column is missed."""
+    min_score: float
+    """Detections of a lower score are left out."""
+    iou: float
+
+
+class ScoreBin(NamedTuple):
+    """Detections whose scores lie between two bounds."""
+
+    low: float
+    high: float
+    """Exclusive, except in the last bin."""
+    detections: int
+    score: float
+    """Their mean score; NaN where there are none."""
+    precision: float
+    """Share of them that is right, 0 to 1; NaN where there are none."""
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """Whether scores equal the shares of detections that are right."""
+
+    bins: tuple[ScoreBin, ...]
+    """Of all classes together."""
+    error: float
+    """Expected calibration error of all classes together, 0 to 1; NaN without detections."""
+    by_class: tuple[float, ...]
+    """The same of each class."""
+    iou: float
+    """A detection is right that finds an object at this IoU."""
+
+
+def analyse_errors(
+    paired: PairedFrames, matches: Matches
+) -> tuple[ErrorBreakdown, ConfusionMatrix] | tuple[None, None]:
+    """Return error breakdown and confusion matrix; None where there are no predictions, or scores that are not finite.
+
+    Scores that are not finite have no order in hotcoco.
+    """
+    if not len(paired.rows) or not np.isfinite(paired.scores).all():
+        return None, None
+    return compute_tide_errors(paired), build_confusion_matrix(paired, matches)
 
 
 def compute_tide_errors(paired: PairedFrames) -> ErrorBreakdown:
-    """Tell what each kind of error costs in AP50; see ``can_break_down``."""
+    """Compute how much AP50 each kind of error costs; needs predictions with finite scores."""
     name, *bounds = AREAS[ANY_SIZE]
     run = build_evaluator(paired)
-    run.params.iou_thrs = [IOU]  # no other is asked for, and each costs time
+    run.params.iou_thrs = [IOU]  # only this one is used, and each takes time
     run.params.area_rng, run.params.area_rng_lbl = [bounds], [name]
     run.evaluate()
     found = run.tide_errors(pos_thr=IOU, bg_thr=BACKGROUND_IOU)
@@ -42,58 +101,49 @@ def compute_tide_errors(paired: PairedFrames) -> ErrorBreakdown:
     return ErrorBreakdown(lost, counts, 100 * float(found["ap_base"]))
 
 
-def build_confusion_matrix(paired: PairedFrames, matches: Matches, min_score: float = MIN_SCORE) -> Confusion:
-    """Count which class is taken for which among detections of at least ``min_score``; see ``can_break_down``.
+def build_confusion_matrix(paired: PairedFrames, matches: Matches, min_score: float = MIN_SCORE) -> ConfusionMatrix:
+    """Count which class is taken for which among detections of at least ``min_score``; needs finite scores.
 
-    Detections that the evaluation ignores, since they are in a crowd or a region of their class, are left out; hotcoco
-    would count them as detections of nothing.
+    Detections that the evaluation ignores, in a crowd or an ignored region of their class, are left out; hotcoco would
+    count them as false positives.
     """
-    found = build_evaluator(_counted(paired, matches)).confusion_matrix(iou_thr=IOU, min_score=min_score)
-    return Confusion(tuple(map(tuple, found["matrix"].tolist())), min_score, IOU)
-
-
-def _counted(paired: PairedFrames, matches: Matches) -> PairedFrames:
     ignored = [found.rows[found.outcomes[ANY_SIZE, _LOWEST_IOU] == IGNORED] for found in matches.classes]
     kept = ~np.isin(paired.rows, np.concatenate(ignored))
-    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)))
-    return replace(
+    kept_before = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)))
+    counted = replace(
         paired,
-        starts=before[paired.starts],
+        starts=kept_before[paired.starts],
         rows=paired.rows[kept],
         classes=paired.classes[kept],
         scores=paired.scores[kept],
         boxes=paired.boxes[kept],
     )
-
-
-Floats = npt.NDArray[np.float64]
-
-BINS = 10
-_LOWEST_IOU_calibration = 0
+    found = build_evaluator(counted).confusion_matrix(iou_thr=IOU, min_score=min_score)
+    return ConfusionMatrix(tuple(map(tuple, found["matrix"].tolist())), min_score, IOU)
 
 
 def measure_calibration(matches: Matches) -> Calibration:
-    """Compare scores with the share of detections that are right, in ten bins of equal width between 0 and 1.
+    """Compare scores with the share of detections that is right, in ten bins of equal width between 0 and 1.
 
-    A detection is right that finds an object at IoU 0.5; those that the evaluation ignores are left out, and scores
+    A detection is right that finds an object at IoU 0.5. Those that the evaluation ignores are left out, and scores
     outside 0 to 1 fall into the outermost bins. The expected calibration error (Naeini and others, AAAI 2015) is the
     mean distance between mean score and precision of the bins, each weighted by its number of detections.
     """
-    tables = [_table(found) for found in matches.classes]
+    tables = [_bin_sums(found) for found in matches.classes]
     together = np.sum(tables, axis=0)
     edges = [place / BINS for place in range(BINS + 1)]
+    nan = float("nan")
     bins = (
-        ScoreBin(low, high, int(count), _share(scores, count), _share(right, count))
+        ScoreBin(low, high, int(count), scores / count if count else nan, right / count if count else nan)
         for low, high, (count, scores, right) in zip(edges[:-1], edges[1:], together.tolist(), strict=True)
     )
-    return Calibration(
-        tuple(bins), _error(together), tuple(map(_error, tables)), float(IOU_THRESHOLDS[_LOWEST_IOU_calibration])
-    )
+    errors = [_expected_calibration_error(table) for table in (together, *tables)]
+    return Calibration(tuple(bins), errors[0], tuple(errors[1:]), float(IOU_THRESHOLDS[_LOWEST_IOU]))
 
 
-def _table(found: ClassMatches) -> Floats:
-    """[bins, 3]: how many detections, the sum of their scores, how many are right."""
-    outcomes = found.outcomes[ANY_SIZE, _LOWEST_IOU_calibration]
+def _bin_sums(found: ClassMatches) -> Floats:
+    """Return [bins, 3]: number of detections, sum of their scores, number of them that is right."""
+    outcomes = found.outcomes[ANY_SIZE, _LOWEST_IOU]
     counted = (outcomes != IGNORED) & np.isfinite(found.scores)
     scores, right = found.scores[counted], outcomes[counted] == TRUE_POSITIVE
     places = np.minimum((np.clip(scores, 0, 1) * BINS).astype(np.int64), BINS - 1)
@@ -101,11 +151,7 @@ def _table(found: ClassMatches) -> Floats:
     return np.stack(list(columns), axis=1)
 
 
-def _error(table: Floats) -> float:
-    """Give the expected calibration error: sum over bins of |sum of scores - number right|, over all detections."""
-    total = table[:, 0].sum()
-    return float(np.abs(table[:, 1] - table[:, 2]).sum() / total) if total else float("nan")
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
+def _expected_calibration_error(sums: Floats) -> float:
+    """Return the sum over bins of |sum of scores - number right|, divided by the number of detections."""
+    total = sums[:, 0].sum()
+    return float(np.abs(sums[:, 1] - sums[:, 2]).sum() / total) if total else float("nan")

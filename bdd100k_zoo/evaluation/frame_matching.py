@@ -21,12 +21,11 @@ from bdd100k_zoo.evaluation.matching import (
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from bdd100k_zoo.data.tables import LabelTable
     from bdd100k_zoo.evaluation.matching import ClassMatches, Matches
     from bdd100k_zoo.evaluation.pairing import PairedFrames
 
 FOUND, MISSED, IGNORE_REGION = 1, 0, -1
-"""States of a labelled object. A region (crowd, ignored area) is nothing to find, and detections in it do not count."""
+"""States of a labelled object. An ignored region (or crowd) need not be found, and detections in it do not count."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,16 +36,16 @@ class DetectionOutcomes:
     """Detections of one frame or of all; by frame, then in the order of their file."""
 
     classes: npt.NDArray[np.uint8]
-    """[n]: indices into ``categories.CLASSES``."""
+    """[n]: indices into ``CLASSES``."""
     scores: Floats
     """[n]."""
     boxes: Floats
     """[n, 4]: x, y, width, height in pixels."""
     outcomes: npt.NDArray[np.int8]
-    """[n]: ``matches.TRUE_POSITIVE``, ``FALSE_POSITIVE`` or ``IGNORED``: it took a region, or is not among the 100 best
-    of its class in the frame."""
+    """[n]: ``matching.TRUE_POSITIVE``, ``FALSE_POSITIVE`` or ``IGNORED``: it matched an ignored region, or is not among
+    the 100 best of its class in the frame."""
     took: Ints
-    """[n]: the place among the objects (of the same frame, or of all) of the one that it took; -1 for none."""
+    """[n]: index of the object that it matched among the objects (of the same frame, or of all); -1 for none."""
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -57,20 +56,20 @@ class ObjectOutcomes:
     """Labelled objects of one frame or of all; by frame, then in the order of their file."""
 
     classes: npt.NDArray[np.uint8]
-    """[n]: indices into ``categories.CLASSES``."""
+    """[n]: indices into ``CLASSES``."""
     boxes: Floats
     """[n, 4]: x, y, width, height in pixels."""
     states: npt.NDArray[np.int8]
-    """[n]: FOUND, MISSED or REGION."""
+    """[n]: FOUND, MISSED or IGNORE_REGION."""
     found_by: Ints
-    """[n]: the place among the detections (of the same frame, or of all) of the one that found it; -1 for none."""
+    """[n]: index of the detection that found it among the detections (of the same frame, or of all); -1 for none."""
 
     def __len__(self) -> int:
         return len(self.classes)
 
 
 class FrameOutcomes(NamedTuple):
-    """Verdicts of one frame."""
+    """Outcomes of one frame."""
 
     name: str
     detections: DetectionOutcomes
@@ -79,7 +78,7 @@ class FrameOutcomes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchOutcomes:
-    """Verdicts of all frames at one IoU threshold, exactly those of the evaluation."""
+    """Outcomes of all frames at one IoU threshold, exactly those of the evaluation."""
 
     frames: tuple[str, ...]
     """In the official order."""
@@ -93,34 +92,31 @@ class MatchOutcomes:
     """[frames + 1], likewise."""
 
     def of_frame(self, index: int) -> FrameOutcomes:
-        """Give the verdicts of one frame; ``took`` and ``found_by`` count from its first object or detection."""
-        first, last = self.detection_starts[index : index + 2].tolist()
-        first_object, last_object = self.object_starts[index : index + 2].tolist()
-        found, objects = self.detections, self.objects
+        """Return the outcomes of one frame; ``took`` and ``found_by`` count from its first object or detection."""
+        detections, objects = self.detections, self.objects
+        mine = slice(*self.detection_starts[index : index + 2].tolist())
+        labelled = slice(*self.object_starts[index : index + 2].tolist())
+        took, found_by = detections.took[mine], objects.found_by[labelled]
         return FrameOutcomes(
             self.frames[index],
             DetectionOutcomes(
-                found.classes[first:last],
-                found.scores[first:last],
-                found.boxes[first:last],
-                found.outcomes[first:last],
-                _counted_from(first_object, found.took[first:last]),
+                detections.classes[mine],
+                detections.scores[mine],
+                detections.boxes[mine],
+                detections.outcomes[mine],
+                np.where(took < 0, -1, took - labelled.start),
             ),
             ObjectOutcomes(
-                objects.classes[first_object:last_object],
-                objects.boxes[first_object:last_object],
-                objects.states[first_object:last_object],
-                _counted_from(first, objects.found_by[first_object:last_object]),
+                objects.classes[labelled],
+                objects.boxes[labelled],
+                objects.states[labelled],
+                np.where(found_by < 0, -1, found_by - mine.start),
             ),
         )
 
 
-def _counted_from(first: int, places: Ints) -> Ints:
-    return np.where(places < 0, -1, places - first)
-
-
 class FrameAPLoss(NamedTuple):
-    """One frame's share in what the AP lacks to 100; over all frames these add up to exactly that."""
+    """One frame's share in what the AP lacks to 100; over all frames the shares add up to exactly that."""
 
     frame: int
     """Index into the frames in the official order."""
@@ -128,67 +124,60 @@ class FrameAPLoss(NamedTuple):
     lost: float
     """Points of AP: ``to_false`` and ``to_missed`` together."""
     to_false: float
-    """Points that false positives take, at all IoU thresholds."""
+    """Points that false positives cost, over all IoU thresholds."""
     to_missed: float
-    """Points that objects take which no detection finds, at all IoU thresholds."""
-
-
-def build_match_outcomes(paired: PairedFrames, matches: Matches) -> MatchOutcomes:
-    """Tell what became of each detection and of each labelled object, at the threshold ``matches.iou``.
-
-    Args:
-        paired: labels and predictions.
-        matches: ``matching.match(paired, iou)``.
-    """
-    outcomes, took = np.full(len(paired.rows), IGNORED, np.int8), np.full(len(paired.rows), -1)
-    threshold = int(np.flatnonzero(matches.iou == IOU_THRESHOLDS)[0])
-    for found in matches.classes:
-        places = _places(found, paired)
-        outcomes[places] = found.outcomes[ANY_SIZE, threshold]
-        took[places] = found.took
-    detections = DetectionOutcomes(paired.classes, paired.scores, paired.boxes, outcomes, took)
-    objects = _judged_objects(paired.labels, detections)
-    return MatchOutcomes(matches.frames, matches.iou, detections, paired.starts, objects, paired.labels.starts)
-
-
-def _places(found: ClassMatches, paired: PairedFrames) -> Ints:
-    """Give the places of a class's detections among the paired ones: rows of a frame follow one another."""
-    begins = paired.starts[found.frames]
-    return begins + (found.rows - paired.rows[begins])
-
-
-def _judged_objects(labels: LabelTable, detections: DetectionOutcomes) -> ObjectOutcomes:
-    found_by = np.full(len(labels.classes), -1)
-    hits = np.flatnonzero(detections.outcomes == TRUE_POSITIVE)
-    found_by[detections.took[hits]] = hits
-    states = np.where(found_by >= 0, np.int8(FOUND), np.int8(MISSED))
-    states[_uncounted(labels)] = IGNORE_REGION
-    return ObjectOutcomes(labels.classes, labels.boxes, states, found_by)
-
-
-def _uncounted(labels: LabelTable) -> npt.NDArray[np.bool_]:
-    _, low, high = AREAS[ANY_SIZE]
-    with np.errstate(over="ignore", invalid="ignore"):  # lenient reading keeps corners of any size
-        areas = labels.boxes[:, 2] * labels.boxes[:, 3]
-    uncounted: npt.NDArray[np.bool_] = labels.crowd | (areas < low) | (areas > high)
-    return uncounted
+    """Points that missed objects cost, over all IoU thresholds."""
 
 
 class LostAP(NamedTuple):
-    """Points of AP that each frame costs. All together they are 100 less the AP."""
+    """Points of AP that each frame costs. All together they are 100 minus the AP."""
 
     to_false: Floats
     """[frames]: by false positives."""
     to_missed: Floats
-    """[frames]: by objects that no detection finds."""
+    """[frames]: by missed objects."""
+
+
+def build_match_outcomes(paired: PairedFrames, matches: Matches) -> MatchOutcomes:
+    """Return what became of each detection and of each labelled object, at the threshold ``matches.iou``.
+
+    Args:
+        paired: labels and predictions.
+        matches: ``match_detections(paired, iou)``.
+    """
+    outcomes, took = np.full(len(paired.rows), IGNORED, np.int8), np.full(len(paired.rows), -1)
+    threshold = int(np.flatnonzero(matches.iou == IOU_THRESHOLDS)[0])
+    for found in matches.classes:
+        begins = paired.starts[found.frames]
+        places = begins + (found.rows - paired.rows[begins])  # rows of a frame are consecutive
+        outcomes[places] = found.outcomes[ANY_SIZE, threshold]
+        took[places] = found.took
+
+    labels = paired.labels
+    hits = np.flatnonzero(outcomes == TRUE_POSITIVE)
+    found_by = np.full(len(labels.classes), -1)
+    found_by[took[hits]] = hits
+    states = np.where(found_by >= 0, np.int8(FOUND), np.int8(MISSED))
+    _, low, high = AREAS[ANY_SIZE]
+    with np.errstate(over="ignore", invalid="ignore"):  # lenient reading keeps corners of any size
+        areas = labels.boxes[:, 2] * labels.boxes[:, 3]
+    states[labels.crowd | (areas < low) | (areas > high)] = IGNORE_REGION
+    return MatchOutcomes(
+        frames=matches.frames,
+        iou=matches.iou,
+        detections=DetectionOutcomes(paired.classes, paired.scores, paired.boxes, outcomes, took),
+        detection_starts=paired.starts,
+        objects=ObjectOutcomes(labels.classes, labels.boxes, states, found_by),
+        object_starts=labels.starts,
+    )
 
 
 def lost_ap(matches: Matches, classes: Collection[int] | None = None) -> LostAP:
-    """Share out what the AP lacks to 100 among the frames.
+    """Attribute what the AP lacks to 100 to the frames.
 
     At each of the 101 recall points of a class and threshold, precision p lacks 1 - p to 1. Where p comes from a
-    detection, the false positives ranked before it cause that, in equal parts; where the point is never reached, the
-    objects that nothing finds do, in equal parts. The mean over points, thresholds and classes is the AP's own.
+    detection, the false positives ranked before it share that equally; where the point is never reached, the missed
+    objects do. The mean over points, thresholds and classes is the AP's own.
 
     Args:
         matches: those of all frames.
@@ -199,13 +188,13 @@ def lost_ap(matches: Matches, classes: Collection[int] | None = None) -> LostAP:
     counted = [found for found in chosen if found.objects[ANY_SIZE].any()]
     for found in counted:
         for threshold in range(len(IOU_THRESHOLDS)):
-            _share_out(found, found.outcomes[ANY_SIZE, threshold], lost)
+            _add_losses(found, threshold, lost)
     points = 100 / max(len(counted) * len(IOU_THRESHOLDS) * len(RECALL_POINTS), 1)
     return LostAP(lost.to_false * points, lost.to_missed * points)
 
 
 def worst_frames(matches: Matches, number: int, classes: Collection[int] | None = None) -> tuple[FrameAPLoss, ...]:
-    """Give the frames that cost the most AP, the worst first, of equals the first by name; none that costs nothing.
+    """Return the frames that cost the most AP, the worst first, ties by name; frames that cost nothing are left out.
 
     Args:
         matches: those of all frames.
@@ -221,26 +210,26 @@ def worst_frames(matches: Matches, number: int, classes: Collection[int] | None 
     )
 
 
-def _share_out(found: ClassMatches, outcomes: npt.NDArray[np.int8], lost: LostAP) -> None:
+def _add_losses(found: ClassMatches, threshold: int, lost: LostAP) -> None:
     """Add what one class loses at one threshold, in recall points of precision 1."""
-    objects = found.objects[ANY_SIZE]
+    objects, outcomes = found.objects[ANY_SIZE], found.outcomes[ANY_SIZE, threshold]
     hits, false = np.flatnonzero(outcomes == TRUE_POSITIVE), np.flatnonzero(outcomes == FALSE_POSITIVE)
     recall = np.arange(1, len(hits) + 1) / objects.sum()
     places = np.searchsorted(recall, RECALL_POINTS, side="left")
     reached = places[places < len(hits)]
-    costs = _costs_of_false(hits, false, reached)
+    costs = _false_positive_costs(hits, false, reached)
     lost.to_false[:] += np.bincount(found.frames[false], costs, minlength=len(objects))
     missed = objects - np.bincount(found.frames[hits], minlength=len(objects))
     lost.to_missed[:] += missed * ((len(places) - len(reached)) / max(missed.sum(), 1))
 
 
-def _costs_of_false(hits: Ints, false: Ints, reached: Ints) -> Floats:
-    """Share out the lack of precision at the recall points that are reached; [false positives].
+def _false_positive_costs(hits: Ints, false: Ints, reached: Ints) -> Floats:
+    """Return the lack of precision at the recall points that each false positive causes, [false positives].
 
     Args:
-        hits: true positives, by their places among the detections.
-        false: false positives, likewise.
-        reached: [points]: the place among the hits of the one that reaches each point.
+        hits: indices of true positives among the detections.
+        false: indices of false positives.
+        reached: [points]: index among the hits of the one that reaches each point.
     """
     before = np.searchsorted(false, hits)
     precision = np.arange(1, len(hits) + 1) / (np.arange(1, len(hits) + 1) + before)

@@ -1,10 +1,10 @@
-"""Matching detections with labelled objects by COCO's rules, vectorised over frames, areas and thresholds.
+"""Matching of detections with labelled objects by COCO's rules, vectorised over frames, areas and thresholds.
 
-The rules are those of ``pycocotools`` 2.0.11 (``COCOeval.evaluateImg``): in each frame and class, detections choose in
-the order of their scores; each takes the free object of highest IoU, of equals the last, and an ignored one only where
-there is no other. Crowds stay free, and are overlapped by the share of the detection's own area.
+The rules are those of ``pycocotools`` 2.0.11 (``COCOeval.evaluateImg``). In each frame and class, detections are taken
+by descending score. Each matches the free object of highest IoU, the last of equal ones, and an ignored object only
+where no other is left. A crowd stays free, and its overlap is measured relative to the detection's own area.
 
-Detections of one rank in different frames do not compete. So all frames choose at once, rank by rank.
+Detections of the same rank in different frames do not compete, so all frames are matched at once, rank by rank.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from bdd100k_zoo.data.classes import CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bdd100k_zoo.evaluation.pairing import PairedFrames
 
@@ -33,11 +33,22 @@ AREAS: tuple[tuple[str, float, float], ...] = (
 )
 """Names and bounds in square pixels, both inclusive."""
 ANY_SIZE = 0
-"""The area, by its place in ``AREAS``, that holds all others."""
+"""Index into ``AREAS`` of the one that includes all others."""
 MAX_DETECTIONS = (1, 10, 100)
 """Per image and class."""
 
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+LARGEST = 1e150
+"""The overlaps of boxes are finite where sides and areas are no larger than this."""
+
+_PAIRS_AT_ONCE = 1 << 16
+_COUNTED = np.uint64(1 << 63)
+"""Set in the keys of objects that are not ignored, so that each of them beats every ignored one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,11 +66,11 @@ class ClassMatches:
     outcomes: npt.NDArray[np.int8]
     """[areas, thresholds, n]: TRUE_POSITIVE, FALSE_POSITIVE or IGNORED."""
     took: npt.NDArray[np.int64]
-    """[n]: the row in the table of labels of the object of any size that each took at ``Matches.iou``; -1 for none."""
+    """[n]: row in the table of labels of the object of any size that it matched at ``Matches.iou``; -1 for none."""
     objects: npt.NDArray[np.int32]
-    """[areas, frames]: labelled objects to be found."""
+    """[areas, frames]: numbers of labelled objects that are not ignored."""
     labelled: bool
-    """Whether the class has any label, crowds and regions included."""
+    """Whether the class has any label, crowds and ignored regions included."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,27 +80,15 @@ class Matches:
     frames: tuple[str, ...]
     """In the official order."""
     classes: tuple[ClassMatches, ...]
-    """In the order of ``categories.CLASSES``."""
+    """In the order of ``CLASSES``."""
     predictions: int
-    """How many predictions count at all: the official tool scores none of them by a rule of its own."""
+    """Number of predictions: with none at all, the official tool scores by a rule of its own."""
     iou: float
-    """The one of ``IOU_THRESHOLDS`` that ``ClassMatches.took`` is of."""
-
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
-
-LARGEST = 1e150
-"""Sides and areas up to here have overlaps that are numbers."""
-
-_PAIRS_AT_ONCE = 1 << 16
-_COUNTED = np.uint64(1 << 63)
-"""Set in the keys of objects that count, so that each of them beats every ignored one."""
+    """The one of ``IOU_THRESHOLDS`` that ``ClassMatches.took`` belongs to."""
 
 
 class _Boxes(NamedTuple):
-    """Sides and areas, each in a line of its own."""
+    """Sides and areas, each in an array of its own."""
 
     low: tuple[Floats, Floats]
     """Left and upper side."""
@@ -102,6 +101,19 @@ class _Boxes(NamedTuple):
         x, y, width, height = np.ascontiguousarray(boxes.T)
         return cls((x, y), (width + x, height + y), width * height)
 
+    def outside(self) -> Flags:
+        """[n, areas]: whether a box is smaller or larger than the area's bounds."""
+        low, high = np.array([bounds for _, *bounds in AREAS]).T
+        areas = self.areas[:, None]
+        outside: Flags = (areas < low) | (areas > high)
+        return outside
+
+    def odd(self) -> Flags:
+        """[n]: whether a box is so large, or not a number, that its overlaps may not be finite."""
+        numbers = np.array([*self.low, *self.high, self.areas])
+        odd: Flags = ~(np.abs(numbers) <= LARGEST).all(axis=0)
+        return odd
+
 
 class _Objects(NamedTuple):
     """Labels of one class, by frame, then as in their file."""
@@ -113,21 +125,22 @@ class _Objects(NamedTuple):
     starts: Ints
     """[frames + 1]."""
     rows: Ints
-    """[n]: their rows in the table of labels."""
+    """[n]: rows of the table of labels."""
 
 
 class _Detections(NamedTuple):
     """The 100 best detections of one class in each frame, by frame, then by descending score."""
 
     order: Ints
-    """[n]: their places by descending score over all frames, ties in the official order."""
+    """[n]: indices that sort by descending score over all frames, ties in the official order."""
     rows: Ints
+    """[n]: rows of the table of predictions."""
     frames: npt.NDArray[np.int32]
     ranks: Ints
     scores: Floats
     boxes: _Boxes
     outside: Flags
-    """[n, areas]: whether their own area is outside the area."""
+    """[n, areas]: whether their own area is outside the area's bounds."""
 
 
 class _Pairs(NamedTuple):
@@ -138,13 +151,13 @@ class _Pairs(NamedTuple):
     overlaps: Floats
 
 
-class _Choices(NamedTuple):
-    """What becomes of detections, and which objects they take."""
+class _Results(NamedTuple):
+    """What matching writes: what becomes of detections, and which objects they match."""
 
     outcomes: npt.NDArray[np.int8]
     """[n, areas, thresholds]."""
     took: Ints
-    """[n]: places of objects of any size, at one threshold; -1 for none."""
+    """[n]: indices of objects of any size, at one threshold; -1 for none."""
 
 
 def match_detections(paired: PairedFrames, iou: float = 0.5) -> Matches:
@@ -152,40 +165,42 @@ def match_detections(paired: PairedFrames, iou: float = 0.5) -> Matches:
 
     Args:
         paired: labels and predictions of the same frames.
-        iou: one of ``IOU_THRESHOLDS``, at which to tell the object that each detection took.
+        iou: the one of ``IOU_THRESHOLDS`` at which to record the object that each detection matched.
     """
     threshold = int(np.flatnonzero(np.isclose(IOU_THRESHOLDS, iou))[0])
-    with np.errstate(all="ignore"):  # of boxes that are not finite, or of no size
-        return _match(paired, threshold)
-
-
-def _match(paired: PairedFrames, threshold: int) -> Matches:
     frames = np.repeat(np.arange(len(paired.starts) - 1, dtype=np.int32), np.diff(paired.starts))
     label_frames = np.repeat(np.arange(len(paired.starts) - 1), np.diff(paired.labels.starts))
-    return Matches(
-        paired.labels.frames,
-        tuple(_match_class(paired, index, frames, label_frames, threshold) for index in range(len(CLASSES))),
-        len(paired.rows),
-        float(IOU_THRESHOLDS[threshold]),
-    )
+    with np.errstate(all="ignore"):  # of boxes that are not finite, or have no size
+        classes = (
+            _match_class(_detections_of(paired, index, frames), _objects_of(paired, index, label_frames), threshold)
+            for index in range(len(CLASSES))
+        )
+        return Matches(paired.labels.frames, tuple(classes), len(paired.rows), float(IOU_THRESHOLDS[threshold]))
 
 
-def _match_class(
-    paired: PairedFrames, index: int, frames: npt.NDArray[np.int32], label_frames: Ints, threshold: int
-) -> ClassMatches:
-    objects = _objects_of(paired, index, label_frames)
-    detections = _detections_of(paired, index, frames)
-    outcomes, took = _choices(detections, objects, threshold)
-    order = detections.order
+def select_frames(matches: Matches, frames: Sequence[int]) -> Matches:
+    """Return the matches of some frames alone; ``frames`` are indices, in order."""
+    chosen = np.asarray(frames, np.int64)
+    places = np.full(len(matches.frames), -1, np.int32)
+    places[chosen] = np.arange(len(chosen), dtype=np.int32)
+    classes = tuple(_select(found, chosen, places) for found in matches.classes)
+    names = tuple(matches.frames[index] for index in chosen.tolist())
+    return Matches(names, classes, sum(len(found.scores) for found in classes), matches.iou)
+
+
+def _select(found: ClassMatches, chosen: Ints, places: npt.NDArray[np.int32]) -> ClassMatches:
+    frames = places[found.frames]
+    kept = np.flatnonzero(frames >= 0)
+    objects = found.objects[:, chosen]
     return ClassMatches(
-        scores=detections.scores[order],
-        frames=detections.frames[order],
-        ranks=detections.ranks[order].astype(np.uint8),
-        rows=paired.rows[detections.rows[order]],
-        outcomes=np.ascontiguousarray(np.moveaxis(outcomes[order], 0, -1)),
-        took=np.append(objects.rows, -1)[took[order]],
-        objects=_count_objects(objects),
-        labelled=len(objects.crowd) > 0,
+        scores=found.scores[kept],
+        frames=frames[kept],
+        ranks=found.ranks[kept],
+        rows=found.rows[kept],
+        outcomes=found.outcomes[:, :, kept],
+        took=found.took[kept],
+        objects=objects,
+        labelled=bool(objects[ANY_SIZE].any()),
     )
 
 
@@ -196,39 +211,24 @@ def _objects_of(paired: PairedFrames, index: int, label_frames: Ints) -> _Object
     counts = np.bincount(label_frames[rows], minlength=len(labels.frames))
     starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
     boxes = _Boxes.of(labels.boxes[rows])
-    return _Objects(boxes, crowd, _outside(boxes) | crowd[:, None], starts, rows)
+    return _Objects(boxes, crowd, boxes.outside() | crowd[:, None], starts, rows)
 
 
 def _detections_of(paired: PairedFrames, index: int, frames: npt.NDArray[np.int32]) -> _Detections:
     rows = np.flatnonzero(paired.classes == index)
     rows = rows[np.argsort(-paired.scores[rows], kind="stable")]
-    by_frame = np.argsort(_narrow(frames[rows], len(paired.labels.frames)), kind="stable")
+    # numpy sorts 16 bits in linear time
+    narrow = frames[rows].astype(np.uint16) if len(paired.labels.frames) <= 1 << 16 else frames[rows]
+    by_frame = np.argsort(narrow, kind="stable")
     ranks = _places_in_groups(frames[rows[by_frame]])
     best = ranks < MAX_DETECTIONS[-1]
+    order = np.empty(len(by_frame), np.int64)
+    order[by_frame] = np.where(best, np.cumsum(best) - 1, -1)
     rows, ranks = rows[by_frame[best]], ranks[best]
     boxes = _Boxes.of(paired.boxes[rows])
-    order = _inverse(by_frame, best)
-    return _Detections(order, rows, frames[rows], ranks, paired.scores[rows], boxes, _outside(boxes))
-
-
-def _inverse(permutation: Ints, kept: Flags) -> Ints:
-    """Give the places, among those kept, of what was permuted, in the order before."""
-    places = np.empty(len(permutation), np.int64)
-    places[permutation] = np.where(kept, np.cumsum(kept) - 1, -1)
-    return places[places >= 0]
-
-
-def _narrow(frames: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.integer]:
-    """Frames as 16 bits where they fit: numpy sorts those in linear time."""
-    return frames.astype(np.uint16) if count <= 1 << 16 else frames
-
-
-def _outside(boxes: _Boxes) -> Flags:
-    """[n, areas]: whether a box is smaller or larger than the area says."""
-    low, high = np.array([bounds for _, *bounds in AREAS]).T
-    areas = boxes.areas[:, None]
-    outside: Flags = (areas < low) | (areas > high)
-    return outside
+    return _Detections(
+        order[order >= 0], paired.rows[rows], frames[rows], ranks, paired.scores[rows], boxes, boxes.outside()
+    )
 
 
 def _places_in_groups(groups: npt.NDArray[np.integer]) -> Ints:
@@ -238,28 +238,33 @@ def _places_in_groups(groups: npt.NDArray[np.integer]) -> Ints:
     return places - np.maximum.accumulate(np.where(begins, places, 0))
 
 
-def _count_objects(objects: _Objects) -> npt.NDArray[np.int32]:
-    """[areas, frames]: how many objects count."""
-    sums = np.concatenate((np.zeros((1, len(AREAS)), np.int32), np.cumsum(~objects.ignored, axis=0, dtype=np.int32)))
-    return np.ascontiguousarray(np.diff(sums[objects.starts], axis=0).T)
-
-
-def _choices(detections: _Detections, objects: _Objects, threshold: int) -> _Choices:
+def _match_class(detections: _Detections, objects: _Objects, threshold: int) -> ClassMatches:
     unmatched = np.where(detections.outside, np.int8(IGNORED), np.int8(FALSE_POSITIVE))
     outcomes = np.repeat(unmatched[:, :, None], len(IOU_THRESHOLDS), axis=2)
-    choices = _Choices(outcomes, np.full(len(detections.rows), -1))
-    pairs = _overlapping(detections, objects)
+    results = _Results(outcomes, np.full(len(detections.rows), -1))
+    pairs = _overlapping_pairs(detections, objects)
     if odd := _odd_frames(detections, objects):
         for frame in odd:
-            _choose_in_turn(frame, detections, objects, threshold, choices)
+            _match_frame_naively(frame, detections, objects, threshold, results)
         sound = ~np.isin(detections.frames[pairs.detections], odd)
         pairs = _Pairs(pairs.detections[sound], pairs.objects[sound], pairs.overlaps[sound])
     if len(pairs.objects):
-        _choose(pairs, detections, objects, threshold, choices)
-    return choices
+        _match_pairs(pairs, detections, objects, threshold, results)
+    counted = np.concatenate((np.zeros((1, len(AREAS)), np.int32), np.cumsum(~objects.ignored, axis=0, dtype=np.int32)))
+    order = detections.order
+    return ClassMatches(
+        scores=detections.scores[order],
+        frames=detections.frames[order],
+        ranks=detections.ranks[order].astype(np.uint8),
+        rows=detections.rows[order],
+        outcomes=np.ascontiguousarray(np.moveaxis(outcomes[order], 0, -1)),
+        took=np.append(objects.rows, -1)[results.took[order]],
+        objects=np.ascontiguousarray(np.diff(counted[objects.starts], axis=0).T),
+        labelled=len(objects.crowd) > 0,
+    )
 
 
-def _overlapping(detections: _Detections, objects: _Objects) -> _Pairs:
+def _overlapping_pairs(detections: _Detections, objects: _Objects) -> _Pairs:
     parts = [_overlapping_part(detections, objects, part) for part in _parts(detections, objects)]
     if not parts:
         return _Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
@@ -267,7 +272,7 @@ def _overlapping(detections: _Detections, objects: _Objects) -> _Pairs:
 
 
 def _parts(detections: _Detections, objects: _Objects) -> Iterator[slice]:
-    """Cut the detections so that each part has about ``_PAIRS_AT_ONCE`` pairs."""
+    """Cut the detections into slices of about ``_PAIRS_AT_ONCE`` pairs."""
     before = np.cumsum(np.diff(objects.starts)[detections.frames]) // _PAIRS_AT_ONCE
     cuts = np.flatnonzero(np.diff(before)) + 1
     edges = [0, *cuts.tolist(), len(detections.rows)]
@@ -275,16 +280,21 @@ def _parts(detections: _Detections, objects: _Objects) -> Iterator[slice]:
 
 
 def _overlapping_part(detections: _Detections, objects: _Objects, part: slice) -> _Pairs:
-    """Overlap the detections of one part with all objects of their frames.
+    """Compute the overlaps of the detections of one part with all objects of their frames.
 
-    Over the union of both areas, or over the detection's own where the object is a crowd; the order of operations is
-    that of ``bbIou`` in pycocotools' maskApi.c. Most pairs are apart, and given up as soon as that is known.
+    Relative to the union of both areas, or to the detection's own area where the object is a crowd; in the order of
+    operations of ``bbIou`` in pycocotools' maskApi.c. Most pairs are apart, and are dropped as soon as that is known.
     """
-    chosen, found = _pairs_of_frames(detections, objects, part)
-    width = _common(detections.boxes, objects.boxes, 0, chosen, found)
+    frames = detections.frames[part]
+    begins = objects.starts[frames]
+    counts = objects.starts[frames + 1] - begins
+    ends = np.cumsum(counts)
+    chosen = np.repeat(np.arange(part.start, part.stop), counts)
+    found = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
+    width = _common_side(detections.boxes, objects.boxes, 0, chosen, found)
     near = np.flatnonzero(width > 0)
     chosen, found, width = chosen[near], found[near], width[near]
-    height = _common(detections.boxes, objects.boxes, 1, chosen, found)
+    height = _common_side(detections.boxes, objects.boxes, 1, chosen, found)
     near = np.flatnonzero(height > 0)
     chosen, found, common = chosen[near], found[near], width[near] * height[near]
     area = detections.boxes.areas[chosen]
@@ -294,35 +304,28 @@ def _overlapping_part(detections: _Detections, objects: _Objects, part: slice) -
     return _Pairs(chosen[enough], found[enough], overlaps[enough])
 
 
-def _pairs_of_frames(detections: _Detections, objects: _Objects, part: slice) -> tuple[Ints, Ints]:
-    """Each detection of the part with each object of its frame."""
-    frames = detections.frames[part]
-    begins = objects.starts[frames]
-    counts = objects.starts[frames + 1] - begins
-    ends = np.cumsum(counts)
-    found = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
-    return np.repeat(np.arange(part.start, part.stop), counts), found
-
-
-def _common(boxes: _Boxes, others: _Boxes, axis: int, chosen: Ints, found: Ints) -> Floats:
-    """How much of an axis boxes and others share; negative where they are apart."""
+def _common_side(boxes: _Boxes, others: _Boxes, axis: int, chosen: Ints, found: Ints) -> Floats:
+    """Return the length that boxes and others share along an axis; negative where they are apart."""
     common: Floats = np.minimum(boxes.high[axis][chosen], others.high[axis][found])
     common -= np.maximum(boxes.low[axis][chosen], others.low[axis][found])
     return common
 
 
-def _choose(pairs: _Pairs, detections: _Detections, objects: _Objects, threshold: int, choices: _Choices) -> None:
-    """Let all detections that overlap something choose, and write what becomes of them."""
-    outcomes, took = choices
-    offers = _Offers.of(pairs, objects)
+def _match_pairs(pairs: _Pairs, detections: _Detections, objects: _Objects, threshold: int, results: _Results) -> None:
+    """Match all detections that overlap an object, one rank of all frames after the other."""
+    outcomes, took = results
+    # The bits of positive floats sort as the floats do; above all those of ignored objects come those of the others.
+    keys = np.where(objects.ignored, np.uint64(0), _COUNTED)[pairs.objects] | pairs.overlaps.view(np.uint64)[:, None]
+    reached = np.searchsorted(IOU_THRESHOLDS, pairs.overlaps, side="right").astype(np.uint8)
+    options = _Options(pairs.objects, reached, keys)
     begins = np.flatnonzero(np.append(True, np.diff(pairs.detections) != 0))
     chooser = pairs.detections[begins]
-    options = np.diff(np.append(begins, len(pairs.objects)))
+    counts = np.diff(np.append(begins, len(pairs.objects)))
     turns = _places_in_groups(detections.frames[chooser])
     taken = np.zeros((len(objects.crowd), len(AREAS), len(IOU_THRESHOLDS)), np.bool_)
-    order = np.lexsort((-options, turns))
+    order = np.lexsort((-counts, turns))
     for turn in np.split(order, np.flatnonzero(np.diff(turns[order])) + 1):
-        best, choice = _best_options(begins[turn], options[turn], offers, taken)
+        best, choice = _best_options(options, begins[turn], counts[turn], taken)
         matched = best > 0
         result = np.where(best >= _COUNTED, np.int8(TRUE_POSITIVE), np.int8(IGNORED))
         outcomes[chooser[turn]] = np.where(matched, result, outcomes[chooser[turn]])
@@ -332,27 +335,53 @@ def _choose(pairs: _Pairs, detections: _Detections, objects: _Objects, threshold
         taken[objects.crowd] = False
 
 
+class _Options(NamedTuple):
+    """The objects that detections may match, pair by pair; the higher key wins."""
+
+    objects: Ints
+    reached: npt.NDArray[np.uint8]
+    """[pairs]: how many of the thresholds the overlap reaches."""
+    keys: npt.NDArray[np.uint64]
+    """[pairs, areas]."""
+
+
+def _best_options(
+    options: _Options, begins: Ints, counts: Ints, taken: Flags
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Return the best key and its object for each detection, [n, areas, thresholds]; key 0 where there is none.
+
+    Detections are sorted by descending number of options, so those that have one more option are the first ones.
+    """
+    best = np.zeros((len(begins), *taken.shape[1:]), np.uint64)
+    choice = np.zeros(best.shape, np.int64)
+    for option in range(counts[0]):
+        places = begins[: int(np.searchsorted(-counts, -option, side="left"))] + option
+        objects = options.objects[places]
+        open_to = options.reached[places, None, None] > np.arange(len(IOU_THRESHOLDS), dtype=np.uint8)
+        keys = options.keys[places][:, :, None]
+        better = (keys >= best[: len(places)]) & open_to & ~taken[objects]
+        np.copyto(best[: len(places)], keys, where=better)
+        np.copyto(choice[: len(places)], objects[:, None, None], where=better)
+    return best, choice
+
+
 def _odd_frames(detections: _Detections, objects: _Objects) -> list[int]:
-    """Return the frames with a box so large, or not a number, that overlaps may be no numbers."""
+    """Return the frames with a box whose overlaps may not be finite."""
     frames = np.repeat(np.arange(len(objects.starts) - 1), np.diff(objects.starts))
-    return sorted({*detections.frames[_is_odd(detections.boxes)].tolist(), *frames[_is_odd(objects.boxes)].tolist()})
+    return sorted({*detections.frames[detections.boxes.odd()].tolist(), *frames[objects.boxes.odd()].tolist()})
 
 
-def _is_odd(boxes: _Boxes) -> Flags:
-    numbers = np.array([*boxes.low, *boxes.high, boxes.areas])
-    odd: Flags = ~(np.abs(numbers) <= LARGEST).all(axis=0)
-    return odd
+def _match_frame_naively(
+    frame: int, detections: _Detections, objects: _Objects, threshold: int, results: _Results
+) -> None:
+    """Match the detections of one frame comparison by comparison, as ``COCOeval.evaluateImg`` does.
 
-
-def _choose_in_turn(frame: int, detections: _Detections, objects: _Objects, threshold: int, choices: _Choices) -> None:
-    """Let the detections of a frame choose as ``COCOeval.evaluateImg`` has it, comparison by comparison.
-
-    An overlap that is not a number is below no threshold and below no other overlap, so it wins, and anything wins over
-    it. ``bbIou`` takes the number where one side of a comparison is none.
+    An overlap that is NaN compares as false with thresholds and with other overlaps. So it wins over what was best
+    before, and whatever comes next wins over it.
     """
     first, last = np.searchsorted(detections.frames, [frame, frame + 1]).tolist()
     begin, end = objects.starts[frame : frame + 2].tolist()
-    overlaps = _overlaps_of(detections.boxes, slice(first, last), objects.boxes, slice(begin, end), objects.crowd)
+    overlaps = _frame_overlaps(detections.boxes, slice(first, last), objects.boxes, slice(begin, end), objects.crowd)
     for area in range(len(AREAS)):
         ignored = objects.ignored[begin:end, area]
         order = np.argsort(ignored, kind="stable").tolist()
@@ -371,13 +400,16 @@ def _choose_in_turn(frame: int, detections: _Detections, objects: _Objects, thre
                 if chosen < 0:
                     continue
                 taken.add(chosen)
-                choices.outcomes[first + detection, area, level] = IGNORED if ignored[chosen] else TRUE_POSITIVE
+                results.outcomes[first + detection, area, level] = IGNORED if ignored[chosen] else TRUE_POSITIVE
                 if (area, level) == (ANY_SIZE, threshold):
-                    choices.took[first + detection] = begin + chosen
+                    results.took[first + detection] = begin + chosen
 
 
-def _overlaps_of(boxes: _Boxes, chosen: slice, others: _Boxes, found: slice, crowd: Flags) -> Floats:
-    """[chosen, found]: the overlaps of some boxes with others, as ``bbIou`` in pycocotools' maskApi.c computes them."""
+def _frame_overlaps(boxes: _Boxes, chosen: slice, others: _Boxes, found: slice, crowd: Flags) -> Floats:
+    """Return [chosen, found]: overlaps as ``bbIou`` in pycocotools' maskApi.c computes them.
+
+    Its ``fmin`` and ``fmax`` take the number where one side of the comparison is NaN.
+    """
     sides = [
         np.fmin(boxes.high[axis][chosen, None], others.high[axis][found])
         - np.fmax(boxes.low[axis][chosen, None], others.low[axis][found])
@@ -387,39 +419,3 @@ def _overlaps_of(boxes: _Boxes, chosen: slice, others: _Boxes, found: slice, cro
     area = boxes.areas[chosen, None]
     union = np.where(crowd[found], area, area + others.areas[found] - common)
     return np.where((sides[0] <= 0) | (sides[1] <= 0), 0, common / union)
-
-
-class _Offers(NamedTuple):
-    """What each pair is worth to its detection: the higher key wins."""
-
-    objects: Ints
-    reached: npt.NDArray[np.uint8]
-    """[pairs]: how many of the thresholds the overlap reaches."""
-    keys: npt.NDArray[np.uint64]
-    """[pairs, areas]: the overlap's bits, which sort as positive floats do; above all those where the object counts."""
-
-    @classmethod
-    def of(cls, pairs: _Pairs, objects: _Objects) -> _Offers:
-        counted = np.where(objects.ignored, np.uint64(0), _COUNTED)[pairs.objects]
-        reached = np.searchsorted(IOU_THRESHOLDS, pairs.overlaps, side="right").astype(np.uint8)
-        return cls(pairs.objects, reached, counted | pairs.overlaps.view(np.uint64)[:, None])
-
-
-def _best_options(
-    begins: Ints, options: Ints, offers: _Offers, taken: Flags
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Give the key and the object that each detection chooses, [n, areas, thresholds]; key 0 where there is none.
-
-    Detections come by descending number of options, so that those with one more option are the first of them.
-    """
-    best = np.zeros((len(begins), *taken.shape[1:]), np.uint64)
-    choice = np.zeros(best.shape, np.int64)
-    for option in range(options[0]):
-        places = begins[: int(np.searchsorted(-options, -option, side="left"))] + option
-        objects = offers.objects[places]
-        open_to = offers.reached[places, None, None] > np.arange(len(IOU_THRESHOLDS), dtype=np.uint8)
-        keys = offers.keys[places][:, :, None]
-        better = (keys >= best[: len(places)]) & open_to & ~taken[objects]
-        np.copyto(best[: len(places)], keys, where=better)
-        np.copyto(choice[: len(places)], objects[:, None, None], where=better)
-    return best, choice

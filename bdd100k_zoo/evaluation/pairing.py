@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from bdd100k_zoo.data.validation import (
     IssueSummary,
-    ValidationIssue,
     ValidationIssues,
     merge_issue_summaries,
     printable,
 )
-from bdd100k_zoo.errors import FramesDifferError
+from bdd100k_zoo.errors import BadFrameError, FramesDifferError
 from bdd100k_zoo.files import add_jpg_suffix
 
 if TYPE_CHECKING:
@@ -47,26 +46,33 @@ def pair_frames(labels: LabelTable, predictions: PredictionTable, *, lenient: bo
     Lenient, as the official tool: missing frames count as empty, unknown ones are dropped, of duplicates the last wins.
 
     Raises:
-        BadFrameError: a frame stands twice; only if not ``lenient``.
-        FramesDifferError: frames are missing or unknown; only if not ``lenient``. Of flat predictions none is missing.
+        BadFrameError: a frame appears twice; only if not ``lenient``.
+        FramesDifferError: frames are missing or unknown; only if not ``lenient``. Flat predictions may lack frames.
         BadLabelError: a prediction in a labelled frame has no score.
     """
-    keys, predicted_keys = _keys(labels, predictions, only_predictions=lenient)
+    keys, predicted_keys = _frame_keys(labels, predictions, only_predictions=lenient)
     if predictions.flat:
         predicted_keys = add_jpg_suffix(predicted_keys, keys)
     missing, unknown = _difference(keys, predicted_keys), _difference(predicted_keys, keys)
-    doubled = ValidationIssues()
-    _find_doubled(labels.path, keys, doubled)
-    _find_doubled(predictions.path, predicted_keys, doubled)
+    duplicates = ValidationIssues()
+    _find_duplicates(labels.path, keys, duplicates)
+    _find_duplicates(predictions.path, predicted_keys, duplicates)
     if not lenient:
-        doubled.refuse()
+        duplicates.raise_first()
         if unknown or (missing and not predictions.flat):
-            raise FramesDifferError(predictions.path, labels.path, _shown(missing), _shown(unknown))
-    strangers = _strangers(labels.path, predictions.path, missing, unknown)
-    told = (*labels.let_through, *predictions.let_through, *doubled.summary(), *strangers)
-    starts, rows, used = _rows(keys, predicted_keys, predictions.starts)
+            shown = (tuple(map(printable, names)) for names in (missing, unknown))
+            raise FramesDifferError(predictions.path, labels.path, *shown)
+    unmatched = ValidationIssues()
+    for kind, problem, names in (
+        ("frames without predictions", f"missing, but in {labels.path}", missing),
+        ("frames without labels", f"dropped, not in {labels.path}", unknown),
+    ):
+        for name in names:
+            unmatched.add(kind, BadFrameError(predictions.path, printable(name), problem))
+    starts, rows, used = _select_rows(keys, predicted_keys, predictions.starts)
     for place in sorted(predictions.faults.keys() & used):
         raise predictions.faults[place]
+    issues = (*labels.let_through, *predictions.let_through, *duplicates.summarise(), *unmatched.summarise())
     return PairedFrames(
         labels=labels,
         starts=starts,
@@ -74,22 +80,23 @@ def pair_frames(labels: LabelTable, predictions: PredictionTable, *, lenient: bo
         classes=predictions.classes[rows],
         scores=predictions.scores[rows],
         boxes=predictions.boxes[rows],
-        let_through=merge_issue_summaries(told),
+        let_through=merge_issue_summaries(issues),
     )
 
 
 def select_predicted_frames(labels: LabelTable, predictions: PredictionTable) -> LabelTable:
-    """Leave out the labelled frames that the predictions lack."""
-    keys, predicted = _keys(labels, predictions, only_predictions=True)
+    """Return the labels of the frames that the predictions have."""
+    keys, predicted = _frame_keys(labels, predictions, only_predictions=True)
     known = set(predicted)
     kept = [place for place, key in enumerate(keys) if key in known]
-    rows = np.isin(np.repeat(np.arange(len(keys)), np.diff(labels.starts)), kept)
+    counts = np.diff(labels.starts)
+    rows = np.isin(np.repeat(np.arange(len(keys)), counts), kept)
     return replace(
         labels,
         frames=tuple(labels.frames[place] for place in kept),
         videos=tuple(labels.videos[place] for place in kept),
         attributes=tuple(labels.attributes[place] for place in kept),
-        starts=np.concatenate((np.zeros(1, np.int64), np.cumsum(np.diff(labels.starts)[kept]))),
+        starts=np.concatenate((np.zeros(1, np.int64), np.cumsum(counts[kept]))),
         classes=labels.classes[rows],
         crowd=labels.crowd[rows],
         boxes=labels.boxes[rows],
@@ -97,16 +104,16 @@ def select_predicted_frames(labels: LabelTable, predictions: PredictionTable) ->
 
 
 def unique_frame_names(table: LabelTable | PredictionTable) -> tuple[str, ...]:
-    """Give the frames' names, with the video before them where names alone are not unique and every frame tells it."""
+    """Return the frames' names, with their videos where names alone are not unique and every frame gives its video."""
     return table.frames if _are_unique(table.frames) or not all(table.videos) else _with_videos(table)
 
 
-def _keys(
+def _frame_keys(
     labels: LabelTable, predictions: PredictionTable, *, only_predictions: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Frame names, with the video before them where names alone are not unique and every frame tells its video.
+    """Return frame names, with their videos where names alone are not unique and every frame gives its video.
 
-    The official tool looks for duplicates ``only_predictions``; then two labelled frames may share one prediction.
+    The official tool looks for duplicates in the predictions only; then two labelled frames may share one prediction.
     """
     unique = _are_unique(predictions.frames) and (only_predictions or _are_unique(labels.frames))
     if unique or not all(predictions.videos) or not all(labels.videos):
@@ -127,35 +134,16 @@ def _difference(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name not in known))
 
 
-def _shown(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(printable, names))
-
-
-def _find_doubled(path: Path, keys: Sequence[str], findings: ValidationIssues) -> None:
-    if _are_unique(keys):
+def _find_duplicates(path: Path, keys: Sequence[str], issues: ValidationIssues) -> None:
+    if _are_unique(keys):  # much faster than counting
         return
     for key, times in Counter(keys).items():
         if times > 1:
-            findings.add(ValidationIssue("frames more than once", path, printable(key), "", f"stands {times} times"))
+            issues.add("frames more than once", BadFrameError(path, printable(key), f"stands {times} times"))
 
 
-def _strangers(
-    labels: Path, predictions: Path, missing: Sequence[str], unknown: Sequence[str]
-) -> tuple[IssueSummary, ...]:
-    findings = ValidationIssues()
-    for name in missing:
-        findings.add(
-            ValidationIssue("frames without predictions", predictions, printable(name), "", f"missing, but in {labels}")
-        )
-    for name in unknown:
-        findings.add(
-            ValidationIssue("frames without labels", predictions, printable(name), "", f"dropped, not in {labels}")
-        )
-    return findings.summary()
-
-
-def _rows(keys: Sequence[str], predicted_keys: Sequence[str], starts: Ints) -> tuple[Ints, Ints, set[int]]:
-    """Where each labelled frame's predictions start in the new order, which rows they were, and of which frames."""
+def _select_rows(keys: Sequence[str], predicted_keys: Sequence[str], starts: Ints) -> tuple[Ints, Ints, set[int]]:
+    """Return where each labelled frame's predictions start, their rows in the file, and the frames used of it."""
     place = {key: index for index, key in enumerate(predicted_keys)}
     nowhere = len(predicted_keys)
     frames = np.fromiter((place.get(key, nowhere) for key in keys), np.int64, len(keys))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.errors import NoLabelsError, NoRunsError
-from bdd100k_zoo.evaluation.runs import find_runs
+from bdd100k_zoo.errors import NoLabelsError, NoRunsError, ZooError
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, read_run
 
 if TYPE_CHECKING:
     from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Model, Zoo
+
+
+class FinishedRun(NamedTuple):
+    """A finished run on disk."""
+
+    folder: Path
+    record: RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,73 +35,78 @@ class EvaluationSubject:
 
     @property
     def folder(self) -> Path | None:
-        """The run's folder, where the file is a run's."""
-        return _folder_of(self.predictions)
+        """The run's folder, where the file belongs to a run."""
+        return _run_folder(self.predictions)
 
 
-@dataclass(frozen=True)
-class SubjectFinder:
-    """Where subjects are looked for."""
+def find_runs(root: Path) -> list[FinishedRun]:
+    """Find the finished runs below a folder, sorted by path; incomplete runs are skipped."""
+    found = []
+    for path in sorted(root.rglob(RUN_FILE)):
+        if not (path.parent / PREDICTIONS_FILE).is_file():
+            continue
+        try:
+            found.append(FinishedRun(path.parent, read_run(path.parent)))
+        except ZooError:
+            continue
+    return found
 
-    zoo: Zoo
-    split: str
-    runs: Path
-    """Folder of the runs that names of models stand for."""
 
-    def named(self, name: str) -> list[EvaluationSubject]:
-        """Give what a name stands for: a run's folder, a predictions file, or a model, of which all runs count.
+def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[EvaluationSubject]:
+    """Return the predictions that a name stands for: a run's folder, a predictions file, or a model with all its runs.
 
-        Raises:
-            UnknownNameError: it is none of these.
-            NoRunsError: the model was not run on the split.
-            RecordError, StorageError: the run's record cannot be read.
-        """
-        path = Path(name)
-        if (path / PREDICTIONS_FILE).is_file():
-            return [self.of_run(path)]
-        if path.exists() or path.suffix == ".json":
-            return [self.of_file(path)]
-        model = self.zoo[name]
-        wanted = (model.name, self.split)
-        runs = [run for run in find_runs(self.runs) if (run.record.model, run.record.split) == wanted]
-        if not runs:
-            raise NoRunsError(self.runs, f"holds no run of {model.name} on {self.split}", self.split)
-        return [self.of_run(run.folder) for run in runs]
+    Args:
+        name: a path, or the name of a model.
+        zoo: the models that are known.
+        split: the split whose runs and published APs are meant.
+        runs: folder of the runs that names of models stand for.
 
-    def of_run(self, folder: Path) -> EvaluationSubject:
-        """Return the predictions of a run."""
-        return self.of_file(folder / PREDICTIONS_FILE)
+    Raises:
+        UnknownNameError: it is none of these.
+        NoRunsError: there is no run of the model on the split.
+        RecordError, StorageError: the run's record cannot be read.
+    """
+    path = Path(name)
+    if (path / PREDICTIONS_FILE).is_file():
+        return [resolve_file(path / PREDICTIONS_FILE, zoo, split)]
+    if path.exists() or path.suffix == ".json":
+        return [resolve_file(path, zoo, split)]
+    model = zoo[name]
+    wanted = (model.name, split)
+    found = [run.folder for run in find_runs(runs) if (run.record.request.model, run.record.request.split) == wanted]
+    if not found:
+        raise NoRunsError(runs, f"holds no run of {model.name} on {split}", split)
+    return [resolve_file(folder / PREDICTIONS_FILE, zoo, split) for folder in found]
 
-    def of_file(self, path: Path) -> EvaluationSubject:
-        """Return a predictions file; raises RecordError, StorageError where the record beside it cannot be read.
 
-        Predictions of other weights than the published ones have no published AP, and their name states it.
-        """
-        record = read_run(folder) if (folder := _folder_of(path)) else None
-        if record is None:
-            return EvaluationSubject(name=str(path), predictions=path, model=None, published_ap=None)
-        model, other = next((each for each in self.zoo.known if each.name == record.model), None), record.weights.other
-        return EvaluationSubject(
-            name=f"{record.model} ({other})" if other else record.model,
-            predictions=path,
-            model=model,
-            published_ap=None if other else self._published_ap(model),
-        )
+def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
+    """Return a predictions file; raises RecordError, StorageError where the run's record beside it cannot be read.
 
-    def published(self, name: str, store: Store, progress: Progress) -> EvaluationSubject:
-        """Give the published predictions of a model, which are downloaded where they are not in the cache."""
-        model = self.zoo[name]
-        stored = store.fetch(model.artifact("preds"), progress)
-        published = self._published_ap(model)
-        kind = "published" if stored.verified else "published, unverified"
-        return EvaluationSubject(
-            name=f"{model.name} ({kind})", predictions=stored.path, model=model, published_ap=published
-        )
+    Predictions made with other weights than the published ones have no published AP, and their name says so.
+    """
+    record = read_run(folder) if (folder := _run_folder(path)) else None
+    if record is None:
+        return EvaluationSubject(name=str(path), predictions=path, model=None, published_ap=None)
+    model, other = next((each for each in zoo.known if each.name == record.request.model), None), record.weights.other
+    return EvaluationSubject(
+        name=f"{record.request.model} ({other})" if other else record.request.model,
+        predictions=path,
+        model=model,
+        published_ap=None if other or model is None else _published_ap(model, split),
+    )
 
-    def _published_ap(self, model: Model | None) -> float | None:
-        if model is None:
-            return None
-        return {"val": model.ap_val, "test": model.ap_test}.get(self.split)
+
+def fetch_published(name: str, zoo: Zoo, split: str, store: Store, progress: Progress) -> EvaluationSubject:
+    """Return the published predictions of a model; they are downloaded where the cache lacks them."""
+    model = zoo[name]
+    stored = store.fetch(model.artifact("preds"), progress)
+    kind = "published" if stored.verified else "published, unverified"
+    return EvaluationSubject(
+        name=f"{model.name} ({kind})",
+        predictions=stored.path,
+        model=model,
+        published_ap=_published_ap(model, split),
+    )
 
 
 def find_labels_file(labels: Path | None, data: Path | None, split: str) -> Path:
@@ -109,6 +121,10 @@ def find_labels_file(labels: Path | None, data: Path | None, split: str) -> Path
     return found
 
 
-def _folder_of(predictions: Path) -> Path | None:
-    is_runs_own = predictions.name == PREDICTIONS_FILE and (predictions.parent / RUN_FILE).is_file()
-    return predictions.parent if is_runs_own else None
+def _published_ap(model: Model, split: str) -> float | None:
+    return {"val": model.ap_val, "test": model.ap_test}.get(split)
+
+
+def _run_folder(predictions: Path) -> Path | None:
+    belongs_to_run = predictions.name == PREDICTIONS_FILE and (predictions.parent / RUN_FILE).is_file()
+    return predictions.parent if belongs_to_run else None

@@ -1,4 +1,7 @@
-"""Which runs there are, which of their scores are shown, which recorded speeds are, and why the others are not."""
+"""Which scores and recorded speeds of runs are shown beside the published ones, and why the others are not.
+
+Whatever ``table`` and ``list`` load must not import numpy.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from bdd100k_zoo.errors import NoRunsError, RecordError, StorageError, ZooError
-from bdd100k_zoo.evaluation.scores import SCORES_FILE, read_stored_scores
+from bdd100k_zoo.errors import NoRunsError, RecordError, StorageError
+from bdd100k_zoo.evaluation.scores import OVERALL, SCORES_FILE, read_stored_scores
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, read_run
 from bdd100k_zoo.prediction.speeds import read_speed_summaries
 
@@ -21,21 +24,14 @@ if TYPE_CHECKING:
 
 
 JOURNAL_PATTERN = "journal-*.jsonl"
-"""Those of a run, see ``records.journal``, which imports numpy."""
-
-
-class FinishedRun(NamedTuple):
-    """A finished run on disk."""
-
-    folder: Path
-    record: RunRecord
+"""Of a run's journals; written here again because ``prediction.journal`` imports numpy."""
 
 
 class SkippedRecord(msgspec.Struct, frozen=True):
     """A run or a speed record that is not shown."""
 
     name: str
-    """A run's folder, below that of all runs; a speed record's file and place in it."""
+    """A run's folder, relative to that of all runs; a speed record's file and place in it."""
     reason: str
 
     def __str__(self) -> str:
@@ -54,26 +50,13 @@ class MeasuredResults(NamedTuple):
     @property
     def aps(self) -> dict[str, float] | None:
         """The overall AP by model, in percent."""
-        return None if self.scores is None else {model: _overall(kept) or 0.0 for model, kept in self.scores.items()}
-
-
-def find_runs(root: Path) -> list[FinishedRun]:
-    """Find the finished runs below a folder, sorted by path; what is no whole run is passed over."""
-    found = []
-    for path in sorted(root.rglob(RUN_FILE)):
-        if not (path.parent / PREDICTIONS_FILE).is_file():
-            continue
-        try:
-            found.append(FinishedRun(path.parent, read_run(path.parent)))
-        except ZooError:
-            continue
-    return found
+        return None if self.scores is None else {model: _overall(each) or 0.0 for model, each in self.scores.items()}
 
 
 def read_measured_results(
     models: Collection[str], runs: Path | None, speed: Path | None, split: str = "val"
 ) -> MeasuredResults:
-    """Return the scores and speeds to show of some models, and what is left out.
+    """Return the scores and speeds of some models that can be shown, and what is left out.
 
     Args:
         models: their names.
@@ -83,19 +66,19 @@ def read_measured_results(
 
     Raises:
         NoRunsError: no run below the folder has scores that can be shown.
-        StorageError, RecordError: there are no speed records that can be read.
+        StorageError, RecordError: the speed records cannot be read.
     """
-    scores, without = read_measured_scores(runs, models, split) if runs else (None, ())
-    speeds, beside = read_measured_speeds(speed, models) if speed else ({}, ())
-    return MeasuredResults(scores, speeds, (*without, *beside))
+    scores, skipped_runs = read_measured_scores(runs, models, split) if runs else (None, ())
+    speeds, skipped_speeds = read_measured_speeds(speed, models) if speed else ({}, ())
+    return MeasuredResults(scores, speeds, (*skipped_runs, *skipped_speeds))
 
 
 def read_measured_scores(
     root: Path, models: Collection[str], split: str = "val"
 ) -> tuple[dict[str, StoredScores], tuple[SkippedRecord, ...]]:
-    """Return the kept scores of each model that was run on a split, and the runs that are left out.
+    """Return the stored scores of each model that was run on a split, and the runs that are left out.
 
-    All scores are against the same labels, see ``_labels_to_show``. Of several runs of one model, the last by path
+    All scores are against the same labels, see ``_choose_labels``. Of several runs of one model, the last by path
     counts.
 
     Raises:
@@ -103,35 +86,35 @@ def read_measured_scores(
     """
     reasons: dict[Path, str] = {}
     usable: dict[Path, tuple[str, StoredScores]] = {}
-    for folder in _run_folders(root):
+    names = (RUN_FILE, PREDICTIONS_FILE, SCORES_FILE, JOURNAL_PATTERN)
+    for folder in sorted({path.parent for name in names for path in root.rglob(name)}):
         try:
-            record, kept = _scored_run(folder)
-            if reason := _reason_to_leave_out(record, kept, models, split):
+            record, stored = _read_scored_run(folder)
+            if reason := _reason_to_leave_out(record, stored, models, split):
                 reasons[folder] = reason
             else:
-                usable[folder] = record.model, kept
+                usable[folder] = record.request.model, stored
         except _UnusableError as error:
             reasons[folder] = str(error)
-    labels = _labels_to_show([kept.labels for _, kept in usable.values()], split)
-    chosen = {model: folder for folder, (model, kept) in usable.items() if kept.labels.sha256 == labels}
-    for folder, (model, kept) in usable.items():
-        if kept.labels.sha256 != labels:
-            reasons[folder] = (
-                f"is scored against {Path(kept.labels.path).name}, other labels than those of the runs shown"
-            )
+    labels = _choose_labels([stored.labels for _, stored in usable.values()], split)
+    chosen = {model: folder for folder, (model, stored) in usable.items() if stored.labels.sha256 == labels}
+    for folder, (model, stored) in usable.items():
+        if stored.labels.sha256 != labels:
+            name = Path(stored.labels.path).name
+            reasons[folder] = f"is scored against {name}, other labels than those of the runs shown"
         elif folder != chosen[model]:
-            reasons[folder] = f"{_name(chosen[model], root)} is shown for {model}"
-    left_out = tuple(SkippedRecord(_name(folder, root), reasons[folder]) for folder in sorted(reasons))
+            reasons[folder] = f"{chosen[model].relative_to(root).as_posix()} is shown for {model}"
+    left_out = tuple(SkippedRecord(folder.relative_to(root).as_posix(), reasons[folder]) for folder in sorted(reasons))
     if not chosen:
         raise NoRunsError(root, "holds no run with scores that can be shown", split, tuple(map(str, left_out)))
     return {model: usable[folder][1] for model, folder in chosen.items()}, left_out
 
 
-def _labels_to_show(labels: Sequence[FileFingerprint], split: str) -> str | None:
-    """Return the digest of the labels that scores are shown against.
+def _choose_labels(labels: Sequence[FileFingerprint], split: str) -> str | None:
+    """Return the digest of the labels whose scores are shown.
 
-    Labels that are named as those of the split come first, then those that more runs are scored against, then those of
-    the later run.
+    Labels named like those of the split come first, then those that more runs are scored against, then those of the
+    later run.
     """
     runs = Counter(each.sha256 for each in labels)
     preferred = {each.sha256: (Path(each.path).name == f"det_{split}.json", runs[each.sha256]) for each in labels}
@@ -142,17 +125,7 @@ class _UnusableError(Exception):
     """A folder holds no run with scores; the text says why."""
 
 
-def _run_folders(root: Path) -> list[Path]:
-    """Find the folders that hold anything of a run of predictions, sorted by path."""
-    names = (RUN_FILE, PREDICTIONS_FILE, SCORES_FILE, JOURNAL_PATTERN)
-    return sorted({path.parent for name in names for path in root.rglob(name)})
-
-
-def _name(folder: Path, root: Path) -> str:
-    return folder.relative_to(root).as_posix()
-
-
-def _scored_run(folder: Path) -> tuple[RunRecord, StoredScores]:
+def _read_scored_run(folder: Path) -> tuple[RunRecord, StoredScores]:
     """Read a finished run and its scores; raises _UnusableError."""
     if not (folder / RUN_FILE).is_file() or not (folder / PREDICTIONS_FILE).is_file():
         if any(folder.glob(JOURNAL_PATTERN)):
@@ -164,30 +137,30 @@ def _scored_run(folder: Path) -> tuple[RunRecord, StoredScores]:
         raise _UnusableError(f"its {RUN_FILE} {error.problem}") from error
     except StorageError as error:
         raise _UnusableError(f"its {RUN_FILE} cannot be read: {error.reason}") from error
-    kept = read_stored_scores(folder)
-    if kept is None:
+    stored = read_stored_scores(folder)
+    if stored is None:
         there = (folder / SCORES_FILE).is_file()
         problem = f"its {SCORES_FILE} is unreadable or of an earlier version" if there else "is not scored"
         raise _UnusableError(f"{problem}: `bdd100k-zoo eval` scores it")
-    if not kept.predictions.describes(folder / PREDICTIONS_FILE):
+    if not stored.predictions.describes(folder / PREDICTIONS_FILE):
         raise _UnusableError(f"its scores are of another {PREDICTIONS_FILE}: `bdd100k-zoo eval` scores it again")
-    return record, kept
+    return record, stored
 
 
-def _reason_to_leave_out(record: RunRecord, kept: StoredScores, models: Collection[str], split: str) -> str:
-    """Return why scores cannot be set beside the published ones of a model; empty where they can."""
-    if record.model not in models:
-        return _not_shown(record.model)
-    if record.split not in (split, None):
-        return f"is on {record.split}, not on {split}"
+def _reason_to_leave_out(record: RunRecord, stored: StoredScores, models: Collection[str], split: str) -> str:
+    """Return why scores are not comparable with the published ones of a model; empty where they are."""
+    if record.request.model not in models:
+        return _not_shown(record.request.model)
+    if record.request.split not in (split, None):
+        return f"is on {record.request.split}, not on {split}"
     if record.weights.other:
-        return f"has {record.weights.other}, not the published ones of {record.model}"
-    if record.cfg_options:
-        return f"has settings of its own: {', '.join(record.cfg_options)}"
-    if _overall(kept) is None:
+        return f"has {record.weights.other}, not the published ones of {record.request.model}"
+    if record.request.cfg_options:
+        return f"has settings of its own: {', '.join(record.request.cfg_options)}"
+    if _overall(stored) is None:
         return "has no AP: its labels hold no object"
-    if kept.lenient and kept.let_through:
-        accepted = ", ".join(f"{each.count:,} {each.kind}" for each in kept.let_through)
+    if stored.lenient and stored.let_through:
+        accepted = ", ".join(f"{each.count:,} {each.kind}" for each in stored.let_through)
         return f"is scored with --lenient, which has accepted {accepted}"
     return ""
 
@@ -196,8 +169,8 @@ def _not_shown(model: str) -> str:
     return f"its model {model} is not among those shown"
 
 
-def _overall(kept: StoredScores) -> float | None:
-    return kept.scores.get("AP", {}).get("OVERALL")
+def _overall(stored: StoredScores) -> float | None:
+    return stored.scores.get("AP", {}).get(OVERALL)
 
 
 def read_measured_speeds(
@@ -208,7 +181,7 @@ def read_measured_speeds(
     Of several records of one model on one device in one precision, the last counts.
 
     Raises:
-        StorageError, RecordError: there are none that can be read.
+        StorageError, RecordError: the records cannot be read.
     """
     reasons: dict[int, str] = {}
     shown: dict[tuple[str, str], tuple[int, float]] = {}
@@ -222,6 +195,6 @@ def read_measured_speeds(
             reasons[shown[by][0]] = f"a later record is shown for {rate.model} {by[0]}"
         shown[by] = place, rate.images_per_second
     speeds: dict[str, dict[str, float]] = {}
-    for (on, model), (_, images_per_second) in shown.items():
-        speeds.setdefault(on, {})[model] = images_per_second
+    for (device, model), (_, images_per_second) in shown.items():
+        speeds.setdefault(device, {})[model] = images_per_second
     return speeds, tuple(SkippedRecord(f"{path.name}, record {place}", reasons[place]) for place in sorted(reasons))

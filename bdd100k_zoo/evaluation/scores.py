@@ -1,4 +1,7 @@
-"""Scores: 12 metrics by 10 classes and OVERALL; scores.json, which keeps them beside a run."""
+"""Scores: 12 metrics by 10 classes and OVERALL; ``scores.json``, which stores them beside a run.
+
+Whatever ``table`` and ``list`` load must not import numpy.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,16 @@ if TYPE_CHECKING:
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """In the official order. The digits of AP are IoU thresholds, those of AR detections per image; s, m, l are areas."""
 OVERALL = "OVERALL"
+SCORES_FILE = "scores.json"
+SCORING_VERSION = 2
+"""Raised whenever a file may score otherwise than before, or not at all: scores of earlier versions are not used."""
 
 
 class MetricScores(msgspec.Struct, frozen=True):
     """One metric, in percent; NaN where there is nothing to score."""
 
     by_class: tuple[float, ...]
-    """In the order of ``categories.CLASSES``."""
+    """In the order of ``CLASSES``."""
     overall: float
 
 
@@ -46,7 +52,7 @@ class Scores(msgspec.Struct, frozen=True):
         return self["AP"].overall
 
     def official_json(self) -> bytes:
-        """The file that the official command writes, byte for byte: indented by 2, NaN as the literal ``NaN``."""
+        """Return the file that the official command writes, byte for byte: indented by 2, NaN as literal ``NaN``."""
         document = {
             metric: [dict(zip(CLASSES, scores.by_class, strict=True)), {OVERALL: scores.overall}]
             for metric, scores in self.by_metric.items()
@@ -54,7 +60,7 @@ class Scores(msgspec.Struct, frozen=True):
         return json.dumps(document, indent=2).encode()
 
     def plain(self) -> dict[str, dict[str, float | None]]:
-        """By metric, then by class and OVERALL, with None in place of NaN: fit for any JSON."""
+        """Return the numbers by metric, then by class and OVERALL, with None in place of NaN: valid in any JSON."""
         return {
             metric: {
                 name: None if isnan(value) else value
@@ -65,18 +71,12 @@ class Scores(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Mapping[str, float | None]]) -> Scores:
-        """Undo ``plain``; raises KeyError where a metric or class is missing."""
-        nan = float("nan")
-        numbers = {
-            metric: {name: nan if value is None else float(value) for name, value in plain[metric].items()}
-            for metric in METRICS
-        }
-        return cls(
-            {
-                metric: MetricScores(tuple(by_name[name] for name in CLASSES), by_name[OVERALL])
-                for metric, by_name in numbers.items()
-            }
-        )
+        """Reverse ``plain``; raises KeyError where a metric or class is missing."""
+        by_metric = {}
+        for metric in METRICS:
+            numbers = {name: float("nan" if value is None else value) for name, value in plain[metric].items()}
+            by_metric[metric] = MetricScores(tuple(numbers[name] for name in CLASSES), numbers[OVERALL])
+        return cls(by_metric)
 
 
 def read_official_scores(path: Path) -> Scores:
@@ -95,11 +95,8 @@ def read_official_scores(path: Path) -> Scores:
 
 
 def parse_official_scores(document: Mapping[str, list[dict[str, float]]]) -> Scores:
-    """Make scores of the official document; raises KeyError, TypeError or ValueError where it is none."""
+    """Build scores from the official document; raises KeyError, TypeError or ValueError where it is none."""
     return Scores.from_plain({metric: {**classes, **overall} for metric, (classes, overall) in document.items()})
-
-
-SCORES_FILE = "scores.json"
 
 
 class FileFingerprint(msgspec.Struct, frozen=True):
@@ -112,7 +109,7 @@ class FileFingerprint(msgspec.Struct, frozen=True):
     sha256: str
 
     def describes(self, path: Path) -> bool:
-        """Tell whether a file is still that one; it is hashed only if its size is the same and its time is not."""
+        """Return whether a file is still that one; it is hashed only if its size is the same and its time is not."""
         try:
             status = path.stat()
         except OSError:
@@ -120,10 +117,6 @@ class FileFingerprint(msgspec.Struct, frozen=True):
         if status.st_size != self.size:
             return False
         return status.st_mtime_ns == self.mtime_ns or sha256_of(path) == self.sha256
-
-
-SCORING_VERSION = 2
-"""Raised whenever a file may score otherwise than before, or not at all: scores kept by older rules are not used."""
 
 
 class StoredInterval(msgspec.Struct, frozen=True):
@@ -152,11 +145,12 @@ class StoredScores(msgspec.Struct, frozen=True, kw_only=True):
     predictions: FileFingerprint
     labels: FileFingerprint
     engine: str
+    """``fast`` for our own, ``official`` for the official packages."""
     lenient: bool
     scores: Mapping[str, Mapping[str, float | None]]
     """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
     rules: int = 1
-    """Of reading and scoring, see ``RULES``."""
+    """The ``SCORING_VERSION`` of reading and scoring."""
     bootstrap: StoredBootstrap | None = None
     let_through: tuple[IssueSummary, ...] = ()
 
@@ -170,16 +164,16 @@ def fingerprint_file(path: Path) -> FileFingerprint:
     return FileFingerprint(str(path), size, changed, sha256_of(*files))
 
 
-def write_stored_scores(folder: Path, kept: StoredScores) -> None:
-    """Keep scores in the folder of a run; raises StorageError."""
-    write_atomically(folder / SCORES_FILE, msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+def write_stored_scores(folder: Path, scores: StoredScores) -> None:
+    """Write scores into the folder of a run; raises StorageError."""
+    write_atomically(folder / SCORES_FILE, msgspec.json.format(msgspec.json.encode(scores), indent=2) + b"\n")
 
 
 def read_stored_scores(folder: Path) -> StoredScores | None:
-    """Give the scores that are kept in a run's folder; None where there are none, or none that can be read."""
+    """Read the scores in a run's folder; None where there are none that can be read, or those of an earlier version."""
     try:
         with storage_errors(folder / SCORES_FILE):
-            kept = msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=StoredScores)
+            stored = msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=StoredScores)
     except (StorageError, msgspec.DecodeError, RecursionError):
         return None
-    return kept if kept.rules == SCORING_VERSION else None
+    return stored if stored.rules == SCORING_VERSION else None

@@ -1,6 +1,6 @@
 """The official BDD100K detection scores: 132 numbers, bit for bit.
 
-Rules of ``bdd100k`` 1.0.1 and ``scalabel`` 0.3.1 (``eval/detect.py``): those of COCO on a geometry of their own.
+Rules of ``bdd100k`` 1.0.1 and ``scalabel`` 0.3.1 (``eval/detect.py``): those of COCO on box sizes of their own.
 """
 
 from __future__ import annotations
@@ -30,65 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bdd100k_zoo.data.tables import LabelTable, PredictionTable
-    from bdd100k_zoo.data.validation import IssueSummary
 
 Floats = npt.NDArray[np.float64]
-Weights = npt.NDArray[np.int64]
 
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
-
-
-def score_matches(matches: Matches) -> Scores:
-    """Score all frames, each counted once: the same bits as ``bdd100k.score``."""
-    if not matches.predictions:
-        return score_without_predictions([each.labelled for each in matches.classes])
-    return summarise_scores(*accumulate(matches))
-
-
-def accumulate(matches: Matches, weights: Weights | None = None) -> tuple[Floats, Floats]:
-    """Accumulate as ``COCOeval.accumulate`` of pycocotools does on a list in which frame i stands ``weights[i]`` times.
-
-    Args:
-        matches: those of all frames.
-        weights: [frames] of integers; None counts each frame once.
-
-    Returns:
-        precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is nothing to find.
-        recall: [thresholds, classes, areas, numbers of detections]; -1 likewise.
-    """
-    shape = len(IOU_THRESHOLDS), len(CLASSES), len(AREAS)
-    precision = np.full((shape[0], len(RECALL_POINTS), *shape[1:]), -1.0)
-    recall = np.full((*shape, len(MAX_DETECTIONS)), -1.0)
-    for index, found in enumerate(matches.classes):
-        totals = found.objects.sum(axis=1) if weights is None else found.objects @ weights
-        times = None if weights is None else weights[found.frames]
-        for area in np.flatnonzero(totals):
-            for threshold in range(len(IOU_THRESHOLDS)):
-                outcomes = found.outcomes[area, threshold]
-                curve, found_at = _curve(found, outcomes, int(totals[area]), times)
-                precision[threshold, :, index, area] = curve
-                recall[threshold, index, area] = found_at
-    return precision, recall
-
-
-def _curve(
-    found: ClassMatches, outcomes: npt.NDArray[np.int8], total: int, times: Weights | None
-) -> tuple[Floats, Floats]:
-    """Give the precision at each recall point, and the recall at each number of detections.
-
-    Precision falls from one true positive to the next, so that its envelope is made at true positives alone.
-    """
-    hits = np.flatnonzero(outcomes == TRUE_POSITIVE)
-    counted = outcomes != IGNORED
-    seen = np.cumsum(counted if times is None else counted * times, dtype=np.int64)[hits]
-    gains = np.ones(len(hits), np.int64) if times is None else times[hits]
-    true = np.cumsum(gains)
-    envelope = np.maximum.accumulate((true / (seen + np.spacing(1)))[::-1])[::-1]
-    places = np.searchsorted(true / total, RECALL_POINTS, side="left")
-    curve = np.append(envelope, 0.0)[places]
-    found_at = [gains[found.ranks[hits] < limit].sum() / total for limit in MAX_DETECTIONS]
-    return curve, np.array(found_at)
-
 
 _WIDTH, _HEIGHT = 1280, 720
 LARGEST_FOR_HOTCOCO = 1e70
@@ -99,41 +44,21 @@ def score_predictions(labels: LabelTable, predictions: PredictionTable, *, lenie
     """Score predictions as the official command does.
 
     Raises:
-        BadFrameError: a frame stands twice; only if not ``lenient``.
+        BadFrameError: a frame appears twice; only if not ``lenient``.
         FramesDifferError: frames are missing from the predictions or from the labels; only if not ``lenient``.
     """
     return score_paired(pair_frames(labels, predictions, lenient=lenient))
 
 
-def match_predictions(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> Matches:
-    """Match predictions with labels, frame by frame; errors as those of ``score``."""
-    return match_detections(pair_frames(labels, predictions, lenient=lenient))
-
-
-def list_accepted_issues(labels: LabelTable, predictions: PredictionTable) -> tuple[IssueSummary, ...]:
-    """Tell what a lenient evaluation of these accepts."""
-    return pair_frames(labels, predictions, lenient=True).let_through
-
-
 def score_paired(paired: PairedFrames) -> Scores:
-    """Score what is already paired."""
+    """Score labels and predictions of the same frames."""
     if not len(paired.rows):
         present = np.bincount(paired.labels.classes, minlength=len(CLASSES)) > 0
         return score_without_predictions(present.tolist())
-    # hotcoco orders neither such scores nor overlaps that are no numbers as numpy, and the official tool, do.
+    # hotcoco orders neither such scores nor overlaps that are NaN as numpy, and the official tool, do.
     numbers = paired.scores, paired.boxes, paired.labels.boxes
     if not all((np.abs(each) <= LARGEST_FOR_HOTCOCO).all() for each in numbers):
         return score_matches(match_detections(paired))
-    return _score_with_hotcoco(paired)
-
-
-def build_evaluator(paired: PairedFrames) -> COCOeval:
-    """Give hotcoco's evaluator of what is paired, not run yet; it needs predictions with finite scores."""
-    truth = _ground_truth(paired)
-    return COCOeval(truth, truth.load_res(_results(paired)), "bbox")
-
-
-def _score_with_hotcoco(paired: PairedFrames) -> Scores:
     run = build_evaluator(paired)
     run.evaluate()
     run.accumulate()
@@ -142,39 +67,57 @@ def _score_with_hotcoco(paired: PairedFrames) -> Scores:
     return summarise_scores(found["precision"][..., 2], found["recall"])
 
 
-def _ground_truth(paired: PairedFrames) -> COCO:
-    labels = paired.labels
-    size = {"width": _WIDTH, "height": _HEIGHT, "file_name": ""}
-    return COCO.from_arrays(
-        [{"id": number, **size} for number in range(1, len(labels.frames) + 1)],
-        [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)],
-        _image_ids(labels.starts),
-        labels.classes.astype(np.int64) + 1,
-        labels.boxes,
-        iscrowd=labels.crowd,
-    )
+def score_matches(matches: Matches) -> Scores:
+    """Score the matches of all frames: the same bits as ``score_paired``."""
+    return score_accumulated(matches, *accumulate(matches))
 
 
-def _results(paired: PairedFrames) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """[n, 7]: image id, x, y, width, height, score, category id."""
-    results = np.empty((len(paired.rows), 7))
-    results[:, 0] = _image_ids(paired.starts)
-    results[:, 1:5] = paired.boxes
-    results[:, 5] = paired.scores
-    results[:, 6] = paired.classes
-    results[:, 6] += 1
-    return results
+def score_accumulated(matches: Matches, precision: Floats, recall: Floats) -> Scores:
+    """Score matches from what ``accumulate`` returned for them."""
+    if not matches.predictions:
+        return score_without_predictions([each.labelled for each in matches.classes])
+    return summarise_scores(precision, recall)
 
 
-def _image_ids(starts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.repeat(np.arange(1, len(starts)), np.diff(starts))
+def accumulate(matches: Matches) -> tuple[Floats, Floats]:
+    """Accumulate as ``COCOeval.accumulate`` of pycocotools does.
+
+    Returns:
+        precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is no object.
+        recall: [thresholds, classes, areas, numbers of detections]; -1 likewise.
+    """
+    shape = len(IOU_THRESHOLDS), len(CLASSES), len(AREAS)
+    precision = np.full((shape[0], len(RECALL_POINTS), *shape[1:]), -1.0)
+    recall = np.full((*shape, len(MAX_DETECTIONS)), -1.0)
+    for index, found in enumerate(matches.classes):
+        totals = found.objects.sum(axis=1)
+        for area in np.flatnonzero(totals):
+            for threshold in range(len(IOU_THRESHOLDS)):
+                curve, recalls = _curve(found, found.outcomes[area, threshold], int(totals[area]))
+                precision[threshold, :, index, area] = curve
+                recall[threshold, index, area] = recalls
+    return precision, recall
+
+
+def _curve(found: ClassMatches, outcomes: npt.NDArray[np.int8], total: int) -> tuple[Floats, list[float]]:
+    """Return the precision at each recall point, and the recall at each number of detections.
+
+    Precision falls from one true positive to the next, so its envelope is computed at true positives alone.
+    """
+    hits = np.flatnonzero(outcomes == TRUE_POSITIVE)
+    seen = np.cumsum(outcomes != IGNORED, dtype=np.int64)[hits]
+    true = np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate((true / (seen + np.spacing(1)))[::-1])[::-1]
+    places = np.searchsorted(true / total, RECALL_POINTS, side="left")
+    curve = np.append(envelope, 0.0)[places]
+    return curve, [np.count_nonzero(found.ranks[hits] < limit) / total for limit in MAX_DETECTIONS]
 
 
 def summarise_scores(precision: Floats, recall: Floats) -> Scores:
-    """Average what there is.
+    """Average precision and recall to the 12 metrics.
 
     Args:
-        precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is nothing to find.
+        precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is no object.
         recall: [thresholds, classes, areas, numbers of detections]; -1 likewise.
     """
     cuts = (
@@ -185,7 +128,18 @@ def summarise_scores(precision: Floats, recall: Floats) -> Scores:
         *(recall[:, :, _ALL, limit] for limit in range(3)),
         *(recall[:, :, area, 2] for area in (_SMALL, _MEDIUM, _LARGE)),
     )
-    return Scores({metric: _averages(cut) for metric, cut in zip(METRICS, cuts, strict=True)})
+    return Scores(
+        {
+            metric: MetricScores(tuple(_mean(cut[..., index]) for index in range(len(CLASSES))), _mean(cut))
+            for metric, cut in zip(METRICS, cuts, strict=True)
+        }
+    )
+
+
+def _mean(values: Floats) -> float:
+    """Return the mean in percent over all but -1, in the order in which numpy sums these arrays: it is official."""
+    computed = values[values > -1]
+    return float(np.mean(computed) * 100) if computed.size else float("nan")
 
 
 def score_without_predictions(labelled: Sequence[bool]) -> Scores:
@@ -195,12 +149,23 @@ def score_without_predictions(labelled: Sequence[bool]) -> Scores:
     return Scores(dict.fromkeys(METRICS, MetricScores(by_class, overall)))
 
 
-def _averages(values: Floats) -> MetricScores:
-    by_class = tuple(_average(values[..., index]) for index in range(len(CLASSES)))
-    return MetricScores(by_class, _average(values))
-
-
-def _average(values: Floats) -> float:
-    """Mean, in percent, over all that is computed, summed as numpy sums a line of numbers."""
-    computed = values[values > -1]
-    return float(np.mean(computed) * 100) if computed.size else float("nan")
+def build_evaluator(paired: PairedFrames) -> COCOeval:
+    """Return hotcoco's evaluator of labels and predictions, not run yet; it needs predictions with finite scores."""
+    labels = paired.labels
+    size = {"width": _WIDTH, "height": _HEIGHT, "file_name": ""}
+    truth = COCO.from_arrays(
+        [{"id": number, **size} for number in range(1, len(labels.frames) + 1)],
+        [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)],
+        np.repeat(np.arange(1, len(labels.starts)), np.diff(labels.starts)),
+        labels.classes.astype(np.int64) + 1,
+        labels.boxes,
+        iscrowd=labels.crowd,
+    )
+    # hotcoco's rows: image id, x, y, width, height, score, category id.
+    results = np.empty((len(paired.rows), 7))
+    results[:, 0] = np.repeat(np.arange(1, len(paired.starts)), np.diff(paired.starts))
+    results[:, 1:5] = paired.boxes
+    results[:, 5] = paired.scores
+    results[:, 6] = paired.classes
+    results[:, 6] += 1
+    return COCOeval(truth, truth.load_res(results), "bbox")

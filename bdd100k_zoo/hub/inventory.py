@@ -1,4 +1,4 @@
-"""What is in the cache: looked at, and neither hashed, changed nor contacted."""
+"""What is in the cache: listed without hashing, changing or contacting anything."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import re
 import stat
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.errors import EmptyCacheError, StorageError
 from bdd100k_zoo.files import storage_errors
-from bdd100k_zoo.hub import ledger
-from bdd100k_zoo.hub.decisions import entry_mismatch, resolve_verification
 from bdd100k_zoo.hub.layout import DAMAGED_SUFFIX, LEDGER_SUFFIX, LOCK_SUFFIX, PARTIAL_FACTS_SUFFIX, PARTIAL_SUFFIX
+from bdd100k_zoo.hub.ledger import LedgerEntry, entry_mismatch, read_ledger, resolve_verification
 from bdd100k_zoo.hub.resume import read_partial_facts
+from bdd100k_zoo.hub.verify import describe_mismatch
 from bdd100k_zoo.registry.models import ARTIFACT_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from os import stat_result
 
+    from bdd100k_zoo.hub.cache import Store
     from bdd100k_zoo.hub.resume import PartialFacts
-    from bdd100k_zoo.registry import Artifact
+    from bdd100k_zoo.registry import Artifact, Zoo
 
 CacheItemKind = Literal["file", "partial", "damaged", "ledger", "other"]
 CacheItemState = Literal["verified", "unverified", "wrong", "changed", "unknown"]
@@ -35,219 +36,225 @@ SIDECAR_PATTERN = re.compile(
     rf"|\.(?P<unfinished>.+?)({re.escape(LEDGER_SUFFIX)}|\.{UNIQUE}{re.escape(PARTIAL_FACTS_SUFFIX)})\.{UNIQUE}"
     rf"|(?P<damaged>.+)\.[0-9T]+{re.escape(DAMAGED_SUFFIX)}"
 )
-"""What stands beside a file of the cache for some time: a transfer, a record being written, a file set aside."""
+"""What is beside a file of the cache for some time: a transfer, a record being written, a file set aside."""
 
 
 class CacheItem(Struct, frozen=True, kw_only=True):
-    """One file of the cache, or one thing that is none."""
+    """One file in the cache, or something else that is there."""
 
     path: Path
     target: Path
-    """The file of the cache that it is, or stands beside."""
+    """The file of the cache that it is or belongs to."""
     kind: CacheItemKind
-    """``file``: complete. ``partial``: on its way. ``damaged``: set aside. ``ledger``: its file is gone, and pins the
-    next one. ``other``: none of ours."""
+    """``file``: complete. ``partial``: on its way. ``damaged``: set aside. ``ledger``: its file is gone, and it pins
+    the next one. ``other``: none of ours."""
     model: str | None = None
     what: str | None = None
     size: int
-    """Bytes that stand there."""
+    """Bytes on the disk."""
     total: int | None = None
-    """Bytes that a partial file is to have, where that is known."""
+    """Bytes that a partial file is to have, if known."""
     changed: str
-    """When it was changed last: ISO 8601, UTC, to the second."""
+    """When it was last modified: ISO 8601, UTC, to the second."""
     state: CacheItemState = "unknown"
     """Of a ``file``. ``wrong``: the zoo file records another; ``changed``: the ledger does; ``unknown``: no ledger.
     Of a ``ledger``, what it says of the file that is gone."""
     verified_by: str | None = None
     """``zoo file``, ``publisher`` or ``user``; None if unverified."""
     reason: str | None = None
-    """Why a file is not verified, or what stands there in place of a file of ours."""
+    """Why a file is not verified, or what is there in place of a file of ours."""
     address: str | None = None
     """Where it came from."""
     zoo_file: Path | None = None
-    """The zoo file that listed its model when it was filed."""
+    """The zoo file that listed its model when it was stored."""
 
 
-def scan_cache(root: Path, places: Mapping[Path, Artifact]) -> tuple[CacheItem, ...]:
-    """Look at every file in the folders of the cache, by kind of artifact and name; a missing cache holds none.
+def artifacts_by_path(store: Store, zoo: Zoo) -> dict[Path, Artifact]:
+    """Return the artifacts of the zoo by their paths in the cache."""
+    artifacts = (model.artifact(what) for model in zoo.known for what in ARTIFACT_KINDS)
+    return {store.path(artifact): artifact for artifact in artifacts}
 
-    Locks, and ledgers beside their files, belong to these. Links are named and not followed.
+
+def list_cache_items(store: Store, zoo: Zoo, names: Sequence[str] = ()) -> tuple[CacheItem, ...]:
+    """List what the cache holds, or what it holds of some models.
+
+    Raises:
+        UnknownNameError: there is no such model.
+        EmptyCacheError: it holds nothing of the models that are named.
+        StorageError: a folder cannot be read.
+    """
+    wanted = {zoo[name].name for name in names}
+    items = scan_cache(store.root, artifacts_by_path(store, zoo))
+    if not wanted:
+        return items
+    found = tuple(item for item in items if item.model in wanted)
+    if not found:
+        raise EmptyCacheError(store.root, tuple(sorted(wanted)))
+    return found
+
+
+def scan_cache(root: Path, artifacts: Mapping[Path, Artifact]) -> tuple[CacheItem, ...]:
+    """List every file in the folders of the cache, by kind of artifact and name; a missing cache holds none.
+
+    Locks, and ledgers beside their files, are not listed themselves. Links are listed and not followed.
 
     Args:
         root: the cache.
-        places: the artifacts of the zoo by the paths under which they stand.
+        artifacts: those of the zoo, by their paths in the cache.
 
     Raises:
         StorageError: a folder cannot be read.
     """
-    return tuple(item for what in ARTIFACT_KINDS for item in _folder(root / "det" / what, what, places))
+    return tuple(item for what in ARTIFACT_KINDS for item in _scan_folder(root / "det" / what, what, artifacts))
 
 
-def _folder(folder: Path, what: str, places: Mapping[Path, Artifact]) -> Iterator[CacheItem]:
-    facts = _facts(folder)
-    if facts is None:
+def _scan_folder(folder: Path, what: str, artifacts: Mapping[Path, Artifact]) -> Iterator[CacheItem]:
+    status = _lstat(folder)
+    if status is None:
         return
-    if not stat.S_ISDIR(facts.st_mode):
-        yield _other(folder, what, facts)
+    if not stat.S_ISDIR(status.st_mode):
+        yield _other_item(folder, what, status)
         return
     with storage_errors(folder):
         paths = sorted(folder.iterdir())
     for path in paths:
-        facts = _facts(path)
-        if facts is None or path.name.endswith(LOCK_SUFFIX):
+        status = _lstat(path)
+        if status is None or path.name.endswith(LOCK_SUFFIX):
             continue
         if path.name.endswith(LEDGER_SUFFIX):
             target = path.with_name(path.name.removesuffix(LEDGER_SUFFIX))
-            if _facts(target) is None:
-                yield _ledger_alone(path, target, facts, places.get(target))
-        else:
-            yield from _items(path, what, facts, places)
+            if _lstat(target) is None:
+                yield _ledger_item(path, what, target, status, artifacts.get(target))
+            continue
+        sidecar = SIDECAR_PATTERN.fullmatch(path.name)
+        if not stat.S_ISREG(status.st_mode):
+            yield _other_item(path, what, status)
+        elif sidecar is None:
+            yield _file_item(path, what, status, artifacts.get(path))
+        elif sidecar["damaged"]:
+            target = path.with_name(sidecar["damaged"])
+            yield _damaged_item(path, what, target, status, artifacts.get(target))
+        elif not (path.name.endswith(PARTIAL_FACTS_SUFFIX) and _partial_of(path).is_file()):
+            target = path.with_name(sidecar["partial"] or sidecar["unfinished"])
+            yield _partial_item(path, what, target, status, artifacts.get(target))
 
 
-def _facts(path: Path) -> stat_result | None:
-    try:
-        with storage_errors(path):
+def _lstat(path: Path) -> stat_result | None:
+    with storage_errors(path):
+        try:
             return path.lstat()
-    except StorageError as error:
-        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        raise
 
 
-def _items(path: Path, what: str, facts: stat_result, places: Mapping[Path, Artifact]) -> Iterator[CacheItem]:
-    beside = SIDECAR_PATTERN.fullmatch(path.name)
-    if not stat.S_ISREG(facts.st_mode):
-        yield _other(path, what, facts)
-    elif beside is None:
-        yield _file(path, what, facts, places.get(path))
-    elif beside["damaged"]:
-        yield _damaged(path, path.with_name(beside["damaged"]), facts, places)
-    elif not _belongs_to_partial(path):
-        yield _partial(path, path.with_name(beside["partial"] or beside["unfinished"]), facts, places)
-
-
-def _belongs_to_partial(path: Path) -> bool:
-    partial = path.name.removesuffix(PARTIAL_FACTS_SUFFIX) + PARTIAL_SUFFIX
-    return path.name.endswith(PARTIAL_FACTS_SUFFIX) and path.with_name(partial).is_file()
-
-
-def _file(path: Path, what: str, facts: stat_result, artifact: Artifact | None) -> CacheItem:
+def _file_item(path: Path, what: str, status: stat_result, artifact: Artifact | None) -> CacheItem:
     try:
-        known = ledger.read_ledger(path)
+        entry = read_ledger(path)
     except StorageError as error:
-        return _described(path, artifact, facts, "unknown", f"its ledger cannot be read: {error.reason}")
-    if known is None and artifact is None:
-        return _other(path, what, facts, "it has no ledger, and no model of the zoo has a file of this name")
-    if not isinstance(known, ledger.LedgerEntry):
-        return _described(path, artifact, facts, "unknown", "its ledger is damaged" if known else "it has no ledger")
-    return _recorded(path, artifact, facts, known)
+        return _item(path, status, artifact, reason=f"its ledger cannot be read: {error.reason}")
+    if entry is None and artifact is None:
+        return _other_item(path, what, status, "it has no ledger, and no model of the zoo has a file of this name")
+    if not isinstance(entry, LedgerEntry):
+        return _item(path, status, artifact, reason="its ledger is damaged" if entry else "it has no ledger")
+    if not entry.matches_stat(status):
+        reason = "its size or time of change is not the ledger's"
+        return _item(path, status, entry, state="changed", reason=reason)
+    if wrong := artifact and entry_mismatch(artifact, entry, str(path)):
+        return _item(path, status, entry, state="wrong", reason=describe_mismatch(wrong))
+    return _resolved_item(path, status, artifact, entry)
 
 
-def _described(
-    path: Path,
-    artifact: Artifact | None,
-    facts: stat_result,
-    state: CacheItemState,
-    reason: str | None,
-    known: ledger.LedgerEntry | None = None,
-    verified_by: str | None = None,
-) -> CacheItem:
-    source = known or artifact
+def _ledger_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
+    """Return the item of a ledger whose file is gone."""
+    if not stat.S_ISREG(status.st_mode):
+        return _other_item(path, what, status)
+    entry = _readable_entry(target)
+    if entry is None:
+        item = _item(path, status, artifact, reason="it is damaged")
+    else:
+        item = _resolved_item(path, status, artifact, entry)
+    return replace(item, kind="ledger", target=target, what=item.what or what)
+
+
+def _damaged_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
+    entry = _readable_entry(path) or _readable_entry(target)
+    source = entry or artifact
+    return CacheItem(
+        path=path,
+        target=target,
+        kind="damaged",
+        model=source.model if source else None,
+        what=source.what if source else what,
+        size=status.st_size,
+        changed=_format_time(status),
+        address=entry.address if entry else None,
+    )
+
+
+def _partial_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
+    facts = find_partial_facts(path)
+    source = facts or artifact
+    return CacheItem(
+        path=path,
+        target=target,
+        kind="partial",
+        model=source.model if source else None,
+        what=facts.what if facts else what,
+        size=status.st_size,
+        total=facts.total if facts else None,
+        changed=_format_time(status),
+        address=facts.address if facts else None,
+    )
+
+
+def find_partial_facts(path: Path) -> PartialFacts | None:
+    """Read the facts of a partial file, given by its own name or by that of its facts."""
+    return read_partial_facts(_partial_of(path) if path.name.endswith(PARTIAL_FACTS_SUFFIX) else path)
+
+
+def _partial_of(facts_path: Path) -> Path:
+    return facts_path.with_name(facts_path.name.removesuffix(PARTIAL_FACTS_SUFFIX) + PARTIAL_SUFFIX)
+
+
+def _readable_entry(path: Path) -> LedgerEntry | None:
+    try:
+        entry = read_ledger(path)
+    except StorageError:
+        return None
+    return entry if isinstance(entry, LedgerEntry) else None
+
+
+def _resolved_item(path: Path, status: stat_result, artifact: Artifact | None, entry: LedgerEntry) -> CacheItem:
+    resolved = resolve_verification(artifact, entry)
+    state: CacheItemState = "verified" if resolved.verified_by else "unverified"
+    return _item(path, status, entry, state=state, reason=resolved.reason, verified_by=resolved.verified_by)
+
+
+def _item(path: Path, status: stat_result, source: LedgerEntry | Artifact | None, **facts: Any) -> CacheItem:
+    """Return the item of a complete file; model, kind and origin are those of its ledger, or of the zoo."""
+    entry = source if isinstance(source, LedgerEntry) else None
     return CacheItem(
         path=path,
         target=path,
         kind="file",
         model=source.model if source else None,
         what=source.what if source else None,
-        size=facts.st_size,
-        changed=_time(facts),
-        state=state,
-        verified_by=verified_by,
-        reason=reason,
-        address=known.address if known else None,
-        zoo_file=Path(known.zoo_file) if known and known.zoo_file else None,
+        size=status.st_size,
+        changed=_format_time(status),
+        address=entry.address if entry else None,
+        zoo_file=Path(entry.zoo_file) if entry and entry.zoo_file else None,
+        **facts,
     )
 
 
-def _recorded(path: Path, artifact: Artifact | None, facts: stat_result, known: ledger.LedgerEntry) -> CacheItem:
-    if not known.describes(facts):
-        return _described(path, artifact, facts, "changed", "its size or time of change is not the ledger's", known)
-    wrong = entry_mismatch(artifact, known, str(path)) if artifact else None
-    if wrong:
-        reason = f"expected {wrong.expected} (from {wrong.source}), found {wrong.found}"
-        return _described(path, artifact, facts, "wrong", reason, known)
-    found = resolve_verification(artifact, known)
-    state: CacheItemState = "verified" if found.verified_by else "unverified"
-    return _described(path, artifact, facts, state, found.reason, known, found.verified_by)
-
-
-def _ledger_alone(path: Path, target: Path, facts: stat_result, artifact: Artifact | None) -> CacheItem:
-    if not stat.S_ISREG(facts.st_mode):
-        return _other(path, path.parent.name, facts)
-    known = _entry(target)
-    if known is None:
-        item = _described(path, artifact, facts, "unknown", "it is damaged")
-    else:
-        found = resolve_verification(artifact, known)
-        state: CacheItemState = "verified" if found.verified_by else "unverified"
-        item = _described(path, artifact, facts, state, found.reason, known, found.verified_by)
-    return replace(item, kind="ledger", target=target, what=item.what or path.parent.name)
-
-
-def _damaged(path: Path, target: Path, facts: stat_result, places: Mapping[Path, Artifact]) -> CacheItem:
-    known = next((entry for entry in map(_entry, (path, target)) if entry), None) or places.get(target)
-    return CacheItem(
-        path=path,
-        target=target,
-        kind="damaged",
-        model=known.model if known else None,
-        what=known.what if known else path.parent.name,
-        size=facts.st_size,
-        changed=_time(facts),
-        address=known.address if isinstance(known, ledger.LedgerEntry) else None,
-    )
-
-
-def _entry(path: Path) -> ledger.LedgerEntry | None:
-    try:
-        known = ledger.read_ledger(path)
-    except StorageError:
-        return None
-    return known if isinstance(known, ledger.LedgerEntry) else None
-
-
-def _partial(path: Path, target: Path, facts: stat_result, places: Mapping[Path, Artifact]) -> CacheItem:
-    recorded = find_partial_facts(path)
-    source = recorded or places.get(target)
-    return CacheItem(
-        path=path,
-        target=target,
-        kind="partial",
-        model=source.model if source else None,
-        what=recorded.what if recorded else path.parent.name,
-        size=facts.st_size,
-        total=recorded.total if recorded else None,
-        changed=_time(facts),
-        address=recorded.address if recorded else None,
-    )
-
-
-def find_partial_facts(path: Path) -> PartialFacts | None:
-    """Read what is recorded about a partial file, given by its own name or by that of its facts."""
-    name = path.name
-    return read_partial_facts(
-        path.with_name(name.removesuffix(PARTIAL_FACTS_SUFFIX) + PARTIAL_SUFFIX)
-        if name.endswith(PARTIAL_FACTS_SUFFIX)
-        else path
-    )
-
-
-def _other(path: Path, what: str, facts: stat_result, reason: str | None = None) -> CacheItem:
+def _other_item(path: Path, what: str, status: stat_result, reason: str | None = None) -> CacheItem:
     kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
-    reason = reason or f"it is {kinds.get(stat.S_IFMT(facts.st_mode), 'no ordinary file')}"
-    size = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
-    return CacheItem(path=path, target=path, kind="other", what=what, size=size, changed=_time(facts), reason=reason)
+    reason = reason or f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'no ordinary file')}"
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return CacheItem(
+        path=path, target=path, kind="other", what=what, size=size, changed=_format_time(status), reason=reason
+    )
 
 
-def _time(facts: stat_result) -> str:
-    return datetime.fromtimestamp(facts.st_mtime, timezone.utc).isoformat(timespec="seconds")
+def _format_time(status: stat_result) -> str:
+    return datetime.fromtimestamp(status.st_mtime, timezone.utc).isoformat(timespec="seconds")

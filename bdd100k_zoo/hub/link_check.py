@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from http import HTTPStatus
-from http.client import responses
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -18,14 +17,15 @@ from msgspec.structs import asdict
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.hub.http import (
     MAX_REDIRECTS,
-    FailedAttemptError,
-    Timeouts,
+    describe_status,
     is_web_page,
+    join_redirect,
     open_session,
     resolve_redirect,
     send_request,
 )
 from bdd100k_zoo.hub.mirrors import local_path, resolve_address
+from bdd100k_zoo.hub.retry import FailedAttemptError, Timeouts
 from bdd100k_zoo.hub.verify import recorded_digests
 from bdd100k_zoo.registry import ARTIFACT_KINDS
 from bdd100k_zoo.registry.addresses import LOOPBACK_HOSTS, address_problem, is_tamper_proof, redact_address
@@ -104,7 +104,7 @@ class _Host:
         return self.failures[0] if never or self.lost >= MAX_FAILED_SECONDS else ""
 
 
-def check_links(links: Sequence[Link], progress: Progress, waits: Timeouts = LINK_TIMEOUTS) -> list[LinkResult]:
+def check_links(links: Sequence[Link], progress: Progress, timeouts: Timeouts = LINK_TIMEOUTS) -> list[LinkResult]:
     """Ask for every address, and give a verdict on each, in order.
 
     A host that does not answer at all is asked a few times; its other addresses get the verdict of the first.
@@ -112,7 +112,7 @@ def check_links(links: Sequence[Link], progress: Progress, waits: Timeouts = LIN
     Args:
         links: the addresses, each once.
         progress: told of each address that is done.
-        waits: how long to wait for a host.
+        timeouts: how long to wait for a host.
     """
     verdicts: dict[str, LinkResult] = {}
     hosts: dict[str, _Host] = {}
@@ -124,13 +124,13 @@ def check_links(links: Sequence[Link], progress: Progress, waits: Timeouts = LIN
                 task.advance(1)
             else:
                 hosts.setdefault(urlsplit(ready.url).netloc, _Host()).queue.append(ready)
-        for verdict in _asked_all(list(hosts.values()), waits):
+        for verdict in _asked_all(list(hosts.values()), timeouts):
             verdicts[verdict.address] = verdict
             task.advance(1)
     return [verdicts[link.address] for link in links]
 
 
-def _asked_all(hosts: list[_Host], waits: Timeouts) -> Iterator[LinkResult]:
+def _asked_all(hosts: list[_Host], timeouts: Timeouts) -> Iterator[LinkResult]:
     """Let each host have up to PER_HOST threads, and every host one before any has a second.
 
     The threads are daemons: whoever interrupts does not have to wait for hosts that say nothing.
@@ -139,7 +139,7 @@ def _asked_all(hosts: list[_Host], waits: Timeouts) -> Iterator[LinkResult]:
     done: SimpleQueue[LinkResult | BaseException] = SimpleQueue()
     total = sum(len(host.queue) for host in hosts)
     for _ in range(min(THREADS, len(turns))):
-        Thread(target=_work, args=(turns, done, waits), daemon=True).start()
+        Thread(target=_work, args=(turns, done, timeouts), daemon=True).start()
     try:
         for _ in range(total):
             verdict = done.get()
@@ -151,12 +151,12 @@ def _asked_all(hosts: list[_Host], waits: Timeouts) -> Iterator[LinkResult]:
             host.queue.clear()
 
 
-def _work(turns: deque[_Host], done: SimpleQueue[LinkResult | BaseException], waits: Timeouts) -> None:
+def _work(turns: deque[_Host], done: SimpleQueue[LinkResult | BaseException], timeouts: Timeouts) -> None:
     try:
         while host := _next(turns):
             with open_session() as session:
                 while question := _next(host.queue):
-                    done.put(_verdict(session, host, question, waits))
+                    done.put(_verdict(session, host, question, timeouts))
     except BaseException as error:  # noqa: BLE001  (raised again where the verdicts are awaited)
         done.put(error)
 
@@ -199,11 +199,11 @@ def _host_of(address: str) -> str:
     return parts.netloc if parts.scheme in ("http", "https") else "this machine"
 
 
-def _verdict(session: requests.Session, host: _Host, question: _LinkRequest, waits: Timeouts) -> LinkResult:
+def _verdict(session: requests.Session, host: _Host, question: _LinkRequest, timeouts: Timeouts) -> LinkResult:
     if outcome := host.given_up():
         return _link_result(question.link, outcome)
     start = monotonic()
-    asking = _LinkCheck(session, host, question, waits)
+    asking = _LinkCheck(session, host, question, timeouts)
     try:
         outcome = asking.outcome()
     except FailedAttemptError as failure:
@@ -216,8 +216,8 @@ def _verdict(session: requests.Session, host: _Host, question: _LinkRequest, wai
 class _LinkCheck:
     """One address that is asked for, and where that leads."""
 
-    def __init__(self, session: requests.Session, host: _Host, question: _LinkRequest, waits: Timeouts) -> None:
-        self._session, self._host, self._question, self._waits = session, host, question, waits
+    def __init__(self, session: requests.Session, host: _Host, question: _LinkRequest, timeouts: Timeouts) -> None:
+        self._session, self._host, self._question, self._timeouts = session, host, question, timeouts
         self.moved_to: str | None = None
 
     def outcome(self) -> str:
@@ -226,12 +226,12 @@ class _LinkCheck:
         if status >= HTTPStatus.BAD_REQUEST and status not in CONCLUSIVE_STATUSES:
             status, kind = self._final("GET", FIRST_BYTE)
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            return f"answered {status} {responses.get(status, '')}".rstrip()
+            return f"answered {describe_status(status)}"
         return "sent a web page, not a file" if is_web_page(kind) and not self._question.link.page else ""
 
     def _final(self, method: str, headers: dict[str, str]) -> tuple[int, str]:
         """Give the status and the type of content at the end of all redirects."""
-        url, for_good, deadline = self._question.url, True, monotonic() + self._waits.whole
+        url, for_good, deadline = self._question.url, True, monotonic() + self._timeouts.total
         private, self.moved_to = self._question.headers, None
         for _ in range(MAX_REDIRECTS + 1):
             status, kind, redirect = self._ask(method, url, headers | private, deadline)
@@ -245,7 +245,7 @@ class _LinkCheck:
         raise FailedAttemptError(f"redirected more than {MAX_REDIRECTS} times")
 
     def _ask(self, method: str, url: str, headers: dict[str, str], deadline: float) -> tuple[int, str, str | None]:
-        response, redirect = send_request(self._session, method, url, self._waits, headers, deadline)
+        response, redirect = send_request(self._session, method, url, self._timeouts, headers, deadline)
         with response:
             self._host.answered = True
             return response.status_code, response.headers.get("Content-Type", ""), redirect
@@ -256,17 +256,10 @@ def _followed(question: _LinkRequest, asked: str, redirect: str) -> str:
     try:
         return resolve_redirect(question.url, asked, redirect)
     except FailedAttemptError:
-        target = _joined(asked, redirect)
+        target = join_redirect(asked, redirect)
         if question.link.page and not address_problem(target) and urlsplit(target).hostname not in LOOPBACK_HOSTS:
             return target
         raise
-
-
-def _joined(asked: str, redirect: str) -> str:
-    try:
-        return urljoin(asked, redirect)
-    except ValueError:
-        return redirect
 
 
 class CheckedLink(LinkResult, frozen=True, kw_only=True):

@@ -1,12 +1,10 @@
-"""One process at a time downloads a file; which files of the cache a live process works on."""
+"""The lock on each file of the cache: one process at a time downloads it."""
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -15,34 +13,34 @@ from filelock import FileLock, Timeout
 
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.files import LINK_REFUSED, storage_errors
-from bdd100k_zoo.hub.inventory import find_partial_facts
-from bdd100k_zoo.hub.layout import LOCK_SUFFIX, lock_path
-from bdd100k_zoo.hub.resume import find_partials, is_process_alive
+from bdd100k_zoo.hub.layout import lock_path
+from bdd100k_zoo.hub.resume import find_partials
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from bdd100k_zoo.hub.inventory import CacheItem
     from bdd100k_zoo.progress import Progress
 
 LOCK_WAIT = 300.0
-"""Seconds to wait for another process that downloads the same file, and brings no new byte of it meanwhile."""
+"""Seconds to wait for another process that downloads the same file without receiving a new byte of it."""
 POLL_SECONDS = 1.0
-"""Seconds between two looks at what the other has brought."""
+"""Seconds between two looks at what the other process has received."""
 
 READ_ONLY_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM}
 UNSUPPORTED_LOCK_ERRNOS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What file systems without locks answer; unique names of partial files keep processes apart there."""
 
+LOCK_HELD = "another process holds its lock"
+
 
 @contextmanager
 def cache_lock(path: Path, progress: Progress, *, to_read: bool = False) -> Iterator[None]:
-    """Hold the lock on a file of the cache, whose folder is made; without one where the file system knows none.
+    """Hold the lock on a file of the cache, creating its folder; hold none where the file system supports none.
 
     Args:
         path: the file.
         progress: told if another process holds it.
-        to_read: the file is only read, so that where no lock can be made, as in a read-only cache, none is needed.
+        to_read: the file is only read, so that no lock is needed where none can be made, as in a read-only cache.
 
     Raises:
         StorageError: the folder cannot be written, or another process holds the lock for too long.
@@ -52,7 +50,7 @@ def cache_lock(path: Path, progress: Progress, *, to_read: bool = False) -> Iter
     lock = FileLock(lock_path(path))
     try:
         with storage_errors(path.parent):
-            taken = acquire_lock(lock, needless=READ_ONLY_ERRNOS if to_read else ())
+            taken = acquire_lock(lock, ignored_errnos=READ_ONLY_ERRNOS if to_read else ())
         if not taken:
             progress.note(f"another process is downloading {path.name}; waiting for it")
             with storage_errors(path.parent):
@@ -62,31 +60,47 @@ def cache_lock(path: Path, progress: Progress, *, to_read: bool = False) -> Iter
         lock.release()
 
 
-def acquire_lock(lock: FileLock, seconds: float = 0.0, *, needless: Collection[int] = ()) -> bool:
-    """Take a lock within some seconds; return whether it, or none, is held: False where another process holds it.
+@contextmanager
+def lock_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock on a file of the cache for the block, unless another process does; yield whether it is held.
 
-    A file system without locks has nothing to hold. Nor is one held where its file cannot be opened for one of the
-    reasons ``needless``, numbers of errno.
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    lock = FileLock(lock_path(path))
+    try:
+        with storage_errors(path.parent):
+            taken = acquire_lock(lock)
+        yield taken
+    finally:
+        lock.release()
+
+
+def acquire_lock(lock: FileLock, seconds: float = 0.0, *, ignored_errnos: Collection[int] = ()) -> bool:
+    """Take a lock within some seconds; return False if another process holds it.
+
+    On a file system without locks there is nothing to hold, and True is returned; so it is if opening the lock's file
+    fails for one of ``ignored_errnos``.
 
     Raises:
         OSError: its file cannot be opened.
         StorageError: its file is a link.
     """
-    if os.path.islink(lock.lock_file):  # noqa: PTH114  (opening it would empty what the link leads to)
+    if os.path.islink(lock.lock_file):  # noqa: PTH114  (opening it would truncate what the link leads to)
         raise StorageError(Path(lock.lock_file), LINK_REFUSED)
     try:
-        with suppress(NotImplementedError):  # how filelock before version 4 tells of a missing flock
+        with suppress(NotImplementedError):  # what filelock before version 4 raises without flock
             lock.acquire(timeout=seconds)
     except Timeout:
         return False
     except OSError as error:
-        if error.errno not in {*UNSUPPORTED_LOCK_ERRNOS, *needless}:
+        if error.errno not in {*UNSUPPORTED_LOCK_ERRNOS, *ignored_errnos}:
             raise
     return True
 
 
 def _wait(lock: FileLock, path: Path) -> None:
-    """Wait for as long as the other process gets on: a large file may take it hours."""
+    """Wait as long as the other process makes progress: a large file may take it hours."""
     deadline, last = monotonic() + LOCK_WAIT, find_partials(path)
     while True:
         try:
@@ -101,72 +115,3 @@ def _wait(lock: FileLock, path: Path) -> None:
                 raise StorageError(Path(lock.lock_file), reason) from None
         else:
             return
-
-
-LOCK_HELD = "another process holds its lock"
-
-REMOTE_IDLE_LIMIT = timedelta(hours=1)
-"""How long a partial file is left alone whose process runs on another machine, where it cannot be looked for."""
-
-
-def find_owner(item: CacheItem) -> str:
-    """Say which live process works on a file of the cache; nothing where there is none. No file is made.
-
-    Raises:
-        StorageError: the lock cannot be looked at.
-    """
-    if owner := read_recorded_owner(item):
-        return owner
-    if not lock_path(item.target).exists():
-        return ""
-    with lock_if_free(item.target) as taken:
-        return "" if taken else LOCK_HELD
-
-
-@contextmanager
-def lock_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock on a file of the cache for the block, unless another process does; tell whether it is held.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    lock = FileLock(lock_path(path))
-    try:
-        with storage_errors(path.parent):
-            taken = acquire_lock(lock)
-        yield taken
-    finally:
-        lock.release()
-
-
-def remove_lock(path: Path) -> bool:
-    """Remove the lock on a file of the cache, unless another process holds it; return whether it is gone.
-
-    It is removed while it is held: whoever waits for it notices, and makes another.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    with lock_if_free(path) as taken, storage_errors(path.parent):
-        if taken:
-            lock_path(path).unlink(missing_ok=True)
-    return taken
-
-
-def list_locks(folder: Path) -> list[Path]:
-    """Return the locks in a folder of the cache; none where there is no folder."""
-    with storage_errors(folder):
-        return sorted(path for path in folder.glob(f"*{LOCK_SUFFIX}") if path.is_file() and not path.is_symlink())
-
-
-def read_recorded_owner(item: CacheItem) -> str:
-    """Say which live process a partial file belongs to by what is recorded beside it; nothing where to none."""
-    if item.kind != "partial":
-        return ""
-    facts = find_partial_facts(item.path)
-    if facts is None or facts.host is None or facts.pid is None:
-        return ""
-    if facts.host == socket.gethostname():
-        return f"process {facts.pid} works on it" if is_process_alive(facts.pid) else ""
-    idle = datetime.now(timezone.utc) - datetime.fromisoformat(item.changed)
-    return f"process {facts.pid} on {facts.host} may work on it" if idle < REMOTE_IDLE_LIMIT else ""

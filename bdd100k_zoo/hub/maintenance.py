@@ -1,48 +1,65 @@
-"""What is in the cache, and whether it is what it should be."""
+"""Verify, remove and prune files of the cache."""
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.errors import (
     CheckpointError,
     ConfigError,
     DigestMismatchError,
     EmptyCacheError,
+    ManifestError,
     MissingPackageError,
     StorageError,
     ZooError,
 )
-from bdd100k_zoo.files import read_chunks, storage_errors
-from bdd100k_zoo.hub import ledger
-from bdd100k_zoo.hub.decisions import entry_mismatch, must_match_ledger, resolve_verification
-from bdd100k_zoo.hub.inventory import scan_cache
-from bdd100k_zoo.hub.layout import ledger_path, lock_path, quarantine_file
+from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.hub.inventory import artifacts_by_path, find_partial_facts, list_cache_items, scan_cache
+from bdd100k_zoo.hub.layout import (
+    LOCK_SUFFIX,
+    PARTIAL_SUFFIX,
+    ledger_path,
+    lock_path,
+    partial_facts_path,
+    quarantine_file,
+)
+from bdd100k_zoo.hub.ledger import LedgerEntry, entry_mismatch, must_match_ledger, read_ledger, resolve_verification
 from bdd100k_zoo.hub.locks import LOCK_HELD, cache_lock, lock_if_free
-from bdd100k_zoo.hub.verify import Hasher, digest_mismatch, recorded_digests
-from bdd100k_zoo.registry import ARTIFACT_KINDS
+from bdd100k_zoo.hub.resume import is_process_alive
+from bdd100k_zoo.hub.verify import digest_mismatch, hash_file, recorded_digests
+from bdd100k_zoo.registry import ARTIFACT_KINDS, Model, load_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.hub.cache import Store, StoredFile
     from bdd100k_zoo.hub.inventory import CacheItem
     from bdd100k_zoo.hub.verify import Hashes
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Artifact, Zoo
 
+WeightsCheck: TypeAlias = Callable[[Model, Path], None]
+"""Checks a checkpoint against its model, as a backend does.
+
+It raises CheckpointError if the checkpoint is none of this model, ConfigError for an unusable config, and
+MissingPackageError if the backend is not installed.
+"""
 
 CheckedFileState = Literal["verified", "unverified", "damaged", "unreadable"]
 
 
 class CheckedFile(Struct, frozen=True, kw_only=True):
-    """One file of the cache that was read through."""
+    """One file of the cache that was read completely."""
 
     path: Path
     model: str | None
@@ -54,62 +71,131 @@ class CheckedFile(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     """Why it is unverified."""
     fits_model: bool | None = None
-    """Whether its parameters, shapes and classes are the model's; None where that was not looked at."""
+    """Whether its parameters, shapes and classes are the model's; None if that was not checked."""
     problem: str | None = None
     """What is wrong with it."""
     set_aside: Path | None = None
     """The name that a damaged file has now."""
 
 
-def artifacts_by_path(store: Store, zoo: Zoo) -> dict[Path, Artifact]:
-    """Give the artifacts of the zoo by the paths under which they stand in the cache."""
-    artifacts = (model.artifact(what) for model in zoo.known for what in ARTIFACT_KINDS)
-    return {store.path(artifact): artifact for artifact in artifacts}
-
-
-def list_cache_items(store: Store, zoo: Zoo, names: Sequence[str] = ()) -> tuple[CacheItem, ...]:
-    """Look at what the cache holds, or holds of some models.
-
-    Raises:
-        UnknownNameError: there is no such model.
-        EmptyCacheError: it holds nothing of the models that are named.
-        StorageError: a folder cannot be read.
-    """
-    wanted = {zoo[name].name for name in names}
-    items = scan_cache(store.root, artifacts_by_path(store, zoo))
-    if not wanted:
-        return items
-    found = tuple(item for item in items if item.model in wanted)
-    if not found:
-        raise EmptyCacheError(store.root, tuple(sorted(wanted)))
-    return found
-
-
 def verify_cache(
-    store: Store, zoo: Zoo, names: Sequence[str], progress: Progress, *, deep: bool = False
+    store: Store, zoo: Zoo, names: Sequence[str], progress: Progress, *, check_weights: WeightsCheck | None = None
 ) -> list[CheckedFile]:
-    """Read every file of the cache through and compare it with the zoo file's digest and size, else with its ledger.
+    """Read every file of the cache and compare it with the zoo file's digest and size, else with its ledger.
 
-    What is damaged is set aside under another name. A ledger that tells what the right bytes are stays, so that the
-    next file is held to them. A file without a ledger gets one.
+    A damaged file is set aside under another name. A ledger that tells what the right bytes are stays, so that the
+    next file is checked against them. A file without a ledger gets one.
 
     Args:
         store: the cache.
         zoo: whose files they are.
         names: of which models; none for every file.
         progress: where to report.
-        deep: hold weights against their models too; one that does not fit is set aside like a damaged one.
+        check_weights: checks weights against their models too; one that does not fit is set aside like a damaged one.
 
     Raises:
         UnknownNameError, EmptyCacheError: there is no such model, or nothing of it.
-        MissingPackageError: ``deep``, and the extra that it needs is not installed.
         StorageError: a folder cannot be read.
     """
-    if deep:
-        select_backend().import_backend()
+    verifier = _Verifier(store, zoo, progress, check_weights)
     files = [item for item in list_cache_items(store, zoo, names) if item.kind == "file"]
-    examiner = _Examiner(store, zoo, progress, deep=deep)
-    return [checked for item in files if (checked := examiner.examine(item))]
+    return [checked for item in files if (checked := verifier.verify(item))]
+
+
+class _Verifier:
+    def __init__(self, store: Store, zoo: Zoo, progress: Progress, check_weights: WeightsCheck | None) -> None:
+        self._store = store
+        self._artifacts = artifacts_by_path(store, zoo)
+        self._models = {model.name: model for model in zoo.known}
+        self._progress = progress
+        self._check_weights = check_weights
+
+    def verify(self, item: CacheItem) -> CheckedFile | None:
+        """Verify a file while no other process works on it; None if it has gone meanwhile."""
+        try:
+            with cache_lock(item.path, self._progress, to_read=True):
+                return self._verify(item) if item.path.is_file() else None
+        except StorageError as error:
+            self._progress.warn(f"{item.path} could not be checked: {error.reason}")
+            return _checked_file(item, "unreadable", problem=str(error))
+
+    def _verify(self, item: CacheItem) -> CheckedFile:
+        path, artifact, entry = item.path, self._artifacts.get(item.path), read_ledger(item.path)
+        hashes: Hashes | None = None
+        try:
+            if isinstance(entry, LedgerEntry) and not _was_replaced_by_hand(path, entry):
+                with self._progress.task(f"{item.model} {item.what}", item.size, "bytes") as task:
+                    hashes = hash_file(path, task)
+                _compare(path, artifact, entry, hashes)
+            checked = self._resolve(item, artifact)
+            return self._check_against_model(checked) if self._check_weights else checked
+        except (DigestMismatchError, CheckpointError) as error:
+            return self._set_aside(item, artifact, hashes, error)
+
+    def _resolve(self, item: CacheItem, artifact: Artifact | None) -> CheckedFile:
+        """Return what verifies a file; its ledger is written or updated on the way, unless the cache is read-only."""
+        found: StoredFile | LedgerEntry | None = self._store.find(artifact) if artifact else None
+        if found is None:
+            entry = read_ledger(item.path)
+            if not isinstance(entry, LedgerEntry):
+                return _checked_file(item, "unverified", reason=item.reason)
+            found = resolve_verification(artifact, entry)
+        state: CheckedFileState = "verified" if found.verified_by else "unverified"
+        return _checked_file(item, state, verified_by=found.verified_by, reason=found.reason)
+
+    def _check_against_model(self, checked: CheckedFile) -> CheckedFile:
+        model = self._models.get(checked.model or "")
+        if checked.what != "weights" or model is None or self._check_weights is None:
+            return checked
+        try:
+            self._check_weights(model, checked.path)
+        except (ConfigError, MissingPackageError) as error:
+            self._progress.warn(f"{checked.path} could not be held against its model: {error}")
+            return replace(checked, problem=str(error))
+        return replace(checked, fits_model=True)
+
+    def _set_aside(
+        self, item: CacheItem, artifact: Artifact | None, hashes: Hashes | None, error: ZooError
+    ) -> CheckedFile:
+        facts: dict[str, Any] = {"problem": str(error)}
+        if isinstance(error, CheckpointError):
+            facts["fits_model"] = False
+        try:
+            aside = quarantine_file(item.path, keep_ledger=_pins_other_bytes(item.path, artifact, hashes))
+        except StorageError as obstacle:
+            self._progress.warn(f"{error}; it could not be set aside: {obstacle.reason}")
+            return _checked_file(item, "damaged", **facts)
+        self._progress.warn(f"{error}; it was set aside as {aside}")
+        return _checked_file(item, "damaged", set_aside=aside, **facts)
+
+
+def _checked_file(item: CacheItem, state: CheckedFileState, **facts: Any) -> CheckedFile:
+    return CheckedFile(path=item.path, model=item.model, what=item.what, size=item.size, state=state, **facts)
+
+
+def _was_replaced_by_hand(path: Path, entry: LedgerEntry) -> bool:
+    """Return whether an unverified file was replaced by whoever put it there."""
+    with storage_errors(path):
+        return not entry.is_pin and not entry.matches_stat(path.stat())
+
+
+def _compare(path: Path, artifact: Artifact | None, entry: LedgerEntry, hashes: Hashes) -> None:
+    """Raise DigestMismatchError if bytes are not those of the recorded digests, or of the ledger if it pins them."""
+    if artifact:
+        mismatch = digest_mismatch(hashes, str(path), recorded_digests(artifact), artifact.size)
+        if mismatch:
+            raise mismatch
+    if must_match_ledger(entry, artifact) and not entry.has_bytes(hashes):
+        source = f"its ledger {ledger_path(path)}"
+        raise DigestMismatchError(str(path), f"sha256:{entry.sha256}", f"sha256:{hashes.sha256}", source)
+
+
+def _pins_other_bytes(path: Path, artifact: Artifact | None, hashes: Hashes | None) -> bool:
+    """Return whether the ledger describes other bytes than the wrong ones, and none that the zoo file contradicts."""
+    entry = read_ledger(path)
+    if not isinstance(entry, LedgerEntry) or hashes is None or entry.has_bytes(hashes):
+        return False
+    return artifact is None or entry_mismatch(artifact, entry, str(path)) is None
 
 
 class RemovedFile(Struct, frozen=True, kw_only=True):
@@ -119,134 +205,220 @@ class RemovedFile(Struct, frozen=True, kw_only=True):
     what: str
     path: Path
     size: int
-    """Bytes, without the ledger's; 0 where only a ledger or a lock was left."""
+    """Bytes, without the ledger's; 0 if only a ledger or a lock was left."""
 
 
 def remove_from_cache(store: Store, artifacts: Sequence[Artifact]) -> list[RemovedFile]:
-    """Remove files of the cache with their ledgers and locks, so that nothing of them is expected of later files.
+    """Remove files of the cache with their ledgers and locks, so that they pin no later files.
 
-    Partial files and files that were set aside stay; ``prune`` removes them.
+    Partial files and files that were set aside stay; ``prune_cache`` removes them.
 
     Raises:
         EmptyCacheError: nothing of them is there.
         StorageError: a file cannot be removed, or another process holds its lock.
     """
-    removed = [gone for artifact in artifacts if (gone := _remove(store.path(artifact), artifact))]
+    removed = []
+    for artifact in artifacts:
+        path = store.path(artifact)
+        belongings = (path, ledger_path(path), lock_path(path))
+        if not any(map(os.path.lexists, belongings)):
+            continue
+        with lock_if_free(path) as taken, storage_errors(path):
+            if not taken:
+                raise StorageError(path, LOCK_HELD)
+            size = path.lstat().st_size if os.path.lexists(path) else 0
+            for each in belongings:
+                each.unlink(missing_ok=True)
+        removed.append(RemovedFile(model=artifact.model, what=artifact.what, path=path, size=size))
     if not removed:
         raise EmptyCacheError(store.root, tuple(dict.fromkeys(artifact.model for artifact in artifacts)))
     return removed
 
 
-def _remove(path: Path, artifact: Artifact) -> RemovedFile | None:
-    belongings = (path, ledger_path(path), lock_path(path))
-    if not any(map(os.path.lexists, belongings)):
-        return None
-    with lock_if_free(path) as taken, storage_errors(path):
-        if not taken:
-            raise StorageError(path, LOCK_HELD)
-        size = path.lstat().st_size if os.path.lexists(path) else 0
-        for each in belongings:
-            each.unlink(missing_ok=True)
-    return RemovedFile(model=artifact.model, what=artifact.what, path=path, size=size)
+class PrunedFile(Struct, frozen=True, kw_only=True):
+    """A file that is removed."""
+
+    path: Path
+    why: str
+    size: int
+    """Bytes, with what belongs to it."""
 
 
-class _Examiner:
-    def __init__(self, store: Store, zoo: Zoo, progress: Progress, *, deep: bool) -> None:
-        self._store = store
-        self._places = artifacts_by_path(store, zoo)
-        self._models = {model.name: model for model in zoo.known}
-        self._progress = progress
-        self._deep = deep
+class KeptFile(Struct, frozen=True, kw_only=True):
+    """A file that stays although it looks like one to remove, or that could not be removed."""
 
-    def examine(self, item: CacheItem) -> CheckedFile | None:
-        """Examine a file while nothing else works on it; None where it is gone meanwhile."""
+    path: Path
+    why: str
+
+
+class PruneResult(Struct, frozen=True, kw_only=True):
+    """What was removed, or would be."""
+
+    dry_run: bool
+    removed: tuple[PrunedFile, ...]
+    left: tuple[KeptFile, ...]
+    failed: tuple[KeptFile, ...]
+    """Files that could not be removed, and why."""
+    freed: int
+    """Bytes of what was removed."""
+    locks: tuple[Path, ...]
+    """Locks that no process holds, which were removed too."""
+
+
+def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool = False) -> PruneResult:
+    """Remove partial files, files that were set aside, files that no model of the zoo names, and stale locks.
+
+    A file that a zoo file named when it was stored stays, if that zoo file still exists and names it. What a live
+    process works on stays, and what is none of ours. Nothing outside ``det/`` in the cache is touched.
+
+    Args:
+        store: the cache.
+        zoo: whose files stay.
+        dry_run: remove nothing, and report what would be removed.
+        ledgers: remove ledgers without a file too, so that a later file may have other bytes.
+
+    Raises:
+        StorageError: a folder cannot be read.
+    """
+    artifacts = artifacts_by_path(store, zoo)
+    other_zoos = _OtherZoos(store)
+    locks = [lock for what in ARTIFACT_KINDS for lock in _list_locks(store.root / "det" / what)]
+    removed, left, failed = list[PrunedFile](), list[KeptFile](), list[KeptFile]()
+    for item in scan_cache(store.root, artifacts):
+        decision, why = _decide(item, artifacts, other_zoos, ledgers=ledgers)
         try:
-            with cache_lock(item.path, self._progress, to_read=True):
-                return self._examine(item) if item.path.is_file() else None
+            if decision == "remove":
+                with storage_errors(item.path):
+                    size = sum(path.lstat().st_size for path in _with_sidecar(item))
+                owner = find_owner(item) if dry_run else _remove_unless_owned(item)
+                if not owner:
+                    removed.append(PrunedFile(path=item.path, why=why, size=size))
+                    continue
+                decision, why = "leave", owner
+            if decision == "leave":
+                left.append(KeptFile(path=item.path, why=why))
         except StorageError as error:
-            self._progress.warn(f"{item.path} could not be checked: {error.reason}")
-            return _build_checked_file(item, "unreadable", problem=str(error))
-
-    def _examine(self, item: CacheItem) -> CheckedFile:
-        artifact, known = self._places.get(item.path), ledger.read_ledger(item.path)
-        hashes: Hashes | None = None
+            failed.append(KeptFile(path=item.path, why=error.reason))
+    stale_locks = []
+    for lock in locks:
         try:
-            if isinstance(known, ledger.LedgerEntry) and not _replaced_by_hand(item.path, known):
-                hashes = self._read_through(item)
-                _compare(item.path, artifact, known, hashes)
-            checked = self._trust(item, artifact)
-            return self._held_against_model(checked) if self._deep else checked
-        except (DigestMismatchError, CheckpointError) as error:
-            return self._reject(item, artifact, hashes, error)
-
-    def _read_through(self, item: CacheItem) -> Hashes:
-        with Hasher() as hasher, self._progress.task(f"{item.model} {item.what}", item.size, "bytes") as task:
-            for piece in read_chunks(item.path):
-                hasher.update(piece)
-                task.advance(len(piece))
-            return hasher.hashes()
-
-    def _trust(self, item: CacheItem, artifact: Artifact | None) -> CheckedFile:
-        """Return what verifies a file; its ledger is written or updated on the way, unless the cache is read-only."""
-        stored = self._store.find(artifact) if artifact else None
-        if stored:
-            state: CheckedFileState = "verified" if stored.verified else "unverified"
-            return _build_checked_file(item, state, verified_by=stored.verified_by, reason=stored.reason)
-        known = ledger.read_ledger(item.path)
-        if not isinstance(known, ledger.LedgerEntry):
-            return _build_checked_file(item, "unverified", reason=item.reason)
-        found = resolve_verification(artifact, known)
-        state = "verified" if found.verified_by else "unverified"
-        return _build_checked_file(item, state, verified_by=found.verified_by, reason=found.reason)
-
-    def _held_against_model(self, checked: CheckedFile) -> CheckedFile:
-        model = self._models.get(checked.model or "")
-        if checked.what != "weights" or model is None:
-            return checked
-        try:
-            select_backend().check_checkpoint(model.name, model.config_path, checked.path)
-        except (ConfigError, MissingPackageError) as error:
-            self._progress.warn(f"{checked.path} could not be held against its model: {error}")
-            return replace(checked, problem=str(error))
-        return replace(checked, fits_model=True)
-
-    def _reject(
-        self, item: CacheItem, artifact: Artifact | None, hashes: Hashes | None, error: ZooError
-    ) -> CheckedFile:
-        fits = False if isinstance(error, CheckpointError) else None
-        try:
-            aside = quarantine_file(item.path, keep_ledger=_tells_the_right_bytes(item.path, artifact, hashes))
-        except StorageError as obstacle:
-            self._progress.warn(f"{error}; it could not be set aside: {obstacle.reason}")
-            return _build_checked_file(item, "damaged", problem=str(error), fits_model=fits)
-        self._progress.warn(f"{error}; it was set aside as {aside}")
-        return _build_checked_file(item, "damaged", problem=str(error), fits_model=fits, set_aside=aside)
+            with lock_if_free(lock.with_name(lock.name.removesuffix(LOCK_SUFFIX))) as free, storage_errors(lock):
+                if free and not dry_run:  # removed while it is held: whoever waits for it notices, and makes another
+                    lock.unlink(missing_ok=True)
+            stale_locks += [lock] if free else []
+        except StorageError as error:
+            failed.append(KeptFile(path=lock, why=error.reason))
+    return PruneResult(
+        dry_run=dry_run,
+        removed=tuple(removed),
+        left=tuple(left),
+        failed=tuple(failed),
+        freed=sum(removal.size for removal in removed),
+        locks=tuple(stale_locks),
+    )
 
 
-def _build_checked_file(item: CacheItem, state: CheckedFileState, **facts: Any) -> CheckedFile:
-    return CheckedFile(path=item.path, model=item.model, what=item.what, size=item.size, state=state, **facts)
+UNLISTED_REASON = "no model of the zoo names it"
 
 
-def _replaced_by_hand(path: Path, known: ledger.LedgerEntry) -> bool:
-    """Return whether an unverified file was replaced by whoever put it there."""
-    with storage_errors(path):
-        return known.address is None and known.verified_by is None and not known.describes(path.stat())
+class _OtherZoos:
+    """The zoo files that were in use when files were stored, loaded once each."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._artifacts: dict[Path, Mapping[Path, Artifact] | None] = {}
+
+    def artifacts(self, file: Path) -> Mapping[Path, Artifact] | None:
+        """Return the artifacts of a zoo file by their paths; None if it cannot be loaded."""
+        if file not in self._artifacts:
+            self._artifacts[file] = None
+            with suppress(ManifestError):
+                self._artifacts[file] = artifacts_by_path(self._store, load_zoo(file))
+        return self._artifacts[file]
 
 
-def _compare(path: Path, artifact: Artifact | None, known: ledger.LedgerEntry, hashes: Hashes) -> None:
-    """Raise DigestMismatchError where bytes are not those of the recorded digests, or of the ledger if it pins them."""
-    recorded = recorded_digests(artifact) if artifact else ()
-    mismatch = digest_mismatch(hashes, str(path), recorded, artifact.size if artifact else None)
-    if mismatch:
-        raise mismatch
-    if must_match_ledger(known, artifact) and not known.has_bytes(hashes):
-        source = f"its ledger {ledger_path(path)}"
-        raise DigestMismatchError(str(path), f"sha256:{known.sha256}", f"sha256:{hashes.sha256}", source)
+def _decide(
+    item: CacheItem, artifacts: Mapping[Path, Artifact], other_zoos: _OtherZoos, *, ledgers: bool
+) -> tuple[Literal["remove", "leave", "keep"], str]:
+    """Decide what to do with an item of the cache, and why; what to keep is not reported."""
+    if item.kind == "partial":
+        return "remove", "left over from a transfer"
+    if item.kind == "damaged":
+        return "remove", "was set aside as damaged"
+    if item.kind == "ledger":
+        if ledgers:
+            return "remove", "its file is gone"
+        return "leave", "its file is gone, and a later one must have the same bytes; --ledgers removes it"
+    if item.path in artifacts and item.kind == "file":
+        return "keep", ""
+    if item.kind == "other" or item.state == "unknown":
+        return "leave", item.reason or ""
+    if item.zoo_file is None or _is_gone(item.zoo_file):
+        return "remove", UNLISTED_REASON
+    named = other_zoos.artifacts(item.zoo_file)
+    if named is None:
+        return "leave", f"its zoo file {item.zoo_file} cannot be loaded"
+    return ("keep", "") if item.path in named else ("remove", UNLISTED_REASON)
 
 
-def _tells_the_right_bytes(path: Path, artifact: Artifact | None, hashes: Hashes | None) -> bool:
-    """Tell whether the ledger describes other bytes than the wrong ones, and none that the zoo file contradicts."""
-    known = ledger.read_ledger(path)
-    if not isinstance(known, ledger.LedgerEntry) or (hashes is None or known.has_bytes(hashes)):
+def _is_gone(file: Path) -> bool:
+    """Return whether there surely is no such file; one that cannot be examined may exist."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
         return False
-    return artifact is None or entry_mismatch(artifact, known, str(path)) is None
+    return False
+
+
+def _with_sidecar(item: CacheItem) -> list[Path]:
+    """Return a file and what goes with it: the facts of a partial file, the ledger of another."""
+    is_partial = item.path.name.endswith(PARTIAL_SUFFIX)
+    sidecar = partial_facts_path(item.path) if is_partial else ledger_path(item.path)
+    return [item.path, *([sidecar] if sidecar.is_file() else [])]
+
+
+def _remove_unless_owned(item: CacheItem) -> str:
+    """Remove a file, or return which live process works on it."""
+    with lock_if_free(item.target) as taken:
+        owner = read_recorded_owner(item) if taken else LOCK_HELD
+        if not owner:
+            for path in (*_with_sidecar(item), lock_path(item.target)):
+                with storage_errors(path):
+                    path.unlink(missing_ok=True)
+    return owner
+
+
+REMOTE_IDLE_LIMIT = timedelta(hours=1)
+"""How long a partial file is left alone whose process runs on another machine, where it cannot be looked for."""
+
+
+def find_owner(item: CacheItem) -> str:
+    """Return which live process works on a file of the cache; empty if none does. No file is created.
+
+    Raises:
+        StorageError: the lock cannot be examined.
+    """
+    if owner := read_recorded_owner(item):
+        return owner
+    if not lock_path(item.target).exists():
+        return ""
+    with lock_if_free(item.target) as taken:
+        return "" if taken else LOCK_HELD
+
+
+def read_recorded_owner(item: CacheItem) -> str:
+    """Return which live process a partial file belongs to by the facts beside it; empty if to none."""
+    facts = find_partial_facts(item.path) if item.kind == "partial" else None
+    if facts is None or facts.host is None or facts.pid is None:
+        return ""
+    if facts.host == socket.gethostname():
+        return f"process {facts.pid} works on it" if is_process_alive(facts.pid) else ""
+    idle = datetime.now(timezone.utc) - datetime.fromisoformat(item.changed)
+    return f"process {facts.pid} on {facts.host} may work on it" if idle < REMOTE_IDLE_LIMIT else ""
+
+
+def _list_locks(folder: Path) -> list[Path]:
+    with storage_errors(folder):
+        return sorted(path for path in folder.glob(f"*{LOCK_SUFFIX}") if path.is_file() and not path.is_symlink())

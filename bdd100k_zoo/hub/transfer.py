@@ -1,4 +1,4 @@
-"""One address → the bytes of a whole file, kept and hashed as they come in."""
+"""The bytes of one file from one address into a partial file, hashed as they arrive."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ import shutil
 from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.files import READ_CHUNK_BYTES, open_regular, storage_errors
-from bdd100k_zoo.hub.decisions import DownloadDecision, DownloadState, decide_download
-from bdd100k_zoo.hub.http import (
-    FailedAttemptError,
-    Timeouts,
-    is_web_page,
-    open_response,
-    read_body,
-    read_content_length,
-    truncation_message,
-)
+from bdd100k_zoo.hub.http import is_web_page, open_response, read_body, read_content_length, truncation_message
 from bdd100k_zoo.hub.mirrors import local_path, resolve_address
-from bdd100k_zoo.hub.resume import build_partial_facts
-from bdd100k_zoo.hub.retry import DEFAULT_RETRY_POLICY, Retrier, RetryPolicy, StallDetector
+from bdd100k_zoo.hub.resume import build_partial_facts, range_headers
+from bdd100k_zoo.hub.retry import (
+    DEFAULT_RETRY_POLICY,
+    FailedAttemptError,
+    Retrier,
+    RetryPolicy,
+    StallDetector,
+    Timeouts,
+)
 from bdd100k_zoo.hub.verify import digest_mismatch
 from bdd100k_zoo.registry.addresses import redact_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import requests
@@ -41,15 +40,16 @@ if TYPE_CHECKING:
 
 TRANSFER_TIMEOUTS = Timeouts(connect=10, read=30)
 SNIFF_BYTES = 512
-"""Bytes of a body that are looked at before the kept bytes are dropped for it."""
+"""Bytes of a body that are examined before the kept bytes are dropped for it."""
 MAX_FILE_BYTES = {"weights": 8 << 30}
-"""Bytes beyond which an answer is taken for an endless one, where no size is recorded. The largest published
-checkpoint has about half a gibibyte."""
+"""Bytes beyond which an answer counts as endless if no size is recorded. The largest published checkpoint has about
+half a gibibyte."""
 MAX_OTHER_FILE_BYTES = 64 << 30
 CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-(?P<last>\d{1,18})/(?P<total>\d{1,18}|\*)")
+UNSATISFIED_RANGE = re.compile(r"bytes \*/(?P<total>\d{1,18})")
+RANGE_ANSWERS = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 CLOCK_SLACK = 60
 """Seconds from Last-Modified to Date that make up for clocks that differ."""
-UNSATISFIED_RANGE = re.compile(r"bytes \*/(?P<total>\d{1,18})")
 
 
 class FileChangedError(FailedAttemptError):
@@ -68,7 +68,7 @@ class Meter:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)  # the task is told how it ends
+        self._stack.__exit__(*error)  # the task learns how it ended
 
     def begin(self, done: int, total: int | None) -> None:
         """Count from ``done``, of ``total`` bytes."""
@@ -84,20 +84,20 @@ class Meter:
 
 
 class Transfer(NamedTuple):
-    """How an artifact's bytes get into a partial file, whatever address they come from."""
+    """Gets an artifact's bytes into a partial file, from one address after the other."""
 
     session: requests.Session
     artifact: Artifact
     partial: PartialFile
     meter: Meter
-    say: Callable[[str], None]
-    patience: RetryPolicy = DEFAULT_RETRY_POLICY
+    report: Callable[[str], None]
+    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY
 
-    def receive(self, address: str, expected: Sequence[ExpectedDigest] = ()) -> Hashes:
-        """Complete the partial file from an address, and check it.
+    def download(self, address: str, expected: Sequence[ExpectedDigest] = ()) -> Hashes:
+        """Complete the partial file from an address, and verify it.
 
-        Kept bytes are asked for again only where nothing would tell a mixture of two versions of the file. Bytes
-        that turn out to be of another version, or wrong, are dropped and asked for once more, all of them.
+        A transfer is resumed only if something would detect a mixture of two versions of the file. Bytes that turn
+        out to be of another version, or wrong, are dropped, and the whole file is requested once more.
 
         Args:
             address: https, http, file or hf.
@@ -105,57 +105,46 @@ class Transfer(NamedTuple):
 
         Raises:
             FailedAttemptError: the address does not give a whole file; what has come so far is kept.
-            DigestMismatchError: it gives other bytes, twice where some were kept from before; nothing is kept.
+            DigestMismatchError: it gives other bytes, twice if some were kept from before; nothing is kept.
             StorageError: the disk is full.
         """
         try:
-            return self._checked(address, expected)
+            return self._download_once(address, expected)
         except FileChangedError as failure:
-            self.say(f"{redact_address(address)} {failure}; fetching all of it")
+            self.report(f"{redact_address(address)} {failure}; fetching all of it")
         self.partial.discard_bytes()
-        return self._checked(address, expected, again=True)
+        return self._download_once(address, expected, again=True)
 
-    def _checked(self, address: str, expected: Sequence[ExpectedDigest], *, again: bool = False) -> Hashes:
-        self._complete(address, expected)
-        pieced, hashes = self.partial.pieced, self.partial.hashes()
-        mismatch = digest_mismatch(
-            hashes, str(local_path(address) or redact_address(address)), expected, self.artifact.size
-        )
+    def _download_once(self, address: str, expected: Sequence[ExpectedDigest], *, again: bool = False) -> Hashes:
+        source, shown = local_path(address), redact_address(address)
+        if source is not None:
+            self._copy(address, source)
+        else:
+            Retrier(self.retry_policy).run(
+                lambda: self._request(address, digest_known=bool(expected)),
+                lambda: self.partial.size,
+                lambda words: self.report(f"{shown} {words}"),
+            )
+        was_resumed, hashes = self.partial.is_resumed, self.partial.hashes()
+        mismatch = digest_mismatch(hashes, str(source or shown), expected, self.artifact.size)
         if mismatch is None:
             return hashes
         self.partial.discard_bytes()
-        if pieced and not again:
+        if was_resumed and not again:
             raise FileChangedError("does not make the right file with the bytes kept from before")
         raise mismatch
-
-    def _complete(self, address: str, expected: Sequence[ExpectedDigest]) -> None:
-        source = local_path(address)
-        if source is not None:
-            self._copy(address, source)
-            return
-        course = Retrier(self.patience)
-        while True:
-            try:
-                self._ask(address, digest_known=bool(expected))
-            except FileChangedError:
-                raise
-            except FailedAttemptError as failure:
-                course.bear(failure, self.partial.size, lambda words: self.say(f"{redact_address(address)} {words}"))
-            else:
-                return
 
     def _copy(self, address: str, source: Path) -> None:
         """Copy a file of this machine, or of one whose folders it shares."""
         try:
             with open_regular(source) as file:
                 total = os.fstat(file.fileno()).st_size
-                self._refuse_without_room(total)
-                self._begin(build_partial_facts(self.artifact, address, total=total))
-                while self.partial.size <= total and (
-                    piece := file.read(READ_CHUNK_BYTES)
-                ):  # one that grows has no end
-                    self.partial.write(piece)
-                    self.meter.advance(len(piece))
+                self._check_free_space(total)
+                self._restart(build_partial_facts(self.artifact, address, total=total))
+                # A file that grows meanwhile would have no end.
+                while self.partial.size <= total and (chunk := file.read(READ_CHUNK_BYTES)):
+                    self.partial.write(chunk)
+                    self.meter.advance(len(chunk))
         except OSError as error:
             raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
         if self.partial.size != total:
@@ -163,127 +152,113 @@ class Transfer(NamedTuple):
         if not total:
             raise FailedAttemptError("is an empty file")
 
-    def _ask(self, address: str, *, digest_known: bool) -> None:
-        """Ask for what is still to come, once."""
-        digest = "known" if digest_known else None
+    def _request(self, address: str, *, digest_known: bool) -> None:
+        """Request the missing bytes, once."""
         shown = redact_address(address)  # what is recorded, and compared with what is recorded
-        decision = decide_download(DownloadState("absent", self.partial.known, shown, digest, self.artifact.size))
-        if decision.action == "resume" and self.partial.facts.total == decision.offset:
-            self.meter.begin(decision.offset, decision.offset)
+        kept, facts = self.partial.size, self.partial.facts
+        headers = range_headers(facts, kept, shown, digest_known=digest_known, size=self.artifact.size)
+        if headers and facts.total == kept:
+            self.meter.begin(kept, kept)
             return
-        url, private = resolve_address(address)
-        accepted = (HTTPStatus.OK, *RANGE_ANSWERS) if decision.action == "resume" else (HTTPStatus.OK,)
+        url, private_headers = resolve_address(address)
         with open_response(
-            self.session, url, TRANSFER_TIMEOUTS, headers=_range(decision), private_headers=private, accepted=accepted
+            self.session,
+            url,
+            TRANSFER_TIMEOUTS,
+            headers=headers,
+            private_headers=private_headers,
+            accepted=(HTTPStatus.OK, *(RANGE_ANSWERS if headers else ())),
         ) as response:
             if response.status_code == HTTPStatus.OK:
                 self._receive_all(response, shown)
-            elif not self._is_all_there(response, digest_known=digest_known):
-                self._receive_rest(response, shown, decision.offset)
+            elif response.status_code == HTTPStatus.PARTIAL_CONTENT:
+                self._receive_rest(response, shown)
+            else:
+                self._check_nothing_missing(response, digest_known=digest_known)
 
     def _receive_all(self, response: requests.Response, address: str) -> None:
         total = read_content_length(response)
-        self._refuse_unless_possible(total)
-        pieces = _pieces(response)
+        if total is not None and self.artifact.size not in (None, total):
+            raise FailedAttemptError(self._size_message(total))
+        self._check_total(total)
+        chunks = _read_chunks(response)
         first = b""
-        while len(first) < SNIFF_BYTES and (piece := next(pieces, b"")):
-            first += piece
-        _refuse_web_page(response, first)  # before the kept bytes give way to it
+        while len(first) < SNIFF_BYTES and (chunk := next(chunks, b"")):
+            first += chunk
+        _refuse_web_page(response, first)  # before the kept bytes are dropped for it
         headers = response.headers
-        facts = build_partial_facts(
-            self.artifact,
-            address,
-            etag=headers.get("ETag"),
-            last_modified=strong_last_modified(headers.get("Last-Modified"), headers.get("Date")),
-            total=total,
+        modified = strong_last_modified(headers.get("Last-Modified"), headers.get("Date"))
+        self._restart(
+            build_partial_facts(self.artifact, address, etag=headers.get("ETag"), last_modified=modified, total=total)
         )
-        self._begin(facts)
-        self._take(first)
-        for piece in pieces:
-            self._take(piece)
-        self._refuse_incomplete(total)
+        self._write(chain([first], chunks), total)
 
-    def _is_all_there(self, response: requests.Response, *, digest_known: bool) -> bool:
-        """Tell whether the server says that nothing follows the kept bytes, and a digest will tell if that is so."""
-        if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return False
-        found = UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if found and int(found["total"]) == self.partial.size and digest_known:
-            self.meter.begin(self.partial.size, self.partial.size)
-            return True
-        raise FileChangedError("no longer has the file that was partly received")
-
-    def _receive_rest(self, response: requests.Response, address: str, offset: int) -> None:
+    def _receive_rest(self, response: requests.Response, address: str) -> None:
         _refuse_web_page(response, b"")
-        facts = self.partial.facts
+        offset, facts = self.partial.size, self.partial.facts
         total = check_content_range(response, facts if facts.address == address else None, offset)
-        if self.artifact.size is not None and total is not None and total != self.artifact.size:
-            raise FileChangedError(f"has a file of {total:,} bytes; the zoo file records {self.artifact.size:,}")
-        self._refuse_unless_possible(total)
-        self.partial.carry_on(address)
+        if total is not None and self.artifact.size not in (None, total):
+            raise FileChangedError(self._size_message(total))
+        self._check_total(total)
+        self.partial.resume(address)
         self.meter.begin(offset, total)
-        for piece in _pieces(response, offset):
-            self._take(piece)
-        self._refuse_incomplete(total)
+        self._write(_read_chunks(response, offset), total)
 
-    def _begin(self, facts: PartialFacts) -> None:
-        self.partial.begin(facts)
+    def _check_nothing_missing(self, response: requests.Response, *, digest_known: bool) -> None:
+        """Check that the server says that nothing follows the kept bytes, and that a digest will tell if that is so."""
+        found = UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not (found and int(found["total"]) == self.partial.size and digest_known):
+            raise FileChangedError("no longer has the file that was partly received")
+        self.meter.begin(self.partial.size, self.partial.size)
+
+    def _restart(self, facts: PartialFacts) -> None:
+        self.partial.restart(facts)
         self.meter.begin(0, facts.total if facts.total is not None else self.artifact.size)
 
+    def _write(self, chunks: Iterable[bytes], total: int | None) -> None:
+        """Append chunks to the partial file, and check that it is complete then."""
+        recorded = self.artifact.size
+        for chunk in chunks:
+            if self.partial.size + len(chunk) > self._max_bytes:
+                self.partial.discard_bytes()
+                limit = "that the zoo file records" if recorded else "that any such file has"
+                raise FailedAttemptError(f"sent more than the {self._max_bytes:,} bytes {limit}")
+            self.partial.write(chunk)
+            self.meter.advance(len(chunk))
+        size = self.partial.size
+        if total is not None and size != total:
+            raise FailedAttemptError(truncation_message(size, total), transient=True)
+        if not size:
+            raise FailedAttemptError("sent an empty file")
+        if recorded is not None and size != recorded:
+            raise FailedAttemptError(self._size_message(size))
+
     @property
-    def _limit(self) -> int:
+    def _max_bytes(self) -> int:
         return self.artifact.size or MAX_FILE_BYTES.get(self.artifact.what, MAX_OTHER_FILE_BYTES)
 
-    def _take(self, piece: bytes) -> None:
-        if self.partial.size + len(piece) > self._limit:
-            recorded = "that the zoo file records" if self.artifact.size else "that any such file has"
-            self.partial.discard_bytes()
-            raise FailedAttemptError(f"sent more than the {self._limit:,} bytes {recorded}")
-        self.partial.write(piece)
-        self.meter.advance(len(piece))
+    def _size_message(self, size: int) -> str:
+        return f"has a file of {size:,} bytes; the zoo file records {self.artifact.size:,}"
 
-    def _refuse_unless_possible(self, total: int | None) -> None:
-        """Refuse a file of the wrong size, or one that the disk has no room for, before its first byte."""
+    def _check_total(self, total: int | None) -> None:
+        """Refuse a file that is too large, or that the disk has no room for, before its first byte."""
         if total is None:
             return
-        size = self.artifact.size
-        if size is not None and total != size:
-            raise FailedAttemptError(f"has a file of {total:,} bytes; the zoo file records {size:,}")
-        if total > self._limit:
+        if total > self._max_bytes:
             raise FailedAttemptError(f"announces {total:,} bytes, more than any such file has")
-        self._refuse_without_room(total)
+        self._check_free_space(total)
 
-    def _refuse_without_room(self, total: int) -> None:
+    def _check_free_space(self, total: int) -> None:
         folder = self.partial.target.parent
         with storage_errors(folder):
             free = shutil.disk_usage(folder).free
-        needed = total - self.partial.size  # a file that begins anew gives its room back first
+        needed = total - self.partial.size  # a file that starts again frees its space first
         if needed > free:
             raise StorageError(folder, f"no space for {needed:,} bytes more: {free:,} are free")
 
-    def _refuse_incomplete(self, total: int | None) -> None:
-        size = self.partial.size
-        if total is not None and size != total:
-            raise FailedAttemptError(truncation_message(size, total), passing=True)
-        if not size:
-            raise FailedAttemptError("sent an empty file")
-        recorded = self.artifact.size
-        if recorded is not None and size != recorded:
-            raise FailedAttemptError(f"has a file of {size:,} bytes; the zoo file records {recorded:,}")
-
-
-RANGE_ANSWERS = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-
-
-def _range(decision: DownloadDecision) -> dict[str, str]:
-    if decision.action != "resume":
-        return {}
-    headers = {"Range": f"bytes={decision.offset}-"}
-    return headers | ({"If-Range": decision.validator} if decision.validator else {})
-
 
 def check_content_range(response: requests.Response, facts: PartialFacts | None, offset: int) -> int | None:
-    """Check that an answer continues kept bytes, and give the size of the whole file where it says so.
+    """Check that an answer continues the kept bytes, and return the size of the whole file if it is known.
 
     Args:
         response: with the status 206.
@@ -291,28 +266,29 @@ def check_content_range(response: requests.Response, facts: PartialFacts | None,
         offset: how many bytes are kept.
 
     Raises:
-        OtherVersionError: it starts elsewhere, or is of another version of the file.
+        FileChangedError: it starts elsewhere, or is of another version of the file.
     """
     found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if not found or int(found["first"]) != offset:
         raise FileChangedError(f"did not go on at byte {offset:,}, as it was asked to")
     total = None if found["total"] == "*" else int(found["total"])
-    if facts is not None:
-        versions = (
-            (facts.total, total),
-            (facts.etag, response.headers.get("ETag")),
-            (None if facts.etag else facts.last_modified, response.headers.get("Last-Modified")),
-        )
-        if any(None not in (kept, now) and kept != now for kept, now in versions):
-            raise FileChangedError("has another version of the file than the one that was partly received")
-    return total if total is not None or facts is None else facts.total
+    if facts is None:
+        return total
+    versions = (
+        (facts.total, total),
+        (facts.etag, response.headers.get("ETag")),
+        (None if facts.etag else facts.last_modified, response.headers.get("Last-Modified")),
+    )
+    if any(None not in (kept, now) and kept != now for kept, now in versions):
+        raise FileChangedError("has another version of the file than the one that was partly received")
+    return facts.total if total is None else total
 
 
 def strong_last_modified(last_modified: str | None, date: str | None) -> str | None:
     """Return a Last-Modified after which the file cannot have changed unnoticed; None for any other.
 
-    The times have whole seconds: what changed twice in one has one Last-Modified. RFC 9110 8.8.2.2 takes it for a
-    strong validator only where the answer was sent well after it.
+    The times have whole seconds: what changed twice in one has one Last-Modified. RFC 9110 8.8.2.2 makes it a
+    strong validator only if the answer was sent well after it.
     """
     try:
         modified, sent = parsedate_to_datetime(last_modified or ""), parsedate_to_datetime(date or "")
@@ -322,13 +298,13 @@ def strong_last_modified(last_modified: str | None, date: str | None) -> str | N
     return last_modified if strong else None
 
 
-def _pieces(response: requests.Response, offset: int = 0) -> Iterator[bytes]:
-    pace = StallDetector()
-    for piece in read_body(response, TRANSFER_TIMEOUTS, offset):
-        yield piece
-        pace.count(len(piece))
+def _read_chunks(response: requests.Response, offset: int = 0) -> Iterator[bytes]:
+    stall_detector = StallDetector()
+    for chunk in read_body(response, TRANSFER_TIMEOUTS, offset):
+        yield chunk
+        stall_detector.add(len(chunk))
 
 
-def _refuse_web_page(response: requests.Response, first: bytes) -> None:
-    if is_web_page(response.headers.get("Content-Type", ""), first[:SNIFF_BYTES]):
+def _refuse_web_page(response: requests.Response, start: bytes) -> None:
+    if is_web_page(response.headers.get("Content-Type", ""), start[:SNIFF_BYTES]):
         raise FailedAttemptError("sent a web page, not a file")

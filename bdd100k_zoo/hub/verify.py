@@ -14,48 +14,49 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.errors import DigestMismatchError
 from bdd100k_zoo.files import open_regular, read_chunks
-from bdd100k_zoo.hub.http import FailedAttemptError, Timeouts, open_response, read_body
+from bdd100k_zoo.hub.http import open_response, read_body
 from bdd100k_zoo.hub.mirrors import local_path, resolve_address
-from bdd100k_zoo.hub.retry import SHORT_RETRY_POLICY, Retrier
+from bdd100k_zoo.hub.retry import SHORT_RETRY_POLICY, FailedAttemptError, Retrier, Timeouts
 from bdd100k_zoo.registry.addresses import is_tamper_proof, redact_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import requests
 
-    from bdd100k_zoo.hub import ledger
+    from bdd100k_zoo.hub.ledger import LedgerEntry
+    from bdd100k_zoo.progress import Task
     from bdd100k_zoo.registry import Artifact
 
-MAX_QUEUED_PIECES = 16
-"""Pieces that may wait for a digest; more would only fill the memory."""
+MAX_QUEUED_CHUNKS = 16
+"""Chunks that may wait for the MD5 thread; more would only fill the memory."""
 
 
 class Hashes(NamedTuple):
-    """What was computed over some bytes; digests in lower-case hexadecimal."""
+    """Size and digests of some bytes; digests in lower-case hexadecimal."""
 
     size: int
     md5: str
     sha256: str
 
-    def like(self, digest: str) -> str:
-        """Give the digest of these bytes in the kind and length of another, ``md5:…`` or ``sha256:…``."""
+    def digest_like(self, digest: str) -> str:
+        """Return the digest of these bytes in the kind and length of another, ``md5:…`` or ``sha256:…``."""
         whole = f"md5:{self.md5}" if digest.startswith("md5:") else f"sha256:{self.sha256}"
         return whole[: len(digest)]
 
 
 class Hasher:
-    """Computes both digests over bytes as they pass; hashlib releases the interpreter meanwhile.
+    """Computes MD5 and SHA-256 over a stream of bytes; hashlib releases the interpreter's lock meanwhile.
 
-    MD5, the slower one, has a thread of its own. SHA-256 is computed by the thread that gives the bytes: a third thread
-    would only take turns with the other two and the sender on a machine of two cores. Close it, or use it as a context
-    manager; ``hashes`` closes it too.
+    MD5, the slower one, has a thread of its own. SHA-256 is computed by the calling thread: a third thread would only
+    compete with the other two and the sender on a machine of two cores. Close it, or use it as a context manager;
+    ``finish`` closes it too.
     """
 
     def __init__(self) -> None:
         self.size = 0
-        """Bytes that were given so far."""
+        """Bytes so far."""
         self._md5 = _DigestThread("md5")
         self._sha256 = hashlib.sha256()
 
@@ -65,14 +66,14 @@ class Hasher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def update(self, piece: bytes) -> None:
-        """Take in the next bytes."""
-        self.size += len(piece)
-        self._md5.give(piece)
-        self._sha256.update(piece)
+    def update(self, chunk: bytes) -> None:
+        """Add the next bytes."""
+        self.size += len(chunk)
+        self._md5.put(chunk)
+        self._sha256.update(chunk)
 
-    def hashes(self) -> Hashes:
-        """Give the digests of all bytes that were given; none can be given after."""
+    def finish(self) -> Hashes:
+        """Return the digests of all bytes; none can be added after."""
         self.close()
         return Hashes(self.size, self._md5.state.hexdigest(), self._sha256.hexdigest())
 
@@ -82,60 +83,51 @@ class Hasher:
 
 
 class _DigestThread(Thread):
-    """Hashes pieces in their order. Ctrl-C may strike the giving thread anywhere: simple queues are whole even then."""
+    """Hashes chunks in their order. Ctrl-C may interrupt the calling thread anywhere: simple queues survive that."""
 
     def __init__(self, name: str) -> None:
-        # Daemons: a process that is interrupted does not wait for digests that nobody will read.
+        # A daemon: an interrupted process does not wait for digests that nobody will read.
         super().__init__(name=f"digest-{name}", daemon=True)
         self.state = hashlib.new(name, usedforsecurity=False)
-        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()
-        for _ in range(MAX_QUEUED_PIECES):
-            self._room.put(None)
+        self._chunks: SimpleQueue[bytes | None] = SimpleQueue()
+        self._free_slots: SimpleQueue[None] = SimpleQueue()
+        for _ in range(MAX_QUEUED_CHUNKS):
+            self._free_slots.put(None)
         self.start()
 
     def run(self) -> None:
-        while (piece := self._pieces.get()) is not None:
-            self.state.update(piece)
-            self._room.put(None)
+        while (chunk := self._chunks.get()) is not None:
+            self.state.update(chunk)
+            self._free_slots.put(None)
 
-    def give(self, piece: bytes) -> None:
-        self._room.get()
-        self._pieces.put(piece)
+    def put(self, chunk: bytes) -> None:
+        self._free_slots.get()
+        self._chunks.put(chunk)
 
     def end(self) -> None:
-        self._pieces.put(None)
+        self._chunks.put(None)
         self.join()
 
 
-def hash_file(path: Path) -> Hashes:
-    """Compute both digests of a file.
+def hash_file(path: Path, task: Task | None = None) -> Hashes:
+    """Compute both digests of a file, advancing a progress task by its bytes.
 
     Raises:
         StorageError: it cannot be read.
     """
     with Hasher() as hasher:
-        for piece in read_chunks(path):
-            hasher.update(piece)
-        return hasher.hashes()
+        for chunk in read_chunks(path):
+            hasher.update(chunk)
+            if task:
+                task.advance(len(chunk))
+        return hasher.finish()
 
 
 ZOO_FILE = "zoo file"
 PUBLISHER = "publisher"
 USER = "user"
 FILE_NAME = "its name"
-"""Start values of backbones are published under names that end in digits of their digest."""
-DIGEST_TIMEOUTS = Timeouts(connect=5, read=10)
-DIGEST_LIMIT = 64 << 10
-"""Bytes of a digest file that are looked at; a longer one is none."""
-
-_HEX = r"(?P<md5>[0-9a-fA-F]{32})"
-MD5_FORMS = (
-    re.compile(_HEX),
-    re.compile(_HEX + r"[ \t]+\*?\S[^\r\n]*"),
-    re.compile(r"MD5 ?\([^\r\n]+\) ?= ?" + _HEX),
-)
-"""The bare digest, as md5sum writes it (``digest  name``), and as BSD's md5 does (``MD5 (name) = digest``)."""
+"""Pretrained weights of backbones are published under names that end in digits of their digest."""
 
 
 class ExpectedDigest(NamedTuple):
@@ -148,7 +140,7 @@ class ExpectedDigest(NamedTuple):
 
 
 class NoDigest(NamedTuple):
-    """No digest can be had."""
+    """No digest is available."""
 
     reason: str
 
@@ -157,9 +149,9 @@ class VerificationPlan(NamedTuple):
     """The digests that the bytes of an artifact must have, and what verifies them then."""
 
     expected: tuple[ExpectedDigest, ...]
-    """Digests that they must have, all of them."""
+    """All of them must match."""
     verified_by: str | None
-    """``zoo file``, ``publisher``, ``user`` or ``its name``; None where no digest verifies them."""
+    """``zoo file``, ``publisher``, ``user`` or ``its name``; None if no digest verifies them."""
     reason: str | None
     """Why they are unverified."""
     digest_address: str | None = None
@@ -168,23 +160,9 @@ class VerificationPlan(NamedTuple):
     """Where the digest of a mirror was read, which is among those expected and verifies nothing."""
 
 
-def digest_mismatch(
-    hashes: Hashes, subject: str, expected: Sequence[ExpectedDigest], size: int | None
-) -> DigestMismatchError | None:
-    """Return how bytes differ from the digests that are expected of them or from the recorded size; None if they fit.
-
-    Where they have one of the digests and not another, the two contradict each other, and the error names both.
-    """
-    for digest, source in expected:
-        if hashes.like(digest) != digest:
-            fitting = next((each for each in expected if hashes.like(each.digest) == each.digest), None)
-            found = hashes.like(digest) + (
-                f", although {fitting.digest} (from {fitting.source}) matches" if fitting else ""
-            )
-            return DigestMismatchError(subject, digest, found, source)
-    if size is not None and hashes.size != size:
-        return DigestMismatchError(subject, f"{size:,} bytes", f"{hashes.size:,} bytes", ZOO_FILE)
-    return None
+def digest_origin(artifact: Artifact) -> str:
+    """Return where an artifact's own digest is recorded."""
+    return FILE_NAME if artifact.what == "start-values" else ZOO_FILE
 
 
 def recorded_digests(artifact: Artifact) -> tuple[ExpectedDigest, ...]:
@@ -193,14 +171,34 @@ def recorded_digests(artifact: Artifact) -> tuple[ExpectedDigest, ...]:
     return (*recorded, *(ExpectedDigest(given.digest, given.source) for given in artifact.user_digests))
 
 
-def digest_origin(artifact: Artifact) -> str:
-    """Return where an artifact's own digest is recorded."""
-    return FILE_NAME if artifact.what == "start-values" else ZOO_FILE
+def digest_mismatch(
+    hashes: Hashes, subject: str, expected: Sequence[ExpectedDigest], size: int | None
+) -> DigestMismatchError | None:
+    """Return how bytes differ from the digests that are expected of them or from the recorded size; None if they match.
+
+    If they have one of the digests and not another, the two contradict each other, and the error names both.
+    """
+    for digest, source in expected:
+        found = hashes.digest_like(digest)
+        if found != digest:
+            for other in expected:
+                if hashes.digest_like(other.digest) == other.digest:
+                    found += f", although {other.digest} (from {other.source}) matches"
+                    break
+            return DigestMismatchError(subject, digest, found, source)
+    if size is not None and hashes.size != size:
+        return DigestMismatchError(subject, f"{size:,} bytes", f"{hashes.size:,} bytes", ZOO_FILE)
+    return None
+
+
+def describe_mismatch(error: DigestMismatchError) -> str:
+    """Return what was expected and found, without the name of the file."""
+    return f"expected {error.expected} (from {error.source}), found {error.found}"
 
 
 def plan_verification(
     artifact: Artifact,
-    pin: ledger.LedgerEntry | None,
+    pin: LedgerEntry | None,
     pin_source: str,
     published: Callable[[], ExpectedDigest | NoDigest],
     mirrored: Callable[[], ExpectedDigest | NoDigest | None],
@@ -208,12 +206,12 @@ def plan_verification(
     """Return the digests that an artifact must have: the zoo file's, else the ledger's, the user's, the publisher's.
 
     Args:
-        artifact: what the zoo file knows.
-        pin: the ledger's entry for the file that was first filed, if there was one. One of a verified file keeps the
-            kind of its origin; one of an unverified file is expected too, unless a recorded digest decides.
-        pin_source: what messages call it.
-        published: reads the publisher's digest; called only where it decides.
-        mirrored: reads the digest of the mirror that is to send the file; called only where none verifies it.
+        artifact: what the zoo file records.
+        pin: the ledger's entry of the file that was first stored, if there was one. That of a verified file keeps the
+            kind of its origin; that of an unverified file is expected too, unless a recorded digest decides.
+        pin_source: how messages name the pin.
+        published: reads the publisher's digest; called only if it decides.
+        mirrored: reads the digest of the mirror that is to send the file; called only if no other digest is available.
     """
     recorded = recorded_digests(artifact)
     if artifact.digest:
@@ -226,72 +224,72 @@ def plan_verification(
     found = published()
     if isinstance(found, ExpectedDigest):
         return VerificationPlan((*pinned, found), PUBLISHER, None, found.source)
-    beside = mirrored()
-    if isinstance(beside, ExpectedDigest):
-        return VerificationPlan((*pinned, beside), None, found.reason, mirror_digest=beside.source)
+    of_mirror = mirrored()
+    if isinstance(of_mirror, ExpectedDigest):
+        return VerificationPlan((*pinned, of_mirror), None, found.reason, mirror_digest=of_mirror.source)
     return VerificationPlan(pinned, None, found.reason)
+
+
+DIGEST_TIMEOUTS = Timeouts(connect=5, read=10)
+MAX_DIGEST_BYTES = 64 << 10
+"""Bytes of a digest file that are read; a longer one is none."""
+
+_HEX = r"(?P<md5>[0-9a-fA-F]{32})"
+MD5_FORMS = (
+    re.compile(_HEX),
+    re.compile(_HEX + r"[ \t]+\*?\S[^\r\n]*"),
+    re.compile(r"MD5 ?\([^\r\n]+\) ?= ?" + _HEX),
+)
+"""The bare digest, as md5sum writes it (``digest  name``), and as BSD's md5 does (``MD5 (name) = digest``)."""
 
 
 def fetch_published_digest(session: requests.Session, artifact: Artifact) -> ExpectedDigest | NoDigest:
     """Read the publisher's digest from the first of its addresses that has one."""
-    unknown = []
+    first_failure = None
     for address in artifact.digest_addresses:
         found = fetch_digest(session, address)
         if isinstance(found, ExpectedDigest):
             return found
-        unknown.append(found)
-    return unknown[0] if unknown else NoDigest("the zoo file records no digest and no address of one")
+        first_failure = first_failure or found
+    return first_failure or NoDigest("the zoo file records no digest and no address of one")
 
 
 def fetch_digest(session: requests.Session, address: str) -> ExpectedDigest | NoDigest:
-    """Read the digest that an address answers with."""
-    course = Retrier(SHORT_RETRY_POLICY)
-    while True:
-        try:
-            md5 = parse_md5(_read_text(session, address))
-        except FailedAttemptError as failure:
-            try:
-                course.bear(failure, 0, lambda _: None)
-            except FailedAttemptError:
-                return NoDigest(_unknown(address, failure.outcome))
-        else:
-            return (
-                ExpectedDigest(f"md5:{md5}", redact_address(address))
-                if md5
-                else NoDigest(_unknown(address, "sent no MD5 digest"))
-            )
-
-
-def _unknown(address: str, outcome: str) -> str:
-    return f"the zoo file records no digest, and {redact_address(address)} {outcome}"
+    """Read the MD5 digest that an address has."""
+    try:
+        md5 = parse_md5(Retrier(SHORT_RETRY_POLICY).run(lambda: _read_text(session, address)))
+        outcome = "sent no MD5 digest"
+    except FailedAttemptError as failure:
+        md5, outcome = None, failure.outcome
+    shown = redact_address(address)
+    if md5 is None:
+        return NoDigest(f"the zoo file records no digest, and {shown} {outcome}")
+    return ExpectedDigest(f"md5:{md5}", shown)
 
 
 def _read_text(session: requests.Session, address: str) -> str:
-    text = b""
-    for piece in _digest_pieces(session, address):
-        text += piece
-        if len(text) > DIGEST_LIMIT:
-            return ""
-    return text.decode("utf-8-sig", errors="replace")
-
-
-def _digest_pieces(session: requests.Session, address: str) -> Iterator[bytes]:
+    """Read a digest file; one that is too long to be one reads as empty."""
+    content = b""
     if source := local_path(address):
         try:
             with open_regular(source) as file:
-                yield file.read(DIGEST_LIMIT + 1)
+                content = file.read(MAX_DIGEST_BYTES + 1)
         except OSError as error:
             raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
-        return
-    url, private = resolve_address(address)
-    if not is_tamper_proof(url):
-        raise FailedAttemptError("is plain http, which anyone on the way can change")
-    with open_response(session, url, DIGEST_TIMEOUTS, private_headers=private) as response:
-        yield from read_body(response, DIGEST_TIMEOUTS, within=DIGEST_TIMEOUTS.whole)
+    else:
+        url, private_headers = resolve_address(address)
+        if not is_tamper_proof(url):
+            raise FailedAttemptError("is plain http, which anyone on the way can change")
+        with open_response(session, url, DIGEST_TIMEOUTS, private_headers=private_headers) as response:
+            for chunk in read_body(response, DIGEST_TIMEOUTS, deadline_seconds=DIGEST_TIMEOUTS.total):
+                content += chunk
+                if len(content) > MAX_DIGEST_BYTES:
+                    break
+    return content.decode("utf-8-sig", errors="replace") if len(content) <= MAX_DIGEST_BYTES else ""
 
 
 def parse_md5(text: str) -> str | None:
-    """Read the one MD5 digest of a digest file, in lower case; None where the text is anything else."""
+    """Return the one MD5 digest of a digest file, in lower case; None if the text is anything else."""
     line = text.strip()
     found = next((match for form in MD5_FORMS if (match := form.fullmatch(line))), None)
     return found["md5"].lower() if found else None

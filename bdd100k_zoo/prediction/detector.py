@@ -1,4 +1,4 @@
-"""A model of the zoo with its weights, ready for images."""
+"""A model of the zoo with its weights, ready for images: the Python interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.data.images import read_image
 from bdd100k_zoo.errors import NotFiniteError
 from bdd100k_zoo.hub.cache import Store
-from bdd100k_zoo.hub.fetch import fetch_all
+from bdd100k_zoo.hub.download import fetch_all
 from bdd100k_zoo.prediction.run import WeightsUsed
 from bdd100k_zoo.progress import NO_PROGRESS
 
@@ -37,13 +37,13 @@ class LoadedDetector:
         self.detector = detector
 
     def __call__(self, image: str | os.PathLike[str] | npt.NDArray[np.uint8]) -> Detections:
-        """Find objects in one image.
+        """Detect objects in one image.
 
         Args:
             image: a JPEG or PNG file, or pixels: uint8 [height, width, 3] in BGR order, as OpenCV reads them.
 
         Returns:
-            Boxes in that image's pixels (a file's EXIF rotation applied).
+            Boxes in that image's pixels (with a file's EXIF rotation applied).
 
         Raises:
             UnreadableImageError: the file is not one whole image.
@@ -70,8 +70,8 @@ def load_detector(
 ) -> LoadedDetector:
     """Load a model with its published weights (from the cache, else downloaded) or with a file of yours.
 
-    A ``UserWarning`` reports weights that no digest verifies, unless they are known to be others than the published
-    ones, and weights that are random.
+    A ``UserWarning`` reports weights that are random, and weights that no digest verifies unless they are known not to
+    be the published ones.
 
     Args:
         model: a model of the zoo.
@@ -80,11 +80,11 @@ def load_detector(
         precision: how the network computes: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
         cfg_options: settings of the model's config to override, by dotted key.
         backend: ``mmdet3``, ``mmdet2``, or ``auto`` for the one that is installed.
-        store: the cache; the user's own where none is given.
+        store: the cache; None for the user's own.
         progress: where to report.
 
     Raises:
-        ZooError: whatever is in the way, see ``bdd100k_zoo.errors``. Nothing is downloaded before the rest is seen to.
+        ZooError: whatever is in the way, see ``bdd100k_zoo.errors``. Downloads come last.
     """
     options, chosen = dict(cfg_options or {}), select_backend(backend)
     chosen.check(model.config_path, device, options, precision)
@@ -98,7 +98,7 @@ def load_detector(
 
 
 def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:
-    """Return a file of the user's, or else the published weights; raises ArtifactError, StorageError."""
+    """Return the user's file, or else the published weights; raises ArtifactError, StorageError."""
     artifact = model.artifact("weights")
     with store:
         if file is None:
@@ -112,7 +112,7 @@ def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progr
 
 
 def random_weights_warning(stored: StoredFile) -> str:
-    """Return a warning about weights that are random."""
+    """Return the warning about random weights."""
     return f"the weights in {stored.path} are random, as their metadata states: what they detect means nothing"
 
 

@@ -1,60 +1,85 @@
-"""journal-RANK.jsonl: what one process of a run has done, chunk by chunk, so that nothing is done twice.
+"""journal-RANK.jsonl: what the processes of a run have computed, so that nothing is computed twice.
 
-The first line holds the plan; every process that goes on with the file adds a line about itself. Then come frames, a
-line each with the detections to the bit, and after those of a chunk a line that closes it, with their checksum. Only
-closed chunks count. Lines are the system's to keep as soon as a chunk is closed: a process that is killed takes nothing
-with it. They are not forced onto the disk, so that a power cut may cost the last seconds; what it leaves damaged is cut
-off and done again.
+Every rank appends to one file, which no other process writes. It holds a JSON object a line, of four kinds:
+
+    {"journal": 2, …}   the first line: request and facts of the run, in which all its journals agree
+    {"process": …}      a process opened the file, and appends from here on
+    {"frame": 17, …}    the boxes of one frame, to the bit, or why its image is unreadable
+    {"chunk": 2, …}     closes a chunk: the frames above, since the last chunk, are all of its frames
+
+A chunk counts once its last line is in the file and has the number and the CRC-32 of the lines above. Whatever stands
+behind the last such line, or does not fit, is ignored by readers and cut off by the next process that appends.
+
+A chunk is handed to the operating system in one piece, so a process that is killed loses the chunk under way at most.
+It is not forced onto the disk: a power cut may cost the last seconds, which the checksums show and which are computed
+again. If two journals have the same chunk, the first that was read counts.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
+from array import array
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain, groupby
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
+from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.errors import RecordError, RunMismatchError, StorageError
 from bdd100k_zoo.files import open_nofollow, storage_errors
-from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed, run_plan_differences, to_json_value
+from bdd100k_zoo.prediction.run import Chunks, RunRequest, WeightsUsed, compared, differences, to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
-    from typing import BinaryIO
 
-JOURNAL_FORMAT = 1
-"""What the first line of every journal says; other numbers are for formats to come."""
+JOURNAL_FORMAT = 2
+"""The number in the first line of every journal."""
+JOURNAL_NAME = re.compile(r"journal-(\d+)\.jsonl")
+CHUNK_PREFIX, PROCESS_PREFIX = b'{"chunk":', b'{"process":'
+"""How the lines that are neither the first one nor frames begin."""
 
-CORNERS_BYTES, SCORE_BYTES, CLASS_BYTES = 16, 4, 1
-"""Bytes of one box: four float32 (little-endian), one float32, one uint8."""
+BOX_BYTES, SCORE_BYTES, CLASS_BYTES = 16, 4, 1
+"""Of one detection: four float32 (little-endian), one float32, one uint8."""
+NOWHERE = -1
+
+AnyStruct = TypeVar("AnyStruct", bound=Struct)
 
 
 class JournalHeader(Struct, frozen=True, kw_only=True):
-    """The first line."""
+    """The first line: what decides the run's predictions, and what the process that began the journal runs on."""
 
     journal: int = JOURNAL_FORMAT
-    plan: RunPlan
+    request: RunRequest
+    facts: DetectorFacts
+    weights: WeightsUsed
+    chunk_size: int
+    """Frames in every chunk but the last."""
     replaces: str = ""
-    """SHA-256 of the run.json that stood in the folder when the journal was begun, and that its run is to replace."""
+    """SHA-256 of the run.json that was in the folder when the journal was begun, and that its run will replace."""
+
+    @property
+    def chunks(self) -> Chunks:
+        """How the frames are split."""
+        return Chunks(self.request.frames, self.chunk_size)
+
+    def compared(self) -> dict[str, object]:
+        """Return what must be equal in all journals of a run."""
+        return compared(self.request, self.facts, self.chunk_size)
 
 
 class ProcessInfo(Struct, frozen=True, kw_only=True):
-    """What a line tells about a process that goes on from there."""
+    """What a process line holds."""
 
-    config: str
-    weights: WeightsUsed
-    device: str
-    device_name: str
-    versions: Mapping[str, str]
     started: str
     """ISO 8601, UTC."""
     load: float
@@ -106,7 +131,11 @@ class ChunkResult(NamedTuple):
     frames: Sequence[FrameResult]
     spent: StageSeconds = StageSeconds()
     split: Mapping[int, int] = {}
-    """See ``Closing``."""
+    """See ``ChunkSummary``."""
+
+
+class _Format(Struct, frozen=True):
+    journal: int
 
 
 class _ProcessLine(Struct, frozen=True):
@@ -117,118 +146,64 @@ class _FrameLine(Struct, frozen=True, omit_defaults=True):
     frame: int
     name: str
     found: bytes | None = None
+    """The columns boxes, scores and classes, one after the other, in base64."""
     unreadable: str | None = None
 
 
-CHUNK_PREFIX, PROCESS_PREFIX = b'{"chunk":', b'{"process":'
-"""How the lines begin that are no frames."""
-
 _encode = msgspec.json.Encoder().encode
-_decode_header = msgspec.json.Decoder(JournalHeader).decode
-_decode_process = msgspec.json.Decoder(_ProcessLine).decode
-_decode_closing = msgspec.json.Decoder(ChunkSummary).decode
 _decode_frame = msgspec.json.Decoder(_FrameLine).decode
 
 
-def header_line(header: JournalHeader) -> bytes:
-    """Write the first line."""
-    return _encode(header) + b"\n"
-
-
-def process_line(process: ProcessInfo) -> bytes:
-    """Write the line about a process, whatever bytes its paths hold."""
-    return _encode(to_json_value(_ProcessLine(process))) + b"\n"
-
-
 def frame_line(frame: FrameResult) -> bytes:
-    """Write a frame.
+    """Encode a frame.
 
     Raises:
-        ValueError: a corner or score is not finite: JSON has no such number, so no predictions file could hold it.
+        ValueError: a corner or score is not finite. JSON has no such number, so no predictions file could hold it.
     """
     if frame.unreadable is not None:
         reason = frame.unreadable.encode("utf-8", "backslashreplace").decode()
         return _encode(_FrameLine(frame.number, frame.name, unreadable=reason)) + b"\n"
-    return _encode(_FrameLine(frame.number, frame.name, found=_packed(frame))) + b"\n"
-
-
-def chunk_line(done: ChunkResult, lines: bytes, spent: StageSeconds) -> bytes:
-    """Write the line that closes a chunk, whose frames are ``lines``."""
-    found = sum(len(frame.detections) for frame in done.frames)
-    crc32 = zlib.crc32(lines)
-    closing = ChunkSummary(
-        chunk=done.number, frames=len(done.frames), crc32=crc32, detections=found, spent=spent, split=done.split
-    )
-    return _encode(closing) + b"\n"
-
-
-def parse_header_line(path: Path, line: bytes) -> JournalHeader:
-    """Read the first line; raises RecordError where the file is no journal, or one of another format."""
-    try:
-        header = _decode_header(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(path, f"is no journal of a run: {error}") from error
-    if header.journal != JOURNAL_FORMAT:
-        raise RecordError(path, f"is a journal of format {header.journal}; this version reads format {JOURNAL_FORMAT}")
-    return header
-
-
-def parse_process_line(line: bytes) -> ProcessInfo | None:
-    """Read a line about a process; None where it is damaged."""
-    try:
-        return _decode_process(line).process
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def parse_chunk_line(line: bytes) -> ChunkSummary | None:
-    """Read the line that closes a chunk; None where it is damaged."""
-    try:
-        return _decode_closing(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    found = frame.detections
+    if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
+        raise ValueError(f"{frame.name}: the detector gave a corner or score that is no finite number")
+    columns = found.boxes.astype("<f4"), found.scores.astype("<f4"), found.classes.astype("u1")
+    return _encode(_FrameLine(frame.number, frame.name, b"".join(column.tobytes() for column in columns))) + b"\n"
 
 
 def parse_frame_line(path: Path, line: bytes) -> FrameResult:
-    """Read a frame as it was written; raises RecordError."""
+    """Decode a frame; raises RecordError."""
     try:
         read = _decode_frame(line)
-        found = _unpacked(read.found) if read.found is not None else Detections.empty()
+        data = read.found or b""
+        count = len(data) // (BOX_BYTES + SCORE_BYTES + CLASS_BYTES)
+        scores, classes = count * BOX_BYTES, count * (BOX_BYTES + SCORE_BYTES)
+        found = Detections(
+            np.frombuffer(data[:scores], "<f4").astype(np.float32).reshape(-1, 4),
+            np.frombuffer(data[scores:classes], "<f4").astype(np.float32),
+            np.frombuffer(data[classes:], "u1").astype(np.int64),
+        )
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RecordError(path, f"holds a frame that cannot be read: {error}") from error
     return FrameResult(read.frame, read.name, found, read.unreadable)
 
 
-def _packed(frame: FrameResult) -> bytes:
-    found = frame.detections
-    if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-        raise ValueError(f"{frame.name}: the detector gave a corner or score that is no finite number")
-    columns = found.boxes.astype("<f4"), found.scores.astype("<f4"), found.classes.astype("u1")
-    return b"".join(column.tobytes() for column in columns)
-
-
-def _unpacked(data: bytes) -> Detections:
-    number = len(data) // (CORNERS_BYTES + SCORE_BYTES + CLASS_BYTES)
-    scores, classes = number * CORNERS_BYTES, number * (CORNERS_BYTES + SCORE_BYTES)
-    return Detections(
-        np.frombuffer(data[:scores], "<f4").astype(np.float32).reshape(-1, 4),
-        np.frombuffer(data[scores:classes], "<f4").astype(np.float32),
-        np.frombuffer(data[classes:], "u1").astype(np.int64),
-    )
-
-
-JOURNAL_NAME = re.compile(r"journal-(\d+)\.jsonl")
-
-
 def journal_path(folder: Path, rank: int) -> Path:
-    """Say where the journal of one rank stands in the folder of a run."""
+    """Return the path of a rank's journal."""
     return folder / f"journal-{rank}.jsonl"
 
 
-def rank_of(path: Path) -> int:
-    """Read a rank off the path of its journal."""
-    match = JOURNAL_NAME.fullmatch(path.name)
-    return int(match[1]) if match else 0
+def journal_paths(folder: Path) -> dict[int, Path]:
+    """Return the paths of the journals in a folder by rank, in their order; raises StorageError."""
+    with storage_errors(folder):
+        found = [(JOURNAL_NAME.fullmatch(path.name), path) for path in folder.glob("journal-*.jsonl")]
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def delete_journals(folder: Path) -> None:
+    """Remove the journals in a folder; raises StorageError."""
+    for path in journal_paths(folder).values():
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
 
 
 class JournalReader:
@@ -242,9 +217,9 @@ class JournalReader:
         """Bytes up to which everything is whole."""
 
     def read_on(self) -> Iterator[tuple[ChunkSummary, int]]:
-        """Give the chunks that have come, and at which byte of the file each begins.
+        """Yield the chunks that were added, and the byte of the file at which each begins.
 
-        A file that is not there has none; a line that is not whole, or damaged, ends the reading.
+        A file that does not exist has none; a line that is damaged or not whole ends the reading.
 
         Raises:
             RecordError: it is no journal.
@@ -252,61 +227,74 @@ class JournalReader:
         """
         with storage_errors(self.path), suppress(FileNotFoundError), self.path.open("rb") as file:
             file.seek(self.end)
-            yield from self._read(file)
+            position, frames, crc32 = self.end, 0, 0
+            for line in file:
+                position += len(line)
+                summary = None
+                if not line.endswith(b"\n"):
+                    return
+                if self.header is None:
+                    self.header = self._parse_header(line)
+                elif line.startswith(CHUNK_PREFIX):
+                    summary = _decode(line, ChunkSummary)
+                    if summary is None or (summary.frames, summary.crc32) != (frames, crc32):
+                        return
+                elif line.startswith(PROCESS_PREFIX):
+                    opened = _decode(line, _ProcessLine)
+                    if opened is None or frames:
+                        return
+                    self.processes.append(opened.process)
+                else:
+                    frames, crc32 = frames + 1, zlib.crc32(line, crc32)
+                    continue
+                begin, self.end, frames, crc32 = self.end, position, 0, 0
+                if summary:
+                    yield summary, begin
 
-    def _read(self, file: BinaryIO) -> Iterator[tuple[ChunkSummary, int]]:
-        position, frames, crc32 = self.end, 0, 0
-        for line in file:
-            position += len(line)
-            if not line.endswith(b"\n"):
-                return
-            if self.header and not line.startswith((CHUNK_PREFIX, PROCESS_PREFIX)):
-                frames, crc32 = frames + 1, zlib.crc32(line, crc32)
-                continue
-            closing = parse_chunk_line(line) if line.startswith(CHUNK_PREFIX) else None
-            if closing and (closing.frames, closing.crc32) != (frames, crc32):
-                return
-            if not closing and (frames or not self._take(line)):
-                return
-            begin, self.end, frames, crc32 = self.end, position, 0, 0
-            if closing:
-                yield closing, begin
+    def _parse_header(self, line: bytes) -> JournalHeader:
+        try:
+            if (number := msgspec.json.decode(line, type=_Format).journal) != JOURNAL_FORMAT:
+                problem = f"is a journal of format {number}; this version reads format {JOURNAL_FORMAT}"
+                raise RecordError(self.path, problem)
+            return msgspec.json.decode(line, type=JournalHeader)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RecordError(self.path, f"is no journal of a run: {error}") from error
 
-    def _take(self, line: bytes) -> bool:
-        """Take a line that stands before a chunk; tells whether it is whole."""
-        if self.header is None:
-            self.header = parse_header_line(self.path, line)
-            return True
-        process = parse_process_line(line)
-        if process:
-            self.processes.append(process)
-        return process is not None
+
+def _decode(line: bytes, kind: type[AnyStruct]) -> AnyStruct | None:
+    """Decode a line; return None if it is damaged."""
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class Journal:
     """Appends to the journal of one rank, which no other process may write at the same time."""
 
     def __init__(self, path: Path, header: JournalHeader, process: ProcessInfo) -> None:
-        """Open it, make it where there is none, and cut off what stands behind its last closed chunk.
+        """Open or create the file, and cut off what follows its last closed chunk.
 
         Raises:
-            OtherRunError: it is the journal of another plan; it is left as it is.
+            RunMismatchError: it is the journal of another run; it is left as it is.
             RecordError: it is no journal.
             StorageError: it cannot be read or written.
         """
         self.path = path
-        standing = JournalReader(path)
-        for _ in standing.read_on():
+        reader = JournalReader(path)
+        for _ in reader.read_on():
             pass
-        if standing.header and (found := run_plan_differences(standing.header.plan, header.plan)):
+        if reader.header and (found := differences(reader.header.compared(), header.compared())):
             raise RunMismatchError(path.parent, found)
         with storage_errors(path):
-            # No buffer: what is written is the system's to keep, whatever becomes of this process.
-            self._file = open_nofollow(path, "r+" if standing.end else "w")
-            self._file.truncate(standing.end)
-            self._file.seek(standing.end)
-        self._end, self._putting = standing.end, 0.0  # the seconds that the last lines took are told by the next
-        self._put((b"" if standing.header else header_line(header)) + process_line(process))
+            # Without a buffer: what is written belongs to the system at once, whatever happens to this process.
+            self._file = open_nofollow(path, "r+" if reader.end else "w")
+            self._file.truncate(reader.end)
+            self._file.seek(reader.end)
+        self._end, self._put_seconds = reader.end, 0.0
+        opened = _encode(_ProcessLine(process)) + b"\n"
+        # The path of the weights may hold bytes that are no UTF-8.
+        self._put(opened if reader.header else _encode(to_json_value(header)) + b"\n" + opened)
 
     def __enter__(self) -> Journal:
         return self
@@ -328,8 +316,17 @@ class Journal:
             lines = b"".join(map(frame_line, done.frames))
         except ValueError as error:
             raise RecordError(self.path, str(error)) from error
-        encoded = perf_counter() - start
-        self._put(lines + chunk_line(done, lines, msgspec.structs.replace(done.spent, write=encoded + self._putting)))
+        # What writing these lines takes is known too late for them: the next chunk reports it.
+        write = perf_counter() - start + self._put_seconds
+        summary = ChunkSummary(
+            chunk=done.number,
+            frames=len(done.frames),
+            crc32=zlib.crc32(lines),
+            detections=sum(len(frame.detections) for frame in done.frames),
+            spent=msgspec.structs.replace(done.spent, write=write),
+            split=done.split,
+        )
+        self._put(lines + _encode(summary) + b"\n")
 
     def _put(self, data: bytes) -> None:
         """Append whole lines, or nothing."""
@@ -343,4 +340,119 @@ class Journal:
                 self._file.seek(self._end)
             raise StorageError(self.path, error.strerror or str(error)) from error
         self._end += len(data)
-        self._putting = perf_counter() - start
+        self._put_seconds = perf_counter() - start
+
+
+class Journals:
+    """All journals in the folder of a run: which chunks are done, and their frames in order.
+
+    It holds two numbers for every chunk in memory, and nothing for a frame.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.frames = 0
+        """Frames that are done."""
+        self.detections = 0
+        self.spent = StageSeconds()
+        self.split: Counter[int] = Counter()
+        """See ``ChunkSummary``."""
+        self.header: JournalHeader | None = None
+        """That of the first journal, which the others agree with; None without a journal."""
+        self._readers: list[JournalReader] = []
+        self._begins = array("q")
+        """The byte at which each chunk begins in its file; NOWHERE for one that is not done."""
+        self._owners = array("H")
+        """The place of each chunk's file in ``_readers``."""
+
+    @property
+    def headers(self) -> list[JournalHeader]:
+        """The first lines of the journals."""
+        return [reader.header for reader in self._readers if reader.header]
+
+    @property
+    def processes(self) -> list[ProcessInfo]:
+        """All processes that have appended, by journal."""
+        return [process for reader in self._readers for process in reader.processes]
+
+    @property
+    def ranks(self) -> int:
+        """The number of ranks that computed any of the chunks."""
+        return len({owner for begin, owner in zip(self._begins, self._owners, strict=True) if begin != NOWHERE})
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk of the run is done."""
+        return self.header is not None and NOWHERE not in self._begins
+
+    def look(self) -> Journals:
+        """Read what was added since the last look; return itself.
+
+        Raises:
+            RunMismatchError: two journals are of different runs.
+            RecordError: a file is no journal.
+            StorageError: one cannot be read.
+        """
+        known = {reader.path for reader in self._readers}
+        self._readers += [JournalReader(path) for path in journal_paths(self.folder).values() if path not in known]
+        for owner, reader in enumerate(self._readers):
+            chunks = reader.read_on()
+            first = next(chunks, None)  # reads the header, too
+            self._check_header(reader)
+            for summary, begin in chain([first] if first else [], chunks):
+                self._count(summary, begin, owner)
+        return self
+
+    def has(self, chunk: int) -> bool:
+        """Return whether a chunk is done."""
+        return chunk < len(self._begins) and self._begins[chunk] != NOWHERE
+
+    def missing(self) -> list[range]:
+        """Return the places of the frames that are not done, in as few ranges as there are gaps."""
+        gaps: list[range] = []
+        for chunk in range(len(self._begins)):
+            if self.header and not self.has(chunk):
+                frames = self.header.chunks.frames_of(chunk)
+                joins = gaps and gaps[-1].stop == frames.start
+                start = gaps.pop().start if joins else frames.start
+                gaps.append(range(start, frames.stop))
+        return gaps
+
+    def in_order(self) -> Iterator[FrameResult]:
+        """Yield every frame that is done, in the order of the run.
+
+        Raises:
+            RecordError: a frame cannot be read, or is not the one that belongs there.
+            StorageError: a journal cannot be read.
+        """
+        for owner, chunks in groupby(range(len(self._begins)), self._owners.__getitem__):
+            path = self._readers[owner].path
+            with storage_errors(path), path.open("rb") as file:
+                for chunk in filter(self.has, chunks):
+                    file.seek(self._begins[chunk])
+                    for number in self.header.chunks.frames_of(chunk) if self.header else ():
+                        frame = parse_frame_line(path, file.readline())
+                        if frame.number != number:
+                            raise RecordError(path, f"holds frame {frame.number} in the place of frame {number}")
+                        yield frame
+
+    def _check_header(self, reader: JournalReader) -> None:
+        """Compare a journal's header with that of the first journal, whose chunks are counted."""
+        if reader.header is None or reader.header is self.header:
+            return
+        if self.header is None:
+            self.header = reader.header
+            self._begins = array("q", [NOWHERE]) * self.header.chunks.count
+            self._owners = array("H", [0]) * self.header.chunks.count
+        elif found := differences(self.header.compared(), reader.header.compared()):
+            raise RunMismatchError(self.folder, tuple(f"{reader.path.name}: {each}" for each in found))
+
+    def _count(self, summary: ChunkSummary, begin: int, owner: int) -> None:
+        if not 0 <= summary.chunk < len(self._begins):
+            raise RecordError(self._readers[owner].path, f"holds chunk {summary.chunk} of {len(self._begins)}")
+        if not self.has(summary.chunk):
+            self._begins[summary.chunk], self._owners[summary.chunk] = begin, owner
+            self.frames += summary.frames
+            self.detections += summary.detections
+            self.spent += summary.spent
+            self.split.update(summary.split)

@@ -1,6 +1,6 @@
-"""Which process of how many this one is, by the variables of what started it; and starting several on one machine.
+"""Which process of how many this one is, from its launcher's environment; and starting several on one machine.
 
-The processes of a run never talk to one another: each does its share, and they meet in the run's folder.
+The processes of a run do not communicate: each computes its share, and they meet in the run's folder.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bdd100k_zoo.errors import LauncherError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from types import FrameType
+
+    from bdd100k_zoo.registry import Model
 
 Launcher = Literal["none", "pytorch", "slurm", "mpi"]
 
@@ -24,13 +28,13 @@ MAX_RESTARTS = 3
 
 
 class ProcessRank(NamedTuple):
-    """Where a process stands among those of its run."""
+    """The number of a process among those of its run."""
 
     rank: int = 0
     world: int = 1
     """How many processes there are."""
     local_rank: int | None = None
-    """Its number on its machine; None for a process that nobody started as one of several."""
+    """Its number on its machine; None for a process that no launcher started."""
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.world}"
@@ -39,33 +43,55 @@ class ProcessRank(NamedTuple):
 SINGLE_PROCESS = ProcessRank()
 
 LAUNCH_VARIABLE = "BDD100K_ZOO_STARTED"
-"""Set for the processes that ``start`` starts: ``Started`` as text."""
+"""Set for the processes that ``launch_processes`` starts: ``LaunchInfo`` as text."""
 
 
 class LaunchInfo(NamedTuple):
-    """What has been seen to once for all processes by the one that started them."""
+    """What the process that started this one, and others, has decided for all of them."""
 
     replaceable: str | None
     """The SHA-256 of a run.json that is to be replaced, whatever it is of; None where nothing is."""
 
 
 def read_launch_info(environment: Mapping[str, str]) -> LaunchInfo | None:
-    """Read what the process that started this one has seen to; None where a user, or another launcher, started it."""
+    """Read what the process that started this one decided; None if a user, or another launcher, started it."""
     text = environment.get(LAUNCH_VARIABLE)
     if text is None:
         return None
     return LaunchInfo(text.partition(":")[2] if text.startswith("replacing:") else None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """What prediction and training are asked alike."""
+
+    model: Model
+    out: Path | None = None
+    """The folder to write to; None for the default one."""
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    """Images at once in each process; None for what suits the device, or for the recipe's."""
+    workers: int | None = None
+    """Threads or processes that read ahead, for each process; None for what suits the device."""
+    cfg_options: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the model's config to override, by dotted key."""
+    fresh: bool = False
+    """Start over, and replace what the folder holds."""
+    place: ProcessRank = SINGLE_PROCESS
+    started: LaunchInfo | None = None
+    """Set if a process of this package started this one, and validated what is validated once for all."""
+
+
 class _Variables(NamedTuple):
-    """What a launcher tells its processes by."""
+    """The environment variables that a launcher sets."""
 
     rank: str
     world: str
     local_rank: str
 
 
-# In the order in which they are looked for: torchrun may run inside a step of SLURM or under mpirun, and mpirun starts
+# In the order of the search: torchrun may run inside a step of SLURM or under mpirun, and mpirun starts
 # its processes inside a step.
 LAUNCHER_VARIABLES: Mapping[Launcher, _Variables] = {
     "pytorch": _Variables("RANK", "WORLD_SIZE", "LOCAL_RANK"),
@@ -79,11 +105,11 @@ SLURM_RESERVED_STEPS = 0xFFFFFFF0
 
 
 def read_process_rank(environment: Mapping[str, str], launcher: Launcher | None = None) -> ProcessRank:
-    """Find the place of a process.
+    """Return the number of a process among those of its run.
 
     Args:
         environment: its variables.
-        launcher: what has started it; None to find out by its variables, and to be alone where there are none.
+        launcher: what started it; None to find out by the variables, and for a single process without any.
 
     Raises:
         LauncherError: the launcher's variables are missing, or make no sense.
@@ -102,7 +128,7 @@ def _is_there(launcher: Launcher, environment: Mapping[str, str]) -> bool:
 
 
 def _in_step(environment: Mapping[str, str]) -> bool:
-    """Tell whether srun started the process: batch scripts have most variables of a step, too."""
+    """Return whether srun started the process: batch scripts have most variables of a step, too."""
     step = environment.get(SLURM_STEP_VARIABLE, "")
     return step.isdecimal() and int(step) < SLURM_RESERVED_STEPS
 
@@ -128,44 +154,44 @@ def _number(launcher: Launcher, name: str, text: str) -> int:
 
 
 def torchrun_command(processes: int, arguments: Sequence[str]) -> list[str]:
-    """Give the command that starts this command line several times on this machine, under torchrun's elastic agent."""
+    """Return the command that starts this command line several times here, under torchrun's elastic agent."""
     agent = ["--standalone", f"--nproc-per-node={processes}", f"--max-restarts={MAX_RESTARTS}"]
     return [sys.executable, "-m", AGENT_MODULE, *agent, "-m", "bdd100k_zoo", *arguments]
 
 
 def launch_processes(processes: int, arguments: Sequence[str], replaceable: str | None = None) -> int:
-    """Start this command line several times on this machine and give the exit status of all together.
+    """Start this command line several times on this machine, wait, and return their common exit status.
 
-    When one dies, the agent starts all of them again, and they go on where they were. Ctrl-C and SIGTERM are passed on,
-    once, and the status is then 128 and the signal's number. When this process is killed, they end at once: their stdin
-    is a pipe that it holds open, see ``parents.end_with_stdin``.
+    When one dies, the agent restarts all of them, and they resume. The first Ctrl-C or SIGTERM is forwarded, and the
+    status is then 128 plus the signal's number. When this process is killed, they end at once: their stdin is a pipe
+    that it holds open, see ``child_processes.exit_with_stdin``.
 
     Args:
         processes: how many.
         arguments: those of the command line.
-        replaceable: see ``Started``.
+        replaceable: see ``LaunchInfo``.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     begun = "going on" if replaceable is None else f"replacing:{replaceable}"
     defaults = {"OMP_NUM_THREADS": str(max(1, cores // processes))}
     with _SignalForwarder() as signals:
-        # A session of its own: what the terminal sends would reach every process there, and be passed on once more.
+        # In a session of its own: Ctrl-C in the terminal would reach every process there, and be forwarded once more.
         agent = subprocess.Popen(  # noqa: S603  (this very command line)
             torchrun_command(processes, arguments),
             env={**defaults, **os.environ, LAUNCH_VARIABLE: begun},
             start_new_session=True,
             stdin=subprocess.PIPE,
         )
-        signals.pass_to(agent)
+        signals.forward_to(agent)
         status = agent.wait()
-    return 128 + signals.came if signals.came else status
+    return 128 + signals.received if signals.received else status
 
 
 class _SignalForwarder:
-    """Passes the first Ctrl-C or SIGTERM on to another process; one that is ignored stays ignored."""
+    """Forwards the first Ctrl-C or SIGTERM to another process; a signal that is ignored stays ignored."""
 
     def __init__(self) -> None:
-        self.came = 0
+        self.received = 0
         self._agent: subprocess.Popen[bytes] | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -178,13 +204,13 @@ class _SignalForwarder:
         for each, handler in self._before.items():
             signal.signal(each, handler)
 
-    def pass_to(self, agent: subprocess.Popen[bytes]) -> None:
-        """Say who is to be told."""
+    def forward_to(self, agent: subprocess.Popen[bytes]) -> None:
+        """Choose the process; a signal that came before is forwarded at once."""
         self._agent = agent
-        if self.came:
-            agent.send_signal(self.came)
+        if self.received:
+            agent.send_signal(self.received)
 
     def _take(self, number: int, _: FrameType | None) -> None:
-        if not self.came and self._agent:
+        if not self.received and self._agent:
             self._agent.send_signal(number)
-        self.came = self.came or number
+        self.received = self.received or number

@@ -1,4 +1,4 @@
-"""Frames → results, in stages that overlap: threads read ahead, this thread detects, another keeps what is done."""
+"""Frames → results, in stages that overlap: threads read ahead, this thread detects, another writes what is done."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import FrameReader
 from bdd100k_zoo.errors import DeviceError, ImageShapeError, NotFiniteError, UnreadableImageError
 from bdd100k_zoo.prediction.journal import ChunkResult, FrameResult, StageSeconds
-from bdd100k_zoo.prediction.sharding import batch_by_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from bdd100k_zoo.backends.protocol import Detector, Prepared
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
     from bdd100k_zoo.prediction.run import Chunks
     from bdd100k_zoo.progress import Progress, Task
 
+Item = TypeVar("Item")
+
 MAX_UNWRITTEN_CHUNKS = 2
-"""Chunks that may wait to be kept before the detecting thread waits for them."""
+"""Chunks that may wait to be written before detection waits for them."""
 
 
 class DetectionWork(NamedTuple):
@@ -32,9 +33,9 @@ class DetectionWork(NamedTuple):
 
     frames: Sequence[Frame]
     """All frames of the run, sorted by name."""
-    cut: Chunks
-    """How they are cut."""
-    todo: Sequence[int]
+    chunks: Chunks
+    """How they are split."""
+    pending: Sequence[int]
     """The chunks to compute."""
     batch_size: int
     """Images at once."""
@@ -45,39 +46,61 @@ class DetectionWork(NamedTuple):
 class _PreparedFrame(NamedTuple):
     """A frame that was read."""
 
+    frame: Frame
+    number: int
+    """Its place in the sorted list of all frames."""
     prepared: Prepared | None
     unreadable: str
-    """Why it could not be; empty where it could."""
+    """Why it could not be read; empty if it could."""
     spent: StageSeconds
 
 
 def detect_chunks(
-    detector: Detector, work: DetectionWork, keep: Callable[[ChunkResult], None], progress: Progress, task: Task
+    detector: Detector, work: DetectionWork, write: Callable[[ChunkResult], None], progress: Progress, task: Task
 ) -> None:
-    """Detect objects in the frames of some chunks and hand each chunk on when it is whole, in order.
+    """Detect objects in the frames of some chunks, and write each chunk when it is whole, in their order.
 
-    An image that cannot be read, or that the detector cannot take, is named, and has no detections. A batch that the
-    device has no memory for is halved, down to single images. At most a few batches of images are in memory.
+    An image that cannot be read, or that the detector cannot take, is reported, and has no detections. A batch that the
+    device has no memory for is halved, down to single images. Only a few batches of images are in memory.
 
     Args:
         detector: what finds the objects.
         work: which frames, in which batches.
-        keep: called for every chunk, in a thread of its own.
-        progress: what is told of images and batches that were not as they should be.
-        task: what is told of every frame done.
+        write: called with every chunk, in a thread of its own.
+        progress: where images and batches that were not as they should be are reported.
+        task: advanced by every frame that is done.
 
     Raises:
-        Exception: whatever one of the stages raises. What is done by then is kept before.
+        Exception: whatever one of the stages raises. What was done before is written.
     """
-    places = chain.from_iterable(map(work.cut.frames_of, work.todo))
-    with _ChunkWriter(keep) as keeper, _Readers(detector, work) as readers:
-        stage = _DetectStage(detector, work, readers.ahead(places), progress, task)
-        for chunk in work.todo:
-            keeper.take(stage.chunk(chunk))
+    numbers = chain.from_iterable(map(work.chunks.frames_of, work.pending))
+    with _ChunkWriter(write) as writer, _Readers(detector, work) as readers:
+        stage = _DetectStage(detector, work, readers.read_ahead(numbers), progress, task)
+        for chunk in work.pending:
+            writer.submit(stage.detect_chunk(chunk))
+
+
+def batch_by_shape(items: Iterable[tuple[Hashable, Item]], size: int) -> Iterator[list[Item]]:
+    """Group one chunk's items by shape, in stable order, into batches of at most ``size``.
+
+    A batch is yielded as soon as it is full, and what is left at the end. Which items share one depends on their order
+    alone.
+
+    Args:
+        items: shape and item.
+        size: items in a full batch.
+    """
+    waiting: dict[Hashable, list[Item]] = {}
+    for shape, item in items:
+        batch = waiting.setdefault(shape, [])
+        batch.append(item)
+        if len(batch) == size:
+            yield waiting.pop(shape)
+    yield from waiting.values()
 
 
 class _Readers:
-    """Threads that read and prepare frames, ahead of their being asked for and in their order.
+    """Threads that read and preprocess frames ahead, in their order.
 
     Frames of one file, a video, are read by one thread one after the other; files take turns.
     """
@@ -104,25 +127,21 @@ class _Readers:
             thread.shutdown(wait=True)
             reader.__exit__(kind, error, trace)
 
-    def ahead(self, places: Iterable[int]) -> Iterator[tuple[Frame, int, _PreparedFrame]]:
-        """Give frames with their places in the list."""
-        waiting: deque[tuple[Frame, int, Future[_PreparedFrame]]] = deque()
-        for place in places:
-            frame = self._frames[place]
-            waiting.append((frame, place, self._thread_for(place).submit(self._read, frame, self._turn)))
+    def read_ahead(self, numbers: Iterable[int]) -> Iterator[_PreparedFrame]:
+        """Yield frames by their numbers."""
+        waiting: deque[Future[_PreparedFrame]] = deque()
+        for number in numbers:
+            if number == 0 or self._frames[number].path != self._frames[number - 1].path:
+                self._turn = (self._turn + 1) % len(self._threads)
+            waiting.append(self._threads[self._turn].submit(self._read, number, self._turn))
             if len(waiting) > self._most:
-                yield _when_ready(*waiting.popleft())
+                yield waiting.popleft().result()
         while waiting:
-            yield _when_ready(*waiting.popleft())
+            yield waiting.popleft().result()
 
-    def _thread_for(self, place: int) -> ThreadPoolExecutor:
-        if place == 0 or self._frames[place].path != self._frames[place - 1].path:
-            self._turn = (self._turn + 1) % len(self._threads)
-        return self._threads[self._turn]
-
-    def _read(self, frame: Frame, worker: int) -> _PreparedFrame:
-        start = decoded = perf_counter()
-        prepared, unreadable = None, ""
+    def _read(self, number: int, worker: int) -> _PreparedFrame:
+        frame, start = self._frames[number], perf_counter()
+        prepared, unreadable, decoded = None, "", start
         try:
             image = self._readers[worker].read(frame)
             decoded = perf_counter()
@@ -131,13 +150,8 @@ class _Readers:
             unreadable, decoded = error.reason, perf_counter()
         except ImageShapeError as error:
             unreadable = str(error)
-        return _PreparedFrame(
-            prepared, unreadable, StageSeconds(decode=decoded - start, prepare=perf_counter() - decoded)
-        )
-
-
-def _when_ready(frame: Frame, place: int, future: Future[_PreparedFrame]) -> tuple[Frame, int, _PreparedFrame]:
-    return frame, place, future.result()
+        spent = StageSeconds(decode=decoded - start, prepare=perf_counter() - decoded)
+        return _PreparedFrame(frame, number, prepared, unreadable, spent)
 
 
 class _DetectStage:
@@ -147,7 +161,7 @@ class _DetectStage:
         self,
         detector: Detector,
         work: DetectionWork,
-        frames: Iterator[tuple[Frame, int, _PreparedFrame]],
+        frames: Iterator[_PreparedFrame],
         progress: Progress,
         task: Task,
     ) -> None:
@@ -158,39 +172,36 @@ class _DetectStage:
         self._split: Counter[int] = Counter()
         self._spent = StageSeconds()
 
-    def chunk(self, number: int) -> ChunkResult:
-        """Do the next chunk."""
+    def detect_chunk(self, chunk: int) -> ChunkResult:
+        """Compute the next chunk."""
         self._spent, self._split = StageSeconds(), Counter()
-        places = self._work.cut.frames_of(number)
+        numbers = self._work.chunks.frames_of(chunk)
         done: dict[int, FrameResult] = {}
-        for batch in batch_by_shape(self._readable(len(places), done), self._work.batch_size):
-            self._detect_batch(batch, done)
+        for batch in batch_by_shape(self._readable(len(numbers), done), self._work.batch_size):
+            start = perf_counter()
+            found = self._detect(batch)
+            self._spent += StageSeconds(detect=perf_counter() - start)
+            for (number, _), detections in zip(batch, found, strict=True):
+                done[number] = FrameResult(number, self._work.frames[number].name, detections)
+            self._task.advance(len(batch))
         now = perf_counter()
         self._spent += StageSeconds(wall=now - self._since)
         self._since = now
-        return ChunkResult(number, [done[place] for place in places], self._spent, dict(self._split))
+        return ChunkResult(chunk, [done[number] for number in numbers], self._spent, dict(self._split))
 
     def _readable(
         self, count: int, done: dict[int, FrameResult]
     ) -> Iterator[tuple[tuple[int, ...], tuple[int, Prepared]]]:
-        """Give shape, place and image of the next frames; those that are unreadable are done at once."""
-        for frame, place, ready in islice(self._frames, count):
-            self._spent += ready.spent
-            if ready.prepared is None:
-                shown = frame.path if frame.index is None else frame.name
-                self._progress.warn(f"unreadable image: {shown}: {ready.unreadable}")
-                done[place] = FrameResult(place, frame.name, Detections.empty(), ready.unreadable)
+        """Yield shape, number and image of the next frames; unreadable ones go to ``done`` at once."""
+        for read in islice(self._frames, count):
+            self._spent += read.spent
+            if read.prepared is None:
+                shown = read.frame.path if read.frame.index is None else read.frame.name
+                self._progress.warn(f"unreadable image: {shown}: {read.unreadable}")
+                done[read.number] = FrameResult(read.number, read.frame.name, Detections.empty(), read.unreadable)
                 self._task.advance(1)
             else:
-                yield ready.prepared.shape, (place, ready.prepared)
-
-    def _detect_batch(self, batch: list[tuple[int, Prepared]], done: dict[int, FrameResult]) -> None:
-        start = perf_counter()
-        found = self._detect(batch)
-        self._spent += StageSeconds(detect=perf_counter() - start)
-        for (place, _), detections in zip(batch, found, strict=True):
-            done[place] = FrameResult(place, self._work.frames[place].name, detections)
-        self._task.advance(len(batch))
+                yield read.prepared.shape, (read.number, read.prepared)
 
     def _detect(self, batch: Sequence[tuple[int, Prepared]]) -> list[Detections]:
         try:
@@ -199,17 +210,17 @@ class _DetectStage:
             if len(batch) == 1:
                 name = self._work.frames[batch[0][0]].name
                 raise NotFiniteError(error.model, error.precision, name) from error
-            size = 1  # alone, to find which image it is
+            size = 1  # alone, to find out which image it is
         except DeviceError as error:
             if not error.out_of_memory or len(batch) == 1:
                 raise
-            self._say_too_large(len(batch))
+            self._report_too_large(len(batch))
             size = (len(batch) + 1) // 2
-        # Not while the error is handled: it holds on to what was on the device.
+        # Outside of the except clauses: there, the error would keep what was on the device.
         parts = (batch[start : start + size] for start in range(0, len(batch), size))
         return [found for part in parts for found in self._detect(part)]
 
-    def _say_too_large(self, size: int) -> None:
+    def _report_too_large(self, size: int) -> None:
         self._split[size] += 1
         if size not in self._too_large:
             self._too_large.add(size)
@@ -221,18 +232,18 @@ class _DetectStage:
 
 
 class _ChunkWriter:
-    """A thread that keeps chunks in their order; what it raises is raised where the next chunk comes, or the last."""
+    """A thread that writes chunks in their order; its errors are raised with the next chunk, or after the last one."""
 
-    def __init__(self, keep: Callable[[ChunkResult], None]) -> None:
-        self._keep = keep
-        self._thread = ThreadPoolExecutor(1, "keeper")
+    def __init__(self, write: Callable[[ChunkResult], None]) -> None:
+        self._write = write
+        self._thread = ThreadPoolExecutor(1, "writer")
         self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> _ChunkWriter:
         return self
 
-    def take(self, done: ChunkResult) -> None:
-        self._waiting.append(self._thread.submit(self._keep, done))
+    def submit(self, done: ChunkResult) -> None:
+        self._waiting.append(self._thread.submit(self._write, done))
         while len(self._waiting) > MAX_UNWRITTEN_CHUNKS:
             self._waiting.popleft().result()
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from json import dumps
 from math import isfinite
-from pathlib import Path  # noqa: TC003  (record fields are read at run time)
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.files import storage_errors, write_atomically
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+Record = TypeVar("Record")
+
+PREDICTIONS_FILE = "det.json"
+RUN_FILE = "run.json"
+
+NUMBER_OF_FRAMES, FRAMES_DIGEST = "number of images", "names, sizes or times of change of the images"
+
 
 class Chunks(Struct, frozen=True):
-    """How a sorted list of frames is cut: at fixed multiples, whoever computes them."""
+    """How a sorted list of frames is split: at fixed multiples, whichever process computes them."""
 
     frames: int
     size: int
@@ -28,52 +40,73 @@ class Chunks(Struct, frozen=True):
         return -(-self.frames // self.size)
 
     def frames_of(self, chunk: int) -> range:
-        """Give the places of a chunk's frames in the list."""
+        """Return the places of a chunk's frames in the list."""
         return range(chunk * self.size, min((chunk + 1) * self.size, self.frames))
 
 
-class RunPlan(Struct, frozen=True, kw_only=True):
-    """The facts that decide every bit of a predictions file. What is not known yet is unset, and fits anything."""
+class RunRequest(Struct, frozen=True, kw_only=True):
+    """What a run is asked to do: all that decides its predictions and is known before a model is loaded.
+
+    A digest, backend or batch size that is None is not known, or left to the program, and matches anything.
+    """
 
     model: str
-    config_sha256: str | UnsetType = UNSET
-    cfg_options: str
-    """JSON; empty where there are none."""
+    config: str
+    """Name of the file."""
+    config_sha256: str
+    cfg_options: Mapping[str, object]
+    """Overrides by dotted key, as JSON can hold them."""
     split: str | None
     image_roots: tuple[str, ...]
-    """Where the images were asked for; see ``workflows.run_folder.resolved``."""
+    """The folders, files and patterns that were given; see ``run_folder.resolve_input``."""
     every: int = 1
-    """See ``RunRecord.every``."""
+    """Of videos, frames 0, ``every``, 2 ``every`` … are taken."""
     frames: int
     """How many there are."""
-    frames_sha256: str | UnsetType = UNSET
-    """Of all frames; see ``digest_of``."""
-    weights_sha256: str | UnsetType = UNSET
-    backend: str | UnsetType = UNSET
-    device: str | UnsetType = UNSET
-    """Its kind and its maker's name for it, without a number."""
-    ops: str | UnsetType = UNSET
-    precision: str | UnsetType = UNSET
-    optimised: bool | UnsetType = UNSET
-    """See ``inference.protocol.DetectorFacts.optimised``: another model may be changed for speed, or another torch."""
-    batch_size: int | UnsetType = UNSET
-    chunk_size: int | UnsetType = UNSET
-    """Frames."""
-    threads: int | UnsetType | None = UNSET
-    """Threads of one process on the CPU; None where another device computes."""
-    versions: Mapping[str, str] | UnsetType = UNSET
-    """Of what computes: torch, mmdet and their like."""
+    frames_sha256: str | None = None
+    """Of all frames' names, sizes and times of change; missing from records of version 0.1.0."""
+    weights_sha256: str | None = None
+    backend: str | None = None
+    precision: str
+    batch_size: int | None = None
 
-    @property
-    def chunks(self) -> Chunks:
-        """How the frames are cut; ValueError where the size of chunks is not known yet."""
-        if isinstance(self.chunk_size, UnsetType):
-            raise ValueError("the size of chunks is not known yet")
-        return Chunks(self.frames, self.chunk_size)
+
+def compared(
+    request: RunRequest, facts: DetectorFacts | None = None, chunk_size: int | UnsetType = UNSET
+) -> dict[str, object]:
+    """Return what must be equal for a run to be resumed or merged, by the names that messages use.
+
+    Args:
+        request: what the run is asked to do.
+        facts: what computes it; None before a model is loaded. Backend, precision and batch size are then those asked
+            for, and the rest is unset.
+        chunk_size: frames in a chunk.
+    """
+    used, digest = facts or request, request.frames_sha256
+    return {
+        "model": request.model,
+        "config's SHA-256": request.config_sha256,
+        "cfg_options": options_text(request.cfg_options),
+        "split": request.split,
+        "every": request.every,
+        "images": ", ".join(sorted(set(request.image_roots))),
+        NUMBER_OF_FRAMES: request.frames,
+        "weights' SHA-256": request.weights_sha256 or UNSET,
+        "backend": used.backend or UNSET,
+        "device": facts.device_kind if facts else UNSET,
+        "ops": facts.ops if facts else UNSET,
+        "precision": used.precision,
+        "changed for speed": facts.optimised if facts else UNSET,
+        "batch size": used.batch_size or UNSET,
+        "frames in a chunk": chunk_size,
+        "threads": facts.threads if facts else UNSET,
+        "versions": {name: each for name, each in facts.versions.items() if name != "python"} if facts else UNSET,
+        FRAMES_DIGEST: f"digest {digest[:12]}" if digest else UNSET,
+    }
 
 
 def frames_digest(frames: Iterable[tuple[str, str]]) -> str:
-    """Give the SHA-256 of all frames' names and stamps, in lower-case hexadecimal."""
+    """Return the SHA-256 of all frames' names and stamps, in lower-case hexadecimal."""
     digest = hashlib.sha256()
     for name, stamp in frames:
         digest.update(f"{name}\0{stamp}\n".encode("utf-8", "backslashreplace"))
@@ -81,64 +114,30 @@ def frames_digest(frames: Iterable[tuple[str, str]]) -> str:
 
 
 def options_text(options: Mapping[str, object]) -> str:
-    """Write overrides as JSON, which has lists in place of tuples and text in place of what it lacks."""
+    """Return overrides as JSON, with lists for tuples and text for what JSON lacks; empty if there are none."""
     return dumps(dict(options), sort_keys=True, default=repr) if options else ""
 
 
-def run_plan_differences(standing: RunPlan, wanted: RunPlan) -> tuple[str, ...]:
-    """Say in what a standing plan is not the one that is wanted; nothing where it is, as far as both are known."""
-    return tuple(
-        f"{name}: {there or 'none'} there, {here or 'none'} now"
-        for name, there, here in _compared(standing, wanted)
-        if there != here
-    )
+def differences(existing: Mapping[str, object], requested: Mapping[str, object]) -> tuple[str, ...]:
+    """Describe the facts that differ, by their names; a fact that is unset on either side is not known yet."""
+    found = {
+        name: f"{name}: {before} there, {now} now"
+        for name in existing
+        if UNSET not in (existing[name], requested[name])
+        if (before := _text(existing[name])) != (now := _text(requested[name]))
+    }
+    if NUMBER_OF_FRAMES in found:
+        found.pop(FRAMES_DIGEST, None)  # it differs, of course
+    return tuple(found.values())
 
 
-def _compared(standing: RunPlan, wanted: RunPlan) -> Iterable[tuple[str, str, str]]:
-    for field, name in _NAMES.items():
-        there, here = getattr(standing, field), getattr(wanted, field)
-        if there is not UNSET and here is not UNSET:
-            yield name, _text(field, there), _text(field, here)
-    if standing.frames == wanted.frames:
-        there, here = standing.frames_sha256, wanted.frames_sha256
-        if there is not UNSET and here is not UNSET:
-            yield "names, sizes or times of change of the images", f"digest {there[:12]}", f"digest {here[:12]}"
-
-
-def _text(field: str, value: object) -> str:
-    if field == "image_roots" and isinstance(value, Sequence):
-        return ", ".join(sorted(set(value)))
+def _text(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {version}" for name, version in sorted(value.items()))
-    return "" if value is None else str(value)
+        value = ", ".join(f"{name} {version}" for name, version in sorted(value.items()))
+    return "none" if value in (None, "") else str(value)
 
 
-_NAMES: Mapping[str, str] = {
-    "model": "model",
-    "config_sha256": "config's SHA-256",
-    "cfg_options": "cfg_options",
-    "split": "split",
-    "every": "every",
-    "image_roots": "images",
-    "frames": "number of images",
-    "weights_sha256": "weights' SHA-256",
-    "backend": "backend",
-    "device": "device",
-    "ops": "ops",
-    "precision": "precision",
-    "optimised": "changed for speed",
-    "batch_size": "batch size",
-    "chunk_size": "frames in a chunk",
-    "threads": "threads",
-    "versions": "versions",
-}
-
-
-PREDICTIONS_FILE = "det.json"
-RUN_FILE = "run.json"
-
-
-class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
+class WeightsUsed(Struct, frozen=True, kw_only=True):
     """The checkpoint of a run."""
 
     path: str
@@ -159,7 +158,7 @@ class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def other(self) -> str:
-        """What weights these are, if they are not the published ones or nothing suggests that they are; else empty.
+        """Whose weights these are, if they are not known to be the published ones; else empty.
 
         A file that the user named is the user's own, unless a digest shows that it is the published one.
         """
@@ -169,30 +168,30 @@ class WeightsUsed(msgspec.Struct, frozen=True, kw_only=True):
         return "own weights" if self.published is False or named else ""
 
 
-class Unreadable(msgspec.Struct, frozen=True):
+class Unreadable(Struct, frozen=True):
     """An image that got an empty frame because it could not be read."""
 
     name: str
     reason: str
 
 
-class RunCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run went through."""
+class RunCounts(Struct, frozen=True, kw_only=True):
+    """The size of a run."""
 
     images: int
     unreadable: int
     detections: int
 
 
-class RunSeconds(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds by stage, of all processes together; stages overlap, so that they add up to more than the total."""
+class RunSeconds(Struct, frozen=True, kw_only=True):
+    """Seconds by stage, summed over all processes; stages overlap, so they add up to more than the total."""
 
     load: float
     """Building the model and loading its weights."""
     decode: float
     """Reading images, of all reading threads together."""
     prepare: float = 0.0
-    """Scaling and packing them, by the same threads."""
+    """Scaling and packing them, in the same threads."""
     detect: float
     """The device at work, and copies to and from it."""
     write: float
@@ -200,62 +199,61 @@ class RunSeconds(msgspec.Struct, frozen=True, kw_only=True):
     assemble: float = 0.0
     """The predictions file, from the journal."""
     total: float
-    """From the start of every process to its end, what was lost with a killed one aside."""
+    """From the start of every process to its end, without what was lost when one was killed."""
 
 
-class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is needed to tell two runs apart, or to make one again."""
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """Everything that is needed to tell two runs apart, or to repeat one.
 
-    model: str
-    config: str
-    config_sha256: str
-    cfg_options: Mapping[str, object]
+    In run.json the fields of request and facts are beside the others. Backend, precision and batch size are those that
+    were used, in both.
+    """
+
+    request: RunRequest
     weights: WeightsUsed
-    backend: str
-    device: str
-    device_name: str
-    precision: str
-    ops: str
-    versions: Mapping[str, str]
-    split: str | None
-    image_roots: tuple[str, ...]
-    every: int = 1
-    """Of videos, frames 0, ``every``, 2 ``every`` … were taken."""
+    facts: DetectorFacts
     counts: RunCounts
     seconds: RunSeconds
     unreadable: tuple[Unreadable, ...]
     started: str
     """ISO 8601, UTC."""
     # What follows is missing from records of version 0.1.0.
-    frames_sha256: str | None = None
-    """Of all frames' names, sizes and times of change."""
-    batch_size: int | None = None
-    threads: int | None = None
-    """Threads of one process on the CPU; None where another device computes."""
     processes: int = 1
     """How many shared the frames."""
-    optimised: bool | None = None
-    """Whether the model was changed for speed, in ways that may change last bits."""
     busy: float | None = None
     """Share of the time from the first image to the last in which the device was at work, 0 to 1."""
     split_batches: Mapping[int, int] = {}
     """Batches that the device had no memory for and that were halved: how many, by their size."""
 
+    def flat(self) -> dict[str, object]:
+        """Return the content of run.json."""
+        fields = msgspec.structs.asdict
+        flat = {**fields(self.request), **fields(self.facts), **fields(self)}
+        # Three have another place there: counts.images, weights.sha256 and weights.random.
+        for name in ("request", "facts", "frames", "weights_sha256", "random_weights"):
+            del flat[name]
+        return to_json_object(flat)
 
-def write_run(folder: Path, record: RunRecord) -> Path:
-    """Write run.json into the folder of a run; raises StorageError."""
-    path = folder / RUN_FILE
-    plain = to_json_value(msgspec.structs.asdict(record))
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")
-    return path
+
+def parse_run(flat: Mapping[str, object]) -> RunRecord:
+    """Return the record that a run.json holds; raises msgspec.ValidationError."""
+    request = msgspec.convert({**flat, "frames": 0}, RunRequest)
+    facts = msgspec.convert({"optimised": None, **flat}, DetectorFacts)
+    record = msgspec.convert({**flat, "request": request, "facts": facts}, RunRecord, str_keys=True)
+    frames, weights = record.counts.images, record.weights
+    return msgspec.structs.replace(
+        record,
+        request=msgspec.structs.replace(request, frames=frames, weights_sha256=weights.sha256),
+        facts=msgspec.structs.replace(facts, random_weights=weights.random),
+    )
 
 
 def to_json_value(value: object) -> object:
-    """Make JSON of anything: paths may hold bytes that are no UTF-8, and overrides any value of Python.
+    """Convert anything to what JSON can hold: paths may hold bytes that are no UTF-8, and overrides any Python value.
 
     A run of hours must not end without its record because of either.
     """
-    if isinstance(value, msgspec.Struct):
+    if isinstance(value, Struct):
         value = msgspec.structs.asdict(value)
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -268,17 +266,42 @@ def to_json_value(value: object) -> object:
     return repr(value)
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read the run.json of a folder.
+def to_json_object(fields: Mapping[str, object]) -> dict[str, object]:
+    """Convert the values of a mapping as ``to_json_value`` does."""
+    return {name: to_json_value(value) for name, value in fields.items()}
+
+
+def write_json_record(path: Path, record: Mapping[str, object]) -> Path:
+    """Write a record as indented JSON; raises StorageError."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    return path
+
+
+def read_json_record(path: Path, parse: Callable[[Mapping[str, object]], Record], name: str) -> Record:
+    """Read a record.
+
+    Args:
+        path: the file.
+        parse: returns the record that a JSON object holds, or raises msgspec.ValidationError.
+        name: what the error calls it.
 
     Raises:
-        StorageError: it cannot be read.
-        RecordError: it is not a run record.
+        StorageError: the file cannot be read.
+        RecordError: it is no such record.
     """
-    path = folder / RUN_FILE
     with storage_errors(path):
         content = path.read_bytes()
     try:
-        return msgspec.json.decode(content, type=RunRecord)
+        return parse(msgspec.json.decode(content, type=dict[str, object]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(path, f"is not a run record: {error}") from error
+        raise RecordError(path, f"is not {name}: {error}") from error
+
+
+def write_run(folder: Path, record: RunRecord) -> Path:
+    """Write the run.json of a folder; raises StorageError."""
+    return write_json_record(folder / RUN_FILE, record.flat())
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read the run.json of a folder; raises StorageError, RecordError."""
+    return read_json_record(folder / RUN_FILE, parse_run, "a run record")

@@ -1,4 +1,4 @@
-"""The folder of a run: its name, who may work in it, and what stands there already."""
+"""The folder of a run: its name, which process may work in it, and what it holds already."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from filelock import FileLock
-from msgspec import UNSET
 
-from bdd100k_zoo.data import image_lists, videos
-from bdd100k_zoo.data.image_lists import STANDARD_INPUT
+from bdd100k_zoo.data.images import LIST_SUFFIXES, STANDARD_INPUT
+from bdd100k_zoo.data.video import VIDEO_SUFFIXES
 from bdd100k_zoo.errors import FolderBusyError, RecordError, RunMismatchError, StorageError
 from bdd100k_zoo.files import lower_suffix, sha256_of, storage_errors
 from bdd100k_zoo.hub.locks import acquire_lock
-from bdd100k_zoo.prediction.journal import rank_of
-from bdd100k_zoo.prediction.journals import Journals, journal_paths
-from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, RunPlan, options_text, read_run, run_plan_differences
+from bdd100k_zoo.prediction.journal import Journals, delete_journals, journal_paths
+from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, compared, differences, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bdd100k_zoo.prediction.run import RunRecord
 
@@ -28,36 +27,34 @@ if TYPE_CHECKING:
 RUN_LOCK_PREFIX = ".lock-"
 """Followed by a rank, or ``merge``."""
 RUN_LOCK_SECONDS = 2.0
-"""Seconds to wait for a lock that may only be held, or just be removed, by a process that tidies up."""
+"""Seconds to wait for a lock that a process may hold for a moment only, to clean up."""
 
 
 def default_run_folder(model: str, images: Sequence[str], split: str | None) -> Path:
-    """Give the folder of a run that was not given one: runs/MODEL/SPLIT, or runs/MODEL/images-NAME.
+    """Return the folder of a run without ``--out``: runs/MODEL/SPLIT, or runs/MODEL/images-NAME.
 
-    NAME is that of the first folder, list or video; ``list`` for standard input.
+    NAME is that of the first folder, list or video, or of the folder of an image or a pattern; ``list`` for standard
+    input.
 
     Raises:
         StorageError: the working folder is gone.
     """
     if split:
         return Path("runs", model, split)
-    name = "list" if images[0] == STANDARD_INPUT else _name_of(Path(_real_path(images[0])))
+    path = Path("list") if images[0] == STANDARD_INPUT else Path(_real_path(images[0]))
+    if images[0] == STANDARD_INPUT or os.path.isdir(path):  # noqa: PTH112  (Path.is_dir may raise)
+        name = path.name
+    else:
+        is_whole = lower_suffix(path.name) in (*LIST_SUFFIXES, *VIDEO_SUFFIXES)
+        name = path.stem if is_whole and os.path.isfile(path) else path.parent.name  # noqa: PTH113  (as above)
     safe = "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
     return Path("runs", model, f"images-{safe or 'root'}")
 
 
-def _name_of(path: Path) -> str:
-    """A folder, list or video is named after itself, an image or a pattern after the folder that it is in."""
-    if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir may raise)
-        return path.name
-    is_whole = lower_suffix(path.name) in (*image_lists.LIST_SUFFIXES, *videos.VIDEO_SUFFIXES) and os.path.isfile(path)  # noqa: PTH113
-    return path.stem if is_whole else path.parent.name
-
-
 def resolve_input(given: str) -> str:
-    """Give what a folder, file or pattern means from anywhere, as text that JSON can hold; raises StorageError.
+    """Return the absolute path of a folder, file or pattern, as text that JSON can hold; raises StorageError.
 
-    Standard input means the same anywhere.
+    Standard input stays as it is.
     """
     if given == STANDARD_INPUT:
         return given
@@ -65,17 +62,17 @@ def resolve_input(given: str) -> str:
 
 
 def _real_path(given: str) -> str:
-    """``Path``'s own ways raise RuntimeError for an unknown ~user and for links that lead in a circle."""
+    """``Path``'s own methods raise RuntimeError for an unknown ~user and for links that form a circle."""
     with storage_errors(Path(given)):
         return os.path.realpath(os.path.expanduser(given))  # noqa: PTH111
 
 
 @contextmanager
 def run_folder_lock(folder: Path, rank: int = 0) -> Iterator[None]:
-    """Make a folder and keep other processes of the same rank out of it; folders that nothing came into are removed.
+    """Make a folder and keep other processes of the same rank out of it; remove the folders that stay empty.
 
     Raises:
-        BusyFolderError: another process of that rank is at work there; it is not waited for longer than TIDYING.
+        FolderBusyError: another process of that rank works there, for longer than RUN_LOCK_SECONDS.
         StorageError: the folder cannot be made or written.
     """
     made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]  # noqa: PTH110  (as above)
@@ -94,7 +91,7 @@ def run_folder_lock(folder: Path, rank: int = 0) -> Iterator[None]:
 
 @contextmanager
 def merge_lock(folder: Path) -> Iterator[bool]:
-    """Tell whether this process may put the run together: one at a time does. Raises StorageError."""
+    """Yield whether this process may merge the journals: one at a time does. Raises StorageError."""
     with _folder_lock(folder, "merge") as taken:
         yield taken
 
@@ -115,116 +112,97 @@ def _folder_lock(folder: Path, name: str, seconds: float = 0.0) -> Iterator[bool
 
 
 def remove_journals(folder: Path, rank: int = 0) -> None:
-    """Remove the journals in a folder, for a run of rank ``rank`` that starts afresh.
+    """Remove the journals in a folder, for a process of rank ``rank`` that starts over.
 
     Raises:
-        BusyFolderError: a process is writing one of them; none is removed.
+        FolderBusyError: a process is writing one of them; none is removed.
         StorageError: one cannot be removed.
     """
     with ExitStack() as stack:
-        for path in journal_paths(folder):
-            other = rank_of(path)
+        for other in journal_paths(folder):
             if other != rank and not stack.enter_context(_folder_lock(folder, str(other))):
                 raise FolderBusyError(folder)
-        Journals(folder).remove()
+        delete_journals(folder)
 
 
 def clean_run_folder(folder: Path) -> None:
-    """Remove what a complete run needs no more: its journals, and what killed processes have left beside them.
+    """Remove what a complete run no longer needs: its journals, and what killed processes have left beside them.
 
     Raises:
         StorageError: a journal cannot be removed.
     """
-    Journals(folder).remove()
+    delete_journals(folder)
     for path in folder.glob(f"{RUN_LOCK_PREFIX}*"):
-        with (
-            suppress(StorageError),
-            _folder_lock(folder, path.name.removeprefix(RUN_LOCK_PREFIX)),
-        ):  # it goes as it is released
-            pass
+        with suppress(StorageError), _folder_lock(folder, path.name.removeprefix(RUN_LOCK_PREFIX)):
+            pass  # releasing removes the file
     for path in folder.glob(f".{RUN_FILE}.*"):
         with suppress(OSError):
             path.unlink()
 
 
 class RunFolderState(NamedTuple):
-    """What stands in the folder of a run."""
+    """What the folder of a run holds."""
 
     journals: Journals
-    """Of a run that is not put together yet; empty where there is none."""
-    plan: RunPlan | None = None
-    """What that run, or else a finished one, was made by."""
+    """Of a run that is under way; empty without one."""
+    existing: Mapping[str, object] = {}
+    """What is compared of that run, or else of a finished one; empty without either."""
     finished: RunRecord | None = None
-    """The run that is complete, where nothing of another one is under way."""
+    """The finished run, if no other one is under way."""
     replaces: str = ""
-    """SHA-256 of the run.json in the folder; empty where there is none."""
+    """SHA-256 of the run.json in the folder; empty without one."""
 
 
-def read_run_folder(folder: Path, plan: RunPlan, replaceable: str | None = None) -> RunFolderState:
-    """Look at what stands in a folder, which must be of the same plan: its predictions may be the only ones.
+def read_run_folder(folder: Path, requested: Mapping[str, object], replaceable: str | None = None) -> RunFolderState:
+    """Read what a folder holds, and refuse another run than the requested one: its predictions may be the only ones.
 
     A journal that was begun before the run.json beside it was written is a left-over of that run, and does not count.
 
     Args:
         folder: the run's folder.
-        plan: what the run is to be made by, as far as it is known.
-        replaceable: the SHA-256 of a run.json that may be replaced, whatever it is of (empty: what has no run.json).
+        requested: what is compared of the requested run.
+        replaceable: the SHA-256 of a run.json that may be replaced, of whatever run (empty: what has no run.json).
 
     Raises:
-        OtherRunError: frames or predictions of another run, or predictions that nothing is known of.
-        RecordError: a journal is none.
+        RunMismatchError: frames or predictions of another run, or predictions without a record.
+        RecordError: a file of a journal's name is no journal.
         StorageError: the folder cannot be read.
     """
-    found = _look_at(folder, replaceable)
-    if found.plan:
-        check_same_plan(folder, found.plan, plan)
-    return found
-
-
-def _look_at(folder: Path, replaceable: str | None) -> RunFolderState:
     journals, replaces = Journals(folder).look(), read_run_digest(folder)
     begun_later = any(header.replaces == replaces for header in journals.headers)
-    if begun_later or (journals.plan and not replaces) or replaces == replaceable:
-        return RunFolderState(journals, journals.plan, replaces=replaces)
-    if not replaces:
-        if _exists(folder / PREDICTIONS_FILE):
-            raise RunMismatchError(folder, (f"its {PREDICTIONS_FILE} has no {RUN_FILE} beside it",))
-        return RunFolderState(journals)
+    if begun_later or (journals.header and not replaces) or replaces == replaceable:
+        existing = journals.header.compared() if journals.header else {}
+        state = RunFolderState(journals, existing, replaces=replaces)
+    elif replaces:
+        state = _read_finished(folder, replaces)
+    elif _exists(folder / PREDICTIONS_FILE):
+        raise RunMismatchError(folder, (f"its {PREDICTIONS_FILE} has no {RUN_FILE} beside it",))
+    else:
+        state = RunFolderState(journals)
+    check_same_run(folder, state.existing, requested)
+    return state
+
+
+def _read_finished(folder: Path, replaces: str) -> RunFolderState:
     try:
         record = read_run(folder)
     except RecordError as error:
         raise RunMismatchError(folder, (f"its {RUN_FILE} {error.problem}",)) from error
-    whole = _exists(folder / PREDICTIONS_FILE)
-    return RunFolderState(Journals(folder), plan_from_record(record), record if whole else None, replaces)
+    roots = tuple(map(resolve_input, record.request.image_roots))
+    existing = compared(msgspec.structs.replace(record.request, image_roots=roots))
+    finished = record if _exists(folder / PREDICTIONS_FILE) else None
+    return RunFolderState(Journals(folder), existing, finished, replaces)
 
 
 def read_run_digest(folder: Path) -> str:
-    """Give the SHA-256 of the run.json in a folder; empty where there is none. Raises StorageError."""
+    """Return the SHA-256 of the run.json in a folder; empty without one. Raises StorageError."""
     return sha256_of(folder / RUN_FILE) if _exists(folder / RUN_FILE) else ""
 
 
-def check_same_plan(folder: Path, standing: RunPlan, wanted: RunPlan) -> None:
-    """Raise OtherRunError where a folder's plan is not the one that is wanted, as far as both are known."""
-    if found := run_plan_differences(standing, wanted):
+def check_same_run(folder: Path, existing: Mapping[str, object], requested: Mapping[str, object]) -> None:
+    """Raise RunMismatchError where the compared facts of two runs differ, as far as both are known."""
+    if existing and (found := differences(existing, requested)):
         raise RunMismatchError(folder, found)
-
-
-def plan_from_record(record: RunRecord) -> RunPlan:
-    """Give what is compared of a finished run: everything but the machine."""
-    return RunPlan(
-        model=record.model,
-        config_sha256=record.config_sha256,
-        cfg_options=options_text(record.cfg_options),
-        split=record.split,
-        every=record.every,
-        image_roots=tuple(map(resolve_input, record.image_roots)),
-        frames=record.counts.images,
-        frames_sha256=record.frames_sha256 or UNSET,
-        weights_sha256=record.weights.sha256,
-        backend=record.backend,
-        precision=record.precision,
-        batch_size=record.batch_size or UNSET,
-    )
 
 
 def _exists(path: Path) -> bool:

@@ -12,19 +12,19 @@ from bdd100k_zoo.files import storage_errors
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What a speed holds for, beside the device."""
+    """The machine, beside the device."""
 
     processor: str
     cores: int | None
     threads: int | None
-    """Threads of the CPU that one operation is spread over; None where another device computes."""
+    """CPU threads of one operation; None if another device computes."""
     platform: str
 
 
 class StockBaseline(msgspec.Struct, frozen=True, kw_only=True):
-    """The same images through mmdet's own test loop, one by one, in turns with ours.
+    """The same images through mmdet's own test loop, one by one, in turns with our pipeline.
 
-    It computes in fp32 as torch does when left to itself: on CUDA, the factors of convolutions are rounded to TF32.
+    It computes in fp32 with torch's defaults: on CUDA, convolutions use TF32.
     """
 
     images_per_second: float
@@ -32,13 +32,13 @@ class StockBaseline(msgspec.Struct, frozen=True, kw_only=True):
     rates: tuple[float, ...]
     """Images per second of each round."""
     ratio: float
-    """How many times as fast ours is: the median of the rounds."""
+    """How many times as fast our pipeline is: the median of the rounds."""
     ratios: tuple[float, ...]
     """Of each round."""
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast a model was, on frames that were drawn and with random weights."""
+    """How fast a model was, with random weights on synthetic frames."""
 
     model: str
     device: str
@@ -53,14 +53,14 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     rates: tuple[float, ...]
     """Images per second of each round."""
     seconds: Mapping[str, float]
-    """Of an image by stage, of all threads together: stages overlap."""
+    """Per image by stage, summed over all threads: stages overlap."""
     busy: float
-    """Share of the time in which the device was at work, 0 to 1."""
+    """Share of the time that the device was at work, 0 to 1."""
     against: StockBaseline | None
     machine: Machine
     versions: Mapping[str, str]
     commit: str | None
-    """Of the checkout that was measured, ``-changed`` after it where files differ; None outside a checkout."""
+    """Of the checkout that was measured, followed by ``-changed`` if files differ; None outside a checkout."""
     time: str
     """ISO 8601, UTC."""
 
@@ -75,7 +75,7 @@ class SpeedSummary(msgspec.Struct, frozen=True):
 
 
 def check_speed_file(path: Path) -> None:
-    """Make sure that records can be added to a file, before they take minutes to make; raises StorageError."""
+    """Check that records can be appended to a file, before they take minutes to measure; raises StorageError."""
     with storage_errors(path):
         is_new = not path.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,11 +93,11 @@ def add_speed(path: Path, speed: Speed) -> None:
 
 
 def read_speed_summaries(path: Path) -> list[SpeedSummary]:
-    """Read what tables show of a file of records.
+    """Read what tables show of the records in a file.
 
     Raises:
         StorageError: the file cannot be read.
-        RecordError: it holds no record, or a line that is none.
+        RecordError: it has no record, or a line that is none.
     """
     with storage_errors(path):
         lines = path.read_bytes().splitlines()

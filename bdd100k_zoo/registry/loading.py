@@ -88,7 +88,7 @@ SCHEDULE = re.compile(r"[0-9]+(\.[0-9]+)?x")
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 CONFIG_FOLDER = PACKAGE_FOLDER / "configs" / "det"
-DEMO_ZOO_FILE = PACKAGE_FOLDER / "demo" / "zoo.yaml"
+DEMO_ZOO_FILE = PACKAGE_FOLDER / "demo_run" / "zoo.yaml"
 """The detector of the demo, whose weights stand beside this file."""
 
 

@@ -1,14 +1,18 @@
-"""The records of a zoo file: families, models and where their files are published."""
+"""The records of a zoo file: families, models and where their files are published; selecting and sorting models."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import msgspec
 from msgspec import Struct, field
 
-from bdd100k_zoo.errors import UnknownNameError
+from bdd100k_zoo.errors import NoMatchError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ArtifactKind = Literal["weights", "preds", "visuals", "scores-val", "scores-test", "start-values"]
 """The kinds of artifact: what a model publishes, as the command line names it, and what a backbone starts from."""
@@ -239,3 +243,69 @@ class Zoo(Struct, frozen=True):
         names = [family.name for family in self.families]
         nearest = get_close_matches(wanted, names, n=3, cutoff=0.3)
         raise UnknownNameError("family", name, tuple(nearest or names))
+
+
+def select_families(zoo: Zoo, names: Sequence[str]) -> list[Family]:
+    """Return the named families in the order of the zoo, or all; raises UnknownNameError."""
+    wanted = {zoo.family(name).name for name in names}
+    return [family for family in zoo.families if not wanted or family.name in wanted]
+
+
+def select_models(
+    zoo: Zoo,
+    *,
+    families: Sequence[str] = (),
+    backbone: str | None = None,
+    schedule: str | None = None,
+    min_ap: float | None = None,
+) -> list[Model]:
+    """Return the models that pass every filter, in the order of the zoo.
+
+    Args:
+        zoo: where to look.
+        families: names or titles of families; none for all.
+        backbone: a part of the backbone's name, in any case: ``r-50``, ``hrnet``.
+        schedule: ``1x``, ``3x``.
+        min_ap: smallest published box AP on val, 0 to 100.
+
+    Raises:
+        UnknownNameError: there is no such family.
+        NoMatchError: no model passes.
+    """
+    wanted = {family.name for family in select_families(zoo, families)}
+    found = [model for model in zoo.models if model.family in wanted]
+    if backbone is not None:
+        found = [model for model in found if _letters_and_digits(backbone) in _letters_and_digits(model.backbone)]
+    if schedule is not None:
+        found = [model for model in found if model.schedule == schedule.lower()]
+    if min_ap is not None:
+        found = [model for model in found if model.ap_val is not None and model.ap_val >= min_ap]
+    if not found:
+        backbones = tuple(dict.fromkeys(model.backbone for model in zoo.models))
+        schedules = tuple(dict.fromkeys(model.schedule for model in zoo.models))
+        best_ap = max((model.ap_val for model in zoo.models if model.ap_val is not None), default=0.0)
+        raise NoMatchError(backbones, schedules, best_ap)
+    return found
+
+
+def _letters_and_digits(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
+def sort_models(models: Sequence[Model], by: Literal["name", "val", "test"]) -> list[Model]:
+    """Sort by name, or by published AP, best first and unknown last."""
+    if by == "name":
+        return sorted(models, key=lambda model: model.name)
+    aps = {model.name: model.ap_val if by == "val" else model.ap_test for model in models}
+    return sorted(models, key=lambda model: (aps[model.name] is None, -(aps[model.name] or 0), model.name))
+
+
+def describe_model(zoo: Zoo, model: Model) -> dict[str, Any]:
+    """Return every field of a model as JSON writes them, with its family written out."""
+    return to_json_values(model) | {"family": to_json_values(zoo.family(model.family))}
+
+
+def to_json_values(record: Struct) -> dict[str, Any]:
+    """Return the fields of a record as JSON writes them."""
+    fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record, enc_hook=str))
+    return fields

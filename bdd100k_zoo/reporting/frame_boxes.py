@@ -7,8 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.load import read_labels, read_predictions
-from bdd100k_zoo.data.tables import read_prediction_table
+from bdd100k_zoo.data.tables import read_labels, read_prediction_table, read_predictions
 from bdd100k_zoo.data.validation import printable
 from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.evaluation.frame_matching import FOUND, IGNORE_REGION, build_match_outcomes, worst_frames

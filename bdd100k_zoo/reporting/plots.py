@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.errors import MissingPackageError
-from bdd100k_zoo.evaluation.analysis_types import MIN_OBJECTS
+from bdd100k_zoo.evaluation.bootstrap import MIN_OBJECTS
 from bdd100k_zoo.reporting.colours import LIGHT_THEME, RUN_COLOURS, sentinel
 from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, styled_figure
 from bdd100k_zoo.reporting.page import REPORT_EXTRA, escape_unprintable, truncate_middle
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bdd100k_zoo.evaluation.analysis_types import Calibration, Interval
+    from bdd100k_zoo.evaluation.bootstrap import Interval
+    from bdd100k_zoo.evaluation.error_analysis import Calibration
     from bdd100k_zoo.training.record import EpochRecord, StepLine
 
 LONGEST_LABEL = 21

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.data.images import find_images
-from bdd100k_zoo.data.load import read_labels, read_predictions
+from bdd100k_zoo.data.tables import read_labels, read_predictions
 from bdd100k_zoo.errors import NoImagesError, UnreadableImageError
 from bdd100k_zoo.evaluation.analysis import RunAnalysis, analyse_run, compare_runs
 from bdd100k_zoo.evaluation.bootstrap import SEED
 from bdd100k_zoo.evaluation.frame_matching import build_match_outcomes, worst_frames
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames, unique_frame_names
-from bdd100k_zoo.evaluation.resolve_runs import EvaluationSubject, SubjectFinder
+from bdd100k_zoo.evaluation.resolve_runs import EvaluationSubject, resolve_name
 from bdd100k_zoo.evaluation.scores import fingerprint_file
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.prediction.run import read_run
@@ -79,8 +79,9 @@ def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
     """
     check_report_installed()
     check_page_replaceable(request.out)
-    finder = SubjectFinder(request.zoo, request.split, request.runs)
-    subjects = [subject for name in request.names for subject in finder.named(name)]
+    subjects = [
+        subject for name in request.names for subject in resolve_name(name, request.zoo, request.split, request.runs)
+    ]
     labels = read_labels(request.labels, lenient=request.lenient)
     images = find_frame_images(request.images, labels) if request.images else {}
     analysed = [_analyse(subject, labels, images, request, progress) for subject in subjects]

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.analysis_types import MIN_FRAMES, MIN_OBJECTS
+from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
 from bdd100k_zoo.reporting import plots
 from bdd100k_zoo.reporting.colours import DARK_COLOUR, LIGHT_COLOUR, format_hex
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bdd100k_zoo.data.validation import IssueSummary
-    from bdd100k_zoo.evaluation.analysis_types import Analysis, APDifference, ConditionScores, Interval
+    from bdd100k_zoo.evaluation.analysis import Analysis, APDifference
+    from bdd100k_zoo.evaluation.bootstrap import Interval
+    from bdd100k_zoo.evaluation.conditions import ConditionScores
     from bdd100k_zoo.evaluation.scores import FileFingerprint
     from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.registry import Family, Model
@@ -305,7 +307,7 @@ def _run_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
     weights = record.weights
     verified = f"verified by the {weights.verified_by}" if weights.verified else "unverified: no digest verifies them"
     yield "weights", f"{weights.other}, not the published ones" if weights.other else verified
-    yield "device", f"{record.device_name}, {record.precision}"
+    yield "device", f"{record.facts.device_name}, {record.facts.precision}"
     if speed := images_per_second(record):
         yield "seconds per image", f"{1 / speed:.3g} (the device at work)"
     if record.counts.unreadable:
@@ -324,12 +326,12 @@ def _weights_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _settings_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
-    yield "config", f"{PurePath(record.config).name}, SHA-256 {record.config_sha256}"
-    if record.cfg_options:
-        yield "overrides", ", ".join(f"{key}={value}" for key, value in record.cfg_options.items())
-    batch = f", batches of {record.batch_size}" if record.batch_size else ""
+    yield "config", f"{PurePath(record.request.config).name}, SHA-256 {record.request.config_sha256}"
+    if record.request.cfg_options:
+        yield "overrides", ", ".join(f"{key}={value}" for key, value in record.request.cfg_options.items())
+    batch = f", batches of {record.facts.batch_size}" if record.facts.batch_size else ""
     processes = f", {record.processes} processes" if record.processes > 1 else ""
-    yield "backend", f"{record.backend}, ops of {record.ops}, {record.device}{batch}{processes}"
-    yield "versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    yield "images", f"{record.counts.images:,}" + (f" of {record.split}" if record.split else "")
+    yield "backend", f"{record.facts.backend}, ops of {record.facts.ops}, {record.facts.device}{batch}{processes}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in record.facts.versions.items())
+    yield "images", f"{record.counts.images:,}" + (f" of {record.request.split}" if record.request.split else "")
     yield "started", record.started

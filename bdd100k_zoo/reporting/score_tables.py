@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.evaluation.analysis_types import MIN_FRAMES, MIN_OBJECTS
+from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.evaluation.analysis_types import APDifference, Interval, Support
+    from bdd100k_zoo.evaluation.analysis import APDifference
+    from bdd100k_zoo.evaluation.bootstrap import Interval, Support
 
 ScoreTable = Mapping[str, Mapping[str, float | None]]
 """By metric, then by class or ``OVERALL``, the mean; in percent, None for a class without labels."""

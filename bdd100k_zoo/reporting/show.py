@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from bdd100k_zoo.data.formats import read_bytes
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.data.validation import printable
 from bdd100k_zoo.errors import FilesExistError, NoImagesError, RecordError, StorageError
+from bdd100k_zoo.files import read_bytes
 from bdd100k_zoo.reporting import official_viewer
 from bdd100k_zoo.reporting.frame_boxes import ALL_CLASSES, FramePredictions
 from bdd100k_zoo.reporting.picture_files import (

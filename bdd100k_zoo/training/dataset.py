@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bdd100k_zoo.backends.mmdet3 import import_backend
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
-from bdd100k_zoo.data.coco import to_bbox
-from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.scalabel import is_crowd, to_bbox
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.errors import RecordError
 
 import_backend()
@@ -17,8 +17,7 @@ from mmdet.datasets.base_det_dataset import BaseDetDataset  # noqa: E402  (not b
 from mmdet.registry import DATASETS  # noqa: E402
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.data.coco import Bbox
-    from bdd100k_zoo.data.scalabel import ImageSize, Label, LabelFrame
+    from bdd100k_zoo.data.scalabel import Bbox, ImageSize, Label, LabelFrame
 
 CLASS_INDICES = {name: index for index, name in enumerate(CLASSES)}
 CLASS_INDICES |= {
@@ -42,7 +41,7 @@ class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read all frames, as mmdet's other datasets give them."""
         file, images = Path(self.ann_file), self.data_prefix["img"]
-        return [_frame(file, images, frame) for frame in read_labels(file)]
+        return [_frame(file, images, frame) for frame in read_label_frames(file)]
 
     def filter_data(self) -> list[dict[str, Any]]:
         """Return the frames that ``filter_cfg`` keeps for training; raises RecordError where none is left."""
@@ -82,7 +81,7 @@ def _instance(file: Path, frame: LabelFrame, label: Label) -> dict[str, Any] | N
     return {
         "bbox": corners,
         "bbox_label": CLASS_INDICES[label.category],
-        "ignore_flag": int(label.is_region or label.category in IGNORED_CLASSES),
+        "ignore_flag": int(is_crowd(label.category, label.attributes)),
     }
 
 

@@ -1,13 +1,14 @@
-"""What a training is asked to do, and whom it tells what happens."""
+"""What a training is asked to do, whom it reports to, and how it is asked to stop."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -19,26 +20,26 @@ class BackboneInit(NamedTuple):
     """What the backbone starts from."""
 
     kind: Literal["file", "named", "config", "random"]
-    """A user's file; the one that the config names; what the config draws, as it names none; drawn although it does."""
+    """A user's file; the one that the config names; random because the config names none; random although it does."""
     path: Path | None = None
-    """The file; None also where a checkpoint stands that a training goes on from."""
+    """The file; None also if the training resumes from a checkpoint."""
 
 
 class TrainingJob(NamedTuple):
-    """All that decides a training."""
+    """The settings of a training."""
 
     name: str
-    """What errors call the model."""
+    """The model, in messages."""
     config_path: Path
     overrides: Mapping[str, object]
     data_root: Path
     folder: Path
-    """Where checkpoints are kept."""
+    """Of the checkpoints."""
     start: BackboneInit
     epochs: int | None = None
-    """None for as many as the recipe says."""
+    """None for the recipe's."""
     batch_size: int | None = None
-    """Images at once in each process; None for as many as the recipe says."""
+    """Images at once in each process; None for the recipe's."""
     workers: int | None = None
     """Processes that read ahead for each process; None for what suits the device."""
     seed: int = 0
@@ -48,7 +49,7 @@ class TrainingJob(NamedTuple):
 
 
 class TrainingFacts(NamedTuple):
-    """What is known of a training when it begins."""
+    """What is known of a training when it starts."""
 
     frames: int
     """Images of an epoch."""
@@ -70,9 +71,9 @@ class TrainingFacts(NamedTuple):
     precision: str
     ops: str
     parameters: int
-    """Numbers that are learnt."""
+    """Trainable ones."""
     begun_at: int
-    """Steps that an earlier process has taken."""
+    """Steps that earlier processes took."""
     versions: Mapping[str, str]
 
 
@@ -87,11 +88,11 @@ class TrainingStep(NamedTuple):
     """The learning rate of the first group of parameters."""
     loss: float
     parts: Mapping[str, float]
-    """What the loss is the sum of, and what else the model tells."""
+    """The terms of the loss, and what else the model reports."""
 
 
 class TrainingObserver(Protocol):
-    """Whoever wants to know. Only that of the first process is told anything."""
+    """Receives what happens in a training; only that of the first process receives anything."""
 
     @property
     def progress(self) -> Progress:
@@ -99,22 +100,54 @@ class TrainingObserver(Protocol):
 
     @property
     def stopping(self) -> bool:
-        """Whether the training should end after the present step."""
+        """Whether the training should end after this step."""
 
     def gently(self) -> AbstractContextManager[None]:
-        """Let what asks the training to end wait inside until ``stopping`` is looked at."""
+        """Defer interrupts in the block, where ``stopping`` is looked at after each step."""
 
     def began(self, facts: TrainingFacts) -> None:
-        """Learn what will be done, before the first step."""
+        """Called before the first step."""
 
     def stepped(self, step: TrainingStep) -> None:
-        """Learn of a step."""
+        """Called after each step."""
 
     def validated(self, epoch: int, scores: Scores) -> None:
-        """Learn how good the model is after an epoch."""
+        """Called with the scores after an epoch."""
 
     def scored(self, epoch: int) -> bool:
-        """Say whether it is known how good the model was after an epoch."""
+        """Return whether the scores after an epoch are known."""
 
     def saved(self, path: Path, step: int) -> None:
-        """Learn of a checkpoint that is whole."""
+        """Called when a checkpoint is whole."""
+
+
+class GracefulStop:
+    """A request to stop a training, which a signal's handler makes with the interrupt that it would raise.
+
+    Attributes:
+        interrupt: the first request that came while stopping was deferred; None before.
+    """
+
+    def __init__(self) -> None:
+        self.interrupt: KeyboardInterrupt | None = None
+        self._deferred = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the training should stop as soon as it can."""
+        return self.interrupt is not None
+
+    def ask(self, interrupt: KeyboardInterrupt) -> None:
+        """Request a stop; raise the interrupt unless stopping is deferred, and at the second request."""
+        if not self._deferred or self.asked:
+            raise interrupt
+        self.interrupt = interrupt
+
+    @contextmanager
+    def gently(self) -> Iterator[None]:
+        """Defer stopping: the block looks at ``asked``, and only a second request interrupts it."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False

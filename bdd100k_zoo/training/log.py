@@ -1,4 +1,4 @@
-"""What is written down of a training while it goes on: train.json, metrics.jsonl, the best weights, the picture."""
+"""What is written during a training: train.json, metrics.jsonl, the best weights, the picture of the curve."""
 
 from __future__ import annotations
 
@@ -34,26 +34,25 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.progress import Progress, Task
-    from bdd100k_zoo.training.job import TrainingFacts, TrainingStep
-    from bdd100k_zoo.training.stopping import GracefulStop
+    from bdd100k_zoo.training.job import GracefulStop, TrainingFacts, TrainingStep
 
 LOSS_WINDOW = 50
 """Steps whose mean loss is shown."""
 
 
 class TrainingLog:
-    """A ``training.job.Watcher`` that writes into the training's folder and reports to the terminal."""
+    """A ``TrainingObserver`` that writes into the training's folder and reports to the terminal."""
 
     def __init__(
         self, folder: Path, begin: Callable[[TrainingFacts], TrainingRecord], progress: Progress, stop: GracefulStop
     ) -> None:
-        """Take what is needed.
+        """Prepare it; files are written when the training begins.
 
         Args:
             folder: the training's.
-            begin: makes the record of a training that begins, or goes on.
+            begin: returns the record of a training that begins, or resumes.
             progress: where to report.
-            stop: tells whether somebody wants the training to end.
+            stop: whether the training was asked to stop.
         """
         self.progress = progress
         self._folder, self._begin, self._stop = folder, begin, stop
@@ -67,16 +66,16 @@ class TrainingLog:
 
     @property
     def stopping(self) -> bool:
-        """Whether the training should end after the present step."""
+        """Whether the training should end after this step."""
         return self._stop.asked
 
     def gently(self) -> AbstractContextManager[None]:
-        """Let what asks the training to end wait inside until ``stopping`` is looked at."""
+        """Defer interrupts in the block."""
         return self._stop.gently()
 
     @property
     def record(self) -> TrainingRecord:
-        """What is known by now; there is something once it has begun."""
+        """What is known by now; ValueError before the training has begun."""
         if self._record is None:
             raise ValueError("the training has not begun")
         return self._record
@@ -88,7 +87,7 @@ class TrainingLog:
         self._open.close()
 
     def began(self, facts: TrainingFacts) -> None:
-        """Write what will be done, and say it."""
+        """Write what will be done, and report it."""
         self._record = self._begin(facts)
         known = tuple(each for each in self._record.epochs if each.epoch * facts.epoch_length <= facts.begun_at)
         self._record = replace(self._record, epochs=known)
@@ -120,14 +119,14 @@ class TrainingLog:
         self.steps = step.step
 
     def saved(self, path: Path, step: int) -> None:
-        """Go on: nothing is said of a checkpoint that is written in time."""
+        """Ignore it: nothing is reported of checkpoints."""
 
     def scored(self, epoch: int) -> bool:
-        """Say whether it is known how good the model was after an epoch."""
+        """Return whether the scores after an epoch are known."""
         return any(each.epoch == epoch and each.ap is not None for each in self.record.epochs)
 
     def validated(self, epoch: int, scores: Scores) -> None:
-        """Write an epoch, draw the curve, and keep the weights if they are the best so far."""
+        """Write an epoch, draw the curve, and save the weights if they are the best so far."""
         record, lines = self.record, read_metrics(self._folder)
         done = _epoch_record(epoch, [line for line in lines if line.epoch == epoch], scores)
         epochs = (*(each for each in record.epochs if each.epoch < epoch), done)
@@ -145,7 +144,7 @@ class TrainingLog:
         self._clock = monotonic()
 
     def finish(self) -> TrainingRecord:
-        """Write the last weights, and that all is done."""
+        """Write the last weights, and the record of a finished training."""
         record = self.record
         training.export_weights(self._checkpoint(record.plan.epochs), self._folder / WEIGHTS_FILE)
         files = {name: sha256_of(self._folder / name) for name in (WEIGHTS_FILE, BEST_WEIGHTS_FILE)}
@@ -165,8 +164,8 @@ class TrainingLog:
         except MissingPackageError as error:
             if len(record.epochs) == 1:
                 self.progress.warn(f"no picture of the learning curve is drawn: {error}")
-            return
-        write_atomically(self._folder / CURVE_FILE, picture)
+        else:
+            write_atomically(self._folder / CURVE_FILE, picture)
 
 
 def _epoch_record(epoch: int, lines: list[StepLine], scores: Scores) -> EpochRecord:

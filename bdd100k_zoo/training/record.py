@@ -1,19 +1,20 @@
-"""train.json and metrics.jsonl: what made a model, and how it went; the folder that holds them."""
+"""train.json and metrics.jsonl: what made a model, and its progress; the files of a training's folder."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from bdd100k_zoo.errors import RecordError
 from bdd100k_zoo.files import open_nofollow, storage_errors, write_atomically
-from bdd100k_zoo.prediction.run import to_json_value
+from bdd100k_zoo.prediction.run import read_json_record, to_json_object, write_json_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TRAINING_FILE = "train.json"
 METRICS_FILE = "metrics.jsonl"
@@ -23,7 +24,7 @@ CURVE_FILE = "curve.png"
 
 
 class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts that decide a training; a folder holds one of each."""
+    """The facts that decide a training, which a folder has one of."""
 
     model: str
     config_sha256: str
@@ -42,33 +43,24 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """A line that stands for all of these."""
+        """A digest of all of these."""
         return sha256(msgspec.json.encode(self)).hexdigest()
 
-
-PLAN_FIELD_TITLES: Mapping[str, str] = {
-    "model": "model",
-    "config_sha256": "config's SHA-256",
-    "cfg_options": "cfg_options",
-    "train_labels_sha256": "SHA-256 of the labels of train",
-    "val_labels_sha256": "SHA-256 of the labels of val",
-    "start": "start values",
-    "epochs": "epochs",
-    "batch_size": "batch size",
-    "processes": "processes",
-    "seed": "seed",
-    "precision": "precision",
-}
-
-
-def training_plan_differences(standing: TrainingPlan, wanted: TrainingPlan) -> tuple[str, ...]:
-    """Say in what a standing plan is not the one that is wanted; nothing where it is."""
-    pairs = (
-        (name, str(getattr(standing, field)), str(getattr(wanted, field))) for field, name in PLAN_FIELD_TITLES.items()
-    )
-    return tuple(
-        f"{name}: {there or 'none'} there, {here or 'none'} now" for name, there, here in pairs if there != here
-    )
+    def compared(self) -> dict[str, object]:
+        """Return what must be equal for a training to be resumed, by the names that messages use."""
+        return {
+            "model": self.model,
+            "config's SHA-256": self.config_sha256,
+            "cfg_options": self.cfg_options,
+            "SHA-256 of the labels of train": self.train_labels_sha256,
+            "SHA-256 of the labels of val": self.val_labels_sha256,
+            "start values": self.start,
+            "epochs": self.epochs,
+            "batch size": self.batch_size,
+            "processes": self.processes,
+            "seed": self.seed,
+            "precision": self.precision,
+        }
 
 
 class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +73,7 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     """The learning rate of its last step."""
     seconds: float
-    """Of its steps, without validation; what was lost with a killed process aside."""
+    """Of its steps, without validation and without what was lost when a process was killed."""
     ap: float | None = None
     """On val, in percent, by the official metric; None until it is known."""
     ap50: float | None = None
@@ -101,9 +93,9 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     """Images of an epoch."""
     epoch_length: int
-    """Optimisation steps of an epoch."""
+    """Optimiser steps of an epoch."""
     parameters: int
-    """Numbers that are learnt."""
+    """Trainable ones."""
     learning_rate: float
     """For this batch."""
     published_learning_rate: float
@@ -123,37 +115,27 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool = False
     best_epoch: int | None = None
     files: Mapping[str, str] = {}
-    """What stands beside it: weights, picture, and their SHA-256."""
+    """The weights beside it: SHA-256 by name."""
 
 
 def write_training(folder: Path, record: TrainingRecord) -> Path:
-    """Write train.json into a folder; raises StorageError."""
-    path = folder / TRAINING_FILE
-    plain = to_json_value(msgspec.structs.asdict(record))
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")
-    return path
+    """Write the train.json of a folder; raises StorageError."""
+    return write_json_record(folder / TRAINING_FILE, to_json_object(msgspec.structs.asdict(record)))
 
 
 def read_training(folder: Path) -> TrainingRecord | None:
-    """Read the train.json of a folder; None where there is none.
-
-    Raises:
-        StorageError: it cannot be read.
-        RecordError: it is no record of a training.
-    """
+    """Read the train.json of a folder, or None without one; raises StorageError, RecordError."""
     path = folder / TRAINING_FILE
     with storage_errors(path):
         if not path.exists():
             return None
-        content = path.read_bytes()
-    try:
-        return msgspec.json.decode(content, type=TrainingRecord)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(path, f"is not a record of a training: {error}") from error
+    return read_json_record(
+        path, lambda flat: msgspec.convert(flat, TrainingRecord, str_keys=True), "a record of a training"
+    )
 
 
 class StepLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line of metrics.jsonl: an optimisation step."""
+    """A line of metrics.jsonl: an optimiser step."""
 
     step: int
     epoch: int
@@ -165,22 +147,20 @@ class StepLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MetricsWriter:
-    """metrics.jsonl, a line for each step, cut back to where a training goes on."""
+    """Appends to metrics.jsonl, a line for each step."""
 
-    def __init__(self, folder: Path, begun_at: int) -> None:
-        """Open it, without the lines after ``begun_at`` steps; raises StorageError."""
+    def __init__(self, folder: Path, resume_step: int) -> None:
+        """Open it, and cut off the lines after the step that the training resumes from; raises StorageError."""
         self.path = folder / METRICS_FILE
-        kept = read_metrics(folder, begun_at)
-        encode = msgspec.json.encode
-        write_atomically(self.path, b"".join(encode(line) + b"\n" for line in kept))
-        self._encode = encode
+        kept = read_metrics(folder, resume_step)
+        write_atomically(self.path, b"".join(msgspec.json.encode(line) + b"\n" for line in kept))
         with storage_errors(self.path):
             self._file = open_nofollow(self.path, "a")
 
     def write(self, line: StepLine) -> None:
         """Append a line; raises StorageError."""
         with storage_errors(self.path):
-            self._file.write(self._encode(line) + b"\n")
+            self._file.write(msgspec.json.encode(line) + b"\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -189,7 +169,7 @@ class MetricsWriter:
 
 
 def read_metrics(folder: Path, until: int | None = None) -> list[StepLine]:
-    """Read the lines of a folder's metrics.jsonl up to a step; one that a killed process left broken ends them.
+    """Read the lines of a folder's metrics.jsonl up to a step, or to one that a killed process left broken.
 
     Raises:
         StorageError: it cannot be read.
@@ -213,36 +193,29 @@ TRAINING_FILES = (TRAINING_FILE, METRICS_FILE, WEIGHTS_FILE, BEST_WEIGHTS_FILE, 
 UNFINISHED_PATTERN = re.compile(
     rf"\.(checkpoint-\d{{8}}\.pth|{'|'.join(map(re.escape, TRAINING_FILES))})\.[0-9a-f]{{32}}"
 )
-"""Files of a training on their way to their names."""
-
-
-def default_training_folder(model: str) -> Path:
-    """Give the folder of a training that was not given one."""
-    return Path("runs", model, "train")
+"""Files of a training that are being written."""
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Tell whether there is something to go on from; raises StorageError."""
+    """Return whether there is a checkpoint to resume from; raises StorageError."""
     from bdd100k_zoo.training.checkpoints import list_checkpoints
 
     return bool(list_checkpoints(folder))
 
 
 def remove_unfinished_files(folder: Path) -> None:
-    """Remove what a process that was killed has left half written; raises StorageError."""
-    for path in folder.glob(".*.*"):
-        if UNFINISHED_PATTERN.fullmatch(path.name):
-            _remove(path)
+    """Remove what a killed process left half written; raises StorageError."""
+    _remove(path for path in folder.glob(".*.*") if UNFINISHED_PATTERN.fullmatch(path.name))
 
 
 def remove_training_files(folder: Path) -> None:
     """Remove a training's files from a folder, and no others; raises StorageError."""
     from bdd100k_zoo.training.checkpoints import list_checkpoints
 
-    for path in (*list_checkpoints(folder), *(folder / name for name in TRAINING_FILES)):
-        _remove(path)
+    _remove((*list_checkpoints(folder), *(folder / name for name in TRAINING_FILES)))
 
 
-def _remove(path: Path) -> None:
-    with storage_errors(path), suppress(FileNotFoundError):
-        path.unlink()
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with storage_errors(path):
+            path.unlink(missing_ok=True)

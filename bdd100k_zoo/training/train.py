@@ -2,104 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from bdd100k_zoo import training
 from bdd100k_zoo.backends import mmdet3
-from bdd100k_zoo.data.scalabel import read_labels
-from bdd100k_zoo.errors import NoCheckpointError, NoLabelsError, RunMismatchError, WorkerFailedError
+from bdd100k_zoo.data.images import check_image_complete
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
+from bdd100k_zoo.data.validation import printable
+from bdd100k_zoo.errors import (
+    LabelledImagesError,
+    NoCheckpointError,
+    NoLabelsError,
+    RunMismatchError,
+    UnreadableImageError,
+    WorkerFailedError,
+)
 from bdd100k_zoo.files import sha256_of, storage_errors
-from bdd100k_zoo.prediction import launch
-from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
-from bdd100k_zoo.prediction.run import options_text
+from bdd100k_zoo.prediction.launch import JobRequest, ProcessRank, launch_processes
+from bdd100k_zoo.prediction.run import differences, options_text
 from bdd100k_zoo.prediction.run_folder import run_folder_lock
 from bdd100k_zoo.progress import NO_PROGRESS
-from bdd100k_zoo.training.image_checks import check_images, report_reversed_boxes
 from bdd100k_zoo.training.job import BackboneInit, TrainingJob
 from bdd100k_zoo.training.log import TrainingLog
 from bdd100k_zoo.training.record import (
     TrainingPlan,
     TrainingRecord,
-    default_training_folder,
     has_checkpoint,
     read_training,
     remove_training_files,
     remove_unfinished_files,
-    training_plan_differences,
 )
 from bdd100k_zoo.training.start_values import fetch_start_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
+    from bdd100k_zoo.data.scalabel import LabelFrame
     from bdd100k_zoo.hub.cache import Store
     from bdd100k_zoo.progress import Progress
-    from bdd100k_zoo.registry import Model
-    from bdd100k_zoo.training.job import TrainingFacts
-    from bdd100k_zoo.training.stopping import GracefulStop
+    from bdd100k_zoo.training.job import GracefulStop, TrainingFacts
+
+IMAGE_READERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What a training is asked to do."""
+class TrainRequest(JobRequest):
+    """What a training is asked to do; without ``out``, its folder is runs/MODEL/train."""
 
-    model: Model
     data: Path
     """Root of the dataset: images/100k/{train,val} and labels/det_20/det_{train,val}.json."""
-    out: Path | None = None
-    """The training's folder; None for runs/MODEL/train."""
     epochs: int | None = None
-    batch_size: int | None = None
-    """Images at once in each process."""
-    workers: int | None = None
     seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
     pretrained: Path | None = None
-    """What the backbone starts from."""
+    """The file that the backbone starts from."""
     from_scratch: bool = False
-    cfg_options: Mapping[str, object] = field(default_factory=dict)
     resume: bool = False
-    """There must be something to go on from."""
-    fresh: bool = False
-    """Start over, and replace the training that stands in the folder."""
-    place: ProcessRank = SINGLE_PROCESS
-    started: bool = False
-    """Whether a process of this package has started this one, and seen to all that is seen to once."""
+    """There must be a checkpoint to resume from."""
     command: str = ""
-    """What the user typed."""
+    """The command that resumes it."""
 
     @property
     def folder(self) -> Path:
         """The training's folder."""
-        return self.out or default_training_folder(self.model.name)
+        return self.out or Path("runs", self.model.name, "train")
 
 
 def train(request: TrainRequest, store: Store, progress: Progress, stop: GracefulStop) -> TrainingRecord | None:
     """Train a model, and write the training's folder: weights, checkpoints, record, metrics, picture.
 
-    What an earlier process has done of the same training is not done again; one that is complete is left as it is.
+    What an earlier process of the same training has done is not done again; one that is complete is left as it is.
 
     Returns:
         The training's record; None where another process writes it.
 
     Raises:
-        KeyboardInterrupt: it was asked to end, and has ended with a checkpoint; its text says how to go on.
+        KeyboardInterrupt: it was asked to stop, and a checkpoint has its last step; the text says how to resume.
         ZooError: whatever is in the way.
     """
     with run_folder_lock(request.folder, request.place.rank):
-        return _Training(request, store, progress).here(stop)
+        return _Training(request, store, progress).train_here(stop)
 
 
 def train_in_processes(
     request: TrainRequest, processes: int | None, arguments: Sequence[str], store: Store, progress: Progress
 ) -> TrainingRecord | None:
-    """Do as ``train`` does, by several processes on this machine, one for each GPU.
+    """Do what ``train`` does, in several processes on this machine, one for each GPU.
 
     Args:
         request: what to do.
@@ -109,7 +102,7 @@ def train_in_processes(
         progress: where to report.
 
     Raises:
-        ProcessesError: they ended before the training did.
+        WorkerFailedError: they ended before the training was complete.
         ZooError: whatever else is in the way.
     """
     mmdet3.import_backend()
@@ -120,13 +113,13 @@ def train_in_processes(
         found = _Training(request, store, progress, processes=number).prepare()
     if found:
         return found
-    if status := launch.launch_processes(number, arguments):
+    if status := launch_processes(number, arguments):
         raise WorkerFailedError(request.folder, status)
     return read_training(request.folder)
 
 
 class _Training:
-    """One process's work on a request, from what is cheap to check to what takes long."""
+    """One process's work on a request: its steps, from what is cheap to check to what takes long."""
 
     def __init__(self, request: TrainRequest, store: Store, progress: Progress, processes: int | None = None) -> None:
         self._request, self._store = request, store
@@ -149,9 +142,9 @@ class _Training:
             place=place,
         )
         self._outline = training.preview_training(self._job)
-        self._speaks = place.rank == 0 and not request.started
+        self._reports = place.rank == 0 and not request.started
 
-    def here(self, stop: GracefulStop) -> TrainingRecord | None:
+    def train_here(self, stop: GracefulStop) -> TrainingRecord | None:
         """Train in this process."""
         if found := self.prepare():
             return found
@@ -162,7 +155,7 @@ class _Training:
         raise self._interrupt(stop, log.steps)
 
     def prepare(self) -> TrainingRecord | None:
-        """See to all that can be wrong; give the training's record where nothing is left to do."""
+        """Check all that can be wrong; return the training's record if nothing is left to do."""
         request = self._request
         for split, files in (("train", self._outline.train), ("val", self._outline.val)):
             with storage_errors(files.labels):
@@ -170,16 +163,16 @@ class _Training:
                     raise NoLabelsError(split, files.labels)
         self._job = self._job._replace(start=self._start_values())
         plan = self._plan()
-        standing = None if request.fresh else read_training(self._folder)
-        if standing:
-            if found := training_plan_differences(standing.plan, plan):
+        existing = None if request.fresh else read_training(self._folder)
+        if existing:
+            if found := differences(existing.plan.compared(), plan.compared()):
                 raise RunMismatchError(self._folder, found)
-            if standing.finished:
+            if existing.finished:
                 self._progress.note(f"{self._folder} holds this training already, complete; --fresh makes it again")
-                return standing
+                return existing
         if request.resume and not has_checkpoint(self._folder):
             raise NoCheckpointError(self._folder)
-        if self._speaks:
+        if self._reports:
             self._check_data()
             remove_unfinished_files(self._folder)
             if request.fresh:
@@ -188,9 +181,9 @@ class _Training:
 
     def _check_data(self) -> None:
         for files in (self._outline.train, self._outline.val):
-            frames = read_labels(files.labels)
+            frames = read_label_frames(files.labels)
             check_images(files.labels, frames, files.images, self._progress)
-            if files == self._outline.train:  # those of val are read as ``eval`` reads them
+            if files == self._outline.train:  # those of val are refused, as ``eval`` refuses them
                 report_reversed_boxes(files.labels, frames, self._progress)
 
     def _start_values(self) -> BackboneInit:
@@ -222,9 +215,9 @@ class _Training:
         )
 
     def _begun(self, plan: TrainingPlan, facts: TrainingFacts) -> TrainingRecord:
-        """Say what will be done; a record that stands goes on."""
-        self._say(facts)
-        standing = read_training(self._folder)
+        """Report what will be done, and return the record to begin with."""
+        self._report_start(facts)
+        existing = read_training(self._folder)
         record = TrainingRecord(
             plan=plan,
             config=self._request.model.config,
@@ -245,12 +238,12 @@ class _Training:
             command=self._request.command,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
-        if standing and facts.begun_at:
-            kept = {name: getattr(standing, name) for name in ("started", "epochs", "seconds", "best_epoch")}
-            return replace(record, **kept)
+        if existing and facts.begun_at:
+            resumed = {name: getattr(existing, name) for name in ("started", "epochs", "seconds", "best_epoch")}
+            return replace(record, **resumed)
         return record
 
-    def _say(self, facts: TrainingFacts) -> None:
+    def _report_start(self, facts: TrainingFacts) -> None:
         batch = facts.batch_size * facts.processes
         scaled = (
             ""
@@ -269,7 +262,7 @@ class _Training:
             self._progress.note(f"going on after step {facts.begun_at:,}")
 
     def _start_in_plan(self) -> str:
-        """Known without a download: a training goes on although the host of its start values is gone."""
+        """Return the start values as the plan has them: known without a download, which may no longer be possible."""
         start = self._job.start
         if start.kind == "named":
             return self._outline.start_name
@@ -291,3 +284,49 @@ class _Training:
 
 def _plural(number: int, name: str) -> str:
     return f"{number:,} {name}" + ("" if number == 1 else "s")
+
+
+def check_images(labels: Path, frames: Sequence[LabelFrame], images: Path, progress: Progress) -> None:
+    """Check the beginning and the end of every image of a label file, and decode those that end unexpectedly.
+
+    Args:
+        labels: the label file.
+        frames: its frames.
+        images: the folder that the frames' names are relative to.
+        progress: where to report.
+
+    Raises:
+        LabelledImagesError: some are missing, or no whole JPEG or PNG.
+    """
+    names = [frame.name for frame in frames]
+    with (
+        progress.task(f"Checking images of {labels.stem}", len(names), "images") as task,
+        ThreadPoolExecutor(IMAGE_READERS) as readers,
+    ):
+        problems = []
+        for problem in readers.map(lambda name: _problem(images / name), names):
+            problems += [problem] if problem else []
+            task.advance(1)
+    if problems:
+        raise LabelledImagesError(labels, len(names), tuple(problems))
+
+
+def report_reversed_boxes(labels: Path, frames: Sequence[LabelFrame], progress: Progress) -> None:
+    """Warn about boxes with x2 < x1 or y2 < y1, which ``eval`` refuses in labels and training ignores."""
+    found = [
+        f"frame {printable(frame.name)}: label {printable(label.id)} (no. {place})"
+        for frame in frames
+        for place, label in enumerate(frame.labels, 1)
+        if (box := label.box2d) and (box.x2 < box.x1 or box.y2 < box.y1)
+    ]
+    if found:
+        boxes = "1 box has" if len(found) == 1 else f"{len(found):,} boxes have"
+        progress.warn(f"{labels}: {boxes} x2 < x1 or y2 < y1 and will not be trained on; the first: {found[0]}")
+
+
+def _problem(path: Path) -> str:
+    try:
+        check_image_complete(path)
+    except UnreadableImageError as error:
+        return str(error)
+    return ""

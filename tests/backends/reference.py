@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bdd100k_zoo.evaluation.agreement import compare_boxes
-from bdd100k_zoo.evaluation.frozen import BoxRows, read_box_rows, read_parity_results, sort_box_rows
 from bdd100k_zoo.registry.loading import load_zoo
-from bdd100k_zoo.workflows.fidelity.freeze import freeze
-from bdd100k_zoo.workflows.fidelity.images import small_images
-from bdd100k_zoo.workflows.fidelity.weights import DrawnWeights, Output
+from tools.fidelity.comparison import compare
+from tools.fidelity.freeze import freeze, small_images
+from tools.fidelity.results import Rows, in_order, read_frozen, read_rows
+from tools.fidelity.weights import Output, SyntheticWeights, save_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,32 +20,32 @@ if TYPE_CHECKING:
     import pytest
 
     from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.selection import Backend
     from bdd100k_zoo.registry import Model
 
-    SaveDrawn = Callable[[Path, Path, DrawnWeights], None]
 
 MODELS = ("faster_rcnn_r50_fpn_1x", "retinanet_r50_fpn_1x", "faster_rcnn_r50_fpn_deconv_1x")
 """Those with results in ``HERE``, which came from elsewhere, as those in ``SHARED`` did."""
 DATA = Path(__file__).resolve().parents[1] / "data"
 HERE = DATA / "reference"
 CLASSIC = DATA / "classic"
-"""What ``python -m bdd100k_zoo.workflows.fidelity freeze --small --backend mmdet2`` wrote."""
+"""What ``python -m tools.fidelity freeze --small --backend mmdet2`` wrote."""
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
-def weights_of(name: str) -> DrawnWeights:
+def weights_of(name: str) -> SyntheticWeights:
     """Give the weights that the results in ``HERE`` and ``SHARED`` were made with."""
     outputs = msgspec.json.decode((DATA / "reference_outputs.json").read_bytes(), type=dict[str, dict[str, Output]])
-    return DrawnWeights(outputs[name])
+    return SyntheticWeights(outputs[name])
 
 
-def keep_weights(save: SaveDrawn, folders: pytest.TempPathFactory) -> Callable[[str], Path]:
+def keep_weights(backend: Backend, folders: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Give what writes, once, the checkpoint of a model that the results in ``HERE`` were made with."""
 
     @cache
     def save_once(name: str) -> Path:
         path = folders.mktemp("weights") / f"{name}.pth"
-        save(config_path(name), path, weights_of(name))
+        save_weights(backend, config_path(name), path, weights_of(name))
         return path
 
     return save_once
@@ -66,17 +65,17 @@ def config_path(name: str) -> Path:
     return load_zoo()[name].config_path
 
 
-def differences(expected: BoxRows, found: BoxRows) -> list[str]:
+def differences(expected: Rows, found: Rows) -> list[str]:
     """Say what differs between the boxes of one image, in whatever order they come, ties of scores aside."""
-    return [*compare_boxes(sort_box_rows(expected), sort_box_rows(found)).failures]
+    return [*compare(in_order(expected), in_order(found)).failures]
 
 
 def differences_from_frozen(model: Model, backend: str, folder: Path) -> list[str]:
     """Let a backend find boxes in the small images, and say what differs from those in ``CLASSIC``."""
     freeze(folder, model, small_images(), backend)
-    expected, found = (read_parity_results(each) for each in (CLASSIC, folder))
+    expected, found = (read_frozen(each) for each in (CLASSIC, folder))
     assert found.images == expected.images
     assert found.weights == {model.name: expected.weights[model.name]}
-    boxes, others = (read_box_rows(each, model.name) for each in (CLASSIC, folder))
+    boxes, others = (read_rows(each, model.name) for each in (CLASSIC, folder))
     assert boxes.keys() == others.keys() == found.images.keys()
-    return [f"{image}: {text}" for image in boxes for text in compare_boxes(boxes[image], others[image]).failures]
+    return [f"{image}: {text}" for image in boxes for text in compare(boxes[image], others[image]).failures]

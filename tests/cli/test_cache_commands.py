@@ -148,6 +148,16 @@ def test_the_next_command_names_the_kinds_of_files(call, zoo):
     assert "download fcos_r50_fpn_1x --what preds`" in call("cache", "verify").stderr
 
 
+def test_verify_deep_without_torch_says_so_before_anything_is_read(call, filed, monkeypatch):
+    zoo, path = filed
+    path.write_bytes(b"damaged")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    result = call("--zoo", zoo, "cache", "verify", "--deep")
+    assert result.exit_code == 1
+    assert "torch" in result.stderr
+    assert path.read_bytes() == b"damaged"  # it was not set aside
+
+
 def test_verify_deep_tells_a_wrong_file_where_no_digest_is_known(call, filed):
     zoo, path = filed
     result = call("--zoo", zoo, "cache", "verify", "--deep")
@@ -276,7 +286,7 @@ def test_random_weights_are_not_verified_by_way_of_a_mirror(call, trial, tmp_pat
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     path = Store().path(load_zoo()[NAME].artifact("weights"))
     with Store(offline=True) as store:
-        store.take_in(load_zoo()[NAME].artifact("weights"), trial.weights, NO_PROGRESS)
+        store.import_file(load_zoo()[NAME].artifact("weights"), trial.weights, NO_PROGRESS)
     refused = call("cache", "export", "mirror")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"left out: {path}: it is unverified" in refused.stderr

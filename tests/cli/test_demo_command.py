@@ -66,6 +66,7 @@ def test_every_step_leaves_its_files_and_nothing_is_left_elsewhere(kept: tuple[P
     demo = folder / "demo"
     assert sorted(path.name for path in demo.iterdir()) == ["cache", "data", "pictures", "report.html", "run"]
     assert len(list((demo / "data/images/100k/val").iterdir())) == 24
+    assert len(list((demo / "data/images/100k/train").iterdir())) == 16
     assert len(list((demo / "pictures").iterdir())) == 24
     assert {path.name for path in (demo / "run").iterdir()} == {"det.json", "run.json", "scores.json"}
     assert sorted(path.name for path in folder.iterdir()) == ["demo", "home", "temporary"]
@@ -138,8 +139,23 @@ def test_json_is_one_document_and_without_the_extra_all_but_the_report_is_there(
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert (told["kept"], told["pictures"], told["report"]) == (True, 24, False)
+    assert (told["frames"], told["objects"]) == ({"train": 16, "val": 24}, 468)
     assert told["scores"]["AP"]["OVERALL"] > FLOOR
     assert all(Path(path).exists() for path in told["files"].values())
+
+
+def test_the_commands_to_try_work_on_the_frames_that_were_kept(kept: tuple[Path, str], tmp_path: Path) -> None:
+    _, said = kept
+    commands = [line.split(maxsplit=1)[1] for line in said.splitlines() if line.startswith("try ")]
+    assert [shlex.split(command)[1] for command in commands] == ["predict", "train"]
+    for command in commands:
+        # Small frames, which take a network a moment.
+        words = [sys.executable, "-m", "bdd100k_zoo", *shlex.split(command)[1:], "--device", "cpu"]
+        words += ["--cfg-options", "test_dataloader.dataset.pipeline.1.scale=(192,108)"]
+        words += ["train_dataloader.dataset.pipeline.2.scale=(192,108)"] if "train" in words else []
+        done = subprocess.run(words, env=surroundings(tmp_path), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "runs/demo_fcos_r18_fpn/train/train.json").read_text())["epochs"]) == 2
 
 
 @pytest.mark.parametrize("command", NEXT_COMMANDS)

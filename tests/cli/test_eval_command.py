@@ -14,7 +14,7 @@ import pytest
 from scenes import make_inputs
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, write_run
+from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, parse_run, write_run
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "official" / "case_1022.json.gz"
 MODEL = "cascade_rcnn_r50_fpn_3x"
@@ -32,24 +32,26 @@ def record(model: str, split: str | None, images: int, **weights_are: Any) -> Ru
         unverified_because="made up",
         **({"address": "https://weights.example/w.pth"} | weights_are),
     )
-    return RunRecord(
-        model=model,
-        config="c.py",
-        config_sha256="0" * 64,
-        cfg_options={},
-        weights=weights,
-        backend="mmdet3",
-        device="cpu",
-        device_name="cpu",
-        precision="fp32",
-        ops="torchvision",
-        versions={},
-        split=split,
-        image_roots=("images",),
-        counts=RunCounts(images=images, unreadable=0, detections=0),
-        seconds=RunSeconds(load=0, decode=0, detect=0, write=0, total=0),
-        unreadable=(),
-        started="2026-01-01T00:00:00+00:00",
+    return parse_run(
+        {
+            "model": model,
+            "config": "c.py",
+            "config_sha256": "0" * 64,
+            "cfg_options": {},
+            "weights": weights,
+            "backend": "mmdet3",
+            "device": "cpu",
+            "device_name": "cpu",
+            "precision": "fp32",
+            "ops": "torchvision",
+            "versions": {},
+            "split": split,
+            "image_roots": ("images",),
+            "counts": RunCounts(images=images, unreadable=0, detections=0),
+            "seconds": RunSeconds(load=0, decode=0, detect=0, write=0, total=0),
+            "unreadable": (),
+            "started": "2026-01-01T00:00:00+00:00",
+        }
     )
 
 

@@ -195,12 +195,12 @@ SIGNALLED = """
 import os, signal, sys
 from bdd100k_zoo.cli.output import raise_on_sigterm, stop_on_signals
 from bdd100k_zoo.prediction.launch import _SignalForwarder
-from bdd100k_zoo.training.stopping import GracefulStop
+from bdd100k_zoo.training.job import GracefulStop
 stop = GracefulStop()
 with raise_on_sigterm(), stop_on_signals(stop), _SignalForwarder() as signals:
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(os.getpid(), number)
-print(signals.came)
+print(signals.received)
 """
 
 

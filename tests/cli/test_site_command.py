@@ -10,7 +10,7 @@ import pytest
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.scores import SCORING_VERSION, StoredScores, fingerprint_file, write_stored_scores
-from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, write_run
+from bdd100k_zoo.prediction.run import RunCounts, RunSeconds, WeightsUsed, parse_run, write_run
 
 MODEL = "cascade_rcnn_r50_fpn_3x"
 
@@ -27,24 +27,26 @@ def run_of(folder: Path) -> None:
         unverified_because="no digest is recorded",
         address="https://weights.example/w.pth",
     )
-    record = RunRecord(
-        model=MODEL,
-        config="c.py",
-        config_sha256="0",
-        cfg_options={},
-        weights=weights,
-        backend="mmdet3",
-        device="cpu",
-        device_name="cpu",
-        precision="fp32",
-        ops="torchvision",
-        versions={},
-        split="val",
-        image_roots=(),
-        counts=RunCounts(images=1, unreadable=0, detections=0),
-        seconds=RunSeconds(load=0, decode=0, detect=1, write=0, total=1),
-        unreadable=(),
-        started="2030-01-02T03:04:05+00:00",
+    record = parse_run(
+        {
+            "model": MODEL,
+            "config": "c.py",
+            "config_sha256": "0",
+            "cfg_options": {},
+            "weights": weights,
+            "backend": "mmdet3",
+            "device": "cpu",
+            "device_name": "cpu",
+            "precision": "fp32",
+            "ops": "torchvision",
+            "versions": {},
+            "split": "val",
+            "image_roots": (),
+            "counts": RunCounts(images=1, unreadable=0, detections=0),
+            "seconds": RunSeconds(load=0, decode=0, detect=1, write=0, total=1),
+            "unreadable": (),
+            "started": "2030-01-02T03:04:05+00:00",
+        }
     )
     write_run(folder, record)
     (folder / "det.json").write_text("[]")

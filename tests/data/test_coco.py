@@ -14,24 +14,19 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
 from bdd100k_zoo.data.coco import (
-    Bbox,
     CocoAnnotation,
     CocoCategory,
     CocoImage,
     CocoLabels,
     CocoResult,
-    ScalabelFrame,
     box_to_coco,
     box_to_scalabel,
-    is_crowd,
-    to_bbox,
     to_corners,
 )
 from bdd100k_zoo.data.coco_convert import labels_from_coco, labels_to_coco, results_from_coco, results_to_coco
 from bdd100k_zoo.data.formats import detect_format
-from bdd100k_zoo.data.load import read_coco_labels, read_coco_results
-from bdd100k_zoo.data.scalabel import Box2D, ImageSize
-from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+from bdd100k_zoo.data.scalabel import Bbox, Box2D, ImageSize, LabelFrame, is_crowd, to_bbox
+from bdd100k_zoo.data.tables import read_coco_labels, read_coco_results, read_label_table, read_prediction_table
 from bdd100k_zoo.errors import FrameNameError, InputsError, RecordError, StorageError
 
 if TYPE_CHECKING:
@@ -84,8 +79,8 @@ def scalabel_files(draw: Any, *, scored: bool = False) -> list[dict[str, Any]]:
     ]
 
 
-def frames_of(document: list[dict[str, Any]]) -> tuple[ScalabelFrame, ...]:
-    return msgspec.json.decode(json.dumps(document), type=tuple[ScalabelFrame, ...])
+def frames_of(document: list[dict[str, Any]]) -> tuple[LabelFrame, ...]:
+    return msgspec.json.decode(json.dumps(document), type=tuple[LabelFrame, ...])
 
 
 def through_file(value: Any) -> Any:
@@ -93,13 +88,13 @@ def through_file(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value), type=type(value))
 
 
-def restored(document: list[dict[str, Any]], frames: tuple[ScalabelFrame, ...]) -> None:
+def restored(document: list[dict[str, Any]], frames: tuple[LabelFrame, ...]) -> None:
     """Every frame and label is what the document said, to the bit and by type."""
     assert [frame.name for frame in frames] == sorted(frame["name"] for frame in document)
     by_name = {frame["name"]: frame for frame in document}
     for frame in frames:
         for was, now in zip(by_name[frame.name]["labels"], frame.labels, strict=True):
-            assert (now.id, type(now.id)) == (was["id"], type(was["id"]))
+            assert (now.given_id, type(now.given_id)) == (was["id"], type(was["id"]))
             assert now.category == was["category"]
             assert bits_of(now.box2d) == bits(*(was["box2d"][name] for name in ("x1", "y1", "x2", "y2")))
             assert json.dumps(now.attributes) == json.dumps(was.get("attributes"))
@@ -252,7 +247,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def frames_in(path: Path) -> tuple[ScalabelFrame, ...]:
+def frames_in(path: Path) -> tuple[LabelFrame, ...]:
     return labels_from_coco(path, msgspec.json.decode(path.read_bytes(), type=CocoLabels))
 
 
@@ -531,7 +526,7 @@ def test_the_evaluation_gets_the_very_boxes_of_a_coco_file(dataset: CocoLabels) 
 
 def test_the_published_cases_come_back_whole(shared: Path) -> None:
     content = (shared / "official" / "scalabel_det" / "labels.json").read_bytes()
-    frames = msgspec.json.decode(content, type=tuple[ScalabelFrame, ...])
+    frames = msgspec.json.decode(content, type=tuple[LabelFrame, ...])
     again = labels_from_coco(FILE, through_file(labels_to_coco(FILE, frames)))
     for was, now in zip(sorted(frames, key=lambda frame: frame.name), again, strict=True):
         assert (now.name, now.videoName, now.attributes) == (was.name, was.videoName, was.attributes)

@@ -1,14 +1,62 @@
-"""Detections: shapes and types are checked where they are made."""
+"""Detections, and the predictions file: order, ids, the format's corners, and floats to the last bit."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import json
+import os
+import struct
+import subprocess
+import sys
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bdd100k_zoo.data.detections import Detections
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.detections import Detections, PredictionsWriter, to_labels
+from bdd100k_zoo.errors import FrameNameError, RecordError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Row = tuple[int, float, tuple[float, float, float, float]]
+
+
+def listing(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def detections(*rows: Row) -> Detections:
+    """From class, score and corners, as a detector gives them."""
+    if not rows:
+        return Detections.empty()
+    return Detections(
+        np.array([box for _, _, box in rows], np.float32),
+        np.array([score for _, score, _ in rows], np.float32),
+        np.array([index for index, _, _ in rows], np.int64),
+    )
+
+
+def bits(number: float) -> bytes:
+    return struct.pack("<d", number)
+
+
+def write(path: Path, frames: Sequence[tuple[str, Detections]]) -> Any:
+    writer = PredictionsWriter(path)
+    for name, found in frames:
+        writer.write(name, found)
+    writer.finish()
+    return json.loads(path.read_bytes())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "det.json"
 
 
 def arrays(number: int = 2) -> dict[str, Any]:
@@ -63,3 +111,250 @@ def test_detections_are_frozen() -> None:
 def test_class_indices_are_those_of_the_ten_classes(index: int) -> None:
     with pytest.raises(ValueError, match="indices from 0 to 9"):
         Detections(np.zeros((1, 4), np.float32), np.zeros(1, np.float32), np.array([index], np.int64))
+
+
+# The predictions file
+
+
+def test_a_file_is_written_as_the_format_has_it(path: Path) -> None:
+    found = write(path, [("a.jpg", detections((2, 0.5, (10.25, 20, 31.5, 41)))), ("sub/b.jpg", detections())])
+    assert found == [
+        {
+            "name": "a.jpg",
+            "labels": [
+                {
+                    "id": "1",
+                    "category": "car",
+                    "score": 0.5,
+                    "box2d": {"x1": 10.25, "y1": 20.0, "x2": 30.5, "y2": 40.0},
+                }
+            ],
+        },
+        {"name": "sub/b.jpg", "labels": []},
+    ]
+
+
+def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"of somebody else")
+    path.parent.mkdir(exist_ok=True)
+    path.with_name(f".{path.name}.partial").symlink_to(other)
+    writer = PredictionsWriter(path)
+    writer.finish()
+    assert path.read_bytes() == b"[]\n"
+    assert other.read_bytes() == b"of somebody else"
+
+
+def test_labels_come_in_class_order_then_by_descending_score(path: Path) -> None:
+    box = (0, 0, 2, 2)
+    (frame,) = write(
+        path, [("a.jpg", detections((9, 0.9, box), (0, 0.25, box), (2, 0.5, box), (0, 0.75, box), (2, 1.0, box)))]
+    )
+    assert [(label["category"], label["score"]) for label in frame["labels"]] == [
+        ("pedestrian", 0.75),
+        ("pedestrian", 0.25),
+        ("car", 1.0),
+        ("car", 0.5),
+        ("traffic sign", float(np.float32(0.9))),
+    ]
+
+
+def test_equal_scores_of_one_class_keep_the_detectors_order(path: Path) -> None:
+    rows: list[Row] = [(place % 2, 0.5, (place, 0, place + 1, 1)) for place in range(40)]
+    (frame,) = write(path, [("a.jpg", detections(*rows))])
+    starts = [label["box2d"]["x1"] for label in frame["labels"]]
+    assert starts == [*range(0, 40, 2), *range(1, 40, 2)]
+
+
+def test_ids_count_up_over_the_whole_file(path: Path) -> None:
+    box = (0, 0, 2, 2)
+    two = detections((1, 0.5, box), (0, 0.5, box))
+    frames = write(path, [("a.jpg", two), ("b.jpg", detections()), ("c.jpg", two), ("d.jpg", two)])
+    assert [[label["id"] for label in frame["labels"]] for frame in frames] == [["1", "2"], [], ["3", "4"], ["5", "6"]]
+
+
+def test_each_class_index_gets_its_name() -> None:
+    labels = to_labels(detections(*((index, 0.5, (0, 0, 2, 2)) for index in range(10))), count(1))
+    assert tuple(label.category for label in labels) == CLASSES
+
+
+number = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=300, deadline=None)
+@given(score=st.floats(0, 1, width=32), corners=st.tuples(number, number, number, number))
+def test_every_float_comes_back_from_the_file_bit_for_bit_as_float64_arithmetic_has_it(
+    tmp_path_factory: pytest.TempPathFactory, score: float, corners: tuple[float, float, float, float]
+) -> None:
+    (frame,) = write(tmp_path_factory.mktemp("run") / "det.json", [("a.jpg", detections((4, score, corners)))])
+    (label,) = frame["labels"]
+    x1, y1, x2, y2 = (np.float64(np.float32(corner)) for corner in corners)
+    expected = {"x1": x1, "y1": y1, "x2": x2 - np.float64(1), "y2": y2 - np.float64(1)}
+    assert {name: bits(value) for name, value in label["box2d"].items()} == {
+        name: bits(value) for name, value in expected.items()
+    }
+    assert bits(label["score"]) == bits(np.float64(np.float32(score)))
+
+
+def test_the_subtraction_is_made_after_widening(path: Path) -> None:
+    """In float32, 1279.7 − 1 rounds otherwise than in float64."""
+    corner = np.float32(0.1)
+    (frame,) = write(path, [("a.jpg", detections((0, 0.5, (0, 0, float(corner), 1))))])
+    x2 = frame["labels"][0]["box2d"]["x2"]
+    assert x2 == float(np.float64(corner) - 1)
+    assert x2 != float(corner - np.float32(1))
+
+
+def digits(decimal: str) -> str:
+    mantissa = decimal.lower().partition("e")[0].lstrip("-").replace(".", "")
+    return mantissa.strip("0")
+
+
+@settings(deadline=None)
+@given(value=number)
+def test_numbers_are_written_with_the_fewest_digits_that_give_the_float64_back(
+    tmp_path_factory: pytest.TempPathFactory, value: float
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "det.json"
+    write(path, [("a.jpg", detections((0, 0.5, (value, 0, 1, 1))))])
+    written = path.read_text().partition('"x1":')[2].partition(",")[0]
+    assert digits(written) == digits(repr(float(value)))
+
+
+def test_no_frame_at_all_is_an_empty_list(path: Path) -> None:
+    assert write(path, []) == []
+
+
+def test_the_final_name_appears_only_with_the_whole_file(path: Path) -> None:
+    writer = PredictionsWriter(path)
+    writer.write("a.jpg", detections())
+    assert not path.exists()
+    assert listing(path.parent) == [".det.json.partial"]
+    writer.finish()
+    assert listing(path.parent) == ["det.json"]
+
+
+def test_an_earlier_file_stays_until_the_new_one_is_whole(path: Path) -> None:
+    write(path, [("old.jpg", detections())])
+    writer = PredictionsWriter(path)
+    writer.write("new.jpg", detections())
+    assert json.loads(path.read_bytes())[0]["name"] == "old.jpg"
+    writer.abandon()
+    assert json.loads(path.read_bytes())[0]["name"] == "old.jpg"
+
+
+def test_the_counts_follow_what_was_written(path: Path) -> None:
+    writer = PredictionsWriter(path)
+    writer.write("a.jpg", detections((0, 0.5, (0, 0, 1, 1)), (0, 0.4, (0, 0, 1, 1))))
+    writer.write("b.jpg", detections())
+    assert (writer.frames, writer.labels) == (2, 2)
+    writer.finish()
+
+
+@pytest.mark.parametrize("number_of_frames", [0, 3])
+def test_what_is_abandoned_leaves_nothing(path: Path, number_of_frames: int) -> None:
+    writer = PredictionsWriter(path)
+    for place in range(number_of_frames):
+        writer.write(f"{place}.jpg", detections((0, 0.5, (0, 0, 1, 1))))
+    writer.abandon()
+    assert listing(path.parent) == []
+
+
+def test_what_a_killed_process_left_is_started_over(path: Path) -> None:
+    left = PredictionsWriter(path)
+    left.write("a.jpg", detections(*[(0, 0.5, (0, 0, 1, 1))] * 100))
+    frames = [("b.jpg", detections())]
+    assert write(path, frames) == [{"name": "b.jpg", "labels": []}]
+    assert listing(path.parent) == ["det.json"]
+    left.abandon()
+
+
+def test_a_refused_frame_leaves_the_file_as_it_was(path: Path) -> None:
+    writer = PredictionsWriter(path)
+    writer.write("b.jpg", detections())
+    for name, error in (("a.jpg", ValueError), ("b.jpg", ValueError), ("../c.jpg", FrameNameError)):
+        with pytest.raises(error):
+            writer.write(name, detections((0, 0.5, (0, 0, 1, 1))))
+    writer.write("c.jpg", detections((0, 0.5, (0, 0, 1, 1))))
+    writer.finish()
+    frames = json.loads(path.read_bytes())
+    assert [frame["name"] for frame in frames] == ["b.jpg", "c.jpg"]
+    assert frames[1]["labels"][0]["id"] == "1"
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_what_json_has_no_number_for_is_refused(path: Path, odd: float) -> None:
+    writer = PredictionsWriter(path)
+    writer.write("a.jpg", detections())
+    for found in (detections((0, odd, (0, 0, 1, 1))), detections((0, 0.5, (0, 0, odd, 1)))):
+        with pytest.raises(RecordError, match=r"b\.jpg"):
+            writer.write("b.jpg", found)
+    writer.finish()
+    assert len(json.loads(path.read_bytes())) == 1
+
+
+@pytest.mark.parametrize("name", ["", "/a.jpg", "../a.jpg", "a/../../b.jpg", "C:\\a.jpg", "\udc80.jpg", "a\n.jpg"])
+def test_an_unsafe_name_is_refused_as_the_first_frame_too(path: Path, name: str) -> None:
+    writer = PredictionsWriter(path)
+    with pytest.raises(FrameNameError):
+        writer.write(name, detections())
+    writer.abandon()
+
+
+def test_names_are_sorted_by_code_point_and_may_hold_any_script(path: Path) -> None:
+    names = sorted(["Z.jpg", "a.jpg", "a/b.jpg", 'q"uote.jpg', "ä.jpg", "車.jpg", "😀.jpg"])
+    assert [frame["name"] for frame in write(path, [(name, detections()) for name in names])] == names
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_bytes(b"")
+    with pytest.raises(StorageError) as caught:
+        PredictionsWriter(tmp_path / "runs" / "det.json")
+    assert caught.value.path == tmp_path / "runs" / "det.json"
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(path: Path) -> None:
+    path.mkdir(parents=True)
+    writer = PredictionsWriter(path)
+    writer.write("a.jpg", detections())
+    with pytest.raises(StorageError):
+        writer.finish()
+    writer.abandon()
+    assert listing(path.parent) == ["det.json"]
+
+
+FULL_DISK = """\
+import resource, signal, sys
+from pathlib import Path
+from bdd100k_zoo.data.detections import Detections
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.data.detections import PredictionsWriter
+
+limit, frames = map(int, sys.argv[2:])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+writer = PredictionsWriter(Path(sys.argv[1]))
+try:
+    for number in range(frames):
+        writer.write(f"{number:06}.jpg", Detections.empty())
+    writer.finish()
+except StorageError as error:
+    print(error)
+writer.abandon()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+@pytest.mark.parametrize(("limit", "frames"), [(10, 1), (1000, 100), (100_000, 10_000)])
+def test_a_disk_that_fills_up_is_told_and_nothing_is_left(path: Path, limit: int, frames: int) -> None:
+    """A limit on the size of files stands for the full disk, in a process of its own."""
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FULL_DISK, str(path), str(limit), str(frames)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith(f"{path}: ")
+    assert listing(path.parent) == []

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.coco import read_scalabel
-from bdd100k_zoo.data.formats import detect_format
-from bdd100k_zoo.data.scalabel import read_labels
+from bdd100k_zoo.data.formats import detect_format, is_true, to_number
+from bdd100k_zoo.data.scalabel import LooseFrame
+from bdd100k_zoo.data.scalabel_reader import decode_loose_frame, read_frames, read_label_frames, read_loose_frames
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.errors import BadFrameError, BadLabelError, BrokenFileError, InputsError, WrongFileError
-from bdd100k_zoo.evaluation.submission import SubmittedFrame, decode_frame, read_submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +65,8 @@ def of_records(records: Any) -> Found:
 
 
 def submitted(path: Path) -> Found:
-    decoded = [decode_frame(frame, number) for number, frame in enumerate(read_submission(path).frames, 1)]
-    assert all(isinstance(frame, SubmittedFrame) for frame in decoded), decoded
+    decoded = [decode_loose_frame(frame) for frame in read_loose_frames(path).frames]
+    assert all(isinstance(frame, LooseFrame) for frame in decoded), decoded
     return {
         str(frame.name): [(label.category, *corners_of(label.box2d)) for label in frame.labels or ()]  # type: ignore[union-attr]
         for frame in decoded
@@ -76,9 +76,9 @@ def submitted(path: Path) -> Found:
 READERS: dict[str, tuple[bool, Callable[[Path], Found]]] = {
     "eval, labels": (False, lambda path: of_table(read_label_table(path))),
     "eval, predictions": (True, lambda path: of_table(read_prediction_table(path))),
-    "train": (False, lambda path: of_records(read_labels(path))),
-    "convert, labels": (False, lambda path: of_records(read_scalabel(path))),
-    "convert, results": (True, lambda path: of_records(read_scalabel(path))),
+    "train": (False, lambda path: of_records(read_label_frames(path))),
+    "convert, labels": (False, lambda path: of_records(read_frames(path))),
+    "convert, results": (True, lambda path: of_records(read_frames(path))),
     "submit": (True, submitted),
 }
 """Whether what it reads has scores, and how to read it."""
@@ -284,3 +284,32 @@ def test_a_folder_without_json_is_an_error_of_every_reader(tmp_path: Path) -> No
     for _, read in READERS.values():
         with pytest.raises(WrongFileError, match="none of them"):
             read(tmp_path)
+
+
+# Coercion of values
+
+
+@pytest.mark.parametrize(
+    "value", [True, 1, 1.0, 2, -1, 1.5, inf, "true", "TRUE", "Yes", "on", "1", "2", "0.5", "crowd"]
+)
+def test_values_that_are_true(value: object) -> None:
+    assert is_true(value)
+
+
+@pytest.mark.parametrize("value", [False, 0, 0.0, 0.5, -0.5, "false", "No", "off", "0", " 0 ", "0.0", "", None])
+def test_values_that_are_false(value: object) -> None:
+    assert not is_true(value)
+
+
+@pytest.mark.parametrize(("value", "number"), [(1, 1.0), (0.25, 0.25), ("0.25", 0.25), (" 1e3 ", 1000.0), (True, 1.0)])
+def test_numbers_and_texts_that_say_numbers(value: object, number: float) -> None:
+    assert to_number(value) == number
+
+
+@pytest.mark.parametrize("value", [None, "", "high", [1], {}, 10**400])
+def test_what_is_no_number(value: Any) -> None:
+    assert to_number(value) is None
+
+
+def test_not_a_number_is_a_number() -> None:
+    assert isnan(to_number("nan") or 0)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bdd100k_zoo.data.scalabel import Box2D, ImageSize, read_labels
+from bdd100k_zoo.data.scalabel import Box2D, ImageSize, is_crowd
+from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.errors import FrameNameError, InputsError, StorageError
 
 if TYPE_CHECKING:
@@ -26,16 +27,17 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("document", [f"[{FRAME}]", f'{{"frames": [{FRAME}], "config": {{}}, "groups": null}}'])
 def test_both_outer_forms_are_read_and_foreign_fields_passed_over(file: Path, document: str) -> None:
     file.write_text(document)
-    (frame,) = read_labels(file)
+    (frame,) = read_label_frames(file)
     car, lane = frame.labels
     assert (frame.name, frame.attributes, frame.size) == ("a.jpg", {"weather": "rainy"}, ImageSize(1280, 720))
-    assert (car.id, car.category, car.box2d, car.is_region) == ("7", "car", Box2D(1, 2.5, 30, 40), True)
-    assert (lane.id, lane.category, lane.box2d, lane.is_region) == ("8", "lane/road curb", None, False)
+    assert (car.id, car.category, car.box2d) == ("7", "car", Box2D(1, 2.5, 30, 40))
+    assert (lane.id, lane.category, lane.box2d) == ("8", "lane/road curb", None)
+    assert [is_crowd(label.category, label.attributes) for label in frame.labels] == [True, False]
 
 
 def test_numbers_stand_for_names_and_null_for_no_labels(file: Path) -> None:
     file.write_text('[{"name": 12, "labels": null, "size": {"width": 640, "height": 360}}, {"name": "b"}]')
-    first, second = read_labels(file)
+    first, second = read_label_frames(file)
     assert (first.name, first.labels, first.size) == ("12", (), ImageSize(640, 360))
     assert (second.name, second.labels) == ("b", ())
 
@@ -44,7 +46,8 @@ def test_numbers_stand_for_names_and_null_for_no_labels(file: Path) -> None:
 @pytest.mark.parametrize(("value", "is_region"), [("true", True), ("1", True), ("false", False), ("null", False)])
 def test_crowds_and_ignored_labels_are_regions(file: Path, attribute: str, value: str, is_region: bool) -> None:
     file.write_text(f'[{{"name": "a", "labels": [{{"attributes": {{"{attribute}": {value}}}}}]}}]')
-    assert read_labels(file)[0].labels[0].is_region is is_region
+    (label,) = read_label_frames(file)[0].labels
+    assert is_crowd(label.category, label.attributes) is is_region
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ def test_crowds_and_ignored_labels_are_regions(file: Path, attribute: str, value
 def test_what_is_no_label_file_is_an_error_naming_the_file_and_the_place(file: Path, document: str, found: str) -> None:
     file.write_text(document)
     with pytest.raises(InputsError) as caught:
-        read_labels(file)
+        read_label_frames(file)
     assert str(file) in str(caught.value)
     assert found in str(caught.value)
 
@@ -72,26 +75,26 @@ def test_what_is_no_label_file_is_an_error_naming_the_file_and_the_place(file: P
 def test_bytes_that_are_no_text_are_an_error(file: Path) -> None:
     file.write_bytes(b'[{"name": "\xff\xfe"}]')
     with pytest.raises(InputsError):
-        read_labels(file)
+        read_label_frames(file)
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", ""])
 def test_a_frame_name_that_leaves_its_folder_is_refused(file: Path, name: str) -> None:
     file.write_text(f'[{{"name": "{name}"}}]')
     with pytest.raises(FrameNameError):
-        read_labels(file)
+        read_label_frames(file)
 
 
 def test_a_missing_file_is_a_storage_error(file: Path) -> None:
     with pytest.raises(StorageError):
-        read_labels(file)
+        read_label_frames(file)
 
 
 def test_reading_labels_does_not_import_numpy(file: Path) -> None:
     file.write_text(f"[{FRAME}]")
     code = (
-        "import sys; from pathlib import Path; from bdd100k_zoo.data.scalabel import read_labels;"
-        f"read_labels(Path({str(file)!r})); print('numpy' in sys.modules)"
+        "import sys; from pathlib import Path; from bdd100k_zoo.data.scalabel_reader import read_label_frames;"
+        f"read_label_frames(Path({str(file)!r})); print('numpy' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"

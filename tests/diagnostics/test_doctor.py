@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 from bdd100k_zoo.diagnostics import doctor
-from bdd100k_zoo.diagnostics.doctor import EXTRA_CHECKS, run_doctor
+from bdd100k_zoo.diagnostics.doctor import OPTIONAL_JOBS, run_doctor
 from bdd100k_zoo.diagnostics.nvidia import NvidiaDriver
 
 
@@ -26,7 +26,7 @@ def test_a_sound_installation_predicts():
     assert "boxes on cpu" in findings[examined.backend].found
     assert "roi_align" in findings["ops"].found
     assert {"mmdet3", "mmdet2"} <= set(findings)
-    assert {job.what for job in EXTRA_CHECKS} <= set(findings)
+    assert {job.what for job in OPTIONAL_JOBS} <= set(findings)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_the_core_alone_is_sound(bare):
     assert examined.healthy
     assert examined.backend is None
     absent = {finding.what: finding for finding in examined.findings if finding.state == "absent"}
-    assert set(absent) == {"mmdet3", "mmdet2", *(job.what for job in EXTRA_CHECKS)}
+    assert set(absent) == {"mmdet3", "mmdet2", *(job.what for job in OPTIONAL_JOBS)}
     assert "bdd100k-zoo[predict]" in absent["mmdet3"].repairs[0]
     assert "bdd100k-zoo[video]" in absent["videos"].repairs[0]
     assert absent["evaluator"].found == "scalabel and bdd100k are not installed"

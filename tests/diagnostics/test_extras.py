@@ -16,7 +16,7 @@ def test_our_evaluation_is_right():
 
 def test_a_score_that_is_wrong_is_an_error(tmp_path, monkeypatch):
     scores = score_without_predictions([True] * 10)
-    monkeypatch.setattr(extras, "_scores", lambda *_: scores)
+    monkeypatch.setattr(extras, "_score", lambda *_: scores)
     with pytest.raises(RecordError, match="where 100 is right"):
         extras.try_scores()
 

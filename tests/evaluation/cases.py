@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
-from bdd100k_zoo.evaluation import scoring
+from bdd100k_zoo.evaluation.matching import match_detections
+from bdd100k_zoo.evaluation.pairing import pair_frames
+from bdd100k_zoo.evaluation.scoring import score_predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.scores import Scores
 
 Document = Any
+
+
+def match_predictions(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> Matches:
+    return match_detections(pair_frames(labels, predictions, lenient=lenient))
 
 
 class Case(NamedTuple):
@@ -47,10 +53,10 @@ class Case(NamedTuple):
         return tables
 
     def scores(self, *, lenient: bool = False) -> Scores:
-        return scoring.score_predictions(*self.tables(lenient=lenient), lenient=lenient)
+        return score_predictions(*self.tables(lenient=lenient), lenient=lenient)
 
     def matches(self, *, lenient: bool = False) -> Matches:
-        return scoring.match_predictions(*self.tables(lenient=lenient), lenient=lenient)
+        return match_predictions(*self.tables(lenient=lenient), lenient=lenient)
 
 
 def label(category: str = "car", box: tuple[float, ...] | None = (10, 20, 50, 60), **fields: Any) -> Document:
@@ -165,3 +171,51 @@ def crowded_case(seed: int) -> Case:
             frame(str(n), *(label("car", box, score=s) for box, s in zip(boxes, scores.tolist(), strict=True)))
         )
     return Case(labels, found)
+
+
+WEATHER = ("clear", "rainy", "snowy")
+
+
+def scene(frames: int, seed: int) -> tuple[list[dict], list[dict]]:
+    """Labels and shaky predictions of them: true, false, doubled and crowd ones."""
+    rng = np.random.default_rng(seed)
+    labels, predictions = [], []
+    for frame in range(frames):
+        truth, found = [], []
+        for index in range(int(rng.integers(1, 12))):
+            x, y, size = rng.uniform(0, 1100), rng.uniform(0, 600), rng.choice([12.0, 50.0, 140.0])
+            box = {"x1": x, "y1": y, "x2": x + size, "y2": y + size * rng.uniform(0.6, 1.4)}
+            category = CLASSES[int(rng.integers(0, 4))]
+            crowd = bool(rng.random() < 0.1)
+            truth.append({"id": str(index), "category": category, "box2d": box, "attributes": {"crowd": crowd}})
+            found += shaky(truth[-1], rng)
+        name, weather = f"{frame:03}.jpg", WEATHER[frame % len(WEATHER)]
+        labels.append({"name": name, "labels": truth, "attributes": {"weather": weather}})
+        predictions.append({"name": name, "labels": found})
+    return labels, predictions
+
+
+def shaky(truth: dict, rng: np.random.Generator) -> list[dict]:
+    """None, one or two predictions of an object, beside it."""
+    found, box = [], truth["box2d"]
+    for _ in range(int(rng.integers(0, 3))):
+        shaken = {key: value + rng.normal(0, 0.06 * (box["x2"] - box["x1"])) for key, value in box.items()}
+        shaken = {**shaken, "x2": max(shaken["x2"], shaken["x1"]), "y2": max(shaken["y2"], shaken["y1"])}
+        score_ = round(float(rng.random()), 2)
+        found.append({"id": truth["id"], "category": truth["category"], "score": score_, "box2d": shaken})
+    return found
+
+
+def tables(labels: list[dict], predictions: list[dict], folder: Path = Path()):
+    (folder / "labels.json").write_text(json.dumps(labels))
+    (folder / "det.json").write_text(json.dumps(predictions))
+    return read_label_table(folder / "labels.json"), read_prediction_table(folder / "det.json")
+
+
+def repeated(frames: list[dict], weights: list[int]) -> list[dict]:
+    """Each frame as often as its weight says, under names of their own that keep the order."""
+    return [
+        {**frame, "name": f"{frame['name']}-{copy:03}"}
+        for frame, weight in zip(frames, weights, strict=True)
+        for copy in range(weight)
+    ]

@@ -6,21 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import Case, cases, frame, frozen_case, label
+from cases import Case, cases, frame, frozen_case, label, scene, shaky, tables
 from hypothesis import given, settings
-from test_analysis import scene, shaky, tables
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.analysis import (
-    EVERYTHING,
-    MAX_ATTRIBUTE_VALUES,
-    RARE,
     RunAnalysis,
     analyse_run,
     compare_runs,
 )
-from bdd100k_zoo.evaluation.analysis_types import MIN_FRAMES, Support
-from bdd100k_zoo.evaluation.bootstrap import bootstrap, intervals_of, percentile_interval
+from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, Support, bootstrap, intervals_of, percentile_interval
+from bdd100k_zoo.evaluation.conditions import ALL_FRAMES, MAX_ATTRIBUTE_VALUES, RARE
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames
 from bdd100k_zoo.evaluation.scores import OVERALL
@@ -30,7 +26,7 @@ from bdd100k_zoo.progress import NO_PROGRESS
 OFFICIAL = sorted((Path(__file__).resolve().parents[1] / "data" / "official").glob("*.json.gz"))
 
 
-def overview(label_table, prediction_table, resamples: int = 0, *, lenient: bool = False) -> RunAnalysis:
+def analyse(label_table, prediction_table, resamples: int = 0, *, lenient: bool = False) -> RunAnalysis:
     paired = pair_frames(label_table, prediction_table, lenient=lenient)
     return analyse_run(paired, match_detections(paired), resamples, NO_PROGRESS)
 
@@ -38,7 +34,7 @@ def overview(label_table, prediction_table, resamples: int = 0, *, lenient: bool
 @pytest.mark.parametrize("path", OFFICIAL, ids=lambda path: path.stem)
 def test_scores_are_the_official_ones_to_the_last_bit(path: Path):
     case, official = frozen_case(path)
-    assert overview(*case.tables(lenient=True), lenient=True).analysis.scores.official_json() == official
+    assert analyse(*case.tables(lenient=True), lenient=True).analysis.scores.official_json() == official
 
 
 @settings(deadline=None, max_examples=60)
@@ -46,12 +42,12 @@ def test_scores_are_the_official_ones_to_the_last_bit(path: Path):
 def test_scores_of_anything_are_those_of_the_evaluation(case: Case):
     label_table, prediction_table = case.tables(lenient=True)
     expected = score_paired(pair_frames(label_table, prediction_table, lenient=True))
-    found = overview(label_table, prediction_table, lenient=True)
+    found = analyse(label_table, prediction_table, lenient=True)
     assert found.analysis.scores.official_json() == expected.official_json()
 
 
 def test_the_mean_of_a_curve_is_the_ap_at_its_iou():
-    analysis = overview(*tables(*scene(20, seed=1))).analysis
+    analysis = analyse(*tables(*scene(20, seed=1))).analysis
     assert analysis.curves.ious == (0.5, 0.75, 0.9)
     for metric, curves in zip(("AP50", "AP75"), analysis.curves.precision, strict=False):
         for ap, curve in zip(analysis.scores[metric].by_class, curves, strict=True):
@@ -66,7 +62,7 @@ def test_counts_are_of_objects_to_find_of_frames_that_hold_them_and_of_detection
         frame("c"),
     ]
     found = [frame("a", label("car", score=0.5), label("train", score=0.4)), frame("b"), frame("c")]
-    analysis = overview(*Case(labels, found).tables()).analysis
+    analysis = analyse(*Case(labels, found).tables()).analysis
     assert {name: each for name, each in analysis.support.items() if any(each)} == {
         "car": Support(frames=2, objects=3),
         "bus": Support(frames=1, objects=1),
@@ -80,13 +76,13 @@ def test_counts_are_of_objects_to_find_of_frames_that_hold_them_and_of_detection
 
 def test_conditions_part_the_frames_and_attributes_that_the_labels_do_not_tell_are_left_out():
     labels, predictions = scene(15, seed=2)
-    analysis = overview(*tables(labels, predictions)).analysis
+    analysis = analyse(*tables(labels, predictions)).analysis
     assert {each.attribute for each in analysis.conditions} == {"weather"}
     assert sum(each.support.frames for each in analysis.conditions) == 15
     assert sum(each.support.objects for each in analysis.conditions) == analysis.support[OVERALL].objects
     for each in analysis.conditions:
         chosen = [place for place in range(15) if labels[place]["attributes"]["weather"] == each.value]
-        alone = overview(*tables([labels[place] for place in chosen], [predictions[place] for place in chosen]))
+        alone = analyse(*tables([labels[place] for place in chosen], [predictions[place] for place in chosen]))
         assert each.scores.official_json() == alone.analysis.scores.official_json()
 
 
@@ -94,7 +90,7 @@ def test_rare_values_are_taken_together():
     labels, predictions = scene(3 * MAX_ATTRIBUTE_VALUES, seed=3)
     for place, each in enumerate(labels):
         each["attributes"] = {"scene": f"scene {max(place - MAX_ATTRIBUTE_VALUES, 0):02}"}
-    conditions = overview(*tables(labels, predictions)).analysis.conditions
+    conditions = analyse(*tables(labels, predictions)).analysis.conditions
     assert len(conditions) == MAX_ATTRIBUTE_VALUES + 1
     assert (conditions[0].support.frames, conditions[-1].value) == (MAX_ATTRIBUTE_VALUES + 1, RARE)
     assert sum(each.support.frames for each in conditions) == len(labels)
@@ -102,9 +98,9 @@ def test_rare_values_are_taken_together():
 
 def test_intervals_are_those_of_the_bootstrap_whatever_runs_beside_it():
     label_table, prediction_table = tables(*scene(3 * MIN_FRAMES, seed=4))
-    found = overview(label_table, prediction_table, resamples=30)
+    found = analyse(label_table, prediction_table, resamples=30)
     expected = bootstrap(match_detections(pair_frames(label_table, prediction_table)), 30, NO_PROGRESS)
-    np.testing.assert_array_equal(found.samples[EVERYTHING], expected)
+    np.testing.assert_array_equal(found.samples[ALL_FRAMES], expected)
     assert found.analysis.intervals == intervals_of(expected, found.analysis.support)
     assert found.analysis.intervals[OVERALL]
     assert [each.support.frames for each in found.analysis.conditions] == [MIN_FRAMES] * 3
@@ -119,7 +115,7 @@ def test_too_few_frames_or_objects_get_neither_an_interval_nor_a_verdict():
         rare = [one for one in each["labels"] if one["category"] == CLASSES[0]]
         each["labels"] = [one for one in each["labels"] if one not in rare or place < 29]
     worse = [{**each, "labels": []} for each in predictions]
-    good, bad = (overview(*tables(labels, each), resamples=50) for each in (predictions, worse))
+    good, bad = (analyse(*tables(labels, each), resamples=50) for each in (predictions, worse))
     differences = {each.name: each for each in compare_runs(good, bad)}
     support = {name: tuple(each.support) for name, each in differences.items()}
     assert (support["foggy"][0], support["rainy"][0], support["clear"][0]) == (1, 29, 30)
@@ -129,7 +125,7 @@ def test_too_few_frames_or_objects_get_neither_an_interval_nor_a_verdict():
     assert differences["foggy"].points > 0
     assert {each.value for each in good.analysis.conditions if each.interval} == {"clear"}
     assert {name for name, each in good.analysis.intervals.items() if each} == {*CLASSES[1:4], OVERALL}
-    few = overview(*tables(labels[:29], predictions[:29]), resamples=50)
+    few = analyse(*tables(labels[:29], predictions[:29]), resamples=50)
     assert (set(few.analysis.intervals.values()), few.samples) == ({None}, {})
     assert {each.interval for each in compare_runs(few, few)} == {None}
 
@@ -137,12 +133,12 @@ def test_too_few_frames_or_objects_get_neither_an_interval_nor_a_verdict():
 def test_a_file_is_compared_with_a_worse_one_class_by_class_and_condition_by_condition():
     labels, predictions = scene(120, seed=5)
     worse = [{**each, "labels": each["labels"][: len(each["labels"]) // 3]} for each in predictions]
-    good, bad = (overview(*tables(labels, each), resamples=50) for each in (predictions, worse))
+    good, bad = (analyse(*tables(labels, each), resamples=50) for each in (predictions, worse))
     differences = {(each.where, each.name): each for each in compare_runs(good, bad)}
     assert len(differences) == len(CLASSES) + 1 + 3
     overall = differences["class", OVERALL]
     assert overall.points == good.analysis.scores.ap - bad.analysis.scores.ap
-    assert overall.interval == percentile_interval((good.samples[EVERYTHING] - bad.samples[EVERYTHING])[:, -1])
+    assert overall.interval == percentile_interval((good.samples[ALL_FRAMES] - bad.samples[ALL_FRAMES])[:, -1])
     assert overall.beyond_chance
     assert differences["weather", "rainy"].beyond_chance
     assert np.isnan(differences["class", "train"].points)
@@ -156,10 +152,10 @@ def test_classes_and_conditions_of_two_files_are_one_family():
     """Their intervals are wider than each on its own, by one factor for all; OVERALL keeps its own interval."""
     labels, predictions = scene(120, seed=6)
     worse = [{**each, "labels": each["labels"][:-1]} for each in predictions]
-    first, other = (overview(*tables(labels, each), resamples=200) for each in (predictions, worse))
+    first, other = (analyse(*tables(labels, each), resamples=200) for each in (predictions, worse))
     factors = {}
     for each in compare_runs(first, other):
-        key = EVERYTHING if each.where == "class" else (each.where, each.name)
+        key = ALL_FRAMES if each.where == "class" else (each.where, each.name)
         place = (*CLASSES, OVERALL).index(each.name) if each.where == "class" else -1
         resampled = (first.samples[key] - other.samples[key])[:, place]
         if each.name == OVERALL:
@@ -187,12 +183,12 @@ def test_two_detectors_of_one_quality_are_seldom_told_apart_anywhere():
             for _ in range(2)
         ]
         swapped = [pair_[:: rng.choice((-1, 1))] for pair_ in zip(*drawn, strict=True)]
-        mine, theirs = (overview(*tables(labels, list(side)), resamples=100) for side in zip(*swapped, strict=True))
+        mine, theirs = (analyse(*tables(labels, list(side)), resamples=100) for side in zip(*swapped, strict=True))
         found = [each for each in compare_runs(mine, theirs) if each.interval and each.name != OVERALL]
         assert len(found) == 7
         together += any(each.beyond_chance for each in found)
-        by_class = (mine.samples[EVERYTHING] - theirs.samples[EVERYTHING])[:, :4].T
-        by_condition = [(mine.samples[key] - theirs.samples[key])[:, -1] for key in mine.samples if key != EVERYTHING]
+        by_class = (mine.samples[ALL_FRAMES] - theirs.samples[ALL_FRAMES])[:, :4].T
+        by_condition = [(mine.samples[key] - theirs.samples[key])[:, -1] for key in mine.samples if key != ALL_FRAMES]
         each_alone = [percentile_interval(values) for values in (*by_class, *by_condition)]
         alone += any(each.low > 0 or each.high < 0 for each in each_alone if each)
     assert together / cases <= 0.12
@@ -200,13 +196,13 @@ def test_two_detectors_of_one_quality_are_seldom_told_apart_anywhere():
 
 
 def test_without_resamples_a_difference_has_no_interval():
-    found = overview(*tables(*scene(6, seed=6)))
+    found = analyse(*tables(*scene(6, seed=6)))
     assert {each.interval for each in compare_runs(found, found)} == {None}
 
 
 def test_no_predictions_at_all_score_nothing_and_break_nothing():
     labels, predictions = scene(6, seed=7)
-    analysis = overview(*tables(labels, [{**each, "labels": []} for each in predictions]), resamples=10).analysis
+    analysis = analyse(*tables(labels, [{**each, "labels": []} for each in predictions]), resamples=10).analysis
     assert analysis.scores.ap == 0
     assert (analysis.errors, analysis.confusion) == (None, None)
     assert np.isnan(analysis.calibration.error)

@@ -1,80 +1,25 @@
-"""Bootstrap and conditions: exactly what repeated or chosen frames would score."""
+"""Bootstrap: exactly what repeated frames would score; and intervals."""
 
 from __future__ import annotations
 
-import gzip
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
-from cases import Case, label
-from cases import frame as made_frame
+from cases import Case, frame, label, match_predictions, repeated, scene, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.evaluation import bootstrap as analysis
 from bdd100k_zoo.evaluation.bootstrap import (
     bootstrap,
     bootstrap_parts,
-    group_frames,
     intervals_of,
     percentile_interval,
-    score_frames,
     simultaneous_intervals,
     support_of,
 )
-from bdd100k_zoo.evaluation.scoring import match_predictions, score_predictions
+from bdd100k_zoo.evaluation.conditions import group_frames
+from bdd100k_zoo.evaluation.scoring import score_predictions
 from bdd100k_zoo.progress import NO_PROGRESS
-
-WEATHER = ("clear", "rainy", "snowy")
-
-
-def scene(frames: int, seed: int) -> tuple[list[dict], list[dict]]:
-    """Labels and shaky predictions of them: true, false, doubled and crowd ones."""
-    rng = np.random.default_rng(seed)
-    labels, predictions = [], []
-    for frame in range(frames):
-        truth, found = [], []
-        for index in range(int(rng.integers(1, 12))):
-            x, y, size = rng.uniform(0, 1100), rng.uniform(0, 600), rng.choice([12.0, 50.0, 140.0])
-            box = {"x1": x, "y1": y, "x2": x + size, "y2": y + size * rng.uniform(0.6, 1.4)}
-            category = CLASSES[int(rng.integers(0, 4))]
-            crowd = bool(rng.random() < 0.1)
-            truth.append({"id": str(index), "category": category, "box2d": box, "attributes": {"crowd": crowd}})
-            found += shaky(truth[-1], rng)
-        name, weather = f"{frame:03}.jpg", WEATHER[frame % len(WEATHER)]
-        labels.append({"name": name, "labels": truth, "attributes": {"weather": weather}})
-        predictions.append({"name": name, "labels": found})
-    return labels, predictions
-
-
-def shaky(truth: dict, rng: np.random.Generator) -> list[dict]:
-    """None, one or two predictions of an object, beside it."""
-    found, box = [], truth["box2d"]
-    for _ in range(int(rng.integers(0, 3))):
-        shaken = {key: value + rng.normal(0, 0.06 * (box["x2"] - box["x1"])) for key, value in box.items()}
-        shaken = {**shaken, "x2": max(shaken["x2"], shaken["x1"]), "y2": max(shaken["y2"], shaken["y1"])}
-        score_ = round(float(rng.random()), 2)
-        found.append({"id": truth["id"], "category": truth["category"], "score": score_, "box2d": shaken})
-    return found
-
-
-def tables(labels: list[dict], predictions: list[dict], folder: Path = Path()):
-    (folder / "labels.json").write_text(json.dumps(labels))
-    (folder / "det.json").write_text(json.dumps(predictions))
-    return read_label_table(folder / "labels.json"), read_prediction_table(folder / "det.json")
-
-
-def repeated(frames: list[dict], weights: list[int]) -> list[dict]:
-    """Each frame as often as its weight says, under names of their own that keep the order."""
-    return [
-        {**frame, "name": f"{frame['name']}-{copy:03}"}
-        for frame, weight in zip(frames, weights, strict=True)
-        for copy in range(weight)
-    ]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -88,22 +33,6 @@ def test_a_resample_scores_as_a_list_in_which_frames_repeat(seed):
         "AP"
     ]
     np.testing.assert_allclose(measured, [*expected.by_class, expected.overall], rtol=1e-12, equal_nan=True)
-
-
-def test_frames_of_a_condition_score_as_if_there_were_no_others():
-    labels, predictions = scene(15, seed=3)
-    found = match_predictions(*tables(labels, predictions))
-    for place in range(len(WEATHER)):
-        chosen = range(place, 15, len(WEATHER))
-        alone = score_predictions(*tables([labels[i] for i in chosen], [predictions[i] for i in chosen]))
-        assert score_frames(found, chosen).official_json() == alone.official_json()
-
-
-def test_frames_without_predictions_score_nothing():
-    labels, predictions = scene(6, seed=4)
-    predictions[0]["labels"] = []
-    found = match_predictions(*tables(labels, predictions))
-    assert score_frames(found, [0]).ap == 0.0
 
 
 def test_the_same_seed_gives_the_same_draws_and_another_does_not():
@@ -138,15 +67,13 @@ def test_a_file_differs_from_itself_by_nothing_and_from_a_worse_one_for_sure():
 
 def test_intervals_are_of_classes_with_enough_frames_and_objects():
     """A class has enough with 30 objects in 30 frames, whatever else there is; 29 of either are too few."""
-    labels = [made_frame(f"{place:02}", *[label("car")] * 2) for place in range(40)]
+    labels = [frame(f"{place:02}", *[label("car")] * 2) for place in range(40)]
     for place in range(30):
         labels[place]["labels"].append(label("bus"))
     for place in range(29):
         labels[place]["labels"] += [label("truck")] * 2
     labels[0]["labels"] += [label("rider", attributes={"crowd": True})] * 40
-    found = match_predictions(
-        *Case(labels, [made_frame(each["name"], label("car", score=0.5)) for each in labels]).tables()
-    )
+    found = match_predictions(*Case(labels, [frame(each["name"], label("car", score=0.5)) for each in labels]).tables())
     support = support_of(found, range(40))
     assert [support[name] for name in ("car", "bus", "truck", "rider")] == [(40, 80), (30, 30), (29, 58), (0, 0)]
     assert support["OVERALL"] == (40, 168)
@@ -243,18 +170,3 @@ def test_all_intervals_hold_the_truth_together_in_95_of_100_cases():
         alone += all(low <= value <= high for value, (low, high) in zip(truth, each, strict=True))
     assert 0.92 <= together / cases <= 0.98
     assert alone / cases < 0.75
-
-
-def test_the_frozen_cases_weighted_once_give_the_official_ap(shared, tmp_path):
-    cases = sorted((shared / "official" / "fuzz").glob("*.json.gz"))[:8]
-    for case in cases:
-        content = json.loads(gzip.decompress(case.read_bytes()))
-        (tmp_path / "l.json").write_text(json.dumps(content["labels"]))
-        (tmp_path / "p.json").write_text(json.dumps(content["predictions"]))
-        label_table = read_label_table(tmp_path / "l.json", lenient=True)
-        prediction_table = read_prediction_table(tmp_path / "p.json", lenient=True)
-        found = match_predictions(label_table, prediction_table, lenient=True)
-        expected = score_predictions(label_table, prediction_table, lenient=True)
-        if found.predictions:
-            measured = score_frames(found, range(len(found.frames)))
-            assert measured.official_json() == expected.official_json(), case.name

@@ -1,6 +1,8 @@
-"""Kinds of error and confusions, each on the least case that has it."""
+"""Kinds of error and confusions, each on the least case that has it; calibration by hand, and as hotcoco has it."""
 
 from __future__ import annotations
+
+from math import isnan
 
 import numpy as np
 import pytest
@@ -8,11 +10,13 @@ from cases import Case, crowded_case, frame, label
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.error_analysis import (
+    BINS,
     ERROR_KINDS,
     MIN_SCORE,
+    analyse_errors,
     build_confusion_matrix,
-    can_analyse_errors,
     compute_tide_errors,
+    measure_calibration,
 )
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import PairedFrames, pair_frames
@@ -101,6 +105,65 @@ def test_what_the_evaluation_ignores_is_no_confusion(region: dict) -> None:
 
 
 def test_without_predictions_or_an_order_of_scores_there_is_nothing_to_break_down() -> None:
-    assert not can_analyse_errors(paired([label("car", HERE)], []))
     strange = Case([frame("a.jpg", label("car", HERE))], [frame("a.jpg", label("car", HERE, score=float("nan")))])
-    assert not can_analyse_errors(pair_frames(*strange.tables(lenient=True), lenient=True))
+    for found in (paired([label("car", HERE)], []), pair_frames(*strange.tables(lenient=True), lenient=True)):
+        assert analyse_errors(found, match_detections(found)) == (None, None)
+
+
+# Calibration
+
+BOXES = [(100 * place, 0, 100 * place + 50, 50) for place in range(10)]
+
+
+def calibration_case(right: int, score: float) -> Case:
+    """Ten detections of one score, of which so many are right."""
+    labels = [label("car", box) for box in BOXES[:right]]
+    labels.append(label("car", (0, 600, 50, 650)))
+    return Case([frame("a.jpg", *labels)], [frame("a.jpg", *(label("car", box, score=score) for box in BOXES))])
+
+
+@pytest.mark.parametrize(("right", "score", "error"), [(7, 0.7, 0.0), (7, 0.95, 0.25), (0, 1.0, 1.0), (10, 0.0, 1.0)])
+def test_the_error_is_the_distance_between_score_and_share_that_is_right(
+    right: int, score: float, error: float
+) -> None:
+    calibration = measure_calibration(calibration_case(right, score).matches())
+    assert calibration.error == pytest.approx(error)
+    (full,) = (each for each in calibration.bins if each.detections)
+    assert full == (full.low, full.high, 10, pytest.approx(score), pytest.approx(right / 10))
+    assert full.low <= score <= full.high
+
+
+def test_ten_bins_lie_side_by_side_and_empty_ones_have_no_precision() -> None:
+    bins = measure_calibration(calibration_case(3, 0.55).matches()).bins
+    assert len(bins) == BINS
+    assert [each.low for each in bins[1:]] == [each.high for each in bins[:-1]]
+    assert (bins[0].low, bins[-1].high) == (0, 1)
+    assert [isnan(each.precision) for each in bins] == [each.detections == 0 for each in bins]
+
+
+def test_detections_that_the_evaluation_ignores_are_left_out() -> None:
+    labels = [label("car", BOXES[0]), label("car", (0, 500, 400, 700), attributes={"crowd": True})]
+    found = [label("car", BOXES[0], score=0.9), label("car", (10, 510, 50, 550), score=0.9)]
+    calibration = measure_calibration(Case([frame("a.jpg", *labels)], [frame("a.jpg", *found)]).matches())
+    assert sum(each.detections for each in calibration.bins) == 1
+
+
+def test_a_class_without_detections_has_no_error_and_strange_scores_fall_outermost() -> None:
+    strange = Case([frame("a.jpg", label("car", BOXES[0]))], [frame("a.jpg", label("bus", BOXES[0], score=7))])
+    calibration = measure_calibration(strange.matches())
+    assert [isnan(error) for error in calibration.by_class] == [place != 4 for place in range(10)]
+    assert calibration.bins[-1].detections == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bins_and_error_are_those_of_hotcoco(seed: int) -> None:
+    paired = pair_frames(*crowded_case(seed).tables())
+    run = build_evaluator(paired)
+    run.evaluate()
+    theirs = run.calibration(n_bins=BINS, iou_threshold=0.5)
+    ours = measure_calibration(match_detections(paired))
+    assert ours.error == pytest.approx(theirs["ece"])
+    assert [each.detections for each in ours.bins] == [each["count"] for each in theirs["bins"]]
+    for column, name in ((3, "avg_confidence"), (4, "avg_accuracy")):
+        known = [(each[column], other[name]) for each, other in zip(ours.bins, theirs["bins"], strict=True) if each[2]]
+        np.testing.assert_allclose(*zip(*known, strict=True))

@@ -16,7 +16,7 @@ from bdd100k_zoo.evaluation.scores import (
     fingerprint_file,
     write_stored_scores,
 )
-from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, write_run
+from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, parse_run, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def record(weights: dict[str, Any] | None = None, **changes: Any) -> RunRecord:
         "seconds": RunSeconds(load=0, decode=0, detect=1, write=0, total=1), "unreadable": (),
         "started": "2030-01-02T03:04:05+00:00",
     } | changes  # fmt: skip
-    return RunRecord(**fields)
+    return parse_run(fields)
 
 
 def run(folder: Path, ap: float | None = 30.0, run_record: RunRecord | None = None, **scores: Any) -> Path:

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cases import Case, cases, crowded_case, frame, frozen_case, label
+from cases import Case, cases, crowded_case, frame, frozen_case, label, match_predictions
 from hypothesis import HealthCheck, assume, given, settings
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.errors import BadFrameError, FramesDifferError, InputsError
-from bdd100k_zoo.evaluation import scoring
+from bdd100k_zoo.evaluation.pairing import pair_frames
 from bdd100k_zoo.evaluation.scores import METRICS
-from bdd100k_zoo.evaluation.scoring import score_matches
+from bdd100k_zoo.evaluation.scoring import score_matches, score_predictions
 
 if TYPE_CHECKING:
+    from bdd100k_zoo.data.validation import IssueSummary
     from bdd100k_zoo.evaluation.scores import Scores
 
 COMMITTED = sorted((Path(__file__).parents[1] / "data/official").glob("*.json.gz"))
@@ -45,8 +46,8 @@ def test_scalabels_own_test_case_is_met_bit_for_bit_and_needs_no_leniency(shared
     folder = shared / "official/scalabel_det"
     labels, predictions = read_label_table(folder / "labels.json"), read_prediction_table(folder / "predictions.json")
     expected = (folder / "scores.json").read_bytes()
-    assert scoring.score_predictions(labels, predictions).official_json() == expected
-    assert score_matches(scoring.match_predictions(labels, predictions)).official_json() == expected
+    assert score_predictions(labels, predictions).official_json() == expected
+    assert score_matches(match_predictions(labels, predictions)).official_json() == expected
 
 
 def score(labels: Any, predictions: Any, *, lenient: bool = False) -> Scores:
@@ -237,11 +238,15 @@ def test_frames_that_stand_twice_are_an_error_naming_file_and_frame(doubled: str
     assert (caught.value.path.name, caught.value.frame) == (f"{doubled}.json", "a")
 
 
+def accepted(case: Case) -> tuple[IssueSummary, ...]:
+    return pair_frames(*case.tables(lenient=True), lenient=True).let_through
+
+
 def test_what_leniency_let_through_is_told_with_counts_and_examples() -> None:
     labels = [frame(name, label()) for name in "abcde"]
     wrong = label(box=(9, 9, 1, 1), score=float("nan"), id=7)
     found = [frame("a", wrong, label(box=None, score=0.5)), frame("a", wrong, wrong), frame("zz")]
-    told = {each.kind: each for each in scoring.list_accepted_issues(*Case(labels, found).tables(lenient=True))}
+    told = {each.kind: each for each in accepted(Case(labels, found))}
     assert {kind: each.count for kind, each in told.items()} == {
         "boxes with x2 < x1 - 1": 3,
         "boxes with y2 < y1 - 1": 3,
@@ -258,7 +263,7 @@ def test_what_leniency_let_through_is_told_with_counts_and_examples() -> None:
 
 def test_a_sound_case_lets_nothing_through() -> None:
     case = Case([frame("a", label())], [frame("a", label(score=0.5))])
-    assert scoring.list_accepted_issues(*case.tables(lenient=True)) == ()
+    assert accepted(case) == ()
     with pytest.raises(InputsError):
         Case([frame("a", label())], []).scores()
 

@@ -43,7 +43,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    with Store(patience=HASTE) as store:
+    with Store(retry_policy=HASTE) as store:
         yield store
 
 

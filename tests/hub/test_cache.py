@@ -28,9 +28,9 @@ from bdd100k_zoo.errors import (
     UnverifiedError,
 )
 from bdd100k_zoo.hub import Store, default_cache_root, ledger, locks
-from bdd100k_zoo.hub.decisions import classify_cached
+from bdd100k_zoo.hub.cache import describe_cached
 from bdd100k_zoo.hub.layout import cache_file_name, ledger_path, lock_path
-from bdd100k_zoo.hub.ledger import LedgerEntry
+from bdd100k_zoo.hub.ledger import LedgerEntry, classify_cached
 from bdd100k_zoo.hub.mirrors import Mirror
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import ARTIFACT_KINDS, load_zoo
@@ -604,7 +604,7 @@ def test_of_several_that_ask_at_once_one_downloads(host: Host, body: bytes) -> N
     start = threading.Barrier(4)
 
     def ask(_: int) -> str:
-        with Store(patience=HASTE) as store:
+        with Store(retry_policy=HASTE) as store:
             start.wait()
             return store.fetch(artifact, NO_PROGRESS).md5
 
@@ -619,7 +619,7 @@ def test_several_processes_share_one_download(host: Host, store: Store, body: by
         "import sys; from bdd100k_zoo.hub import Store; from bdd100k_zoo.registry import Artifact;"
         "from bdd100k_zoo.progress import NO_PROGRESS;"
         "artifact = Artifact('tiny_1x', 'weights', (sys.argv[1],), None, None);"
-        "print(Store().fetch(artifact, SILENT).md5)"
+        "print(Store().fetch(artifact, NO_PROGRESS).md5)"
     )
     command = [sys.executable, "-W", "error", "-c", code, artifact.addresses[0]]
     environment = {**os.environ, "PYTHONPATH": str(Path(bdd100k_zoo.__file__).parents[1])}
@@ -750,7 +750,7 @@ def test_the_cache_and_its_folders_may_be_links_to_another_disk(host: Host, body
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "det").mkdir()
     (tmp_path / "disk" / "det" / "weights").symlink_to(tmp_path / "weights")
-    with Store(tmp_path / "link", patience=HASTE) as store:
+    with Store(tmp_path / "link", retry_policy=HASTE) as store:
         assert store.fetch(artifact, NO_PROGRESS).path.read_bytes() == body
     assert (tmp_path / "weights" / NAME).read_bytes() == body
 
@@ -764,7 +764,7 @@ def test_a_pipe_or_device_in_a_mirror_is_no_file(
     make(folder / NAME)
     artifact = artifact_of(f"{dead_address}/{NAME}")
     mirrors = [Mirror((tmp_path / "mirror").as_uri())]
-    with Store(mirrors=mirrors, patience=HASTE) as store, pytest.raises(TransferError) as caught:
+    with Store(mirrors=mirrors, retry_policy=HASTE) as store, pytest.raises(TransferError) as caught:
         store.fetch(artifact, NO_PROGRESS)
     assert caught.value.attempts[1].outcome == "cannot be read: is no ordinary file"
 
@@ -789,7 +789,7 @@ def test_mirrors_are_asked_after_the_addresses_of_the_zoo(
     host.serves(f"/lab/det/models/{NAME}", body)
     host.serves("/lab/det/models/tiny_1x_det_bdd100k.md5", f"{md5_of(body)}  {NAME}\n".encode())
     artifact = artifact_of(f"{dead_address}/{NAME}", digest_addresses=(f"{dead_address}/x.md5",))
-    with Store(mirrors=(mirror,), patience=HASTE) as store:
+    with Store(mirrors=(mirror,), retry_policy=HASTE) as store:
         stored = store.fetch(artifact, told)
         assert [route.address for route in store.routes(artifact)] == [artifact.addresses[0], stored.address]
     assert stored.address == f"{mirror.base}/det/models/{NAME}"
@@ -813,7 +813,7 @@ def test_a_mirrors_digest_passes_no_requirement_however_often_it_is_asked(
     (folder / "tiny_1x_det_bdd100k.md5").write_bytes(digest)
     base = host.address + "/lab" if served == "http" else (tmp_path / "lab").as_uri()
     artifact = artifact_of(f"{dead_address}/{NAME}", digest_addresses=(f"{dead_address}/x.md5",))
-    with Store(mirrors=(Mirror(base),), patience=HASTE) as store:
+    with Store(mirrors=(Mirror(base),), retry_policy=HASTE) as store:
         with pytest.raises(UnverifiedError):
             store.fetch(artifact, NO_PROGRESS, require_digest=True)
         assert store.find(artifact) is None
@@ -822,7 +822,7 @@ def test_a_mirrors_digest_passes_no_requirement_however_often_it_is_asked(
             store.fetch(artifact, NO_PROGRESS, require_digest=True)
         path.unlink()  # the pin of an unverified file stays, and verifies the next one no more than this one
         assert not store.fetch(artifact, NO_PROGRESS).verified
-        copy = store.take_in(artifact, folder / NAME, NO_PROGRESS)
+        copy = store.import_file(artifact, folder / NAME, NO_PROGRESS)
     assert (copy.verified, copy.verified_by) == (False, None)
 
 
@@ -832,7 +832,7 @@ def test_a_transfer_from_a_mirror_that_its_digest_contradicts_is_not_kept(
     host.serves(f"/lab/det/models/{NAME}", body)
     host.serves("/lab/det/models/tiny_1x_det_bdd100k.md5", b"0" * 32)
     with (
-        Store(mirrors=(Mirror(host.address + "/lab"),), patience=HASTE) as store,
+        Store(mirrors=(Mirror(host.address + "/lab"),), retry_policy=HASTE) as store,
         pytest.raises(TransferError, match="sent other bytes"),
     ):
         store.fetch(artifact_of(f"{dead_address}/{NAME}"), NO_PROGRESS)
@@ -891,7 +891,7 @@ def test_a_copy_is_taken_in_and_verified_by_the_published_digest(
 ) -> None:
     digest_address = host.serves("/x.md5", md5_of(body).encode())
     artifact = artifact_of(f"{host.address}/{NAME}", digest_addresses=(digest_address,))
-    stored = store.take_in(artifact, copy, NO_PROGRESS)
+    stored = store.import_file(artifact, copy, NO_PROGRESS)
     assert (stored.path, stored.path.read_bytes()) == (store.path(artifact), body)
     assert (stored.verified_by, stored.digest_address) == ("publisher", digest_address)
     assert stored.address == copy.as_uri()
@@ -917,7 +917,7 @@ def test_a_digest_of_the_user_verifies_downloads_copies_and_what_is_in_the_cache
     assert (found.verified, found.verified_by) == (True, "user")
     assert store.find(plain) != found  # the ledger of what was filed without the digest says so
     for file in (
-        lambda: store.take_in(given, copy, NO_PROGRESS),
+        lambda: store.import_file(given, copy, NO_PROGRESS),
         lambda: store.fetch(given, NO_PROGRESS, require_digest=True),
     ):
         store.path(plain).unlink()
@@ -936,7 +936,7 @@ def test_a_digest_of_the_user_replaces_an_unverified_file_which_is_kept(
     given = artifact._replace(**users(f"md5:{md5_of(body)}"))
     with pytest.raises(DigestMismatchError, match=r"lab\.yaml"):
         store.find(given)
-    assert store.take_in(given, copy, NO_PROGRESS).verified_by == "user"
+    assert store.import_file(given, copy, NO_PROGRESS).verified_by == "user"
     (aside,) = path.parent.glob("*.damaged")
     assert aside.read_bytes() == body[::-1]
 
@@ -953,7 +953,7 @@ def test_a_digest_of_the_user_does_not_overrule_the_pin_of_a_verified_file(
     if not in_place:
         path.unlink()
     with pytest.raises(DigestMismatchError) as caught:
-        store.take_in(given, copy, NO_PROGRESS)
+        store.import_file(given, copy, NO_PROGRESS)
     assert caught.value.source == f"its ledger {ledger_path(path)}"
     assert "lab.yaml" in str(caught.value)
     path.write_bytes(body[::-1])
@@ -965,9 +965,9 @@ def test_what_the_zoo_file_and_the_user_record_must_both_match(store: Store, cop
     sha256 = hashlib.sha256(body).hexdigest()
     artifact = artifact_of(f"https://a.org/{NAME}", digest=OTHER_MD5, **users(f"sha256:{sha256}"))
     with pytest.raises(DigestMismatchError) as caught:
-        store.take_in(artifact, copy, NO_PROGRESS)
+        store.import_file(artifact, copy, NO_PROGRESS)
     assert all(part in str(caught.value) for part in (OTHER_MD5, "zoo file", sha256, "lab.yaml"))
-    stored = store.take_in(artifact._replace(digest=f"md5:{md5_of(body)}"), copy, NO_PROGRESS)
+    stored = store.import_file(artifact._replace(digest=f"md5:{md5_of(body)}"), copy, NO_PROGRESS)
     assert stored.verified_by == "zoo file"
 
 
@@ -1010,26 +1010,30 @@ def test_the_ledger_of_another_models_verified_file_verifies_nothing(host: Host,
 
 def test_offline_a_copy_is_taken_in_unverified(copy: Path, told: Told) -> None:
     artifact = artifact_of(f"https://a.org/{NAME}", digest_addresses=("https://a.org/x.md5",))
-    stored = Store(offline=True).take_in(artifact, copy, told)
+    stored = Store(offline=True).import_file(artifact, copy, told)
     assert (stored.verified, stored.reason) == (False, "offline mode contacts no digest's address")
     assert "unverified" in told.warnings[0]
 
 
 def test_a_wrong_copy_is_not_taken_in(store: Store, copy: Path, told: Told, left_over: Callable[[], list[str]]) -> None:
     with pytest.raises(DigestMismatchError):
-        store.take_in(artifact_of(f"https://a.org/{NAME}", digest=OTHER_MD5), copy, told)
+        store.import_file(artifact_of(f"https://a.org/{NAME}", digest=OTHER_MD5), copy, told)
     assert left_over() == []
     with pytest.raises(StorageError, match="No such file"):
-        store.take_in(artifact_of(f"https://a.org/{NAME}"), copy.with_name("none"), told)
+        store.import_file(artifact_of(f"https://a.org/{NAME}"), copy.with_name("none"), told)
     with pytest.raises(StorageError):
-        store.take_in(artifact_of(f"https://a.org/{NAME}"), copy.parent, told)
+        store.import_file(artifact_of(f"https://a.org/{NAME}"), copy.parent, told)
 
 
 def test_a_copy_replaces_a_damaged_file_which_is_kept(store: Store, copy: Path, body: bytes) -> None:
     store.offline = True
     artifact = artifact_of(f"https://a.org/{NAME}")
-    path = store.take_in(artifact, copy, NO_PROGRESS).path
+    path = store.import_file(artifact, copy, NO_PROGRESS).path
     changed = _damage(path, body)
-    assert store.take_in(artifact, copy, NO_PROGRESS).md5 == md5_of(body)
+    assert store.import_file(artifact, copy, NO_PROGRESS).md5 == md5_of(body)
     (aside,) = path.parent.glob("*.damaged")
     assert aside.read_bytes() == changed
+
+
+def test_a_file_that_is_not_cached_is_described_so() -> None:
+    assert describe_cached(None) == {"cached": False}

@@ -11,7 +11,7 @@ from faults import BODY, FAULTS, brought_up_to_date
 
 from bdd100k_zoo.errors import DigestMismatchError, TransferError
 from bdd100k_zoo.hub import transfer
-from bdd100k_zoo.hub.http import Timeouts
+from bdd100k_zoo.hub.retry import Timeouts
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -70,4 +70,4 @@ def test_the_address_fails_and_says_why(
 
 def test_the_table_of_the_document_is_that_of_this_list() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    assert document == brought_up_to_date(document), "python tests/artifacts/faults.py docs/downloads.md mends it"
+    assert document == brought_up_to_date(document), "python tests/hub/faults.py docs/downloads.md mends it"

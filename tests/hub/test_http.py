@@ -19,16 +19,8 @@ from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.hub.http import (
-    FailedAttemptError,
-    Timeouts,
-    describe_network_error,
-    open_response,
-    open_session,
-    read_body,
-    resolve_redirect,
-    retry_after,
-)
+from bdd100k_zoo.hub.http import open_response, open_session, read_body, resolve_redirect, retry_after
+from bdd100k_zoo.hub.retry import FailedAttemptError, Timeouts, describe_network_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +114,7 @@ def test_whatever_else_a_server_says_about_waiting_is_no_number_below_nought(tex
 
 
 @pytest.mark.parametrize(
-    ("error", "passing"),
+    ("error", "transient"),
     [
         (ConnectionResetError(), True),
         (ConnectionRefusedError(), True),
@@ -136,14 +128,14 @@ def test_whatever_else_a_server_says_about_waiting_is_no_number_below_nought(tex
     ],
 )
 def test_what_may_be_over_in_a_while_is_told_from_what_will_not(
-    session: requests.Session, error: Exception, passing: bool
+    session: requests.Session, error: Exception, transient: bool
 ) -> None:
     wrapped = requests.exceptions.ConnectionError()
     wrapped.__cause__ = error
     session.mount("http://", Raising(wrapped))
     with pytest.raises(FailedAttemptError) as caught, open_response(session, "http://127.0.0.1/x", WAITS):
         pass
-    assert caught.value.passing is passing
+    assert caught.value.transient is transient
 
 
 @pytest.mark.parametrize(
@@ -227,7 +219,7 @@ def test_a_host_of_many_addresses_is_given_up_before_each_was_waited_for(
     listed = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", deaf_port))] * 100
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: listed)
     monkeypatch.setattr(socket, "socket", Counting)
-    monkeypatch.setattr("test_network.WAITS", Timeouts(0.1, 1))
+    monkeypatch.setitem(globals(), "WAITS", Timeouts(0.1, 1))
     with pytest.raises(FailedAttemptError, match=r"^timed out after 0.1 s without a connection$"):
         send(f"http://localhost:{deaf_port}/x.pth")
     assert 1 < tried < 10

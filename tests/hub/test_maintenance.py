@@ -1,30 +1,53 @@
-"""verify: every file is read through, what is damaged is set aside and told, and what is right keeps its place."""
+"""Files of the cache verified, removed and pruned, beside other processes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from filelock import FileLock
 from msgspec.structs import replace
-from surroundings import NAME, Surroundings, entry_of
+from surroundings import NAME, Surroundings, check_weights, entry_of
 
 from bdd100k_zoo.backends.mmdet3.random_weights import save_random_weights
-from bdd100k_zoo.errors import EmptyCacheError, MissingPackageError, UnknownNameError
+from bdd100k_zoo.errors import EmptyCacheError, UnknownNameError
 from bdd100k_zoo.hub import ledger, locks
-from bdd100k_zoo.hub.layout import ledger_path, lock_path, partial_path
-from bdd100k_zoo.hub.maintenance import CheckedFile, list_cache_items, verify_cache
+from bdd100k_zoo.hub.inventory import CacheItem
+from bdd100k_zoo.hub.layout import (
+    damaged_path,
+    ledger_path,
+    lock_path,
+    partial_facts_path,
+    partial_path,
+    quarantine_file,
+)
+from bdd100k_zoo.hub.locks import lock_if_free
+from bdd100k_zoo.hub.maintenance import (
+    REMOTE_IDLE_LIMIT,
+    CheckedFile,
+    PruneResult,
+    find_owner,
+    list_cache_items,
+    prune_cache,
+    read_recorded_owner,
+    verify_cache,
+)
 from bdd100k_zoo.progress import NO_PROGRESS
+from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.registry.models import UserDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
 
 CONTENT = b"weights" * 400_000
 OTHER = "sha256:" + "0" * 64
@@ -44,7 +67,8 @@ def flip(path: Path) -> None:
 
 
 def only(here: Surroundings, *names: str, deep: bool = False) -> CheckedFile:
-    (checked,) = verify_cache(here.store, here.zoo, names, here.told, deep=deep)
+    check = check_weights if deep else None
+    (checked,) = verify_cache(here.store, here.zoo, names, here.told, check_weights=check)
     return checked
 
 
@@ -169,7 +193,7 @@ def test_a_touched_file_of_the_same_bytes_stays_verified(here: Surroundings) -> 
     assert only(here).state == "verified"
     known = ledger.read_ledger(path)
     assert isinstance(known, ledger.LedgerEntry)
-    assert known.describes(path.stat())
+    assert known.matches_stat(path.stat())
 
 
 def test_files_of_every_kind_and_of_models_that_the_zoo_lacks_are_checked(here: Surroundings) -> None:
@@ -334,7 +358,7 @@ def test_a_model_of_which_there_is_nothing_is_an_error_and_an_empty_cache_is_non
 def test_weights_that_fit_their_model_say_so(here: Surroundings, checkpoint: Callable[..., Path]) -> None:
     here.holds(checkpoint("retinanet_r50_fpn_1x").read_bytes())
     here.holds(b"{}", "preds")
-    weights, preds = verify_cache(here.store, here.zoo, (), NO_PROGRESS, deep=True)
+    weights, preds = verify_cache(here.store, here.zoo, (), NO_PROGRESS, check_weights=check_weights)
     assert (weights.state, weights.fits_model, weights.problem) == ("verified", True, None)
     assert (preds.state, preds.fits_model) == ("verified", None)
     here.path("preds").unlink()
@@ -396,11 +420,301 @@ def test_weights_of_a_model_that_the_zoo_lacks_are_checked_by_their_digest_alone
     assert (checked.state, checked.fits_model, checked.problem) == ("verified", None, None)
 
 
-def test_a_deep_check_without_torch_says_so_before_anything_is_read(
-    here: Surroundings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here.holds(CONTENT)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingPackageError, match="torch"):
-        verify_cache(here.store, here.zoo, (), here.told, deep=True)
-    assert here.told.done == {}
+STAMP = "20261105T101112"
+
+
+def partial_of(target: Path, **facts: Any) -> Path:
+    partial = partial_path(target, "1a2b3c4d")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_bytes(b"half of it")
+    partial_facts_path(partial).write_bytes(
+        msgspec.json.encode({"model": NAME, "what": "weights", "address": None, **facts})
+    )
+    return partial
+
+
+def every_file(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def run(here: Surroundings, **options: Any) -> PruneResult:
+    """Prune, and see to it that a dry run before said the same and changed nothing."""
+    before = every_file(here.folder)
+    planned = prune_cache(here.store, here.zoo, dry_run=True, **options)
+    assert every_file(here.folder) == before
+    pruned = prune_cache(here.store, here.zoo, **options)
+    assert planned.dry_run
+    assert replace(planned, dry_run=False) == pruned
+    return pruned
+
+
+def removed(pruned: PruneResult) -> list[str]:
+    return [removal.path.name for removal in pruned.removed]
+
+
+# What goes
+
+
+def test_partial_files_go_with_their_facts(here: Surroundings) -> None:
+    partial = partial_of(here.path(), model=NAME)
+    size = partial.stat().st_size + partial_facts_path(partial).stat().st_size
+    pruned = run(here)
+    assert removed(pruned) == [partial.name]
+    assert pruned.freed == pruned.removed[0].size == size
+    assert here.names() == []
+
+
+def test_facts_and_half_written_records_that_were_left_alone_go_too(here: Surroundings) -> None:
+    partial = partial_of(here.path())
+    partial.unlink()
+    half = here.path().with_name(f".{ledger_path(here.path()).name}.{'a' * 32}")
+    half.write_bytes(b"{")
+    assert set(removed(run(here))) == {partial_facts_path(partial).name, half.name}
+    assert here.names() == []
+
+
+def test_files_that_were_set_aside_go_and_the_pin_stays(here: Surroundings) -> None:
+    aside = quarantine_file(here.holds(b"damaged"), keep_ledger=True)
+    here.holds(b"damaged too", "preds")
+    along = quarantine_file(here.path("preds"), keep_ledger=False)
+    assert removed(run(here)) == [aside.name, along.name]
+    assert here.names() == []
+    assert ledger_path(here.path()).is_file()
+    assert not ledger_path(along).exists()
+
+
+def test_files_that_no_model_names_go_with_their_ledgers(here: Surroundings) -> None:
+    here.lists(entry_of(NAME), entry_of("gone_1x"))
+    kept, gone = here.holds(b"kept"), here.holds(b"gone", name="gone_1x")
+    here.lists(entry_of(NAME))
+    pruned = run(here)
+    assert removed(pruned) == [gone.name]
+    assert pruned.removed[0].why == "no model of the zoo names it"
+    assert (kept.is_file(), ledger_path(gone).exists()) == (True, False)
+
+
+@pytest.mark.parametrize("zoo_file", [None, "/nowhere/at/all.yaml", "/etc/hostname/x.yaml"])
+def test_a_file_whose_zoo_file_is_gone_goes(here: Surroundings, zoo_file: str | None) -> None:
+    here.holds(b"x", zoo_file=zoo_file)
+    here.zoo = load_zoo()
+    assert removed(run(here)) == [f"{NAME}.pth"]
+
+
+def test_a_second_time_there_is_nothing_to_remove(here: Surroundings) -> None:
+    partial_of(here.path())
+    run(here)
+    assert run(here) == PruneResult(dry_run=False, removed=(), left=(), failed=(), freed=0, locks=())
+
+
+def test_a_cache_that_does_not_exist_is_not_made(here: Surroundings) -> None:
+    assert run(here).freed == 0
+    assert not here.store.root.exists()
+
+
+# What stays
+
+
+def test_files_that_the_zoo_names_stay_and_are_not_mentioned(here: Surroundings) -> None:
+    for what in ("weights", "preds", "visuals"):
+        here.holds(b"x", what)
+    here.path("scores-val").parent.mkdir()
+    here.path("scores-val").write_bytes(b"by hand")
+    pruned = run(here)
+    assert (pruned.removed, pruned.left) == ((), ())
+    assert len(here.names()) == 4
+
+
+def test_a_file_of_a_zoo_file_that_is_not_in_use_today_stays_and_is_not_mentioned(here: Surroundings) -> None:
+    path = here.holds(b"x")
+    here.zoo = load_zoo()
+    pruned = run(here)
+    assert (pruned.removed, pruned.left, path.is_file()) == ((), (), True)
+
+
+def test_a_file_of_a_zoo_file_that_cannot_be_loaded_now_stays_and_is_named(here: Surroundings) -> None:
+    path = here.holds(b"x")
+    here.zoo_file.write_text("models: [")
+    here.zoo = load_zoo()
+    pruned = run(here)
+    assert (pruned.removed, path.is_file()) == ((), True)
+    assert [left.path for left in pruned.left] == [path]
+    assert str(here.zoo_file) in pruned.left[0].why
+
+
+def test_a_file_whose_ledger_is_damaged_stays_and_is_named(here: Surroundings) -> None:
+    path = here.holds(b"x")
+    ledger_path(path).write_text("{")
+    here.zoo = load_zoo()
+    assert [left.path for left in run(here).left] == [path]
+
+
+def test_what_is_not_ours_stays_and_is_named(here: Surroundings, tmp_path: Path) -> None:
+    folder = here.holds(b"x").parent
+    (folder / "notes.txt").write_text("mine")
+    (folder / "mine.partial").write_text("no transfer of ours")
+    (folder / "sub").mkdir()
+    (folder / "sub" / f"a.pth.1a2b3c4d{'.partial'}").write_text("inside a folder of mine")
+    (folder / "elsewhere.pth").symlink_to(tmp_path / "zoo" / "mine.yaml")
+    pruned = run(here)
+    assert pruned.removed == ()
+    assert {left.path.name for left in pruned.left} == {"notes.txt", "mine.partial", "sub", "elsewhere.pth"}
+    assert all(left.why for left in pruned.left)
+
+
+def test_nothing_outside_the_folders_of_the_cache_is_touched(here: Surroundings, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    partial_of(outside / "a.pth")
+    here.holds(b"x")
+    (here.store.root / "det" / "preds").symlink_to(outside)
+    link = damaged_path(here.path(), STAMP)
+    link.symlink_to(outside / "a.pth.1a2b3c4d.partial")
+    partial_of(here.store.root / "top.pth")
+    partial_of(here.store.root / "det" / "between.pth")
+    pruned = run(here)
+    assert pruned.removed == ()
+    assert {left.path for left in pruned.left} == {link, here.store.root / "det" / "preds"}
+    assert link.is_symlink()
+
+
+# What somebody works on
+
+
+def test_a_partial_file_of_a_live_process_stays_and_is_named(here: Surroundings) -> None:
+    partial = partial_of(here.path(), host=socket.gethostname(), pid=os.getpid())
+    pruned = run(here)
+    assert (pruned.removed, [left.path for left in pruned.left]) == ((), [partial])
+    assert str(os.getpid()) in pruned.left[0].why
+    assert partial_facts_path(partial).is_file()
+
+
+def test_a_partial_file_of_a_killed_process_goes(here: Surroundings) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    partial_of(here.path(), host=socket.gethostname(), pid=child.pid)
+    assert run(here).removed == ()
+    child.kill()
+    child.communicate()
+    assert len(run(here).removed) == 1
+
+
+def hold(path: Path) -> Path:
+    return path
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [partial_of, lambda target: damaged_path(target, STAMP), hold],
+    ids=["partial", "damaged", "unnamed"],
+)
+def test_what_stands_beside_a_file_whose_lock_is_held_stays(here: Surroundings, leave: Callable[[Path], Path]) -> None:
+    target = here.holds(b"x", zoo_file=None)
+    path = leave(target)
+    if not path.exists():
+        target.rename(path)
+    here.zoo = load_zoo()
+    with FileLock(lock_path(target)):
+        pruned = run(here)
+        assert path.exists()
+    assert path in {left.path for left in pruned.left}
+    assert {left.why for left in pruned.left if left.path == path} == {"another process holds its lock"}
+    assert (pruned.locks, lock_path(target).exists()) == ((), True)
+    assert path.name in removed(run(here))
+    assert not lock_path(target).exists()
+
+
+# Locks, and ledgers without a file
+
+
+def test_locks_that_no_process_holds_go(here: Surroundings) -> None:
+    path = here.holds(b"x")
+    lock_path(path).touch()
+    lock_path(here.path("preds")).parent.mkdir(parents=True)
+    lock_path(here.path("preds")).touch()
+    pruned = run(here)
+    assert (pruned.locks, pruned.removed) == ((lock_path(path), lock_path(here.path("preds"))), ())
+    assert not list(here.store.root.rglob("*.lock"))
+    assert path.is_file()
+
+
+def test_a_ledger_without_a_file_goes_only_where_that_is_asked_for(here: Surroundings) -> None:
+    path = here.holds(b"x", verified_by=None, reason="no digest")
+    size = ledger_path(path).stat().st_size
+    path.unlink()
+    kept = here.holds(b"[]", "preds")
+    pruned = run(here)
+    assert (removed(pruned), [left.path for left in pruned.left]) == ([], [ledger_path(path)])
+    assert "--ledgers" in pruned.left[0].why
+    pruned = run(here, ledgers=True)
+    assert ([removal.path for removal in pruned.removed], pruned.freed) == ([ledger_path(path)], size)
+    assert (kept.is_file(), ledger_path(kept).is_file()) == (True, True)
+
+
+def test_a_folder_that_cannot_be_changed_is_told_file_by_file(here: Surroundings) -> None:
+    partial = partial_of(here.path())
+    lock_path(here.path()).mkdir()
+    pruned = prune_cache(here.store, here.zoo)
+    assert (pruned.removed, [failed.path for failed in pruned.failed]) == ((), [partial])
+    assert partial.exists()
+
+
+HERE = socket.gethostname()
+
+
+def item_of(target: Path, kind: Any = "partial", age: timedelta = timedelta(0), **facts: Any) -> CacheItem:
+    partial = partial_path(target, "1a2b3c4d")
+    partial_facts_path(partial).write_bytes(
+        msgspec.json.encode({"model": "tiny_1x", "what": "weights", "address": None, **facts})
+    )
+    changed = (datetime.now(timezone.utc) - age).isoformat(timespec="seconds")
+    return CacheItem(path=partial, target=target, kind=kind, size=1, changed=changed)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "tiny_1x.pth"
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True).stdout)
+
+
+def test_a_partial_file_of_a_live_process_has_an_owner(target: Path) -> None:
+    assert read_recorded_owner(item_of(target, host=HERE, pid=os.getpid())) == f"process {os.getpid()} works on it"
+    assert read_recorded_owner(item_of(target, host=HERE, pid=1)) == "process 1 works on it"
+
+
+def test_a_partial_file_of_a_dead_process_has_none(target: Path, dead_pid: int) -> None:
+    assert find_owner(item_of(target, host=HERE, pid=dead_pid)) == ""
+
+
+@pytest.mark.parametrize("pid", [0, -1, 1 << 40, None])
+def test_a_number_that_is_no_process_owns_nothing(target: Path, pid: int | None) -> None:
+    assert find_owner(item_of(target, host=HERE, pid=pid)) == ""
+
+
+def test_a_process_elsewhere_is_believed_while_the_file_is_young(target: Path) -> None:
+    assert "on elsewhere may work" in find_owner(item_of(target, host="elsewhere", pid=5))
+    assert find_owner(item_of(target, age=2 * REMOTE_IDLE_LIMIT, host="elsewhere", pid=5)) == ""
+
+
+def test_a_file_that_is_no_partial_one_has_no_recorded_owner(target: Path) -> None:
+    assert read_recorded_owner(item_of(target, kind="damaged", host=HERE, pid=os.getpid())) == ""
+
+
+@pytest.mark.parametrize("kind", ["file", "partial", "damaged"])
+def test_whoever_holds_the_lock_owns_what_stands_beside_the_file(target: Path, kind: str) -> None:
+    item = item_of(target, kind=kind)
+    with FileLock(lock_path(target)):
+        assert find_owner(item) == "another process holds its lock"
+        with lock_if_free(target) as taken:
+            assert not taken
+    assert find_owner(item) == ""
+    with lock_if_free(target) as taken:
+        assert taken
+        with lock_if_free(target) as again:
+            assert not again
+
+
+def test_asking_makes_no_lock(target: Path) -> None:
+    assert find_owner(item_of(target)) == ""
+    assert not lock_path(target).exists()

@@ -1,3 +1,5 @@
+"""Partial files, and whether a transfer is resumed."""
+
 from __future__ import annotations
 
 import os
@@ -24,10 +26,12 @@ from bdd100k_zoo.hub.resume import (
     find_abandoned_partials,
     find_partials,
     is_owner_gone,
+    range_headers,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 HERE = "https://a.org/x.pth"
 ARTIFACT = artifact_of(HERE)
@@ -43,7 +47,7 @@ def target(tmp_path: Path) -> Path:
 def _leave(target: Path, content: bytes, **facts: object) -> Path:
     """Leave a partial file as a process that was killed would."""
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
-        partial.begin(build_partial_facts(ARTIFACT, HERE, etag='"1"', total=10))
+        partial.restart(build_partial_facts(ARTIFACT, HERE, etag='"1"', total=10))
         partial.write(content)
     text = partial_facts_path(partial.path).read_text()
     for name, value in facts.items():
@@ -63,15 +67,14 @@ def test_what_has_arrived_is_taken_over_with_what_is_known_of_it(target: Path) -
         assert partial.path != left
         assert not left.exists()
         assert not partial_facts_path(left).exists()
-        assert partial.known is not None
-        assert (partial.known.size, partial.known.address, partial.known.etag, partial.known.total) == (
+        assert (partial.size, partial.facts.address, partial.facts.etag, partial.facts.total) == (
             5, HERE, '"1"', 10,
         )  # fmt: skip
-        partial.carry_on(HERE)
+        partial.resume(HERE)
         partial.write(b" and end")
-        assert partial.pieced
+        assert partial.is_resumed
         assert partial.hashes().md5 == md5_of(b"begin and end")
-        partial.settle()
+        partial.sync()
         partial.move_into_place()
     assert target.read_bytes() == b"begin and end"
     assert list(target.parent.iterdir()) == [target]
@@ -80,39 +83,35 @@ def test_what_has_arrived_is_taken_over_with_what_is_known_of_it(target: Path) -
 def test_bytes_from_two_addresses_have_none(target: Path) -> None:
     _leave(target, b"begin")
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
-        partial.carry_on("https://b.org/x.pth")
-        assert partial.known is not None
-        assert (partial.known.address, partial.known.etag) == (None, None)
+        partial.resume("https://b.org/x.pth")
+        assert (partial.facts.address, partial.facts.etag) == (None, None)
 
 
 def test_bytes_of_another_start_of_the_machine_need_a_digest(target: Path) -> None:
     _leave(target, b"begin", boot="another")
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
-        assert partial.known is not None
-        assert partial.known.address is None
+        assert partial.facts.address is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff"])
 def test_bytes_whose_facts_are_damaged_need_a_digest(target: Path, damage: bytes) -> None:
     partial_facts_path(_leave(target, b"begin")).write_bytes(damage)
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
-        assert partial.known is not None
-        assert (partial.size, partial.known.address) == (5, None)
+        assert (partial.size, partial.facts.address) == (5, None)
 
 
 def test_bytes_of_another_model_need_a_digest(target: Path) -> None:
     _leave(target, b"begin")
     with PartialFile(target, build_partial_facts(artifact_of(HERE, model="another"))) as partial:
-        assert partial.known is not None
-        assert partial.known.address is None
+        assert partial.facts.address is None
 
 
 def test_the_largest_part_is_taken_and_an_empty_one_goes(target: Path) -> None:
     with PartialFile(target, build_partial_facts(ARTIFACT)) as smaller:
-        smaller.begin(build_partial_facts(ARTIFACT, HERE))
+        smaller.restart(build_partial_facts(ARTIFACT, HERE))
         smaller.write(b"sma")
         with PartialFile(target, build_partial_facts(ARTIFACT)) as larger:
-            larger.begin(build_partial_facts(ARTIFACT, HERE))
+            larger.restart(build_partial_facts(ARTIFACT, HERE))
             larger.write(b"large")
         with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
             assert partial.size == 5
@@ -122,7 +121,7 @@ def test_the_largest_part_is_taken_and_an_empty_one_goes(target: Path) -> None:
 
 def test_a_part_that_this_process_is_at_work_on_is_not_left(target: Path) -> None:
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
-        partial.begin(build_partial_facts(ARTIFACT, HERE))
+        partial.restart(build_partial_facts(ARTIFACT, HERE))
         partial.write(b"begin")
         assert list(find_abandoned_partials(target)) == []
         others: list[int] = []
@@ -167,7 +166,7 @@ def test_a_part_is_left_only_by_a_process_that_is_gone_as_far_as_can_be_known(
 
 def test_a_part_that_somebody_took_away_never_gets_the_name(target: Path) -> None:
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
-        partial.begin(build_partial_facts(ARTIFACT, HERE))
+        partial.restart(build_partial_facts(ARTIFACT, HERE))
         partial.write(b"begin")
         partial.path.rename(target.with_name("stolen"))
         with pytest.raises(StorageError, match="taken away"):
@@ -181,14 +180,14 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(target: Path, tmp_path: P
     precious.write_bytes(b"mine")
     target.with_name("x.pth.0a0b0c0d.partial").symlink_to(precious)
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
-        partial.begin(build_partial_facts(ARTIFACT, HERE))
+        partial.restart(build_partial_facts(ARTIFACT, HERE))
         partial.write(b"begin")
     assert precious.read_bytes() == b"mine"
 
 
 def test_the_facts_say_who_is_at_work(target: Path) -> None:
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
-        partial.begin(build_partial_facts(ARTIFACT, HERE))
+        partial.restart(build_partial_facts(ARTIFACT, HERE))
         partial.write(b"x")
         facts = under_test.read_partial_facts(partial.path)
         assert facts is not None
@@ -204,9 +203,9 @@ def test_a_large_file_is_synced_on_the_way_and_the_thread_ends(tmp_path: Path, m
     before = threading.active_count()
     with (tmp_path / "x").open("wb") as file:
         sync = BackgroundSync(file.fileno())
-        sync.count(SYNC_BYTES - 1)
+        sync.add(SYNC_BYTES - 1)
         assert not synced.is_set()
-        sync.count(1)
+        sync.add(1)
         assert synced.wait(10)
         sync.close()
     assert threading.active_count() == before
@@ -232,3 +231,62 @@ def test_facts_that_a_killed_process_left_unfinished_are_swept_at_once(
     halfway.write_bytes(msgspec.json.encode(known))
     under_test.remove_partials(target)
     assert halfway.exists() is not swept
+
+
+ADDRESSES = ("https://a.org/x", "https://b.org/x")
+few_bytes = st.integers(0, 5)
+kept_facts = st.builds(
+    PartialFacts,
+    model=st.just("tiny_1x"),
+    what=st.just("weights"),
+    address=st.sampled_from([*ADDRESSES, None]),
+    etag=st.sampled_from([None, '"1"', 'W/"1"']),
+    last_modified=st.sampled_from([None, "Sun, 01 Mar 2026 12:00:00 GMT"]),
+    total=st.none() | few_bytes,
+)
+resumable = given(
+    facts=kept_facts,
+    kept=few_bytes,
+    address=st.sampled_from(ADDRESSES),
+    digest_known=st.booleans(),
+    size=st.none() | few_bytes,
+)
+
+
+@resumable
+def test_bytes_are_gone_on_from_only_where_something_tells_a_mixture_of_two_files(
+    facts: PartialFacts, kept: int, address: str, digest_known: bool, size: int | None
+) -> None:
+    headers = range_headers(facts, kept, address, digest_known=digest_known, size=size)
+    if not headers:
+        return
+    validator = headers.get("If-Range")
+    same_address = facts.address == address
+    complete = kept == facts.total
+    assert digest_known or (same_address and (validator or complete))
+    assert validator is None or same_address
+    assert not (validator or "").startswith("W/")
+
+
+@resumable
+def test_bytes_are_gone_on_from_only_within_the_file(
+    facts: PartialFacts, kept: int, address: str, digest_known: bool, size: int | None
+) -> None:
+    headers = range_headers(facts, kept, address, digest_known=digest_known, size=size)
+    if not headers:
+        return
+    assert headers["Range"] == f"bytes={kept}-"
+    assert kept > 0
+    for total in (facts.total, size):
+        assert total is None or kept <= total
+    assert None in (facts.total, size) or facts.total == size
+
+
+@resumable
+def test_what_can_be_gone_on_from_is_never_thrown_away(
+    facts: PartialFacts, kept: int, address: str, digest_known: bool, size: int | None
+) -> None:
+    fits = 0 < kept <= min(x for x in (facts.total, size, 99) if x is not None)
+    agrees = None in (facts.total, size) or facts.total == size
+    if digest_known and fits and agrees:
+        assert range_headers(facts, kept, address, digest_known=True, size=size)

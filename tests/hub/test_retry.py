@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.hub.http import FailedAttemptError
-from bdd100k_zoo.hub.retry import DEFAULT_RETRY_POLICY, Retrier, RetryPolicy, StallDetector
+from bdd100k_zoo.hub.retry import DEFAULT_RETRY_POLICY, FailedAttemptError, Retrier, RetryPolicy, StallDetector
 
 chances = st.floats(0, 1)
 
@@ -14,7 +13,7 @@ chances = st.floats(0, 1)
 def test_pauses_are_bounded_and_never_shorter_than_what_the_server_asks(
     failures: int, asked: float | None, chance: float
 ) -> None:
-    pause = DEFAULT_RETRY_POLICY.pause(failures, asked, chance)
+    pause = DEFAULT_RETRY_POLICY.pause_seconds(failures, asked, chance)
     if pause is None:
         assert failures >= DEFAULT_RETRY_POLICY.tries or (asked or 0) > DEFAULT_RETRY_POLICY.longest_asked
     else:
@@ -24,7 +23,7 @@ def test_pauses_are_bounded_and_never_shorter_than_what_the_server_asks(
 
 @given(failures=st.integers(1, 3), chance=chances)
 def test_pauses_grow(failures: int, chance: float) -> None:
-    first, second = (DEFAULT_RETRY_POLICY.pause(number, None, chance) for number in (failures, failures + 1))
+    first, second = (DEFAULT_RETRY_POLICY.pause_seconds(number, None, chance) for number in (failures, failures + 1))
     assert first is not None
     assert second is not None
     assert second == pytest.approx(2 * first)
@@ -36,7 +35,7 @@ def _course(tries: int = 3) -> tuple[Retrier, list[float]]:
 
 
 def _bear(course: Retrier, reached: int = 0, **facts: object) -> None:
-    course.bear(FailedAttemptError("failed", **{"passing": True, **facts}), reached, lambda _: None)
+    course.wait_or_raise(FailedAttemptError("failed", **{"transient": True, **facts}), reached, lambda _: None)
 
 
 def test_the_last_try_raises_and_does_not_sleep() -> None:
@@ -91,7 +90,7 @@ def test_dripping_is_no_progress() -> None:
 def test_what_will_not_pass_is_raised_at_once() -> None:
     course, slept = _course()
     with pytest.raises(FailedAttemptError):
-        _bear(course, passing=False)
+        _bear(course, transient=False)
     assert slept == []
 
 
@@ -105,7 +104,7 @@ def test_a_server_that_asks_for_an_hour_is_given_up_and_quoted() -> None:
 def test_a_long_pause_is_said() -> None:
     said: list[str] = []
     course = Retrier(RetryPolicy(first=8), lambda _: None)
-    course.bear(FailedAttemptError("answered 503", passing=True), 0, said.append)
+    course.wait_or_raise(FailedAttemptError("answered 503", transient=True), 0, said.append)
     assert said[0].startswith("answered 503; trying again in ")
 
 
@@ -122,10 +121,10 @@ def test_a_transfer_is_given_up_once_too_little_came_in_a_window(amounts: list[i
         got += amount
         if now - since >= StallDetector.WINDOW and got < StallDetector.LEAST:
             with pytest.raises(FailedAttemptError) as caught:
-                pace.count(amount)
+                pace.add(amount)
             assert caught.value.stalled
-            assert caught.value.passing
+            assert caught.value.transient
             return
-        pace.count(amount)
+        pace.add(amount)
         if now - since >= StallDetector.WINDOW:
             since, got = now, 0

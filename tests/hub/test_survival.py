@@ -46,7 +46,7 @@ OURS = re.compile(r"x\.pth(\.lock|\.ledger\.json|\.[0-9a-f]{8}\.partial(\.json)?
 def _fetch(root: Path, artifact: Artifact, prepare: Callable[..., None] | None = None, *arguments: Any) -> None:
     if prepare:
         prepare(root, *arguments)
-    with Store(root, patience=HASTE) as store:
+    with Store(root, retry_policy=HASTE) as store:
         stored = store.fetch(artifact, NO_PROGRESS)
         if stored.path.read_bytes() != BODY:
             sys.exit("the file is wrong")

@@ -9,8 +9,9 @@ from faults import BODY, CUT, HALF, WHOLE
 
 from bdd100k_zoo.errors import DigestMismatchError
 from bdd100k_zoo.hub import transfer
-from bdd100k_zoo.hub.http import FailedAttemptError, Timeouts, open_session
+from bdd100k_zoo.hub.http import open_session
 from bdd100k_zoo.hub.resume import PartialFile, build_partial_facts
+from bdd100k_zoo.hub.retry import FailedAttemptError, Timeouts
 from bdd100k_zoo.hub.transfer import Meter, Transfer
 from bdd100k_zoo.hub.verify import ExpectedDigest
 
@@ -37,8 +38,8 @@ def receive(tmp_path: Path, told: Told) -> Callable[..., bytes]:
             receiver = Transfer(session, artifact, partial, meter, told.note, HASTE)
             for address in addresses[:-1]:
                 with pytest.raises(FailedAttemptError):
-                    receiver.receive(address, expected)
-            hashes = receiver.receive(addresses[-1], expected)
+                    receiver.download(address, expected)
+            hashes = receiver.download(addresses[-1], expected)
             content = partial.path.read_bytes()
         assert (hashes.size, hashes.md5) == (len(content), md5_of(content))
         return content
@@ -190,6 +191,6 @@ def test_bytes_that_are_all_there_are_not_asked_for_again(
             PartialFile(tmp_path / "x", build_partial_facts(artifact)) as partial,
             Meter(told, "") as meter,
         ):
-            hashes = Transfer(session, artifact, partial, meter, told.note, HASTE).receive(artifact.addresses[0])
+            hashes = Transfer(session, artifact, partial, meter, told.note, HASTE).download(artifact.addresses[0])
             assert hashes.md5 == md5_of(BODY)
     assert host.asked["/x.pth"] == 1

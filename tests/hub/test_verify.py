@@ -1,7 +1,10 @@
+"""Digests: computed, fetched, and what they verify."""
+
 from __future__ import annotations
 
 import hashlib
 import string
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,18 +12,23 @@ from fault_host import HASTE, Reply, artifact_of, md5_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.hub import verify
-from bdd100k_zoo.hub.http import Timeouts, open_session
+from bdd100k_zoo.hub.http import open_session
 from bdd100k_zoo.hub.ledger import LedgerEntry
+from bdd100k_zoo.hub.retry import Timeouts
 from bdd100k_zoo.hub.verify import (
-    DIGEST_LIMIT,
+    MAX_DIGEST_BYTES,
+    MAX_QUEUED_CHUNKS,
     ExpectedDigest,
+    Hasher,
     Hashes,
     NoDigest,
     VerificationPlan,
     digest_mismatch,
     fetch_digest,
     fetch_published_digest,
+    hash_file,
     parse_md5,
     plan_verification,
 )
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
     import requests
     from fault_host import Host
+
 
 digests = st.text("0123456789abcdefABCDEF", min_size=32, max_size=32)
 names = st.text(string.ascii_letters + string.digits + "._- ()", min_size=1).filter(lambda name: name.strip() == name)
@@ -93,8 +102,8 @@ def test_a_digest_is_read_from_its_address(host: Host, session: requests.Session
     [
         (Reply(b"", status=404), "answered 404 Not Found"),
         (Reply(b"<html>not yours</html>"), "sent no MD5 digest"),
-        (Reply(b"a" * 32 + b" " * DIGEST_LIMIT), "sent no MD5 digest"),
-        (Reply(b"a" * DIGEST_LIMIT * 2, promised=1 << 40, stalls=True), "sent no MD5 digest"),
+        (Reply(b"a" * 32 + b" " * MAX_DIGEST_BYTES), "sent no MD5 digest"),
+        (Reply(b"a" * MAX_DIGEST_BYTES * 2, promised=1 << 40, stalls=True), "sent no MD5 digest"),
         (Reply(b"\xff" * 32), "sent no MD5 digest"),
         (Reply(b"a" * 32, promised=40), "ended after 32 of 40 bytes"),
     ],
@@ -224,3 +233,32 @@ def test_only_the_right_digest_and_the_right_size_are_not_contradicted(content: 
         error = digest_mismatch(hashes, "x", (ExpectedDigest(wrong, "zoo file"),), size)
         assert error is not None
         assert (error.expected, error.found, error.source) == (wrong, digest, "zoo file")
+
+
+@given(pieces=st.lists(st.binary(max_size=50), max_size=3 * MAX_QUEUED_CHUNKS))
+def test_the_digests_are_those_of_the_pieces_in_their_order(pieces: list[bytes]) -> None:
+    whole = b"".join(pieces)
+    with Hasher() as hasher:
+        for piece in pieces:
+            hasher.update(piece)
+        assert hasher.finish() == Hashes(len(whole), md5_of(whole), hashlib.sha256(whole).hexdigest())
+
+
+def test_a_hasher_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    with Hasher() as hasher:
+        hasher.update(b"some")
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+
+
+def test_a_file_is_hashed_as_a_whole(tmp_path: Path, body: bytes) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(body)
+    assert hash_file(file) == Hashes(len(body), md5_of(body), hashlib.sha256(body).hexdigest())
+
+
+def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as caught:
+        hash_file(tmp_path)
+    assert caught.value.path == tmp_path

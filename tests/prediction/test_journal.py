@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from records import PROCESS, WEIGHTS, make_header
 
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.errors import RecordError, RunMismatchError, StorageError
@@ -25,12 +26,11 @@ from bdd100k_zoo.prediction.journal import (
     Journal,
     JournalHeader,
     JournalReader,
-    ProcessInfo,
+    Journals,
     StageSeconds,
+    delete_journals,
     journal_path,
 )
-from bdd100k_zoo.prediction.journals import Journals
-from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,31 +40,8 @@ FRAMES = 11
 """Three chunks of three frames, and one of two."""
 
 
-def plan(**changes: Any) -> RunPlan:
-    facts: dict[str, Any] = {"model": "x", "cfg_options": "", "split": None, "image_roots": ("/in",)}
-    return RunPlan(**(facts | {"frames": FRAMES, "chunk_size": SIZE} | changes))
-
-
-def process() -> ProcessInfo:
-    weights = WeightsUsed(
-        path="caf\udce9.pth",
-        size=3,
-        md5="0" * 32,
-        sha256="a" * 64,
-        verified=False,
-        verified_by=None,
-        unverified_because="no digest",
-        address=None,
-    )
-    return ProcessInfo(
-        config="x.py",
-        weights=weights,
-        device="cpu",
-        device_name="a CPU",
-        versions={"torch": "2.15"},
-        started="2030-01-02T03:04:05+00:00",
-        load=1.5,
-    )
+def header(**changes: Any) -> JournalHeader:
+    return make_header(**({"model": "x", "frames": FRAMES, "chunk_size": SIZE} | changes))
 
 
 def found(number: int, boxes: int) -> Detections:
@@ -81,11 +58,11 @@ def frame(number: int) -> FrameResult:
 
 
 def chunk(number: int, **facts: Any) -> ChunkResult:
-    return ChunkResult(number, [frame(place) for place in plan().chunks.frames_of(number)], **facts)
+    return ChunkResult(number, [frame(place) for place in header().chunks.frames_of(number)], **facts)
 
 
 def write(path: Path, numbers: Iterable[int], **changes: Any) -> None:
-    with Journal(path, JournalHeader(plan=plan(**changes)), process()) as journal:
+    with Journal(path, header(**changes), PROCESS) as journal:
         for number in numbers:
             journal.write(chunk(number))
 
@@ -104,7 +81,7 @@ def check(folder: Path, numbers: Sequence[int]) -> Journals:
     """Check that exactly those chunks are done, and whole."""
     journals = Journals(folder).look()
     assert [number for number in range(4) if journals.has(number)] == list(numbers)
-    expected = [place for number in numbers for place in plan().chunks.frames_of(number)]
+    expected = [place for number in numbers for place in header().chunks.frames_of(number)]
     done = list(journals.in_order())
     assert [each.number for each in done] == expected
     assert all(same(each, frame(each.number)) for each in done)
@@ -130,9 +107,14 @@ def test_what_is_written_is_read_back_in_order(tmp_path: Path) -> None:
     write(journal_path(tmp_path, 0), [2, 0, 3, 1])
     journals = check(tmp_path, [0, 1, 2, 3])
     assert journals.detections == sum(len(frame(number).detections) for number in range(FRAMES))
-    (written_by,) = journals.processes
-    assert written_by == msgspec.structs.replace(process(), weights=written_by.weights)
-    assert written_by.weights.path == "caf\\udce9.pth"
+    assert journals.processes == [PROCESS]
+    assert journals.header == header()
+
+
+def test_a_path_of_bytes_that_are_no_utf_8_does_not_cost_the_journal(tmp_path: Path) -> None:
+    write(journal_path(tmp_path, 0), [0], weights=msgspec.structs.replace(WEIGHTS, path="caf\udce9.pth"))
+    (first,) = Journals(tmp_path).look().headers
+    assert first.weights.path == "caf\\udce9.pth"
 
 
 floats = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -150,7 +132,7 @@ def test_detections_come_back_to_the_bit(
         data.draw(arrays.arrays(np.int64, boxes, elements=st.integers(0, 9))),
     )
     written = FrameResult(0, "ä/車.jpg", detections)
-    with Journal(journal_path(folder, 0), JournalHeader(plan=plan(frames=1)), process()) as journal:
+    with Journal(journal_path(folder, 0), header(frames=1), PROCESS) as journal:
         journal.write(ChunkResult(0, [written]))
     (read,) = Journals(folder).look().in_order()
     assert same(read, written)
@@ -160,7 +142,8 @@ def test_every_line_is_json_that_says_what_it_is(tmp_path: Path) -> None:
     write(journal_path(tmp_path, 0), [1])
     lines = [json.loads(line) for line in journal_path(tmp_path, 0).read_bytes().splitlines()]
     assert [next(iter(line)) for line in lines] == ["journal", "process", "frame", "frame", "frame", "chunk"]
-    assert lines[0]["plan"]["frames"] == FRAMES
+    assert lines[0]["request"]["frames"] == FRAMES
+    assert lines[0]["facts"]["batch_size"] == 8
     assert (lines[3]["name"], lines[3]["unreadable"]) == ("04.jpg", "is empty")
 
 
@@ -226,7 +209,7 @@ def test_a_second_look_reads_on_where_the_first_ended(tmp_path: Path) -> None:
     path = journal_path(tmp_path, 0)
     journals = Journals(tmp_path).look()
     assert not journals.complete
-    with Journal(path, JournalHeader(plan=plan()), process()) as journal:
+    with Journal(path, header(), PROCESS) as journal:
         for number in range(4):
             assert journals.look().frames == min(number * SIZE, FRAMES)
             journal.write(chunk(number))
@@ -240,7 +223,7 @@ def test_journals_of_several_ranks_count_together_and_a_chunk_twice_counts_once(
     write(journal_path(tmp_path, 2), [2])
     journals = check(tmp_path, [0, 1, 2, 3])
     assert (journals.ranks, len(journals.processes)) == (3, 3)
-    journals.remove()
+    delete_journals(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -252,13 +235,13 @@ def test_what_is_missing_is_given_in_as_few_ranges_as_there_are_gaps(
     folder = tmp_path_factory.mktemp("gaps")
     write(journal_path(folder, 0), done)
     gaps = Journals(folder).look().missing()
-    lost = [place for number in range(4) if number not in done for place in plan().chunks.frames_of(number)]
+    lost = [place for number in range(4) if number not in done for place in header().chunks.frames_of(number)]
     assert [place for gap in gaps for place in gap] == lost
     assert all(one.stop < other.start for one, other in itertools.pairwise(gaps))
 
 
 def test_times_and_halved_batches_are_added_up(tmp_path: Path) -> None:
-    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+    with Journal(journal_path(tmp_path, 0), header(), PROCESS) as journal:
         journal.write(chunk(0, spent=StageSeconds(decode=0.25, detect=1.0, wall=2.0), split={8: 1, 4: 2}))
         journal.write(chunk(1, spent=StageSeconds(prepare=0.5, detect=0.5, wall=1.0), split={4: 1}))
     journals = Journals(tmp_path).look()
@@ -268,7 +251,7 @@ def test_times_and_halved_batches_are_added_up(tmp_path: Path) -> None:
     assert journals.split == {8: 1, 4: 3}
 
 
-def test_a_journal_of_another_plan_is_left_as_it_is_and_what_differs_is_said(tmp_path: Path) -> None:
+def test_a_journal_of_another_run_is_left_as_it_is_and_what_differs_is_said(tmp_path: Path) -> None:
     path = journal_path(tmp_path, 0)
     write(path, [0])
     before = path.read_bytes() + b"torn"
@@ -289,15 +272,16 @@ def test_a_journal_of_another_plan_is_left_as_it_is_and_what_differs_is_said(tmp
         (b"\xff\n", "no journal"),
         (b'{"a": 1}\n', "no journal"),
         (b"[" * 100_000 + b"\n", "no journal"),
-        (b'{"journal":2,"plan":PLAN}\n', "format 2"),
+        (b'{"journal":1,"plan":{}}\n', "format 1"),
+        (b'{"journal":3,"request":REQUEST}\n', "format 3"),
     ],
     ids=lambda value: str(value[:10]),
 )
 def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: bytes, told: str) -> None:
     path = journal_path(tmp_path, 0)
     write(path, [])
-    of_plan = json.dumps(json.loads(path.read_bytes().splitlines()[0])["plan"]).encode()
-    path.write_bytes(content := content.replace(b"PLAN", of_plan))
+    request = json.dumps(json.loads(path.read_bytes().splitlines()[0])["request"]).encode()
+    path.write_bytes(content := content.replace(b"REQUEST", request))
     with pytest.raises(RecordError, match=told):
         write(path, [0])
     with pytest.raises(RecordError, match=told):
@@ -305,15 +289,15 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: b
     assert path.read_bytes() == content
 
 
-def test_chunks_that_the_plan_does_not_have_are_refused(tmp_path: Path) -> None:
-    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+def test_chunks_that_the_run_does_not_have_are_refused(tmp_path: Path) -> None:
+    with Journal(journal_path(tmp_path, 0), header(), PROCESS) as journal:
         journal.write(ChunkResult(9, [frame(0)]))
     with pytest.raises(RecordError, match="chunk 9 of 4"):
         Journals(tmp_path).look()
 
 
 def test_frames_in_the_wrong_place_are_refused(tmp_path: Path) -> None:
-    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+    with Journal(journal_path(tmp_path, 0), header(), PROCESS) as journal:
         journal.write(ChunkResult(0, [frame(0), frame(2), frame(1)]))
     with pytest.raises(RecordError, match="frame 2 in the place of frame 1"):
         list(Journals(tmp_path).look().in_order())
@@ -326,7 +310,7 @@ def test_a_journal_that_is_gone_holds_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
 def test_what_no_predictions_file_can_hold_is_refused_and_the_chunks_before_stay(tmp_path: Path, odd: float) -> None:
     bad = Detections(np.array([[0, 0, odd, 1]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
-    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+    with Journal(journal_path(tmp_path, 0), header(), PROCESS) as journal:
         journal.write(chunk(0))
         with pytest.raises(RecordError, match=r"04\.jpg.*finite"):
             journal.write(ChunkResult(1, [frame(3), FrameResult(4, "04.jpg", bad), frame(5)]))
@@ -336,7 +320,7 @@ def test_what_no_predictions_file_can_hold_is_refused_and_the_chunks_before_stay
 
 def test_a_reason_of_bytes_that_are_no_utf_8_is_kept(tmp_path: Path) -> None:
     done = [FrameResult(0, "00.jpg", Detections.empty(), "caf\udce9"), frame(1), frame(2)]
-    with Journal(journal_path(tmp_path, 0), JournalHeader(plan=plan()), process()) as journal:
+    with Journal(journal_path(tmp_path, 0), header(), PROCESS) as journal:
         journal.write(ChunkResult(0, done))
     assert next(Journals(tmp_path).look().in_order()).unreadable == "caf\\udce9"
 
@@ -345,12 +329,12 @@ FULL_DISK = """\
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_journal import Header, Journal, StorageError, chunk, plan, process
+from test_journal import PROCESS, Journal, StorageError, chunk, header
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-with Journal(Path(sys.argv[1]), Header(plan=plan()), process()) as journal:
+with Journal(Path(sys.argv[1]), header(), PROCESS) as journal:
     for number in range(4):
         try:
             journal.write(chunk(number))

@@ -138,9 +138,9 @@ Path(sys.argv[1], "ready").write_text(os.environ["OMP_NUM_THREADS"] + " " + os.e
 if sys.argv[2] != "wait":
     sys.exit(int(sys.argv[2]))
 time.sleep(60)
-'''.replace("launch", repr(launch.STARTED))
-launch.torchrun = lambda processes, arguments: [sys.executable, "-c", child, *arguments]
-sys.exit(launch.start(2, sys.argv[1:], "abc"))
+'''.replace("launch", repr(launch.LAUNCH_VARIABLE))
+launch.torchrun_command = lambda processes, arguments: [sys.executable, "-c", child, *arguments]
+sys.exit(launch.launch_processes(2, sys.argv[1:], "abc"))
 """
 
 

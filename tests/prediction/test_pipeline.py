@@ -113,15 +113,15 @@ def do(
     *,
     batch_size: int = 1,
     workers: int = 2,
-    todo: Sequence[int] | None = None,
-    keep: Callable[[ChunkResult], None] | None = None,
+    pending: Sequence[int] | None = None,
+    write: Callable[[ChunkResult], None] | None = None,
     reports: Reports | None = None,
 ) -> list[ChunkResult]:
     done: list[ChunkResult] = []
-    cut = Chunks(len(frames), chunk_size(batch_size))
-    work = DetectionWork(frames, cut, range(cut.count) if todo is None else todo, batch_size, workers)
+    chunks = Chunks(len(frames), chunk_size(batch_size))
+    work = DetectionWork(frames, chunks, range(chunks.count) if pending is None else pending, batch_size, workers)
     told = reports or Reports()
-    detect_chunks(detector or BorderDetector(), work, keep or done.append, told, told)
+    detect_chunks(detector or BorderDetector(), work, write or done.append, told, told)
     return done
 
 
@@ -169,7 +169,7 @@ def test_results_and_batches_are_the_same_whoever_computes_a_chunk(
     assert [frame.number for chunk in done for frame in chunk.frames] == list(range(len(frames)))
     apart = BorderDetector()
     for number in range(len(done)):
-        (alone,) = do(frames, apart, batch_size=batch_size, workers=1, todo=[number])
+        (alone,) = do(frames, apart, batch_size=batch_size, workers=1, pending=[number])
         assert alone.number == number
         assert [frame.detections.boxes.tolist() for frame in alone.frames] == [
             frame.detections.boxes.tolist() for frame in done[number].frames
@@ -231,9 +231,9 @@ class Failing(BorderDetector):
 def test_what_a_stage_raises_comes_out_as_itself_and_what_was_done_before_is_kept(tmp_path: Path, where: str) -> None:
     kept: list[ChunkResult] = []
     with pytest.raises(KeyError, match="the stage's own"):
-        do(frames_of([20] * 30, tmp_path), Failing(where, 20), keep=kept.append)
+        do(frames_of([20] * 30, tmp_path), Failing(where, 20), write=kept.append)
     assert [chunk.number for chunk in kept] == list(range(20))
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("reader", "keeper"))]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("reader", "writer"))]
 
 
 @pytest.mark.parametrize("at", [0, 20, 29])
@@ -244,7 +244,7 @@ def test_what_cannot_be_kept_ends_the_run_soon(tmp_path: Path, at: int) -> None:
 
     detector = BorderDetector()
     with pytest.raises(StorageError, match="No space left"):
-        do(frames_of([20] * 30, tmp_path), detector, keep=keep)
+        do(frames_of([20] * 30, tmp_path), detector, write=keep)
     assert len(detector.batches) <= at + pipeline.MAX_UNWRITTEN_CHUNKS + 2
 
 
@@ -258,7 +258,7 @@ class Interrupted(BorderDetector):
 def test_an_interrupt_ends_the_run_at_once_and_what_was_done_is_kept(tmp_path: Path) -> None:
     kept: list[ChunkResult] = []
     with pytest.raises(KeyboardInterrupt):
-        do(frames_of([20] * 30, tmp_path), Interrupted(), keep=kept.append)
+        do(frames_of([20] * 30, tmp_path), Interrupted(), write=kept.append)
     assert [chunk.number for chunk in kept] == list(range(10))
 
 
@@ -332,4 +332,4 @@ def test_the_seconds_of_every_stage_are_told(folder: Path) -> None:
 
 
 def test_no_chunks_are_no_work(folder: Path) -> None:
-    assert do(find_images([str(folder)]), todo=[]) == []
+    assert do(find_images([str(folder)]), pending=[]) == []

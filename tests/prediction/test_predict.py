@@ -15,6 +15,7 @@ import torch
 import bdd100k_zoo
 from bdd100k_zoo.backends.mmdet3.random_weights import save_random_weights
 from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.demo_run.steps import bundled_weights
 from bdd100k_zoo.errors import (
     ConfigError,
     DeviceError,
@@ -29,7 +30,6 @@ from bdd100k_zoo.prediction import predict as job
 from bdd100k_zoo.prediction.run import RunRecord, read_run
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.sample_data import draw_sample_frame
-from bdd100k_zoo.workflows.demo import bundled_weights
 
 if TYPE_CHECKING:
     from pathlib import Path

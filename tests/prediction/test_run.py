@@ -1,17 +1,40 @@
-"""run.json: read back as written, whatever stands in it."""
+"""run.json, read back as it was written; how frames are split, and what tells two runs apart."""
 
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import REQUEST, make_header
 
+from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.errors import RecordError, StorageError
-from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, Unreadable, WeightsUsed, read_run, write_run
+from bdd100k_zoo.prediction.run import (
+    Chunks,
+    RunCounts,
+    RunRecord,
+    RunRequest,
+    RunSeconds,
+    Unreadable,
+    WeightsUsed,
+    compared,
+    differences,
+    frames_digest,
+    options_text,
+    parse_run,
+    read_run,
+    write_run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bdd100k_zoo.prediction.journal import JournalHeader
 
 
 def record(**changes: Any) -> RunRecord:
@@ -43,7 +66,7 @@ def record(**changes: Any) -> RunRecord:
         "unreadable": (Unreadable("b.jpg", "is empty"),),
         "started": "2030-01-02T03:04:05+00:00",
     }
-    return RunRecord(**(facts | changes))
+    return parse_run(facts | changes)
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -54,7 +77,9 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_the_file_is_indented_json_with_every_field(tmp_path: Path) -> None:
     text = write_run(tmp_path, record()).read_text(encoding="utf-8")
-    assert set(json.loads(text)) == set(RunRecord.__struct_fields__)
+    elsewhere = {"request", "facts", "frames", "weights_sha256", "random_weights"}
+    fields = {*RunRecord.__struct_fields__, *RunRequest.__struct_fields__, *DetectorFacts.__struct_fields__}
+    assert set(json.loads(text)) == fields - elsewhere
     assert json.loads(text)["unreadable"] == [{"name": "b.jpg", "reason": "is empty"}]
     assert '\n  "model": "fcos_r50_fpn_1x",\n' in text
     assert text.endswith("}\n")
@@ -80,12 +105,12 @@ def test_the_file_is_indented_json_with_every_field(tmp_path: Path) -> None:
 def test_any_override_is_recorded(tmp_path: Path, value: object, stands: object) -> None:
     text = write_run(tmp_path, record(cfg_options={"key": value})).read_bytes()
     assert json.loads(text)["cfg_options"] == {"key": stands}
-    assert read_run(tmp_path).model == "fcos_r50_fpn_1x"
+    assert read_run(tmp_path).request.model == "fcos_r50_fpn_1x"
 
 
 def test_paths_whose_bytes_are_no_utf_8_do_not_cost_the_record(tmp_path: Path) -> None:
     write_run(tmp_path, record(image_roots=("caf\udce9/",)))
-    assert read_run(tmp_path).image_roots == ("caf\\udce9/",)
+    assert read_run(tmp_path).request.image_roots == ("caf\\udce9/",)
 
 
 @pytest.mark.parametrize(
@@ -126,10 +151,116 @@ def test_a_record_from_before_it_was_recorded_does_not_tell_whether_a_model_was_
     standing = json.loads((tmp_path / "run.json").read_text())
     assert standing.pop("optimised") is True
     (tmp_path / "run.json").write_text(json.dumps(standing))
-    assert read_run(tmp_path).optimised is None
+    assert read_run(tmp_path).facts.optimised is None
 
 
 def test_a_missing_record_is_told_by_path(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         read_run(tmp_path)
     assert caught.value.path == tmp_path / "run.json"
+
+
+# What tells two runs apart
+
+
+def header(**changes: Any) -> JournalHeader:
+    return make_header(**changes)
+
+
+def different(existing: JournalHeader, requested: JournalHeader) -> tuple[str, ...]:
+    return differences(existing.compared(), requested.compared())
+
+
+@given(frames=st.integers(0, 500), size=st.integers(1, 40))
+def test_chunks_hold_every_frame_once_and_are_cut_at_multiples(frames: int, size: int) -> None:
+    chunks = Chunks(frames, size)
+    parts = [chunks.frames_of(number) for number in range(chunks.count)]
+    assert list(chain.from_iterable(parts)) == list(range(frames))
+    assert all(part.start == number * size for number, part in enumerate(parts))
+    assert all(len(part) == size for part in parts[:-1])
+    assert all(parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model": "other"}, ("model", "fcos_r50_fpn_1x", "other")),
+        ({"config_sha256": "d" * 64}, ("config's SHA-256", "0" * 64, "d" * 64)),
+        ({"cfg_options": {}}, ("cfg_options", '{"a": 1}', "none now")),
+        ({"split": "val"}, ("split", "none there", "val")),
+        ({"image_roots": ("/data/a",)}, ("images", "/data/a, /data/b there", "/data/a now")),
+        ({"frames": 99, "frames_sha256": "e" * 64}, ("number of images", "100", "99")),
+        ({"frames_sha256": "e" * 64}, ("times of change", "ffffffffffff", "eeeeeeeeeeee")),
+        ({"weights_sha256": "b" * 64}, ("weights' SHA-256", "a" * 64, "b" * 64)),
+        ({"backend": "mmdet2"}, ("backend", "mmdet3", "mmdet2")),
+        ({"device": "cpu", "device_name": ""}, ("device", "cuda (a card)", "cpu")),
+        ({"device_name": "b card"}, ("device", "cuda (a card)", "cuda (b card)")),
+        ({"ops": "mmcv"}, ("ops", "torchvision", "mmcv")),
+        ({"precision": "fp16"}, ("precision", "fp32", "fp16")),
+        ({"optimised": False}, ("changed for speed", "True", "False")),
+        ({"batch_size": 4}, ("batch size", "8", "4")),
+        ({"chunk_size": 16}, ("chunk", "32", "16")),
+        ({"threads": 2}, ("threads", "none there", "2 now")),
+        ({"versions": {"torch": "2.16"}}, ("versions", "mmdet 3.3.0, torch 2.15 there", "torch 2.16 now")),
+    ],
+)
+def test_what_differs_is_named_once_with_both_values(changes: dict[str, Any], named: tuple[str, ...]) -> None:
+    (told,) = different(header(), header(**changes))
+    assert [told.index(each) for each in named] == sorted(told.index(each) for each in named)
+    assert different(header(**changes), header(**changes)) == ()
+
+
+NOT_COMPARED = {"config", "random_weights"}
+"""The name of a config, whose digest is compared; and what the digest of the weights implies."""
+
+
+def test_every_fact_is_compared() -> None:
+    known = {*RunRequest.__struct_fields__, *DetectorFacts.__struct_fields__, "chunk_size"}
+    other = {"cfg_options": {}, "image_roots": ("/x",), "versions": {}, "device": "cpu", "frames_sha256": "e" * 64}
+    compared_ones = {name for name in known if different(header(), header(**{name: other.get(name, 5)}))}
+    assert compared_ones == known - NOT_COMPARED
+
+
+def test_what_is_asked_for_is_compared_with_what_is_used() -> None:
+    existing = header().compared()
+    asked = msgspec.structs.replace(REQUEST, backend="mmdet3", batch_size=8)
+    assert differences(existing, compared(asked)) == differences(existing, compared(REQUEST)) == ()
+    asked = msgspec.structs.replace(REQUEST, backend="mmdet2", batch_size=4, precision="fp16")
+    assert differences(existing, compared(asked)) == (
+        "backend: mmdet3 there, mmdet2 now",
+        "precision: fp32 there, fp16 now",
+        "batch size: 8 there, 4 now",
+    )
+
+
+UNKNOWN_AT_FIRST = [field.name for field in msgspec.structs.fields(RunRequest) if field.default is None]
+
+
+@given(unknown=st.sets(st.sampled_from(UNKNOWN_AT_FIRST)))
+def test_what_is_not_known_yet_fits_anything_and_is_read_back_so(unknown: set[str]) -> None:
+    existing = header().compared()
+    wanted = msgspec.structs.replace(REQUEST, **dict.fromkeys(unknown))
+    assert differences(existing, compared(wanted)) == differences(compared(wanted), existing) == ()
+    assert msgspec.json.decode(msgspec.json.encode(wanted), type=RunRequest) == wanted
+
+
+def test_image_roots_may_come_in_any_order() -> None:
+    assert different(header(), header(image_roots=("/data/a", "/data/b"))) == ()
+
+
+frames = st.lists(st.tuples(st.text(), st.text()), unique=True, max_size=5)
+
+
+@given(one=frames, other=frames)
+def test_the_digest_tells_other_frames(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
+    def is_clean(pairs: list[tuple[str, str]]) -> bool:
+        return not any("\0" in text or "\n" in text for pair in pairs for text in pair)
+
+    if is_clean(one) and is_clean(other):  # as names and stamps are
+        assert (frames_digest(one) == frames_digest(other)) == (one == other)
+
+
+def test_options_are_the_same_text_however_they_are_ordered_and_none_are_no_text() -> None:
+    assert options_text({"b": (1, 2), "a": None}) == options_text({"a": None, "b": [1, 2]})
+    assert options_text({}) == ""
+    assert "1+2j" in options_text({"d": 1 + 2j})

@@ -8,14 +8,23 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from records import PROCESS, REQUEST, make_header
 
 from bdd100k_zoo.errors import FolderBusyError, RunMismatchError, StorageError
-from bdd100k_zoo.prediction.journal import Journal, JournalHeader, ProcessInfo, journal_path
-from bdd100k_zoo.prediction.run import RunCounts, RunPlan, RunRecord, RunSeconds, WeightsUsed, options_text, write_run
+from bdd100k_zoo.prediction.journal import Journal, journal_path
+from bdd100k_zoo.prediction.run import (
+    RunCounts,
+    RunSeconds,
+    WeightsUsed,
+    compared,
+    parse_run,
+    to_json_object,
+    write_run,
+)
 from bdd100k_zoo.prediction.run_folder import (
     clean_run_folder,
     default_run_folder,
@@ -26,6 +35,10 @@ from bdd100k_zoo.prediction.run_folder import (
     resolve_input,
     run_folder_lock,
 )
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.prediction.journal import JournalHeader
+    from bdd100k_zoo.prediction.run import RunRecord, RunRequest
 
 MODEL = "fcos_r50_fpn_1x"
 
@@ -40,7 +53,7 @@ CLAIM = (
     "import sys\n"
     "from pathlib import Path\n"
     "from bdd100k_zoo.prediction.run_folder import run_folder_lock\n"
-    "with claimed(Path(sys.argv[1]), int(sys.argv[2])):\n"
+    "with run_folder_lock(Path(sys.argv[1]), int(sys.argv[2])):\n"
     "    print('claimed', flush=True)\n"
     "    sys.stdin.read()\n"
 )
@@ -186,7 +199,7 @@ def record(**changes: Any) -> RunRecord:
         unverified_because="no digest is recorded",
         address=None,
     )
-    standing = RunRecord(
+    standing: dict[str, Any] = dict(  # noqa: C408
         model=MODEL,
         config="x.py",
         config_sha256="0" * 64,
@@ -207,21 +220,22 @@ def record(**changes: Any) -> RunRecord:
         frames_sha256="f" * 64,
         batch_size=1,
     )
-    return msgspec.structs.replace(standing, **changes)
+    return parse_run(standing | changes)
 
 
-def plan(**changes: Any) -> RunPlan:
+def request(**changes: Any) -> RunRequest:
     facts: dict[str, Any] = {
-        "model": MODEL,
-        "config_sha256": "0" * 64,
         "image_roots": (resolve_input("frames"),),
-        "cfg_options": options_text({"model.test_cfg.max_per_img": 50}),
-        "split": None,
+        "cfg_options": {"model.test_cfg.max_per_img": 50},
         "frames": 2,
-        "frames_sha256": "f" * 64,
-        "chunk_size": 1,
+        "weights_sha256": None,
     }
-    return RunPlan(**(facts | changes))
+    return msgspec.structs.replace(REQUEST, **(facts | changes))
+
+
+def wanted(**changes: Any) -> dict[str, object]:
+    """What is compared of a run that is asked for."""
+    return compared(request(**changes))
 
 
 def write_finished(folder: Path, **changes: Any) -> RunRecord:
@@ -231,23 +245,24 @@ def write_finished(folder: Path, **changes: Any) -> RunRecord:
 
 
 def begin_journal(folder: Path, rank: int = 0, replaces: str = "", **changes: Any) -> None:
-    weights = record().weights
-    process = ProcessInfo(
-        config="x.py", weights=weights, device="cpu", device_name="", versions={}, started="2030", load=0.0
-    )
-    with Journal(journal_path(folder, rank), JournalHeader(plan=plan(**changes), replaces=replaces), process):
+    with Journal(journal_path(folder, rank), begun(replaces=replaces, **changes), PROCESS):
         pass
 
 
+def begun(**changes: Any) -> JournalHeader:
+    asked = msgspec.structs.asdict(request(weights_sha256="a" * 64))
+    return make_header(**(asked | {"chunk_size": 1, "batch_size": 1, "backend": "mmdet3"} | changes))
+
+
 def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
-    found = read_run_folder(tmp_path, plan())
-    assert (found.plan, found.finished, found.replaces) == (None, None, "")
+    found = read_run_folder(tmp_path, wanted())
+    assert (found.existing, found.finished, found.replaces) == ({}, None, "")
 
 
 def test_a_finished_run_is_the_same_whatever_machine_made_it(tmp_path: Path) -> None:
     made = write_finished(tmp_path, device="cuda:0", device_name="a card", versions={"torch": "3"})
-    assert read_run_folder(tmp_path, plan()).finished == made
-    assert read_run_folder(tmp_path, plan(weights_sha256="a" * 64, batch_size=1, precision="fp32")).finished == made
+    assert read_run_folder(tmp_path, wanted()).finished == made
+    assert read_run_folder(tmp_path, wanted(weights_sha256="a" * 64, batch_size=1, precision="fp32")).finished == made
 
 
 @pytest.mark.parametrize(
@@ -260,7 +275,7 @@ def test_a_finished_run_is_the_same_whatever_machine_made_it(tmp_path: Path) -> 
         ({"frames": 3}, ("number of images", "2", "3")),
         ({"frames_sha256": "e" * 64}, ("images", "f" * 12, "e" * 12)),
         ({"split": "val"}, ("split", "none", "val")),
-        ({"cfg_options": ""}, ("cfg_options", "50", "none")),
+        ({"cfg_options": {}}, ("cfg_options", "50", "none")),
         ({"weights_sha256": "b" * 64}, ("SHA-256", "a" * 64, "b" * 64)),
         ({"batch_size": 2}, ("batch size", "1", "2")),
         ({"precision": "fp16"}, ("precision", "fp32", "fp16")),
@@ -271,7 +286,7 @@ def test_in_what_a_finished_run_differs_is_named_with_both_values(
 ) -> None:
     write_finished(tmp_path)
     with pytest.raises(RunMismatchError) as caught:
-        read_run_folder(tmp_path, plan(**changes))
+        read_run_folder(tmp_path, wanted(**changes))
     (told,) = caught.value.differences
     assert [told.index(each) for each in named] == sorted(told.index(each) for each in named)
 
@@ -284,17 +299,17 @@ def test_a_record_of_before_there_were_journals_is_read_and_compared_as_far_as_i
     del content["seconds"]["prepare"], content["seconds"]["assemble"]
     path.write_text(json.dumps(content))
     (tmp_path / "det.json").write_text("[]")
-    found = read_run_folder(tmp_path, plan(batch_size=4)).finished
+    found = read_run_folder(tmp_path, wanted(batch_size=4)).finished
     assert found is not None
-    assert found.frames_sha256 is None
+    assert found.request.frames_sha256 is None
     with pytest.raises(RunMismatchError, match="model"):
-        read_run_folder(tmp_path, plan(model="other"))
+        read_run_folder(tmp_path, wanted(model="other"))
 
 
 def test_overrides_are_compared_as_a_record_holds_them(tmp_path: Path) -> None:
     options = {"a": (1, 2), "b": {"c": (3.5, None)}, "d": 1 + 2j}
     write_finished(tmp_path, cfg_options=options)
-    assert read_run_folder(tmp_path, plan(cfg_options=options_text(options))).finished
+    assert read_run_folder(tmp_path, wanted(cfg_options=to_json_object(options))).finished
 
 
 def test_folders_are_the_same_however_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,13 +324,13 @@ def test_standard_input_is_the_same_wherever_the_process_works(tmp_path: Path, m
     write_finished(tmp_path, image_roots=(resolve_input("-"),))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert read_run_folder(tmp_path, plan(image_roots=(resolve_input("-"),))).finished
+    assert read_run_folder(tmp_path, wanted(image_roots=(resolve_input("-"),))).finished
 
 
 def test_a_path_of_bytes_that_are_no_utf_8_is_found_again_in_a_record(tmp_path: Path) -> None:
     root = resolve_input("caf\udce9/*.jpg")
     write_finished(tmp_path, image_roots=(root,))
-    assert read_run_folder(tmp_path, plan(image_roots=(root,))).finished
+    assert read_run_folder(tmp_path, wanted(image_roots=(root,))).finished
 
 
 @pytest.mark.parametrize(
@@ -332,38 +347,39 @@ def test_what_nothing_is_known_of_is_replaced_only_if_that_was_asked_for(
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(RunMismatchError, match=told):
-        read_run_folder(tmp_path, plan())
-    assert read_run_folder(tmp_path, plan(), replaceable=read_run_digest(tmp_path)).finished is None
+        read_run_folder(tmp_path, wanted())
+    assert read_run_folder(tmp_path, wanted(), replaceable=read_run_digest(tmp_path)).finished is None
 
 
 def test_a_record_without_predictions_is_no_finished_run(tmp_path: Path) -> None:
     write_run(tmp_path, record())
-    assert read_run_folder(tmp_path, plan()).finished is None
+    assert read_run_folder(tmp_path, wanted()).finished is None
     with pytest.raises(RunMismatchError):
-        read_run_folder(tmp_path, plan(model="other"))
+        read_run_folder(tmp_path, wanted(model="other"))
 
 
 def test_a_run_that_is_under_way_is_held_against_the_plan(tmp_path: Path) -> None:
     begin_journal(tmp_path, threads=1)
-    assert read_run_folder(tmp_path, plan()).journals.plan == plan(threads=1)
+    assert read_run_folder(tmp_path, wanted()).journals.header == begun(threads=1)
     with pytest.raises(RunMismatchError, match="threads: 1 there, 2 now"):
-        read_run_folder(tmp_path, plan(threads=2))
+        read_run_folder(tmp_path, begun(threads=2).compared())
 
 
 def test_a_journal_that_was_begun_before_the_record_was_written_is_a_left_over(tmp_path: Path) -> None:
     begin_journal(tmp_path)
     made = write_finished(tmp_path)
-    found = read_run_folder(tmp_path, plan())
-    assert (found.finished, found.journals.plan) == (made, None)
+    found = read_run_folder(tmp_path, wanted())
+    assert (found.finished, found.journals.header) == (made, None)
 
 
 def test_a_journal_that_was_begun_to_replace_the_record_is_the_run_under_way(tmp_path: Path) -> None:
     write_finished(tmp_path, model="other")
     begin_journal(tmp_path, replaces=read_run_digest(tmp_path))
-    found = read_run_folder(tmp_path, plan())
-    assert (found.finished, found.journals.plan) == (None, plan())
+    found = read_run_folder(tmp_path, wanted())
+    replacing = begun(replaces=read_run_digest(tmp_path))
+    assert (found.finished, found.journals.header) == (None, replacing)
     (tmp_path / "run.json").unlink()  # as it is for a moment, before the new one is written
-    assert read_run_folder(tmp_path, plan()).journals.plan == plan()
+    assert read_run_folder(tmp_path, wanted()).journals.header == replacing
 
 
 def test_a_complete_run_is_tidied_up(tmp_path: Path) -> None:

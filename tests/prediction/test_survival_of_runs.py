@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import TinyDetector, child, draw, dying_child, go_on
 
-from bdd100k_zoo.prediction.journals import Journals
+from bdd100k_zoo.prediction.journal import Journals
 from bdd100k_zoo.prediction.run import read_run
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WARM = multiprocessing.get_context("forkserver")
 # There is one such server a session: the first module is what the tests of downloads want in it.
-WARM.set_forkserver_preload(["bdd100k_zoo.hub.cache", "torch", "cv2", "bdd100k_zoo.prediction.share"])
+WARM.set_forkserver_preload(["bdd100k_zoo.hub.cache", "torch", "cv2", "bdd100k_zoo.prediction.sharding"])
 ROUNDS = [10, pytest.param(100, marks=pytest.mark.slow)]
 PAUSE = 0.004
 """Seconds a batch: a child alone takes about a quarter of a second."""
@@ -121,11 +121,11 @@ def test_a_run_that_replaces_another_is_the_old_or_the_new_one_at_any_step(tmp_p
         shutil.copytree(tmp_path / "old", out)
         process = _child(dying_child, out, images, step, changes | {"fresh": True})
         process.join()
-        if Journals(out).look().plan:
+        if Journals(out).look().header:
             go_on(out, images, **changes)  # without `fresh`: what was begun goes on
             assert (out / "det.json").read_bytes() == new
         else:
-            expected = {"tiny": old, "other": new}[read_run(out).model]
+            expected = {"tiny": old, "other": new}[read_run(out).request.model]
             assert (out / "det.json").read_bytes() == expected
         if process.exitcode == 0:
             break

@@ -10,19 +10,21 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
+import msgspec
 import numpy as np
 import torch
+from records import PROCESS, REQUEST, WEIGHTS
 
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import DeviceError
-from bdd100k_zoo.prediction.journal import ProcessInfo
-from bdd100k_zoo.prediction.journals import Journals
+from bdd100k_zoo.prediction.journal import JournalHeader, Journals
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
-from bdd100k_zoo.prediction.run import RunPlan, WeightsUsed, frames_digest
+from bdd100k_zoo.prediction.run import RunRequest, compared, frames_digest
 from bdd100k_zoo.prediction.run_folder import (
     RunFolderState,
+    check_same_run,
     clean_run_folder,
     read_run_digest,
     read_run_folder,
@@ -30,7 +32,7 @@ from bdd100k_zoo.prediction.run_folder import (
     resolve_input,
     run_folder_lock,
 )
-from bdd100k_zoo.prediction.share import RunShard, complete_plan, compute_shard, finish_run
+from bdd100k_zoo.prediction.sharding import RunShard, chunk_size, compute_shard, finish_run
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -104,38 +106,16 @@ def draw(folder: Path, number: int) -> None:
             cv2.imwrite(str(path), random.integers(0, 255, size, np.uint8))
 
 
-def plan_for(frames: Sequence[Any], folder: Path, **changes: Any) -> RunPlan:
+def request_for(frames: Sequence[Any], folder: Path, **changes: Any) -> RunRequest:
     facts: dict[str, Any] = {
         "model": "tiny",
-        "config_sha256": "0" * 64,
-        "cfg_options": "",
-        "split": None,
+        "cfg_options": {},
         "image_roots": (resolve_input(str(folder)),),
         "frames": len(frames),
         "frames_sha256": frames_digest((frame.name, frame.stamp) for frame in frames),
         "weights_sha256": "a" * 64,
     }
-    return RunPlan(**(facts | changes))
-
-
-PROCESS = ProcessInfo(
-    config="tiny.py",
-    weights=WeightsUsed(
-        path="x.pth",
-        size=3,
-        md5="0" * 32,
-        sha256="a" * 64,
-        verified=False,
-        verified_by=None,
-        unverified_because="it is a test's",
-        address=None,
-    ),
-    device="cpu",
-    device_name="",
-    versions={"python": "3"},
-    started="2030-01-02T03:04:05+00:00",
-    load=0.5,
-)
+    return msgspec.structs.replace(REQUEST, **(facts | changes))
 
 
 def go_on(
@@ -149,20 +129,34 @@ def go_on(
     fresh: bool = False,
     **changes: Any,
 ) -> RunRecord | None:
-    """Do what ``workflows.predict`` does between the detector's loading and the end."""
+    """Do what ``predict`` does between the detector's loading and the end."""
     frames = find_images([str(images)])
-    plan = complete_plan(plan_for(frames, images, **changes), detector.facts, batch_size)
+    request = request_for(frames, images, **changes)
+    facts = msgspec.structs.replace(detector.facts, batch_size=batch_size)
     with run_folder_lock(out, place.rank):
-        standing = RunFolderState(Journals(out), replaces=read_run_digest(out)) if fresh else read_run_folder(out, plan)
+        standing = (
+            RunFolderState(Journals(out), replaces=read_run_digest(out))
+            if fresh
+            else read_run_folder(out, compared(request))
+        )
+        header = JournalHeader(
+            request=request,
+            facts=facts,
+            weights=WEIGHTS,
+            chunk_size=chunk_size(batch_size),
+            replaces=standing.replaces,
+        )
         if standing.finished:
             clean_run_folder(out)
             return standing.finished
-        part = RunShard(folder=out, frames=frames, place=place, workers=2, replaces=standing.replaces)
-        if standing.journals.plan and not part.left(plan, standing.journals):
-            return finish_run(part, standing.journals, progress)
+        shard = RunShard(folder=out, frames=frames, place=place, workers=2)
+        if journals := standing.journals.header:
+            check_same_run(out, journals.compared(), header.compared())
+            if not shard.pending_chunks(header, standing.journals):
+                return finish_run(shard, standing.journals, progress)
         if fresh:
             remove_journals(out)
-        return compute_shard(detector, part, plan, PROCESS, standing.journals, progress)
+        return compute_shard(detector, shard, header, PROCESS, standing.journals, progress)
 
 
 def child(out: Path, images: Path, rank: int, world: int, pause: float) -> None:

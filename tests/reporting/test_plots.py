@@ -17,7 +17,8 @@ from PIL import Image
 pytest.importorskip("matplotlib", reason="NOT TESTED: plots, as matplotlib is not installed")
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.analysis_types import Calibration, Interval, ScoreBin
+from bdd100k_zoo.evaluation.bootstrap import Interval
+from bdd100k_zoo.evaluation.error_analysis import Calibration, ScoreBin
 from bdd100k_zoo.reporting import plots
 from bdd100k_zoo.reporting.colours import SENTINELS
 from bdd100k_zoo.reporting.figures import MIN_AP_RANGE, ap_limits

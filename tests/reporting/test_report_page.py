@@ -16,18 +16,10 @@ pytest.importorskip("matplotlib", reason="NOT TESTED: reports, as matplotlib is 
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.validation import IssueSummary
-from bdd100k_zoo.evaluation.analysis_types import (
-    Analysis,
-    APDifference,
-    Calibration,
-    ConditionScores,
-    Confusion,
-    Curves,
-    ErrorBreakdown,
-    Interval,
-    ScoreBin,
-    Support,
-)
+from bdd100k_zoo.evaluation.analysis import Analysis, APDifference, Curves
+from bdd100k_zoo.evaluation.bootstrap import Interval, Support
+from bdd100k_zoo.evaluation.conditions import ConditionScores
+from bdd100k_zoo.evaluation.error_analysis import Calibration, ConfusionMatrix, ErrorBreakdown, ScoreBin
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL, FileFingerprint, MetricScores, Scores
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.reporting.report_page import Album, Picture, Report, ReportRun, RunComparison, heat, render_report
@@ -64,7 +56,7 @@ def analysis(ap: float, value: str = "rainy", interval: Interval | None = None) 
             dict.fromkeys(("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"), 1234),
             50,
         ),
-        confusion=Confusion(tuple(tuple(range(11)) for _ in range(11)), 0.3, 0.5),
+        confusion=ConfusionMatrix(tuple(tuple(range(11)) for _ in range(11)), 0.3, 0.5),
     )
 
 
@@ -232,7 +224,7 @@ def test_too_few_frames_altogether_give_no_verdict() -> None:
 
 def test_shares_of_few_objects_and_few_detections_are_numbers_and_no_percentages() -> None:
     counts = ((3, 1, *[0] * 9), (30, 10, *[0] * 9), *[(0,) * 11] * 9)
-    few = replace_analysis(analysis(30), confusion=Confusion(counts, 0.3, 0.5), detections=(29, 30, *[0] * 8))
+    few = replace_analysis(analysis(30), confusion=ConfusionMatrix(counts, 0.3, 0.5), detections=(29, 30, *[0] * 8))
     found = Document(render_report(report(run("one", analysis=few))))
     rows = rows_of(found, "Confusion")
     assert words_of(rows["pedestrian"])[1:4] == ["4", "3 of 4", "1 of 4"]

@@ -32,7 +32,7 @@ def host() -> Iterator[Host]:
 
 
 def store(folder: Path, *mirrors: str, offline: bool = False) -> Store:
-    return Store(folder / "cache", mirrors=[Mirror(each) for each in mirrors], patience=HASTE, offline=offline)
+    return Store(folder / "cache", mirrors=[Mirror(each) for each in mirrors], retry_policy=HASTE, offline=offline)
 
 
 def test_a_file_is_fetched_once_into_a_folder_of_its_own(tmp_path: Path, host: Host) -> None:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdd100k_zoo.prediction.run import differences
 from bdd100k_zoo.training.record import (
     MetricsWriter,
     StepLine,
     TrainingPlan,
     read_metrics,
     read_training,
-    training_plan_differences,
 )
 
 if TYPE_CHECKING:
@@ -63,10 +63,20 @@ def test_a_line_that_a_killed_process_left_broken_ends_the_metrics(tmp_path: Pat
 def test_plans_differ_in_what_is_named() -> None:
     import msgspec
 
-    assert training_plan_differences(PLAN, PLAN) == ()
+    assert differences(PLAN.compared(), PLAN.compared()) == ()
     other = msgspec.structs.replace(PLAN, seed=3, cfg_options='{"a": 1}')
-    assert training_plan_differences(PLAN, other) == ('cfg_options: none there, {"a": 1} now', "seed: 0 there, 3 now")
+    assert differences(PLAN.compared(), other.compared()) == (
+        'cfg_options: none there, {"a": 1} now',
+        "seed: 0 there, 3 now",
+    )
     assert PLAN.digest != other.digest
+
+
+def test_every_fact_of_a_plan_is_compared() -> None:
+    import msgspec
+
+    for name in TrainingPlan.__struct_fields__:
+        assert differences(PLAN.compared(), msgspec.structs.replace(PLAN, **{name: "x"}).compared())
 
 
 def test_where_there_is_no_record_there_is_none(tmp_path: Path) -> None:

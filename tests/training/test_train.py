@@ -30,8 +30,8 @@ from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.prediction import predict
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.training.job import GracefulStop
 from bdd100k_zoo.training.record import read_training
-from bdd100k_zoo.training.stopping import GracefulStop
 from bdd100k_zoo.training.train import TrainRequest, train
 
 if TYPE_CHECKING:

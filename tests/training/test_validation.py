@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.data.detections import Detections, PredictedFrame, to_labels
+from bdd100k_zoo.data.detections import Detections, to_labels
+from bdd100k_zoo.data.scalabel import LabelFrame
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.evaluation.scoring import score_predictions
 from bdd100k_zoo.training.validation import build_prediction_table
@@ -31,7 +32,7 @@ def test_a_table_in_memory_is_the_one_that_a_predictions_file_is_read_as(
     found = [detections(random) for _ in range(frames)]
     names = [f"{place}.jpg" for place in range(frames)]
     ids = count(1)
-    written = [PredictedFrame(name, to_labels(each, ids)) for name, each in zip(names, found, strict=True)]
+    written = [LabelFrame(name, given_labels=to_labels(each, ids)) for name, each in zip(names, found, strict=True)]
     path = folder / "det.json"
     path.write_bytes(msgspec.json.encode(written))
     expected = read_prediction_table(path)

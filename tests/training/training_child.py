@@ -17,7 +17,7 @@ from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.prediction.launch import read_process_rank
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.training.stopping import GracefulStop
+from bdd100k_zoo.training.job import GracefulStop
 from bdd100k_zoo.training.train import TrainRequest, train
 
 STEADY = SMALL | {

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from bdd100k_zoo.backends.common.synthetic_weights import WeightGenerator
     from bdd100k_zoo.backends.protocol import Detector
 
 NAME = "mmdet2"
@@ -93,22 +92,6 @@ def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
         return build_model(load_config(config_path, name=model_name), name=model_name)
 
     check_checkpoint_file(path, build, model_name=model_name)
-
-
-def save_drawn_weights(config_path: Path, path: Path, draw: WeightGenerator) -> None:
-    """Write a checkpoint of a model's shape whose entries are drawn by their names; see ``mm_common.drawn``.
-
-    Raises:
-        MissingPackageError, ConfigError: the model cannot be built.
-        StorageError: the file cannot be written.
-    """
-    import_backend()
-    from bdd100k_zoo.backends.common.synthetic_weights import save_random_checkpoint
-    from bdd100k_zoo.backends.mmdet2.config import load_config
-    from bdd100k_zoo.backends.mmdet2.detector import build_model
-
-    name = str(config_path)
-    save_random_checkpoint(build_model(load_config(config_path, name=name), name=name).state_dict(), path, draw)
 
 
 def import_backend() -> None:

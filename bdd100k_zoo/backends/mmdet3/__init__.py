@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bdd100k_zoo.backends.common.synthetic_weights import WeightGenerator
     from bdd100k_zoo.backends.protocol import Detector
 
 NAME = "mmdet3"
@@ -107,34 +106,6 @@ def check_checkpoint(model_name: str, config_path: Path, path: Path) -> None:
     check_checkpoint_file(
         path, lambda: build_meta_model(load_config(config_path), name=model_name), model_name=model_name
     )
-
-
-def save_drawn_weights(config_path: Path, path: Path, draw: WeightGenerator) -> None:
-    """Write a checkpoint of a model's shape whose entries are drawn by their names; see ``mm_common.drawn``.
-
-    Raises:
-        MissingPackageError, ConfigError: the model cannot be built.
-        StorageError: the file cannot be written.
-    """
-    import_backend()
-    from bdd100k_zoo.backends.common.config import load_config
-    from bdd100k_zoo.backends.common.synthetic_weights import save_random_checkpoint
-    from bdd100k_zoo.backends.mmdet3.detector import build_meta_model
-
-    save_random_checkpoint(build_meta_model(load_config(config_path), name=str(config_path)).state_dict(), path, draw)
-
-
-def save_fp16_checkpoint(model_name: str, config_path: Path, source: Path, target: Path) -> None:
-    """Write a model's weights in half their size; see ``shrinking``.
-
-    Raises:
-        MissingPackageError: a package of the extra is missing or does not import.
-        ConfigError, StorageError, CheckpointError: see their descriptions.
-    """
-    import_backend()
-    from bdd100k_zoo.backends.mmdet3 import fp16_export
-
-    fp16_export.write_fp16_checkpoint(model_name, config_path, source, target)
 
 
 def import_backend() -> None:

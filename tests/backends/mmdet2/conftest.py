@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bdd100k_zoo.backends.mmdet2 import import_backend, load, save_drawn_weights
+from bdd100k_zoo.backends.mmdet2 import import_backend, load
+from bdd100k_zoo.backends.selection import MMDET2
 from bdd100k_zoo.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def save_weights(classic: None, tmp_path_factory: pytest.TempPathFactory) -> Cal
     """Write the checkpoint of a model that the frozen results were made with, once."""
     from reference import keep_weights
 
-    return keep_weights(save_drawn_weights, tmp_path_factory)
+    return keep_weights(MMDET2, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

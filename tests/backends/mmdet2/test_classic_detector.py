@@ -22,9 +22,9 @@ from bdd100k_zoo.errors import (
     PrecisionError,
     UnsafeCheckpointError,
 )
-from bdd100k_zoo.evaluation.frozen import to_box_rows
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.workflows.fidelity.freeze import architectures
+from tools.fidelity.freeze import architectures
+from tools.fidelity.results import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_frozen_boxes_are_found_again(image: str, name: str, load_detector: Callable[..., Detector]) -> None:
     expected = np.load(HERE / f"{name}.npz")[image]
     assert len(expected) == 100
-    assert differences(expected, to_box_rows(load_detector(name).detect(read_image(HERE / image)))) == []
+    assert differences(expected, rows_of(load_detector(name).detect(read_image(HERE / image)))) == []
 
 
 @pytest.mark.parametrize("architecture", [model.name for model in architectures(ZOO)])
@@ -80,7 +80,7 @@ def test_images_of_one_padded_shape_may_share_a_batch(load_detector: Callable[..
     together = detector.detect_prepared(prepared)
     for image, found in zip(images, together, strict=True):
         assert len(found) > 0
-        assert differences(to_box_rows(detector.detect(image)), to_box_rows(found)) == []
+        assert differences(rows_of(detector.detect(image)), rows_of(found)) == []
 
 
 def test_facts_say_what_computes(load_detector: Callable[..., Detector]) -> None:

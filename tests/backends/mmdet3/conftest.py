@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bdd100k_zoo.backends.mmdet3 import import_backend, load, save_drawn_weights
+from bdd100k_zoo.backends.mmdet3 import import_backend, load
+from bdd100k_zoo.backends.selection import MMDET3
 
 import_backend()
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def save_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Write the checkpoint of a model that the frozen results were made with, once."""
-    return keep_weights(save_drawn_weights, tmp_path_factory)
+    return keep_weights(MMDET3, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

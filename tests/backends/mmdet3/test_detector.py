@@ -23,6 +23,7 @@ from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, pipeline_f
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.demo_run.steps import bundled_weights
 from bdd100k_zoo.errors import (
     CheckpointClassesError,
     CheckpointMismatchError,
@@ -33,7 +34,6 @@ from bdd100k_zoo.errors import (
     NotFiniteError,
 )
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.workflows.demo import bundled_weights
 
 if TYPE_CHECKING:
     import subprocess
@@ -140,10 +140,10 @@ QUIET = """
 import sys
 from pathlib import Path
 import numpy as np
-from bdd100k_zoo.backends.selection import mmdet3 as mmdet_backend
+from bdd100k_zoo.backends import mmdet3
 assert not {"torch", "mmdet", "mmcv", "mmengine", "cv2"} & sys.modules.keys()
 small = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}
-detector = mmdet_backend.load("a model", Path(sys.argv[1]), Path(sys.argv[2]), "cpu", small)
+detector = mmdet3.load("a model", Path(sys.argv[1]), Path(sys.argv[2]), "cpu", small)
 detector.detect(np.zeros((90, 160, 3), np.uint8))
 """
 

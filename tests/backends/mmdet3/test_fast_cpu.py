@@ -19,7 +19,7 @@ from bdd100k_zoo.backends.mmdet3.fast_cpu import onednn_forward, optimize_for_cp
 from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, preprocess_batch, split_detections
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights, save_random_weights
 from bdd100k_zoo.data.images import read_image
-from bdd100k_zoo.evaluation.frozen import to_box_rows
+from tools.fidelity.results import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def check_same_detections(name: str, overrides: dict[str, Any], image: Any) -> N
     assert optimize_for_cpu(model)
     with torch.inference_mode():
         (fast,) = model.test_step(batch())
-    expected, found = (to_box_rows(detections) for detections in split_detections([plain, fast]))
+    expected, found = (rows_of(detections) for detections in split_detections([plain, fast]))
     assert len(expected) == len(found) == 100
     assert differences(expected, found) == []
 
@@ -238,16 +238,16 @@ def test_images_that_go_through_the_model_together_get_their_own_boxes(detector:
     together = detector.detect_prepared([detector.prepare(image) for image in images])
     for image, found in zip(images, together, strict=True):
         assert len(found) == 100
-        assert differences(to_box_rows(detector.detect(image)), to_box_rows(found)) == []
+        assert differences(rows_of(detector.detect(image)), rows_of(found)) == []
 
 
 LOUD = """
 import sys
 from pathlib import Path
 import numpy as np
-from bdd100k_zoo.backends.selection import mmdet3 as mmdet_backend
+from bdd100k_zoo.backends import mmdet3
 small = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}
-detector = mmdet_backend.load("a model", Path(sys.argv[1]), Path(sys.argv[2]), "cpu", small)
+detector = mmdet3.load("a model", Path(sys.argv[1]), Path(sys.argv[2]), "cpu", small)
 detector.detect(np.zeros((90, 160, 3), np.uint8))
 """
 

@@ -13,12 +13,12 @@ from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.backends.common.precision import use_precision
 from bdd100k_zoo.backends.mmdet3.preprocessing import collate_batch, preprocess_image, split_detections
 from bdd100k_zoo.data.images import find_images, read_image
-from bdd100k_zoo.evaluation.frozen import to_box_rows
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
 from bdd100k_zoo.prediction.sharding import chunk_size
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.sample_data import write_sample_frames
+from tools.fidelity.results import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -62,17 +62,17 @@ def test_the_classic_boxes_are_found_in_batches_of_every_size(
         expected = np.load(HERE / f"{name}.npz")[image]
         images = varied(read_image(HERE / image), size)
         batch = detector.detect_prepared([detector.prepare(each) for each in images])
-        assert differences(expected, to_box_rows(batch[0])) == []
+        assert differences(expected, rows_of(batch[0])) == []
         alone = [detector.detect(each) for each in images]
         for one, other in zip(alone, batch, strict=True):
-            assert differences(to_box_rows(one), to_box_rows(other)) == []
+            assert differences(rows_of(one), rows_of(other)) == []
 
 
 def test_the_same_batch_gives_the_same_bits(load_on_gpu: Callable[..., Any], street: Any) -> None:
     detector = load_on_gpu()
     batch = [detector.prepare(image) for image in varied(street, 8)]
     first, again = detector.detect_prepared(batch), detector.detect_prepared(batch)
-    assert all(np.array_equal(to_box_rows(one), to_box_rows(other)) for one, other in zip(first, again, strict=True))
+    assert all(np.array_equal(rows_of(one), rows_of(other)) for one, other in zip(first, again, strict=True))
 
 
 # Copies
@@ -99,7 +99,7 @@ def test_pinned_pixels_give_the_boxes_of_others(load_on_gpu: Callable[..., Any],
     plain = pinned._replace(inputs=pinned.inputs.clone())
     assert not plain.inputs.is_pinned()
     found = [detector.detect_prepared([each])[0] for each in (pinned, plain)]
-    assert np.array_equal(*map(to_box_rows, found))
+    assert np.array_equal(*map(rows_of, found))
 
 
 def test_detections_of_a_batch_come_back_in_one_copy(load_on_gpu: Callable[..., Any], street: Any) -> None:
@@ -135,7 +135,7 @@ def test_less_arithmetic_stays_within_bounds(
     most, share = BOUNDS[precision]
     pairs = zip(features_of(exact, street, "fp32"), features_of(less, street, precision), strict=True)
     assert max(float((one - other).abs().max() / one.abs().max()) for one, other in pairs) <= most
-    expected, found = (to_box_rows(each.detect(street)) for each in (exact, less))
+    expected, found = (rows_of(each.detect(street)) for each in (exact, less))
     again = [
         any(row[5] == other[5] and np.abs(row[:4] - other[:4]).max() < 2 and abs(row[4] - other[4]) < 0.05)
         for row in expected
@@ -169,7 +169,7 @@ def test_a_batch_that_memory_does_not_suffice_for_is_halved(
     assert found[0].split[16] == 1
     pairs = zip(frames(expected), frames(found), strict=True)
     for one, other in pairs:
-        assert differences(to_box_rows(one.detections), to_box_rows(other.detections)) == []
+        assert differences(rows_of(one.detections), rows_of(other.detections)) == []
 
 
 def run(detector: Detector, folder: Path, size: int) -> list[ChunkResult]:

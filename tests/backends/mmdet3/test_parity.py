@@ -12,10 +12,10 @@ import pytest
 from reference import CLASSIC, HERE, MODELS, SHARED, differences, differences_from_frozen, weights_of
 
 from bdd100k_zoo.data.images import read_image
-from bdd100k_zoo.evaluation.frozen import read_box_rows, read_parity_results, to_box_rows
-from bdd100k_zoo.prediction.sharding import batch_by_shape
+from bdd100k_zoo.prediction.pipeline import batch_by_shape
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.workflows.fidelity.freeze import architectures
+from tools.fidelity.freeze import architectures
+from tools.fidelity.results import read_frozen, read_rows, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,14 +47,14 @@ def test_every_architecture_gets_the_classic_boxes(name: str, tmp_path: Path) ->
 
 
 def test_the_classic_boxes_are_those_of_the_classic_stack() -> None:
-    versions = read_parity_results(CLASSIC).stack.versions
+    versions = read_frozen(CLASSIC).stack.versions
     assert (versions["mmdet"], versions["mmcv-full"]) == ("2.28.2", "1.7.2")
 
 
 def test_the_classic_boxes_tell_mistakes_apart() -> None:
     for model in architectures(ZOO):
-        rows = np.concatenate(list(read_box_rows(CLASSIC, model.name).values()))
-        assert len(rows) == 100 * len(read_parity_results(CLASSIC).images), model.name
+        rows = np.concatenate(list(read_rows(CLASSIC, model.name).values()))
+        assert len(rows) == 100 * len(read_frozen(CLASSIC).images), model.name
         assert len(np.unique(rows[:, 5])) >= 2, model.name
         assert np.ptp(rows[:, 4]) > 0, model.name
 
@@ -82,7 +82,7 @@ def test_batches_of_two_and_three_get_the_classic_boxes(model_name: str, detecto
     detections = {place: each for batch in found for place, each in batch.items()}
     for place, image in enumerate(("street.png", "square.png")):
         assert len(expected[image]) == 100
-        assert differences(expected[image], to_box_rows(detections[place])) == []
+        assert differences(expected[image], rows_of(detections[place])) == []
 
 
 def by_batches(detector: Detector, images: Sequence[Any], size: int) -> list[dict[int, Detections]]:
@@ -104,7 +104,7 @@ def test_photographs_in_batches_get_the_classic_boxes(size: int, model_name: str
     detections = {place: each for batch in found for place, each in batch.items()}
     for place, image in enumerate(PHOTOGRAPHS):
         assert len(expected[image]) == 100
-        assert differences(expected[image], to_box_rows(detections[place])) == []
+        assert differences(expected[image], rows_of(detections[place])) == []
 
 
 @needs_shared
@@ -112,7 +112,7 @@ def test_photographs_in_batches_get_the_classic_boxes(size: int, model_name: str
 def test_photographs_get_the_classic_boxes(image: str, model_name: str, detector: Detector) -> None:
     expected = np.load(SHARED / "reference" / f"{model_name}.npz")[image]
     assert len(expected) == 100
-    assert differences(expected, to_box_rows(detector.detect(read_image(SHARED / "images" / image)))) == []
+    assert differences(expected, rows_of(detector.detect(read_image(SHARED / "images" / image)))) == []
 
 
 @needs_shared

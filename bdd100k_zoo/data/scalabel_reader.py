@@ -1,0 +1,317 @@
+"""Reading files of Scalabel frames, for all commands.
+
+A file, or each ``*.json`` file of a folder, is decoded in one go into typed records: the fast path. If that fails,
+because of another form or of a fault, it is decoded into plain documents, converted to the current form (``formats``)
+and read value by value (``scalabel_checks``): the careful path, which reads on or names the fault. What is read depends
+on the job:
+
+- ``read_rows``: the boxes of labels or predictions as columns, for scoring, reports and pictures;
+- ``read_label_frames``: labels as records, for training;
+- ``read_frames``: labels or predictions as records with all their fields, for conversion;
+- ``read_loose_frames``: predictions whose values are not checked, for submission, which reports every fault itself.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from bdd100k_zoo.data.formats import (
+    FRAMES,
+    LABELS,
+    PREDICTIONS,
+    FrameDocuments,
+    decode_json,
+    detect_format,
+    json_files,
+    to_frames,
+)
+from bdd100k_zoo.data.scalabel import (
+    BOXLESS_CATEGORIES,
+    CATEGORY_CODES,
+    NORMALISED_MESSAGE,
+    Box2D,
+    FrameAttributes,
+    FrameRows,
+    LabelFrame,
+    LooseFrame,
+    PlainFrame,
+    are_normalised,
+    to_bbox,
+)
+from bdd100k_zoo.data.scalabel_checks import (
+    BOX_SLACK,
+    check_label_frames,
+    check_label_rows,
+    check_prediction_rows,
+)
+from bdd100k_zoo.data.validation import ValidationIssues
+from bdd100k_zoo.errors import RecordError, UnlikelyBoxesError, WrongFileError
+from bdd100k_zoo.files import check_frame_name, read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from bdd100k_zoo.data.validation import IssueSummary
+
+FrameType = TypeVar("FrameType")
+
+
+class ScalabelDataset(msgspec.Struct, Generic[FrameType], gc=False):
+    """The outer form that Scalabel itself writes; a bare list of frames is the other one."""
+
+    frames: list[FrameType]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFile(Generic[FrameType]):
+    """One file of frames."""
+
+    path: Path
+    content: bytes
+    expected: str
+    records: list[FrameType] | None
+    """Its frames; None if the file is in another form, or not all frames have the type that was asked for."""
+
+    def to_documents(self) -> FrameDocuments:
+        """Return its frames as plain documents, whatever its form; raises InputsError."""
+        return to_frames(self.path, decode_json(self.path, self.content, self.expected), self.expected)
+
+
+def decode_files(path: Path, frame_type: type[FrameType], expected: str) -> Iterator[FrameFile[FrameType]]:
+    """Decode a file of frames, or the files of a folder, one after the other.
+
+    Args:
+        path: a JSON file in any form that ``formats`` lists, or a folder of such files.
+        frame_type: the type of a frame, a ``PlainFrame``.
+        expected: what to call the expected format in errors.
+
+    Raises:
+        StorageError: a file cannot be read.
+        WrongFileError: the folder holds no such file.
+    """
+    decoder = msgspec.json.Decoder(list[frame_type] | ScalabelDataset[frame_type])  # type: ignore[valid-type]
+    for file in json_files(path):
+        content = read_bytes(file)
+        try:
+            document = decoder.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):  # KeyError: see _pack
+            records = None
+        else:
+            records = document.frames if isinstance(document, ScalabelDataset) else document
+        yield FrameFile(file, content, expected, records)
+
+
+# Records
+
+
+def read_label_frames(path: Path) -> tuple[LabelFrame, ...]:
+    """Read labels for training.
+
+    Raises:
+        StorageError: they cannot be read.
+        InputsError: the file has another format, or a label a fault.
+        UnlikelyBoxesError: all boxes lie within 0 to 1.
+        FrameNameError: a frame's name is no relative path inside a folder.
+    """
+    frames: list[LabelFrame] = []
+    for file in decode_files(path, LabelFrame, LABELS):
+        frames += check_label_frames(file.path, file.to_documents().frames) if file.records is None else file.records
+    for frame in frames:
+        check_frame_name(frame.name)
+    if are_normalised(_boxes_of(frames)):
+        raise UnlikelyBoxesError(path, NORMALISED_MESSAGE)
+    return tuple(frames)
+
+
+def read_frames(path: Path) -> tuple[LabelFrame, ...]:
+    """Read labels or predictions with all their fields.
+
+    Raises:
+        StorageError: they cannot be read.
+        InputsError: the file has another format.
+        RecordError: a frame has a fault; the message names its place.
+    """
+    frames: list[LabelFrame] = []
+    for file in decode_files(path, LabelFrame, FRAMES):
+        frames += _convert_documents(file) if file.records is None else file.records
+    return tuple(frames)
+
+
+def _convert_documents(file: FrameFile[LabelFrame]) -> list[LabelFrame]:
+    """Convert plain documents without any loss: values keep their types, unlike on the careful path."""
+    documents = file.to_documents().frames
+    for frame in documents:
+        if isinstance(frame, dict) and frame.get("videoName") is not None:
+            frame["videoName"] = str(frame["videoName"])
+    try:
+        return msgspec.convert(documents, list[LabelFrame], strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise RecordError(file.path, f"is not what it should be: {error}") from error
+
+
+def _boxes_of(frames: Sequence[LabelFrame]) -> Iterator[tuple[float, ...]]:
+    return (msgspec.structs.astuple(to_bbox(label.box2d)) for frame in frames for label in frame.labels if label.box2d)
+
+
+# Predictions whose values are not checked
+
+
+class _NamedFrame(PlainFrame, frozen=True):
+    """All that the first look at a file needs to know of a frame."""
+
+    name: str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class LooseFrames:
+    """The frames of a predictions file, to be decoded one by one, so that memory holds the labels of one at a time."""
+
+    frames: Sequence[Raw | Any]
+    flat: bool = False
+    """The file lists boxes, not frames, so that images without a box have no frame."""
+
+
+def read_loose_frames(path: Path) -> LooseFrames:
+    """Read a predictions file, or a folder of such files, without a look at the labels.
+
+    Raises:
+        StorageError: the file cannot be read.
+        InputsError: it holds no frames.
+    """
+    if (found := detect_format(path, PREDICTIONS)) not in ("Scalabel frames", None):
+        raise WrongFileError(path, PREDICTIONS, f"{found}; `convert` makes predictions of COCO results")
+    frames: list[Raw | Any] = []
+    is_flat = False
+    for file in decode_files(path, _NamedFrame, PREDICTIONS):
+        if file.records is None:
+            documents = file.to_documents()
+            frames += documents.frames
+            is_flat |= documents.flat
+        else:
+            document = msgspec.json.decode(file.content, type=list[Raw] | ScalabelDataset[Raw])
+            frames += document.frames if isinstance(document, ScalabelDataset) else document
+    return LooseFrames(frames, is_flat)
+
+
+def decode_loose_frame(frame: Raw | Any) -> LooseFrame | str:
+    """Return one of these frames; if it is none, the reason."""
+    try:
+        if isinstance(frame, Raw):
+            return msgspec.json.decode(frame, type=LooseFrame)
+        return msgspec.convert(frame, LooseFrame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return str(error)
+
+
+# Columns
+
+
+class ScalabelRows(NamedTuple):
+    """The boxes of a file, or of a folder of files."""
+
+    rows: list[FrameRows]
+    let_through: list[IssueSummary]
+    flat: bool
+    """A file lists boxes, not frames, so that images without a box have no frame."""
+
+
+def read_rows(path: Path, *, scored: bool, lenient: bool) -> ScalabelRows:
+    """Read the boxes of labels, or of predictions, which are ``scored``.
+
+    Raises:
+        StorageError: the file cannot be read.
+        InputsError: it has another format or holds what cannot be scored; unless ``lenient``, also what the official
+            tool accepts silently.
+    """
+    rows: list[FrameRows] = []
+    let_through: list[IssueSummary] = []
+    is_flat = False
+    check_rows = check_prediction_rows if scored else check_label_rows
+    for file in decode_files(path, _FastFrame, PREDICTIONS if scored else LABELS):
+        issues = ValidationIssues()
+        found = _fast_rows(file.records, scored=scored)
+        if found is None:
+            documents = file.to_documents()
+            found = check_rows(file.path, documents.frames, issues)
+            is_flat |= documents.flat
+        if not lenient:
+            issues.raise_first()
+        rows += found
+        let_through += issues.summarise()
+    return ScalabelRows(rows, let_through, is_flat)
+
+
+if TYPE_CHECKING:
+    Category = str
+else:
+    Category = Literal[(*CATEGORY_CODES, *BOXLESS_CATEGORIES)]
+
+
+class _Marks(msgspec.Struct, frozen=True, gc=False):
+    crowd: bool = False
+    ignored: bool = False
+
+
+class _FastLabel(msgspec.Struct, frozen=True, gc=False):
+    id: Raw
+    category: Category
+    box2d: Box2D | None = None
+    attributes: _Marks | None = None
+    score: float | None = None
+
+
+class _FastFrame(PlainFrame, frozen=True, gc=False):
+    """A frame whose labels are replaced by rows as soon as it is decoded, so that memory never holds all labels."""
+
+    name: str | int
+    labels: list[_FastLabel] | None = None
+    videoName: str | int | None = None  # noqa: N815  (the format's spelling)
+    attributes: FrameAttributes | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "labels", _pack(self, self.labels or []))
+
+
+_category, _box = attrgetter("category"), attrgetter("box2d")
+_corners = attrgetter("x1", "y1", "x2", "y2")
+_code = dict(CATEGORY_CODES).__getitem__
+
+
+def _pack(frame: _FastFrame, labels: list[_FastLabel]) -> FrameRows:
+    """Pack the labels of a frame into columns; raises KeyError for a box of a category that has none."""
+    boxed = [label for label in labels if label.box2d is not None]
+    scores = [label.score for label in labels]
+    is_unscored = None in scores
+    return FrameRows(
+        str(frame.name),
+        None if frame.videoName is None else str(frame.videoName),
+        frame.attributes,
+        codes=bytes(map(_code, map(_category, boxed))),
+        crowd=bytes([(marks := label.attributes) is not None and (marks.crowd or marks.ignored) for label in boxed]),
+        scores=b"" if is_unscored else array("d", scores).tobytes(),  # type: ignore[type-var]  # there is no None
+        corners=array("d", list(chain.from_iterable(map(_corners, map(_box, boxed))))).tobytes(),
+        unscored=is_unscored,
+        boxless=len(labels) - len(boxed),
+    )
+
+
+def _fast_rows(records: Sequence[_FastFrame] | None, *, scored: bool) -> list[FrameRows] | None:
+    """Return the rows of decoded frames; None if one has an issue, which the careful path names."""
+    if records is None:
+        return None
+    import numpy as np  # training reads labels without it
+
+    rows: list[Any] = [frame.labels for frame in records]
+    if scored and any(frame.unscored or frame.boxless for frame in rows):
+        return None
+    boxes = np.frombuffer(b"".join([frame.corners for frame in rows])).reshape(-1, 4)
+    slack = BOX_SLACK if scored else 0
+    return rows if (boxes[:, 2:] >= boxes[:, :2] - slack).all() else None

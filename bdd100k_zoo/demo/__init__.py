@@ -1,1 +1,0 @@
-"""Synthetic road scenes, for trying everything where the dataset is not at hand."""

@@ -1,1 +1,0 @@
-"""One module for each job of the command line."""

@@ -1,0 +1,117 @@
+"""Choosing, sorting and describing models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from bdd100k_zoo.errors import NoMatchError, UnknownNameError
+from bdd100k_zoo.registry.models import (
+    describe_model,
+    select_families,
+    select_models,
+    sort_models,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bdd100k_zoo.registry import Model, Zoo
+
+
+def names(models: Iterable[Model]) -> list[str]:
+    return [model.name for model in models]
+
+
+def test_no_filter_gives_every_model_in_order(zoo: Zoo) -> None:
+    assert select_models(zoo) == list(zoo.models)
+
+
+def test_families_are_given_once_in_the_order_of_the_zoo(zoo: Zoo) -> None:
+    chosen = select_families(zoo, ["Sparse R-CNN", "fcos", "FCOS"])
+    assert [family.name for family in chosen] == ["fcos", "sparse_rcnn"]
+    assert select_families(zoo, []) == list(zoo.families)
+
+
+def test_an_unknown_family_is_refused_before_anything_is_chosen(zoo: Zoo) -> None:
+    with pytest.raises(UnknownNameError):
+        select_models(zoo, families=["fcos", "yolo"])
+
+
+@pytest.mark.parametrize("backbone", ["hrnet-w18", "HRNet_W18", "w18"])
+def test_a_backbone_is_found_by_a_part_of_its_name_however_it_is_written(zoo: Zoo, backbone: str) -> None:
+    found = select_models(zoo, backbone=backbone)
+    assert names(found) == ["faster_rcnn_hrnetv2p_w18_1x", "faster_rcnn_hrnetv2p_w18_3x"]
+
+
+def test_r_50_is_not_r_101(zoo: Zoo) -> None:
+    assert {model.backbone for model in select_models(zoo, backbone="r50")} == {"R-50-FPN"}
+    assert {model.backbone for model in select_models(zoo, backbone="R-101")} == {"R-101-FPN"}
+
+
+@pytest.mark.parametrize(("schedule", "number"), [("1x", 9), ("3x", 16), ("3X", 16)])
+def test_a_schedule_is_matched_whole(zoo: Zoo, schedule: str, number: int) -> None:
+    assert len(select_models(zoo, schedule=schedule)) == number
+
+
+def test_the_smallest_ap_is_included(zoo: Zoo) -> None:
+    assert names(select_models(zoo, min_ap=33.57)) == [
+        "cascade_rcnn_r50_fpn_3x",
+        "cascade_rcnn_r101_fpn_3x",
+        "faster_rcnn_hrnetv2p_w32_3x",
+    ]
+
+
+def test_a_model_without_a_published_ap_passes_no_smallest_ap(zoo: Zoo) -> None:
+    unknown = msgspec.structs.replace(zoo.models[0], ap_val=None)
+    zoo = msgspec.structs.replace(zoo, models=(unknown, *zoo.models[1:]))
+    assert unknown not in select_models(zoo, min_ap=0)
+    assert unknown in select_models(zoo)
+
+
+def test_filters_hold_together(zoo: Zoo) -> None:
+    found = select_models(zoo, families=["retinanet", "fcos"], backbone="r-50", schedule="3x", min_ap=30.9)
+    assert names(found) == ["retinanet_r50_fpn_3x"]
+
+
+def test_what_no_model_fits_is_answered_with_what_there_is(zoo: Zoo) -> None:
+    with pytest.raises(NoMatchError) as caught:
+        select_models(zoo, families=["fcos"], backbone="swin")
+    assert caught.value.backbones == ("R-50-FPN", "R-101-FPN", "HRNet-w18", "HRNet-w32")
+    assert caught.value.schedules == ("1x", "3x")
+    assert caught.value.best_ap == 33.97
+
+
+def test_models_are_sorted_by_name(zoo: Zoo) -> None:
+    found = names(sort_models(zoo.models, "name"))
+    assert found == sorted(found)
+    assert len(found) == 25
+
+
+def test_models_are_sorted_by_ap_best_first(zoo: Zoo) -> None:
+    by_val, by_test = sort_models(zoo.models, "val"), sort_models(zoo.models, "test")
+    assert names(by_val)[:2] == ["faster_rcnn_hrnetv2p_w32_3x", "cascade_rcnn_r50_fpn_3x"]
+    assert names(by_val)[-1] == "sparse_rcnn_r50_fpn_1x"
+    assert names(by_test)[0] == "faster_rcnn_hrnetv2p_w32_3x"
+    tests = [model.ap_test or 0 for model in by_test]
+    assert tests == sorted(tests, reverse=True)
+
+
+def test_unknown_aps_come_last_even_after_zero_and_equal_ones_by_name(zoo: Zoo) -> None:
+    aps = {"a": None, "z": 0.0, "c": 5.0, "b": 5.0}
+    models = [msgspec.structs.replace(zoo.models[0], name=name, ap_val=ap) for name, ap in aps.items()]
+    assert names(sort_models(models, "val")) == ["b", "c", "z", "a"]
+
+
+def test_a_description_holds_every_field_and_the_whole_family_as_plain_json(zoo: Zoo) -> None:
+    model = zoo["faster_rcnn_r50_fpn_deconv_1x"]
+    record = json.loads(json.dumps(describe_model(zoo, model)))
+    assert set(record) == set(model.__struct_fields__)
+    assert record["family"]["title"] == "Deformable ConvNets v2"
+    assert record["family"]["paper"]["venue"] == "CVPR 2019"
+    assert record["aliases"] == ["faster_rcnn_r50_fpn_dconv_1x"]
+    assert Path(record["config_path"]) == model.config_path

@@ -1,0 +1,146 @@
+"""Weights that depend on nothing but names and shapes: the same bits on every stack.
+
+Nothing is run to generate them, and they are not trained. How a last layer is scaled was measured once, so that boxes
+have all classes, many sizes and scores that differ (``outputs.json``, by ``spread_outputs.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from bdd100k_zoo.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from bdd100k_zoo.backends.selection import Backend
+    from bdd100k_zoo.registry import Model
+
+OUTPUTS = Path(__file__).with_name("outputs.json")
+
+CLASSIFIERS = ("fc_cls", "retina_cls", "conv_cls", "rpn_cls")
+REGRESSORS = ("fc_reg", "retina_reg", "conv_reg", "rpn_reg")
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the random values of a last layer are changed."""
+
+    factor: float
+    """Its weights, and its bias where no other is given, are multiplied by it."""
+    bias: tuple[float, ...] | None = None
+
+
+def architecture_of(model: Model) -> str:
+    """Return the name that models share that differ in nothing but their training: such models get the same weights."""
+    return f"{model.family} {model.backbone}"
+
+
+def outputs_of(model: Model) -> dict[str, Output]:
+    """Read how the last layers of a model are scaled, by their names; raises RecordError where that is not known."""
+    known = msgspec.json.decode(OUTPUTS.read_bytes(), type=dict[str, dict[str, Output]])
+    if architecture_of(model) not in known:
+        raise RecordError(OUTPUTS, f"lists no {architecture_of(model)}: its last layers have not been measured")
+    return known[architecture_of(model)]
+
+
+class SyntheticWeights:
+    """Generates a model's entries one by one, each from its own name, and keeps their digests."""
+
+    def __init__(self, outputs: dict[str, Output]) -> None:
+        """Take how last layers are scaled, as ``outputs_of`` gives it."""
+        self._outputs = outputs
+        self._digests: dict[str, str] = {}
+
+    def __call__(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Generate the entry of that name in a state dict."""
+        drawn = np.asarray(_draw(name, shape), np.float32).reshape(shape)
+        layer, _, kind = name.rpartition(".")
+        if output := self._outputs.get(layer):
+            drawn = _scaled(drawn, kind, output)
+        self._digests[name] = hashlib.sha256(drawn.tobytes()).hexdigest()
+        return drawn
+
+    @property
+    def sha256(self) -> str:
+        """The digest of everything that was generated so far, whatever the order."""
+        return hashlib.sha256(msgspec.json.encode(self._digests, order="sorted")).hexdigest()
+
+
+def save_weights(backend: Backend, config_path: Path, path: Path, draw: SyntheticWeights) -> None:
+    """Write a checkpoint of the shape of a backend's model; counters, such as those of batches, are zero.
+
+    Raises:
+        MissingPackageError, ConfigError: the model cannot be built.
+        StorageError: the file cannot be written.
+    """
+    backend.import_backend()
+    from bdd100k_zoo.backends.common.synthetic_weights import save_random_state_dict
+
+    like = _state_dict(backend, config_path)
+    save_random_state_dict({name: _entry(name, tensor, draw) for name, tensor in like.items()}, path)
+
+
+def _state_dict(backend: Backend, config_path: Path) -> Mapping[str, Tensor]:
+    name = str(config_path)
+    if backend.NAME == "mmdet2":
+        from bdd100k_zoo.backends.mmdet2.config import load_config
+        from bdd100k_zoo.backends.mmdet2.detector import build_model
+
+        return build_model(load_config(config_path, name=name), name=name).state_dict()
+    from bdd100k_zoo.backends.common import config
+    from bdd100k_zoo.backends.mmdet3.detector import build_meta_model
+
+    return build_meta_model(config.load_config(config_path), name=name).state_dict()
+
+
+def _entry(name: str, like: Tensor, draw: SyntheticWeights) -> Tensor:
+    import torch
+
+    if not like.is_floating_point():
+        return torch.zeros(like.shape, dtype=like.dtype)
+    return torch.from_numpy(draw(name, tuple(like.shape)))
+
+
+def _scaled(drawn: npt.NDArray[np.float32], kind: str, output: Output) -> npt.NDArray[np.float32]:
+    if kind == "bias" and output.bias is not None:
+        return np.array(output.bias, np.float32)
+    return drawn * np.float32(output.factor)
+
+
+def _draw(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    if "init_proposal_bboxes" in name:  # centre and size, as parts of the image
+        return 0.2 + 0.5 * generator.random(shape)
+    if name.endswith("running_var"):
+        return 1 + 0.2 * generator.random(shape)
+    normal = generator.standard_normal(shape)
+    if name.endswith("running_mean"):
+        return 0.05 * normal
+    if len(shape) > 1:
+        return _spread(name, shape) * normal
+    return 1 + 0.05 * normal if name.endswith(("weight", "scale")) else 0.02 * normal
+
+
+def _spread(name: str, shape: tuple[int, ...]) -> float:
+    """He's initialisation, wider or narrower by the kind of layer. The order of the products decides the last bit."""
+    spread = float((2.0 / int(np.prod(shape[1:]))) ** 0.5)
+    kinds = (
+        (0.5, "conv_offset" in name),
+        (3.0, any(layer in name for layer in CLASSIFIERS)),
+        (0.3, any(layer in name for layer in REGRESSORS)),
+        (0.4, "backbone" in name and "conv3" in name),
+        # Attention: wide logits make a choice of its softmax, and last bits decide between stacks and threads.
+        (0.1, ".theta." in name or ".phi." in name),
+    )
+    for factor, applies in kinds:
+        spread *= factor if applies else 1.0
+    return spread

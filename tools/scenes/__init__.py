@@ -1,0 +1,1 @@
+"""Synthetic road scenes with labels, for training and testing where the dataset is not available."""
