@@ -269,7 +269,7 @@ def _load_model(place: _Place, raw: dict[str, Any], configs: Path) -> Model:
         _check_address(place, "weights.alternates", alternate, digest_known=digest_known)
     _check_addresses(place, entry, "md5")
     for what, field in ADDRESS_FIELDS.items():
-        known = entry.digests.of(what)
+        known = entry.digests.for_kind(what)
         _check_digest(place, f"digests.{what}.digest", known.digest, known.size)
         _check_addresses(place, entry, field, digest_known=known.digest is not None)
     # A name that cannot be printed is shown escaped.

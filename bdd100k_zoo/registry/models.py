@@ -112,7 +112,7 @@ class FileDigests(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     scores_val: DigestAndSize = NO_DIGEST_OR_SIZE
     scores_test: DigestAndSize = NO_DIGEST_OR_SIZE
 
-    def of(self, what: ArtifactKind) -> DigestAndSize:
+    def for_kind(self, what: ArtifactKind) -> DigestAndSize:
         """Return what is recorded of one kind of file other than weights."""
         known: DigestAndSize = getattr(self, what.replace("-", "_"))
         return known
@@ -178,7 +178,7 @@ class Model(ModelEntry, frozen=True, kw_only=True):
     def artifact(self, what: ArtifactKind) -> Artifact:
         """Return what is recorded about one of the model's published files."""
         is_weights = what == "weights"
-        recorded = self.weights if is_weights else self.digests.of(what)
+        recorded = self.weights if is_weights else self.digests.for_kind(what)
         weights_addresses = (self.weights.address, *self.weights.alternates)
         return Artifact(
             model=self.name,

@@ -1,6 +1,6 @@
 """What a server can do wrong, and what comes of it: the list that the tests try and the documents show.
 
-    python tests/artifacts/faults.py docs/downloads.md
+    python tests/hub/faults.py docs/downloads.md
 
 brings the table of that document up to date.
 """
