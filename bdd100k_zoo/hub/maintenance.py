@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -24,7 +22,7 @@ from bdd100k_zoo.errors import (
     ZooError,
 )
 from bdd100k_zoo.files import storage_errors
-from bdd100k_zoo.hub.inventory import artifacts_by_path, find_partial_facts, list_cache_items, scan_cache
+from bdd100k_zoo.hub.inventory import artifacts_by_path, list_cache_items, scan_cache
 from bdd100k_zoo.hub.layout import (
     LOCK_SUFFIX,
     PARTIAL_SUFFIX,
@@ -34,8 +32,7 @@ from bdd100k_zoo.hub.layout import (
     quarantine_file,
 )
 from bdd100k_zoo.hub.ledger import LedgerEntry, entry_mismatch, must_match_ledger, read_ledger, resolve_verification
-from bdd100k_zoo.hub.locks import LOCK_HELD, cache_lock, lock_if_free
-from bdd100k_zoo.hub.resume import is_process_alive
+from bdd100k_zoo.hub.locks import LOCK_HELD, cache_lock, find_owner, lock_if_free, read_recorded_owner
 from bdd100k_zoo.hub.verify import digest_mismatch, hash_file, recorded_digests
 from bdd100k_zoo.registry import ARTIFACT_KINDS, Model, load_zoo
 
@@ -388,35 +385,6 @@ def _remove_unless_owned(item: CacheItem) -> str:
                 with storage_errors(path):
                     path.unlink(missing_ok=True)
     return owner
-
-
-REMOTE_IDLE_LIMIT = timedelta(hours=1)
-"""How long a partial file is left alone whose process runs on another machine, where it cannot be looked for."""
-
-
-def find_owner(item: CacheItem) -> str:
-    """Return which live process works on a file of the cache; empty if none does. No file is created.
-
-    Raises:
-        StorageError: the lock cannot be examined.
-    """
-    if owner := read_recorded_owner(item):
-        return owner
-    if not lock_path(item.target).exists():
-        return ""
-    with lock_if_free(item.target) as taken:
-        return "" if taken else LOCK_HELD
-
-
-def read_recorded_owner(item: CacheItem) -> str:
-    """Return which live process a partial file belongs to by the facts beside it; empty if to none."""
-    facts = find_partial_facts(item.path) if item.kind == "partial" else None
-    if facts is None or facts.host is None or facts.pid is None:
-        return ""
-    if facts.host == socket.gethostname():
-        return f"process {facts.pid} works on it" if is_process_alive(facts.pid) else ""
-    idle = datetime.now(timezone.utc) - datetime.fromisoformat(item.changed)
-    return f"process {facts.pid} on {facts.host} may work on it" if idle < REMOTE_IDLE_LIMIT else ""
 
 
 def _list_locks(folder: Path) -> list[Path]:
