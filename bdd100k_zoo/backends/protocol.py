@@ -1,4 +1,4 @@
-"""What the runner asks of a backend."""
+"""What prediction needs of a backend's detectors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
-"""How a network may compute: in float32, exactly; in float32 whose factors are rounded to 19 bits; in 16 bits."""
+"""How a network may compute: in float32; in float32 with factors rounded to 19 bits (TF32); in 16 bits."""
 
 
 def requested_precision(precision: str) -> str:
-    """Give the precision that a wanted one stands for: ``auto`` for ``fp32``, whatever the device.
+    """Return the precision for a wanted one: for ``auto`` it is ``fp32``, whatever the device.
 
-    It may stand for less only where ``docs/performance.md`` shows that boxes and AP stay within stated limits.
+    It may become a lower one only where ``docs/performance.md`` shows that boxes and AP stay within stated limits.
     """
     return "fp32" if precision == "auto" else precision
 
@@ -37,13 +37,13 @@ class DetectorFacts(Struct, frozen=True, kw_only=True):
     precision: str
     """One of ``PRECISIONS`` but ``auto``."""
     ops: str
-    """Who serves mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
+    """The package that serves mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
     optimised: bool | None = False
-    """The model was changed for speed, in ways that may change last bits; None in records that do not tell."""
+    """The model was changed for speed, which may change the last bits of results; None in records without it."""
     batch_size: int | None = None
     """Images at once, where a run has chosen it."""
     threads: int | None = None
-    """Threads of the CPU that one operation is spread over; None where another device computes."""
+    """Threads of the CPU for one operation; None on another device."""
     versions: Mapping[str, str]
     """Version by package, Python included."""
     random_weights: bool = False
@@ -57,7 +57,7 @@ class DetectorFacts(Struct, frozen=True, kw_only=True):
 
 
 class Prepared(Protocol):
-    """One image, made ready for a detector on the CPU."""
+    """One image, preprocessed on the CPU."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,22 +69,22 @@ class Detector(Protocol):
 
     @property
     def facts(self) -> DetectorFacts:
-        """What to record about this detector."""
+        """What a run records about this detector."""
 
     @property
     def batch_size(self) -> int:
-        """How many images at once suit the device; 1 on the CPU, which gains nothing by more."""
+        """How many images at once suit the device; 1 on the CPU, where more are not faster."""
 
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
-        """Find objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels."""
+        """Return the objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels."""
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
-        """Do the CPU's part of one image's work; several threads may call it at once. Raises ImageShapeError."""
+        """Preprocess one image on the CPU; several threads may call this at once. Raises ImageShapeError."""
 
     def detect_prepared(self, batch: Sequence[Any]) -> list[Detections]:
-        """Find objects in images of one shape that ``prepare`` gave; boxes are in each image's own pixels.
+        """Return the objects in preprocessed images of one shape; boxes are in each image's own pixels.
 
         Raises:
-            DeviceError: the device's memory does not suffice (``out_of_memory``), or it fails. The same images may be
-                given again, in smaller batches.
+            DeviceError: the device's memory does not suffice (``out_of_memory``), or it fails. The images may be passed
+                again, in smaller batches.
         """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -235,20 +235,18 @@ def remove_from_cache(store: Store, artifacts: Sequence[Artifact]) -> list[Remov
     return removed
 
 
-class PrunedFile(Struct, frozen=True, kw_only=True):
-    """A file that is removed."""
-
-    path: Path
-    why: str
-    size: int
-    """Bytes, with what belongs to it."""
-
-
 class KeptFile(Struct, frozen=True, kw_only=True):
     """A file that stays although it looks like one to remove, or that could not be removed."""
 
     path: Path
     why: str
+
+
+class PrunedFile(KeptFile, frozen=True, kw_only=True):
+    """A file that is removed."""
+
+    size: int
+    """Bytes, with what belongs to it."""
 
 
 class PruneResult(Struct, frozen=True, kw_only=True):
@@ -281,11 +279,18 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
         StorageError: a folder cannot be read.
     """
     artifacts = artifacts_by_path(store, zoo)
-    other_zoos = _OtherZoos(store)
+
+    @functools.cache
+    def artifacts_of_zoo(file: Path) -> Mapping[Path, Artifact] | None:
+        try:
+            return artifacts_by_path(store, load_zoo(file))
+        except ManifestError:
+            return None
+
     locks = [lock for what in ARTIFACT_KINDS for lock in _list_locks(store.root / "det" / what)]
     removed, left, failed = list[PrunedFile](), list[KeptFile](), list[KeptFile]()
     for item in scan_cache(store.root, artifacts):
-        decision, why = _decide(item, artifacts, other_zoos, ledgers=ledgers)
+        decision, why = _decide(item, artifacts, artifacts_of_zoo, ledgers=ledgers)
         try:
             if decision == "remove":
                 with storage_errors(item.path):
@@ -313,7 +318,7 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
         removed=tuple(removed),
         left=tuple(left),
         failed=tuple(failed),
-        freed=sum(removal.size for removal in removed),
+        freed=sum(file.size for file in removed),
         locks=tuple(stale_locks),
     )
 
@@ -321,26 +326,21 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
 UNLISTED_REASON = "no model of the zoo names it"
 
 
-class _OtherZoos:
-    """The zoo files that were in use when files were stored, loaded once each."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._artifacts: dict[Path, Mapping[Path, Artifact] | None] = {}
-
-    def artifacts(self, file: Path) -> Mapping[Path, Artifact] | None:
-        """Return the artifacts of a zoo file by their paths; None if it cannot be loaded."""
-        if file not in self._artifacts:
-            self._artifacts[file] = None
-            with suppress(ManifestError):
-                self._artifacts[file] = artifacts_by_path(self._store, load_zoo(file))
-        return self._artifacts[file]
-
-
 def _decide(
-    item: CacheItem, artifacts: Mapping[Path, Artifact], other_zoos: _OtherZoos, *, ledgers: bool
+    item: CacheItem,
+    artifacts: Mapping[Path, Artifact],
+    artifacts_of_zoo: Callable[[Path], Mapping[Path, Artifact] | None],
+    *,
+    ledgers: bool,
 ) -> tuple[Literal["remove", "leave", "keep"], str]:
-    """Decide what to do with an item of the cache, and why; what to keep is not reported."""
+    """Decide what to do with an item of the cache, and why; what to keep is not reported.
+
+    Args:
+        item: what is in the cache.
+        artifacts: those of the zoo, by their paths in the cache.
+        artifacts_of_zoo: returns those of a zoo file; None if it cannot be loaded.
+        ledgers: remove ledgers without a file.
+    """
     if item.kind == "partial":
         return "remove", "left over from a transfer"
     if item.kind == "damaged":
@@ -355,7 +355,7 @@ def _decide(
         return "leave", item.reason or ""
     if item.zoo_file is None or _is_gone(item.zoo_file):
         return "remove", UNLISTED_REASON
-    named = other_zoos.artifacts(item.zoo_file)
+    named = artifacts_of_zoo(item.zoo_file)
     if named is None:
         return "leave", f"its zoo file {item.zoo_file} cannot be loaded"
     return ("keep", "") if item.path in named else ("remove", UNLISTED_REASON)

@@ -11,9 +11,9 @@ from bdd100k_zoo.data.scalabel import is_crowd, to_bbox
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.errors import RecordError
 
-import_backend()
+import_backend()  # before mmdet is imported, which needs ops that work
 
-from mmdet.datasets.base_det_dataset import BaseDetDataset  # noqa: E402  (not before it has ops that work)
+from mmdet.datasets.base_det_dataset import BaseDetDataset  # noqa: E402
 from mmdet.registry import DATASETS  # noqa: E402
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ CLASS_INDICES |= {
 
 @DATASETS.register_module()
 class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
-    """Frames of labels (``ann_file``, see ``records.labels``) with their images (``data_prefix["img"]``).
+    """Frames of labels (``ann_file``, see ``data.scalabel``) with their images (``data_prefix["img"]``).
 
     Boxes are clipped to their frame. Those that mmdet's ``CocoDataset`` drops are dropped here too: wholly outside the
     frame, or less than a pixel wide or high. Training leaves out frames whose shorter side is less than ``min_size`` of
@@ -39,7 +39,7 @@ class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
     METAINFO: ClassVar[dict[str, Any]] = {"classes": CLASSES}
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Read all frames, as mmdet's other datasets give them."""
+        """Return all frames, in the form of mmdet's other datasets."""
         file, images = Path(self.ann_file), self.data_prefix["img"]
         return [_frame(file, images, frame) for frame in read_label_frames(file)]
 
@@ -72,7 +72,7 @@ def _frame(file: Path, images: str, frame: LabelFrame) -> dict[str, Any]:
 
 
 def _instance(file: Path, frame: LabelFrame, label: Label) -> dict[str, Any] | None:
-    """Return a label as an instance; None for a box that is dropped."""
+    """Return a label as an instance of mmdet; None for a box that is dropped."""
     if label.category not in CLASS_INDICES or label.box2d is None:
         problem = f"frame {frame.name!r}, label {label.id!r}: unknown category {label.category!r}"
         raise RecordError(file, problem)

@@ -1,4 +1,4 @@
-"""Processes that train one model together: finding one another, and telling one another numbers."""
+"""Processes that train one model together: their rendezvous, and the exchange of numbers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from bdd100k_zoo.prediction.launch import ProcessRank
 
 PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others: while the first one writes or validates, they wait."""
+"""How long a process waits for the others, as while the first one writes a checkpoint."""
 DEFAULT_MASTER_PORT = 29500
+"""torchrun's default as well."""
 LOST_PEER_ERROR = re.compile(r"gloo|NCCL|ProcessGroup|process group|Connection (closed|reset)|TCPStore", re.IGNORECASE)
-"""How torch tells that another process does not answer."""
+"""How torch reports that another process does not answer."""
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
     """Join the other processes of a training; alone, do nothing.
 
     Raises:
-        LauncherError: nothing says where the first process can be reached.
+        LauncherError: the address of the first process is not known.
         PeerLostError: another one has ended.
     """
     if place.world == 1:
@@ -60,24 +61,24 @@ def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
 
 
 def rendezvous_address(environment: Mapping[str, str], place: ProcessRank) -> tuple[str, int]:
-    """Find the address at which the first process waits for the others.
+    """Return the address at which the first process waits for the others.
 
     Raises:
-        LauncherError: it is not said, and the processes are on several machines.
+        LauncherError: the environment does not have it, and the processes may be on several machines.
     """
-    port = int(
-        environment.get("MASTER_PORT") or DEFAULT_MASTER_PORT + int(environment.get("SLURM_JOB_ID", "0")) % 10000
-    )
+    # Two jobs of SLURM that share a machine must not share a port.
+    default_port = DEFAULT_MASTER_PORT + int(environment.get("SLURM_JOB_ID", "0")) % 10000
+    port = int(environment.get("MASTER_PORT") or default_port)
     if host := environment.get("MASTER_ADDR"):
         return host, port
     if nodes := environment.get("SLURM_STEP_NODELIST"):
-        return _first_of(nodes), port
+        return _first_host(nodes), port
     if environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == str(place.world):
         return "127.0.0.1", port
     raise LauncherError("mpi" if "OMPI_COMM_WORLD_SIZE" in environment else "pytorch", "MASTER_ADDR is not set")
 
 
-def _first_of(nodes: str) -> str:
+def _first_host(nodes: str) -> str:
     if not set(nodes) & set("[,"):
         return nodes
     command = ["scontrol", "show", "hostnames", nodes]
@@ -88,7 +89,7 @@ def _first_of(nodes: str) -> str:
 
 
 def all_reduce_mean(values: Sequence[float], place: ProcessRank, device: torch.device) -> list[float]:
-    """Give the mean over all processes of each of some numbers; every process must ask alike."""
+    """Return the mean over all processes of each number; every process must call this with equally many."""
     if place.world == 1:
         return list(values)
     total = torch.tensor(values, dtype=torch.float64, device=device)
@@ -97,10 +98,11 @@ def all_reduce_mean(values: Sequence[float], place: ProcessRank, device: torch.d
 
 
 def all_gather_rows(rows: Tensor, place: ProcessRank, device: torch.device) -> Tensor:
-    """Put together the rows [n, k] that all processes have, in the order of their ranks; n may differ."""
+    """Return the rows [n, k] of all processes, in the order of their ranks; n may differ."""
     if place.world == 1:
         return rows
     rows = rows.to(device)
+    # Collectives take equal shapes: shorter parts are padded, and the padding is dropped again.
     lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(place.world)]
     distributed.all_gather(lengths, torch.tensor([len(rows)], device=device))
     longest = max(int(length) for length in lengths)
@@ -111,7 +113,7 @@ def all_gather_rows(rows: Tensor, place: ProcessRank, device: torch.device) -> T
 
 
 def broadcast_tensors(tensors: Sequence[Tensor], place: ProcessRank) -> None:
-    """Give all processes the first one's values, in place."""
+    """Copy the first process's values to all others, in place."""
     if place.world > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)

@@ -1,4 +1,4 @@
-"""The loop over epochs: one that can begin anywhere, be stopped after any step, and tells what happens."""
+"""The loop over epochs: it can begin at any step, be stopped after any step, and reports to an observer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mmengine.runner import BaseLoop
 
 from bdd100k_zoo.errors import DivergedError
-from bdd100k_zoo.training.data import seed_rngs
 from bdd100k_zoo.training.distributed import all_reduce_mean
 from bdd100k_zoo.training.job import TrainingStep
+from bdd100k_zoo.training.loaders import seed_rngs
 from bdd100k_zoo.training.runner import unwrap_model
 
 if TYPE_CHECKING:
@@ -47,22 +47,22 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
         place: ProcessRank,
         device: torch.device,
         validation: Validation,
-        watcher: TrainingObserver,
+        observer: TrainingObserver,
         save: Callable[[Any], None],
     ) -> None:
         super().__init__(runner, loader)
         self.max_epochs, self.epoch, self.iter = epochs, 0, 0
         self.max_iters = epochs * len(loader)
         self._place, self._device = place, device
-        self._validation, self._watcher, self._save = validation, watcher, save
+        self._validation, self._observer, self._save = validation, observer, save
         self._saved_at = monotonic()
 
-    def begin_at(self, step: int) -> None:
+    def resume_at(self, step: int) -> None:
         """Begin after some steps of an earlier process."""
         self.iter, self.epoch = step, step // len(self.dataloader)
 
     def run(self) -> Any:
-        """Train to the end; raises DivergedError, and Stopped where it was asked to end early."""
+        """Train to the end; raises DivergedError, and TrainingStopped where it was asked to end early."""
         self.runner.call_hook("before_train")
         self._validate_if_due()
         while self.epoch < self.max_epochs:
@@ -72,56 +72,50 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
         return self.runner.model
 
     def _run_epoch(self) -> None:
-        self._tell_hub()
+        self._update_message_hub()
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        done = self.iter - self.epoch * len(self.dataloader)
-        self.dataloader.sampler.begin(self.epoch, done * self.dataloader.batch_size)
-        for place, batch in enumerate(self.dataloader, start=done):
-            if self._step(place, batch) and place + 1 < len(self.dataloader):
+        length = len(self.dataloader)
+        done = self.iter - self.epoch * length
+        self.dataloader.sampler.set_epoch(self.epoch, done * self.dataloader.batch_size)
+        for index, batch in enumerate(self.dataloader, start=done):
+            if self._step(index, batch) and index + 1 < length:
                 self.save()
                 raise TrainingStopped
-            self._save_if_due()
+            if self.iter % length and monotonic() - self._saved_at >= SAVE_INTERVAL:
+                self.save()
         self.runner.call_hook("after_train_epoch")
         self.epoch += 1
         self.save()
 
-    def _step(self, place: int, batch: Any) -> bool:
-        """Take one step, and say whether it should be the last one for now."""
+    def _step(self, index: int, batch: Any) -> bool:
+        """Take one step, and return whether any process was asked to stop after it."""
         runner = self.runner
         seed_rngs(runner.seed, "step", self._place.rank, self.iter)
-        self._tell_hub()
+        self._update_message_hub()
         rate = float(runner.optim_wrapper.param_groups[0]["lr"])
-        runner.call_hook("before_train_iter", batch_idx=place, data_batch=batch)
-        told = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
-        runner.call_hook("after_train_iter", batch_idx=place, data_batch=batch, outputs=told)
+        runner.call_hook("before_train_iter", batch_idx=index, data_batch=batch)
+        outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+        runner.call_hook("after_train_iter", batch_idx=index, data_batch=batch, outputs=outputs)
         self.iter += 1
-        stop, numbers = self._asked_to_stop([float(value.detach()) for value in told.values()])
-        self._tell(rate, dict(zip(told, numbers, strict=True)))
-        return stop
+        numbers = [float(value.detach()) for value in outputs.values()]
+        # One exchange for both: all processes stop after the same step.
+        asked, *means = all_reduce_mean([float(self._observer.stopping), *numbers], self._place, self._device)
+        self._report(rate, dict(zip(outputs, means, strict=True)))
+        return asked > 0
 
-    def _asked_to_stop(self, numbers: list[float]) -> tuple[bool, list[float]]:
-        """Agree with the other processes on whether to stop; give the means of some numbers of theirs."""
-        asked, *means = all_reduce_mean([float(self._watcher.stopping), *numbers], self._place, self._device)
-        return asked > 0, means
-
-    def _tell(self, rate: float, parts: Mapping[str, float]) -> None:
+    def _report(self, rate: float, parts: Mapping[str, float]) -> None:
         loss = parts.get("loss", sum(value for name, value in parts.items() if "loss" in name))
         step = TrainingStep(self.epoch + 1, self.iter, rate, loss, {key: parts[key] for key in parts if key != "loss"})
         if not isfinite(loss):
             raise DivergedError(step.epoch, step.step, loss)
         if self._place.rank == 0:
-            self._watcher.stepped(step)
+            self._observer.stepped(step)
 
-    def _tell_hub(self) -> None:
-        """Tell mmengine's message hub what some models ask it."""
+    def _update_message_hub(self) -> None:
+        """Set what some models read from mmengine's message hub."""
         for key in ("epoch", "iter", "max_epochs", "max_iters"):
             self.runner.message_hub.update_info(key, getattr(self, key))
-
-    def _save_if_due(self) -> None:
-        within = self.iter % len(self.dataloader)
-        if within and monotonic() - self._saved_at >= SAVE_INTERVAL:
-            self.save()
 
     def save(self) -> None:
         """Write a checkpoint, if this is the first process."""
@@ -130,20 +124,18 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
         self._saved_at = monotonic()
 
     def _validate_if_due(self) -> None:
+        """Validate after an epoch, also one that an earlier process has finished and not validated."""
         if not self.epoch or self.iter % len(self.dataloader):
             return
-        (known,) = all_reduce_mean(
-            [float(self._place.rank == 0 and self._watcher.scored(self.epoch))], self._place, self._device
-        )
-        if known:
+        known = float(self._place.rank == 0 and self._observer.scored(self.epoch))
+        if any(all_reduce_mean([known], self._place, self._device)):
             return
         for hook in ("before_val", "before_val_epoch"):
             self.runner.call_hook(hook)
-        model = unwrap_model(self.runner.model)
-        scores = self._validation.run(model, self._watcher)
+        scores = self._validation.run(unwrap_model(self.runner.model), self._observer)
         if scores is None:
             raise TrainingStopped
         if self._place.rank == 0:
-            self._watcher.validated(self.epoch, scores)
+            self._observer.validated(self.epoch, scores)
         self.runner.call_hook("after_val_epoch", metrics={"bbox_mAP": scores.ap / 100})
         self.runner.call_hook("after_val")

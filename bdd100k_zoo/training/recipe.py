@@ -1,8 +1,9 @@
-"""A config of the zoo → the settings of one training: batch, learning rate, length, start values."""
+"""A config of the zoo to the settings of one training: batch, learning rate, length, start values."""
 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mmdet.registry import MODELS
@@ -10,18 +11,25 @@ from mmengine.config import ConfigDict
 
 from bdd100k_zoo.backends.common.config import DATASET_TYPE, PRETRAINED_KEYS, load_config, mmdet_default_scope
 from bdd100k_zoo.errors import ConfigError
-from bdd100k_zoo.training.optimizer import PreciseOptimWrapper
+from bdd100k_zoo.training.runner import PreciseOptimWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mmengine.config import Config
 
     from bdd100k_zoo.training.job import BackboneInit, TrainingJob
 
 EPOCH_KEYS = ("begin", "end", "T_max", "step_size", "milestones")
-"""What schedulers that count epochs are told in epochs."""
+"""Settings of schedulers that count epochs, where ``by_epoch`` is not false."""
+NOTHING_FROZEN: Mapping[str, object] = {"frozen_stages": -1, "norm_eval": False}
+
+
+class DatasetPaths(NamedTuple):
+    """Where a dataset of a config is."""
+
+    labels: Path
+    images: Path
 
 
 class Recipe(NamedTuple):
@@ -35,7 +43,7 @@ class Recipe(NamedTuple):
     published_rate: float
     rate: float
     start_name: str
-    """What the backbone was to start from, as the config names it; empty where it names nothing."""
+    """What the config's backbone starts from, as the config names it; empty where it names nothing."""
 
     @property
     def warm_up(self) -> int:
@@ -47,10 +55,10 @@ class Recipe(NamedTuple):
 def build_recipe(job: TrainingJob, *, precision: str, device: str) -> Recipe:
     """Read a job's config and fit it to the job.
 
-    The learning rate follows the batch: twice the images, twice the rate.
+    The learning rate is proportional to the batch: twice the images, twice the rate (Goyal et al., arXiv:1706.02677).
 
     Raises:
-        ConfigError: the config cannot be read, or is none to train by.
+        ConfigError: the config cannot be read, or is not one to train by.
     """
     config = load_config(job.config_path, job.overrides, data_root=str(job.data_root))
     _check(config, job.name)
@@ -60,10 +68,9 @@ def build_recipe(job: TrainingJob, *, precision: str, device: str) -> Recipe:
     published_rate = float(optimizer.lr)
     images = batch_size * job.place.world * int(config.optim_wrapper.get("accumulative_counts", 1))
     optimizer.lr = published_rate * images / published_batch
-    epochs = job.epochs or int(config.train_cfg.max_epochs)
-    config.param_scheduler = rescale_schedulers(
-        config.get("param_scheduler"), epochs / int(config.train_cfg.max_epochs)
-    )
+    published_epochs = int(config.train_cfg.max_epochs)
+    epochs = job.epochs or published_epochs
+    config.param_scheduler = rescale_schedulers(config.get("param_scheduler"), epochs / published_epochs)
     config.optim_wrapper.update(type=PreciseOptimWrapper, precision=precision, device=device)
     start_name = pretrained_source(config)
     config.model = strip_pretrained_source(config.model, job.start)
@@ -71,18 +78,14 @@ def build_recipe(job: TrainingJob, *, precision: str, device: str) -> Recipe:
 
 
 def rescale_schedulers(schedulers: Any, factor: float) -> list[ConfigDict]:
-    """Move what schedulers do at an epoch, so that it is done at the same part of a longer or shorter training."""
+    """Move what schedulers do at an epoch to the same part of a longer or shorter training."""
     listed = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers] if schedulers else []
-    if factor == 1:
-        return [ConfigDict(each) for each in listed]
-    return [ConfigDict(_rescale_scheduler(each, factor)) for each in listed]
-
-
-def _rescale_scheduler(scheduler: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    if not scheduler.get("by_epoch", True):
-        return dict(scheduler)
-    moved = {key: _scale_epochs(scheduler[key], factor) for key in EPOCH_KEYS if key in scheduler}
-    return {**scheduler, **moved}
+    rescaled = []
+    for scheduler in listed:
+        keys = EPOCH_KEYS if factor != 1 and scheduler.get("by_epoch", True) else ()
+        moved = {key: _scale_epochs(scheduler[key], factor) for key in keys if key in scheduler}
+        rescaled.append(ConfigDict({**scheduler, **moved}))
+    return rescaled
 
 
 def _scale_epochs(epochs: Any, factor: float) -> Any:
@@ -92,35 +95,34 @@ def _scale_epochs(epochs: Any, factor: float) -> Any:
 
 
 def strip_pretrained_source(model: Any, start: BackboneInit) -> Any:
-    """Let a backbone's settings name no file to start from; nothing is fetched to build it.
+    """Return a model's settings with no file for its backbone to start from: building it fetches nothing.
 
-    A backbone that was to start from learnt values, and starts from random ones, keeps nothing of itself as it is:
-    its first stages and the statistics of its normalisations are learnt as well.
+    A backbone that starts from random values instead freezes nothing: its first stages and the statistics of its
+    normalisations are learnt as well.
     """
-    backbone = model.get("backbone")
-    named = {key: None for key in PRETRAINED_KEYS if _names_file((backbone or {}).get(key))}
+    backbone = model.get("backbone") or {}
+    named = {key: None for key in PRETRAINED_KEYS if _pretrained_file(backbone.get(key))}
     if not named:
         return model
-    learnt = _all_learnt(backbone) if start.kind == "random" else {}
+    learnt = _unfreeze_backbone(backbone) if start.kind == "random" else {}
     return type(model)({**model, "backbone": {**backbone, **named, **learnt}})
 
 
 def pretrained_source(config: Config) -> str:
-    """Give the name or address of the file that a config's backbone starts from; empty where it names none."""
+    """Return the name or address of the file that a config's backbone starts from; empty where it names none."""
     backbone = config.model.get("backbone") or {}
-    for key in PRETRAINED_KEYS:
-        if name := _names_file(backbone.get(key)):
-            return name
-    return ""
+    return next(filter(None, (_pretrained_file(backbone.get(key)) for key in PRETRAINED_KEYS)), "")
 
 
-def _names_file(value: object) -> str:
+def _pretrained_file(value: object) -> str:
+    """Return the file that a setting names, as text or as an ``init_cfg`` of the type Pretrained."""
     if isinstance(value, str):
         return value
     return str(value.get("checkpoint", "")) if isinstance(value, dict) and value.get("type") == "Pretrained" else ""
 
 
-def _all_learnt(backbone: dict[str, Any]) -> dict[str, Any]:
+def _unfreeze_backbone(backbone: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that freeze nothing, of those that the backbone has."""
     with mmdet_default_scope():
         kind = MODELS.get(backbone["type"])
     taken = inspect.signature(kind).parameters if kind else backbone
@@ -129,45 +131,30 @@ def _all_learnt(backbone: dict[str, Any]) -> dict[str, Any]:
     return settings | ({"norm_cfg": {**norm, "requires_grad": True}} if isinstance(norm, dict) else {})
 
 
-NOTHING_FROZEN: Mapping[str, object] = {"frozen_stages": -1, "norm_eval": False}
-
-
-class DataFiles(NamedTuple):
-    """Where a dataset of a config finds what."""
-
-    labels: Path
-    images: Path
-
-
-def data_files(dataset: Any, name: str) -> DataFiles:
-    """Find the label file and the folder of images of a dataset's settings, inside wrappers as well.
+def data_files(dataset: Any, name: str) -> DatasetPaths:
+    """Return the label file and the folder of images of a dataset's settings, which may be inside wrappers.
 
     Raises:
-        ConfigError: there is no dataset of BDD100K in them.
+        ConfigError: there is not exactly one dataset of BDD100K in them.
     """
-    from pathlib import Path
-
-    found = list(_datasets(dataset))
+    found = _find_datasets(dataset)
     if len(found) != 1:
         raise ConfigError(name, f"expected one {DATASET_TYPE} in a dataloader, found {len(found)}")
     (settings,) = found
     root = Path(settings.get("data_root") or "")
     images = (settings.get("data_prefix") or {}).get("img", "")
-    return DataFiles(root / str(settings.get("ann_file", "")), root / str(images))
+    return DatasetPaths(root / str(settings.get("ann_file", "")), root / str(images))
 
 
-def _datasets(node: Any) -> list[dict[str, Any]]:
-    if isinstance(node, dict):
-        if node.get("type") == DATASET_TYPE:
-            return [node]
-        return [found for value in node.values() for found in _datasets(value)]
-    if isinstance(node, (list, tuple)):
-        return [found for value in node for found in _datasets(value)]
-    return []
+def _find_datasets(node: Any) -> list[dict[str, Any]]:
+    if isinstance(node, dict) and node.get("type") == DATASET_TYPE:
+        return [node]
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ()
+    return [found for part in parts for found in _find_datasets(part)]
 
 
 def _check(config: Config, name: str) -> None:
-    """Refuse a config that lacks what a training needs, or asks for what this one has another way for."""
+    """Refuse a config that lacks what a training needs, or has settings that this package does not support."""
     for key in ("model", "train_dataloader", "train_cfg", "optim_wrapper", "test_dataloader"):
         if not config.get(key):
             raise ConfigError(name, f"has no {key}: nothing to train by")

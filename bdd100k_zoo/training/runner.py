@@ -1,4 +1,4 @@
-"""mmengine's Runner without what it writes, fetches and unpickles; its optimizer steps; its globals restored."""
+"""mmengine's runner and optimizer steps, without what they log, fetch and unpickle; its globals restored."""
 
 from __future__ import annotations
 
@@ -11,38 +11,46 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import MMDistributedDataParallel
-from mmengine.registry import DefaultScope
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from bdd100k_zoo.backends.common.precision import use_precision
 from bdd100k_zoo.errors import ConfigError
-from bdd100k_zoo.training.data import seed_rngs
+from bdd100k_zoo.training.loaders import seed_rngs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from bdd100k_zoo.prediction.launch import ProcessRank
 
 MMENGINE_GLOBALS: tuple[Any, ...] = (DefaultScope, MessageHub, MMLogger)
 """mmengine's classes that keep every instance, of which the last is the current one."""
-
 SILENCED_MODULES = r"(torch|torchvision|mmdet|mmcv|mmengine)\b"
-"""The modules whose warnings are not shown."""
+"""The modules whose warnings are not shown: a user can do nothing about them."""
+DISABLED_HOOKS = dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint"))
+"""Default hooks of mmengine whose work this package does itself."""
+LOSS_SCALER_KEY = "loss_scaler"
 
 
 @contextmanager
 def preserve_mmengine_globals(name: str) -> Iterator[None]:
-    """Leave mmengine's globals, its loader of checkpoints and torch's settings afterwards as they were before.
+    """Restore mmengine's globals, its loader of checkpoints and torch's settings afterwards.
 
-    Inside, no file of weights is loaded by mmengine: it would unpickle whatever the file holds. What these libraries
-    warn each other of is theirs to mend, and not shown.
+    Inside, mmengine loads no checkpoint: its loader unpickles whatever the file holds. ``name`` is the model's, for
+    the ConfigError that is raised instead.
     """
+
+    def refuse(filename: object, *_: object, **__: object) -> NoReturn:
+        raise ConfigError(name, f"its settings name weights to load, {filename}; give a file with --pretrained")
+
     kept = [kind._instance_dict.copy() for kind in MMENGINE_GLOBALS]
     loader = CheckpointLoader.__dict__["load_checkpoint"]
     deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    CheckpointLoader.load_checkpoint = _refuser(name)
+    CheckpointLoader.load_checkpoint = staticmethod(refuse)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=SILENCED_MODULES)
@@ -55,36 +63,15 @@ def preserve_mmengine_globals(name: str) -> Iterator[None]:
             kind._instance_dict.update(instances)
 
 
-def quiet_logger(name: str) -> Any:
-    """Give mmengine a logger that writes nowhere: it would write on standard output, where data goes."""
-    logger = MMLogger.get_instance(name, log_level="CRITICAL")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-    logger.addHandler(logging.NullHandler())
-    return logger
-
-
-def _refuser(name: str) -> Any:
-    def refuse(filename: object, *_: object, **__: object) -> NoReturn:
-        raise ConfigError(name, f"its settings name weights to load, {filename}; give a file with --pretrained")
-
-    return staticmethod(refuse)
-
-
-DISABLED_HOOKS = dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint"))
-"""Default hooks of mmengine that this package has its own way for."""
-
-
 def unwrap_model(model: Any) -> Any:
-    """Give the model itself, which stands in a wrapper where several processes train it."""
+    """Return the model itself, without the wrapper that it has where several processes train it."""
     return getattr(model, "module", model)
 
 
 class TrainRunner(Runner):  # type: ignore[misc]
     """The Runner of a training: builds optimizer, schedules, hooks and loops as mmengine does.
 
-    Processes are joined, devices chosen, files written and read by this package; mmengine's own ways to do so are
-    closed.
+    This package joins processes, chooses devices, writes and reads files; mmengine's own ways are disabled.
     """
 
     timestamp = ""
@@ -92,7 +79,7 @@ class TrainRunner(Runner):  # type: ignore[misc]
 
     def __init__(
         self,
-        begin: Callable[[TrainRunner], None],
+        load_start: Callable[[TrainRunner], None],
         *,
         device: torch.device,
         place: ProcessRank,
@@ -102,45 +89,49 @@ class TrainRunner(Runner):  # type: ignore[misc]
         """Build the model.
 
         Args:
-            begin: called when all is built, to load what the training starts or goes on from.
-            device: where to.
+            load_start: called when all is built, to load what the training starts or resumes from.
+            device: where to train.
             place: which process this is.
-            seed: what the model is drawn from.
+            seed: of the model's initial values.
             settings: those of mmengine's Runner.
         """
-        self._begin, self._target, self._place, self._given_seed = begin, device, place, seed
+        self._load_start, self._target, self._place, self._given_seed = load_start, device, place, seed
         super().__init__(**settings)
 
     def setup_env(self, env_cfg: object) -> None:  # noqa: ARG002
-        """Take the surroundings as they are."""
+        """Set only what mmengine reads of the environment; ``process_group`` joins the processes."""
         self._rank, self._world_size, self._timestamp = self._place.rank, self._place.world, "0"
         self._distributed = self._place.world > 1
 
     def set_randomness(self, *_: object, **__: object) -> None:
-        """Draw what the model is built from."""
+        """Seed the generators from which the model is built."""
         self._seed, self._deterministic = self._given_seed, False
         seed_rngs(self._seed, "model")
 
     def build_logger(self, *_: object, **__: object) -> Any:
-        """Let mmengine log nothing."""
-        return quiet_logger(self._experiment_name)
+        """Return a logger that writes nowhere: mmengine's writes on standard output, where data goes."""
+        logger = MMLogger.get_instance(self._experiment_name, log_level="CRITICAL")
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.addHandler(logging.NullHandler())
+        return logger
 
     def build_visualizer(self, _: object = None) -> Any:
-        """Let mmengine draw nothing."""
+        """Return a visualizer that draws nothing."""
         return SimpleNamespace(dataset_meta=None, add_config=lambda _: None)
 
     def load_or_resume(self) -> None:
-        """Load what the training starts or goes on from."""
-        self._begin(self)
+        """Load what the training starts or resumes from."""
+        self._load_start(self)
 
     def _log_env(self, *_: object) -> None:
-        """Look into nothing."""
+        """Log nothing."""
 
     def dump_config(self) -> None:
         """Write no config."""
 
     def wrap_model(self, _: object, model: nn.Module) -> nn.Module:
-        """Put the model on its device; let several processes add up their gradients."""
+        """Move the model to its device; several processes add up their gradients."""
         model = model.to(self._target)
         if not self._distributed:
             return model
@@ -152,7 +143,52 @@ class TrainRunner(Runner):  # type: ignore[misc]
         return wrapped
 
     def load_checkpoint(self, *_: object, **__: object) -> NoReturn:
-        """Not at all: see ``saving``."""
+        """Not supported: see ``checkpoints``."""
         raise NotImplementedError
 
     resume = save_checkpoint = load_checkpoint
+
+
+@OPTIM_WRAPPERS.register_module()
+class PreciseOptimWrapper(OptimWrapper):  # type: ignore[misc]
+    """mmengine's OptimWrapper for the precisions of this package; with fp16 the loss is scaled.
+
+    mmengine's own AmpOptimWrapper asserts that there is a GPU.
+    """
+
+    def __init__(self, precision: str = "fp32", device: str = "cpu", **settings: Any) -> None:
+        super().__init__(**settings)
+        self._precision, self._device = precision, torch.device(device)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "fp16")
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Compute in the precision, inside only."""
+        with super().optim_context(model), use_precision(self._precision, self._device):
+            yield
+
+    def backward(self, loss: Tensor, **settings: Any) -> None:
+        """Compute gradients, with fp16 those of the scaled loss: small ones would be rounded to zero."""
+        with use_precision("tf32" if self._precision == "tf32" else "fp32", self._device):
+            scaled: Any = self._scaler.scale(loss)
+            scaled.backward(**settings)
+        self._inner_count += 1
+
+    def step(self, **settings: Any) -> None:
+        """Update the parameters; skip the step where a gradient of a scaled loss is not finite."""
+        if self.clip_grad_kwargs:
+            self._scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self._scaler.step(self.optimizer, **settings)
+        self._scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizer and of the loss scaler."""
+        return {**super().state_dict(), LOSS_SCALER_KEY: self._scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load what ``state_dict`` returned."""
+        state = dict(state_dict)
+        if scaling := state.pop(LOSS_SCALER_KEY, None):
+            self._scaler.load_state_dict(scaling)
+        super().load_state_dict(state)

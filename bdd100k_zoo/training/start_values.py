@@ -1,4 +1,4 @@
-"""Backbones' start values: their addresses, fetching them into the cache, loading them."""
+"""The pretrained weights that backbones start from: their addresses, their download, loading them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from bdd100k_zoo.registry.addresses import redact_address
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
-
     from bdd100k_zoo.hub.cache import Store
     from bdd100k_zoo.progress import Progress
 
@@ -27,28 +25,28 @@ HUB_LISTS: Mapping[str, str] = {
     "open-mmlab": "openmmlab.json",
     "openmmlab": "openmmlab.json",
 }
-"""The list of each scheme of names, in mmengine's folder ``hub``."""
+"""The list of addresses for each scheme of names, in mmengine's folder ``hub``."""
 
 
 def pretrained_url(name: str) -> str | None:
-    """Give the address of the file that a config names, as ``torchvision://resnet50``; None for a path.
+    """Return the address of the file that a config names, as ``torchvision://resnet50``; None for a path.
 
     Raises:
-        ConfigError: no list has that name, or its scheme is none of ours.
+        ConfigError: no list has that name, or its scheme is unknown.
     """
     scheme, separator, rest = name.partition("://")
     if not separator or scheme == "file":
         return None
     if scheme == "https":
         return name
-    found = _list(HUB_LISTS[scheme]).get(rest) if scheme in HUB_LISTS else None
+    found = _read_hub_list(HUB_LISTS[scheme]).get(rest) if scheme in HUB_LISTS else None
     if found is None:
         raise ConfigError(name, "nothing is known of these start values; give a file with --pretrained")
     return found
 
 
-def _list(name: str) -> Mapping[str, str]:
-    spec = find_spec("mmengine")
+def _read_hub_list(name: str) -> Mapping[str, str]:
+    spec = find_spec("mmengine")  # not imported: that takes seconds
     folders = spec.submodule_search_locations if spec else None
     found: dict[str, str] = json.loads(Path((folders or [""])[0], "hub", name).read_text(encoding="utf-8"))
     return found
@@ -56,11 +54,11 @@ def _list(name: str) -> Mapping[str, str]:
 
 TORCHVISION = "https://download.pytorch.org/models/"
 SHORT_DIGEST = re.compile(r"-([0-9a-f]{8})\.pth")
-"""torchvision's file names end in the first eight digits of the file's SHA-256."""
+"""The file names of torchvision's weights end in the first eight digits of the file's SHA-256."""
 
 
 def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
-    """Give the file that a config names as its backbone's start values, from the cache or else from its address.
+    """Return the file that a config names as its backbone's start values, from the cache or else downloaded.
 
     Args:
         name: as a config names them: ``torchvision://resnet50``, an address, or a path.
@@ -68,8 +66,8 @@ def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
         progress: where to report.
 
     Raises:
-        ConfigError: nothing is known of that name.
-        ArtifactError, StorageError: the file cannot be had, or is not the one that its name tells the digest of.
+        ConfigError: the name is unknown.
+        ArtifactError, StorageError: the file cannot be downloaded, or has another digest than its name tells.
     """
     address = pretrained_url(name)
     if address is None:
@@ -82,11 +80,11 @@ def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
 
 BACKBONE_PREFIX = "backbone."
 OPTIONAL_SUFFIXES = ("num_batches_tracked", "conv_offset.weight", "conv_offset.bias")
-"""Ends of names that a classifier's file may lack: a counter, and the offsets of deformable convolutions."""
+"""Ends of names that a classifier's file may lack: BatchNorm's counter, and what only deformable convolutions have."""
 
 
 def load_pretrained_backbone(backbone: Any, path: Path, *, name: str) -> None:
-    """Copy the values of a file into a backbone; what else is in the file, as a classifier, is ignored.
+    """Copy the values of a file into a backbone; other entries of the file, as a classifier's, are ignored.
 
     Args:
         backbone: changed in place.
@@ -95,20 +93,12 @@ def load_pretrained_backbone(backbone: Any, path: Path, *, name: str) -> None:
 
     Raises:
         StorageError, UnsafeCheckpointError: see ``checkpoint.read_checkpoint``.
-        CheckpointMismatchError: values of the backbone are missing, have other shapes, or cannot be used.
+        CheckpointMismatchError: values of the backbone are missing, have other shapes, types or values.
     """
-    given, expected = _of_backbone(read_checkpoint(path).state_dict), backbone.state_dict()
+    given, expected = read_checkpoint(path).state_dict, backbone.state_dict()
+    if any(key.startswith(BACKBONE_PREFIX) for key in given):  # a detector's
+        given = {key.removeprefix(BACKBONE_PREFIX): given[key] for key in given if key.startswith(BACKBONE_PREFIX)}
     known = {key: tensor for key, tensor in given.items() if key in expected}
     owner = f"the backbone of {name}"
     fit = match_state_dict(expected, known, model_name=owner, path=path, optional=OPTIONAL_SUFFIXES)
     backbone.load_state_dict(fit, strict=False)
-
-
-def _of_backbone(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    if any(key.startswith(BACKBONE_PREFIX) for key in state_dict):
-        return {
-            key.removeprefix(BACKBONE_PREFIX): tensor
-            for key, tensor in state_dict.items()
-            if key.startswith(BACKBONE_PREFIX)
-        }
-    return state_dict

@@ -1,4 +1,4 @@
-"""How good a model is after an epoch: its detections on val, scored exactly as ``eval`` scores a predictions file."""
+"""Validation after an epoch: detections on val, scored exactly as ``eval`` scores a predictions file."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.prediction.launch import ProcessRank
     from bdd100k_zoo.training.job import TrainingObserver
 
+# The columns of the rows that processes exchange: float64 holds the float32 of a detector exactly.
 FRAME_COLUMN, CLASS_COLUMN, SCORE_COLUMN = 0, 1, 2
 BOX_COLUMNS = slice(3, 7)
 
@@ -36,23 +37,23 @@ class Validation:
     def __init__(
         self, loader: Any, labels: LabelTable, *, name: str, place: ProcessRank, device: torch.device, precision: str
     ) -> None:
-        """Take what to validate on.
+        """Record what to validate on.
 
         Args:
-            loader: see ``data.val_loader``.
+            loader: see ``loaders.build_val_loader``.
             labels: those of all images.
             name: what errors call the model.
             place: which process this is.
             device: where the model is.
-            precision: how it computes.
+            precision: how the model computes.
         """
         self._loader, self._labels, self._name = loader, labels, name
         self._place, self._device, self._precision = place, device, precision
         self._names = [loader.dataset.get_data_info(index)["img_id"] for index in range(len(loader.dataset))]
         self._numbers = {name: number for number, name in enumerate(self._names)}
 
-    def run(self, model: Any, watcher: TrainingObserver) -> Scores | None:
-        """Score a model, by all processes together; its mode is evaluation afterwards.
+    def run(self, model: Any, observer: TrainingObserver) -> Scores | None:
+        """Score a model, by all processes together, and leave it in evaluation mode.
 
         Returns:
             The scores; None where one of the processes was asked to stop.
@@ -64,7 +65,7 @@ class Validation:
         model.eval()
         refuse_non_finite_outputs(model, self._name, self._precision)
         broadcast_tensors(list(model.buffers()), self._place)
-        report = watcher.progress if self._place.rank == 0 else NO_PROGRESS
+        report = observer.progress if self._place.rank == 0 else NO_PROGRESS
         rows = []
         failure: NotFiniteError | None = None
         with (
@@ -73,7 +74,7 @@ class Validation:
             use_precision(self._precision, self._device),
         ):
             for batch in self._loader:
-                if watcher.stopping:
+                if observer.stopping:
                     break
                 try:
                     rows += self._detect(model, batch)
@@ -81,9 +82,8 @@ class Validation:
                     failure = error  # raised below: the others would wait for this process
                     break
                 task.advance(min(len(batch["inputs"]) * self._place.world, len(self._names)))
-        failed, stopping = all_reduce_mean(
-            [float(failure is not None), float(watcher.stopping)], self._place, self._device
-        )
+        flags = [float(failure is not None), float(observer.stopping)]
+        failed, stopping = all_reduce_mean(flags, self._place, self._device)
         if failed:
             raise failure or NotFiniteError(self._name, self._precision, "an image of another process")
         if stopping:
@@ -110,7 +110,7 @@ class Validation:
 
 
 def build_prediction_table(rows: npt.NDArray[np.float64], names: list[str], path: Path) -> PredictionTable:
-    """Make the table that a predictions file of some detections would be read as.
+    """Return the table that reading a predictions file of these detections would give.
 
     Args:
         rows: [n, 7]: number of the frame, class, score, and corners as a detector gives them.
@@ -118,6 +118,8 @@ def build_prediction_table(rows: npt.NDArray[np.float64], names: list[str], path
         path: what errors call the predictions.
     """
     rows = rows[np.lexsort((-rows[:, SCORE_COLUMN], rows[:, CLASS_COLUMN], rows[:, FRAME_COLUMN]))]
+    # As a file is written and read: x2 and y2 are the corner minus 1, and a box's width is x2 - x1 + 1. In float64 the
+    # steps do not cancel out to the last bit, so they are taken one by one.
     boxes = rows[:, BOX_COLUMNS] - (0.0, 0.0, 1.0, 1.0)
     boxes[:, 2:] -= boxes[:, :2]
     boxes[:, 2:] += 1

@@ -29,11 +29,11 @@ class Runner:
         optimizer.step()
         self.optim_wrapper = optimizer
         self.param_schedulers = [Scheduler()]
-        self.train_loop = SimpleNamespace(iter=step, epoch=1, begin_at=self.begin_at)
+        self.train_loop = SimpleNamespace(iter=step, epoch=1, resume_at=self.resume_at)
         self.seed = 5
         self.begun_at = 0
 
-    def begin_at(self, step: int) -> None:
+    def resume_at(self, step: int) -> None:
         self.begun_at = step
 
     def call_hook(self, name: str, checkpoint: dict[str, Any]) -> None:
@@ -153,22 +153,23 @@ import resource, signal, sys
 from pathlib import Path
 import torch
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.backends.selection.mmdet3 import import_backend
+from bdd100k_zoo.backends.mmdet3 import import_backend
 import_backend()
-from bdd100k_zoo.training import checkpoints as saving
+from bdd100k_zoo.training.checkpoints import export_weights
+torch.save({"meta": {}, "state_dict": {"a": torch.zeros(1 << 20)}}, sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 try:
-    saving.save_weights(Path(sys.argv[1]), {"meta": {}, "state_dict": {"a": torch.zeros(1 << 20)}})
+    export_weights(Path(sys.argv[1]), Path(sys.argv[2]))
 except StorageError as error:
     print(error)
 """
 
 
 def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "best.pth"
+    checkpoint, path = tmp_path / "checkpoint.pth", tmp_path / "best.pth"
     path.write_bytes(b"before")
-    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", FULL, checkpoint, path], capture_output=True, text=True, check=True)
     assert "File too large" in done.stdout
     assert path.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [path]
+    assert {*tmp_path.iterdir()} == {checkpoint, path}

@@ -17,8 +17,8 @@ from bdd100k_zoo import training
 from bdd100k_zoo.backends.common.config import load_config, mmdet_default_scope
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.training.data import seed_rngs
 from bdd100k_zoo.training.job import BackboneInit, TrainingFacts, TrainingJob, TrainingStep
+from bdd100k_zoo.training.loaders import seed_rngs
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -17,8 +17,6 @@ import numpy as np
 from bdd100k_zoo.errors import RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
     from torch import Tensor
 
@@ -83,23 +81,10 @@ def save_weights(backend: Backend, config_path: Path, path: Path, draw: Syntheti
         StorageError: the file cannot be written.
     """
     backend.import_backend()
-    from bdd100k_zoo.backends.common.synthetic_weights import save_random_state_dict
+    from bdd100k_zoo.backends.common.checkpoint import save_random_state_dict
 
-    like = _state_dict(backend, config_path)
+    like = backend.build_meta_model(config_path, str(config_path)).state_dict()
     save_random_state_dict({name: _entry(name, tensor, draw) for name, tensor in like.items()}, path)
-
-
-def _state_dict(backend: Backend, config_path: Path) -> Mapping[str, Tensor]:
-    name = str(config_path)
-    if backend.NAME == "mmdet2":
-        from bdd100k_zoo.backends.mmdet2.config import load_config
-        from bdd100k_zoo.backends.mmdet2.detector import build_model
-
-        return build_model(load_config(config_path, name=name), name=name).state_dict()
-    from bdd100k_zoo.backends.common import config
-    from bdd100k_zoo.backends.mmdet3.detector import build_meta_model
-
-    return build_meta_model(config.load_config(config_path), name=name).state_dict()
 
 
 def _entry(name: str, like: Tensor, draw: SyntheticWeights) -> Tensor:

@@ -1,4 +1,4 @@
-"""What both backends are made of: torch, configs in mmengine's style, files of weights. No mmdet of any generation.
+"""What both backends share: configs in mmengine's style, checkpoints, devices, precisions. No mmdet of any version.
 
-Importing this package imports none of them.
+Importing this package imports neither torch nor mmengine.
 """

@@ -1,7 +1,8 @@
-"""Load files of weights as tensors, and into a model. Nothing in such a file is ever run."""
+"""Read checkpoints, check them against a model, load them into it; write random ones. Nothing in them is ever run."""
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 import zipfile
@@ -20,9 +21,10 @@ from bdd100k_zoo.backends.common.checkpoint_limits import (
     verify_crcs,
 )
 from bdd100k_zoo.backends.common.models import read_normalisation
-from bdd100k_zoo.backends.common.pickles import DAMAGED, IGNORED_GLOBALS, PickleError
+from bdd100k_zoo.backends.common.pickle_values import DAMAGED, IGNORED_GLOBALS, PickleError
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 from bdd100k_zoo.errors import CheckpointClassesError, CheckpointMismatchError, StorageError, UnsafeCheckpointError
+from bdd100k_zoo.files import storage_errors, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,25 +33,27 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "module.")
-"""Prefixes of all names, from the outermost: of data-parallel and averaged models, and of ``torch.compile``."""
+"""Prefixes of all names, outermost first: of data-parallel and averaged models, and of ``torch.compile``."""
 AVERAGED_MODEL_COUNTERS = ("n_averaged", "steps")
 """Counters of torch's and mmengine's averaged models, beside the parameters."""
 BATCHNORM_COUNTER = "num_batches_tracked"
-"""End of the names of BatchNorm's counters, which evaluation does not use; torch before 0.4.1 saved none."""
+"""Suffix of BatchNorm's counters, which evaluation does not use; torch before 0.4.1 saved none."""
 EMA_PREFIX = "ema_"
-"""Prefix of the buffers in which mmdet 2's EMA hooks keep the other copy of a parameter, dots as underscores."""
+"""Prefix of the buffers in which mmdet 2's EMA hooks keep a parameter's second copy, dots as underscores."""
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 RANDOM_WEIGHTS_KEY = "random_weights"
-"""Key in ``meta`` by which a checkpoint states that its weights are random; see ``drawn.save_entries``."""
+"""Key in ``meta`` by which a checkpoint states that its weights are random; see ``save_random_state_dict``."""
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""First bytes of files in torch's older format."""
 
 
 class Checkpoint(NamedTuple):
-    """What a file of weights holds that a detector needs."""
+    """What a detector needs of a checkpoint."""
 
     state_dict: dict[str, Tensor]
     classes: tuple[str, ...]
-    """The class names that the file records; none where it records none."""
+    """The class names that the file records, if any."""
     random: bool = False
     """Whether its metadata states that the weights are random."""
 
@@ -65,21 +69,24 @@ def read_checkpoint(path: Path) -> Checkpoint:
         UnsafeCheckpointError: it is damaged, is something else, holds more than that, or exceeds a limit.
     """
     check_limits(path)
-    if is_safetensors(_head(path)):
-        return Checkpoint(_unwrapped(_load_safetensors(path)), ())
-    content = _load(path)
+    head = _read_head(path)
+    if is_safetensors(head):
+        return Checkpoint(_strip_wrappers(_load_safetensors(path)), ())
+    content = _load_torch(path, head)
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state_dict, dict) or not _holds_tensors(state_dict):
+    state_dict = state_dict if isinstance(state_dict, dict) else {}
+    holds_tensors = (isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state_dict.items())
+    if not state_dict or not all(holds_tensors):
         raise UnsafeCheckpointError(path, "it holds no state dict: expected tensors by parameter name")
     meta = content.get("meta")
     random = isinstance(meta, dict) and meta.get(RANDOM_WEIGHTS_KEY) is True
-    return Checkpoint(_unwrapped(state_dict), _classes(meta), random)
+    return Checkpoint(_strip_wrappers(state_dict), _recorded_classes(meta), random)
 
 
 def read_torch_file(path: Path) -> Any:
-    """Read whatever tensors and plain values a file of torch holds, on the CPU; raises as ``read_checkpoint`` does."""
+    """Return the tensors and plain values of a file of torch, on the CPU; raises as ``read_checkpoint`` does."""
     check_limits(path)
-    return _load(path)
+    return _load_torch(path, _read_head(path))
 
 
 def load_weights(model: nn.Module, path: Path, *, model_name: str) -> bool:
@@ -124,17 +131,17 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], *, model_n
     Raises:
         CheckpointMismatchError: as ``check_parameters``. The model is left as it was.
     """
-    taken = check_parameters(model, _unwrapped(state_dict), model_name=model_name, path=path)
+    taken = check_parameters(model, _strip_wrappers(state_dict), model_name=model_name, path=path)
     model.load_state_dict(taken, strict=False)  # counters may be missing
 
 
 def check_parameters(
-    model: nn.Module, given: Mapping[str, Tensor], *, model_name: str, path: Path
+    model: nn.Module, tensors: Mapping[str, Tensor], *, model_name: str, path: Path
 ) -> dict[str, Tensor]:
     """Check that tensors have exactly the names and shapes of a model's parameters and buffers, and usable values.
 
-    Names that carry no learnt value are not held against them: BatchNorm's counters may be missing, mmdet 2's
-    ``ema_*`` buffers may be there, and ``data_preprocessor.mean`` and ``std`` where they are the config's numbers.
+    Names without a learnt value do not count: BatchNorm's counters may be missing, mmdet 2's ``ema_*`` buffers may be
+    there, and so may ``data_preprocessor.mean`` and ``std`` where they are the config's numbers.
 
     Returns:
         The tensors that the model takes.
@@ -144,15 +151,15 @@ def check_parameters(
     """
     expected = model.state_dict()
     averages = {EMA_PREFIX + name.replace(".", "_") for name in expected}
-    rest = {name: tensor for name, tensor in given.items() if name in expected or name not in averages}
-    otherwise = []
+    rest = {name: tensor for name, tensor in tensors.items() if name in expected or name not in averages}
+    differing = []
     for name, numbers in read_normalisation(model).items():
-        if name in rest and (found := _numbers(tensor := rest[name])) != _rounded(numbers, tensor.dtype):
+        if name in rest and (found := _few_numbers(tensor := rest[name])) != _rounded(numbers, tensor.dtype):
             shown = ", ".join(f"{number:.7g}" for number in found) or "other values"
-            otherwise.append(f"{name}: {shown} instead of the config's {', '.join(map(str, numbers))}")
+            differing.append(f"{name}: {shown} instead of the config's {', '.join(map(str, numbers))}")
         if name not in expected:
             rest.pop(name, None)
-    return match_state_dict(expected, rest, model_name=model_name, path=path, unusable=tuple(otherwise))
+    return match_state_dict(expected, rest, model_name=model_name, path=path, unusable=tuple(differing))
 
 
 def match_state_dict(
@@ -164,20 +171,20 @@ def match_state_dict(
     optional: tuple[str, ...] = (BATCHNORM_COUNTER,),
     unusable: tuple[str, ...] = (),
 ) -> dict[str, Tensor]:
-    """Return the tensors to copy into those of a state dict, after checking names, shapes, types and values.
+    """Return the tensors to copy into a state dict, after checking names, shapes, types and values.
 
     Args:
         expected: the state dict of the model, which may be on the meta device.
         given: the tensors of a file.
         model_name: what errors call the model.
         path: the file.
-        optional: ends of names that may be missing.
+        optional: suffixes of names that may be missing.
         unusable: what is wrong with other values of the file.
 
     Raises:
         CheckpointMismatchError: a name is missing or unexpected, has another shape, or values that cannot be used.
     """
-    # A counter in another type, as of a state dict that was halved whole, is as good as none.
+    # A counter of a floating-point type, as after `.half()` on a whole state dict, is dropped.
     taken = {
         name: tensor
         for name, tensor in given.items()
@@ -190,11 +197,11 @@ def match_state_dict(
         tensor = taken.get(name)
         if tensor is None:
             continue
-        if problem := _unusable(tensor, like):
+        if problem := _dtype_problem(tensor, like):
             misused.append(f"{name} {problem}")
         elif tensor.shape != like.shape:
             reshaped.append(f"{name}: {tuple(tensor.shape)} instead of {tuple(like.shape)}")
-        # In the model's type: float64 and bfloat16 hold numbers that others do not.
+        # In the model's type, because a float64 or bfloat16 may be too large for it.
         elif like.is_floating_point() and not all_finite(tensor.to(like.dtype)):
             misused.append(f"{name} holds NaN or infinity")
     if missing or unexpected or reshaped or misused:
@@ -204,7 +211,7 @@ def match_state_dict(
 
 def all_finite(tensor: Tensor) -> bool:
     """Return whether no number of a floating-point tensor is NaN or infinite."""
-    # A sum is finite only if all its terms are, and takes a fifteenth of the time; it may also overflow.
+    # A sum is finite only if all its terms are, and takes a fifteenth of the time. It may overflow: then look closely.
     found = tensor.detach()
     return bool(found.sum().isfinite()) or bool(found.isfinite().all())
 
@@ -212,7 +219,7 @@ def all_finite(tensor: Tensor) -> bool:
 def check_classes(classes: Iterable[str], *, path: Path) -> None:
     """Check the class names that a checkpoint records: BDD100K's ten in their order, or none.
 
-    A number of names other than ten says nothing about a model of ten outputs, and is ignored.
+    Another number of names than ten says nothing about a model of ten classes, and is ignored.
 
     Raises:
         CheckpointClassesError: ten names, and they are others or in another order.
@@ -222,8 +229,18 @@ def check_classes(classes: Iterable[str], *, path: Path) -> None:
         raise CheckpointClassesError(path, CLASSES, found)
 
 
+def save_random_state_dict(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state dict of random weights in the form of the published checkpoints; raises StorageError.
+
+    All random weights are written here: ``meta`` states that they are random, so that nobody takes them for trained.
+    """
+    content = io.BytesIO()
+    torch.save({"meta": {"CLASSES": CLASSES, RANDOM_WEIGHTS_KEY: True}, "state_dict": dict(state_dict)}, content)
+    write_atomically(path, content.getvalue())
+
+
 class _IgnoredGlobal:
-    """Takes the place of what a checkpoint's log holds beside plain values: keeps nothing, does nothing."""
+    """Stands in for the objects in a checkpoint's log: keeps nothing, does nothing."""
 
     def __new__(cls, *_: object) -> _IgnoredGlobal:
         return super().__new__(cls)
@@ -233,18 +250,20 @@ class _IgnoredGlobal:
     def __setstate__(self, _: object) -> None: ...
 
 
-def _stand_in(path: str) -> type[_IgnoredGlobal]:
-    module, _, name = path.rpartition(".")
-    return type(name, (_IgnoredGlobal,), {"__module__": module})
+# The whole allow-list beyond torch's own: classes that have nothing but the names of ``IGNORED_GLOBALS``, so that no
+# function of numpy, and no getattr, is ever called.
+SAFE_GLOBALS: list[Any] = [
+    type(name, (_IgnoredGlobal,), {"__module__": module})
+    for module, _, name in (path.rpartition(".") for path in IGNORED_GLOBALS)
+]
 
 
-# The whole allow-list beyond torch's own. Of these only the names are known here; no function of numpy, and no getattr,
-# is ever called.
-SAFE_GLOBALS: list[Any] = [_stand_in(path) for path in IGNORED_GLOBALS]
+def _read_head(path: Path) -> bytes:
+    with storage_errors(path), path.open("rb") as file:
+        return file.read(512)
 
 
-def _load(path: Path) -> Any:
-    head = _head(path)
+def _load_torch(path: Path, head: bytes) -> Any:
     if kind := _other_kind(head):
         raise UnsafeCheckpointError(path, *kind)
     zipped = head.startswith(ZIP_MAGIC)
@@ -259,11 +278,11 @@ def _load(path: Path) -> Any:
         raise
     except OSError as error:
         raise StorageError(path, error.strerror or str(error)) from error
-    # Bytes that anybody may have written can make the reader stumble in any way; none of it is a fault of ours.
+    # Bytes that anybody may have written can make the reader fail in any way.
     except Exception as error:  # noqa: BLE001
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
             raise StorageError(path, "its tensors need more memory than there is") from None
-        # Torch's own words advise to load the file without this check: they are not passed on, not even as a cause.
+        # Torch's message advises to load the file without this check: it is not passed on, not even as a cause.
         raise UnsafeCheckpointError(path, *_reason(path, head, error)) from None
 
 
@@ -287,20 +306,8 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     return state_dict
 
 
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(512)
-    except OSError as error:
-        raise StorageError(path, error.strerror or str(error)) from error
-
-
-LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files in torch's older format begin."""
-
-
 def _other_kind(head: bytes) -> tuple[str, str] | None:
-    """Return what a file is instead of a checkpoint, by its first bytes, and what to do about it; else None."""
+    """Return what a file is instead of a checkpoint, by its first bytes, and a hint; else None."""
     if not head:
         return "the file is empty", ""
     utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
@@ -319,10 +326,10 @@ def _other_kind(head: bytes) -> tuple[str, str] | None:
 
 
 def _reason(path: Path, head: bytes, error: Exception | None) -> tuple[str, str]:
-    """Return why a file is refused, and what to do about it."""
+    """Return why a file is refused, and a hint."""
     zipped = head.startswith(ZIP_MAGIC)
     if isinstance(error, PickleError):
-        if error.named and b"torch.nn.modules." in _pickle_of(path, zipped=zipped):
+        if error.named and b"torch.nn.modules." in _read_pickle(path, zipped=zipped):
             return f"it is a whole pickled model, not a state dict: it names {error.named}", SAVE_HINT
         return str(error), SAVE_HINT if error.named else ""
     if zipped:
@@ -332,8 +339,8 @@ def _reason(path: Path, head: bytes, error: Exception | None) -> tuple[str, str]
     return DAMAGED, ""
 
 
-def _pickle_of(path: Path, *, zipped: bool) -> bytes:
-    """Return the pickle of a file that keeps the limits; of the older format, the part where it is."""
+def _read_pickle(path: Path, *, zipped: bool) -> bytes:
+    """Return the pickle of a file within the limits; of the older format, the part where it is."""
     if not zipped:
         with path.open("rb") as file:
             return file.read(MAX_PICKLE)
@@ -342,12 +349,7 @@ def _pickle_of(path: Path, *, zipped: bool) -> bytes:
         return archive.read(name) if name else b""
 
 
-def _holds_tensors(state_dict: Mapping[Any, Any]) -> bool:
-    entries = state_dict.items()
-    return bool(entries) and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in entries)
-
-
-def _unwrapped(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _strip_wrappers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a state dict without the prefixes and counters that wrappers of a model add."""
     found = dict(state_dict)
     for prefix in WRAPPER_PREFIXES:
@@ -357,8 +359,8 @@ def _unwrapped(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _unusable(tensor: Tensor, like: Tensor) -> str:
-    """Return why a tensor's values cannot be copied into another one, finite or not; nothing where they can."""
+def _dtype_problem(tensor: Tensor, like: Tensor) -> str:
+    """Return why a tensor's type cannot be copied into another one's; empty where it can."""
     if like.is_floating_point() and tensor.dtype not in FLOAT_DTYPES:
         return f"has the type {tensor.dtype}: expected floating-point numbers of 16, 32 or 64 bits"
     if not like.is_floating_point() and tensor.dtype not in (*INTEGER_DTYPES, like.dtype):
@@ -366,9 +368,9 @@ def _unusable(tensor: Tensor, like: Tensor) -> str:
     return ""
 
 
-def _numbers(tensor: Tensor) -> tuple[float, ...]:
-    """Return the few numbers of a tensor; none where they are more, or none."""
-    usable = not _unusable(tensor, torch.empty(0)) and tensor.numel() <= 16
+def _few_numbers(tensor: Tensor) -> tuple[float, ...]:
+    """Return the numbers of a small floating-point tensor; nothing for any other."""
+    usable = tensor.dtype in FLOAT_DTYPES and tensor.numel() <= 16
     return tuple(tensor.flatten().tolist()) if usable else ()
 
 
@@ -377,8 +379,8 @@ def _rounded(numbers: tuple[float, ...], dtype: torch.dtype) -> tuple[float, ...
     return tuple(torch.tensor(numbers, dtype=dtype if dtype in FLOAT_DTYPES else torch.float64).tolist())
 
 
-def _classes(meta: object) -> tuple[str, ...]:
-    """``CLASSES`` as mmdet 2.x records them, ``dataset_meta`` as mmdet 3.x does."""
+def _recorded_classes(meta: object) -> tuple[str, ...]:
+    """Return ``CLASSES``, as mmdet 2.x records them, or ``dataset_meta``, as mmdet 3.x does."""
     if not isinstance(meta, dict):
         return ()
     newer = meta.get("dataset_meta")

@@ -1,4 +1,4 @@
-"""What a file of weights may ask for, looked at before torch reads it."""
+"""Limits on what a checkpoint may make torch do, checked before torch reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from mmap import ACCESS_READ, mmap
 from struct import unpack
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.backends.common.pickles import DAMAGED, PickleError, PickleWalker
+from bdd100k_zoo.backends.common.pickle_values import DAMAGED, PickleError
+from bdd100k_zoo.backends.common.pickles import PickleWalker
 from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
 
 if TYPE_CHECKING:
@@ -18,24 +19,24 @@ if TYPE_CHECKING:
 
 ZIP_MAGIC = b"PK\x03\x04"
 SAFETENSORS_HEAD_SIZE = 9
-"""Bytes of a safetensors file that tell its format: the size of its header, in 8 bytes, and the brace that opens it."""
+"""First bytes of a safetensors file: the size of its header, in 8 bytes, and the brace that opens it."""
 SAVE_HINT = "save the weights alone: `torch.save(model.state_dict(), 'weights.pth')`"
 BROKEN_ZIP = "it is cut short, damaged, or a zip file of something else"
 CHUNK = 1 << 20
 
 # The largest published checkpoint has about 550 MB: 882 tensors. The most tensors are those of HRNet, 1,856. A
-# checkpoint of a training run with AdamW holds each parameter three times. Every limit leaves room beyond that.
+# checkpoint of a training run with AdamW holds each parameter three times. Every limit leaves room for more.
 MAX_BYTES = 4 << 30
 """Size of the file."""
 MAX_ENTRIES = 20_000
 """Entries of a zip file: one a tensor, and a handful."""
 MAX_PICKLE = 64 << 20
-"""Bytes of the pickle that lists the tensors: some 150 each, and the run's log. What is in it, ``pickles`` limits."""
+"""Bytes of the pickle that lists the tensors: some 150 each, and the run's log. ``pickles`` limits its content."""
 MAX_DIRECTORY = 8 << 20
 """Bytes of a zip file's directory, some 60 an entry: what is read before the entries can be counted. Also those of
 the header of a safetensors file, some 150 an entry."""
 MAX_SHARING = 16
-"""How often tensors may share a file's bytes, on average: tied weights do, and tensors expanded by strides of zero."""
+"""How often tensors may share a file's bytes, on average: tied weights do, and tensors expanded with strides of 0."""
 MIN_TENSOR_ALLOWANCE = 1 << 30
 """Bytes of tensors that any file may describe."""
 
@@ -44,11 +45,11 @@ LEGACY_MAGIC_NUMBER, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 EOCD_SIZE = 22
 """Bytes of the last record of a zip file, where no comment follows."""
 ZIP64_LOCATOR_SIZE, ZIP64_EOCD_SIZE = 20, 56
-"""Bytes of the two records before it that zip files in 64 bits have."""
+"""Bytes of the two records before it in zip files of 64 bits."""
 
 
 class _Archive(io.FileIO):
-    """Refuses to be read in pieces larger than a directory may be."""
+    """A file that refuses to be read in pieces larger than a zip directory may be: zipfile reads that whole."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -61,14 +62,14 @@ class _Archive(io.FileIO):
 
 
 def check_limits(path: Path) -> None:
-    """Check that reading a file of weights cannot exhaust the machine, as far as its size and its entries tell.
+    """Check that reading a checkpoint cannot exhaust the machine, by its size and its entries.
 
     Torch stores the entries of its zip files as they are, so together they are smaller than the file. A file in
     which they are not would unpack to more than was downloaded.
 
     Raises:
         StorageError: the file cannot be read.
-        UnsafeCheckpointError: it exceeds a limit, or is a zip file that is not whole or holds a program.
+        UnsafeCheckpointError: it exceeds a limit, or is a zip file that is not whole, or a TorchScript program.
     """
     with _translate_read_errors(path):
         size = path.stat().st_size
@@ -81,10 +82,9 @@ def check_limits(path: Path) -> None:
                     entries, comment = archive.infolist(), archive.comment
                 if any(entry.filename.endswith("/constants.pkl") for entry in entries):
                     raise UnsafeCheckpointError(path, "it is a TorchScript archive, not a state dict", SAVE_HINT)
-                if problem := _excess(file, entries, comment, size):
+                if problem := _limit_problem(file, entries, comment, size):
                     raise UnsafeCheckpointError(path, problem)
-            header = _header_size(head)
-            if is_safetensors(head) and header > MAX_DIRECTORY:
+            if is_safetensors(head) and (header := _header_size(head)) > MAX_DIRECTORY:
                 raise UnsafeCheckpointError(path, f"its header has {header:,} bytes, more than {MAX_DIRECTORY:,}")
 
 
@@ -98,7 +98,8 @@ def _header_size(head: bytes) -> int:
     return int.from_bytes(head[:8], "little")
 
 
-def _excess(file: io.FileIO, entries: Sequence[zipfile.ZipInfo], comment: bytes, size: int) -> str:
+def _limit_problem(file: io.FileIO, entries: Sequence[zipfile.ZipInfo], comment: bytes, size: int) -> str:
+    """Return what a zip file exceeds, or how torch and zipfile might read different entries; else nothing."""
     unpacked = sum(entry.file_size for entry in entries)
     others = max((entry.file_size for entry in entries if "/data/" not in entry.filename), default=0)
     if len(entries) > MAX_ENTRIES:
@@ -115,7 +116,7 @@ def _excess(file: io.FileIO, entries: Sequence[zipfile.ZipInfo], comment: bytes,
 
 
 def _ends_with_directory(file: io.FileIO, size: int) -> bool:
-    """Return whether a zip file ends as torch ends them, so that every reader finds the same directory."""
+    """Return whether a zip file ends as torch writes it, so that all readers find the same directory."""
     place = size - EOCD_SIZE - ZIP64_LOCATOR_SIZE
     file.seek(max(0, place))
     tail = file.read()
@@ -125,7 +126,7 @@ def _ends_with_directory(file: io.FileIO, size: int) -> bool:
 
 
 def check_pickles(path: Path) -> None:
-    """Check that the pickles of a file within the other limits cannot exhaust the machine: see ``pickles``.
+    """Check that the pickles of a file within the limits cannot exhaust the machine; see ``pickles``.
 
     Raises:
         StorageError: the file cannot be read.
@@ -134,9 +135,9 @@ def check_pickles(path: Path) -> None:
     """
     with _translate_read_errors(path), _Archive(path) as file:
         size = path.stat().st_size
-        walk = _walk_zip(file) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _walk_older(file, size)
-        if walk.tensor_bytes > max(MIN_TENSOR_ALLOWANCE, MAX_SHARING * size):
-            raise PickleError(f"its tensors have {walk.tensor_bytes:,} bytes, the file {size:,}")
+        walker = _walk_zip(file) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _walk_older(file, size)
+        if walker.totals.tensor_bytes > max(MIN_TENSOR_ALLOWANCE, MAX_SHARING * size):
+            raise PickleError(f"its tensors have {walker.totals.tensor_bytes:,} bytes, the file {size:,}")
 
 
 def _walk_zip(file: io.FileIO) -> PickleWalker:
@@ -145,39 +146,39 @@ def _walk_zip(file: io.FileIO) -> PickleWalker:
     folder = next(iter(entries)).partition("/")[0]
     listing = entries[f"{folder}/data.pkl"]
     with mmap(file.fileno(), 0, access=ACCESS_READ) as content, memoryview(content) as data:
-        # Its own header of 30 bytes comes first, which ends in the lengths of the name and the padding behind it.
+        # The entry's own header of 30 bytes ends in the lengths of the name and the padding that follow it.
         start = listing.header_offset + 30
         start += sum(unpack("<HH", data[start - 4 : start]))
         with data[start : start + listing.file_size] as pickle:
-            walk = PickleWalker(pickle)
-            walk.next()
-    for key, storage in walk.storages.items():
+            walker = PickleWalker(pickle)
+            walker.next()
+    for key, storage in walker.storages.items():
         entry = entries.get(f"{folder}/data/{key}")
         if entry is None or entry.file_size != storage.size:
             found = "missing" if entry is None else f"{entry.file_size:,} bytes long"
             raise PickleError(f"it is damaged: its entry data/{key} is {found}, expected {storage.size:,} bytes")
-    return walk
+    return walker
 
 
 def _walk_older(file: io.FileIO, size: int) -> PickleWalker:
-    """Walk the older format: five pickles, of which the fourth is the content, and then the bytes of the storages."""
+    """Walk the older format: five pickles, the fourth of them the content, then the bytes of the storages."""
     with mmap(file.fileno(), min(size, MAX_PICKLE), access=ACCESS_READ) as content, memoryview(content) as data:
-        walk = PickleWalker(data)
-        if walk.next() != LEGACY_MAGIC_NUMBER or walk.next() != LEGACY_PROTOCOL:
+        walker = PickleWalker(data)
+        if walker.next() != LEGACY_MAGIC_NUMBER or walker.next() != LEGACY_PROTOCOL:
             raise PickleError(DAMAGED)
         for _ in ("system", "content", "keys"):
-            walk.next()
-    claimed, there = sum(storage.size for storage in walk.storages.values()), size - walk.position
+            walker.next()
+    claimed, there = sum(storage.size for storage in walker.storages.values()), size - walker.position
     if claimed > there:
         raise PickleError(f"it is damaged: its tensors have {claimed:,} bytes, of which {there:,} are there")
-    return walk
+    return walker
 
 
 def verify_crcs(path: Path) -> None:
     """Read a zip checkpoint through and compare every entry with its recorded CRC-32, where there is one.
 
-    Torch itself never compares them, so that a tensor with a flipped bit would be loaded; it can be told to write
-    none, and then writes zeros.
+    Torch never compares them, so it would load a tensor with a flipped bit. It can be configured to write none; the
+    CRCs are then 0.
 
     Raises:
         StorageError: the file cannot be read.
@@ -188,11 +189,11 @@ def verify_crcs(path: Path) -> None:
             return
         with zipfile.ZipFile(file) as archive:
             for entry in archive.infolist():
-                if entry.CRC and not _is_sound(archive, entry):
+                if entry.CRC and not _crc_matches(archive, entry):
                     raise UnsafeCheckpointError(path, f"its entry {entry.filename} is damaged: its CRC-32 is another")
 
 
-def _is_sound(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+def _crc_matches(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
     try:
         with archive.open(entry) as content:
             while content.read(CHUNK):
@@ -204,7 +205,7 @@ def _is_sound(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
 
 @contextmanager
 def _translate_read_errors(path: Path) -> Iterator[None]:
-    """Bytes that anybody may have written can make the reader of zip files stumble in any way."""
+    """Raise UnsafeCheckpointError for any other error: bytes of unknown origin can make zipfile fail in any way."""
     try:
         yield
     except (UnsafeCheckpointError, PickleError):

@@ -20,10 +20,26 @@ from bdd100k_zoo.registry.overrides import apply_overrides
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-MMDET_SCOPE = "mmdet"
+Node = TypeVar("Node")
+
+DATASET_TYPE = "BDD100KDataset"
+"""The name under which ``training.dataset`` registers its dataset."""
+
+PRETRAINED_KEYS = ("init_cfg", "pretrained")
+
+RUNNER_KEYS = frozenset(
+    """
+    model train_dataloader train_cfg optim_wrapper param_scheduler auto_scale_lr
+    val_dataloader val_cfg val_evaluator test_dataloader test_cfg test_evaluator
+    custom_imports default_scope default_hooks custom_hooks data_preprocessor visualizer log_processor log_level
+    load_from resume launcher env_cfg randomness experiment_name work_dir
+    model_wrapper_cfg sync_bn find_unused_parameters activation_checkpointing efficient_conv_bn_eval compile
+    """.split()  # noqa: SIM905  (one a line would fill the screen)
+)
+"""The settings that mmengine's Runner reads at a config's top level. All others are helper variables of the file."""
 
 NMS_OPS = ("nms", "soft_nms")
-"""The functions of ``mmcv.ops`` for upright boxes that a head may name. mmcv evaluates this text as Python."""
+"""The functions of ``mmcv.ops`` for upright boxes that a head may name. mmcv passes this text to ``eval``."""
 
 NUMERIC_SETTINGS: Mapping[str, tuple[type, ...]] = {
     "score_thr": (int, float),
@@ -32,11 +48,113 @@ NUMERIC_SETTINGS: Mapping[str, tuple[type, ...]] = {
     "max_per_img": (int,),
     "nms_pre": (int,),
 }
-"""What heads read only when there are boxes to choose from, and the types that work there."""
+"""The types of settings that heads read only when there are boxes to choose from, not when they are built."""
+
+
+def load_config(
+    path: Path,
+    overrides: Mapping[str, object] | None = None,
+    data_root: str | None = None,
+    shipped: Callable[[str, str], Path] | None = None,
+) -> Config:
+    """Run a config and its bases, and return its settings without helper variables.
+
+    A base may be a path relative to the config, ``mmdet::FILE`` (a config that mmdet ships) or ``bdd100k_zoo::FILE``
+    (a config of this package). The modules of its ``custom_imports`` are imported, unless ``shipped`` is given.
+
+    Args:
+        path: the config.
+        overrides: values by dotted key, as ``registry.overrides.parse_overrides`` returns them.
+        data_root: the folder of BDD100K, in place of the one in the config.
+        shipped: returns the file for ``PACKAGE::FILE`` of another package; by default, that file among the configs in
+            the package.
+
+    Raises:
+        ConfigError: the config does not run, or an override does not fit it.
+        MissingPackageError: a module that it imports needs a package that is not installed.
+    """
+    read = _run_config(path, shipped)
+    settings = {key: value for key, value in read.to_dict().items() if key in RUNNER_KEYS}
+    for key in overrides or {}:
+        if key.partition(".")[0] not in RUNNER_KEYS:
+            raise ConfigError(str(path), f"the override of {key!r} does not fit: nothing reads it")
+    apply_overrides(str(path), settings, overrides or {})
+    if data_root is not None:
+        root = {"data_root": data_root}
+        settings = _map_dicts(settings, lambda node: node | root if node.get("type") == DATASET_TYPE else node)
+    return Config(settings, cfg_text=read.text, filename=str(path))
+
+
+def _run_config(path: Path, shipped: Callable[[str, str], Path] | None) -> Config:
+    with _resolve_bases(shipped or (lambda package, file: find_package_configs(package) / file)):
+        try:
+            return Config.fromfile(path, import_custom_modules=shipped is None)
+        except ZooError:
+            raise
+        except Exception as error:  # a config is code, and may raise anything
+            traceback.clear_frames(error.__traceback__)  # they would keep mmengine's temporary files open
+            raise ConfigError(str(path), f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+_patch_lock = RLock()
+
+
+@contextmanager
+def _resolve_bases(shipped: Callable[[str, str], Path]) -> Iterator[None]:
+    """Replace the function by which mmengine finds bases, inside only.
+
+    For ``PACKAGE::FILE`` mmengine itself needs pkg_resources, which setuptools no longer has since version 81.
+    """
+
+    def get_cfg_path(base: str, config: str) -> tuple[str, None]:
+        package, separator, file = base.partition("::")
+        if not separator:
+            found = Path(config).parent / base
+        else:
+            found = CONFIG_FOLDER / file if package == "bdd100k_zoo" else shipped(package, file)
+        return str(found), None
+
+    with _patch_lock, warnings.catch_warnings():
+        # mmengine leaves its temporary copy of a config open when the config fails.
+        warnings.simplefilter("ignore", ResourceWarning)
+        original = Config.__dict__["_get_cfg_path"]
+        Config._get_cfg_path = staticmethod(get_cfg_path)
+        try:
+            yield
+        finally:
+            Config._get_cfg_path = original
+
+
+def find_package_configs(package: str) -> Path:
+    """Return the folder of the configs that a package ships; raises ModuleNotFoundError where it is not installed."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"a base is in the package {package!r}, which is not installed")
+    return Path(spec.submodule_search_locations[0]) / ".mim" / "configs"
+
+
+def is_package_config(path: Path) -> bool:
+    """Return whether a config belongs to this package, and is not a user's."""
+    return path.resolve().is_relative_to(CONFIG_FOLDER)
+
+
+def without_pretrained(settings: Node) -> Node:
+    """Copy nested settings with every ``init_cfg`` and ``pretrained`` set to None, so that nothing is fetched."""
+    return _map_dicts(settings, lambda node: node | {key: None for key in PRETRAINED_KEYS if key in node})
+
+
+def _map_dicts(node: Node, function: Callable[[dict[str, Any]], dict[str, Any]]) -> Node:
+    """Copy nested containers, keeping their types, with a function applied to every dict."""
+    copied: Any = node
+    if isinstance(node, dict):
+        copied = type(node)(function({key: _map_dicts(value, function) for key, value in node.items()}))
+    elif isinstance(node, (list, tuple)):
+        copied = type(node)(_map_dicts(value, function) for value in node)
+    return cast("Node", copied)
 
 
 def check_postprocessing(settings: object, *, name: str, place: str = "model") -> None:
-    """Check how boxes are chosen: the ops' names and the numbers, wherever they stand in nested settings.
+    """Check the settings by which heads choose boxes, the ops' names and the numbers, wherever they are nested.
 
     Raises:
         ConfigError: a value that no head can use, with its dotted key.
@@ -47,13 +165,13 @@ def check_postprocessing(settings: object, *, name: str, place: str = "model") -
     elif isinstance(settings, (list, tuple)):
         parts = iter(enumerate(settings))
     for key, value in parts:
-        if expected := _misfit(key, value):
+        if expected := _expected(key, value):
             raise ConfigError(name, f"{place}.{key}: expected {expected}, found {value!r}")
         check_postprocessing(value, name=name, place=f"{place}.{key}")
 
 
-def _misfit(key: object, value: object) -> str:
-    """Say what is expected in place of a value; nothing where it fits."""
+def _expected(key: object, value: object) -> str:
+    """Return what is expected in place of a value; empty where it fits."""
     if key == "nms" and value is not None:
         if not isinstance(value, dict):
             return "a dict with a type"
@@ -69,16 +187,16 @@ def _misfit(key: object, value: object) -> str:
 def mmdet_default_scope() -> Iterator[None]:
     """Let mmengine's registries look into mmdet's, inside only: their scope is global.
 
-    That mmdet itself uses names which mmengine deprecates is theirs to mend, and not shown.
+    mmdet itself uses names that mmengine deprecates; these warnings are not shown.
     """
-    with DefaultScope.overwrite_default_scope(MMDET_SCOPE), warnings.catch_warnings():
+    with DefaultScope.overwrite_default_scope("mmdet"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 
 @contextmanager
 def translate_config_errors(job: str, *, name: str, library: str = "mmdet") -> Iterator[None]:
-    """Tell what fails inside as a ConfigError: settings that do not fit make mmdet raise anything at all."""
+    """Raise ConfigError for any error inside: with settings that do not fit, mmdet raises anything at all."""
     try:
         yield
     except ZooError:
@@ -88,137 +206,5 @@ def translate_config_errors(job: str, *, name: str, library: str = "mmdet") -> I
 
 
 def describe_error(error: Exception) -> str:
-    """Put a foreign error on one line: its kind, and its text where it has any."""
+    """Return an error's type and text, where it has any, on one line."""
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
-
-
-Node = TypeVar("Node")
-
-DATASET_TYPE = "BDD100KDataset"
-"""The name under which ``mmdet_backend.dataset`` registers itself."""
-
-PRETRAINED_KEYS = ("init_cfg", "pretrained")
-
-RUNNER_KEYS = frozenset(
-    """
-    model train_dataloader train_cfg optim_wrapper param_scheduler auto_scale_lr
-    val_dataloader val_cfg val_evaluator test_dataloader test_cfg test_evaluator
-    custom_imports default_scope default_hooks custom_hooks data_preprocessor visualizer log_processor log_level
-    load_from resume launcher env_cfg randomness experiment_name work_dir
-    model_wrapper_cfg sync_bn find_unused_parameters activation_checkpointing efficient_conv_bn_eval compile
-    """.split()  # noqa: SIM905  (one a line would fill the screen)
-)
-"""The settings that mmengine's Runner reads at a config's top level. Everything else there is a helper of the file."""
-
-
-def load_config(
-    path: Path,
-    overrides: Mapping[str, object] | None = None,
-    data_root: str | None = None,
-    shipped: Callable[[str, str], Path] | None = None,
-) -> Config:
-    """Run a config and its bases, and give the settings that remain when helper variables are dropped.
-
-    A base may be a path relative to the config, ``mmdet::FILE`` (a config that mmdet ships) or ``bdd100k_zoo::FILE``
-    (a config of this package). The modules of its ``custom_imports`` are imported, unless ``shipped`` is given.
-
-    Args:
-        path: the config.
-        overrides: values by dotted key, as ``inference.overrides.parse_overrides`` gives them.
-        data_root: the folder of BDD100K, in place of the one in the config.
-        shipped: finds the file that ``PACKAGE::FILE`` means, of a package that is not this one; by default, that file
-            among the configs in the package.
-
-    Raises:
-        ConfigError: the config does not run, or an override does not fit it.
-        MissingPackageError: a module that it imports needs a package that is not there.
-    """
-    read = _run(path, shipped)
-    settings = {key: value for key, value in read.to_dict().items() if key in RUNNER_KEYS}
-    for key in overrides or {}:
-        if key.partition(".")[0] not in RUNNER_KEYS:
-            raise ConfigError(str(path), f"the override of {key!r} does not fit: nothing reads it")
-    apply_overrides(str(path), settings, overrides or {})
-    if data_root is not None:
-        settings = _with_data_root(settings, data_root)
-    return Config(settings, cfg_text=read.text, filename=str(path))
-
-
-def is_package_config(path: Path) -> bool:
-    """Tell whether a config is one of this package, and no user's."""
-    return path.resolve().is_relative_to(CONFIG_FOLDER)
-
-
-def without_pretrained(settings: Node) -> Node:
-    """Copy nested settings with every ``init_cfg`` and ``pretrained`` set to None: nothing is fetched to build them."""
-    return _map_dicts(settings, lambda node: node | {key: None for key in PRETRAINED_KEYS if key in node})
-
-
-def _with_data_root(settings: dict[str, Any], data_root: str) -> dict[str, Any]:
-    root = {"data_root": data_root}
-    return _map_dicts(settings, lambda node: node | root if node.get("type") == DATASET_TYPE else node)
-
-
-def _map_dicts(node: Node, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Node:
-    """Copy nested containers, keeping their types, with ``change`` applied to every dict."""
-    copied: Any = node
-    if isinstance(node, dict):
-        copied = type(node)(change({key: _map_dicts(value, change) for key, value in node.items()}))
-    elif isinstance(node, (list, tuple)):
-        copied = type(node)(_map_dicts(value, change) for value in node)
-    return cast("Node", copied)
-
-
-def _run(path: Path, shipped: Callable[[str, str], Path] | None) -> Config:
-    with _package_bases(shipped or _shipped), warnings.catch_warnings():
-        # mmengine leaves its temporary copy of a config open when the config fails.
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            return Config.fromfile(path, import_custom_modules=shipped is None)
-        except ZooError:
-            raise
-        except Exception as error:  # a config is code, and may raise anything
-            traceback.clear_frames(error.__traceback__)
-            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise ConfigError(str(path), problem) from error
-
-
-_substituting = RLock()
-
-
-@contextmanager
-def _package_bases(shipped: Callable[[str, str], Path]) -> Iterator[None]:
-    """Let mmengine find ``PACKAGE::FILE`` bases by ``_base_path``: its own way needs pkg_resources.
-
-    setuptools no longer has it since version 81.
-    """
-    with _substituting:
-        original = Config.__dict__["_get_cfg_path"]
-
-        def get_cfg_path(base: str, config: str) -> tuple[str, None]:
-            return str(_base_path(base, Path(config), shipped)), None
-
-        Config._get_cfg_path = staticmethod(get_cfg_path)
-        try:
-            yield
-        finally:
-            Config._get_cfg_path = original
-
-
-def _base_path(base: str, config: Path, shipped: Callable[[str, str], Path]) -> Path:
-    package, separator, file = base.partition("::")
-    if not separator:
-        return config.parent / base
-    return CONFIG_FOLDER / file if package == "bdd100k_zoo" else shipped(package, file)
-
-
-def _shipped(package: str, file: str) -> Path:
-    return find_package_configs(package) / file
-
-
-def find_package_configs(package: str) -> Path:
-    """Find the configs that a package ships; raises ModuleNotFoundError where it is not installed."""
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"a base is in the package {package!r}, which is not installed")
-    return Path(spec.submodule_search_locations[0]) / ".mim" / "configs"

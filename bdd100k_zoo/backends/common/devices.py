@@ -1,4 +1,4 @@
-"""Which device to compute on, what it is called, and how it fails."""
+"""Devices: which one to use, its name, its failures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from bdd100k_zoo.errors import DeviceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEVICE_FAILURE = re.compile(r"out of memory|can't allocate memory|\b(CUDA|HIP|cuDNN|MIOpen) error", re.IGNORECASE)
-"""How torch tells that a device runs out of memory or fails; which type of error it raises depends on its version."""
+# How torch reports the failure of a device; the type of error depends on its version. An allocation that fails inside
+# cuDNN or cuBLAS is reported by their status alone.
+OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|ALLOC_FAILED", re.I)
+DEVICE_FAILURE = re.compile(
+    r"out of memory|can't allocate memory|\b(CUDA|HIP|CUDNN|CUBLAS)\w* error|CUDNN_STATUS", re.I
+)
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """Find the device that ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
+    """Return the device for ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         DeviceError: it is none of these, or this machine or this build of torch lacks it.
@@ -41,21 +45,20 @@ def resolve_device(wanted: str) -> torch.device:
 
 
 def device_of_rank(wanted: str, local_rank: int) -> str:
-    """Give each process of a machine a GPU of its own, where ``auto`` or ``cuda`` is wanted and there are any.
+    """Return the device of one process of a machine: a GPU of its own, where ``auto`` or ``cuda`` is wanted.
 
-    Where a process sees fewer GPUs than there are processes, because its launcher shows it its own alone, they take
-    turns.
+    A launcher may show each process its own GPU alone, so the numbers wrap around.
     """
     count = cuda_count() if wanted in ("auto", "cuda") else 0
     return f"cuda:{local_rank % count}" if count else wanted
 
 
 def process_count(wanted: int | None, device: str) -> int:
-    """Give the number of processes to start: one for each GPU that is wanted, or as many as are wanted on the CPU.
+    """Return the number of processes to start: one for each GPU, or as many as are wanted on the CPU.
 
     Args:
         wanted: how many; None for as many as there are GPUs.
-        device: what was asked for.
+        device: the device that was asked for.
 
     Raises:
         DeviceError: there are fewer GPUs.
@@ -69,7 +72,7 @@ def process_count(wanted: int | None, device: str) -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """Say what a device is, as its maker calls it."""
+    """Return a device's name, as its maker calls it."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     try:
@@ -80,55 +83,51 @@ def device_name(device: torch.device) -> str:
 
 
 def synchronize_device(device: str) -> None:
-    """Wait until a device has done all that it was asked to, so that a clock tells the truth; nothing on the CPU."""
+    """Wait until a device has done all its work, before a clock is read; CUDA computes in the background."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
 def device_errors(device: torch.device) -> Iterator[None]:
-    """Tell a device that runs out of memory, or that fails, as a DeviceError."""
+    """Raise DeviceError where a device runs out of memory, or fails."""
     try:
         yield
     except RuntimeError as error:
         first = (str(error).splitlines() or [""])[0]
-        if not re.search(
-            r"out of memory|can't allocate memory|\b(CUDA|HIP|CUDNN|CUBLAS)\w* error|CUDNN_STATUS", first, re.I
-        ):
+        if not DEVICE_FAILURE.search(first):
             raise
-        full = re.search(r"out of memory|can't allocate memory|ALLOC_FAILED", first, re.I)
-        raise DeviceError(str(device), first, out_of_memory=bool(full)) from error
+        raise DeviceError(str(device), first, out_of_memory=bool(OUT_OF_MEMORY.search(first))) from error
 
 
 def cuda_count() -> int:
-    """Count the CUDA (or ROCm) devices that torch can use, and use none of them."""
+    """Return the number of CUDA (or ROCm) devices that torch can use, without initialising one."""
     return _cuda()[1]
 
 
 def cuda_names() -> tuple[str, ...]:
-    """Name the CUDA (or ROCm) devices that torch can use; none where it can use none."""
-    count = _cuda()[1]
-    return tuple(str(torch.cuda.get_device_name(index)) for index in range(count))
+    """Return the names of the CUDA (or ROCm) devices that torch can use."""
+    return tuple(str(torch.cuda.get_device_name(index)) for index in range(cuda_count()))
 
 
 def cuda_problem() -> str:
-    """Say why torch can use no CUDA (or ROCm) device; nothing where it can."""
+    """Return why torch can use no CUDA (or ROCm) device; empty where it can."""
     return _cuda()[0]
 
 
 def torch_platform() -> str:
-    """Say for which accelerator torch was built: ``CUDA 12.8``, ``ROCm 6.3``; nothing for the CPU alone."""
+    """Return the accelerator that torch was built for: ``CUDA 12.8``, ``ROCm 6.3``; empty for the CPU alone."""
     kinds = (("CUDA", torch.version.cuda), ("ROCm", torch.version.hip))
     return next((f"{kind} {version}" for kind, version in kinds if version), "")
 
 
 def _cuda() -> tuple[str, int]:
-    """Why there is no CUDA (empty where there is), and how many devices."""
+    """Return why there is no CUDA (empty where there is), and the number of devices."""
     if not torch_platform():
         return f"this build of torch ({torch.__version__}) has no CUDA", 0
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # torch warns of a driver that is too old
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count:
         return "", count
-    return " ".join(str(said[0].message).split()) if said else "torch finds no CUDA device", 0
+    return " ".join(str(caught[0].message).split()) if caught else "torch finds no CUDA device", 0

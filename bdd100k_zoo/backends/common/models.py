@@ -1,4 +1,4 @@
-"""Checks of a built model and of the images it is given, whichever mmdet has built it."""
+"""Checks of a built model, of its images and of its results, whichever mmdet has built it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,11 @@ if TYPE_CHECKING:
     from bdd100k_zoo.data.detections import Detections
 
 FRAME_SHAPE = (720, 1280)
-"""Height and width of a frame of BDD100K, in pixels: what every pipeline must be able to take."""
+"""Height and width of a frame of BDD100K, in pixels."""
 
 
 def check_image(image: Any) -> None:
-    """Check that something is an image in memory: uint8 [height, width, 3], not empty.
-
-    Raises:
-        ImageShapeError: it is something else.
-    """
+    """Check that a value is an image in memory: uint8 [height, width, 3], not empty; raises ImageShapeError."""
     is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
     if not (is_array and image.shape[2] == 3 and image.size):
         expected = "expected a numpy array, uint8 [height, width, 3] in BGR order, not empty"
@@ -37,15 +33,15 @@ def check_image(image: Any) -> None:
 
 @contextmanager
 def translate_image_errors(image: Any) -> Iterator[None]:
-    """Check an image, and tell what a test pipeline, which has been tried on a frame, refuses inside.
+    """Check an image, and report that a test pipeline fails on it.
 
     Raises:
-        ImageShapeError: it is no image, or the pipeline cannot take it.
+        ImageShapeError: it is no image, or the pipeline fails.
     """
     check_image(image)
     try:
         yield
-    # A frame went through: what is refused now is this image, in whatever words OpenCV has for it.
+    # ``build_pipeline`` has run it on a frame, so the image is the cause, whatever OpenCV raises.
     except Exception as error:
         raise ImageShapeError(
             describe_image(image), f"the test pipeline cannot take it ({describe_error(error)})"
@@ -53,7 +49,7 @@ def translate_image_errors(image: Any) -> Iterator[None]:
 
 
 def describe_image(image: object) -> str:
-    """Say what was given in place of an image, or as one."""
+    """Return the dtype and shape of an array, the type of anything else."""
     if isinstance(image, np.ndarray):
         return f"{image.dtype} {list(image.shape)}"
     kind = type(image)
@@ -61,12 +57,8 @@ def describe_image(image: object) -> str:
 
 
 def check_number_of_classes(model: nn.Module, name: str) -> None:
-    """Check that a model tells ten classes apart.
-
-    Raises:
-        ConfigError: it tells others, or none.
-    """
-    # The first stage of a two-stage detector tells apart objects and background: it has a number of its own.
+    """Check that a model's heads have ten classes; raises ConfigError."""
+    # The first stage of a two-stage detector tells objects from background, with a num_classes of its own.
     head = getattr(model, "roi_head", None) or getattr(model, "bbox_head", None) or model
     numbers = (getattr(part, "num_classes", None) for part in head.modules())
     found = sorted({number for number in numbers if isinstance(number, int)})
@@ -76,7 +68,7 @@ def check_number_of_classes(model: nn.Module, name: str) -> None:
 
 
 def read_normalisation(model: nn.Module) -> dict[str, tuple[float, ...]]:
-    """Return the numbers by which a model's config normalises pixels, by the names that checkpoints give them."""
+    """Return mean and std of a model's config, by the names that checkpoints give them."""
     config: Any = getattr(model, "cfg", None) or {}
     settings = config.get("model", {}).get("data_preprocessor") or _normalize_step(config)
     pairs = ((name, settings.get(name)) for name in ("mean", "std"))
@@ -84,16 +76,16 @@ def read_normalisation(model: nn.Module) -> dict[str, tuple[float, ...]]:
 
 
 def _normalize_step(config: Any) -> Mapping[str, Any]:
-    """Return the step of mmdet 2's test pipeline that normalises pixels; nothing where there is none."""
+    """Return the step Normalize of mmdet 2's test pipeline; empty where there is none."""
     steps = config.get("data", {}).get("test", {}).get("pipeline", ())
     nested = (step for each in steps for step in (each, *each.get("transforms", ())))
     return next((step for step in nested if step.get("type") == "Normalize"), {})
 
 
 def refuse_non_finite_outputs(model: nn.Module, name: str, precision: str) -> None:
-    """Make the heads of a model check their raw outputs before boxes are chosen, in evaluation mode.
+    """Make the heads of a model check their raw outputs before post-processing, in evaluation mode.
 
-    Heads compare scores with a threshold, and NaN is below any: the boxes would be missing without a word.
+    Heads compare scores with a threshold, and NaN is below any: the boxes would be missing silently.
 
     Args:
         model: changed in place; a second call changes nothing.
@@ -112,7 +104,8 @@ def _with_checked_outputs(head: nn.Module, choose: Callable[..., Any], name: str
     def checked(*arguments: Any, **named: Any) -> Any:
         if not head.training:
             outputs = _tensors((arguments, tuple(named.values())))
-            # A sum is finite only if all its terms are. All at once, for a GPU is waited for each time.
+            # A sum is finite only if all its terms are; float64 does not overflow. All outputs are checked at once,
+            # because each check waits for the GPU.
             sums = [each.sum(dtype=torch.float64).to(outputs[0].device) for each in outputs]
             if sums and not torch.stack(sums).isfinite().all():
                 raise NotFiniteError(name, precision)

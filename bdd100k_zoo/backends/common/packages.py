@@ -1,4 +1,4 @@
-"""Packages that a backend needs: which are installed, in which versions, and importing them one by one."""
+"""The packages that a backend needs: their installed versions, and importing them one by one."""
 
 from __future__ import annotations
 
@@ -23,47 +23,46 @@ DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "mmcv": ("mmcv-lite", "mmcv", "mmcv-full"),
     "mmdet": ("mmdet",),
 }
-"""Which distributions may bring each package that the backend imports."""
+"""The distributions that may bring each package that a backend imports."""
 
 
 def installed_distributions(package: str) -> dict[str, str]:
-    """Give the installed distributions of a package and their versions."""
+    """Return the installed distributions that bring a package, and their versions."""
     found = {name: distribution_version(name) for name in DISTRIBUTIONS[package]}
     return {name: version for name, version in found.items() if version}
 
 
 def stack_versions() -> dict[str, str]:
-    """Give the versions of Python and of everything that the backend imports, by distribution."""
+    """Return the versions of Python and of all that a backend imports, by distribution."""
     found = {name: version for package in DISTRIBUTIONS for name, version in installed_distributions(package).items()}
     return {"python": platform.python_version(), **found}
 
 
 def distribution_version(distribution: str) -> str | None:
-    """Give the version of a distribution; None where it is not installed."""
+    """Return the version of a distribution; None where it is not installed."""
     try:
         return metadata.version(distribution)
-    except (metadata.PackageNotFoundError, KeyError):  # KeyError: of an installation that was cut short
+    except (metadata.PackageNotFoundError, KeyError):  # KeyError: of an installation that was interrupted
         return None
 
 
-def import_package(package: str, extra: str, module: str | None = None, prepare: Callable[[], object] = dict) -> None:
-    """Import a package, or one module of it.
-
-    What it warns of meanwhile, by whatever means, is its makers' to mend, and not shown.
+def import_package(package: str, extra: str, module: str, before: Callable[[], object] | None = None) -> None:
+    """Import a package, or one of its modules, without showing the warnings that it causes.
 
     Args:
         package: what errors name.
         extra: the extra that installs it.
-        module: the module to import in its place.
-        prepare: is called before.
+        module: the package itself, or the module.
+        before: is called first.
 
     Raises:
-        MissingPackageError: it is missing, or refuses, in whatever way, to be imported.
+        MissingPackageError: it is missing, or raises anything while it is imported.
     """
     try:
         with silence_libraries(logging.WARNING):
-            prepare()
-            importlib.import_module(module or package)
+            if before:
+                before()
+            importlib.import_module(module)
     except ZooError:
         raise
     # Builds that do not match raise anything: OSError for a library that is not there, RuntimeError for torchvision's
@@ -73,7 +72,7 @@ def import_package(package: str, extra: str, module: str | None = None, prepare:
 
 
 def check_mmdet_version(wanted: int, extra: str) -> None:
-    """Check that the mmdet that is imported is of a generation; raises MissingPackageError."""
+    """Check the major version of the mmdet that is imported; raises MissingPackageError."""
     version = str(sys.modules["mmdet"].__version__)
     if version.partition(".")[0] != str(wanted):
         raise MissingPackageError(f"mmdet {wanted}", extra, f"mmdet {version} is installed")

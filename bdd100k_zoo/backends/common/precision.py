@@ -1,6 +1,6 @@
-"""The arithmetic of a network: exact float32, or less inside the network alone.
+"""The precision of a network: float32, or less inside the network alone.
 
-Whatever the layers compute in, heads give float32, and boxes are decoded, chosen and suppressed in it.
+Whatever the layers compute in, heads return float32, and boxes are decoded, chosen and suppressed in float32.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 HALF_DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
-"""The precisions of 16 bits."""
+"""The precisions of 16 bits: in the network alone, by autocast."""
 
 AMPERE = (8, 0)
-"""The first compute capability of NVIDIA's GPUs that has tf32 and bf16."""
+"""The first compute capability of NVIDIA's GPUs with TF32 and bf16."""
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
-    """Find the precision that is wanted (see ``inference.protocol.PRECISIONS``) on a device.
+    """Return the precision to use on a device for a wanted one; see ``protocol.PRECISIONS``.
 
     Raises:
-        PrecisionError: it is none of these, or the device does not have it.
+        PrecisionError: it is none of these, or the device does not support it.
     """
     precision = requested_precision(wanted)
     problem = "" if precision in PRECISIONS else f"expected {', '.join(PRECISIONS)}"
@@ -42,9 +42,9 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
 
 
 def _problem(precision: str, device: torch.device) -> str:
-    """Say why a device does not have a precision; nothing where it has."""
+    """Return why a device does not support a precision; empty where it does."""
     if device.type == "cpu":
-        return "it is an arithmetic of GPUs" if precision == "tf32" else _untried(precision, device)
+        return "it is an arithmetic of GPUs" if precision == "tf32" else _test_layers(precision, device)
     if torch.version.hip:
         return "torch has it for NVIDIA's GPUs" if precision == "tf32" else ""
     found = torch.cuda.get_device_capability(device)
@@ -53,8 +53,8 @@ def _problem(precision: str, device: torch.device) -> str:
     return ""
 
 
-def _untried(precision: str, device: torch.device) -> str:
-    """Try layers in a precision; which of them a CPU has depends on torch."""
+def _test_layers(precision: str, device: torch.device) -> str:
+    """Run some layers in a precision, and return the error: which of them a CPU supports depends on torch."""
     try:
         with torch.inference_mode(), use_precision(precision, device):
             features = nn.Conv2d(3, 8, 3).eval()(torch.zeros(1, 3, 8, 8))
@@ -66,9 +66,9 @@ def _untried(precision: str, device: torch.device) -> str:
 
 @contextmanager
 def use_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute in a precision on a device, inside only, whatever the caller has asked torch for.
+    """Compute in a precision on a device, inside only, whatever torch is set to outside.
 
-    Float32 factors are rounded to 19 bits (TF32) for ``tf32`` alone. ``usual_defaults`` holds, too.
+    Float32 factors are rounded to 19 bits (TF32) for ``tf32`` alone. Includes ``torch_defaults``.
     """
     short = HALF_DTYPES.get(precision)
     with ExitStack() as stack:
@@ -82,10 +82,10 @@ def use_precision(precision: str, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Build and compute as in a program that has changed no default of torch, inside only.
+    """Use torch's own defaults, inside only, in a program that may have changed them.
 
-    New tensors are float32 and on the CPU where nothing else is said, and autocast is off. The default type belongs to
-    the process: where it is another, it is float32 for all threads until the last detector that computes is done.
+    New tensors are float32 and on the CPU by default, and autocast is off. The default type belongs to the process:
+    where it is another, it is float32 for all threads until the last detector has finished.
     """
     with ExitStack() as stack:
         if torch.get_default_device().type != "cpu":
@@ -98,19 +98,20 @@ def torch_defaults() -> Iterator[None]:
 
 
 class _ProcessSetting(Generic[Value]):
-    """A setting of the process that threads need in some value at the same time.
+    """A setting of the whole process that several threads need at the same time, each at a value.
 
-    The first thread sets it, the last restores it; one that needs another value waits until then. Threads enter in the
-    order in which they came, but for those that need the same value and one that already holds it. So a thread that
-    holds the setting must not wait for a second thread to enter: a third may be before that one.
+    The first thread sets it, the last one restores it; a thread that needs another value waits until then. Threads
+    enter in the order in which they came, so that none waits for ever; those next to each other with the same value,
+    and a thread that already holds it, enter together. A thread that holds the setting must therefore not wait for
+    another thread to enter: a third one may be waiting before that.
     """
 
     def __init__(self, change: Callable[[Value], Callable[[], object]]) -> None:
-        """Take the function that sets a value, and returns another that restores what was."""
+        """Take a function that sets a value, and returns a function that restores the earlier one."""
         self._change = change
         self._free = threading.Condition()
-        self._depths: dict[int, int] = {}  # of the threads that hold it: how often they have entered
-        self._waiting: dict[int, Value] = {}  # what the other threads want, in the order in which they came
+        self._depths: dict[int, int] = {}  # how often each thread that holds it has entered
+        self._waiting: dict[int, Value] = {}  # the values that other threads need, in the order in which they came
         self._value: Value | None = None
         self._restore: Callable[[], object] = lambda: None
 
@@ -166,7 +167,7 @@ def _set_default_type(wanted: torch.dtype) -> Callable[[], None]:
         torch.set_default_dtype(wanted)
 
     def restore() -> None:
-        if torch.get_default_dtype() == wanted:  # else another thread has set it meanwhile
+        if torch.get_default_dtype() == wanted:  # else another thread has changed it meanwhile
             torch.set_default_dtype(before)
 
     return restore
@@ -175,9 +176,9 @@ def _set_default_type(wanted: torch.dtype) -> Callable[[], None]:
 def set_float32_rounding(wanted: str, everything: Any, operators: Sequence[Any]) -> Callable[[], None]:
     """Set how operators round the float32 factors of their products, and return a function that restores it.
 
-    Nothing is touched where all operators round as wanted. An operator that nobody has set follows what is set for all
-    operators of its backend. Once it is set itself it follows no more, and torch cannot undo that for CUDA's
-    convolutions; so what holds for all is set first, and only the operators that do not follow are set themselves.
+    Nothing changes where all operators round as wanted. An operator that was never set follows the setting for all
+    operators of its backend. Once set itself it no longer does, and torch cannot undo that for CUDA's convolutions; so
+    the setting for all operators is changed first, and then only the operators that do not follow it.
 
     Args:
         wanted: ``tf32`` or ``ieee``.
@@ -193,8 +194,8 @@ def set_float32_rounding(wanted: str, everything: Any, operators: Sequence[Any])
     def restore() -> None:
         for switch, before in reversed(changed):
             if switch.fp32_precision != wanted:
-                continue  # another thread has set it meanwhile
-            switch.fp32_precision = "none"  # it follows what is set for more operators, or for all
+                continue  # another thread has changed it meanwhile
+            switch.fp32_precision = "none"  # follows the setting for all operators
             if switch.fp32_precision != before:
                 switch.fp32_precision = before
 
@@ -218,13 +219,13 @@ def _round_on_cuda(wanted: str) -> Callable[[], None]:
 
 
 def _round_on_cpu(wanted: str) -> Callable[[], None]:
-    # Some CPUs round, too, if the program has asked for it: set_float32_matmul_precision("medium").
+    # Some CPUs round as well, after set_float32_matmul_precision("medium").
     mkldnn: Any = torch.backends.mkldnn
     return set_float32_rounding(wanted, None, (mkldnn.conv, mkldnn.matmul))
 
 
 def set_matmul_rounding(wanted: str) -> Callable[[], None]:
-    """Do as ``set_rounding`` for products of matrices, with the switch of torch before 2.9, which has one for all."""
+    """Do as ``set_float32_rounding`` for matrix products, with the one switch that torch before 2.9 has for them."""
     before = torch.get_float32_matmul_precision()
     if (before != "highest") != (wanted == "tf32"):
         torch.set_float32_matmul_precision("high" if wanted == "tf32" else "highest")
@@ -232,7 +233,7 @@ def set_matmul_rounding(wanted: str) -> Callable[[], None]:
 
 
 def set_conv_rounding(wanted: str) -> Callable[[], None]:
-    """Do as ``set_rounding`` for CUDA's convolutions, with the switch of torch before 2.9."""
+    """Do as ``set_float32_rounding`` for CUDA's convolutions, with the switch of torch before 2.9."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = wanted == "tf32"
 
@@ -243,7 +244,7 @@ def set_conv_rounding(wanted: str) -> Callable[[], None]:
 
 
 _default_type = _ProcessSetting(_set_default_type)
-if hasattr(torch.backends.cudnn, "conv"):
+if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later: a switch for each operator
     _ROUNDING_ON_CPU: tuple[_ProcessSetting[str], ...] = (_ProcessSetting(_round_on_cpu),)
     _ROUNDING_ON_CUDA: tuple[_ProcessSetting[str], ...] = (_ProcessSetting(_round_on_cuda),)
 else:
@@ -252,12 +253,12 @@ else:
 
 
 def force_float32_heads(model: nn.Module, device: torch.device) -> None:
-    """Let the heads of a model of mmdet give float32 and choose boxes in it, whatever is computed in around them."""
+    """Make the heads of a model return float32 and choose boxes in float32, whatever the rest computes in."""
     head: Any
     for head in model.modules():
         if hasattr(head, "predict_by_feat"):
             head.register_forward_hook(lambda _head, _inputs, outputs: _in_float32(outputs))
-            head.predict_by_feat = _in_full(head.predict_by_feat, device)
+            head.predict_by_feat = _without_autocast(head.predict_by_feat, device)
 
 
 def _in_float32(outputs: Any) -> Any:
@@ -266,9 +267,9 @@ def _in_float32(outputs: Any) -> Any:
     return type(outputs)(map(_in_float32, outputs)) if isinstance(outputs, (list, tuple)) else outputs
 
 
-def _in_full(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    def without_autocast(*arguments: Any, **named: Any) -> Any:
+def _without_autocast(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    def run(*arguments: Any, **named: Any) -> Any:
         with torch.autocast(device.type, enabled=False):
             return function(*arguments, **named)
 
-    return without_autocast
+    return run

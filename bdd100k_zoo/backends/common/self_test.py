@@ -1,4 +1,4 @@
-"""Whether a device computes, and mmcv's ops with it: on inputs so small that the right answer is known."""
+"""Tests of a device and of mmcv's ops on it, with inputs so small that the right answer is known."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TESTED_OPS = ("nms", "roi_align", "deform_conv2d")
-"""Those that the models of the zoo call."""
+"""The ops that the models of the zoo call."""
 ATOL = 1e-4
 
 
 def self_test_device(device: str) -> None:
-    """Multiply two matrices.
+    """Compute a product of matrices and a convolution.
 
     Raises:
         DeviceError: the product is wrong.
@@ -31,18 +31,18 @@ def self_test_device(device: str) -> None:
 
 
 def self_test_ops(device: str) -> None:
-    """Call each op of ``OPS`` through ``mmcv.ops``, whoever serves it; mmcv must have been imported with its ops.
+    """Call each op of ``TESTED_OPS`` through ``mmcv.ops``, which must have been imported with working ops.
 
     Raises:
         DeviceError: a result is wrong.
         RuntimeError: an op cannot compute there.
     """
-    _try_nms(device)
-    _try_roi_align(device)
-    _try_deform_conv2d(device)
+    _test_nms(device)
+    _test_roi_align(device)
+    _test_deform_conv2d(device)
 
 
-def _try_nms(device: str) -> None:
+def _test_nms(device: str) -> None:
     import torch
     from mmcv.ops import nms
 
@@ -51,7 +51,7 @@ def _try_nms(device: str) -> None:
     _expect(device, "nms", kept, torch.tensor([0, 2]))
 
 
-def _try_roi_align(device: str) -> None:
+def _test_roi_align(device: str) -> None:
     """On a ramp, a region's parts have the values at their centres, half a pixel to the left."""
     import torch
     from mmcv.ops import roi_align
@@ -61,7 +61,7 @@ def _try_roi_align(device: str) -> None:
     _expect(device, "roi_align", pooled, torch.tensor([[[[2.5, 4.5], [2.5, 4.5]]]]))
 
 
-def _try_deform_conv2d(device: str) -> None:
+def _test_deform_conv2d(device: str) -> None:
     """On a ramp, points displaced by one to the right add one to each of the nine values."""
     import torch
     from mmcv.ops import deform_conv2d

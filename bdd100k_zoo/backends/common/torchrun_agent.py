@@ -1,4 +1,4 @@
-"""torchrun's elastic agent as it is, in fewer words: it says which process died, and ends with a status, no traceback.
+"""torchrun's elastic agent with less output: it names the process that failed, and exits with a status, no traceback.
 
 python -m bdd100k_zoo.backends.common.torchrun_agent [OPTIONS OF TORCHRUN] -m MODULE [ARGUMENTS]
 """

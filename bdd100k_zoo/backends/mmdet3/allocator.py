@@ -1,6 +1,7 @@
-"""glibc's allocator, told to keep the memory that a detector frees between one image and the next.
+"""Make glibc's allocator keep the memory that a detector frees between one image and the next.
 
-By default every tensor above some megabytes is mapped anew, zeroed page by page by the kernel, and given back.
+By default it maps every tensor above some megabytes anew, so that the kernel zeroes it page by page, and unmaps it when
+it is freed.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ MALLOPT_PARAMETERS = {
     -1: 2**31 - 1,  # M_TRIM_THRESHOLD: the heap keeps its free end up to this
     -2: 2**26,  # M_TOP_PAD: and grows by this much more than is asked for
 }
-"""Parameters of mallopt(3) by their number in malloc.h, in bytes."""
+"""Parameters of mallopt(3), in bytes, by their number in malloc.h."""
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Set it for the whole process, once, and say whether that was possible: with glibc alone.
+    """Configure the allocator of the process, once, and return whether that was possible: only with glibc.
 
-    The process then keeps the most memory that it has needed, and some that is left over between blocks.
+    The process then keeps the peak of its memory, and some more because of fragmentation.
     """
     if not sys.platform.startswith("linux"):
         return False

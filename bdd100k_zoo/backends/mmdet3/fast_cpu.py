@@ -1,4 +1,4 @@
-"""Changes of a model that let a CPU compute the same in less time."""
+"""Changes of a model with which a CPU computes the same in less time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmdet.structures import DetDataSample
@@ -14,35 +14,33 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     Undo = Callable[[], object]
-    Step = Callable[[Any], Undo]
-    from collections.abc import Callable, Iterator
+    Patch = Callable[[Any], Undo]
 
 PROBE_SIZE = 64
-"""Height and width of the small image, in pixels: what every stride of a model divides."""
+"""Height and width of the test image, in pixels: a multiple of every stride of a model."""
 
 FEATURE_TOLERANCE = 1e-3
-"""Largest difference of features, as a part of the largest feature. Rounding alone makes a hundredth of it."""
+"""Largest difference of features, relative to the largest feature. Rounding alone makes a hundredth of it."""
 
 
-def patch_model(model: Any, steps: Iterable[Step], device: torch.device) -> bool:
-    """Change a model of mmdet, in evaluation mode, and say whether it stays changed.
+def patch_model(model: Any, patches: Iterable[Patch], device: torch.device) -> bool:
+    """Change a model of mmdet in evaluation mode, and return whether it stays changed.
 
-    Its parameters are then no longer those that were loaded. A step that does not apply to it is left out; all steps
-    are where the model cannot be run on a small image, as a user's own may not.
+    Its parameters are then no longer those that were loaded. The changes are undone where the model no longer computes
+    the same features of a small image, or fails; a model that cannot run on one, as a user's own, is not changed.
     """
     with torch.no_grad(), warnings.catch_warnings():
-        # What mmdet calls in a way that torch wants otherwise is told once a process, and theirs to mend.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # torch deprecates some of what mmdet calls
         image = torch.randn(1, 3, PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
         try:
             expected = list(model.extract_feat(image))
-        except Exception:  # noqa: BLE001  (a user's own model may refuse in any way)
+        except Exception:  # noqa: BLE001  (a user's own model may fail in any way)
             return False
-        undos = [step(model) for step in steps]
-        if _bears(model, image, expected):
+        undos = [patch(model) for patch in patches]
+        if _still_matches(model, image, expected):
             return True
         for undo in reversed(undos):
             undo()
@@ -50,19 +48,19 @@ def patch_model(model: Any, steps: Iterable[Step], device: torch.device) -> bool
 
 
 def to_channels_last(model: nn.Module) -> Undo:
-    """Let the channels of a pixel lie together, in weights and in what is computed with them."""
+    """Store weights channels last, so that features become channels last as well."""
     model.to(memory_format=torch.channels_last)
     return lambda: model.to(memory_format=torch.contiguous_format)
 
 
 def features_match(expected: Sequence[Tensor], found: Sequence[Tensor]) -> bool:
-    """Tell whether features are the same but for rounding."""
+    """Return whether features are the same except for rounding."""
     pairs = zip(expected, found, strict=True)
     return all(bool((a - b).abs().max() <= FEATURE_TOLERANCE * a.abs().max()) for a, b in pairs)
 
 
-def _bears(model: Any, image: Tensor, expected: Sequence[Tensor]) -> bool:
-    """Tell whether a changed model still has the features that are expected of an image, and heads that take them."""
+def _still_matches(model: Any, image: Tensor, expected: Sequence[Tensor]) -> bool:
+    """Return whether a changed model still computes the expected features, and its heads run on them."""
     size = tuple(image.shape[2:])
     described = {"img_shape": size, "ori_shape": size, "pad_shape": size, "batch_input_shape": size}
     try:
@@ -73,60 +71,49 @@ def _bears(model: Any, image: Tensor, expected: Sequence[Tensor]) -> bool:
 
 
 MIN_LINEAR_WEIGHTS = 2**20
-"""Fully connected layers of fewer weights than this are left as they are."""
+"""Fully connected layers of fewer weights are left as they are: their time does not matter."""
 
 
 def optimize_for_cpu(model: Any) -> bool:
-    """Change a model on the CPU as ``changing.change`` does, and say whether it stays changed."""
-    return patch_model(model, (_fuse_normalisations, to_channels_last, _give_linears_to_onednn), torch.device("cpu"))
-
-
-class _Pair(NamedTuple):
-    """A convolution, and a batch normalisation that follows it and can be computed with it."""
-
-    parent: nn.Module
-    name: str
-    """What the parent calls the normalisation."""
-    norm: Any
-    conv: nn.Conv2d
-    weight: Any
-    bias: Any
-
-    def fuse(self) -> None:
-        """Compute both by the convolution."""
-        norm, bias = self.norm, torch.zeros(()) if self.bias is None else self.bias
-        factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-        weight = self.weight.double() * factor.view(-1, 1, 1, 1)
-        shift = (bias.double() - norm.running_mean.double()) * factor + norm.bias.double()
-        self.conv.weight = nn.Parameter(weight.float(), requires_grad=False)
-        self.conv.bias = nn.Parameter(shift.float(), requires_grad=False)
-        setattr(self.parent, self.name, nn.Identity())
-
-    def separate(self) -> None:
-        """Compute each by itself, as it was."""
-        self.conv.weight, self.conv.bias = self.weight, self.bias
-        setattr(self.parent, self.name, self.norm)
+    """Change a model for speed on the CPU, and return whether it stays changed; see ``patch_model``."""
+    return patch_model(model, (_fuse_normalisations, to_channels_last, _use_onednn_linears), torch.device("cpu"))
 
 
 def _fuse_normalisations(model: Any) -> Undo:
-    pairs = [pair for part in (model.backbone, getattr(model, "neck", None)) if part for pair in _pairs(part)]
-    for pair in pairs:
-        pair.fuse()
-    return lambda: [pair.separate() for pair in pairs]
+    parts = [part for part in (model.backbone, getattr(model, "neck", None)) if part]
+    pairs = [pair for part in parts for pair in _find_conv_norm_pairs(part)]
+    undos = [_fuse(*pair) for pair in pairs]
+    return lambda: [undo() for undo in undos]
 
 
-def _pairs(part: nn.Module) -> Iterator[_Pair]:
-    """Find the pairs by the order in which blocks name their layers."""
-    for parent in part.modules():
-        for (_, conv), (name, norm) in itertools.pairwise(parent.named_children()):
+def _find_conv_norm_pairs(part: nn.Module) -> Iterator[tuple[nn.Module, str, Any, nn.Conv2d]]:
+    """Find normalisations right behind a convolution among the layers of a block: (block, name, norm, convolution)."""
+    for block in part.modules():
+        for (_, conv), (name, norm) in itertools.pairwise(block.named_children()):
             if type(conv) is not nn.Conv2d or not isinstance(norm, _BatchNorm) or norm.running_mean is None:
                 continue
             if norm.affine and conv.out_channels == norm.num_features and conv.weight.dtype == torch.float32:
-                yield _Pair(parent, name, norm, conv, conv.weight, conv.bias)
+                yield block, name, norm, conv
 
 
-def _give_linears_to_onednn(model: nn.Module) -> Undo:
-    """Let oneDNN compute the large fully connected layers where MKL would not use the processor's widest registers."""
+def _fuse(block: nn.Module, name: str, norm: Any, conv: nn.Conv2d) -> Undo:
+    """Fold a normalisation into the convolution before it, in float64."""
+    weight, bias = conv.weight, conv.bias
+    factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    shift = (0 if bias is None else bias.double()) - norm.running_mean.double()
+    conv.weight = nn.Parameter((weight.double() * factor.view(-1, 1, 1, 1)).float(), requires_grad=False)
+    conv.bias = nn.Parameter((shift * factor + norm.bias.double()).float(), requires_grad=False)
+    setattr(block, name, nn.Identity())
+
+    def undo() -> None:
+        conv.weight, conv.bias = weight, bias
+        setattr(block, name, norm)
+
+    return undo
+
+
+def _use_onednn_linears(model: nn.Module) -> Undo:
+    """Compute large fully connected layers by oneDNN on AMD, where MKL does not use AVX-512 (docs/performance.md)."""
     large = [part for part in model.modules() if type(part) is nn.Linear and part.weight.numel() >= MIN_LINEAR_WEIGHTS]
     for linear in large if _is_amd_with_avx512() else ():
         if forward := onednn_forward(linear):
@@ -135,7 +122,7 @@ def _give_linears_to_onednn(model: nn.Module) -> Undo:
 
 
 def onednn_forward(linear: nn.Linear) -> Callable[[Tensor], Tensor] | None:
-    """Give a forward function of a layer by torch's private oneDNN ops; none where they are gone or do not agree."""
+    """Return a layer's forward function by torch's private oneDNN ops; None where this torch has none that agree."""
     ops, plain = torch.ops.mkldnn, linear.forward
     sample = torch.randn(2, linear.in_features, generator=torch.Generator().manual_seed(0))
 

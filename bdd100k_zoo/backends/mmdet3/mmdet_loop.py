@@ -1,4 +1,4 @@
-"""mmdet's own test loop, to compare ours with: its model, its data pipeline and its loader, one image at a time."""
+"""mmdet's own test loop, for comparison: its model, its data pipeline and its loader, one image at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StockLoop:
-    """A model as it comes from mmdet, and the loader of its test loop over some image files.
+    """A model as mmdet builds it, and the loader of its test loop over some image files.
 
     Attributes:
         model: the model, in evaluation mode on its device.
@@ -36,20 +36,20 @@ class StockLoop:
         with mmdet_default_scope():
             pipeline = Compose(get_test_pipeline_cfg(model.cfg))
         workers = 0 if device.type == "cpu" else int(model.cfg.test_dataloader.num_workers)
-        files: Any = _Files(paths, pipeline)  # of no class of torch's: a length and items suffice
-        self._places: list[int] = []
+        files: Any = _Files(paths, pipeline)
+        self._indices: list[int] = []
         self._loader: Any = DataLoader(
             files,
             batch_size=1,
-            sampler=self._places,
+            sampler=self._indices,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_as_mmengine_does,
+            worker_init_fn=_init_worker,
             collate_fn=pseudo_collate,
         )
 
-    def detect(self, places: Sequence[int]) -> list[Detections]:
-        """Find objects in the files at some places of their list, one after the other.
+    def detect(self, indices: Sequence[int]) -> list[Detections]:
+        """Return the objects in the files at some indices, one file after the other.
 
         Raises:
             DeviceError: the device's memory does not suffice, or it fails.
@@ -60,14 +60,14 @@ class StockLoop:
         from bdd100k_zoo.backends.common.devices import device_errors
         from bdd100k_zoo.backends.common.precision import torch_defaults, use_precision
 
-        self._places[:] = places
+        self._indices[:] = indices
         precision = torch_defaults() if self._tf32 else use_precision("fp32", self._device)
         with mmdet_default_scope(), device_errors(self._device), torch.no_grad(), precision:
             return [_detections(found) for batch in self._loader for found in self.model.test_step(batch)]
 
 
 class _Files:
-    """What the loader's processes are given."""
+    """The dataset of the loader: image files through the pipeline."""
 
     def __init__(self, paths: Sequence[Path], pipeline: Any) -> None:
         self._paths, self._pipeline = paths, pipeline
@@ -75,24 +75,24 @@ class _Files:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, place: int) -> Any:
-        return self._pipeline({"img_path": str(self._paths[place]), "img_id": place})
+    def __getitem__(self, index: int) -> Any:
+        return self._pipeline({"img_path": str(self._paths[index]), "img_id": index})
 
 
 def load_stock(config_path: Path, checkpoint: Path, paths: Sequence[Path], device: str, *, tf32: bool) -> StockLoop:
-    """Load a model as it comes from mmdet, with none of our settings.
+    """Load a model as mmdet builds it, without this package's changes.
 
-    On the CPU the loop reads the images itself; elsewhere as many processes read ahead as the config says.
+    On the CPU the loop reads the images itself; on a GPU as many processes read ahead as the config says.
 
     Args:
         config_path: one of the package's configs.
         checkpoint: the weights.
         paths: the image files.
         device: see ``devices.resolve_device``.
-        tf32: leave it to torch, as mmdet does, whether CUDA rounds the factors of convolutions to TF32.
+        tf32: keep torch's default, as mmdet does: CUDA rounds the factors of convolutions to TF32.
 
     Raises:
-        MissingPackageError, ConfigError, DeviceError, StorageError, CheckpointError: as ``mmdet_backend.load``.
+        MissingPackageError, ConfigError, DeviceError, StorageError, CheckpointError: as ``Backend.load``.
     """
     import_backend()
     from bdd100k_zoo.backends.common.checkpoint import load_strictly, read_checkpoint
@@ -110,8 +110,8 @@ def load_stock(config_path: Path, checkpoint: Path, paths: Sequence[Path], devic
     return StockLoop(model, paths, target, tf32=tf32)
 
 
-def _as_mmengine_does(_: int) -> None:
-    """Keep each of the loader's processes to one thread."""
+def _init_worker(_: int) -> None:
+    """Keep each of the loader's processes to one thread, as mmengine does."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -1,8 +1,8 @@
 """The compiled ops of mmcv that these models call, served by torchvision where mmcv was installed without any.
 
-The Python half of ``mmcv.ops`` asks for its compiled half while it is imported. It gets an object on which every op
-raises a named error; then the few functions that are needed are replaced. Functions are the seam, not the compiled
-module, because torchvision's are differentiable as they are.
+The Python half of ``mmcv.ops`` loads its compiled half while it is imported. It gets an object on which every op raises
+a named error; then the few functions that are needed are replaced. Functions are replaced, not the compiled module,
+because torchvision's functions already have gradients.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ IntOrPair = int | tuple[int, ...]
 
 @cache
 def install_ops() -> OpsProvider:
-    """Make ``mmcv.ops`` work and say who serves its ops. Call it before mmdet is imported.
+    """Make ``mmcv.ops`` work, and return which package serves its ops. Must be called before mmdet is imported.
 
-    Where a compiled mmcv is installed nothing is touched.
+    Where a compiled mmcv is installed nothing is changed.
 
     Raises:
-        MissingPackageError: mmcv is missing, or its compiled half is there and does not load.
+        MissingPackageError: mmcv is missing, or its compiled half does not load.
     """
     try:
         if importlib.util.find_spec("mmcv._ext") is not None:
             importlib.import_module("mmcv._ext")
             return "mmcv"
-        with _loading_no_compiled_ops():
+        with _without_compiled_ops():
             importlib.import_module("mmcv.ops")
     except ImportError as error:
         raise MissingPackageError("mmcv", "predict", str(error)) from error
-    _substitute()
+    _replace_ops()
     return "torchvision"
 
 
 class UnavailableOps:
-    """Stands in for mmcv's compiled module: has every op, and none works."""
+    """Stands in for mmcv's compiled module: every op raises UnsupportedOpError."""
 
     def __getattr__(self, op: str) -> Callable[..., NoReturn]:
         if op.startswith("__"):
@@ -65,7 +65,7 @@ class UnavailableOps:
 
 
 class NmsOps(UnavailableOps):
-    """The compiled ops of ``mmcv.ops.nms``, of which plain NMS works."""
+    """The compiled ops of ``mmcv.ops.nms``: plain NMS works."""
 
     def nms(self, boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
         """Select boxes [n, 4] (corners) as mmcv's op does: indices [k], best score first.
@@ -73,14 +73,14 @@ class NmsOps(UnavailableOps):
         With ``offset`` 1 a box ends after its last pixel: widths and heights are one more than corners say.
         """
         dtype = _compute_dtype(torch.promote_types(boxes.dtype, scores.dtype))
-        if offset:  # seldom, and the copy of these numbers to a GPU would be waited for
+        if offset:  # rare; skipped otherwise because copying these numbers to a GPU waits for it
             boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
         kept: Tensor = vision.nms(boxes.to(dtype), scores.to(dtype), iou_threshold)
         return kept
 
 
 @contextmanager
-def _loading_no_compiled_ops() -> Iterator[None]:
+def _without_compiled_ops() -> Iterator[None]:
     loader: Any = importlib.import_module("mmcv.utils.ext_loader")
     original = loader.load_ext
     loader.load_ext = lambda _name, _functions: UnavailableOps()
@@ -90,7 +90,7 @@ def _loading_no_compiled_ops() -> Iterator[None]:
         loader.load_ext = original
 
 
-def _substitute() -> None:
+def _replace_ops() -> None:
     sys.modules["mmcv.ops.nms"].ext_module = NmsOps()  # type: ignore[attr-defined]
     for module, function in (
         ("roi_align", roi_align),
@@ -120,7 +120,7 @@ def roi_align(
 ) -> Tensor:
     """Pool features [n, c, h, w] in regions [k, 5] (image index, then corners) to [k, c, *output_size].
 
-    The arguments are those of ``mmcv.ops.roi_align``; of its pooling modes only ``avg`` is served.
+    The arguments are those of ``mmcv.ops.roi_align``; the only supported pooling mode is ``avg``.
     """
     if pool_mode != "avg":
         raise UnsupportedOpError("roi_align", f"pool_mode is {pool_mode!r}, only 'avg' is served")
@@ -188,8 +188,8 @@ def sigmoid_focal_loss(
 ) -> Tensor:
     """Focal loss of logits [n, c] for class indices [n], where c or more means background.
 
-    The arguments are those of ``mmcv.ops.sigmoid_focal_loss``, whose mean is the sum over all entries by n. Weights
-    by class are not served, nor an alpha below 0.
+    The arguments are those of ``mmcv.ops.sigmoid_focal_loss``, whose mean is the sum over all entries divided by n.
+    Class weights and an alpha below 0 are not supported.
     """
     if weight is not None or alpha < 0:
         raise UnsupportedOpError("sigmoid_focal_loss", "neither weights by class nor an alpha below 0 are served")
@@ -215,7 +215,7 @@ def _deform_conv2d(
     deform_groups: int,
 ) -> Tensor:
     _check_groups(op, features, offset, weight, groups, deform_groups)
-    # Under mixed precision the offsets alone come in 16 bits; mmcv lets them decide.
+    # Under mixed precision only the offsets are in 16 bits; mmcv computes in their type.
     dtype = _compute_dtype(offset.dtype)
     features, offset_, weight = (tensor.to(dtype) for tensor in (features, offset, weight))
     bias, mask = (None if tensor is None else tensor.to(dtype) for tensor in (bias, mask))
@@ -227,7 +227,7 @@ def _deform_conv2d(
 
 
 def _check_groups(op: str, features: Tensor, offset: Tensor, weight: Tensor, groups: int, deform_groups: int) -> None:
-    """Torchvision infers both numbers of groups from the shapes; what it would infer must be what was asked."""
+    """Check that the numbers of groups that torchvision infers from the shapes are those that were asked for."""
     kernel = weight.size(2) * weight.size(3)
     asked = (weight.size(1) * groups, 2 * kernel * deform_groups)
     if asked != (features.size(1), offset.size(1)):
@@ -236,7 +236,7 @@ def _check_groups(op: str, features: Tensor, offset: Tensor, weight: Tensor, gro
 
 
 def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """16-bit floats are computed in 32: torchvision has no kernels for some of them on some devices."""
+    """Return the type to compute in: float32 for 16-bit floats, which torchvision lacks kernels for on some devices."""
     return torch.float32 if dtype.itemsize < torch.float32.itemsize else dtype
 
 

@@ -1,4 +1,4 @@
-"""The config's test pipeline for pixels in memory, and batches of preprocessed images."""
+"""The config's test pipeline for images in memory, and batches of preprocessed images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 REQUIRED_META_KEYS = ("img_shape", "scale_factor")
-"""What heads read of an image's description to bring boxes back into its pixels."""
+"""The metadata by which heads scale boxes back to the image's pixels."""
 
 
 def build_pipeline(config: Config, *, name: str = "model") -> Compose:
-    """Build the config's test pipeline for images that are decoded already and have no labels, and try it.
+    """Build the config's test pipeline for decoded images without labels, and run it on a grey frame.
 
     Raises:
-        ConfigError: there is none, mmdet cannot build it, or it does not make what a model reads.
+        ConfigError: there is none, mmdet cannot build it, or its output lacks what a model reads.
     """
     with mmdet_default_scope(), translate_config_errors("build the test pipeline", name=name):
         pipeline = Compose(pipeline_for_arrays(config.test_dataloader.dataset.pipeline))
@@ -40,25 +40,27 @@ def build_pipeline(config: Config, *, name: str = "model") -> Compose:
 
 
 def pipeline_for_arrays(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Let a pipeline start from ``img`` in place of a file, and ask for no annotations."""
-    kept = [dict(step) for step in steps if _name(step) != "LoadAnnotations"]
-    return [_from_array(step) if _name(step) == "LoadImageFromFile" else step for step in kept]
+    """Return a pipeline's steps with ``img`` in place of a file, and without annotations."""
+    return [
+        {"type": "mmdet.LoadImageFromNDArray", "to_float32": step.get("to_float32", False)}
+        if _name(step) == "LoadImageFromFile"
+        else dict(step)
+        for step in steps
+        if _name(step) != "LoadAnnotations"
+    ]
 
 
 def preprocess_batch(pipeline: Compose, images: Sequence[npt.NDArray[np.uint8]]) -> dict[str, Any]:
-    """Make a batch of images.
+    """Run the test pipeline on images, and return a batch as a model's ``test_step`` takes it.
 
     Raises:
-        ImageShapeError: one is no image in memory, or the pipeline cannot take one of its shape.
+        ImageShapeError: one is no image in memory, or the pipeline fails on it.
     """
-    packed = [_packed(pipeline, image) for image in images]
+    packed = []
+    for image in images:
+        with translate_image_errors(image):
+            packed.append(pipeline({"img": image, "img_id": 0}))
     return {key: [one[key] for one in packed] for key in ("inputs", "data_samples")}
-
-
-def _packed(pipeline: Compose, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
-    with translate_image_errors(image):
-        packed: dict[str, Any] = pipeline({"img": image, "img_id": 0})
-        return packed
 
 
 def _check_packed(packed: object, name: str) -> None:
@@ -70,18 +72,14 @@ def _check_packed(packed: object, name: str) -> None:
         raise ConfigError(name, f"{problem}: expected a Resize, and both among the meta_keys of PackDetInputs")
 
 
-def _from_array(step: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "mmdet.LoadImageFromNDArray", "to_float32": step.get("to_float32", False)}
-
-
 def _name(step: dict[str, Any]) -> str:
-    """A transform's name without the library's: ``mmdet.Resize`` and ``Resize`` are one."""
+    """Return a transform's name without the scope: ``mmdet.Resize`` and ``Resize`` are the same."""
     kind = step["type"]
     return str(kind).rpartition(".")[2] if isinstance(kind, str) else str(kind.__name__)
 
 
 class PreparedImage(NamedTuple):
-    """See ``inference.protocol.Prepared``."""
+    """See ``protocol.Prepared``."""
 
     shape: tuple[int, ...]
     inputs: Tensor
@@ -90,7 +88,7 @@ class PreparedImage(NamedTuple):
 
 
 def padding_divisor(model: nn.Module) -> int:
-    """Give the number of pixels to whose multiples a model pads its images; 1 where it tells none that could be."""
+    """Return the number to whose multiples a model pads its images; 1 where it has no such setting."""
     divisor = getattr(getattr(model, "data_preprocessor", None), "pad_size_divisor", 1)
     return divisor if isinstance(divisor, int) and divisor > 0 else 1
 
@@ -101,10 +99,10 @@ def preprocess_image(
     """Run the test pipeline on one image.
 
     Args:
-        pipeline: see ``pipeline.build_pipeline``.
+        pipeline: see ``build_pipeline``.
         image: uint8 [height, width, 3], BGR.
-        divisor: the model pads to multiples of it.
-        pinned: put the pixels where a GPU fetches them by itself, if there is room for more memory of that kind.
+        divisor: see ``padding_divisor``.
+        pinned: put the pixels in pinned memory, which a GPU reads asynchronously, if there is enough of it.
 
     Raises:
         ImageShapeError: the pipeline cannot take the image.
@@ -119,10 +117,10 @@ def preprocess_image(
 
 
 def collate_batch(images: Sequence[PreparedImage], device: torch.device) -> dict[str, Any]:
-    """Make a batch, as a model's ``test_step`` takes it, and have its pixels copied to the device as they are.
+    """Return a batch as a model's ``test_step`` takes it, with its uint8 pixels copied to the device.
 
-    The copies are not waited for: the device does what it is told in order, and torch leaves pinned memory alone until
-    they are done. What follows there, in float32, is the model's: order of channels, normalisation, padding.
+    The copies are asynchronous: the device works in order, and torch does not reuse pinned memory before they are done.
+    The model itself then swaps channels, normalises and pads in float32.
     """
     return {
         "inputs": [image.inputs.to(device, non_blocking=True) for image in images],
@@ -131,11 +129,11 @@ def collate_batch(images: Sequence[PreparedImage], device: torch.device) -> dict
 
 
 def split_detections(samples: Sequence[Any]) -> list[Detections]:
-    """Make detections of what ``test_step`` gives, by one copy from the device for the whole batch."""
+    """Return the detections of a batch's results, with one copy from the device for the whole batch."""
     found = [sample.pred_instances for sample in samples]
     boxes = torch.cat([each.bboxes.reshape(-1, 4) for each in found]).float()
     scores = torch.cat([each.scores for each in found]).to(boxes)
-    classes = torch.cat([each.labels for each in found]).to(boxes)  # small whole numbers, which float32 holds exactly
+    classes = torch.cat([each.labels for each in found]).to(boxes)  # small integers: float32 holds them exactly
     rows = torch.cat((boxes, scores[:, None], classes[:, None]), 1).cpu().numpy()
     ends = np.cumsum([len(each.scores) for each in found])
     return [

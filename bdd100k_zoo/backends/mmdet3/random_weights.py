@@ -1,4 +1,4 @@
-"""Random weights of a model's own shape, to try or to time it where no real ones are at hand."""
+"""Random weights for a model, to test or to time it without its trained weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class _OutputStats(NamedTuple):
-    deviation: float
+    std: float
     mean: float = 0.0
 
 
@@ -36,16 +36,14 @@ HEAD_OUTPUT_STATS: Mapping[str, _OutputStats] = {
     "conv_reg": _OutputStats(0.2, 4.0),
     "conv_centerness": _OutputStats(1.0),
 }
-"""How the outputs of heads are made to lie, by the names of their last layers."""
+"""The distribution that the outputs of heads are scaled to, by the names of their last layers."""
 
 RESIDUAL_SCALE = 0.3
-"""What a residual branch adds to the sum so far: rounding must not grow with depth more than in a trained model."""
+"""Weight of each residual branch in the sum: rounding must not grow with depth more than in a trained model."""
 
 
 def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
-    """Write a checkpoint as the published ones are made: meta, state_dict.
-
-    The weights are what the model's layers draw when they are built, from ``seed``; the model has learnt nothing.
+    """Write a checkpoint, in the form of the published ones, of the values that a model is initialised with.
 
     Raises:
         MissingPackageError, ConfigError: the model cannot be built.
@@ -54,6 +52,7 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     import_backend()
     import torch
 
+    from bdd100k_zoo.backends.common.checkpoint import save_random_state_dict
     from bdd100k_zoo.backends.common.config import load_config
     from bdd100k_zoo.backends.common.precision import torch_defaults
     from bdd100k_zoo.backends.mmdet3.detector import build_model
@@ -61,30 +60,24 @@ def save_random_weights(config_path: Path, path: Path, seed: int = 0) -> None:
     with torch_defaults(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(load_config(config_path))
-    save_model_weights(model, path)
-
-
-def save_model_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's weights as a checkpoint; raises StorageError."""
-    from bdd100k_zoo.backends.common.synthetic_weights import save_random_state_dict
-
     save_random_state_dict(model.state_dict(), path)
 
 
 def save_calibrated_random_weights(config_path: Path, image: npt.NDArray[np.uint8], path: Path, seed: int = 0) -> None:
-    """Write a checkpoint of random weights that find boxes in an image, as ``draw_lively_weights`` gives them.
+    """Write a checkpoint of random weights that find boxes in an image; see ``init_calibrated_random_weights``.
 
     Args:
         config_path: the model's config.
         image: uint8 [height, width, 3], BGR.
         path: where to write.
-        seed: see ``draw_lively_weights``.
+        seed: see ``init_calibrated_random_weights``.
 
     Raises:
-        MissingPackageError, ConfigError: the model cannot be built, or a user's own cannot be run.
+        MissingPackageError, ConfigError: the model cannot be built, or a user's own model fails.
         StorageError: the file cannot be written.
     """
     import_backend()
+    from bdd100k_zoo.backends.common.checkpoint import save_random_state_dict
     from bdd100k_zoo.backends.common.config import is_package_config, load_config, translate_config_errors
     from bdd100k_zoo.backends.common.precision import torch_defaults
     from bdd100k_zoo.backends.mmdet3.detector import build_model
@@ -96,16 +89,16 @@ def save_calibrated_random_weights(config_path: Path, image: npt.NDArray[np.uint
     batch = preprocess_batch(build_pipeline(config, name=name), [image])
     with nullcontext() if is_package_config(config_path) else translate_config_errors("run the model", name=name):
         init_calibrated_random_weights(model, batch, seed)
-    save_model_weights(model, path)
+    save_random_state_dict(model.state_dict(), path)
 
 
 def init_calibrated_random_weights(model: Any, batch: Mapping[str, Any], seed: int = 0) -> None:
-    """Give a model of mmdet random weights with which it finds boxes of many sizes and scores, as a trained one does.
+    """Set random weights in a model of mmdet with which it finds boxes of many sizes and scores, like a trained one.
 
     Args:
-        model: it is changed in place, and left in evaluation mode.
-        batch: what its ``test_step`` takes: an image after which features are normalised and outputs spread.
-        seed: equal seeds give equal weights, but for the rounding of sums over an image.
+        model: changed in place, and left in evaluation mode.
+        batch: an image, as ``test_step`` takes it, by which features are normalised and outputs scaled.
+        seed: equal seeds give equal weights, except for the rounding of sums over the image.
     """
     import torch
 
@@ -114,23 +107,24 @@ def init_calibrated_random_weights(model: Any, batch: Mapping[str, Any], seed: i
     with use_precision("fp32", next(model.parameters()).device), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for name, parameter in model.named_parameters():
-            parameter.copy_(_drawn(name, parameter))
-        for norm in _last_norms(model):
-            norm.weight.fill_(RESIDUAL_SCALE)
+            parameter.copy_(_random_like(name, parameter))
+        for block in (part for part in model.modules() if hasattr(part, "downsample")):  # a residual block of ResNet
+            getattr(block, "norm3" if hasattr(block, "norm3") else "norm2").weight.fill_(RESIDUAL_SCALE)
         model.eval()
         handles = [_normalise_once(part) for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
-        handles += [_spread_once(part, spread) for part, spread in _outputs(model)]
+        named = ((name.rpartition(".")[2], part) for name, part in model.named_modules())
+        handles += [_rescale_once(part, HEAD_OUTPUT_STATS[name]) for name, part in named if name in HEAD_OUTPUT_STATS]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # see fast_cpu.speed_up
+            warnings.simplefilter("ignore")  # see fast_cpu.patch_model
             model.test_step(batch)
     for handle in handles:
         handle.remove()
 
 
-def _drawn(name: str, like: Tensor) -> Tensor:
+def _random_like(name: str, like: Tensor) -> Tensor:
     import torch
 
-    if name.endswith("init_proposal_bboxes.weight"):  # centre and size, as parts of the image
+    if name.endswith("init_proposal_bboxes.weight"):  # centre and size, as fractions of the image
         return 0.2 + 0.5 * torch.rand_like(like)
     if like.dim() < 2:
         return torch.ones_like(like) if name.endswith(("weight", "scale")) else torch.zeros_like(like)
@@ -138,18 +132,8 @@ def _drawn(name: str, like: Tensor) -> Tensor:
     return torch.randn_like(like) * gain * math.sqrt(2 / like[0].numel())
 
 
-def _last_norms(model: nn.Module) -> list[Any]:
-    blocks = (part for part in model.modules() if hasattr(part, "downsample"))
-    return [getattr(block, "norm3" if hasattr(block, "norm3") else "norm2") for block in blocks]
-
-
-def _outputs(model: nn.Module) -> list[tuple[nn.Module, _OutputStats]]:
-    named = ((name.rpartition(".")[2], part) for name, part in model.named_modules())
-    return [(part, HEAD_OUTPUT_STATS[name]) for name, part in named if name in HEAD_OUTPUT_STATS]
-
-
 def _normalise_once(norm: Any) -> Any:
-    """Let a layer take its statistics from the first batch that it sees."""
+    """Make a layer take its statistics from the first batch, and return the hook's handle."""
 
     def take(_: object, inputs: tuple[Tensor]) -> None:
         (features,) = inputs
@@ -159,16 +143,16 @@ def _normalise_once(norm: Any) -> Any:
     return norm.register_forward_pre_hook(_only_once(take))
 
 
-def _spread_once(layer: Any, spread: _OutputStats) -> Any:
-    """Let each output of a layer have the wanted mean and deviation over the first batch that it sees."""
+def _rescale_once(layer: Any, stats: _OutputStats) -> Any:
+    """Scale a layer so that each output has the wanted mean and deviation over the first batch; return the handle."""
 
     def rescale(_: object, __: object, output: Tensor) -> Tensor:
         each = output.movedim(1 if output.dim() == 4 else -1, 0).flatten(1)
-        factor = spread.deviation / each.std(1).clamp(min=1e-6)
+        factor = stats.std / each.std(1).clamp(min=1e-6)
         layer.weight.mul_(factor.view(-1, *[1] * (layer.weight.dim() - 1)))
-        layer.bias.sub_(each.mean(1)).mul_(factor).add_(spread.mean)
+        layer.bias.sub_(each.mean(1)).mul_(factor).add_(stats.mean)
         shape = (-1, 1, 1) if output.dim() == 4 else (-1,)
-        return (output - each.mean(1).view(shape)) * factor.view(shape) + spread.mean
+        return (output - each.mean(1).view(shape)) * factor.view(shape) + stats.mean
 
     return layer.register_forward_hook(_only_once(rescale))
 

@@ -1,9 +1,9 @@
-"""RoIAlign on the CPU as a weighted sum of whole pixels, where a pixel's channels lie together (channels last).
+"""RoIAlign (He et al., arXiv:1703.06870) on the CPU as a weighted sum of whole pixels, in the layout channels last.
 
 A bin is the mean of bilinear samples on a regular grid. Each sample weights two rows and two columns: the weight of a
-pixel in a bin is the product of a row's and a column's, and ``embedding_bag`` with one bag a bin adds the pixels up in
-vectors of channels. torchvision's op, which takes one channel after the other, computes the same numbers but for the
-order in which they are added.
+pixel in a bin is the product of a row's and a column's, and ``embedding_bag`` with one bag for each bin sums the pixels
+in vectors of channels. torchvision's op, which takes one channel after the other, computes the same numbers, added in
+another order.
 """
 
 from __future__ import annotations
@@ -16,33 +16,35 @@ from torch import Tensor
 from torchvision import ops as vision
 
 MAX_ROI_COORDINATE = 2.0**14
-"""Regions further out than this, in pixels of the image, or that are no numbers, are left to torchvision."""
+"""Regions with corners beyond this, in pixels of the image, or NaN, are left to torchvision."""
 
 MAX_PIXELS_PER_CALL = 1 << 21
-"""Pixels, counted once a bin, that are added up in one go: their positions and weights take 12 bytes each."""
+"""Pixels, counted for each bin, that are summed in one call: their positions and weights take 12 bytes each."""
 
 MAX_PIXEL_RATIO = 2
-"""More pixels than this many times those that torchvision reads, and its way is the shorter one."""
+"""Above this ratio of pixels to those that torchvision reads, torchvision's op is faster."""
 
 
 class _Axis(NamedTuple):
-    """Which rows (or columns) each bin of each region touches, and how much each of them counts."""
+    """The rows (or columns) that each bin of each region touches, and their weights."""
 
     first: Tensor
-    """[regions, bins]."""
+    """[regions, bins]: the first row."""
     number: Tensor
-    """[regions, bins]; rows are consecutive."""
+    """[regions, bins]: how many rows; they are consecutive."""
     start: Tensor
-    """[regions, bins]: where a bin's weights start."""
+    """[regions, bins]: where a bin's weights start in ``weights``."""
     weights: Tensor
+    """[rows of all bins]."""
     samples: Tensor
-    """[regions]: number in each bin."""
+    """[regions]: samples in each bin."""
 
 
 def supports_roi_align(features: Tensor, rois: Tensor) -> bool:
-    """Tell whether ``roi_align`` takes these: float32 on the CPU, channels last, no gradient asked for."""
+    """Return whether inputs are supported: float32 on the CPU, channels last, no gradient, regions near the image."""
     learning = torch.is_grad_enabled() and (features.requires_grad or rois.requires_grad)
     fits = features.device.type == rois.device.type == "cpu" and features.dtype == rois.dtype == torch.float32
+    # Pixels are numbered in int32.
     laid_out = features.is_contiguous(memory_format=torch.channels_last) and features.numel() < 2**31
     return fits and laid_out and not learning and bool((rois.abs() < MAX_ROI_COORDINATE).all())
 
@@ -52,7 +54,7 @@ def roi_align_channels_last(
 ) -> Tensor:
     """Pool features [n, c, h, w] in regions [k, 5] (image index, then corners) to [k, c, *size].
 
-    The arguments are those of ``torchvision.ops.roi_align``, of which ``serves`` holds.
+    The arguments are those of ``torchvision.ops.roi_align``; ``supports_roi_align`` must hold for them.
     """
     channels, height, width = features.shape[1:]
     corners = rois[:, 1:] * scale - (0.5 if aligned else 0)
@@ -74,38 +76,38 @@ def roi_align_channels_last(
 
 
 def _axis(begin: Tensor, end: Tensor, bins: int, length: int, sampling_ratio: int, aligned: bool) -> _Axis:
-    """Weight the rows between two borders [regions]; each step is rounded as torchvision rounds it."""
+    """Weight the rows between two borders [regions], with the same roundings as in torchvision."""
     extent = end - begin if aligned else (end - begin).clamp(min=1)
     step = extent / bins
     samples = step.ceil().clamp(min=0) if sampling_ratio <= 0 else torch.full_like(step, sampling_ratio)
-    bin_, sample = _unrolled(samples.int().repeat_interleave(bins))
+    bin_, sample = _expand_counts(samples.int().repeat_interleave(bins))
     region = bin_ // bins
     edges = (begin[:, None] + torch.arange(bins, dtype=step.dtype) * step[:, None]).view(-1)
-    places = _at(edges, bin_) + (sample + 0.5) * _at(step, region) / _at(samples, region)
-    weight = ((places >= -1) & (places <= length)) / _at(samples, region)
+    places = _take(edges, bin_) + (sample + 0.5) * _take(step, region) / _take(samples, region)
+    weight = ((places >= -1) & (places <= length)) / _take(samples, region)
     places = places.clamp(0, length - 1)
     low = places.int()
     part = places - low
     touched = torch.stack((low, (low + 1).clamp(max=length - 1)))
-    merged = _merged(bin_, touched, torch.stack((weight * (1 - part), weight * part)), len(edges))
+    merged = _sum_shares(bin_, touched, torch.stack((weight * (1 - part), weight * part)), len(edges))
     first, count, start = (values.view(-1, bins) for values in merged[:3])
     return _Axis(first, count, start, merged[3], samples)
 
 
-def _merged(bin_: Tensor, touched: Tensor, shares: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Add up the shares [2, samples] of each row in each bin: first rows, counts and starts [bins], and the sums."""
+def _sum_shares(bin_: Tensor, touched: Tensor, shares: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sum the shares [2, samples] of each row in each bin: first rows, counts and starts [bins], and the sums."""
     index = bin_.long()
     first = torch.zeros(bins, dtype=torch.int32).scatter_reduce_(0, index, touched[0], "amin", include_self=False)
     last = torch.full_like(first, -1).scatter_reduce_(0, index, touched[1], "amax")
     count = last - first + 1
     start = _starts(count)
-    places = _at(start - first, bin_) + touched
+    places = _take(start - first, bin_) + touched
     weights = shares.new_zeros(int(count.sum())).index_add_(0, places.view(-1), shares.view(-1))
     return first, count, start, weights
 
 
 def _pixels(rows: _Axis, columns: _Axis, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """List the pixels of all bins: their positions, where each bin's start in that list, and their weights."""
+    """Return the pixels of all bins: their positions, where each bin's start in that list, and their weights."""
     shape = (*rows.number.shape, columns.number.shape[1])
 
     def of_rows(values: Tensor) -> Tensor:
@@ -115,25 +117,25 @@ def _pixels(rows: _Axis, columns: _Axis, width: int) -> tuple[Tensor, Tensor, Te
         return values[:, None].expand(shape).reshape(-1)
 
     heights, widths = of_rows(rows.number), of_columns(columns.number)
-    bin_, row = _unrolled(heights)
-    strip_start = _at(of_rows(rows.first * width) + of_columns(columns.first), bin_) + row * width
-    strip_weight = _at(rows.weights, _at(of_rows(rows.start), bin_) + row)
-    strip, column = _unrolled(_at(widths, bin_))
-    positions = _at(strip_start, strip) + column
-    weights = _at(columns.weights, _at(_at(of_columns(columns.start), bin_), strip) + column)
-    return positions, _starts(heights * widths), weights * _at(strip_weight, strip)
+    bin_, row = _expand_counts(heights)
+    strip_start = _take(of_rows(rows.first * width) + of_columns(columns.first), bin_) + row * width
+    strip_weight = _take(rows.weights, _take(of_rows(rows.start), bin_) + row)
+    strip, column = _expand_counts(_take(widths, bin_))
+    positions = _take(strip_start, strip) + column
+    weights = _take(columns.weights, _take(_take(of_columns(columns.start), bin_), strip) + column)
+    return positions, _starts(heights * widths), weights * _take(strip_weight, strip)
 
 
-def _unrolled(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Number the entries of rows that have so many each: by row, and within their row."""
+def _expand_counts(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, for rows of so many entries each, the row of every entry and its index in that row."""
     owner = torch.repeat_interleave(counts)
-    return owner, torch.arange(len(owner), dtype=counts.dtype) - _at(_starts(counts), owner)
+    return owner, torch.arange(len(owner), dtype=counts.dtype) - _take(_starts(counts), owner)
 
 
 def _starts(counts: Tensor) -> Tensor:
-    """Give the index of each row's first entry in the list of all entries."""
+    """Return the index of each row's first entry in the list of all entries."""
     return counts.cumsum(0, dtype=counts.dtype) - counts
 
 
-def _at(values: Tensor, indices: Tensor) -> Tensor:
+def _take(values: Tensor, indices: Tensor) -> Tensor:
     return values.index_select(0, indices)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib
 import pkgutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,9 +14,8 @@ from reference import HERE, config_path
 from torch import nn
 
 from bdd100k_zoo.backends import mmdet3
-from bdd100k_zoo.backends.common import devices
 from bdd100k_zoo.backends.common.config import load_config
-from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_detector, build_model
+from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model
 from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, pipeline_for_arrays
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.detections import Detections
@@ -30,7 +27,6 @@ from bdd100k_zoo.errors import (
     ConfigError,
     DeviceError,
     ImageShapeError,
-    MissingPackageError,
     NotFiniteError,
 )
 from bdd100k_zoo.registry import load_zoo
@@ -379,7 +375,7 @@ def test_weights_of_another_model_are_refused(save_weights: Callable[[str], Path
     path = save_weights(NAME)
     name = "faster_rcnn_r50_fpn_1x"
     with pytest.raises(CheckpointMismatchError) as caught:
-        build_detector(load_config(config_path(name)), name=name, checkpoint=path, device="cpu")
+        mmdet3.load(name, config_path(name), path, "cpu")
     assert (caught.value.model, caught.value.path) == (name, path)
     assert "rpn_head.rpn_conv.weight" in caught.value.missing
     assert "bbox_head.retina_cls.weight" in caught.value.unexpected
@@ -389,7 +385,7 @@ def test_weights_for_other_classes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"meta": {"CLASSES": CLASSES[::-1]}, "state_dict": {"weight": torch.ones(1)}}, path)
     with pytest.raises(CheckpointClassesError):
-        build_detector(load_config(config_path(NAME)), name=NAME, checkpoint=path, device="cpu")
+        mmdet3.load(NAME, config_path(NAME), path, "cpu")
 
 
 def test_a_pipeline_for_arrays_loads_no_file_and_no_labels() -> None:
@@ -401,73 +397,3 @@ def test_a_pipeline_for_arrays_loads_no_file_and_no_labels() -> None:
     ]
     expected = [{"type": "mmdet.LoadImageFromNDArray", "to_float32": True}, steps[1], steps[3]]
     assert pipeline_for_arrays(steps) == expected
-
-
-# Devices
-
-
-@pytest.mark.parametrize("device", ["gpu", "cuda:-1", "CPU", "cuda:", "cuda:0:1", "", "mps"])
-def test_a_device_of_another_name_is_refused(device: str) -> None:
-    with pytest.raises(DeviceError, match="expected auto, cpu, cuda or cuda:N"):
-        devices.resolve_device(device)
-
-
-def test_auto_and_cpu_are_found() -> None:
-    assert devices.resolve_device("cpu") == torch.device("cpu")
-    assert devices.resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
-def test_cuda_without_cuda_is_refused_with_a_reason(device: str) -> None:
-    with pytest.raises(DeviceError, match=r"has no CUDA|finds no CUDA|[Dd]river") as caught:
-        devices.resolve_device(device)
-    assert caught.value.device == device
-
-
-@pytest.mark.gpu
-def test_a_cuda_device_beyond_the_last_is_refused() -> None:
-    assert devices.resolve_device("cuda") == torch.device("cuda:0")
-    with pytest.raises(DeviceError, match="counted from 0"):
-        devices.resolve_device("cuda:99")
-
-
-@pytest.mark.parametrize(
-    ("cuda", "hip", "expected"), [("12.8", None, "CUDA 12.8"), (None, "6.3.4", "ROCm 6.3.4"), (None, None, "")]
-)
-def test_a_build_for_rocm_is_no_cpu_build(
-    cuda: str | None, hip: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.version, "cuda", cuda)
-    monkeypatch.setattr(torch.version, "hip", hip)
-    assert devices.torch_platform() == expected
-
-
-# Packages
-
-
-def test_a_missing_package_is_named() -> None:
-    with pytest.raises(MissingPackageError, match="no_such_package_at_all") as caught:
-        mmdet3.import_package("no_such_package_at_all")
-    assert (caught.value.package, caught.value.extra) == ("no_such_package_at_all", "predict")
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        "raise ImportError('libGL.so.1: cannot open shared object file')",
-        "raise OSError('libcudart.so: cannot open shared object file')",
-        "raise RuntimeError('operator torchvision::nms does not exist')",
-        "assert False, 'MMCV==2.2.0 is used but incompatible.'",
-        "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
-        "raise Exception('something never seen')",
-    ],
-)
-def test_a_package_that_does_not_import_says_why(failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_package.py").write_text(failure)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.invalidate_caches()
-    with pytest.raises(MissingPackageError) as caught:
-        mmdet3.import_package("broken_package")
-    assert caught.value.reason in failure
-    assert "broken_package" not in sys.modules

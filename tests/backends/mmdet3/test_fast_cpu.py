@@ -217,7 +217,7 @@ def test_large_layers_are_given_to_onednn_only_where_it_pays(monkeypatch: pytest
     with torch.no_grad():
         for pays in (False, True):
             monkeypatch.setattr(fast_cpu, "_is_amd_with_avx512", lambda pays=pays: pays)
-            undo = fast_cpu._give_linears_to_onednn(model)
+            undo = fast_cpu._use_onednn_linears(model)
             assert ["forward" in vars(layer) for layer in model] == [pays, False]
             undo()
             assert not [layer for layer in model if "forward" in vars(layer)]

@@ -79,9 +79,9 @@ WITH_COMPILED = """
 import sys, mmcv
 mmcv.__path__.append(sys.argv[1])
 from bdd100k_zoo.errors import MissingPackageError
-from bdd100k_zoo.backends.selection.mmdet3 import ops
+from bdd100k_zoo.backends.mmdet3 import ops
 try:
-    print(ops.install())
+    print(ops.install_ops())
 except MissingPackageError as error:
     print(error)
 else:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from bdd100k_zoo.training.data import ResumableSampler, SeededDataset, seed_rngs
+from bdd100k_zoo.training.loaders import ResumableSampler, SeededDataset, seed_rngs
 
 IMAGES = st.integers(1, 40)
 
@@ -19,7 +19,7 @@ IMAGES = st.integers(1, 40)
 def tickets(images: int, world: int, epoch: int, passed: int = 0, *, seed: int = 0, shuffled: bool = True) -> list[Any]:
     orders = [ResumableSampler(images, seed=seed, rank=rank, world=world, shuffled=shuffled) for rank in range(world)]
     for order in orders:
-        order.begin(epoch, passed)
+        order.set_epoch(epoch, passed)
     return [list(order) for order in orders]
 
 
@@ -80,7 +80,7 @@ def test_an_image_of_an_epoch_draws_the_same_whoever_reads_it(workers: int) -> N
         collate_fn=lambda batch: batch[0],
     )
     seed_rngs("anything")
-    order.begin(1)
+    order.set_epoch(1)
     found = list(loader)
     assert sorted(image for image, *_ in found) == list(range(6))
     for image, *drawn in found:

@@ -18,9 +18,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bdd100k_zoo.backends.common import pickles
+from bdd100k_zoo.backends.common import pickle_values
 from bdd100k_zoo.backends.common.checkpoint import read_checkpoint, read_torch_file
-from bdd100k_zoo.backends.common.pickles import MAX_DEPTH, MAX_ODD_KEYS, MAX_STEPS, PickleError, PickleWalker
+from bdd100k_zoo.backends.common.pickle_values import MAX_DEPTH, MAX_ODD_KEYS, MAX_STEPS, PickleError
+from bdd100k_zoo.backends.common.pickles import PickleWalker
 from bdd100k_zoo.errors import UnsafeCheckpointError
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ READ = """
 import resource, sys
 from pathlib import Path
 from bdd100k_zoo.errors import UnsafeCheckpointError
-from bdd100k_zoo.backends.selection.common.checkpoint import read_checkpoint
+from bdd100k_zoo.backends.common.checkpoint import read_checkpoint
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
 resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20), used + (512 << 20)))
 for path in sys.argv[1:]:
@@ -475,8 +476,8 @@ def test_the_checkpoint_of_a_large_training_is_far_within_the_limits(
     }
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     # 2,000 tensors of the model and 2,400 of its optimizer: HRNet has 1,856 and 5,568.
-    monkeypatch.setattr(pickles, "MAX_STEPS", MAX_STEPS // 5)
-    monkeypatch.setattr(pickles, "MAX_DEPTH", MAX_DEPTH // 5)
+    monkeypatch.setattr(pickle_values, "MAX_STEPS", MAX_STEPS // 5)
+    monkeypatch.setattr(pickle_values, "MAX_DEPTH", MAX_DEPTH // 5)
     loaded = read_torch_file(path)
     assert loaded["param_schedulers"][0]["milestones"] == Counter([8, 11])
     assert len(loaded["optimizer"]["state"]) == 800
@@ -488,7 +489,7 @@ def test_files_of_python_2_pass() -> None:
     made = b"ctorch._utils\n_rebuild_tensor\n(" + named + b"K\x00K\x03\x85K\x01\x85tR"
     walk = PickleWalker(b"\x80\x02ccollections\nOrderedDict\n](](U\x06weight" + made + b"ee\x85R.")
     assert walk.next().kind == "ordered"
-    assert walk.tensor_bytes == 12
+    assert walk.totals.tensor_bytes == 12
     assert {key: storage.size for key, storage in walk.storages.items()} == {"140": 24}
 
 

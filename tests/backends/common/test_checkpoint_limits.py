@@ -163,7 +163,7 @@ READ_WITH_LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.backends.selection.common.checkpoint import read_checkpoint
+from bdd100k_zoo.backends.common.checkpoint import read_checkpoint
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 29), used + (1 << 29)))
 try:

@@ -24,9 +24,9 @@ from bdd100k_zoo.backends.common.checkpoint import (
     load_strictly,
     load_weights,
     read_checkpoint,
+    save_random_state_dict,
 )
 from bdd100k_zoo.backends.common.checkpoint_limits import MAX_DIRECTORY
-from bdd100k_zoo.backends.common.synthetic_weights import save_random_state_dict
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.errors import CheckpointClassesError, CheckpointMismatchError, StorageError, UnsafeCheckpointError
 

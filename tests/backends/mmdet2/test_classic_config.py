@@ -152,7 +152,7 @@ def test_a_users_config_on_one_of_the_package_is_told_too(shipped: Path, tmp_pat
 
 def test_reading_a_config_imports_nothing_that_only_mmdet_3_has(shipped: Path, run_python: Any) -> None:
     done = run_python(
-        "import sys; from pathlib import Path; from bdd100k_zoo.backends.selection.mmdet2.config import load_config\n"
+        "import sys; from pathlib import Path; from bdd100k_zoo.backends.mmdet2.config import load_config\n"
         "load_config(Path(sys.argv[1]), shipped=Path(sys.argv[2]))\n"
         "print([name for name in sys.modules if name.partition('.')[0] in ('mmdet', 'mmcv')])",
         OWN,

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from mmengine.config import Config
+from reference import config_path
 
-from bdd100k_zoo.backends.common.config import load_config, without_pretrained
-from bdd100k_zoo.errors import ConfigError
+from bdd100k_zoo.backends.common.config import (
+    check_postprocessing,
+    is_package_config,
+    load_config,
+    translate_config_errors,
+    without_pretrained,
+)
+from bdd100k_zoo.errors import ConfigError, ManifestError
 from bdd100k_zoo.registry import load_zoo
 
 if TYPE_CHECKING:
@@ -309,11 +316,11 @@ class Refuse:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refuse())
-from bdd100k_zoo.backends.selection.mmdet3 import import_backend
+from bdd100k_zoo.backends.mmdet3 import import_backend
 import_backend()
 warnings.simplefilter("error")
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.backends.selection.common.config import load_config
+from bdd100k_zoo.backends.common.config import load_config
 for model in load_zoo().models:
     load_config(model.config_path)
 assert not {"pkg_resources", "setuptools"} & set(sys.modules)
@@ -324,3 +331,29 @@ print(len(load_zoo().models))
 def test_all_configs_load_without_setuptools_and_without_a_warning() -> None:
     ran = subprocess.run([sys.executable, "-c", WITHOUT_SETUPTOOLS], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout.split()[-1:], ran.stderr) == (0, ["25"], "")
+
+
+# Settings
+
+
+@pytest.mark.parametrize("settings", [{}, None, 3, {"nms": None}, {"nms": {"type": min}}, [{"score_thr": None}]])
+def test_settings_that_ask_for_nothing_to_be_evaluated_pass(settings: Any) -> None:
+    check_postprocessing(settings, name="a model")
+
+
+def test_a_value_is_named_by_its_place_in_lists_too() -> None:
+    with pytest.raises(ConfigError, match=r"m\.stages\.1\.nms_pre: expected a whole number, found '5'"):
+        check_postprocessing({"stages": ({}, {"nms_pre": "5"})}, name="a model", place="m")
+
+
+def test_an_error_of_ours_is_not_blamed_on_settings() -> None:
+    with pytest.raises(ManifestError), translate_config_errors("go on", name="a model"):
+        raise ManifestError(Path("x"), "", "", "wrong")
+
+
+def test_a_config_of_the_package_is_told_from_a_users(tmp_path: Path) -> None:
+    (tmp_path / "link.py").symlink_to(config_path(NAMES[0]))
+    (tmp_path / "copy.py").write_bytes(config_path(NAMES[0]).read_bytes())
+    assert is_package_config(config_path(NAMES[0]))
+    assert is_package_config(tmp_path / "link.py")
+    assert not is_package_config(tmp_path / "copy.py")

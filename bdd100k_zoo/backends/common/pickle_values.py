@@ -1,0 +1,290 @@
+"""The values that the pickle of a checkpoint may make, the functions that it may call for them, and their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MAX_STEPS = 1_000_000
+"""Instructions, and items of what is copied. A tensor takes some 40: 1,856 of HRNet, with AdamW's state, 220,000."""
+MAX_DEPTH = 100
+"""Levels of containers within containers. A training checkpoint of mmengine has ten."""
+MAX_DIMENSIONS = 64
+"""Dimensions of a tensor; torch itself has no more in most operations."""
+MAX_COPIED = 128 << 20
+"""Bytes that are copied from texts: the arrays of a training run's log, at most twice."""
+MAX_ODD_KEYS = 5000
+"""Keys that are neither text nor small integers: they can be chosen so that all have the same hash."""
+MAX_KEY = 16
+"""Values in a tuple that is a key."""
+
+DAMAGED = "it is damaged, or no checkpoint"
+NOT_PLAIN = "it holds more than tensors and plain values"
+
+IGNORED_GLOBALS = (
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy.core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "builtins.getattr",
+    "builtins.bytes",
+)
+"""What the logs of mmcv 1.x (numpy) and of mmengine (its history, and getattr for its methods) name. None is called."""
+
+STORAGE_ELEMENT_SIZES = {
+    f"torch.{kind}Storage": size
+    for size, kinds in {
+        1: ("Byte", "Char", "Bool"),
+        2: ("Short", "Half", "BFloat16"),
+        4: ("Int", "Float"),
+        8: ("Long", "Double", "ComplexFloat"),
+        16: ("ComplexDouble",),
+    }.items()
+    for kind in kinds
+} | {"torch.storage.UntypedStorage": 1}
+"""Bytes of one element by kind of storage."""
+
+UNSUPPORTED_TENSORS = {
+    "torch._utils._rebuild_meta_tensor_no_storage": "has no values, it was saved from the device meta",
+    "torch._utils._rebuild_nested_tensor": "is a nested tensor",
+    "torch._utils._rebuild_qtensor": "is a quantised tensor",
+    "torch._utils._rebuild_sparse_tensor": "is a sparse tensor",
+}
+"""Functions of tensors that no detector has, and whose arguments torch does not check."""
+
+TENSOR = "torch.Tensor"
+"""The class that a tensor with attributes of its own names, a ``torch.nn.Buffer`` too. It cannot be called."""
+TENSOR_V2 = "torch._utils._rebuild_tensor_v2"
+TENSOR_V3 = "torch._utils._rebuild_tensor_v3"
+
+
+class PickleError(ValueError):
+    """A pickle that is damaged, or makes more than a checkpoint needs: the message reports what."""
+
+    def __init__(self, message: str, named: str | None = None) -> None:
+        super().__init__(message)
+        self.named = named
+        """The function or class that it names and no checkpoint needs, if that is the reason."""
+
+
+class Storage(NamedTuple):
+    """The memory of tensors, as a pickle declares it."""
+
+    kind: str
+    elements: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.elements * STORAGE_ELEMENT_SIZES[self.kind]
+
+
+@dataclass(slots=True, eq=False)
+class Value:
+    """A value that the pickle would make, other than numbers, short texts, True, False and None."""
+
+    kind: str
+    """global, text, bytes, list, tuple, dict, ordered, counter, set, size, storage, tensor, ignored or other."""
+    content: Any = None
+    """Of a global its name, of a tuple its items, of a storage the Storage, of a dictionary its keys."""
+    length: int = 0
+    """Bytes, or items: of a dictionary its keys and its values."""
+    depth: int = 0
+    """Levels of containers in it."""
+    weight: int = 1
+    """Values in it, each as often as it is referred to."""
+    open: bool = True
+    """Whether items may still be added: not once it is an item itself, so that nothing contains itself."""
+
+
+def require(condition: bool) -> None:
+    """Raise PickleError where a condition does not hold that holds for every checkpoint."""
+    if not condition:
+        raise PickleError(NOT_PLAIN)
+
+
+def kind_of(value: Any) -> str:
+    """Return the kind of a Value; nothing for anything else."""
+    return value.kind if isinstance(value, Value) else ""
+
+
+def are_sizes(*values: Any) -> bool:
+    """Return whether all values are integers of 0 or more."""
+    return all(type(value) is int and value >= 0 for value in values)
+
+
+def element_size(path: str) -> int:
+    """Return the bytes of one element of a dtype, by its path; 0 where it is none."""
+    dtype = vars(torch).get(path.removeprefix("torch.")) if path.startswith("torch.") else None
+    return dtype.itemsize if isinstance(dtype, torch.dtype) else 0
+
+
+def add_items(holder: Value, items: Iterable[Any]) -> None:
+    """Put items into a container."""
+    for item in items:
+        holder.length += 1
+        if not isinstance(item, Value):
+            holder.weight += 1
+            continue
+        require(item is not holder)
+        item.open = False
+        holder.weight += item.weight
+        holder.depth = max(holder.depth, item.depth + 1)
+    if holder.depth > MAX_DEPTH or holder.weight > MAX_STEPS:
+        raise PickleError(f"its values are nested more than {MAX_DEPTH} deep, or refer to one another too often")
+
+
+class Totals:
+    """What the pickles of a file would make together; its methods raise PickleError where a limit is exceeded."""
+
+    def __init__(self) -> None:
+        self.tensor_bytes = 0
+        """Of all tensors; those that share a storage count each."""
+        self._steps = self._copied = self._odd_keys = 0
+
+    def count_steps(self, steps: int) -> None:
+        """Count instructions, and items of what is copied."""
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise PickleError(f"its list of tensors takes more than {MAX_STEPS:,} steps to read")
+
+    def count_copied(self, size: int) -> None:
+        """Count bytes that are copied from texts."""
+        self._copied += size
+        if self._copied > MAX_COPIED:
+            raise PickleError(f"its list of tensors would make more than {MAX_COPIED:,} bytes of its texts")
+
+    def count_odd_keys(self, number: int) -> None:
+        """Count keys that are neither text nor small integers."""
+        self._odd_keys += number
+        if self._odd_keys > MAX_ODD_KEYS:
+            raise PickleError(f"it has more than {MAX_ODD_KEYS:,} keys that are neither text nor small integers")
+
+
+# What the functions that a pickle may call would make.
+
+
+def _tensor(
+    totals: Totals,
+    storage: Any,
+    offset: Any,
+    sizes: Any,
+    strides: Any,
+    grad: Any = False,
+    hooks: Any = None,
+    *flags: Any,
+    element: int | None = None,
+) -> Value:
+    """``_rebuild_tensor`` and ``_rebuild_tensor_v2``; the last argument may be a dictionary of flags."""
+    require(kind_of(storage) == "storage" and not flags[1:] and all(kind_of(x) == "dict" for x in flags if x))
+    require(kind_of(sizes) == kind_of(strides) == "tuple" and len(sizes.content) == len(strides.content))
+    shape, steps = sizes.content, strides.content
+    require(len(shape) <= MAX_DIMENSIONS and are_sizes(offset, *shape, *steps))
+    require(isinstance(grad, bool) and (hooks is None or (kind_of(hooks) == "ordered" and not hooks.length)))
+    element = element or STORAGE_ELEMENT_SIZES[storage.content.kind]
+    totals.tensor_bytes += prod(shape) * element
+    last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
+    if prod(shape) and (needed := (last + 1) * element) > storage.content.size:
+        raise PickleError(f"a tensor of it needs {needed:,} bytes, of a storage of {storage.content.size:,}")
+    return Value("tensor")
+
+
+def _tensor_v3(
+    totals: Totals, storage: Any, offset: Any, sizes: Any, strides: Any, grad: Any, hooks: Any, dtype: Any, *flags: Any
+) -> Value:
+    element = element_size(dtype.content) if kind_of(dtype) == "global" else 0
+    require(element > 0)
+    return _tensor(totals, storage, offset, sizes, strides, grad, hooks, *flags, element=element)
+
+
+def _parameter(_: Totals, data: Any, grad: Any, hooks: Any) -> Value:
+    require(kind_of(data) == "tensor" and isinstance(grad, bool) and kind_of(hooks) == "ordered" and not hooks.length)
+    return Value("tensor")
+
+
+def _parameter_with_state(totals: Totals, data: Any, grad: Any, hooks: Any, state: Any) -> Value:
+    return _with_attributes(totals, _parameter(totals, data, grad, hooks), state)
+
+
+def _tensor_with_state(totals: Totals, function: Any, made: Any, arguments: Any, state: Any) -> Value:
+    """``_rebuild_from_type_v2``, of a plain tensor."""
+    require(kind_of(function) == "global" and function.content in (TENSOR_V2, TENSOR_V3))
+    require(kind_of(made) == "global" and made.content == TENSOR and kind_of(arguments) == "tuple")
+    return _with_attributes(totals, CALLS[function.content](totals, *arguments.content), state)
+
+
+def _with_attributes(totals: Totals, tensor: Value, state: Any) -> Value:
+    require(kind_of(state) == "dict")
+    totals.count_steps(state.length)
+    for key in state.content:
+        # Torch sets them as attributes: some would change the tensor, or hide its methods.
+        require(isinstance(key, str) and key.isidentifier() and not key.startswith("__"))
+        if hasattr(torch.nn.Parameter, key):
+            raise PickleError(f"a tensor of it has an attribute {key} of its own, which would hide that of torch")
+    add_items(tensor, [state])
+    return tensor
+
+
+def _ordered(totals: Totals, pairs: Any = None) -> Value:
+    """An OrderedDict, from a list of pairs where Python 2 wrote it."""
+    return Value("ordered") if pairs is None else _copy(totals, pairs, "list", "ordered", keys=True)
+
+
+def _copy(totals: Totals, items: Any, kind: str, made: str, *, keys: bool = False) -> Value:
+    """What a list, dictionary or tuple is made into; with ``keys``, its items, unseen so far, become keys."""
+    require(kind_of(items) == kind)
+    totals.count_steps(items.length)
+    if keys:
+        totals.count_odd_keys(items.length)
+    copy = Value(made)
+    add_items(copy, [items])
+    return copy
+
+
+def _encode(totals: Totals, text: Any, encoding: Any) -> Value:
+    """Bytes, as protocol 2 writes them."""
+    require(encoding in ("latin1", "latin-1") and (isinstance(text, str) or kind_of(text) == "text"))
+    size = len(text) if isinstance(text, str) else text.length
+    totals.count_copied(size)
+    return Value("bytes", length=size)
+
+
+def _bytearray(totals: Totals, content: Any = None) -> Value:
+    if content is not None:
+        require(kind_of(content) == "bytes")
+        totals.count_copied(content.length)
+    return Value("other")
+
+
+def _plain(_: Totals, *arguments: Any) -> Value:
+    """A complex number or a device."""
+    require(len(arguments) <= 2 and not any(isinstance(each, Value) for each in arguments))
+    return Value("other")
+
+
+CALLS: dict[str, Callable[..., Value]] = {
+    "torch._utils._rebuild_tensor": _tensor,
+    TENSOR_V2: _tensor,
+    TENSOR_V3: _tensor_v3,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter_with_state,
+    "torch._tensor._rebuild_from_type_v2": _tensor_with_state,
+    "collections.OrderedDict": _ordered,
+    "collections.Counter": lambda totals, counts: _copy(totals, counts, "dict", "counter"),
+    "builtins.set": lambda totals, items: _copy(totals, items, "list", "set", keys=True),
+    "builtins.bytearray": _bytearray,
+    "builtins.complex": _plain,
+    "torch.device": _plain,
+    "torch.Size": lambda totals, items: _copy(totals, items, "tuple", "size"),
+    "_codecs.encode": _encode,
+    **dict.fromkeys(IGNORED_GLOBALS, lambda *_: Value("ignored")),
+}

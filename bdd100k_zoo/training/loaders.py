@@ -1,0 +1,171 @@
+"""Datasets of a config to loaders whose batches depend on the seed alone.
+
+Everything random (the order of an epoch, the flip of an image, the boxes that a head samples in a step) is drawn from a
+state that is derived from the seed and from where the training is. So a resumed training draws what an uninterrupted
+one would have drawn, with any number of reading processes, and a checkpoint needs to hold no generator's state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from mmdet.registry import DATASETS
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bdd100k_zoo.backends.common.config import mmdet_default_scope, translate_config_errors
+from bdd100k_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mmengine.config import Config
+
+    from bdd100k_zoo.prediction.launch import ProcessRank
+
+HANDLED_KEYS = {"batch_size", "num_workers", "persistent_workers", "sampler", "dataset"}
+"""Settings of a dataloader that this module reads, or replaces."""
+FORWARDED_KEYS = {"drop_last", "pin_memory", "prefetch_factor", "timeout"}
+"""Those that are passed on to torch's loader."""
+
+
+def derive_seed(*key: object) -> int:
+    """Return a number of 63 bits for a key, as ``derive_seed(seed, "order", epoch)``."""
+    text = "/".join(map(str, key)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def seed_rngs(*key: object) -> None:
+    """Seed the generators of Python, numpy and torch (on all devices) by a key."""
+    number = derive_seed(*key)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)
+
+
+class ResumableSampler(Sampler[int]):
+    """The images of an epoch that one of several processes takes, each as ``epoch · images + image``.
+
+    Every epoch is a permutation, extended by its beginning until all processes have equally many; step k of all
+    processes together takes what step k of one process with their batch would.
+    """
+
+    def __init__(self, images: int, *, seed: int, rank: int, world: int, shuffled: bool) -> None:
+        self._images, self._seed, self._rank, self._world, self._shuffled = images, seed, rank, world, shuffled
+        self._epoch = self._consumed = 0
+
+    def set_epoch(self, epoch: int, consumed: int = 0) -> None:
+        """Set the epoch of the next iteration, and how many of its images this process has already had."""
+        self._epoch, self._consumed = epoch, consumed
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(range(self._images))
+        if self._shuffled:
+            generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", self._epoch))
+            order = torch.randperm(self._images, generator=generator).tolist()
+        total = len(self) * self._world
+        while len(order) < total:  # more than once where there are fewer images than processes
+            order += order[: min(self._images, total - len(order))]
+        mine = order[self._rank :: self._world]
+        return (self._epoch * self._images + image for image in mine[self._consumed :])
+
+    def __len__(self) -> int:
+        return -(-self._images // self._world)
+
+
+class SeededDataset(Dataset[Any]):
+    """A dataset whose items are those of a sampler: the transforms of an image are seeded by its epoch and index.
+
+    Attributes:
+        metainfo: the dataset's own.
+    """
+
+    def __init__(self, dataset: Any, *, seed: int) -> None:
+        self._dataset, self._seed = dataset, seed
+        self.metainfo = dataset.metainfo
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        epoch, image = divmod(index, len(self._dataset))
+        seed_rngs(self._seed, "image", epoch, image)
+        return self._dataset[image]
+
+
+def build_train_loader(
+    config: Config, *, name: str, batch_size: int, workers: int, seed: int, place: ProcessRank
+) -> Any:
+    """Build the loader of training images, whose sampler is a ``ResumableSampler``.
+
+    Raises:
+        ConfigError: the settings ask for another way to choose images, or mmdet cannot build them.
+        RecordError: there is nothing to learn in the labels.
+        StorageError, FrameNameError: the labels cannot be read.
+    """
+    settings = config.train_dataloader
+    if unknown := sorted(set(settings) - HANDLED_KEYS - FORWARDED_KEYS):
+        raise ConfigError(name, f"train_dataloader.{unknown[0]}: training by bdd100k-zoo has no such setting")
+    if (kind := (settings.get("sampler") or {}).get("type")) != "DefaultSampler":
+        raise ConfigError(name, f"train_dataloader.sampler: expected a DefaultSampler, found {kind}")
+    dataset = _build_dataset(settings.dataset, name)
+    shuffled = bool(settings.sampler.get("shuffle"))
+    sampler = ResumableSampler(len(dataset), seed=seed, rank=place.rank, world=place.world, shuffled=shuffled)
+    forwarded = {key: settings[key] for key in FORWARDED_KEYS if key in settings}
+    return _build_loader(SeededDataset(dataset, seed=seed), sampler, batch_size, workers, **forwarded)
+
+
+def build_val_loader(config: Config, *, name: str, batch_size: int, workers: int, place: ProcessRank) -> Any:
+    """Build the loader of one process's share of the validation images, in order; its sampler is their indices.
+
+    Raises:
+        ConfigError, StorageError, FrameNameError: as ``build_train_loader``.
+    """
+    dataset = _build_dataset(config.test_dataloader.dataset, name)
+    first, end = (len(dataset) * rank // place.world for rank in (place.rank, place.rank + 1))
+    return _build_loader(dataset, range(first, end), batch_size, workers)
+
+
+def default_workers(configured: int, device: str, processes: int) -> int:
+    """Return how many processes read ahead: as configured, within the cores there are; on a CPU one at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(configured, 1 if device == "cpu" else max(1, cores // processes))
+
+
+def _build_dataset(settings: Any, name: str) -> Any:
+    with mmdet_default_scope(), translate_config_errors("build the dataset", name=name):
+        dataset = DATASETS.build(settings)
+        dataset.full_init()
+    return dataset
+
+
+def _build_loader(
+    dataset: Any, sampler: Sequence[int] | ResumableSampler, batch_size: int, workers: int, **settings: Any
+) -> Any:
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_init_worker,
+        collate_fn=pseudo_collate,
+        **settings,
+    )
+
+
+def _init_worker(_: int) -> None:
+    """Keep a reading process to one thread, and in a process group of its own.
+
+    Ctrl-C and launchers signal a whole group; the training process then finishes its step, and still needs images.
+    torch ends the reading processes when the training process is gone.
+    """
+    os.setpgrp()
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
