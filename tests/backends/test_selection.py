@@ -1,19 +1,21 @@
-"""Which backend is chosen, by what is installed."""
+"""Which backend is chosen, by what is installed, and that both can be used alike."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
 import sysconfig
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from bdd100k_zoo.backends.selection import select_backend
+from bdd100k_zoo.backends import mmdet2, mmdet3
+from bdd100k_zoo.backends.common.backend import Backend, Stack
+from bdd100k_zoo.backends.selection import BACKENDS, MMDET2, MMDET3, select_backend
 from bdd100k_zoo.cli.hints import explain
 from bdd100k_zoo.errors import BackendError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -63,3 +65,36 @@ def test_what_is_not_installed_is_refused_with_the_way_to_it(
     message, advice = explain(caught.value)
     assert told in message
     assert hint in advice
+
+
+# One interface
+
+
+def test_what_is_public_of_a_backend_is_what_all_backends_have() -> None:
+    interface = {name for name in dir(Backend) if name[0] != "_"} | Backend.__annotations__.keys()
+    for backend in BACKENDS:
+        assert {name for name in dir(backend) if name[0] != "_"} == interface
+    for name in ("load", "check", "check_checkpoint", "import_backend", "import_package"):
+        assert (getattr(mmdet3, name), getattr(mmdet2, name)) == (getattr(MMDET3, name), getattr(MMDET2, name))
+
+
+@pytest.mark.parametrize("name", ["mmdet2", "mmdet3"])
+def test_the_module_detector_of_a_backend_has_what_the_stack_names(name: str) -> None:
+    """It is parsed, not imported: the two versions of mmdet cannot be installed together."""
+    spec = find_spec(f"bdd100k_zoo.backends.{name}")
+    assert spec is not None
+    assert spec.origin is not None
+    found: dict[str, list[str] | None] = {}
+    for node in ast.parse(Path(spec.origin).with_name("detector.py").read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = [argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)]
+        elif isinstance(node, ast.ImportFrom):
+            found |= dict.fromkeys(alias.name for alias in node.names)
+        elif isinstance(node, ast.ClassDef):
+            found[node.name] = None
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = None
+    for member in (member for member in vars(Stack) if member[0] != "_"):
+        assert member in found
+        if found[member] is not None:
+            assert found[member] == [*inspect.signature(getattr(Stack, member)).parameters][1:], member

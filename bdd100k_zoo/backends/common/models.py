@@ -13,7 +13,7 @@ from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.errors import ConfigError, ImageShapeError, NotFiniteError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import nn
 
@@ -70,16 +70,13 @@ def check_number_of_classes(model: nn.Module, name: str) -> None:
 def read_normalisation(model: nn.Module) -> dict[str, tuple[float, ...]]:
     """Return mean and std of a model's config, by the names that checkpoints give them."""
     config: Any = getattr(model, "cfg", None) or {}
-    settings = config.get("model", {}).get("data_preprocessor") or _normalize_step(config)
+    settings = config.get("model", {}).get("data_preprocessor")
+    if not settings:  # a config of mmdet 2, which normalises in a step of its test pipeline
+        steps = config.get("data", {}).get("test", {}).get("pipeline", ())
+        nested = (step for each in steps for step in (each, *each.get("transforms", ())))
+        settings = next((step for step in nested if step.get("type") == "Normalize"), {})
     pairs = ((name, settings.get(name)) for name in ("mean", "std"))
     return {f"data_preprocessor.{name}": tuple(map(float, numbers)) for name, numbers in pairs if numbers is not None}
-
-
-def _normalize_step(config: Any) -> Mapping[str, Any]:
-    """Return the step Normalize of mmdet 2's test pipeline; empty where there is none."""
-    steps = config.get("data", {}).get("test", {}).get("pipeline", ())
-    nested = (step for each in steps for step in (each, *each.get("transforms", ())))
-    return next((step for step in nested if step.get("type") == "Normalize"), {})
 
 
 def refuse_non_finite_outputs(model: nn.Module, name: str, precision: str) -> None:

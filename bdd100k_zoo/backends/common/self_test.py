@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
 from bdd100k_zoo.errors import DeviceError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TESTED_OPS = ("nms", "roi_align", "deform_conv2d")
 """The ops that the models of the zoo call."""
 ATOL = 1e-4
+"""Far more than rounding, far less than a wrong answer."""
 
 
 def self_test_device(device: str) -> None:
@@ -21,8 +20,6 @@ def self_test_device(device: str) -> None:
         DeviceError: the product is wrong.
         RuntimeError: torch cannot compute there.
     """
-    import torch
-
     ones = torch.ones(64, 64, device=device)
     _expect(device, "a product of matrices", ones @ ones, 64 * ones)
     image = torch.ones(1, 1, 8, 8, device=device)
@@ -43,7 +40,6 @@ def self_test_ops(device: str) -> None:
 
 
 def _test_nms(device: str) -> None:
-    import torch
     from mmcv.ops import nms
 
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]], device=device)
@@ -53,7 +49,6 @@ def _test_nms(device: str) -> None:
 
 def _test_roi_align(device: str) -> None:
     """On a ramp, a region's parts have the values at their centres, half a pixel to the left."""
-    import torch
     from mmcv.ops import roi_align
 
     rois = torch.tensor([[0.0, 2, 2, 6, 6]], device=device)
@@ -63,7 +58,6 @@ def _test_roi_align(device: str) -> None:
 
 def _test_deform_conv2d(device: str) -> None:
     """On a ramp, points displaced by one to the right add one to each of the nine values."""
-    import torch
     from mmcv.ops import deform_conv2d
 
     offset = torch.tensor([0.0, 1.0], device=device).repeat(9).view(1, 18, 1, 1).expand(1, 18, 6, 6).contiguous()
@@ -72,13 +66,9 @@ def _test_deform_conv2d(device: str) -> None:
 
 
 def _ramp(device: str) -> Tensor:
-    import torch
-
     return torch.arange(8.0, device=device).expand(1, 1, 8, 8).contiguous()
 
 
 def _expect(device: str, what: str, found: Tensor, expected: Tensor) -> None:
-    import torch
-
     if not torch.allclose(found.cpu().to(torch.float64), expected.cpu().to(torch.float64), atol=ATOL):
         raise DeviceError(device, f"{what} is {found.tolist()} where {expected.tolist()} is right")

@@ -92,21 +92,18 @@ def _without_compiled_ops() -> Iterator[None]:
 
 def _replace_ops() -> None:
     sys.modules["mmcv.ops.nms"].ext_module = NmsOps()  # type: ignore[attr-defined]
-    for module, function in (
+    modules = [module for path, module in sys.modules.items() if f"{path}.".startswith("mmcv.ops.")]
+    for home, function in (
         ("roi_align", roi_align),
         ("deform_conv", deform_conv2d),
         ("modulated_deform_conv", modulated_deform_conv2d),
         ("focal_loss", sigmoid_focal_loss),
     ):
-        _replace(getattr(sys.modules[f"mmcv.ops.{module}"], function.__name__), function)
-
-
-def _replace(original: object, substitute: Callable[..., Tensor]) -> None:
-    """Put a function in the place of another wherever mmcv's op modules have bound its name."""
-    name = substitute.__name__
-    for module in [module for path, module in sys.modules.items() if f"{path}.".startswith("mmcv.ops.")]:
-        if getattr(module, name, None) is original:
-            setattr(module, name, substitute)
+        name = function.__name__
+        original = getattr(sys.modules[f"mmcv.ops.{home}"], name)
+        for module in modules:  # several have imported it by name
+            if getattr(module, name, None) is original:
+                setattr(module, name, function)
 
 
 def roi_align(
@@ -214,7 +211,11 @@ def _deform_conv2d(
     groups: int,
     deform_groups: int,
 ) -> Tensor:
-    _check_groups(op, features, offset, weight, groups, deform_groups)
+    # torchvision infers both numbers of groups from the shapes.
+    channels, offsets = weight.size(1) * groups, 2 * weight.size(2) * weight.size(3) * deform_groups
+    if (channels, offsets) != (features.size(1), offset.size(1)):
+        found = f"found {features.size(1)} channels and {offset.size(1)} offsets"
+        raise UnsupportedOpError(op, f"expected {channels} channels and {offsets} offsets, {found}")
     # Under mixed precision only the offsets are in 16 bits; mmcv computes in their type.
     dtype = _compute_dtype(offset.dtype)
     features, offset_, weight = (tensor.to(dtype) for tensor in (features, offset, weight))
@@ -224,15 +225,6 @@ def _deform_conv2d(
     serve = fast_deform_conv.deform_conv2d_channels_last if fast else vision.deform_conv2d
     convolved: Tensor = serve(features, offset_, weight, bias, *spacing, mask)
     return convolved.to(offset.dtype)
-
-
-def _check_groups(op: str, features: Tensor, offset: Tensor, weight: Tensor, groups: int, deform_groups: int) -> None:
-    """Check that the numbers of groups that torchvision infers from the shapes are those that were asked for."""
-    kernel = weight.size(2) * weight.size(3)
-    asked = (weight.size(1) * groups, 2 * kernel * deform_groups)
-    if asked != (features.size(1), offset.size(1)):
-        found = f"found {features.size(1)} channels and {offset.size(1)} offsets"
-        raise UnsupportedOpError(op, f"expected {asked[0]} channels and {asked[1]} offsets, {found}")
 
 
 def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
