@@ -1,4 +1,4 @@
-"""cache: what stands in the cache, whether it is sound, and what goes in and out of it by hand."""
+"""cache: list, verify, import, export, remove and prune files of the cache."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ def _totals(items: Sequence[CacheItem]) -> str:
         "ledger": "ledger without a file",
         "other": "thing not ours",
     }
-    told = []
+    parts = []
     for kind, word in words.items():
         sizes = [item.size for item in items if item.kind == kind]
         if sizes or kind == "file":
-            told.append(f"{_count(len(sizes), word)}, {_size(sum(sizes))}")
-    return "; ".join(told)
+            parts.append(f"{_count(len(sizes), word)}, {_size(sum(sizes))}")
+    return "; ".join(parts)
 
 
 @cache_app.command()
@@ -150,7 +150,7 @@ def verify(
     wrong = [each for each in checked if each.problem]
     if wrong:
         if not as_json:
-            _say_what_next(here, wrong)
+            _hint_next_command(here, wrong)
         raise typer.Exit(1)
 
 
@@ -173,7 +173,7 @@ def _checked_table(checked: Iterable[CheckedFile]) -> Table:
     return table
 
 
-def _say_what_next(here: Session, wrong: Sequence[CheckedFile]) -> None:
+def _hint_next_command(here: Session, wrong: Sequence[CheckedFile]) -> None:
     gone = [each for each in wrong if each.set_aside and each.model]
     if not gone:
         return
@@ -209,7 +209,7 @@ def import_file(
     from bdd100k_zoo.hub.import_export import import_copy
 
     if digest is not None:
-        digest = _checked_digest(digest)
+        digest = _parse_digest(digest)
     here = get_session(context)
     found = here.zoo()[model]
     with Store(offline=here.offline) as store:
@@ -227,13 +227,13 @@ def import_file(
     )
 
 
-def _checked_digest(written: str) -> str:
+def _parse_digest(text: str) -> str:
     from bdd100k_zoo.registry.models import DIGEST_PATTERN
 
-    digest = written.strip().lower()
+    digest = text.strip().lower()
     if not DIGEST_PATTERN.fullmatch(digest):
         problem = "expected `sha256:` and 64 or `md5:` and 32 hexadecimal digits"
-        raise typer.BadParameter(f"{problem}, found {written!r}", param_hint="--digest")
+        raise typer.BadParameter(f"{problem}, found {text!r}", param_hint="--digest")
     return digest
 
 
@@ -262,7 +262,7 @@ def export(
     if as_json:
         write_json(exported)
     else:
-        _show_export(here, exported)
+        _print_export(here, exported)
     if not exported.files or any(each.damaged for each in exported.left_out):
         raise typer.Exit(1)
 
@@ -272,7 +272,7 @@ def _is_within(folder: Path, root: Path) -> bool:
     return here == cache or here.is_relative_to(cache / "det")
 
 
-def _show_export(here: Session, exported: ExportResult) -> None:
+def _print_export(here: Session, exported: ExportResult) -> None:
     from rich.text import Text
 
     table = _table("Path", "Size", "State")
@@ -362,13 +362,13 @@ def prune(
 
 
 def _table(*headers: str) -> Table:
-    """A table whose first column folds long names, and whose last wraps where the terminal is narrow."""
+    """Return a table whose first column folds long names, and whose last wraps in a narrow terminal."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for header in headers:
-        within = header not in (headers[0], headers[-1])
-        table.add_column(header, no_wrap=within, overflow="fold", justify="right" if header == "Size" else "left")
+        inner = header not in (headers[0], headers[-1])
+        table.add_column(header, no_wrap=inner, overflow="fold", justify="right" if header == "Size" else "left")
     return table
 
 

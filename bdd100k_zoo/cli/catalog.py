@@ -1,4 +1,4 @@
-"""list, info, table: what the zoo has."""
+"""list, info, table: the models of the zoo."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def list_models(
 
 
 def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
-    """Lay out one column a field, its cell holding a line a model.
+    """Return a table of one row, each of whose cells holds a line for every model.
 
-    Six cells instead of two hundred: laying out small ones is what `list` would spend most of its time on.
+    Six cells instead of two hundred: `list` would spend most of its time on laying out small ones.
     """
     from rich.table import Table
     from rich.text import Text
@@ -102,16 +102,16 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
     found = zoo[model]
     store = Store(offline=True)
     artifacts = [artifact for artifact in map(found.artifact, ARTIFACT_KINDS) if artifact.addresses]
-    files = {artifact: _state(store, artifact) for artifact in artifacts}
+    files = {artifact: _find_or_error(store, artifact) for artifact in artifacts}
     if as_json:
         cache = {artifact.what: describe_cached(state) for artifact, state in files.items()}
         write_json({**describe_model(zoo, found), "cache": cache})
         return
-    _show_card(zoo, found, store, files)
+    _print_card(zoo, found, store, files)
 
 
-def _state(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
-    """Look an artifact up; what is wrong with it belongs on the card, and hides nothing else."""
+def _find_or_error(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
+    """Find an artifact in the cache; what is wrong with it is shown, and hides nothing else."""
     from bdd100k_zoo.errors import ZooError
 
     try:
@@ -120,7 +120,7 @@ def _state(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
         return error
 
 
-def _show_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, StoredFile | ZooError | None]) -> None:
+def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, StoredFile | ZooError | None]) -> None:
     from rich.text import Text
 
     from bdd100k_zoo.cli.output import details_table

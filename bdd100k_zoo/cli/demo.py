@@ -47,10 +47,10 @@ def demo(
     """
     from bdd100k_zoo.demo_run import steps as job
 
-    here = get_session(context)
+    session = get_session(context)
     start = perf_counter()
     with raise_on_sigterm(), job.demo_folder(keep) as folder:
-        chain = job.Demo(here.zoo(), job.Places(folder), here.progress(notes=False))
+        chain = job.Demo(session.zoo(), job.Places(folder), session.progress(notes=False))
         chain.check()
         if as_json:
             done = dict(_steps(chain, lambda *_: None))

@@ -1,4 +1,4 @@
-"""digests: what the cache holds, as a zoo file records it."""
+"""digests: print the digests of the files in the cache, or record them in a zoo file."""
 
 from __future__ import annotations
 

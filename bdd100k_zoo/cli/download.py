@@ -1,4 +1,4 @@
-"""download: published files into the cache."""
+"""download: fetch published files into the cache."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def download(
         write_json(files)
     else:
         for stored in files:
-            _show_file(stored)
+            _print_file(stored)
     here.note(_summary(files, seconds))
 
 
@@ -79,7 +79,7 @@ def _summary(files: list[StoredFile], seconds: float) -> str:
     return f"{len(files):,} file{'' if len(files) == 1 else 's'}, {size:,} bytes, {seconds:,.1f} s"
 
 
-def _show_file(stored: StoredFile) -> None:
+def _print_file(stored: StoredFile) -> None:
     from rich.text import Text
 
     state = (f"verified by the {stored.verified_by}", "green") if stored.verified else ("unverified", "bold yellow")

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bdd100k_zoo.cli.options import Json, get_session
+from bdd100k_zoo.cli.options import (
+    Confidence,
+    DatasetRoot,
+    Json,
+    LabelFile,
+    Lenient,
+    Resamples,
+    RunsFolder,
+    Split,
+    get_session,
+)
 from bdd100k_zoo.cli.output import (
     complete_model,
     handle_errors,
@@ -42,26 +52,18 @@ def evaluate(
             autocompletion=complete_model,
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="The split whose runs and labels are meant.")] = "val",
-    data: Annotated[
-        Path | None, typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Labels; default: labels/det_20/det_SPLIT.json below the root.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs are.")] = Path("runs"),
+    split: Split = "val",
+    data: DatasetRoot = None,
+    labels: LabelFile = None,
+    runs: RunsFolder = Path("runs"),
     out_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the scores of one file as the official tool does.")
     ] = None,
     engine: Annotated[Engine, typer.Option(help="fast, or the official package; both give the same.")] = "fast",
-    lenient: Annotated[
-        bool, typer.Option("--lenient", help="Accept what the official evaluator accepts, and report it.")
-    ] = False,
+    lenient: Lenient = False,
     published: Annotated[bool, typer.Option("--published", help="Score the models' published predictions.")] = False,
-    confidence: Annotated[
-        bool, typer.Option("--confidence", help="Add 95 % intervals by bootstrap over frames.")
-    ] = False,
-    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="How many, for --confidence.")] = 1000,
+    confidence: Confidence = False,
+    resamples: Resamples = 1000,
     by: Annotated[Attribute | None, typer.Option(help="AP for each value of this attribute of the frames.")] = None,
     as_json: Json = False,
 ) -> None:

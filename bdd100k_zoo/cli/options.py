@@ -80,7 +80,7 @@ ConfigOptions = Annotated[
     typer.Option("--cfg-options", metavar="KEY=VALUE...", help="Override settings of the model's config."),
 ]
 
-# Of eval and report
+# Of eval and report:
 Split = Annotated[str, typer.Option(help="The split whose runs and labels are meant.")]
 DatasetRoot = Annotated[Path | None, typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset.")]
 LabelFile = Annotated[

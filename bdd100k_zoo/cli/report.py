@@ -53,9 +53,9 @@ def report(
     from bdd100k_zoo.evaluation.resolve_runs import find_labels_file
     from bdd100k_zoo.reporting import report as job
 
-    here = get_session(context)
+    session = get_session(context)
     request = job.ReportRequest(
-        zoo=here.zoo(),
+        zoo=session.zoo(),
         names=tuple(names),
         labels=find_labels_file(labels, data, split),
         out=out,
@@ -66,7 +66,7 @@ def report(
         resamples=resamples if confidence else 0,
         lenient=lenient,
     )
-    written = job.write_report(request, here.progress())
+    written = job.write_report(request, session.progress())
     if as_json:
         runs_found = [_record(run) for run in written.report.runs]
         write_json({"report": str(written.path), "bytes": written.size, "runs": runs_found})

@@ -61,7 +61,7 @@ OPTIONAL_JOBS = (
     OptionalJob("evaluator", "official", ("scalabel", "bdd100k"), ("pydantic",), extras.try_evaluator),
     OptionalJob("viewer", "official", ("scalabel", "bdd100k"), ("pydantic",), extras.try_viewer),
     OptionalJob("videos", "video", ("av",), (), extras.try_video),
-    OptionalJob("pages", "report", ("jinja2", "matplotlib"), (), extras.try_pages),
+    OptionalJob("pages", "report", ("jinja2", "matplotlib", "hotcoco"), (), extras.try_pages),
     OptionalJob("hf mirrors", "hf", ("huggingface_hub",), (), extras.try_hub),
 )
 

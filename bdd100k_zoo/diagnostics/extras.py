@@ -14,6 +14,7 @@ from bdd100k_zoo.errors import RecordError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bdd100k_zoo.data.tables import LabelTable, PredictionTable
     from bdd100k_zoo.evaluation.scores import Scores
 
 BOX = {"x1": 10.0, "y1": 20.0, "x2": 49.0, "y2": 59.0}
@@ -89,18 +90,25 @@ def try_video() -> str:
 
 
 def try_pages() -> str:
-    """Draw a plot as pages hold them.
+    """Draw a plot as pages hold them, and break the errors of one right detection down.
 
     Raises:
         MissingPackageError: a package of the extra refuses to be imported.
+        RecordError: there is no plot, or the breakdown finds errors.
     """
+    from bdd100k_zoo.evaluation.error_analysis import compute_tide_errors
+    from bdd100k_zoo.evaluation.pairing import pair_frames
     from bdd100k_zoo.reporting.figures import check_report_installed
     from bdd100k_zoo.reporting.plots import plot_bars
 
     check_report_installed()
     if "</svg>" not in plot_bars("doctor", "Nothing", ["none"], [[1.0]], unit=""):
         raise RecordError(Path("plot.svg"), "is no drawing")
-    return "draws a plot"
+    with _one_right_detection() as (labels, predictions):
+        errors = compute_tide_errors(pair_frames(*_read(labels, predictions)))
+        if any(errors.counts.values()):
+            raise RecordError(predictions, f"finds its one car, and has errors: {dict(errors.counts)}")
+    return "draws a plot, breaks errors down"
 
 
 def try_hub() -> str:
@@ -120,11 +128,16 @@ def _one_right_detection() -> Iterator[tuple[Path, Path]]:
         yield paths
 
 
-def _score(labels: Path, predictions: Path) -> Scores:
+def _read(labels: Path, predictions: Path) -> tuple[LabelTable, PredictionTable]:
     from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+
+    return read_label_table(labels), read_prediction_table(predictions)
+
+
+def _score(labels: Path, predictions: Path) -> Scores:
     from bdd100k_zoo.evaluation.scoring import score_predictions
 
-    return score_predictions(read_label_table(labels), read_prediction_table(predictions))
+    return score_predictions(*_read(labels, predictions))
 
 
 def _describe_scores(labels: Path, scores: Scores) -> str:

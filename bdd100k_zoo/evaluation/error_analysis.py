@@ -10,10 +10,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.evaluation.matching import ANY_SIZE, AREAS, IGNORED, IOU_THRESHOLDS, TRUE_POSITIVE
-from bdd100k_zoo.evaluation.scoring import build_evaluator
 
 if TYPE_CHECKING:
+    from hotcoco import COCOeval
+
     from bdd100k_zoo.evaluation.matching import ClassMatches, Matches
     from bdd100k_zoo.evaluation.pairing import PairedFrames
 
@@ -24,6 +27,9 @@ IOU, BACKGROUND_IOU = 0.5, 0.1
 MIN_SCORE = 0.3
 BINS = 10
 
+HOTCOCO_EXTRA = "report"
+"""The extra that installs hotcoco, which computes error breakdown and confusion matrix."""
+_WIDTH, _HEIGHT = 1280, 720
 _LOWEST_IOU = 0
 """Index into ``IOU_THRESHOLDS``."""
 
@@ -82,6 +88,9 @@ def analyse_errors(
     """Return error breakdown and confusion matrix; None where there are no predictions, or scores that are not finite.
 
     Scores that are not finite have no order in hotcoco.
+
+    Raises:
+        MissingPackageError: hotcoco is not installed.
     """
     if not len(paired.rows) or not np.isfinite(paired.scores).all():
         return None, None
@@ -155,3 +164,40 @@ def _expected_calibration_error(sums: Floats) -> float:
     """Return the sum over bins of |sum of scores - number right|, divided by the number of detections."""
     total = sums[:, 0].sum()
     return float(np.abs(sums[:, 1] - sums[:, 2]).sum() / total) if total else float("nan")
+
+
+def check_hotcoco_installed() -> None:
+    """Raise MissingPackageError where hotcoco cannot be imported."""
+    try:
+        import hotcoco  # noqa: F401  (asked for, not used)
+    except ImportError as error:
+        raise MissingPackageError("hotcoco", HOTCOCO_EXTRA, str(error)) from error
+
+
+def build_evaluator(paired: PairedFrames) -> COCOeval:
+    """Return hotcoco's evaluator of labels and predictions, not run yet; it needs predictions with finite scores.
+
+    Raises:
+        MissingPackageError: hotcoco is not installed.
+    """
+    check_hotcoco_installed()
+    from hotcoco import COCO, COCOeval
+
+    labels = paired.labels
+    size = {"width": _WIDTH, "height": _HEIGHT, "file_name": ""}
+    truth = COCO.from_arrays(
+        [{"id": number, **size} for number in range(1, len(labels.frames) + 1)],
+        [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)],
+        np.repeat(np.arange(1, len(labels.starts)), np.diff(labels.starts)),
+        labels.classes.astype(np.int64) + 1,
+        labels.boxes,
+        iscrowd=labels.crowd,
+    )
+    # hotcoco's rows: image id, x, y, width, height, score, category id.
+    results = np.empty((len(paired.rows), 7))
+    results[:, 0] = np.repeat(np.arange(1, len(paired.starts)), np.diff(paired.starts))
+    results[:, 1:5] = paired.boxes
+    results[:, 5] = paired.scores
+    results[:, 6] = paired.classes
+    results[:, 6] += 1
+    return COCOeval(truth, truth.load_res(results), "bbox")

@@ -43,7 +43,7 @@ from bdd100k_zoo.evaluation.scores import (
     read_stored_scores,
     write_stored_scores,
 )
-from bdd100k_zoo.evaluation.scoring import score_paired
+from bdd100k_zoo.evaluation.scoring import score_matches
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 
 if TYPE_CHECKING:
@@ -230,10 +230,10 @@ def _score(
 ) -> EvaluationResult:
     predictions = read_predictions(subject.predictions, labels, lenient=request.lenient)
     paired = pair_frames(labels, predictions, lenient=request.lenient)
-    scores = score_paired(paired)
+    matches = match_detections(paired)
+    scores = score_matches(matches)
     if not (request.resamples or request.by):
         return EvaluationResult(subject=subject, scores=scores, let_through=paired.let_through)
-    matches = match_detections(paired)
     support = support_of(matches, range(len(matches.frames)))
     enough = request.resamples and support[OVERALL].enough
     samples = bootstrap(matches, request.resamples, progress) if enough else None

@@ -1,6 +1,7 @@
 """The official BDD100K detection scores: 132 numbers, bit for bit.
 
-Rules of ``bdd100k`` 1.0.1 and ``scalabel`` 0.3.1 (``eval/detect.py``): those of COCO on box sizes of their own.
+Rules of ``bdd100k`` 1.0.1 and ``scalabel`` 0.3.1 (``eval/detect.py``): those of COCO on box sizes of their own. The
+tests compare every number with the official packages and with hotcoco.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from hotcoco import COCO, COCOeval
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.matching import (
@@ -23,7 +23,7 @@ from bdd100k_zoo.evaluation.matching import (
     Matches,
     match_detections,
 )
-from bdd100k_zoo.evaluation.pairing import PairedFrames, pair_frames
+from bdd100k_zoo.evaluation.pairing import pair_frames
 from bdd100k_zoo.evaluation.scores import METRICS, MetricScores, Scores
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ Floats = npt.NDArray[np.float64]
 
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 
-_WIDTH, _HEIGHT = 1280, 720
-LARGEST_FOR_HOTCOCO = 1e70
-"""Of sides and scores: the areas of larger boxes may overflow."""
-
 
 def score_predictions(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> Scores:
     """Score predictions as the official command does.
@@ -47,28 +43,11 @@ def score_predictions(labels: LabelTable, predictions: PredictionTable, *, lenie
         BadFrameError: a frame appears twice; only if not ``lenient``.
         FramesDifferError: frames are missing from the predictions or from the labels; only if not ``lenient``.
     """
-    return score_paired(pair_frames(labels, predictions, lenient=lenient))
-
-
-def score_paired(paired: PairedFrames) -> Scores:
-    """Score labels and predictions of the same frames."""
-    if not len(paired.rows):
-        present = np.bincount(paired.labels.classes, minlength=len(CLASSES)) > 0
-        return score_without_predictions(present.tolist())
-    # hotcoco orders neither such scores nor overlaps that are NaN as numpy, and the official tool, do.
-    numbers = paired.scores, paired.boxes, paired.labels.boxes
-    if not all((np.abs(each) <= LARGEST_FOR_HOTCOCO).all() for each in numbers):
-        return score_matches(match_detections(paired))
-    run = build_evaluator(paired)
-    run.evaluate()
-    run.accumulate()
-    found = run.eval
-    assert found is not None  # noqa: S101  (accumulate has just filled it)
-    return summarise_scores(found["precision"][..., 2], found["recall"])
+    return score_matches(match_detections(pair_frames(labels, predictions, lenient=lenient)))
 
 
 def score_matches(matches: Matches) -> Scores:
-    """Score the matches of all frames: the same bits as ``score_paired``."""
+    """Score the matches of all frames."""
     return score_accumulated(matches, *accumulate(matches))
 
 
@@ -147,25 +126,3 @@ def score_without_predictions(labelled: Sequence[bool]) -> Scores:
     by_class = tuple(0.0 if has_labels else float("nan") for has_labels in labelled)
     overall = 0.0 if any(labelled) else float("nan")
     return Scores(dict.fromkeys(METRICS, MetricScores(by_class, overall)))
-
-
-def build_evaluator(paired: PairedFrames) -> COCOeval:
-    """Return hotcoco's evaluator of labels and predictions, not run yet; it needs predictions with finite scores."""
-    labels = paired.labels
-    size = {"width": _WIDTH, "height": _HEIGHT, "file_name": ""}
-    truth = COCO.from_arrays(
-        [{"id": number, **size} for number in range(1, len(labels.frames) + 1)],
-        [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)],
-        np.repeat(np.arange(1, len(labels.starts)), np.diff(labels.starts)),
-        labels.classes.astype(np.int64) + 1,
-        labels.boxes,
-        iscrowd=labels.crowd,
-    )
-    # hotcoco's rows: image id, x, y, width, height, score, category id.
-    results = np.empty((len(paired.rows), 7))
-    results[:, 0] = np.repeat(np.arange(1, len(paired.starts)), np.diff(paired.starts))
-    results[:, 1:5] = paired.boxes
-    results[:, 5] = paired.scores
-    results[:, 6] = paired.classes
-    results[:, 6] += 1
-    return COCOeval(truth, truth.load_res(results), "bbox")

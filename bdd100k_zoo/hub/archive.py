@@ -1,4 +1,4 @@
-"""Zips of visuals to folders of files. A zip is hostile until its last byte is out."""
+"""Unpack zips of visuals into folders. A zip is untrusted until its last byte is checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from bdd100k_zoo.errors import StorageError, UnsafeArchiveError
+from bdd100k_zoo.errors import RecordError, StorageError, UnsafeArchiveError
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.progress import NO_PROGRESS
 
@@ -38,13 +38,13 @@ class Limits(NamedTuple):
     size: int = 32 << 30
     """Bytes unpacked. A PNG is no larger than its pixels: 10,000 of 1280 x 720 x 3 bytes are 27.6 GB."""
     ratio: float = 100
-    """Unpacked to packed bytes of one file. Pictures come to 1, text to 10; a bomb needs the 1,000 of deflate."""
+    """Unpacked to packed bytes of one file. Pictures have about 1, text 10; a bomb needs the 1,000 of deflate."""
     total_ratio: float = 4
     """Unpacked to packed bytes of all files; text beside pictures counts little."""
 
 
 class UnpackResult(Struct, frozen=True):
-    """What came out of a zip."""
+    """What was unpacked."""
 
     count: int
     """Files."""
@@ -54,42 +54,47 @@ class UnpackResult(Struct, frozen=True):
 
 VISUALS_LIMITS = Limits()
 RATIO_SLACK_BYTES = 1 << 20
-"""Bytes up to which no ratio is held against a file or a zip: short ones compress as they will, and cannot harm."""
+"""Bytes up to which no ratio is checked: short files may compress to any ratio, and cannot harm."""
 MAX_DIRECTORY_BYTES = 16 << 20
 """Bytes of a zip's list of entries: 60,000 of them take half; zipfile would read any length into memory at once."""
-MAX_NAME_LENGTH = 255
+MAX_NAME_BYTES = 255
 """Bytes of an entry's name; that of a frame has 21."""
 UNPACK_CHUNK_BYTES = 1 << 20
-LOCAL_HEADER = 30
-"""Bytes before an entry's contents, its name aside."""
+LOCAL_HEADER_BYTES = 30
+"""Bytes before an entry's contents, without its name."""
 
 ENCRYPTION_FLAGS = 0x1 | 0x40 | 0x2000
 """Flags of an entry: encrypted, strongly encrypted, with a masked header."""
 DOS_FOLDER, DOS_LINK = 0x10, 0x400
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def unpack_zip(
     archive: Path, folder: Path, *, limits: Limits = VISUALS_LIMITS, progress: Progress = NO_PROGRESS
 ) -> UnpackResult:
-    """Unpack the regular files of a zip into a folder that is not there yet, all of them or none.
+    """Unpack the regular files of a zip into a folder that does not exist yet, all of them or none.
 
     Every entry is checked before anything is written; then each file must have the size and the checksum that were
     checked. Times, permissions and empty folders are not taken over.
 
     Raises:
         UnsafeArchiveError: the zip is damaged, an entry could harm, or it holds more than the limits allow.
-        StorageError: the folder is there already, the zip cannot be read, or the disk is full.
+        StorageError: the folder exists already, the zip cannot be read, or the disk is full.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a link at its end is not followed)
     if os.path.lexists(folder):
         raise StorageError(folder, "is there already, and is left alone")
-    with _opened(archive) as zipped:
-        files = _checked_files(archive, zipped, limits)
-        with _arriving(folder) as fresh, progress.task(f"unpacking {archive.name}", len(files), "images") as task:
-            for info in files:
-                _write(archive, zipped, info, fresh / info.orig_filename)
-                task.advance(1)
+    with storage_errors(archive):
+        raw = io.FileIO(archive)
+    with _CarefulFile(raw) as file:
+        with _translate_damage(archive), storage_errors(archive):
+            zipped = zipfile.ZipFile(file)
+        with zipped:
+            files = _check_entries(archive, zipped, limits)
+            task = progress.task(f"unpacking {archive.name}", len(files), "images")
+            with _temporary_folder(folder) as unfinished, task as count:
+                for info in files:
+                    _write_file(archive, zipped, info, unfinished / info.orig_filename)
+                    count.advance(1)
     return UnpackResult(len(files), sum(info.file_size for info in files))
 
 
@@ -103,19 +108,8 @@ class _CarefulFile(io.BufferedReader):
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[ZipFile]:
-    with storage_errors(archive):
-        raw = io.FileIO(archive)
-    with _CarefulFile(raw) as file:
-        with _damage(archive), storage_errors(archive):
-            zipped = zipfile.ZipFile(file)
-        with zipped:
-            yield zipped
-
-
-@contextmanager
-def _damage(archive: Path, entry: str = "") -> Iterator[None]:
-    """Tell what zipfile and zlib raise about bytes that are not as they should be."""
+def _translate_damage(archive: Path, entry: str = "") -> Iterator[None]:
+    """Turn what zipfile and zlib raise about malformed bytes into an UnsafeArchiveError."""
     try:
         yield
     except (
@@ -133,25 +127,27 @@ def _damage(archive: Path, entry: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def _arriving(folder: Path) -> Iterator[Path]:
-    """Give a fresh folder that gets its name at the end of the block, or is gone."""
-    fresh = folder.with_name(f".{folder.name}.{uuid4().hex}")
-    with storage_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh.mkdir()
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that gets its final name at the end of the block, or is removed."""
+    unfinished = folder.with_name(f".{folder.name}.{uuid4().hex}")
     try:
         with storage_errors(folder):
-            yield fresh
-            fresh.rename(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.mkdir()
+            yield unfinished
+            unfinished.rename(folder)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _checked_files(archive: Path, zipped: ZipFile, limits: Limits) -> list[ZipInfo]:
-    """Give the entries that are files, after every entry was checked."""
+def _check_entries(archive: Path, zipped: ZipFile, limits: Limits) -> list[ZipInfo]:
+    """Check every entry, and return those that are files."""
     entries = zipped.infolist()
     for info in entries:
-        if problem := name_problem(info.orig_filename) or _kind_problem(info) or _ratio_problem(info, limits):
+        problem = name_problem(info.orig_filename) or _kind_problem(info)
+        if not problem and info.file_size > max(RATIO_SLACK_BYTES, limits.ratio * info.compress_size):
+            problem = f"it would unpack to more than {limits.ratio:g} times its size in the zip"
+        if problem:
             raise UnsafeArchiveError(archive, info.orig_filename, problem)
     if clash := name_clash([info.orig_filename for info in entries]) or _overlap(entries, zipped.start_dir):
         raise UnsafeArchiveError(archive, *clash)
@@ -162,11 +158,11 @@ def _checked_files(archive: Path, zipped: ZipFile, limits: Limits) -> list[ZipIn
 
 
 def name_problem(name: str) -> str:
-    """Say what makes the name of an entry unfit to be a path below a folder; a folder's name ends in a slash."""
+    """Return why an entry's name is no safe path below a folder, if so; a folder's name ends in a slash."""
     if not name.isprintable():
         return "its name holds control characters"
-    if len(name.encode()) > MAX_NAME_LENGTH:
-        return f"its name has more than {MAX_NAME_LENGTH} bytes"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"its name has more than {MAX_NAME_BYTES} bytes"
     if stray := next((character for character in "\\:" if character in name), ""):
         return f"its name holds {stray!r}"
     if name.startswith("/"):
@@ -177,13 +173,13 @@ def name_problem(name: str) -> str:
 
 
 def name_clash(names: Iterable[str]) -> tuple[str, str] | None:
-    """Find two names that would be one file on some file system, or of which one would be the other's folder.
+    """Return a name that clashes with another, and how: one file on some file system, or a file as the other's folder.
 
-    Upper and lower case, and composed and decomposed accents, are one on several file systems.
+    Several file systems do not distinguish upper and lower case, or composed and decomposed accents.
     """
     taken: dict[str, str] = {}
     for name in names:
-        key = _folded(name.removesuffix("/"))
+        key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.removesuffix("/")).casefold())
         if key in taken:
             return name, f"{taken[key]!r} has the same name"
         taken[key] = name
@@ -192,10 +188,6 @@ def name_clash(names: Iterable[str]) -> tuple[str, str] | None:
             if not taken.get(str(parent), "/").endswith("/"):
                 return name, f"it would lie in {taken[str(parent)]!r}, which is a file"
     return None
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _kind_problem(info: ZipInfo) -> str:
@@ -210,25 +202,19 @@ def _kind_problem(info: ZipInfo) -> str:
         return "it is a folder with contents"
     if info.flag_bits & ENCRYPTION_FLAGS:
         return "it is encrypted"
-    if info.compress_type not in METHODS:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"it is compressed by method {info.compress_type}; only stored and deflated files are unpacked"
     return ""
 
 
-def _ratio_problem(info: ZipInfo, limits: Limits) -> str:
-    if info.file_size > max(RATIO_SLACK_BYTES, limits.ratio * info.compress_size):
-        return f"it would unpack to more than {limits.ratio:g} times its size in the zip"
-    return ""
-
-
 def _overlap(entries: list[ZipInfo], end: int) -> tuple[str, str] | None:
-    """Find an entry whose bytes reach into the next one's, or into the list: so one byte would unpack many times."""
+    """Return an entry whose bytes reach into the next one's, or into the list: one byte could unpack many times so."""
     placed = sorted(entries, key=lambda info: info.header_offset)
     if placed and placed[0].header_offset < 0:
         return placed[0].orig_filename, "it would begin before the zip does"
     borders = [*(info.header_offset for info in placed[1:]), end]
     for info, border in zip(placed, borders, strict=False):
-        if info.header_offset + LOCAL_HEADER + info.compress_size > border:
+        if info.header_offset + LOCAL_HEADER_BYTES + info.compress_size > border:
             return info.orig_filename, "it shares bytes with another entry"
     return None
 
@@ -245,10 +231,10 @@ def _total_problem(files: list[ZipInfo], limits: Limits) -> str:
     return ""
 
 
-def _write(archive: Path, zipped: ZipFile, info: ZipInfo, path: Path) -> None:
-    """Write one file: exactly as many bytes as its entry was checked for."""
+def _write_file(archive: Path, zipped: ZipFile, info: ZipInfo, path: Path) -> None:
+    """Write one file, of exactly as many bytes as its entry was checked for."""
     name, written = info.orig_filename, 0
-    with _damage(archive, name):
+    with _translate_damage(archive, name):
         path.parent.mkdir(parents=True, exist_ok=True)
         with zipped.open(info) as source, path.open("xb") as file:
             while written <= info.file_size and (chunk := source.read(UNPACK_CHUNK_BYTES)):
@@ -258,12 +244,20 @@ def _write(archive: Path, zipped: ZipFile, info: ZipInfo, path: Path) -> None:
         raise UnsafeArchiveError(archive, name, f"is damaged: it says {info.file_size:,} bytes and unpacks to others")
 
 
-def check_visuals_folders(artifacts: Sequence[Artifact], folder: Path) -> None:
-    """See, before anything is downloaded, that ``folder/MODEL`` is free for the visuals of every model.
+def check_zip(file: Path) -> None:
+    """Check that a file is a zip archive that holds something; raises RecordError or StorageError."""
+    try:
+        with storage_errors(file), zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    # What zipfile raises for bytes that are no zip archive.
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError) as error:
+        raise RecordError(file, f"is no zip archive, or not whole: {error}") from error
+    if not names:
+        raise RecordError(file, "is a zip archive that holds nothing")
 
-    Raises:
-        StorageError: one of them is there already.
-    """
+
+def check_visuals_folders(artifacts: Sequence[Artifact], folder: Path) -> None:
+    """Check that ``folder/MODEL`` is free for the visuals of every model; raises StorageError."""
     for artifact in artifacts:
         if artifact.what == "visuals" and os.path.lexists(folder / artifact.model):
             raise StorageError(folder / artifact.model, "is there already, and is left alone")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from contextlib import suppress
@@ -16,7 +15,7 @@ from bdd100k_zoo.errors import NoAddressError, OfflineError, StorageError, Unver
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.hub.download import Download, Route, build_routes
 from bdd100k_zoo.hub.http import open_session
-from bdd100k_zoo.hub.layout import cache_file_name, default_cache_root, ledger_path
+from bdd100k_zoo.hub.layout import cache_file_name, default_cache_root
 from bdd100k_zoo.hub.ledger import (
     LedgerEntry,
     inspect_cached,
@@ -31,12 +30,9 @@ from bdd100k_zoo.hub.resume import PartialState, find_partials, remove_partials
 from bdd100k_zoo.hub.retry import DEFAULT_RETRY_POLICY, FailedAttemptError, RetryPolicy
 from bdd100k_zoo.hub.verify import (
     PUBLISHER,
-    ExpectedDigest,
     Hashes,
     NoDigest,
-    VerificationPlan,
     digest_mismatch,
-    fetch_digest,
     fetch_published_digest,
     hash_file,
     plan_verification,
@@ -108,10 +104,11 @@ class Store:
             offline = value in ("1", "true", "t", "yes", "y", "on")
         self.offline = offline
         self.mirrors = tuple(configured_mirrors() if mirrors is None else mirrors)
-        self._retry_policy = retry_policy
+        self.retry_policy = retry_policy
         self._sessions = threading.local()
         self._opened: list[requests.Session] = []
-        self._failed_hosts: set[str] = set()
+        self.failed_hosts: set[str] = set()
+        """Hosts that failed shortly before: they are tried once, not again and again."""
 
     def __enter__(self) -> Store:
         return self
@@ -186,7 +183,7 @@ class Store:
                 if entry is None:
                     if found.mismatch:
                         progress.warn(f"{found.mismatch}; fetching it again")
-                    download = self._download(self.routes(artifact), artifact, found, progress)
+                    download = Download(self, artifact, progress, replaces_wrong=found.mismatch is not None)
                     entry = download.from_any_source(require_digest=require_digest)
         remove_partials(path)
         stored = _stored_file(path, artifact, entry)
@@ -209,7 +206,8 @@ class Store:
             # realpath: Path.resolve raises RuntimeError for a link that leads to itself.
             route = Route(Path(os.path.realpath(file, strict=True)).as_uri())
         with cache_lock(path, progress):
-            download = self._download((route,), artifact, inspect_cached(path, artifact), progress)
+            wrong = inspect_cached(path, artifact).mismatch is not None
+            download = Download(self, artifact, progress, replaces_wrong=wrong)
             try:
                 entry = download.from_source(route, require_digest=require_digest)
             except FailedAttemptError as failure:
@@ -256,41 +254,11 @@ class Store:
             raise NoAddressError(artifact.model, artifact.what)
         raise OfflineError(artifact.model, artifact.what, self.path(artifact))
 
-    def _download(
-        self, routes: Sequence[Route], artifact: Artifact, found: CacheLookup, progress: Progress
-    ) -> Download:
-        path, session = self.path(artifact), self._session()
-        pin = read_pin(path, artifact)
-
-        @functools.cache  # once for all addresses
-        def published() -> ExpectedDigest | NoDigest:
-            if self.offline:
-                return NoDigest("offline mode contacts no digest's address")
-            return fetch_published_digest(session, artifact)
-
-        def plan(route: Route) -> VerificationPlan:
-            def mirrored() -> ExpectedDigest | NoDigest | None:
-                return fetch_digest(session, route.mirror_digest) if route.mirror_digest else None
-
-            return plan_verification(artifact, pin, f"its ledger {ledger_path(path)}", published, mirrored)
-
-        return Download(
-            session=session,
-            artifact=artifact,
-            path=path,
-            routes=routes,
-            plan=plan,
-            replaces_wrong=found.mismatch is not None,
-            progress=progress,
-            retry_policy=self._retry_policy,
-            failed_hosts=self._failed_hosts,
-        )
-
     def _verify_again(self, artifact: Artifact, stored: StoredFile) -> StoredFile:
         """Ask once more for the publisher's digest of a file that was stored while it was not available."""
         if self.offline:
             raise UnverifiedError(artifact.model, artifact.what, stored.reason or "")
-        found = fetch_published_digest(self._session(), artifact)
+        found = fetch_published_digest(self.session(), artifact)
         if isinstance(found, NoDigest):
             raise UnverifiedError(artifact.model, artifact.what, found.reason)
         mismatch = digest_mismatch(Hashes(stored.size, stored.md5, stored.sha256), str(stored.path), (found,), None)
@@ -305,7 +273,7 @@ class Store:
             stored, verified=True, verified_by=PUBLISHER, digest_address=found.source, reason=None, published=True
         )
 
-    def _session(self) -> requests.Session:
+    def session(self) -> requests.Session:
         """Return this thread's own session: requests does not promise that threads may share one."""
         if not hasattr(self._sessions, "session"):
             self._sessions.session = open_session()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,26 +20,30 @@ from bdd100k_zoo.errors import (
     UnverifiedError,
     ZooError,
 )
-from bdd100k_zoo.hub.layout import quarantine_file
-from bdd100k_zoo.hub.ledger import LedgerEntry, build_ledger_entry, write_ledger
+from bdd100k_zoo.hub.layout import ledger_path, quarantine_file
+from bdd100k_zoo.hub.ledger import LedgerEntry, build_ledger_entry, read_pin, write_ledger
 from bdd100k_zoo.hub.mirrors import resolve_address
 from bdd100k_zoo.hub.resume import PartialFile, build_partial_facts, find_partials
 from bdd100k_zoo.hub.retry import FailedAttemptError
 from bdd100k_zoo.hub.transfer import Meter, Transfer
-from bdd100k_zoo.hub.verify import describe_mismatch, recorded_digests
+from bdd100k_zoo.hub.verify import (
+    ExpectedDigest,
+    NoDigest,
+    describe_mismatch,
+    fetch_digest,
+    fetch_published_digest,
+    plan_verification,
+    recorded_digests,
+)
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry.addresses import is_tamper_proof, redact_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
-    from pathlib import Path
     from typing import TypeAlias
-
-    import requests
 
     from bdd100k_zoo.hub.cache import Store, StoredFile
     from bdd100k_zoo.hub.mirrors import Mirror
-    from bdd100k_zoo.hub.retry import RetryPolicy
     from bdd100k_zoo.hub.verify import VerificationPlan
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Artifact
@@ -69,23 +72,39 @@ def build_routes(artifact: Artifact, mirrors: Sequence[Mirror]) -> tuple[Route, 
     )
 
 
-@dataclass(frozen=True)
 class Download:
     """Gets one artifact into its place in the cache; the caller holds its lock."""
 
-    session: requests.Session
-    artifact: Artifact
-    path: Path
-    """The final name of the file."""
-    routes: Sequence[Route]
-    plan: Callable[[Route], VerificationPlan]
-    """Returns what the bytes of a route must have."""
-    replaces_wrong: bool
-    """A file of that name has wrong bytes: it is set aside when the right one is here."""
-    progress: Progress
-    retry_policy: RetryPolicy
-    failed_hosts: set[str]
-    """Hosts that failed shortly before: they are tried once, not again and again."""
+    def __init__(self, store: Store, artifact: Artifact, progress: Progress, *, replaces_wrong: bool) -> None:
+        """Prepare a download, contacting nothing.
+
+        Args:
+            store: the cache.
+            artifact: what to download.
+            progress: where to report.
+            replaces_wrong: a file of that name has wrong bytes; it is set aside when the right one is here.
+        """
+        self._store, self._artifact, self._progress = store, artifact, progress
+        self._replaces_wrong = replaces_wrong
+        self._path = store.path(artifact)
+        self._session = store.session()
+        self._pin = read_pin(self._path, artifact)
+
+    @cached_property
+    def _published_digest(self) -> ExpectedDigest | NoDigest:
+        """The publisher's digest, read once for all addresses."""
+        if self._store.offline:
+            return NoDigest("offline mode contacts no digest's address")
+        return fetch_published_digest(self._session, self._artifact)
+
+    def _plan(self, route: Route) -> VerificationPlan:
+        """Return the digests that the bytes of a route must have."""
+
+        def mirrored() -> ExpectedDigest | NoDigest | None:
+            return fetch_digest(self._session, route.mirror_digest) if route.mirror_digest else None
+
+        pin_source = f"its ledger {ledger_path(self._path)}"
+        return plan_verification(self._artifact, self._pin, pin_source, lambda: self._published_digest, mirrored)
 
     def from_any_source(self, *, require_digest: bool) -> LedgerEntry:
         """Take the file from the first address that sends the right one.
@@ -96,15 +115,15 @@ class Download:
             TransferError, DigestMismatchError, UnverifiedError, StorageError: see ``Store.fetch``.
         """
         failures: list[tuple[str, DownloadFailure]] = []  # by addresses without their secrets
-        for route in self.routes:
+        for route in self._store.routes(self._artifact):
             shown = redact_address(route.address)
             if failures:
-                self.progress.note(f"{failures[-1][0]} {_outcome(failures[-1][1])}; trying {shown}")
+                self._progress.note(f"{failures[-1][0]} {_outcome(failures[-1][1])}; trying {shown}")
             try:
                 return self.from_source(route, require_digest=require_digest)
             except (FailedAttemptError, DigestMismatchError, MissingPackageError) as failure:
                 if isinstance(failure, FailedAttemptError) and failure.transient:
-                    self.failed_hosts.add(urlsplit(route.address).netloc)
+                    self._store.failed_hosts.add(urlsplit(route.address).netloc)
                 failures.append((shown, failure))
         raise self._final_error(failures)
 
@@ -114,27 +133,28 @@ class Download:
         Raises:
             FailedAttemptError, DigestMismatchError, UnverifiedError, StorageError: see ``Transfer.download``.
         """
-        address, artifact = route.address, self.artifact
+        address, artifact = route.address, self._artifact
         safe = recorded_digests(artifact) or address.startswith("file://")
         if not (safe or is_tamper_proof(resolve_address(address)[0])):
             message = "was not contacted: plain http can be changed on the way, and no digest is recorded"
             raise FailedAttemptError(message)
-        plan = self.plan(route)
+        plan = self._plan(route)
         if require_digest and plan.verified_by is None:
             raise UnverifiedError(artifact.model, artifact.what, plan.reason or "")
-        failed = urlsplit(address).netloc in self.failed_hosts
-        policy = self.retry_policy._replace(tries=1) if failed else self.retry_policy
+        policy = self._store.retry_policy
+        if urlsplit(address).netloc in self._store.failed_hosts:
+            policy = policy._replace(tries=1)
         with (
-            PartialFile(self.path, build_partial_facts(artifact)) as partial_file,
-            Meter(self.progress, f"{artifact.model} {artifact.what}") as meter,
+            PartialFile(self._path, build_partial_facts(artifact)) as partial_file,
+            Meter(self._progress, f"{artifact.model} {artifact.what}") as meter,
         ):
-            transfer = Transfer(self.session, artifact, partial_file, meter, self.progress.note, policy)
+            transfer = Transfer(self._session, artifact, partial_file, meter, self._progress.note, policy)
             hashes = transfer.download(address, plan.expected)
             entry = build_ledger_entry(artifact, address, hashes, partial_file.sync(), plan)
-            if self.replaces_wrong:
-                aside = quarantine_file(self.path, keep_ledger=True)
-                self.progress.note(f"the wrong file is kept as {aside}")
-            write_ledger(self.path, entry)  # before its file: a ledger of other bytes is recognised by its digests
+            if self._replaces_wrong:
+                aside = quarantine_file(self._path, keep_ledger=True)
+                self._progress.note(f"the wrong file is kept as {aside}")
+            write_ledger(self._path, entry)  # before its file: a ledger of other bytes is recognised by its digests
             partial_file.move_into_place()
         return entry
 
@@ -144,8 +164,8 @@ class Download:
         if not isinstance(first, FailedAttemptError) and all(isinstance(each, type(first)) for _, each in failures):
             return first
         attempts = tuple(TransferAttempt(address, _outcome(failure)) for address, failure in failures)
-        kept = next((state.size for state in find_partials(self.path) if state.size), 0)
-        return TransferError(self.artifact.model, self.artifact.what, attempts, kept)
+        kept = next((state.size for state in find_partials(self._path) if state.size), 0)
+        return TransferError(self._artifact.model, self._artifact.what, attempts, kept)
 
 
 def _outcome(failure: DownloadFailure) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -19,11 +18,11 @@ from bdd100k_zoo.errors import (
     FilesExistError,
     MissingPackageError,
     NoAddressError,
-    RecordError,
     StorageError,
     UnverifiedError,
 )
 from bdd100k_zoo.files import read_bytes, read_chunks, storage_errors, write_atomically
+from bdd100k_zoo.hub.archive import check_zip
 from bdd100k_zoo.hub.inventory import artifacts_by_path, list_cache_items
 from bdd100k_zoo.hub.layout import mirror_digest_path, mirror_path
 from bdd100k_zoo.hub.verify import Hasher, describe_mismatch, hash_file, parse_md5, recorded_digests
@@ -84,7 +83,7 @@ def import_copy(
     if not artifact.addresses:
         raise NoAddressError(model.name, what)
     if what == "visuals":
-        _check_zip(file)
+        check_zip(file)
     elif what != "weights":
         _check_json(file, what)
     else:
@@ -108,17 +107,6 @@ def _check_json(file: Path, what: ArtifactKind) -> None:
         content.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decode_json(file, content, f"the {what} of a model, in JSON")  # raises what is wrong, or accepts the file
-
-
-def _check_zip(file: Path) -> None:
-    try:
-        with storage_errors(file), zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    # What zipfile raises for bytes that are no zip archive.
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError) as error:
-        raise RecordError(file, f"is no zip archive, or not whole: {error}") from error
-    if not names:
-        raise RecordError(file, "is a zip archive that holds nothing")
 
 
 MIRROR_INDEX = "index.json"
@@ -181,15 +169,8 @@ def export_mirror(
     """Copy the complete files of the cache into the layout of the published host, each with its MD5 beside it.
 
     A file is hashed while it is copied, and left out if it is no longer the one of its ledger. Equal files that are in
-    the folder already are kept; the index keeps listing those of earlier exports.
-
-    Args:
-        store: the cache.
-        zoo: whose files they are.
-        folder: where the mirror is or is to be.
-        names: of which models; none for every file.
-        progress: where to report.
-        include_unverified: export files that no digest verifies too; the index marks them.
+    the folder already are kept; the index keeps listing those of earlier exports. ``names`` chooses models, none all;
+    ``include_unverified`` exports files that no digest verifies too, and the index marks them.
 
     Raises:
         UnknownNameError, EmptyCacheError: there is no such model, or no file of it.
@@ -391,14 +372,7 @@ def write_digests(
     """Record the SHA-256 and the size of every complete, verified file of the cache in a zoo file of the zoo.
 
     What is recorded already and agrees stays, and so do comments and layout of the file. The digest of an unverified
-    file would make every copy of that file count as verified, so it is recorded only on request.
-
-    Args:
-        store: the cache.
-        zoo: whose files they are.
-        file: a zoo file of that zoo.
-        progress: where to report.
-        include_unverified: record the digests of files that no digest verifies too.
+    file would make every copy of that file count as verified, so it is recorded only with ``include_unverified``.
 
     Raises:
         EmptyCacheError, DigestMismatchError, StorageError: as ``read_cached_digests``; nothing was written.

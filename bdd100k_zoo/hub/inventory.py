@@ -15,7 +15,7 @@ from bdd100k_zoo.errors import EmptyCacheError, StorageError
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.hub.layout import DAMAGED_SUFFIX, LEDGER_SUFFIX, LOCK_SUFFIX, PARTIAL_FACTS_SUFFIX, PARTIAL_SUFFIX
 from bdd100k_zoo.hub.ledger import LedgerEntry, entry_mismatch, read_ledger, resolve_verification
-from bdd100k_zoo.hub.resume import read_partial_facts
+from bdd100k_zoo.hub.resume import PartialFacts, read_partial_facts
 from bdd100k_zoo.hub.verify import describe_mismatch
 from bdd100k_zoo.registry.models import ARTIFACT_KINDS
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from os import stat_result
 
     from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.hub.resume import PartialFacts
     from bdd100k_zoo.registry import Artifact, Zoo
 
 CacheItemKind = Literal["file", "partial", "damaged", "ledger", "other"]
@@ -151,17 +150,18 @@ def _file_item(path: Path, what: str, status: stat_result, artifact: Artifact | 
     try:
         entry = read_ledger(path)
     except StorageError as error:
-        return _item(path, status, artifact, reason=f"its ledger cannot be read: {error.reason}")
+        return _item("file", path, status, artifact, reason=f"its ledger cannot be read: {error.reason}")
     if entry is None and artifact is None:
         return _other_item(path, what, status, "it has no ledger, and no model of the zoo has a file of this name")
     if not isinstance(entry, LedgerEntry):
-        return _item(path, status, artifact, reason="its ledger is damaged" if entry else "it has no ledger")
+        return _item("file", path, status, artifact, reason="its ledger is damaged" if entry else "it has no ledger")
     if not entry.matches_stat(status):
-        reason = "its size or time of change is not the ledger's"
-        return _item(path, status, entry, state="changed", reason=reason)
+        return _item(
+            "file", path, status, entry, state="changed", reason="its size or time of change is not the ledger's"
+        )
     if wrong := artifact and entry_mismatch(artifact, entry, str(path)):
-        return _item(path, status, entry, state="wrong", reason=describe_mismatch(wrong))
-    return _resolved_item(path, status, artifact, entry)
+        return _item("file", path, status, entry, state="wrong", reason=describe_mismatch(wrong))
+    return _resolved_item("file", path, status, artifact, entry)
 
 
 def _ledger_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
@@ -170,41 +170,21 @@ def _ledger_item(path: Path, what: str, target: Path, status: stat_result, artif
         return _other_item(path, what, status)
     entry = _readable_entry(target)
     if entry is None:
-        item = _item(path, status, artifact, reason="it is damaged")
+        item = _item("ledger", path, status, artifact, reason="it is damaged")
     else:
-        item = _resolved_item(path, status, artifact, entry)
-    return replace(item, kind="ledger", target=target, what=item.what or what)
+        item = _resolved_item("ledger", path, status, artifact, entry)
+    return replace(item, target=target, what=item.what or what)
 
 
 def _damaged_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
-    entry = _readable_entry(path) or _readable_entry(target)
-    source = entry or artifact
-    return CacheItem(
-        path=path,
-        target=target,
-        kind="damaged",
-        model=source.model if source else None,
-        what=source.what if source else what,
-        size=status.st_size,
-        changed=_format_time(status),
-        address=entry.address if entry else None,
-    )
+    item = _item("damaged", path, status, _readable_entry(path) or _readable_entry(target) or artifact)
+    return replace(item, target=target, what=item.what or what, zoo_file=None)
 
 
 def _partial_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
     facts = find_partial_facts(path)
-    source = facts or artifact
-    return CacheItem(
-        path=path,
-        target=target,
-        kind="partial",
-        model=source.model if source else None,
-        what=facts.what if facts else what,
-        size=status.st_size,
-        total=facts.total if facts else None,
-        changed=_format_time(status),
-        address=facts.address if facts else None,
-    )
+    item = _item("partial", path, status, facts or artifact, total=facts.total if facts else None)
+    return replace(item, target=target, what=facts.what if facts else what)
 
 
 def find_partial_facts(path: Path) -> PartialFacts | None:
@@ -224,37 +204,40 @@ def _readable_entry(path: Path) -> LedgerEntry | None:
     return entry if isinstance(entry, LedgerEntry) else None
 
 
-def _resolved_item(path: Path, status: stat_result, artifact: Artifact | None, entry: LedgerEntry) -> CacheItem:
+def _resolved_item(
+    kind: CacheItemKind, path: Path, status: stat_result, artifact: Artifact | None, entry: LedgerEntry
+) -> CacheItem:
     resolved = resolve_verification(artifact, entry)
     state: CacheItemState = "verified" if resolved.verified_by else "unverified"
-    return _item(path, status, entry, state=state, reason=resolved.reason, verified_by=resolved.verified_by)
+    return _item(kind, path, status, entry, state=state, reason=resolved.reason, verified_by=resolved.verified_by)
 
 
-def _item(path: Path, status: stat_result, source: LedgerEntry | Artifact | None, **facts: Any) -> CacheItem:
-    """Return the item of a complete file; model, kind and origin are those of its ledger, or of the zoo."""
-    entry = source if isinstance(source, LedgerEntry) else None
+def _item(
+    kind: CacheItemKind,
+    path: Path,
+    status: stat_result,
+    source: LedgerEntry | PartialFacts | Artifact | None,
+    **facts: Any,
+) -> CacheItem:
+    """Return an item whose model, kind and origin are those of its record, or of the zoo."""
+    zoo_file = source.zoo_file if isinstance(source, LedgerEntry) else None
     return CacheItem(
         path=path,
         target=path,
-        kind="file",
+        kind=kind,
         model=source.model if source else None,
         what=source.what if source else None,
         size=status.st_size,
-        changed=_format_time(status),
-        address=entry.address if entry else None,
-        zoo_file=Path(entry.zoo_file) if entry and entry.zoo_file else None,
+        changed=datetime.fromtimestamp(status.st_mtime, timezone.utc).isoformat(timespec="seconds"),
+        address=source.address if isinstance(source, (LedgerEntry, PartialFacts)) else None,
+        zoo_file=Path(zoo_file) if zoo_file else None,
         **facts,
     )
 
 
 def _other_item(path: Path, what: str, status: stat_result, reason: str | None = None) -> CacheItem:
+    """Return the item of something that is none of our files."""
     kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
     reason = reason or f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'no ordinary file')}"
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return CacheItem(
-        path=path, target=path, kind="other", what=what, size=size, changed=_format_time(status), reason=reason
-    )
-
-
-def _format_time(status: stat_result) -> str:
-    return datetime.fromtimestamp(status.st_mtime, timezone.utc).isoformat(timespec="seconds")
+    return replace(_item("other", path, status, None, reason=reason), what=what, size=size)

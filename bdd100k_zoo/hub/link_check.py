@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from dataclasses import dataclass
 from http import HTTPStatus
 from queue import SimpleQueue
 from threading import Thread
@@ -37,32 +38,30 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.hub.mirrors import Mirror
     from bdd100k_zoo.progress import Progress
-    from bdd100k_zoo.registry import Family, Model, Zoo
+    from bdd100k_zoo.registry import Zoo
 
 THREADS = 16
 PER_HOST = 4
 MAX_HOST_FAILURES = 3
-"""Addresses of a host that bring no answer at all before the others are given up with them."""
+"""Addresses of a host without any answer, after which its other addresses are not requested."""
 LINK_TIMEOUTS = Timeouts(connect=5, read=10)
 MAX_FAILED_SECONDS = 120.0
-"""Seconds spent on addresses of a host that brought no answer, after which its other addresses are given up."""
+"""Seconds spent on addresses of a host without an answer, after which its other addresses are not requested."""
 PERMANENT_REDIRECTS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.PERMANENT_REDIRECT)
 CONCLUSIVE_STATUSES = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-"""What a server says of HEAD that it would say of GET too; any other refusal may be of HEAD alone."""
-FIRST_BYTE = {"Range": "bytes=0-0"}
+"""Answers to HEAD that a server would give to GET too; any other refusal may be of HEAD alone."""
 
 Item = TypeVar("Item")
-LinkState = Literal["alive", "moved", "dead"]
 
 
 class Link(NamedTuple):
-    """An address to ask for."""
+    """An address to check."""
 
     address: str
     page: bool = False
-    """For people to read: plain http is all right for it, and so is a web page."""
+    """For people to read: plain http is accepted, and so is a web page."""
     digest_known: bool = False
-    """Bytes that come over plain http would be told from others."""
+    """A digest would detect bytes that were changed on the way over plain http."""
 
 
 class LinkResult(Struct, frozen=True, kw_only=True):
@@ -70,121 +69,76 @@ class LinkResult(Struct, frozen=True, kw_only=True):
 
     address: str
     host: str
-    """With the port, where one is given; ``this machine`` for folders, ``hf://ORG/REPO`` for Hugging Face."""
-    state: LinkState
-    """``moved``: it redirects for good; redirects for the moment are followed and count as alive."""
+    """With the port, if one is given; ``this machine`` for folders, ``hf://ORG/REPO`` for Hugging Face."""
+    state: Literal["alive", "moved", "dead"]
+    """``moved``: it redirects permanently; temporary redirects are followed and count as alive."""
     outcome: str
     """How it failed, in words that follow the address; empty unless dead."""
     moved_to: str | None
     milliseconds: int | None
-    """Until the answer, redirects included; None where it was not asked."""
-
-
-class _LinkRequest(NamedTuple):
-    link: Link
-    url: str
-    """What to ask for over HTTP."""
-    headers: dict[str, str]
-    """For the host of ``url`` alone."""
+    """Until the answer, redirects included; None if it was not requested."""
 
 
 class _Host:
-    """The addresses of one host that are still to be asked for, and how it has behaved."""
+    """The links of one host that are still to be checked, each with what to request, and how the host has behaved."""
 
     def __init__(self) -> None:
-        self.queue: deque[_LinkRequest] = deque()
+        self.queue: deque[tuple[Link, str, dict[str, str]]] = deque()
         self.answered = False
         self.failures: list[str] = []
-        self.lost = 0.0
-        """Seconds that the failures took."""
+        self.failed_seconds = 0.0
 
-    def given_up(self) -> str:
-        """Return how the host fails where it is no longer asked; nothing as long as it is."""
+    def give_up_reason(self) -> str:
+        """Return how the host fails once it is given up; empty before."""
         never = len(self.failures) >= MAX_HOST_FAILURES and not self.answered
-        return self.failures[0] if never or self.lost >= MAX_FAILED_SECONDS else ""
+        return self.failures[0] if never or self.failed_seconds >= MAX_FAILED_SECONDS else ""
 
 
 def check_links(links: Sequence[Link], progress: Progress, timeouts: Timeouts = LINK_TIMEOUTS) -> list[LinkResult]:
-    """Ask for every address, and give a verdict on each, in order.
+    """Request every address, and return the results in order.
 
-    A host that does not answer at all is asked a few times; its other addresses get the verdict of the first.
+    A host that does not answer at all is tried a few times; its other addresses get the result of the first.
 
     Args:
         links: the addresses, each once.
-        progress: told of each address that is done.
+        progress: advanced with each address.
         timeouts: how long to wait for a host.
     """
-    verdicts: dict[str, LinkResult] = {}
+    results: dict[str, LinkResult] = {}
     hosts: dict[str, _Host] = {}
     with progress.task("Checking", len(links), "links") as task:
         for link in links:
-            ready = _prepare_request(link)
-            if isinstance(ready, LinkResult):
-                verdicts[link.address] = ready
+            request = _prepare_request(link)
+            if isinstance(request, LinkResult):
+                results[link.address] = request
                 task.advance(1)
             else:
-                hosts.setdefault(urlsplit(ready.url).netloc, _Host()).queue.append(ready)
-        for verdict in _asked_all(list(hosts.values()), timeouts):
-            verdicts[verdict.address] = verdict
+                hosts.setdefault(urlsplit(request[0]).netloc, _Host()).queue.append((link, *request))
+        for result in _check_hosts(list(hosts.values()), timeouts):
+            results[result.address] = result
             task.advance(1)
-    return [verdicts[link.address] for link in links]
+    return [results[link.address] for link in links]
 
 
-def _asked_all(hosts: list[_Host], timeouts: Timeouts) -> Iterator[LinkResult]:
-    """Let each host have up to PER_HOST threads, and every host one before any has a second.
-
-    The threads are daemons: whoever interrupts does not have to wait for hosts that say nothing.
-    """
-    turns = deque(host for turn in range(PER_HOST) for host in hosts if turn < len(host.queue))
-    done: SimpleQueue[LinkResult | BaseException] = SimpleQueue()
-    total = sum(len(host.queue) for host in hosts)
-    for _ in range(min(THREADS, len(turns))):
-        Thread(target=_work, args=(turns, done, timeouts), daemon=True).start()
-    try:
-        for _ in range(total):
-            verdict = done.get()
-            if isinstance(verdict, BaseException):
-                raise verdict
-            yield verdict
-    finally:
-        for host in hosts:
-            host.queue.clear()
-
-
-def _work(turns: deque[_Host], done: SimpleQueue[LinkResult | BaseException], timeouts: Timeouts) -> None:
-    try:
-        while host := _next(turns):
-            with open_session() as session:
-                while question := _next(host.queue):
-                    done.put(_verdict(session, host, question, timeouts))
-    except BaseException as error:  # noqa: BLE001  (raised again where the verdicts are awaited)
-        done.put(error)
-
-
-def _next(queue: deque[Item]) -> Item | None:
-    try:
-        return queue.popleft()
-    except IndexError:
-        return None
-
-
-def _prepare_request(link: Link) -> _LinkRequest | LinkResult:
-    """Say what to ask for, or give the verdict on an address for which nobody need be, or may be, asked."""
+def _prepare_request(link: Link) -> tuple[str, dict[str, str]] | LinkResult:
+    """Return the URL and private headers to request, or the result if nothing needs to, or may, be requested."""
     try:
         if path := local_path(link.address):
-            return _link_result(link, "" if os.path.isfile(path) else "has no such file", 0)  # noqa: PTH113  (never raises)
-        url, headers = resolve_address(link.address)
+            return _result(link, "" if os.path.isfile(path) else "has no such file", 0)  # noqa: PTH113  (never raises)
+        url, private_headers = resolve_address(link.address)
     except ZooError as error:
-        return _link_result(link, f"was not contacted: {error}")
+        return _result(link, f"was not contacted: {error}")
     if not (link.page or link.digest_known or is_tamper_proof(url)):
-        return _link_result(link, "was not contacted: plain http can be changed on the way, and no digest is recorded")
-    return _LinkRequest(link, url, headers)
+        return _result(link, "was not contacted: plain http can be changed on the way, and no digest is recorded")
+    return url, private_headers
 
 
-def _link_result(link: Link, outcome: str, milliseconds: int | None = None, moved_to: str | None = None) -> LinkResult:
+def _result(link: Link, outcome: str, milliseconds: int | None = None, moved_to: str | None = None) -> LinkResult:
+    parts = urlsplit(link.address)
+    host = parts.netloc if parts.scheme in ("http", "https") else "this machine"
     return LinkResult(
         address=link.address,
-        host=_host_of(link.address),
+        host="/".join(link.address.split("/")[:4]) if parts.scheme == "hf" else host,
         state="dead" if outcome else "moved" if moved_to else "alive",
         outcome=outcome,
         moved_to=redact_address(moved_to) if moved_to else None,
@@ -192,74 +146,106 @@ def _link_result(link: Link, outcome: str, milliseconds: int | None = None, move
     )
 
 
-def _host_of(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme == "hf":
-        return "/".join(address.split("/")[:4])
-    return parts.netloc if parts.scheme in ("http", "https") else "this machine"
+def _check_hosts(hosts: list[_Host], timeouts: Timeouts) -> Iterator[LinkResult]:
+    """Yield the results as they come: up to PER_HOST threads a host, and every host one before any has a second."""
+    turns = deque(host for turn in range(PER_HOST) for host in hosts if turn < len(host.queue))
+    results: SimpleQueue[LinkResult | BaseException] = SimpleQueue()
 
+    def work() -> None:
+        try:
+            while host := _pop(turns):
+                with open_session() as session:
+                    while request := _pop(host.queue):
+                        results.put(_check_link(session, host, *request, timeouts))
+        except BaseException as error:  # noqa: BLE001  (raised again below)
+            results.put(error)
 
-def _verdict(session: requests.Session, host: _Host, question: _LinkRequest, timeouts: Timeouts) -> LinkResult:
-    if outcome := host.given_up():
-        return _link_result(question.link, outcome)
-    start = monotonic()
-    asking = _LinkCheck(session, host, question, timeouts)
+    total = sum(len(host.queue) for host in hosts)
+    for _ in range(min(THREADS, len(turns))):
+        # Daemons: an interrupted process does not have to wait for hosts that say nothing.
+        Thread(target=work, daemon=True).start()
     try:
-        outcome = asking.outcome()
+        for _ in range(total):
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+    finally:
+        for host in hosts:
+            host.queue.clear()
+
+
+def _pop(queue: deque[Item]) -> Item | None:
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None
+
+
+def _check_link(
+    session: requests.Session, host: _Host, link: Link, url: str, private_headers: dict[str, str], timeouts: Timeouts
+) -> LinkResult:
+    if outcome := host.give_up_reason():
+        return _result(link, outcome)
+    start = monotonic()
+    check = _LinkCheck(session, host, link, url, private_headers, timeouts)
+    try:
+        outcome = check.outcome()
     except FailedAttemptError as failure:
         outcome = failure.outcome
         host.failures.append(outcome)
-        host.lost += monotonic() - start
-    return _link_result(question.link, outcome, round(1000 * (monotonic() - start)), asking.moved_to)
+        host.failed_seconds += monotonic() - start
+    return _result(link, outcome, round(1000 * (monotonic() - start)), check.moved_to)
 
 
+@dataclass
 class _LinkCheck:
-    """One address that is asked for, and where that leads."""
+    """The requests for one link, and where it has moved to."""
 
-    def __init__(self, session: requests.Session, host: _Host, question: _LinkRequest, timeouts: Timeouts) -> None:
-        self._session, self._host, self._question, self._timeouts = session, host, question, timeouts
-        self.moved_to: str | None = None
+    session: requests.Session
+    host: _Host
+    link: Link
+    url: str
+    private_headers: dict[str, str]
+    timeouts: Timeouts
+    moved_to: str | None = None
 
     def outcome(self) -> str:
-        """Ask for the head, and where that is refused for the first byte; say what is wrong with the answer."""
-        status, kind = self._final("HEAD", {})
+        """Request the head, or the first byte if the head is refused; return what is wrong with the answer."""
+        status, content_type = self._follow_redirects("HEAD", {})
         if status >= HTTPStatus.BAD_REQUEST and status not in CONCLUSIVE_STATUSES:
-            status, kind = self._final("GET", FIRST_BYTE)
+            status, content_type = self._follow_redirects("GET", {"Range": "bytes=0-0"})
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             return f"answered {describe_status(status)}"
-        return "sent a web page, not a file" if is_web_page(kind) and not self._question.link.page else ""
+        return "sent a web page, not a file" if is_web_page(content_type) and not self.link.page else ""
 
-    def _final(self, method: str, headers: dict[str, str]) -> tuple[int, str]:
-        """Give the status and the type of content at the end of all redirects."""
-        url, for_good, deadline = self._question.url, True, monotonic() + self._timeouts.total
-        private, self.moved_to = self._question.headers, None
+    def _follow_redirects(self, method: str, headers: dict[str, str]) -> tuple[int, str]:
+        """Return the status and the content type at the end of all redirects."""
+        url, private, permanent, deadline = self.url, self.private_headers, True, monotonic() + self.timeouts.total
+        self.moved_to = None
         for _ in range(MAX_REDIRECTS + 1):
-            status, kind, redirect = self._ask(method, url, headers | private, deadline)
+            response, redirect = send_request(self.session, method, url, self.timeouts, headers | private, deadline)
+            with response:
+                self.host.answered = True
+                status, content_type = response.status_code, response.headers.get("Content-Type", "")
             if redirect is None:
-                return status, kind
-            target = _followed(self._question, url, redirect)
-            for_good = for_good and status in PERMANENT_REDIRECTS
-            self.moved_to = target if for_good else self.moved_to
-            private = private if urlsplit(target)[:2] == urlsplit(url)[:2] else {}
+                return status, content_type
+            target = self._redirect_target(url, redirect)
+            permanent = permanent and status in PERMANENT_REDIRECTS
+            self.moved_to = target if permanent else self.moved_to
+            private = private if urlsplit(target)[:2] == urlsplit(url)[:2] else {}  # tokens go to this host alone
             url = target
         raise FailedAttemptError(f"redirected more than {MAX_REDIRECTS} times")
 
-    def _ask(self, method: str, url: str, headers: dict[str, str], deadline: float) -> tuple[int, str, str | None]:
-        response, redirect = send_request(self._session, method, url, self._timeouts, headers, deadline)
-        with response:
-            self._host.answered = True
-            return response.status_code, response.headers.get("Content-Type", ""), redirect
-
-
-def _followed(question: _LinkRequest, asked: str, redirect: str) -> str:
-    """Follow redirects as downloads do; those of pages may lead to plain http too, but never to this machine."""
-    try:
-        return resolve_redirect(question.url, asked, redirect)
-    except FailedAttemptError:
-        target = join_redirect(asked, redirect)
-        if question.link.page and not address_problem(target) and urlsplit(target).hostname not in LOOPBACK_HOSTS:
-            return target
-        raise
+    def _redirect_target(self, asked: str, redirect: str) -> str:
+        """Follow redirects as downloads do; those of pages may lead to plain http too, but never to this machine."""
+        try:
+            return resolve_redirect(self.url, asked, redirect)
+        except FailedAttemptError:
+            target = join_redirect(asked, redirect)
+            if self.link.page and not address_problem(target) and urlsplit(target).hostname not in LOOPBACK_HOSTS:
+                return target
+            raise
 
 
 class CheckedLink(LinkResult, frozen=True, kw_only=True):
@@ -268,57 +254,48 @@ class CheckedLink(LinkResult, frozen=True, kw_only=True):
     uses: tuple[str, ...]
     """``weights of MODEL``, ``page of AUTHOR`` and so on, in the order of the zoo."""
     file: bool
-    """It is of a file that the zoo publishes, at its host or at a mirror; all others are pages for people."""
+    """It is that of a published file, at its host or at a mirror; all others are pages for people."""
 
 
 def check_zoo_links(zoo: Zoo, mirrors: Sequence[Mirror], progress: Progress) -> list[CheckedLink]:
-    """Check every address once, in the order of the zoo: files, copies at mirrors, then papers, code and people."""
-    links = list(_merged(_all_links(zoo, mirrors)))
-    verdicts = check_links([link for link, _ in links], progress)
+    """Check every address once, in the order of the zoo: files, copies at mirrors, then papers, code and people.
+
+    An address that several things share is checked by the strictest of their rules.
+    """
+    by_address: dict[str, list[tuple[Link, str]]] = {}
+    for link, use in _list_links(zoo, mirrors):
+        by_address.setdefault(link.address, []).append((link, use))
+    links = [
+        Link(address, all(link.page for link, _ in entries), all(link.digest_known for link, _ in entries))
+        for address, entries in by_address.items()
+    ]
     return [
-        CheckedLink(**asdict(verdict), uses=uses, file=not link.page)
-        for (link, uses), verdict in zip(links, verdicts, strict=True)
+        CheckedLink(
+            **asdict(result),
+            uses=tuple(dict.fromkeys(use for _, use in by_address[link.address])),
+            file=not link.page,
+        )
+        for link, result in zip(links, check_links(links, progress), strict=True)
     ]
 
 
-def _all_links(zoo: Zoo, mirrors: Sequence[Mirror]) -> Iterator[tuple[Link, str]]:
+def _list_links(zoo: Zoo, mirrors: Sequence[Mirror]) -> Iterator[tuple[Link, str]]:
     for model in zoo.models:
-        yield from _published(model)
+        for what in ARTIFACT_KINDS:
+            artifact = model.artifact(what)
+            for address in artifact.addresses:
+                yield Link(address, digest_known=bool(recorded_digests(artifact))), f"{what} of {model.name}"
+            for address in artifact.digest_addresses:
+                yield Link(address), f"MD5 of {model.name}"
     for mirror in mirrors:
         for model in zoo.models:
             weights = model.artifact("weights")
-            yield (
-                Link(mirror.address(weights), digest_known=bool(recorded_digests(weights))),
-                f"weights of {model.name}",
-            )
+            link = Link(mirror.address(weights), digest_known=bool(recorded_digests(weights)))
+            yield link, f"weights of {model.name}"
     for family in zoo.families:
-        yield from _pages(family)
-
-
-def _published(model: Model) -> Iterator[tuple[Link, str]]:
-    for what in ARTIFACT_KINDS:
-        artifact = model.artifact(what)
-        for address in artifact.addresses:
-            yield Link(address, digest_known=bool(recorded_digests(artifact))), f"{what} of {model.name}"
-        for address in artifact.digest_addresses:
-            yield Link(address), f"MD5 of {model.name}"
-
-
-def _pages(family: Family) -> Iterator[tuple[Link, str]]:
-    yield Link(family.paper.address, page=True), f"paper of {family.title}"
-    if family.code:
-        yield Link(family.code, page=True), f"code of {family.title}"
-    for author in family.authors:
-        if author.page:
-            yield Link(author.page, page=True), f"page of {author.name}"
-
-
-def _merged(links: Iterator[tuple[Link, str]]) -> Iterator[tuple[Link, tuple[str, ...]]]:
-    """Put together what names one address; where that is of a file too, it is held to the rules for files."""
-    named: dict[str, list[tuple[Link, str]]] = {}
-    for link, use in links:
-        named.setdefault(link.address, []).append((link, use))
-    for address, entries in named.items():
-        page = all(link.page for link, _ in entries)
-        digest_known = all(link.digest_known for link, _ in entries)
-        yield Link(address, page, digest_known), tuple(dict.fromkeys(use for _, use in entries))
+        yield Link(family.paper.address, page=True), f"paper of {family.title}"
+        if family.code:
+            yield Link(family.code, page=True), f"code of {family.title}"
+        for author in family.authors:
+            if author.page:
+                yield Link(author.page, page=True), f"page of {author.name}"

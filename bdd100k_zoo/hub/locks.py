@@ -1,10 +1,12 @@
-"""The lock on each file of the cache: one process at a time downloads it."""
+"""The lock on each file of the cache, and which live process works on it."""
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,12 +15,14 @@ from filelock import FileLock, Timeout
 
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.files import LINK_REFUSED, storage_errors
+from bdd100k_zoo.hub.inventory import find_partial_facts
 from bdd100k_zoo.hub.layout import lock_path
-from bdd100k_zoo.hub.resume import find_partials
+from bdd100k_zoo.hub.resume import find_partials, is_process_alive
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from bdd100k_zoo.hub.inventory import CacheItem
     from bdd100k_zoo.progress import Progress
 
 LOCK_WAIT = 300.0
@@ -115,3 +119,32 @@ def _wait(lock: FileLock, path: Path) -> None:
                 raise StorageError(Path(lock.lock_file), reason) from None
         else:
             return
+
+
+REMOTE_IDLE_LIMIT = timedelta(hours=1)
+"""How long a partial file is left alone whose process runs on another machine, where it cannot be looked for."""
+
+
+def find_owner(item: CacheItem) -> str:
+    """Return which live process works on a file of the cache; empty if none does. No file is created.
+
+    Raises:
+        StorageError: the lock cannot be examined.
+    """
+    if owner := read_recorded_owner(item):
+        return owner
+    if not lock_path(item.target).exists():
+        return ""
+    with lock_if_free(item.target) as taken:
+        return "" if taken else LOCK_HELD
+
+
+def read_recorded_owner(item: CacheItem) -> str:
+    """Return which live process a partial file belongs to by the facts beside it; empty if to none."""
+    facts = find_partial_facts(item.path) if item.kind == "partial" else None
+    if facts is None or facts.host is None or facts.pid is None:
+        return ""
+    if facts.host == socket.gethostname():
+        return f"process {facts.pid} works on it" if is_process_alive(facts.pid) else ""
+    idle = datetime.now(timezone.utc) - datetime.fromisoformat(item.changed)
+    return f"process {facts.pid} on {facts.host} may work on it" if idle < REMOTE_IDLE_LIMIT else ""

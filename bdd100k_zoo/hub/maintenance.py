@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import socket
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -24,7 +22,7 @@ from bdd100k_zoo.errors import (
     ZooError,
 )
 from bdd100k_zoo.files import storage_errors
-from bdd100k_zoo.hub.inventory import artifacts_by_path, find_partial_facts, list_cache_items, scan_cache
+from bdd100k_zoo.hub.inventory import artifacts_by_path, list_cache_items, scan_cache
 from bdd100k_zoo.hub.layout import (
     LOCK_SUFFIX,
     PARTIAL_SUFFIX,
@@ -34,8 +32,7 @@ from bdd100k_zoo.hub.layout import (
     quarantine_file,
 )
 from bdd100k_zoo.hub.ledger import LedgerEntry, entry_mismatch, must_match_ledger, read_ledger, resolve_verification
-from bdd100k_zoo.hub.locks import LOCK_HELD, cache_lock, lock_if_free
-from bdd100k_zoo.hub.resume import is_process_alive
+from bdd100k_zoo.hub.locks import LOCK_HELD, cache_lock, find_owner, lock_if_free, read_recorded_owner
 from bdd100k_zoo.hub.verify import digest_mismatch, hash_file, recorded_digests
 from bdd100k_zoo.registry import ARTIFACT_KINDS, Model, load_zoo
 
@@ -235,20 +232,18 @@ def remove_from_cache(store: Store, artifacts: Sequence[Artifact]) -> list[Remov
     return removed
 
 
-class PrunedFile(Struct, frozen=True, kw_only=True):
-    """A file that is removed."""
-
-    path: Path
-    why: str
-    size: int
-    """Bytes, with what belongs to it."""
-
-
 class KeptFile(Struct, frozen=True, kw_only=True):
     """A file that stays although it looks like one to remove, or that could not be removed."""
 
     path: Path
     why: str
+
+
+class PrunedFile(KeptFile, frozen=True, kw_only=True):
+    """A file that is removed."""
+
+    size: int
+    """Bytes, with what belongs to it."""
 
 
 class PruneResult(Struct, frozen=True, kw_only=True):
@@ -281,11 +276,18 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
         StorageError: a folder cannot be read.
     """
     artifacts = artifacts_by_path(store, zoo)
-    other_zoos = _OtherZoos(store)
+
+    @functools.cache
+    def artifacts_of_zoo(file: Path) -> Mapping[Path, Artifact] | None:
+        try:
+            return artifacts_by_path(store, load_zoo(file))
+        except ManifestError:
+            return None
+
     locks = [lock for what in ARTIFACT_KINDS for lock in _list_locks(store.root / "det" / what)]
     removed, left, failed = list[PrunedFile](), list[KeptFile](), list[KeptFile]()
     for item in scan_cache(store.root, artifacts):
-        decision, why = _decide(item, artifacts, other_zoos, ledgers=ledgers)
+        decision, why = _decide(item, artifacts, artifacts_of_zoo, ledgers=ledgers)
         try:
             if decision == "remove":
                 with storage_errors(item.path):
@@ -313,7 +315,7 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
         removed=tuple(removed),
         left=tuple(left),
         failed=tuple(failed),
-        freed=sum(removal.size for removal in removed),
+        freed=sum(file.size for file in removed),
         locks=tuple(stale_locks),
     )
 
@@ -321,26 +323,21 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
 UNLISTED_REASON = "no model of the zoo names it"
 
 
-class _OtherZoos:
-    """The zoo files that were in use when files were stored, loaded once each."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._artifacts: dict[Path, Mapping[Path, Artifact] | None] = {}
-
-    def artifacts(self, file: Path) -> Mapping[Path, Artifact] | None:
-        """Return the artifacts of a zoo file by their paths; None if it cannot be loaded."""
-        if file not in self._artifacts:
-            self._artifacts[file] = None
-            with suppress(ManifestError):
-                self._artifacts[file] = artifacts_by_path(self._store, load_zoo(file))
-        return self._artifacts[file]
-
-
 def _decide(
-    item: CacheItem, artifacts: Mapping[Path, Artifact], other_zoos: _OtherZoos, *, ledgers: bool
+    item: CacheItem,
+    artifacts: Mapping[Path, Artifact],
+    artifacts_of_zoo: Callable[[Path], Mapping[Path, Artifact] | None],
+    *,
+    ledgers: bool,
 ) -> tuple[Literal["remove", "leave", "keep"], str]:
-    """Decide what to do with an item of the cache, and why; what to keep is not reported."""
+    """Decide what to do with an item of the cache, and why; what to keep is not reported.
+
+    Args:
+        item: what is in the cache.
+        artifacts: those of the zoo, by their paths in the cache.
+        artifacts_of_zoo: returns those of a zoo file; None if it cannot be loaded.
+        ledgers: remove ledgers without a file.
+    """
     if item.kind == "partial":
         return "remove", "left over from a transfer"
     if item.kind == "damaged":
@@ -355,7 +352,7 @@ def _decide(
         return "leave", item.reason or ""
     if item.zoo_file is None or _is_gone(item.zoo_file):
         return "remove", UNLISTED_REASON
-    named = other_zoos.artifacts(item.zoo_file)
+    named = artifacts_of_zoo(item.zoo_file)
     if named is None:
         return "leave", f"its zoo file {item.zoo_file} cannot be loaded"
     return ("keep", "") if item.path in named else ("remove", UNLISTED_REASON)
@@ -388,35 +385,6 @@ def _remove_unless_owned(item: CacheItem) -> str:
                 with storage_errors(path):
                     path.unlink(missing_ok=True)
     return owner
-
-
-REMOTE_IDLE_LIMIT = timedelta(hours=1)
-"""How long a partial file is left alone whose process runs on another machine, where it cannot be looked for."""
-
-
-def find_owner(item: CacheItem) -> str:
-    """Return which live process works on a file of the cache; empty if none does. No file is created.
-
-    Raises:
-        StorageError: the lock cannot be examined.
-    """
-    if owner := read_recorded_owner(item):
-        return owner
-    if not lock_path(item.target).exists():
-        return ""
-    with lock_if_free(item.target) as taken:
-        return "" if taken else LOCK_HELD
-
-
-def read_recorded_owner(item: CacheItem) -> str:
-    """Return which live process a partial file belongs to by the facts beside it; empty if to none."""
-    facts = find_partial_facts(item.path) if item.kind == "partial" else None
-    if facts is None or facts.host is None or facts.pid is None:
-        return ""
-    if facts.host == socket.gethostname():
-        return f"process {facts.pid} works on it" if is_process_alive(facts.pid) else ""
-    idle = datetime.now(timezone.utc) - datetime.fromisoformat(item.changed)
-    return f"process {facts.pid} on {facts.host} may work on it" if idle < REMOTE_IDLE_LIMIT else ""
 
 
 def _list_locks(folder: Path) -> list[Path]:

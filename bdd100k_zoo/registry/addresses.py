@@ -1,4 +1,4 @@
-"""Which addresses are well formed, which of them nobody on the way can change, and how to show one without secrets."""
+"""Addresses: whether they are well formed and tamper-proof, and how to show one without its secrets."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from urllib.parse import unquote, urlsplit
 LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 _PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[!#-;=?-\[\]_a-z~]*)?")
-"""Well formed beyond doubt; spares the closer look at most of the zoo's 200 addresses."""
+"""Surely well formed; spares most of the zoo's 200 addresses the slower check."""
 
 FORBIDDEN_CHARACTERS = '"<>\\^`{|}'
 """RFC 3986 has none of them, and programs disagree on where a host ends at a backslash."""
 
 
 def address_problem(address: str) -> str:
-    """Return what makes an address malformed, in words without its secrets; nothing where it is well formed."""
+    """Return what makes an address malformed, without showing its secrets; empty if it is well formed."""
     if _PLAIN.fullmatch(address):
         return ""
     shown = redact_address(address)
@@ -36,7 +36,7 @@ def address_problem(address: str) -> str:
 
 
 def secret_problem(address: str) -> str:
-    """Return why an address cannot be in a file that people share; nothing where it holds no password or token."""
+    """Return why an address must not be in a file that people share; empty if it holds no password or token."""
     if redact_address(address) == address:
         return ""
     return (
@@ -61,7 +61,7 @@ _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+[^\s'\"<>]+")
 
 
 def redact_address(address: str) -> str:
-    """Return an address with ``***`` in the place of passwords and tokens; one without any, as it is.
+    """Return an address with ``***`` in place of passwords and tokens.
 
     It need not be well formed: what a user mistypes may hold a password too.
     """
@@ -84,12 +84,12 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Return a text with the addresses that it holds redacted."""
+    """Return a text with the addresses in it redacted."""
     return _IN_TEXT.sub(lambda found: redact_address(found[0]), text)
 
 
 def is_tamper_proof(address: str) -> bool:
-    """Tell whether nobody on the way can change what an address answers: https, or this very machine."""
+    """Return whether nobody on the way can change what an address answers: https, or this machine."""
     if address.startswith("https://"):
         return True
     parts = urlsplit(address)

@@ -1,4 +1,4 @@
-"""Digests and sizes into the text of a zoo file, in which nothing else changes."""
+"""Write digests and sizes into the text of a zoo file, changing nothing else."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class _Edit(NamedTuple):
 
 
 def insert_digests(file: Path, text: str, known: Mapping[str, Mapping[ArtifactKind, DigestAndSize]]) -> str:
-    """Write digests and sizes into a zoo file's text where it has none; comments and layout stay as they are.
+    """Return a zoo file's text with digests and sizes where it has none; comments and layout stay as they are.
 
-    Those of weights replace the nulls in ``weights``. Those of other files stand in ``digests``, which becomes the
-    model's last field where it has no such field. What is recorded already stays.
+    Those of weights replace the nulls in ``weights``. Those of other files go into ``digests``, which is added as the
+    model's last field if it has none. What is recorded already stays.
 
     Args:
         file: what errors call the file.
@@ -36,7 +36,7 @@ def insert_digests(file: Path, text: str, known: Mapping[str, Mapping[ArtifactKi
         known: what to record, by model and kind of file.
 
     Raises:
-        ManifestError: the text is laid out in a way that this cannot edit; see to it by hand.
+        ManifestError: the layout of the text is one that this cannot edit; do it by hand.
     """
     models = _child(yaml.compose(text, Loader=yaml.SafeLoader), "models")
     edits = [
@@ -48,7 +48,7 @@ def insert_digests(file: Path, text: str, known: Mapping[str, Mapping[ArtifactKi
 
 
 def _child(mapping: yaml.Node | None, key: str) -> Any:
-    """Give the node of a key; None where the mapping lacks it."""
+    """Return the node of a key; None if the mapping lacks it."""
     pairs = mapping.value if isinstance(mapping, yaml.MappingNode) else []
     return next((value for name, value in pairs if name.value == key), None)
 
@@ -70,7 +70,7 @@ def _model_edits(text: str, model: yaml.MappingNode, known: Mapping[ArtifactKind
 
 
 def _value_edits(mapping: yaml.MappingNode, known: DigestAndSize) -> Iterator[_Edit]:
-    """Put values in place of nulls, quoted as their keys are."""
+    """Replace nulls by values, quoted as their keys are."""
     for field in DIGEST_FIELDS:
         node, value = _child(mapping, field), getattr(known, field)
         if node.tag == NULL and value is not None:
@@ -80,7 +80,7 @@ def _value_edits(mapping: yaml.MappingNode, known: DigestAndSize) -> Iterator[_E
 
 
 def _addition(text: str, mapping: yaml.MappingNode, entries: Mapping[Any, Any]) -> _Edit:
-    """Add entries to a mapping as its last: on lines of their own, or behind a comma in braces."""
+    """Append entries to a mapping: on lines of their own, or after a comma in braces."""
     quote = _quote(mapping)
     if mapping.flow_style:
         inner = _flow(entries, quote)[1:-1]
@@ -105,7 +105,7 @@ def _lines(entries: Mapping[Any, Any], quote: str) -> Iterator[str]:
 
 
 def _flow(value: Any, quote: str) -> str:
-    """Write a mapping, or what is known of a file, in braces."""
+    """Format a mapping, or the digest and size of a file, in braces."""
     if not isinstance(value, dict):
         return f"{{{quote}digest{quote}: {quote}{value.digest}{quote}, {quote}size{quote}: {value.size}}}"
     return "{" + ", ".join(f"{quote}{key}{quote}: {_flow(inner, quote)}" for key, inner in value.items()) + "}"
@@ -116,7 +116,7 @@ def _quote(mapping: yaml.MappingNode) -> str:
 
 
 def _end(node: yaml.Node) -> int:
-    """Say where a value ends: a block's own mark lies behind the comments that follow it."""
+    """Return where a value ends: the end mark of a block comes after the comments that follow it."""
     if not isinstance(node, yaml.CollectionNode) or node.flow_style:
         return int(node.end_mark.index)
     last = node.value[-1]
@@ -130,7 +130,7 @@ def _applied(text: str, edits: list[_Edit]) -> str:
 
 
 def _check(file: Path, before: str, after: str, known: Mapping[str, Mapping[ArtifactKind, DigestAndSize]]) -> None:
-    """Read both texts, and see to it that the second says what the first does, and the digests, and nothing else."""
+    """Check that the second text holds what the first does, and the digests, and nothing else."""
     expected = yaml.safe_load(before)
     for model in expected["models"]:
         for what, of_file in known.get(model["name"], {}).items():

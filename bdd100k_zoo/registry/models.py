@@ -42,9 +42,9 @@ class Artifact(NamedTuple):
     addresses: tuple[str, ...]
     """The published address, then the alternates; empty where the zoo lists none."""
     digest: str | None
-    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal, where somebody has seen the file."""
+    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal, if somebody has recorded it."""
     size: int | None
-    """Bytes, where somebody has seen the file."""
+    """Bytes, if somebody has recorded them."""
     digest_addresses: tuple[str, ...] = ()
     """Where the publisher keeps the MD5 digest: the published address, then the alternates."""
     zoo_file: Path | None = None
@@ -82,7 +82,7 @@ class Family(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a model's checkpoint is published, and how to know it."""
+    """Where a model's checkpoint is published, with its digest and size."""
 
     address: str
     alternates: tuple[str, ...]
@@ -92,7 +92,7 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DigestAndSize(Struct, frozen=True, forbid_unknown_fields=True):
-    """How to know a published file."""
+    """The digest and size of a published file."""
 
     digest: str | None
     size: int | None
@@ -105,15 +105,15 @@ FIELD_RENAMES = {"scores_val": "scores-val", "scores_test": "scores-test"}
 
 
 class FileDigests(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=FIELD_RENAMES):
-    """How to know the files of a model beside its weights, by their kinds on the command line."""
+    """Digests and sizes of a model's files other than its weights, by their kinds on the command line."""
 
     preds: DigestAndSize = NO_DIGEST_OR_SIZE
     visuals: DigestAndSize = NO_DIGEST_OR_SIZE
     scores_val: DigestAndSize = NO_DIGEST_OR_SIZE
     scores_test: DigestAndSize = NO_DIGEST_OR_SIZE
 
-    def of(self, what: ArtifactKind) -> DigestAndSize:
-        """Give what is known of one kind of file other than weights."""
+    def for_kind(self, what: ArtifactKind) -> DigestAndSize:
+        """Return what is recorded of one kind of file other than weights."""
         known: DigestAndSize = getattr(self, what.replace("-", "_"))
         return known
 
@@ -176,23 +176,20 @@ class Model(ModelEntry, frozen=True, kw_only=True):
     """Those of the user's zoo files that hold digests alone."""
 
     def artifact(self, what: ArtifactKind) -> Artifact:
-        """Return what is known about one of the model's published files."""
-        known = self.weights if what == "weights" else self.digests.of(what)
+        """Return what is recorded about one of the model's published files."""
+        is_weights = what == "weights"
+        recorded = self.weights if is_weights else self.digests.for_kind(what)
+        weights_addresses = (self.weights.address, *self.weights.alternates)
         return Artifact(
             model=self.name,
             what=what,
-            addresses=self._addresses(what),
-            digest=known.digest,
-            size=known.size,
-            digest_addresses=self._with_alternates("md5") if what == "weights" else (),
+            addresses=weights_addresses if is_weights else self._with_alternates(ADDRESS_FIELDS[what]),
+            digest=recorded.digest,
+            size=recorded.size,
+            digest_addresses=self._with_alternates("md5") if is_weights else (),
             zoo_file=self.zoo_file,
             user_digests=tuple(given for given in self.user_digests if given.what == what),
         )
-
-    def _addresses(self, what: ArtifactKind) -> tuple[str, ...]:
-        if what == "weights":
-            return (self.weights.address, *self.weights.alternates)
-        return self._with_alternates(ADDRESS_FIELDS[what])
 
     def _with_alternates(self, field: str) -> tuple[str, ...]:
         published, alternates = getattr(self, field), getattr(self.alternates, field)
@@ -200,7 +197,7 @@ class Model(ModelEntry, frozen=True, kw_only=True):
 
 
 def format_ap(ap: float | None) -> str:
-    """Write an AP with the two digits that the zoo publishes; nothing for an unknown one."""
+    """Return an AP with the two digits that the zoo publishes; empty if unknown."""
     return "" if ap is None else f"{ap:.2f}"
 
 
@@ -212,15 +209,15 @@ class Zoo(Struct, frozen=True):
     files: tuple[Path, ...] = field(default=())
     """The zoo files that were read, the built-in one first."""
     unlisted: tuple[Model, ...] = ()
-    """Models that are known by name alone: no list or table shows them."""
+    """Models that can be used by name, and that no list or table shows."""
 
     @property
     def known(self) -> tuple[Model, ...]:
-        """Every model that a name stands for."""
+        """Every model, listed or not."""
         return (*self.models, *self.unlisted)
 
     def __getitem__(self, name: str) -> Model:
-        """Find a model by its name or an alias; raises UnknownNameError."""
+        """Return a model by its name or an alias; raises UnknownNameError."""
         for model in self.known:
             if name == model.name or name in model.aliases:
                 return model
@@ -233,7 +230,7 @@ class Zoo(Struct, frozen=True):
         raise UnknownNameError("model", name, nearest)
 
     def family(self, name: str) -> Family:
-        """Find a family by its name or title; raises UnknownNameError."""
+        """Return a family by its name or title; raises UnknownNameError."""
         wanted = name.casefold()
         for family in self.families:
             if wanted in (family.name.casefold(), family.title.casefold()):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DELETE = "_delete_"
-"""In an overriding dict: replace the dict that stands there instead of merging into it (mmengine's mark)."""
+"""In an overriding dict: replace the existing dict instead of merging into it (mmengine's convention)."""
 
 OPENING = {")": "(", "]": "["}
 
@@ -32,10 +32,10 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, object]:
 
 
 def apply_overrides(config: str, settings: dict[str, object], overrides: Mapping[str, object]) -> None:
-    """Set each dotted key in ``settings``, in place. Names that are missing on the way are made; dicts are merged.
+    """Set each dotted key in ``settings``, in place. Missing names on the way are created; dicts are merged.
 
     Args:
-        config: what to call the config in errors.
+        config: the name of the config in errors.
         settings: nested dicts and lists.
         overrides: values by dotted key.
 
@@ -50,7 +50,7 @@ def apply_overrides(config: str, settings: dict[str, object], overrides: Mapping
 
 
 class _Misfit(Exception):  # noqa: N818  (never leaves this module)
-    """Says where a key leads nowhere."""
+    """A key that does not fit the config."""
 
 
 def _parse(text: str) -> tuple[str, object]:
@@ -90,7 +90,7 @@ def _parse_dict(text: str) -> dict[str, object]:
 
 
 def _split(text: str) -> list[str]:
-    """Cut at the commas that no bracket encloses; a comma at the end separates nothing."""
+    """Split at the commas that no bracket encloses; a comma at the end separates nothing."""
     parts, start, open_brackets = [], 0, ""
     for position, character in enumerate(f"{text},"):
         if character in "([":
@@ -118,18 +118,18 @@ def _parse_scalar(text: str) -> object:
 
 def _set(container: object, parts: list[str], value: object, walked: str = "") -> None:
     part, rest = parts[0], parts[1:]
-    key, standing = _locate(container, part, walked)
+    key, existing = _locate(container, part, walked)
     if rest:
-        standing = {} if standing is MISSING else standing
-        _set(standing, rest, value, f"{walked}.{part}" if walked else part)
-    container[key] = standing if rest else _merged(standing, value)  # type: ignore[index]
+        existing = {} if existing is MISSING else existing
+        _set(existing, rest, value, f"{walked}.{part}" if walked else part)
+    container[key] = existing if rest else _merged(existing, value)  # type: ignore[index]
 
 
 MISSING = object()
 
 
 def _locate(container: object, part: str, walked: str) -> tuple[str | int, object]:
-    """Give the key or index that a part means in a container, and what stands there."""
+    """Return the key or index that a part means in a container, and the value there."""
     where = f"{walked!r} is {_briefly(container)}"
     if isinstance(container, dict):
         if part.isdecimal() and part not in container:

@@ -1,10 +1,10 @@
-"""The configuration file: what a user sets once for every call."""
+"""The user's configuration file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import platformdirs
@@ -22,14 +22,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a configuration file sets."""
 
     mirrors: tuple[str, ...] | None = None
-    """Bases of mirrors, as the user wrote them; a list of which nothing is left is None in YAML."""
+    """Bases of mirrors, as the user wrote them; an empty list in YAML reads as None."""
 
 
 def settings_file(environment: Mapping[str, str]) -> Path:
-    """Find the configuration file: BDD100K_ZOO_CONFIG where it is set, else the user's of this platform.
+    """Return the configuration file: BDD100K_ZOO_CONFIG if it is set, else the user's of this platform.
 
     Raises:
-        SettingsError: BDD100K_ZOO_CONFIG names a file that is not there.
+        SettingsError: BDD100K_ZOO_CONFIG names a file that does not exist.
     """
     chosen = environment.get(CONFIG_VARIABLE)
     if not chosen:
@@ -41,26 +41,21 @@ def settings_file(environment: Mapping[str, str]) -> Path:
 
 
 def read_settings(file: Path) -> Settings:
-    """Read a configuration file; one that is not there sets nothing.
+    """Read a configuration file; one that does not exist sets nothing.
 
     Raises:
         SettingsError: it cannot be read, is not valid YAML, or sets something unknown or of the wrong kind.
     """
     try:
         document = parse_yaml(file.read_bytes())
+        return msgspec.convert({} if document is None else document, Settings)
     except FileNotFoundError:
         return Settings()
     except OSError as error:
         raise SettingsError(str(file), "", f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise SettingsError(str(file), "", str(error)) from error
-    return _checked(file, {} if document is None else document)
-
-
-def _checked(file: Path, document: Any) -> Settings:
-    try:
-        return msgspec.convert(document, Settings)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$.")
         setting = f"{path.rstrip('`')} in {file}" if path else str(file)
         raise SettingsError(setting, "", problem) from error
+    except ValueError as error:
+        raise SettingsError(str(file), "", str(error)) from error

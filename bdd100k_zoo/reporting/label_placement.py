@@ -110,8 +110,8 @@ def _beside(box: Area, size: Size, picture: OccupancyMap) -> Iterator[Area]:
     """Yield the areas at the box's sides and inside it, the best first; at least one."""
     (left, top, right, bottom), (width, height) = box, size
     is_wide = right - left >= width and bottom - top >= 3 * height
-    along = (_into(left, width, picture.width), _into(right - width, width, picture.width))
-    down = (_into(top, height, picture.height), _into(bottom - height, height, picture.height))
+    along = (_clamp(left, width, picture.width), _clamp(right - width, width, picture.width))
+    down = (_clamp(top, height, picture.height), _clamp(bottom - height, height, picture.height))
     if top >= height:
         yield from (Area(x, top - height, x + width, top) for x in along)
     if is_wide:
@@ -125,9 +125,9 @@ def _beside(box: Area, size: Size, picture: OccupancyMap) -> Iterator[Area]:
     yield Area(along[0], down[0], along[0] + width, down[0] + height)
 
 
-def _into(position: int, length: int, whole: int) -> int:
+def _clamp(position: int, length: int, limit: int) -> int:
     """Return the nearest position at which something ``length`` long is inside the picture."""
-    return max(min(position, whole - length), 0)
+    return max(min(position, limit - length), 0)
 
 
 def _apart(box: Area, size: Size, picture: OccupancyMap) -> Iterator[Area]:

@@ -243,9 +243,9 @@ def plot_reliability(name: str, calibration: Calibration, of: str, run: int) -> 
         axes.plot([each.score for each in few], [each.precision for each in few], "x", color=sentinel("soft"))
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score", ylabel="share that is right")
         figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / 300)
-        told = "; ".join(f"score {each.score:.2f}: {each.precision:.2f} of {each.detections:,} right" for each in bins)
+        text = "; ".join(f"score {each.score:.2f}: {each.precision:.2f} of {each.detections:,} right" for each in bins)
         return figure_to_svg(
-            figure, name, f"Reliability of the scores, {escape_unprintable(of)}", told or "There are no detections."
+            figure, name, f"Reliability of the scores, {escape_unprintable(of)}", text or "There are no detections."
         )
 
 
@@ -259,11 +259,11 @@ def plot_bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Seque
                 axes.barh(place - 0.4 + (run + 0.5) * thick, value, 0.9 * thick, color=sentinel(run_role(run)))
         _set_rows(figure, axes, labels)
         axes.set(xlabel=unit, xlim=ap_limits(*axes.get_xlim(), floor=0))
-        told = "; ".join(
+        text = "; ".join(
             f"{label}: " + ", ".join(f"{run_letter(run)} {value:.2f}" for run, value in enumerate(row))
             for label, row in zip(labels, rows, strict=True)
         )
-        return figure_to_svg(figure, name, title, told)
+        return figure_to_svg(figure, name, title, text)
 
 
 def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
@@ -281,10 +281,10 @@ def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
         axes.margins(0.15)
         axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
         figure.subplots_adjust(left=0.09, right=0.97, top=0.97, bottom=0.14)
-        told = "; ".join(
+        text = "; ".join(
             f"{run_letter(each.run)}: {each.images_per_second:.3g} images/s, AP {each.ap:.2f}" for each in places
         )
-        return figure_to_svg(figure, name, "AP over speed", told)
+        return figure_to_svg(figure, name, "AP over speed", text)
 
 
 # Learning curve of a training -----------------------------------------------------------------------------------------

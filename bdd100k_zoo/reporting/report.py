@@ -13,6 +13,7 @@ from bdd100k_zoo.data.tables import read_labels, read_predictions
 from bdd100k_zoo.errors import NoImagesError, UnreadableImageError
 from bdd100k_zoo.evaluation.analysis import RunAnalysis, analyse_run, compare_runs
 from bdd100k_zoo.evaluation.bootstrap import SEED
+from bdd100k_zoo.evaluation.error_analysis import check_hotcoco_installed
 from bdd100k_zoo.evaluation.frame_matching import build_match_outcomes, worst_frames
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames, unique_frame_names
@@ -78,6 +79,7 @@ def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
         ZooError: labels or predictions cannot be scored, see ``data.load`` and ``evaluation.pairing``.
     """
     check_report_installed()
+    check_hotcoco_installed()
     check_page_replaceable(request.out)
     subjects = [
         subject for name in request.names for subject in resolve_name(name, request.zoo, request.split, request.runs)

@@ -201,7 +201,8 @@ class _Drawing:
 
     def run(self, progress: Progress) -> None:
         """Draw the pictures that do not exist yet; an interrupt says how many are done."""
-        jobs = self._request.jobs or _cores()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jobs = self._request.jobs or cores
         try:
             with (
                 progress.task("Drawing", len(self._drawable), "images") as task,
@@ -231,7 +232,3 @@ class _Drawing:
                 task.advance(1)
             else:
                 yield picture
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,7 +28,7 @@ import sys
 from importlib import metadata
 true = metadata.version
 def version(name):
-    if name in ("numpy", "hotcoco", "Pillow"):
+    if name in ("numpy", "Pillow"):
         return true(name)
     raise metadata.PackageNotFoundError(name)
 metadata.version = version

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,15 @@ def test_one_file_gets_the_official_table_and_the_official_file(call, dataset):
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
     assert (folder / "scores.json").is_file()
+
+
+def test_scores_intervals_and_conditions_need_no_hotcoco(call, dataset, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    dataset.run()
+    options = ["--lenient", "--confidence", "--resamples", "100", "--by", "weather"]
+    result = call("eval", MODEL, "--data", str(dataset.root), "--out-file", "scores.json", *options)
+    assert result.exit_code == 0, result.stderr
+    assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
 
 
 def test_kept_scores_are_used_until_a_file_changes(call, dataset):

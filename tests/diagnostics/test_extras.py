@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from bdd100k_zoo.diagnostics import extras
@@ -26,10 +28,19 @@ def test_a_video_is_written_and_read():
     assert extras.try_video() == "reads a frame"
 
 
-def test_a_plot_is_drawn():
+def test_a_plot_is_drawn_and_errors_are_broken_down():
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
-    assert extras.try_pages() == "draws a plot"
+    assert extras.try_pages() == "draws a plot, breaks errors down"
+
+
+def test_pages_without_hotcoco_name_it_and_their_extra(monkeypatch):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    with pytest.raises(MissingPackageError) as caught:
+        extras.try_pages()
+    assert (caught.value.package, caught.value.extra) == ("hotcoco", "report")
 
 
 def test_the_client_of_hugging_face_imports():

@@ -13,18 +13,30 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+from bdd100k_zoo.evaluation.error_analysis import build_evaluator
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames
-from bdd100k_zoo.evaluation.scoring import score_predictions
+from bdd100k_zoo.evaluation.scoring import score_predictions, summarise_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bdd100k_zoo.data.tables import LabelTable, PredictionTable
     from bdd100k_zoo.evaluation.matching import Matches
+    from bdd100k_zoo.evaluation.pairing import PairedFrames
     from bdd100k_zoo.evaluation.scores import Scores
 
 Document = Any
+
+
+def score_with_hotcoco(paired: PairedFrames) -> Scores:
+    """Score as an independent implementation of COCO's rules does; it needs finite scores and boxes."""
+    run = build_evaluator(paired)
+    run.evaluate()
+    run.accumulate()
+    found = run.eval
+    assert found is not None
+    return summarise_scores(found["precision"][..., 2], found["recall"])
 
 
 def match_predictions(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> Matches:
@@ -114,16 +126,16 @@ names = st.sampled_from(("a", "b", "B", "ä", 7, "10", "c/d.jpg"))
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, sound: bool = False) -> Case:
+def cases(draw: st.DrawFn, *, sound: bool = False, finite: bool = False) -> Case:
     """Small and nasty: equal boxes and scores, odd types, frames missing, doubled or unknown, videos or none.
 
     A ``sound`` case has predictions of exactly the labelled frames, and nothing that strict reading refuses but doubled
-    frames.
+    frames. A ``finite`` case has finite scores and boxes, and predictions near the labels of each labelled frame.
     """
     pool = draw(st.lists(boxes(least=0 if sound else -8), min_size=1, max_size=4))
     any_box = st.sampled_from(pool)
     if not sound:
-        odd = draw(st.booleans())
+        odd = not finite and draw(st.booleans())
         any_box = st.one_of(st.sampled_from(pool).flatmap(near), odd_boxes() if odd else boxes())
     labels = st.builds(
         label,
@@ -132,13 +144,16 @@ def cases(draw: st.DrawFn, *, sound: bool = False) -> Case:
         attributes=attributes,
         id=ids,
     )
-    scores = st.sampled_from(FINITE_SCORES if sound else SCORES)
+    scores = st.sampled_from(FINITE_SCORES if sound or finite else SCORES)
     predictions = st.builds(label, st.sampled_from(CATEGORIES), any_box, score=scores, id=ids)
-    labelled = draw(st.lists(frames_of(labels), max_size=4, unique_by=draw(st.sampled_from((_name, id)))))
-    if not sound:
+    unique_by = draw(st.sampled_from((_name, id)))
+    labelled = draw(st.lists(frames_of(labels), min_size=int(finite), max_size=4, unique_by=unique_by))
+    if not (sound or finite):
         predicted = draw(st.lists(frames_of(predictions), max_size=4, unique_by=draw(st.sampled_from((_name, id)))))
         return Case(draw(outer(labelled)), draw(outer(predicted)))
-    found = [each | {"labels": draw(st.lists(predictions, max_size=7))} for each in labelled]
+    found = [each | {"labels": draw(st.lists(predictions, min_size=int(finite), max_size=7))} for each in labelled]
+    if finite:
+        found += draw(st.lists(frames_of(predictions), max_size=2))
     return Case(draw(outer(labelled)), draw(st.permutations(found)))
 
 

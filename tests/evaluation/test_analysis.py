@@ -20,7 +20,7 @@ from bdd100k_zoo.evaluation.conditions import ALL_FRAMES, MAX_ATTRIBUTE_VALUES, 
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames
 from bdd100k_zoo.evaluation.scores import OVERALL
-from bdd100k_zoo.evaluation.scoring import score_paired
+from bdd100k_zoo.evaluation.scoring import score_predictions
 from bdd100k_zoo.progress import NO_PROGRESS
 
 OFFICIAL = sorted((Path(__file__).resolve().parents[1] / "data" / "official").glob("*.json.gz"))
@@ -41,7 +41,7 @@ def test_scores_are_the_official_ones_to_the_last_bit(path: Path):
 @given(cases())
 def test_scores_of_anything_are_those_of_the_evaluation(case: Case):
     label_table, prediction_table = case.tables(lenient=True)
-    expected = score_paired(pair_frames(label_table, prediction_table, lenient=True))
+    expected = score_predictions(label_table, prediction_table, lenient=True)
     found = analyse(label_table, prediction_table, lenient=True)
     assert found.analysis.scores.official_json() == expected.official_json()
 

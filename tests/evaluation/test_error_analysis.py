@@ -15,12 +15,13 @@ from bdd100k_zoo.evaluation.error_analysis import (
     MIN_SCORE,
     analyse_errors,
     build_confusion_matrix,
+    build_evaluator,
     compute_tide_errors,
     measure_calibration,
 )
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import PairedFrames, pair_frames
-from bdd100k_zoo.evaluation.scoring import build_evaluator, score_paired
+from bdd100k_zoo.evaluation.scoring import score_matches
 
 HERE, HALF, AWAY, CROWD = (100, 100, 199, 199), (100, 100, 199, 139), (500, 500, 599, 599), (400, 400, 600, 600)
 CAR, BUS = CLASSES.index("car"), CLASSES.index("bus")
@@ -71,7 +72,7 @@ def test_an_error_costs_what_mending_it_would_win() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_ap_that_errors_are_measured_from_is_the_official_one(seed: int) -> None:
     found = pair_frames(*crowded_case(seed).tables())
-    assert compute_tide_errors(found).ap50 == pytest.approx(score_paired(found)["AP50"].overall)
+    assert compute_tide_errors(found).ap50 == pytest.approx(score_matches(match_detections(found))["AP50"].overall)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -60,7 +60,9 @@ def test_a_picture_stands_in_its_address() -> None:
     assert data_url(b"\xff\xd8", "image/jpeg") == "data:image/jpeg;base64,/9g="
 
 
-@pytest.mark.parametrize(("package", "told"), [("jinja2", "Jinja2"), ("matplotlib", "matplotlib")])
+@pytest.mark.parametrize(
+    ("package", "told"), [("jinja2", "Jinja2"), ("matplotlib", "matplotlib"), ("hotcoco", "hotcoco")]
+)
 def test_without_the_extra_the_command_says_how_to_install_it(package: str, told: str) -> None:
     start = f"import sys; sys.modules[{package!r}] = None; from bdd100k_zoo.cli.app import main; main()"
     command = [sys.executable, "-c", start, "report", "a.json", "--labels", "b.json"]
