@@ -265,7 +265,8 @@ def _describe_gpu(findings: Sequence[Finding], driver: nvidia.NvidiaDriver | Non
 def _check_job(job: OptionalJob, versions: Mapping[str, str | None]) -> Finding:
     missing = [name for name in job.distributions if not versions[name]]
     if missing:
-        found = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        found = f"{names} {'is' if len(missing) == 1 else 'are'} not installed"
         return Finding(job.what, "absent", found, (install_command(job.extra),))
     found = ", ".join(f"{name} {versions[name] or 'missing'}" for name in (*job.distributions, *job.related))
     if job.what == "videos" and parse_version_numbers(versions["av"] or "") < (17,):

@@ -45,6 +45,7 @@ def test_the_core_alone_is_sound(bare):
     assert "bdd100k-zoo[predict]" in absent["mmdet3"].repairs[0]
     assert "bdd100k-zoo[video]" in absent["videos"].repairs[0]
     assert absent["evaluator"].found == "scalabel and bdd100k are not installed"
+    assert absent["pages"].found == "jinja2, matplotlib and hotcoco are not installed"
 
 
 @pytest.mark.parametrize("way", ["argument", "environment"])
