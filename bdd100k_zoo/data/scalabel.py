@@ -180,8 +180,8 @@ class FrameRows(NamedTuple):
     """bool [n]: an attribute marks a crowd or an ignored region; not meaningful for predictions."""
     scores: bytes
     """float64 [n]; for labels empty or not meaningful."""
-    corners: bytes
-    """float64 [n, 4]: x1, y1, x2, y2."""
+    boxes: bytes
+    """float64 [n, 4]: x1, y1, x2, y2; of COCO files x, y, width, height."""
     unscored: bool
     """Whether a label has no score, as is right for labels."""
     boxless: int

@@ -81,7 +81,7 @@ def _label_rows(frame: _Frame, issues: ValidationIssues) -> FrameRows:
         codes=bytes(codes),
         crowd=bytes(crowd),
         scores=b"",
-        corners=corners.tobytes(),
+        boxes=corners.tobytes(),
         unscored=unscored,
         boxless=boxless,
     )
@@ -108,7 +108,7 @@ def _prediction_rows(frame: _Frame, issues: ValidationIssues) -> FrameRows:
         codes=bytes(codes),
         crowd=bytes(len(codes)),
         scores=scores.tobytes(),
-        corners=corners.tobytes(),
+        boxes=corners.tobytes(),
         unscored=False,
         boxless=0,
         fault=fault,

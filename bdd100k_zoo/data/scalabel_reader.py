@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from itertools import chain
-from operator import attrgetter
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -280,24 +279,23 @@ class _FastFrame(PlainFrame, frozen=True, gc=False):
         msgspec.structs.force_setattr(self, "labels", _pack(self, self.labels or []))
 
 
-_category, _box = attrgetter("category"), attrgetter("box2d")
-_corners = attrgetter("x1", "y1", "x2", "y2")
-_code = dict(CATEGORY_CODES).__getitem__
+_pack_corners = Struct("4d").pack
 
 
 def _pack(frame: _FastFrame, labels: list[_FastLabel]) -> FrameRows:
     """Pack the labels of a frame into columns; raises KeyError for a box of a category that has none."""
     boxed = [label for label in labels if label.box2d is not None]
+    boxes = [label.box2d for label in boxed if label.box2d is not None]
     scores = [label.score for label in labels]
     is_unscored = None in scores
     return FrameRows(
         str(frame.name),
         None if frame.videoName is None else str(frame.videoName),
         frame.attributes,
-        codes=bytes(map(_code, map(_category, boxed))),
+        codes=bytes([CATEGORY_CODES[label.category] for label in boxed]),
         crowd=bytes([(marks := label.attributes) is not None and (marks.crowd or marks.ignored) for label in boxed]),
         scores=b"" if is_unscored else array("d", scores).tobytes(),  # type: ignore[type-var]  # there is no None
-        corners=array("d", list(chain.from_iterable(map(_corners, map(_box, boxed))))).tobytes(),
+        boxes=b"".join([_pack_corners(box.x1, box.y1, box.x2, box.y2) for box in boxes]),
         unscored=is_unscored,
         boxless=len(labels) - len(boxed),
     )
@@ -312,6 +310,6 @@ def _fast_rows(records: Sequence[_FastFrame] | None, *, scored: bool) -> list[Fr
     rows: list[Any] = [frame.labels for frame in records]
     if scored and any(frame.unscored or frame.boxless for frame in rows):
         return None
-    boxes = np.frombuffer(b"".join([frame.corners for frame in rows])).reshape(-1, 4)
+    boxes = np.frombuffer(b"".join([frame.boxes for frame in rows])).reshape(-1, 4)
     slack = BOX_SLACK if scored else 0
     return rows if (boxes[:, 2:] >= boxes[:, :2] - slack).all() else None

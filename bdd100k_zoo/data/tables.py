@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from operator import attrgetter
+from struct import Struct
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -185,7 +186,7 @@ def _label_table(
         starts=_starts(rows),
         classes=codes & ~np.uint8(REGION_BIT),
         crowd=marked | (codes >= REGION_BIT),
-        boxes=boxes,
+        boxes=boxes.reshape(-1, 4),
         let_through=let_through,
     )
 
@@ -201,7 +202,7 @@ def _prediction_table(
         starts=_starts(rows),
         classes=codes & ~np.uint8(REGION_BIT),
         scores=_join([frame.scores for frame in rows]),
-        boxes=boxes,
+        boxes=boxes.reshape(-1, 4),
         let_through=let_through,
     )
 
@@ -216,7 +217,7 @@ def _join(parts: Iterable[bytes]) -> Floats:
 
 def _official_boxes(rows: Sequence[FrameRows]) -> Floats:
     """Join the corners and convert them to x, y, width, height in the official tool's order of operations."""
-    boxes = _join([frame.corners for frame in rows]).reshape(-1, 4)
+    boxes = _join([frame.boxes for frame in rows]).reshape(-1, 4)
     with np.errstate(invalid="ignore", over="ignore"):
         boxes[:, 2:] -= boxes[:, :2]
         boxes[:, 2:] += 1
@@ -239,8 +240,8 @@ def read_coco_labels(path: Path, *, lenient: bool = False) -> LabelTable:
     if found != "COCO labels":
         raise RecordError(path, f"expected COCO labels, found {describe_format(found)}")
     frames = labels_from_coco(path, read_coco(path, CocoLabels))
-    rows, boxes = _coco_rows(path, frames, lenient=lenient)
-    return _label_table(path, rows, boxes, ())
+    rows = _coco_rows(path, frames, scored=False, lenient=lenient)
+    return _label_table(path, rows, _join([frame.boxes for frame in rows]), ())
 
 
 def read_coco_results(path: Path, labels: Path, *, lenient: bool = False) -> PredictionTable:
@@ -263,32 +264,45 @@ def read_coco_results(path: Path, labels: Path, *, lenient: bool = False) -> Pre
     dataset = read_coco_images(labels)
     results, let_through = resolve_image_ids(path, read_coco(path, list[CocoResult]), dataset, labels)
     frames = results_from_coco(path, results, dataset, labels)
-    rows, boxes = _coco_rows(path, frames, lenient=lenient)
+    rows = _coco_rows(path, frames, scored=True, lenient=lenient)
     empty = ValidationIssues()
     for frame in frames:
         if not frame.labels:
             error = BadFrameError(path, printable(frame.name), f"missing, but in {labels}")
             empty.add("frames without predictions", error)
-    return _prediction_table(path, rows, boxes, let_through + empty.summarise())
+    return _prediction_table(path, rows, _join([frame.boxes for frame in rows]), let_through + empty.summarise())
 
 
-def _coco_rows(path: Path, frames: Sequence[LabelFrame], *, lenient: bool) -> tuple[list[FrameRows], Floats]:
-    """Return the columns of frames converted from COCO, and their boxes as x, y, width, height."""
+def _coco_rows(path: Path, frames: Sequence[LabelFrame], *, scored: bool, lenient: bool) -> list[FrameRows]:
+    """Return the columns of frames that were converted from COCO."""
     issues = ValidationIssues()
     rows: list[FrameRows] = []
-    bboxes: list[Bbox] = []
     for frame in frames:
         labels = [label for label in frame.labels if label.box2d]
-        for label in labels:
-            bboxes.append(bbox := _bbox_of(label))
+        bboxes = list(map(_bbox_of, labels))
+        for label, bbox in zip(labels, bboxes, strict=True):
             if label.category not in CATEGORY_CODES:
                 issues.add("labels of unknown categories", f"{frame.name}: label {label.id}: {label.category}")
             if not lenient and min(bbox.width, bbox.height) < 0:
                 issues.add("boxes of negative size", f"{frame.name}: label {label.id}")
-        rows.append(_pack(frame, labels))
+        texts = {name: value for name, value in (frame.attributes or {}).items() if isinstance(value, str)}
+        row = FrameRows(
+            frame.name,
+            frame.videoName,
+            None if frame.attributes is None else msgspec.convert(texts, FrameAttributes),
+            codes=bytes([CATEGORY_CODES.get(label.category or "", 0) for label in labels]),
+            crowd=b"" if scored else bytes([is_crowd(label.category, label.attributes) for label in labels]),
+            scores=np.array([label.score for label in labels], np.float64).tobytes() if scored else b"",
+            boxes=b"".join([_pack_box(bbox.x, bbox.y, bbox.width, bbox.height) for bbox in bboxes]),
+            unscored=not scored,
+            boxless=len(frame.labels) - len(labels),
+        )
+        rows.append(row)
     issues.raise_all(path)
-    numbers = [(bbox.x, bbox.y, bbox.width, bbox.height) for bbox in bboxes]
-    return rows, np.array(numbers, np.float64).reshape(-1, 4)
+    return rows
+
+
+_pack_box = Struct("4d").pack
 
 
 def _bbox_of(label: Label) -> Bbox:
@@ -296,18 +310,3 @@ def _bbox_of(label: Label) -> Bbox:
     if label.coco and not isinstance(label.coco.bbox, UnsetType):
         return label.coco.bbox
     return to_bbox(label.box2d) if label.box2d else Bbox(0, 0, 0, 0)
-
-
-def _pack(frame: LabelFrame, labels: Sequence[Label]) -> FrameRows:
-    texts = {name: value for name, value in (frame.attributes or {}).items() if isinstance(value, str)}
-    return FrameRows(
-        frame.name,
-        frame.videoName,
-        None if frame.attributes is None else msgspec.convert(texts, FrameAttributes),
-        codes=bytes(CATEGORY_CODES.get(label.category or "", 0) for label in labels),
-        crowd=bytes(is_crowd(label.category, label.attributes) for label in labels),
-        scores=np.array([label.score for label in labels], np.float64).tobytes(),
-        corners=b"",
-        unscored=False,
-        boxless=0,
-    )
