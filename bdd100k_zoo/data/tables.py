@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from operator import attrgetter
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import UnsetType
@@ -285,11 +284,10 @@ def _coco_rows(path: Path, frames: Sequence[LabelFrame], *, scored: bool, lenien
                 issues.add("labels of unknown categories", f"{frame.name}: label {label.id}: {label.category}")
             if not lenient and min(bbox.width, bbox.height) < 0:
                 issues.add("boxes of negative size", f"{frame.name}: label {label.id}")
-        texts = {name: value for name, value in (frame.attributes or {}).items() if isinstance(value, str)}
         row = FrameRows(
             frame.name,
             frame.videoName,
-            None if frame.attributes is None else msgspec.convert(texts, FrameAttributes),
+            _frame_attributes(frame.attributes),
             codes=bytes([CATEGORY_CODES.get(label.category or "", 0) for label in labels]),
             crowd=b"" if scored else bytes([is_crowd(label.category, label.attributes) for label in labels]),
             scores=np.array([label.score for label in labels], np.float64).tobytes() if scored else b"",
@@ -300,6 +298,13 @@ def _coco_rows(path: Path, frames: Sequence[LabelFrame], *, scored: bool, lenien
         rows.append(row)
     issues.raise_all(path)
     return rows
+
+
+def _frame_attributes(attributes: Mapping[str, Any] | None) -> FrameAttributes | None:
+    if attributes is None:
+        return None
+    values = {name: attributes.get(name) for name in FrameAttributes.__struct_fields__}
+    return FrameAttributes(**{name: value for name, value in values.items() if isinstance(value, str)})
 
 
 _pack_box = Struct("4d").pack
