@@ -78,21 +78,16 @@ def images_to_coco(path: Path, frames: Sequence[LabelFrame]) -> CocoLabels:
     ordered = sorted(frames, key=lambda frame: frame.name)
     original = [frame.coco.id for frame in ordered if frame.coco and not isinstance(frame.coco.id, UnsetType)]
     ids: Sequence[int | str] = original if len(set(original)) == len(ordered) else range(1, len(ordered) + 1)
-    return CocoLabels(tuple(map(_image, ids, ordered)), CATEGORIES)
-
-
-def _image(image_id: int | str, frame: LabelFrame) -> CocoImage:
-    return CocoImage(
-        image_id,
-        frame.name,
-        frame.size.width,
-        frame.size.height,
-        url=frame.url,
-        videoName=frame.videoName,
-        timestamp=frame.timestamp,
-        frameIndex=frame.frameIndex,
-        attributes=frame.attributes,
+    images = (
+        CocoImage(image_id, frame.name, frame.size.width, frame.size.height, **_shared_fields(frame))
+        for image_id, frame in zip(ids, ordered, strict=True)
     )
+    return CocoLabels(tuple(images), CATEGORIES)
+
+
+def _shared_fields(source: LabelFrame | CocoImage) -> dict[str, Any]:
+    names = ("url", "videoName", "timestamp", "frameIndex", "attributes")
+    return {name: getattr(source, name) for name in names}
 
 
 def labels_to_coco(path: Path, frames: Sequence[LabelFrame]) -> CocoLabels:
@@ -327,11 +322,7 @@ def _frames(dataset: CocoLabels, labels: Mapping[int | str, list[Label]]) -> tup
     return tuple(
         LabelFrame(
             image.file_name,
-            url=image.url,
-            videoName=image.videoName,
-            timestamp=image.timestamp,
-            frameIndex=image.frameIndex,
-            attributes=image.attributes,
+            **_shared_fields(image),
             given_size=ImageSize(image.width, image.height) if image.width and image.height else None,
             coco=None if has_plain_ids else CocoOrigin(id=image.id),
             given_labels=tuple(labels[image.id]),
