@@ -111,7 +111,8 @@ def check_checkpoint_file(path: Path, build: Callable[[], nn.Module], *, model_n
 
     Raises:
         UnsafeCheckpointError: also where its metadata states that the weights are random.
-        StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes``, ``check_sums``, ``check_parameters``.
+        StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes``, ``verify_crcs`` and
+            ``check_parameters``.
     """
     weights = read_checkpoint(path)
     if weights.random:
