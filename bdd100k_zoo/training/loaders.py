@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -20,7 +22,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bdd100k_zoo.backends.common.config import mmdet_default_scope, translate_config_errors
-from bdd100k_zoo.errors import ConfigError
+from bdd100k_zoo.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +35,10 @@ HANDLED_KEYS = {"batch_size", "num_workers", "persistent_workers", "sampler", "d
 """Settings of a dataloader that this module reads, or replaces."""
 FORWARDED_KEYS = {"drop_last", "pin_memory", "prefetch_factor", "timeout"}
 """Those that are passed on to torch's loader."""
+
+
+MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path on Linux, without the zero at its end."""
 
 
 def derive_seed(*key: object) -> int:
@@ -148,6 +154,8 @@ def _build_dataset(settings: Any, name: str) -> Any:
 def _build_loader(
     dataset: Any, sampler: Sequence[int] | ResumableSampler, batch_size: int, workers: int, **settings: Any
 ) -> Any:
+    if workers:
+        _check_temporary_folder()
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -158,6 +166,19 @@ def _build_loader(
         collate_fn=pseudo_collate,
         **settings,
     )
+
+
+def _check_temporary_folder() -> None:
+    """Check that reading processes can pass their tensors on; raises StorageError.
+
+    They do so through a socket in the temporary folder. Where its path is longer than a socket's may be, torch loses the
+    tensors without an error, and training waits for ever.
+    """
+    folder = Path(tempfile.gettempdir())
+    if len(os.fsencode(folder / "pymp-01234567" / "listener-01234567")) > MAX_SOCKET_PATH:
+        raise StorageError(
+            folder, "is too long a path for the sockets of reading processes; set TMPDIR to a shorter one"
+        )
 
 
 def _init_worker(_: int) -> None:

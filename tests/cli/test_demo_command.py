@@ -153,7 +153,7 @@ def test_the_commands_to_try_work_on_the_frames_that_were_kept(kept: tuple[Path,
         words = [sys.executable, "-m", "bdd100k_zoo", *shlex.split(command)[1:], "--device", "cpu"]
         words += ["--cfg-options", "test_dataloader.dataset.pipeline.1.scale=(192,108)"]
         words += ["train_dataloader.dataset.pipeline.2.scale=(192,108)"] if "train" in words else []
-        done = subprocess.run(words, env=surroundings(tmp_path), capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "runs/demo_fcos_r18_fpn/train/train.json").read_text())["epochs"]) == 2
 

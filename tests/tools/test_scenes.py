@@ -7,12 +7,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pytest
 
 from bdd100k_zoo.data.classes import CLASSES
-from tools.scenes.dataset import count, frame_seed, write_scenes
+from tools.scenes.dataset import count, encode_labels, frame_seed, write_scenes
 from tools.scenes.scene import Scene, draw_scene, frame_name
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def frames(tmp_path_factory) -> tuple[LabelFrame, ...]:
 
 
 def digest_of_labels(scene: Scene) -> str:
-    return hashlib.sha256(msgspec.json.encode(scene.labels)).hexdigest()[:16]
+    return hashlib.sha256(encode_labels([scene.labels])[1:-1]).hexdigest()[:16]
 
 
 def digest_of_pixels(scene: Scene) -> str:

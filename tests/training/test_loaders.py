@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from bdd100k_zoo.training.loaders import ResumableSampler, SeededDataset, seed_rngs
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.training.loaders import ResumableSampler, SeededDataset, _build_loader, seed_rngs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IMAGES = st.integers(1, 40)
 
@@ -94,3 +99,12 @@ def test_places_draw_apart() -> None:
         seed_rngs(*place)
         drawn.add((random.random(), float(np.random.rand()), float(torch.rand(()))))
     assert len(drawn) == 4
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_sockets_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 100)))
+    with pytest.raises(StorageError, match="set TMPDIR to a shorter one"):
+        _build_loader([0, 1], range(2), 1, 1)
+    assert [int(batch[0]) for batch in _build_loader([0, 1], range(2), 1, 0)] == [0, 1]
