@@ -171,8 +171,8 @@ def _build_loader(
 def _check_temporary_folder() -> None:
     """Check that reading processes can pass their tensors on; raises StorageError.
 
-    They do so through a socket in the temporary folder. Where its path is longer than a socket's may be, torch loses the
-    tensors without an error, and training waits for ever.
+    They do so through a socket in the temporary folder. Where its path is longer than a socket's may be, torch loses
+    the tensors without an error, and training waits for ever.
     """
     folder = Path(tempfile.gettempdir())
     if len(os.fsencode(folder / "pymp-01234567" / "listener-01234567")) > MAX_SOCKET_PATH:
