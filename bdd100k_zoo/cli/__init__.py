@@ -1,1 +1,1 @@
-"""The command line: a thin skin over the workflows."""
+"""The command line: a thin layer over the packages that do the jobs."""

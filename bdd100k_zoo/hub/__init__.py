@@ -1,4 +1,4 @@
-"""Addresses → verified files in the cache."""
+"""Artifacts from their addresses to verified files in the cache."""
 
 from bdd100k_zoo.hub.cache import Store, StoredFile
 from bdd100k_zoo.hub.layout import default_cache_root

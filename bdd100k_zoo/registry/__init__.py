@@ -1,4 +1,4 @@
-"""zoo.yaml → frozen records."""
+"""Zoo files: YAML on disk to frozen, checked records."""
 
 from bdd100k_zoo.registry.loading import load_zoo
 from bdd100k_zoo.registry.models import (

@@ -101,7 +101,7 @@ class FramePredictions:
 
         Raises:
             FrameNameError: a frame's name leads out of its folder.
-            ZooError: a file cannot be read; see ``data.load``.
+            ZooError: a file cannot be read; see ``data.tables``.
         """
         self.path = predictions / PREDICTIONS_FILE if (predictions / PREDICTIONS_FILE).is_file() else predictions
         self._matched: FrameOutcomeTable | None = None

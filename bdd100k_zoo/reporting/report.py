@@ -76,7 +76,7 @@ def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
         MissingPackageError: the extra ``report`` is not installed.
         NoImagesError: the folder of images holds none of the labelled frames.
         FilesExistError: the report's path holds a file that this package has not written.
-        ZooError: labels or predictions cannot be scored, see ``data.load`` and ``evaluation.pairing``.
+        ZooError: labels or predictions cannot be scored, see ``data.tables`` and ``evaluation.pairing``.
     """
     check_report_installed()
     check_hotcoco_installed()

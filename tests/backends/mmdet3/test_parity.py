@@ -86,7 +86,7 @@ def test_batches_of_two_and_three_get_the_classic_boxes(model_name: str, detecto
 
 
 def by_batches(detector: Detector, images: Sequence[Any], size: int) -> list[dict[int, Detections]]:
-    """Detect in batches as ``inference.pipeline`` makes them; give the detections of each batch by image."""
+    """Detect in batches as ``prediction.pipeline`` makes them; give the detections of each batch by image."""
     prepared = [detector.prepare(image) for image in images]
     found = []
     for places in batch_by_shape(((each.shape, place) for place, each in enumerate(prepared)), size):
