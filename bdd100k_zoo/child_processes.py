@@ -1,4 +1,4 @@
-"""End of processes whose parent has ended, even if it was killed and could not end them."""
+"""How many processes suit this machine; and ending them when their parent has ended, even if it was killed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 ORPHANED_STATUS = 1
 """Exit status of a process whose parent has ended."""
+
+
+def usable_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def exit_with_parent() -> None:

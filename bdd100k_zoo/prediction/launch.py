@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from bdd100k_zoo.child_processes import usable_cores
 from bdd100k_zoo.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -171,9 +172,8 @@ def launch_processes(processes: int, arguments: Sequence[str], replaceable: str 
         arguments: those of the command line.
         replaceable: see ``LaunchInfo``.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     begun = "going on" if replaceable is None else f"replacing:{replaceable}"
-    defaults = {"OMP_NUM_THREADS": str(max(1, cores // processes))}
+    defaults = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))}
     with _SignalForwarder() as signals:
         # In a session of its own: Ctrl-C in the terminal would reach every process there, and be forwarded once more.
         agent = subprocess.Popen(  # noqa: S603  (this very command line)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from bdd100k_zoo.child_processes import usable_cores
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.data.validation import printable
 from bdd100k_zoo.errors import FilesExistError, NoImagesError, RecordError, StorageError
@@ -201,8 +202,7 @@ class _Drawing:
 
     def run(self, progress: Progress) -> None:
         """Draw the pictures that do not exist yet; an interrupt says how many are done."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jobs = self._request.jobs or cores
+        jobs = self._request.jobs or usable_cores()
         try:
             with (
                 progress.task("Drawing", len(self._drawable), "images") as task,

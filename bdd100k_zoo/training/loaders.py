@@ -22,6 +22,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bdd100k_zoo.backends.common.config import mmdet_default_scope, translate_config_errors
+from bdd100k_zoo.child_processes import usable_cores
 from bdd100k_zoo.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -140,8 +141,7 @@ def build_val_loader(config: Config, *, name: str, batch_size: int, workers: int
 
 def default_workers(configured: int, device: str, processes: int) -> int:
     """Return how many processes read ahead: as configured, within the cores there are; on a CPU one at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(configured, 1 if device == "cpu" else max(1, cores // processes))
+    return min(configured, 1 if device == "cpu" else max(1, usable_cores() // processes))
 
 
 def _build_dataset(settings: Any, name: str) -> Any:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from records import PROCESS, REQUEST, make_header
+from records import PROCESS, REQUEST, WEIGHTS, make_header
 
 from bdd100k_zoo.errors import FolderBusyError, RunMismatchError, StorageError
 from bdd100k_zoo.prediction.journal import Journal, journal_path
 from bdd100k_zoo.prediction.run import (
     RunCounts,
     RunSeconds,
-    WeightsUsed,
     compared,
     parse_run,
     to_json_object,
@@ -189,22 +188,12 @@ def test_a_folder_that_may_not_be_written_or_entered_is_told(tmp_path: Path) -> 
 
 
 def record(**changes: Any) -> RunRecord:
-    weights = WeightsUsed(
-        path="x.pth",
-        size=3,
-        md5="0" * 32,
-        sha256="a" * 64,
-        verified=False,
-        verified_by=None,
-        unverified_because="no digest is recorded",
-        address=None,
-    )
     standing: dict[str, Any] = dict(  # noqa: C408
         model=MODEL,
         config="x.py",
         config_sha256="0" * 64,
         cfg_options={"model.test_cfg.max_per_img": 50},
-        weights=weights,
+        weights=WEIGHTS,
         backend="mmdet3",
         device="cpu",
         device_name="some processor",
