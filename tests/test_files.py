@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.errors import FrameNameError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 from bdd100k_zoo.files import (
     LARGEST_RECORD,
     READ_CHUNK_BYTES,
@@ -230,7 +230,7 @@ def test_a_relative_name_is_given_back(name: str) -> None:
     ],
 )
 def test_a_name_that_leaves_its_folder_or_is_no_plain_text_is_refused(name: str) -> None:
-    with pytest.raises(FrameNameError) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         check_frame_name(name)
     assert caught.value.name == name
     assert str(caught.value).isprintable()
@@ -242,7 +242,7 @@ def test_a_name_that_leaves_its_folder_or_is_no_plain_text_is_refused(name: str)
 def test_what_passes_stays_inside_its_folder(name: str) -> None:
     try:
         check_frame_name(name)
-    except FrameNameError:
+    except InvalidFileError:
         return
     for kind, folder in ((PurePosixPath, "/data/images"), (PureWindowsPath, "C:\\data\\images")):
         joined = kind(folder) / name

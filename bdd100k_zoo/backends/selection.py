@@ -12,6 +12,11 @@ __all__ = ["BACKENDS", "MMDET2", "MMDET3", "Backend", "backend_for_mmdet", "sele
 
 BACKENDS: tuple[Backend, ...] = (MMDET3, MMDET2)
 """The default one first."""
+MMDET2_HINT = "mmdet 2 needs an environment of its own: `bash .ci/classic` in a clone makes one, see docs/classic.md"
+HINTS = {
+    "mmdet3": "install it, in an environment of its own, with `pip install 'bdd100k-zoo[predict]'`",
+    "mmdet2": MMDET2_HINT,
+}
 
 
 def select_backend(wanted: str = "auto") -> Backend:
@@ -30,10 +35,15 @@ def select_backend(wanted: str = "auto") -> Backend:
         return found or MMDET3
     names = [each.NAME for each in BACKENDS]
     if wanted not in names:
-        raise BackendError(wanted, f"expected auto, {' or '.join(names)}")
+        raise BackendError(
+            f"the backend {wanted!r} cannot be used: expected auto, {' or '.join(names)}",
+            f"leave it out to use what is installed; {MMDET2_HINT}",
+        )
     if found is None or wanted != found.NAME:
         is_there = f"mmdet {version} is installed" if version else "no mmdet is installed"
-        raise BackendError(wanted, f"it needs mmdet {wanted[-1]}, and {is_there}")
+        raise BackendError(
+            f"the backend {wanted!r} cannot be used: it needs mmdet {wanted[-1]}, and {is_there}", HINTS[wanted]
+        )
     return found
 
 

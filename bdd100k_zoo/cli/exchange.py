@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from bdd100k_zoo.cli.options import Json, get_session
-from bdd100k_zoo.cli.output import details_table, handle_errors, print_renderable, sanitize_text, write_json
+from bdd100k_zoo.cli.output import details_table, explain, handle_errors, print_renderable, sanitize_text, write_json
 
 LabelFormat = Literal["scalabel", "coco"]
 
@@ -64,7 +64,6 @@ def submit(
 ) -> None:
     """Check predictions completely and write the file for the evaluation server; nothing is contacted."""
     _refuse_same_file(predictions, out, "--out")
-    from bdd100k_zoo.cli.hints import explain
     from bdd100k_zoo.errors import SubmissionError
     from bdd100k_zoo.evaluation.submission import submit as job
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo import errors
@@ -14,47 +12,14 @@ if TYPE_CHECKING:
 PROGRAM = "bdd100k-zoo"
 
 
-def explain(error: Exception, *, lenient: bool | None = False) -> tuple[str, str]:
-    """Return the message and the hint for an error; one that is neither ours nor about a file is reported as a bug.
-
-    Args:
-        error: what was raised.
-        lenient: whether the command was given ``--lenient``; None where it has no such option.
-    """
-    if isinstance(error, OSError) and isinstance(error.filename, (str, os.PathLike)):
-        error = errors.StorageError(Path(error.filename), error.strerror or str(error))
-    if not isinstance(error, errors.ZooError):
-        message = f"unexpected {type(error).__name__}: {error}"
-        return message, "this is a bug of bdd100k-zoo; BDD100K_ZOO_DEBUG=1 shows where, please report it"
-    hints = [hint(error) for kind, hint in HINTS if isinstance(error, kind)][:1]
-    if lenient is False:
-        hints += [hint for kind, hint in LENIENT_HINTS.items() if isinstance(error, kind)]
-    return str(error), "; ".join(filter(None, hints))
-
-
-def _unknown_name(error: errors.UnknownNameError) -> str:
-    command = f"`{PROGRAM} list` shows all"
-    return f"did you mean {' or '.join(error.nearest)}? {command}" if error.nearest else command
+def legacy_hint(error: errors.ZooError) -> str:
+    """Return the hint of a class that is to be replaced."""
+    return next((hint(error) for kind, hint in HINTS if isinstance(error, kind)), "")
 
 
 def _no_match(error: errors.NoMatchError) -> str:
     backbones, schedules = ", ".join(error.backbones), ", ".join(error.schedules)
     return f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {error.best_ap:.2f}"
-
-
-MMDET2_HINT = "mmdet 2 takes an environment of its own: `bash .ci/classic` in a clone makes one, see docs/classic.md"
-
-
-def _backend(error: errors.BackendError) -> str:
-    if error.backend == "mmdet3":
-        return "install it, in an environment of its own, with `pip install 'bdd100k-zoo[predict]'`"
-    return MMDET2_HINT if error.backend == "mmdet2" else f"leave it out for what is installed; {MMDET2_HINT}"
-
-
-def _missing_package(error: errors.MissingPackageError) -> str:
-    from bdd100k_zoo.diagnostics.repairs import suggest_repairs
-
-    return f"repair it with `{suggest_repairs(error.reason, error.extra)[0]}`; `{PROGRAM} doctor` examines all"
 
 
 def _uncheckable(error: errors.CheckUnavailableError) -> str:
@@ -94,21 +59,6 @@ def _what_option(what: str) -> str:
     return "" if what == "weights" else f" --what {what}"
 
 
-def _links(what: str) -> str:
-    return "" if what == "start-values" else f"`{PROGRAM} doctor --links` checks all; "
-
-
-def _storage(error: errors.StorageError) -> str:
-    if "more memory" in error.reason:
-        return "stop what else uses the memory, or use a machine that has more"
-    if "space" in error.reason.lower():
-        return (
-            "free some space, and the same command goes on; "
-            "or choose another folder: --out for runs, BDD100K_ZOO_CACHE for downloads"
-        )
-    return "check that the path exists and may be read and written, or choose another folder"
-
-
 def _duplicate_frame(error: errors.DuplicateFrameError) -> str:
     if error.first.name in error.name:
         return "give the folder above both, so that the names differ, or run them apart"
@@ -121,27 +71,9 @@ def _checkpoint_mismatch(error: errors.CheckpointMismatchError) -> str:
     return f"is this the checkpoint of that model? `{PROGRAM} list` shows all models"
 
 
-def _not_finite(error: errors.NotFiniteError) -> str:
-    if error.precision != "fp32":
-        return f"{error.precision} may have overflowed: try --precision fp32, with another --out"
-    return "check the image, the --cfg-options, and whether the weights come from a training that diverged"
-
-
-def _device(error: errors.DeviceError) -> str:
-    if error.out_of_memory:
-        return "a smaller --batch-size needs less memory, and --device cpu none of the GPU's"
-    return f"use --device cpu; `{PROGRAM} doctor` shows what torch finds"
-
-
 def _launcher(error: errors.LauncherError) -> str:
     command = {"pytorch": "torchrun", "slurm": "srun", "mpi": "mpirun"}.get(error.launcher, error.launcher)
     return f"start it with {command}, or leave out --launcher: what started a process is found out by itself"
-
-
-def _submission(error: errors.SubmissionError) -> str:
-    kinds = " ".join({problem.kind for problem in error.problems})
-    clip = "; --clip moves the edges of boxes into their images" if "outside" in kinds else ""
-    return f"--json lists every problem; correct the predictions, or --images{clip}"
 
 
 def _stale(error: errors.StaleBlockError) -> str:
@@ -162,36 +94,13 @@ LABELS_HINT = (
 )
 
 HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
-    (errors.ManifestError, lambda e: f"correct it in {e.file}; docs/contributing.md has a worked example"),
-    (errors.UnknownNameError, _unknown_name),
     (errors.NoMatchError, _no_match),
-    (errors.MissingPackageError, _missing_package),
-    (errors.BackendError, _backend),
-    (
-        errors.SettingsError,
-        lambda _: "mirrors are written https://HOST/…, file:///FOLDER or hf://ORG/REPO; docs/mirrors.md has examples",
-    ),
     (errors.NoAddressError, lambda e: f"`{PROGRAM} info {e.model}` shows what is published"),
-    (
-        errors.OfflineError,
-        lambda e: f"run it once without --offline (and BDD100K_ZOO_OFFLINE); {local_copy_hint(e.model, e.what)}",
-    ),
-    (
-        errors.TransferError,
-        lambda e: f"the same command tries again; {_links(e.what)}{local_copy_hint(e.model, e.what)}",
-    ),
     (
         errors.DownloadsFailedError,
         lambda _: f"the same command tries only what is missing; {local_copy_hint()}",
     ),
     (errors.DigestMismatchError, _digest_mismatch),
-    (
-        errors.UnverifiedError,
-        lambda e: (
-            f"give a digest you trust: `{PROGRAM} cache import {e.model} FILE{_what_option(e.what)} --digest sha256:…` "
-            "or a zoo file of digests in BDD100K_ZOO_FILES (a mirror's does not count); or leave out --require-digest"
-        ),
-    ),
     (
         errors.UnsafeArchiveError,
         lambda _: "it is damaged, or not what was published: move it out of the cache and download it again",
@@ -202,7 +111,6 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         lambda _: f"`{PROGRAM} download MODEL` fetches one, `{PROGRAM} cache import MODEL FILE` takes a copy",
     ),
     (errors.FilesExistError, lambda _: "move them away, or choose another folder"),
-    (errors.StorageError, _storage),
     (
         errors.NoImagesError,
         lambda _: "name folders, files or quoted patterns: --images frames/ or --images 'day*/*.jpg'",
@@ -214,7 +122,6 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         ),
     ),
     (errors.DuplicateFrameError, _duplicate_frame),
-    (errors.UnreadableImageError, lambda _: "replace the file, or leave it out"),
     (
         errors.LabelledImagesError,
         lambda _: "fetch or unpack the images again; --data names the folder that holds images/100k and labels/det_20",
@@ -232,25 +139,14 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         ),
     ),
     (errors.FrameNameError, lambda _: "rename the file: plain text, relative, without `..`"),
-    (errors.ConfigError, lambda _: "check the config, or the keys and values of --cfg-options"),
-    (
-        errors.UnsafeCheckpointError,
-        lambda e: e.hint or "only whole files of tensors are loaded: give another copy",
-    ),
     (errors.CheckpointMismatchError, _checkpoint_mismatch),
     (
         errors.CheckpointClassesError,
         lambda _: "only checkpoints of the ten BDD100K classes, in their order, are run; train or convert one",
     ),
-    (errors.NotFiniteError, _not_finite),
     (errors.UnsupportedOpError, lambda _: "a compiled mmcv 2.1.0 serves it: https://mmcv.readthedocs.io"),
-    (errors.DeviceError, _device),
     (errors.PrecisionError, lambda _: "--precision fp32, the default, runs everywhere"),
     (errors.LauncherError, _launcher),
-    (
-        errors.WorkerFailedError,
-        lambda _: "the first error above says why; the same command goes on with what is missing",
-    ),
     (
         errors.PeerLostError,
         lambda _: "what the lost process said tells why; the same command goes on from the last checkpoint",
@@ -259,11 +155,9 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.WorkerKilledError,
         lambda _: "the same command goes on with what is missing; fewer --jobs need less memory",
     ),
-    (errors.SubmissionError, _submission),
     (errors.StaleBlockError, _stale),
     (errors.NoRunsError, _no_runs),
     (errors.NoLabelsError, lambda _: LABELS_HINT),
-    (errors.RunMismatchError, lambda _: "choose another folder with --out, or replace that run with --fresh"),
     (
         errors.UnfinishedRunError,
         lambda _: "the same command without --merge computes them; or copy the other journals there",
@@ -273,7 +167,6 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
         errors.DivergedError,
         lambda _: "a lower rate often helps: --cfg-options optim_wrapper.optimizer.lr=…, with --fresh or another --out",
     ),
-    (errors.FolderBusyError, lambda _: "wait until it is done, or choose another folder with --out"),
     (
         errors.WrongFileError,
         lambda _: f"give the right file, labels and predictions each in their place; `{PROGRAM} convert` takes COCO's",
@@ -288,13 +181,4 @@ HINTS: tuple[tuple[type[errors.ZooError], Callable[[Any], str]], ...] = (
     (errors.FramesDifferError, lambda _: "predict every frame of the split, and no other"),
     (errors.BadFrameError, lambda _: "correct the file"),
     (errors.BadLabelError, lambda _: "correct the file"),
-    (errors.RecordError, lambda _: "check that this is the right file, and whole"),
 )
-
-LENIENT_HINTS: dict[type[errors.ZooError], str] = {
-    errors.UnlikelyBoxesError: "`eval --lenient` scores it all the same",
-    errors.FramesDifferError: "`eval --lenient` scores what there is",
-    errors.BadFrameError: "`eval --lenient` does as the official tool: of duplicates the last wins",
-    errors.BadLabelError: "`eval --lenient` accepts what the official tool accepts",
-}
-"""Added to the hint where ``--lenient`` was not given."""

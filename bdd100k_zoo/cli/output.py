@@ -293,8 +293,6 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _report_failure(error: Exception, *, as_json: bool, lenient: bool | None) -> None:
-    from bdd100k_zoo.cli.hints import explain
-
     message, hint = explain(error, lenient=lenient)
     if as_json:
         write_json({"error": sanitize_text(message), "hint": hint})
@@ -302,6 +300,34 @@ def _report_failure(error: Exception, *, as_json: bool, lenient: bool | None) ->
     print_message(message, "bold red", "error")
     if hint:
         print_message(hint, "bold cyan", "hint")
+
+
+def explain(error: Exception, *, lenient: bool | None = None) -> tuple[str, str]:
+    """Return the message and the hint for an error; one that is neither ours nor about a file is reported as a bug.
+
+    Args:
+        error: what was raised.
+        lenient: whether the command was given ``--lenient``; None where it has no such option.
+    """
+    from bdd100k_zoo import errors
+
+    if isinstance(error, OSError) and isinstance(error.filename, (str, os.PathLike)):
+        error = errors.StorageError.from_os_error(Path(error.filename), error)
+    if not isinstance(error, errors.ZooError):
+        message = f"unexpected {type(error).__name__}: {error}"
+        return message, "this is a bug of bdd100k-zoo; BDD100K_ZOO_DEBUG=1 shows where, please report it"
+    hint = error.hint
+    if isinstance(error, errors.MissingPackageError):
+        from bdd100k_zoo.diagnostics.repairs import suggest_repairs
+
+        hint = f"repair it with `{suggest_repairs(error.reason, error.extra)[0]}`; `bdd100k-zoo doctor` examines all"
+    if not hint:
+        from bdd100k_zoo.cli.hints import legacy_hint
+
+        hint = legacy_hint(error)
+    if lenient is False and isinstance(error, errors.InputsError) and error.lenient_hint:
+        hint = f"{hint}; {error.lenient_hint}"
+    return str(error), hint
 
 
 def complete_model(incomplete: str) -> list[str]:

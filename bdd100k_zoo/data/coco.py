@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
 from bdd100k_zoo.data.scalabel import Bbox, Box2D, LabelFrame, to_bbox
 from bdd100k_zoo.data.validation import ValidationIssues
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, read_bytes
 
 if TYPE_CHECKING:
@@ -113,14 +113,14 @@ def read_coco(path: Path, file_type: type[CocoType]) -> CocoType:
 
     Raises:
         StorageError: the file cannot be read.
-        RecordError: it has a fault; the message names the place, for a truncated file its length.
+        InvalidFileError: it has a fault; the message names the place, for a truncated file its length.
     """
     content = read_bytes(path)
     try:
         return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=file_type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         where = f" after byte {len(content):,}" if "truncated" in str(error) else ""
-        raise RecordError(path, f"is not what it should be: {error}{where}") from error
+        raise InvalidFileError(path, f"is not what it should be: {error}{where}") from error
 
 
 # Categories
@@ -188,7 +188,7 @@ def frame_keys(path: Path, frames: Sequence[Named]) -> dict[str, Named]:
     """Return frames or images by name; by ``videoName/name`` if names repeat and all of them have a video.
 
     Raises:
-        RecordError: a name is ambiguous.
+        InvalidFileError: a name is ambiguous.
         FrameNameError: a name is no relative path inside a folder.
     """
     by_name = {check_frame_name(frame.name): frame for frame in frames}

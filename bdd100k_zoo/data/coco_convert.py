@@ -34,7 +34,7 @@ from bdd100k_zoo.data.formats import detect_format, is_true
 from bdd100k_zoo.data.scalabel import Bbox, Box2D, CocoOrigin, ImageSize, Label, LabelFrame, is_crowd
 from bdd100k_zoo.data.scalabel_reader import read_frames
 from bdd100k_zoo.data.validation import IssueSummary, ValidationIssues
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -62,13 +62,13 @@ def read_coco_images(path: Path) -> CocoLabels:
 
     Raises:
         StorageError: the file cannot be read.
-        RecordError: it is neither.
+        InvalidFileError: it is neither.
     """
     found = detect_format(path)
     if found in ("Scalabel frames", None):
         return images_to_coco(path, read_frames(path))
     if found != "COCO labels":
-        raise RecordError(path, f"expected labels, found {found}")
+        raise InvalidFileError(path, f"expected labels, found {found}")
     return read_coco(path, CocoLabels)
 
 
@@ -94,7 +94,7 @@ def labels_to_coco(path: Path, frames: Sequence[LabelFrame]) -> CocoLabels:
     """Convert labels; those without a box are omitted. Label ids that COCO can hold become annotation ids.
 
     Raises:
-        RecordError: a category that the benchmark lacks, or a name that repeats; all are counted.
+        InvalidFileError: a category that the benchmark lacks, or a name that repeats; all are counted.
         FrameNameError: a name is no relative path inside a folder.
     """
     dataset = images_to_coco(path, frames)
@@ -166,7 +166,7 @@ def results_to_coco(
     """Convert results, with the image and category ids of a labels file; labels without a box are omitted.
 
     Raises:
-        RecordError: a frame or a category that the labels file lacks, a missing score; all are counted.
+        InvalidFileError: a frame or a category that the labels file lacks, a missing score; all are counted.
         FrameNameError: a name is no relative path inside a folder.
     """
     images = frame_keys(labels_path, dataset.images)
@@ -216,7 +216,7 @@ def resolve_image_ids(
         The results, and what was assumed about their ids.
 
     Raises:
-        RecordError: a name matches several images, or it is ambiguous whether category ids begin at 0 or 1.
+        InvalidFileError: a name matches several images, or it is ambiguous whether category ids begin at 0 or 1.
     """
     has_files = all(result.file_name for result in results)
     images: dict[int | str, list[int | str]] = {}
@@ -233,10 +233,10 @@ def resolve_image_ids(
         if detect_format(labels_path) == "COCO labels":
             return results, ()
         problem = "image ids may be places in the labels or names of files, which are numbers: give COCO labels"
-        raise RecordError(path, problem)
+        raise InvalidFileError(path, problem)
     for key, found in zip(keys, matches, strict=True):
         if len(found) > 1:
-            raise RecordError(path, f"names images by their files, and {labels_path} has several named {key}")
+            raise InvalidFileError(path, f"names images by their files, and {labels_path} has several named {key}")
     shift = _category_shift(path, results, dataset)
     resolved = [
         msgspec.structs.replace(result, image_id=image, category_id=result.category_id + shift, file_name=None)
@@ -260,14 +260,14 @@ def _category_shift(path: Path, results: Sequence[CocoResult], dataset: CocoLabe
     if 0 in found:
         return 1
     problem = f"has no category id 0 or {max(known)}: whether they begin at 0 or at 1 cannot be told"
-    raise RecordError(path, problem)
+    raise InvalidFileError(path, problem)
 
 
 def labels_from_coco(path: Path, dataset: CocoLabels) -> tuple[LabelFrame, ...]:
     """Convert labels: every image becomes a frame, sorted by name. Annotations keep their order within a frame.
 
     Raises:
-        RecordError: ids that repeat or are not defined, names that repeat; all are counted.
+        InvalidFileError: ids that repeat or are not defined, names that repeat; all are counted.
         FrameNameError: a name is no relative path inside a folder.
     """
     labels, names = _empty_frames(path, dataset)
@@ -289,7 +289,7 @@ def results_from_coco(
     """Convert results: every image of the labels file becomes a frame, sorted by name, empty or not.
 
     Raises:
-        RecordError: ids that the labels file lacks; all are counted.
+        InvalidFileError: ids that the labels file lacks; all are counted.
         FrameNameError: a name is no relative path inside a folder.
     """
     labels, names = _empty_frames(labels_path, dataset)
@@ -312,7 +312,7 @@ def _empty_frames(path: Path, dataset: CocoLabels) -> tuple[dict[int | str, list
     labels: dict[int | str, list[Label]] = {image.id: [] for image in dataset.images}
     names = {category.id: category.name for category in dataset.categories}
     if len(labels) < len(dataset.images) or len(names) < len(dataset.categories):
-        raise RecordError(path, "image ids or category ids repeat")
+        raise InvalidFileError(path, "image ids or category ids repeat")
     return labels, names
 
 

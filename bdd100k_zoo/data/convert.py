@@ -18,7 +18,7 @@ from bdd100k_zoo.data.coco_convert import (
 from bdd100k_zoo.data.formats import FileFormat, describe_format, detect_format
 from bdd100k_zoo.data.scalabel import NO_BOX_MESSAGE, NORMALISED_MESSAGE, are_normalised, to_bbox
 from bdd100k_zoo.data.scalabel_reader import read_frames
-from bdd100k_zoo.errors import RecordError, UnlikelyBoxesError
+from bdd100k_zoo.errors import InvalidFileError, UnlikelyBoxesError
 from bdd100k_zoo.files import write_atomically
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def convert_file(
 
     Raises:
         StorageError: a file cannot be read or written.
-        InputsError, RecordError: a file has a fault; all faults of a kind are counted.
+        InputsError, InvalidFileError: a file has a fault; all faults of a kind are counted.
         UnlikelyBoxesError: results without a box, or boxes that all lie within 0 to 1.
         FrameNameError: a name is no relative path inside a folder.
     """
@@ -74,7 +74,7 @@ def convert_file(
             results = read_coco(source, list[CocoResult])
             result, content = _from_coco_results(source, out, results, _require_labels(source, labels))
     except UnicodeEncodeError as error:
-        raise RecordError(source, "holds text that is no Unicode: a lone surrogate") from error
+        raise InvalidFileError(source, "holds text that is no Unicode: a lone surrogate") from error
     write_atomically(out, content, follow_links=True)
     return result
 
@@ -84,19 +84,19 @@ def _source_format(source: Path, to: AnnotationFormat, given: AnnotationFormat |
     found = detect_format(source)
     if found is None:
         if given is None:
-            raise RecordError(source, "is an empty list, which may be of either format: say which with --from")
+            raise InvalidFileError(source, "is an empty list, which may be of either format: say which with --from")
         found = "Scalabel frames" if given == "scalabel" else "COCO results"
     if given and FORMATS[found] != given:
-        raise RecordError(source, f"expected {given} (--from), found {describe_format(found)}")
+        raise InvalidFileError(source, f"expected {given} (--from), found {describe_format(found)}")
     if FORMATS[found] == to:
-        raise RecordError(source, f"holds {describe_format(found)}, so it is {to} already")
+        raise InvalidFileError(source, f"holds {describe_format(found)}, so it is {to} already")
     return found
 
 
 def _require_labels(source: Path, labels: Path | None) -> Path:
     if labels is None:
         problem = "holds results: the ids of their images stand in a labels file, give it with --labels"
-        raise RecordError(source, problem)
+        raise InvalidFileError(source, problem)
     return labels
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ class PredictionsWriter:
         Raises:
             StorageError: the disk is full.
             FrameNameError: the name is no relative path inside a folder.
-            RecordError: a corner or score is not finite, which JSON cannot represent.
+            InvalidFileError: a corner or score is not finite, which JSON cannot represent.
             ValueError: frames are out of order.
         """
         check_frame_name(name)
         if self.frames and not self._last < name:
             raise ValueError(f"frames must come sorted by name: {name!r} after {self._last!r}")
         if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
-            raise RecordError(self.path, f"{name}: the detector gave a corner or score that is no finite number")
+            raise InvalidFileError(self.path, f"{name}: the detector gave a corner or score that is no finite number")
         labels = to_labels(detections, self._ids)
         line = self._encode(LabelFrame(name, given_labels=labels))
         with storage_errors(self.path):

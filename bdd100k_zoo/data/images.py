@@ -20,6 +20,7 @@ from bdd100k_zoo.errors import (
     DuplicateFrameError,
     ImageChangedError,
     ImageListError,
+    ImagesError,
     NoImagesError,
     StorageError,
     UnreadableImageError,
@@ -137,7 +138,7 @@ def _find_in_list(given: str, every: int) -> Iterator[Frame]:
             if stat.S_ISDIR(status.st_mode):
                 raise NoImagesError(text, "is a folder: a list names files")
             yield from _find_in_file(text, path, status, every)
-        except (NoImagesError, StorageError, UnreadableImageError) as error:
+        except (ImagesError, StorageError, UnreadableImageError) as error:
             raise ImageListError(name, number, str(error)) from error
 
 

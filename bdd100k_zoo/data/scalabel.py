@@ -17,7 +17,7 @@ from bdd100k_zoo.data.formats import is_true
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from bdd100k_zoo.errors import BadLabelError
+    from bdd100k_zoo.errors import InputsError
 
 
 class Box2D(msgspec.Struct, frozen=True, gc=False):
@@ -186,7 +186,7 @@ class FrameRows(NamedTuple):
     """Whether a label has no score, as is right for labels."""
     boxless: int
     """Number of labels without a box: lanes, areas."""
-    fault: BadLabelError | None = None
+    fault: InputsError | None = None
     """A prediction without a score, which the official tool refuses if the frame is labelled."""
 
 

@@ -22,7 +22,7 @@ from bdd100k_zoo.data.scalabel import (
     LabelFrame,
 )
 from bdd100k_zoo.data.validation import ValidationIssues, printable
-from bdd100k_zoo.errors import BadFrameError, BadLabelError, WrongFileError
+from bdd100k_zoo.errors import BadFrameError, BadLabelError, InputsError, WrongFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -181,7 +181,7 @@ class _Label:
             raise self.error("has no id")
         self.name = f"{printable(given['id'])} (no. {number})"
 
-    def error(self, problem: str) -> BadLabelError:
+    def error(self, problem: str) -> InputsError:
         return BadLabelError(self.frame.path, self.frame.name, self.name, problem)
 
     def code(self) -> int:

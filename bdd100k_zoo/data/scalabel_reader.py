@@ -51,7 +51,7 @@ from bdd100k_zoo.data.scalabel_checks import (
     check_prediction_rows,
 )
 from bdd100k_zoo.data.validation import ValidationIssues
-from bdd100k_zoo.errors import RecordError, UnlikelyBoxesError, WrongFileError
+from bdd100k_zoo.errors import InvalidFileError, UnlikelyBoxesError, WrongFileError
 from bdd100k_zoo.files import check_frame_name, read_bytes
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def read_frames(path: Path) -> tuple[LabelFrame, ...]:
     Raises:
         StorageError: they cannot be read.
         InputsError: the file has another format.
-        RecordError: a frame has a fault; the message names its place.
+        InvalidFileError: a frame has a fault; the message names its place.
     """
     frames: list[LabelFrame] = []
     for file in decode_files(path, LabelFrame, FRAMES):
@@ -153,7 +153,7 @@ def _convert_documents(file: FrameFile[LabelFrame]) -> list[LabelFrame]:
     try:
         return msgspec.convert(documents, list[LabelFrame], strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise RecordError(file.path, f"is not what it should be: {error}") from error
+        raise InvalidFileError(file.path, f"is not what it should be: {error}") from error
 
 
 def _boxes_of(frames: Sequence[LabelFrame]) -> Iterator[tuple[float, ...]]:

@@ -35,13 +35,12 @@ from bdd100k_zoo.data.scalabel import (
 )
 from bdd100k_zoo.data.scalabel_reader import read_rows
 from bdd100k_zoo.data.validation import IssueSummary, ValidationIssues, merge_issue_summaries, printable
-from bdd100k_zoo.errors import BadFrameError, RecordError, UnlikelyBoxesError, WrongFileError
+from bdd100k_zoo.errors import BadFrameError, InputsError, InvalidFileError, UnlikelyBoxesError, WrongFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from bdd100k_zoo.errors import BadLabelError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -87,7 +86,7 @@ class PredictionTable:
     """What was accepted leniently."""
     flat: bool = False
     """The file lists boxes, not frames, so that images without a box have no frame."""
-    faults: Mapping[int, BadLabelError] = field(default_factory=dict)
+    faults: Mapping[int, InputsError] = field(default_factory=dict)
     """By frame: a prediction that makes the official tool fail if the frame is labelled."""
 
 
@@ -231,13 +230,13 @@ def read_coco_labels(path: Path, *, lenient: bool = False) -> LabelTable:
 
     Raises:
         StorageError: the file cannot be read.
-        RecordError: it is no COCO labels file, its ids and names are inconsistent, or it has categories that the
+        InvalidFileError: it is no COCO labels file, its ids and names are inconsistent, or it has categories that the
             benchmark lacks; unless ``lenient``, also boxes of negative size.
         FrameNameError: an image's name is no relative path inside a folder.
     """
     found = detect_format(path)
     if found != "COCO labels":
-        raise RecordError(path, f"expected COCO labels, found {describe_format(found)}")
+        raise InvalidFileError(path, f"expected COCO labels, found {describe_format(found)}")
     frames = labels_from_coco(path, read_coco(path, CocoLabels))
     rows = _coco_rows(path, frames, scored=False, lenient=lenient)
     return _label_table(path, rows, _join([frame.boxes for frame in rows]), ())
@@ -253,13 +252,13 @@ def read_coco_results(path: Path, labels: Path, *, lenient: bool = False) -> Pre
 
     Raises:
         StorageError: a file cannot be read.
-        RecordError: a file has another format, or the results have images or categories that the labels or the
+        InvalidFileError: a file has another format, or the results have images or categories that the labels or the
             benchmark lack; unless ``lenient``, also boxes of negative size.
         FrameNameError: an image's name is no relative path inside a folder.
     """
     found = detect_format(path)
     if found not in ("COCO results", None):
-        raise RecordError(path, f"expected COCO results, found {describe_format(found)}")
+        raise InvalidFileError(path, f"expected COCO results, found {describe_format(found)}")
     dataset = read_coco_images(labels)
     results, let_through = resolve_image_ids(path, read_coco(path, list[CocoResult]), dataset, labels)
     frames = results_from_coco(path, results, dataset, labels)

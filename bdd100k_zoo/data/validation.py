@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bdd100k_zoo.errors import BadFrameError, BadLabelError, RecordError
+from bdd100k_zoo.errors import InputsError, InvalidFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +31,9 @@ class ValidationIssues:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._examples: dict[str, list[BadFrameError | BadLabelError | str]] = {}
+        self._examples: dict[str, list[InputsError | str]] = {}
 
-    def add(self, kind: str, issue: BadFrameError | BadLabelError | str) -> None:
+    def add(self, kind: str, issue: InputsError | str) -> None:
         """Count an issue, given as the error to raise for it, or as its place in the file."""
         self._counts[kind] += 1
         examples = self._examples.setdefault(kind, [])
@@ -48,9 +48,9 @@ class ValidationIssues:
             raise first
 
     def raise_all(self, path: Path) -> None:
-        """Raise one RecordError with the count and the first places of each kind; return if there is no issue."""
+        """Raise one InvalidFileError with the count and the first places of each kind; return if there is no issue."""
         if self._counts:
-            raise RecordError(path, "; ".join(map(self._describe, self._counts)))
+            raise InvalidFileError(path, "; ".join(map(self._describe, self._counts)))
 
     def _describe(self, kind: str) -> str:
         examples = ", ".join(map(str, self._examples[kind]))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,14 +33,16 @@ def try_evaluator() -> str:
 
     Raises:
         MissingPackageError: they are missing, or refuse to be imported.
-        RecordError: their scores differ.
+        InvalidFileError: their scores differ.
     """
     from bdd100k_zoo.evaluation import official
 
     with _one_right_detection() as (labels, predictions):
         found, ours = official.score_with_official_tool(labels, predictions), _score(labels, predictions)
         if found.official_json() != ours.official_json():
-            raise RecordError(predictions, f"is scored AP {found.ap} by the official packages, and {ours.ap} by ours")
+            raise InvalidFileError(
+                predictions, f"is scored AP {found.ap} by the official packages, and {ours.ap} by ours"
+            )
         return f"{_describe_scores(labels, found)}, all 132 numbers as ours"
 
 
@@ -49,7 +51,7 @@ def try_viewer() -> str:
 
     Raises:
         MissingPackageError: it is missing, or refuses to be imported.
-        RecordError: it has drawn nothing.
+        InvalidFileError: it has drawn nothing.
     """
     from PIL import Image
 
@@ -60,7 +62,7 @@ def try_viewer() -> str:
         Image.new("RGB", (160, 90)), [BoxMark((40, 20, 120, 60), 2, 0.9, "detection")]
     )
     if drawn.size != (160, 90) or not drawn.crop((30, 10, 130, 70)).getbbox():
-        raise RecordError(Path("viewer.png"), f"is {drawn.size} pixels, and shows no box")
+        raise InvalidFileError(Path("viewer.png"), f"is {drawn.size} pixels, and shows no box")
     return "draws a box"
 
 
@@ -69,7 +71,7 @@ def try_video() -> str:
 
     Raises:
         MissingPackageError: PyAV refuses to be imported.
-        RecordError: the frame differs.
+        InvalidFileError: the frame differs.
     """
     import numpy as np
 
@@ -85,7 +87,7 @@ def try_video() -> str:
         finally:
             video.close()
     if abs(found - greys[-1]) > 3:
-        raise RecordError(Path("grey.avi"), f"has a last frame of grey {found:.0f} where {greys[-1]} is right")
+        raise InvalidFileError(Path("grey.avi"), f"has a last frame of grey {found:.0f} where {greys[-1]} is right")
     return "reads a frame"
 
 
@@ -94,7 +96,7 @@ def try_pages() -> str:
 
     Raises:
         MissingPackageError: a package of the extra refuses to be imported.
-        RecordError: there is no plot, or the breakdown finds errors.
+        InvalidFileError: there is no plot, or the breakdown finds errors.
     """
     from bdd100k_zoo.evaluation.error_analysis import compute_tide_errors
     from bdd100k_zoo.evaluation.pairing import pair_frames
@@ -103,11 +105,11 @@ def try_pages() -> str:
 
     check_report_installed()
     if "</svg>" not in plot_bars("doctor", "Nothing", ["none"], [[1.0]], unit=""):
-        raise RecordError(Path("plot.svg"), "is no drawing")
+        raise InvalidFileError(Path("plot.svg"), "is no drawing")
     with _one_right_detection() as (labels, predictions):
         errors = compute_tide_errors(pair_frames(*_read(labels, predictions)))
         if any(errors.counts.values()):
-            raise RecordError(predictions, f"finds its one car, and has errors: {dict(errors.counts)}")
+            raise InvalidFileError(predictions, f"finds its one car, and has errors: {dict(errors.counts)}")
     return "draws a plot, breaks errors down"
 
 
@@ -142,7 +144,7 @@ def _score(labels: Path, predictions: Path) -> Scores:
 
 def _describe_scores(labels: Path, scores: Scores) -> str:
     if round(scores.ap, 9) != 100:  # the official sums end in 99.99999999999997
-        raise RecordError(labels, f"has one car, that was found, and AP {scores.ap} where 100 is right")
+        raise InvalidFileError(labels, f"has one car, that was found, and AP {scores.ap} where 100 is right")
     return f"AP {scores.ap:.0f} on one box"
 
 

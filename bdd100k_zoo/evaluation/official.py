@@ -8,7 +8,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
-from bdd100k_zoo.errors import MissingPackageError, RecordError
+from bdd100k_zoo.errors import InvalidFileError, MissingPackageError
 from bdd100k_zoo.evaluation.pairing import pair_frames
 from bdd100k_zoo.evaluation.scores import Scores, parse_official_scores
 from bdd100k_zoo.quiet import silence_libraries
@@ -30,7 +30,7 @@ def score_with_official_tool(labels: Path, predictions: Path) -> Scores:
         MissingPackageError: the packages are missing, or refuse to be imported.
         StorageError: a file cannot be read.
         InputsError: what made them fail, where our own readers find it; theirs name neither file nor label.
-        RecordError: they failed for another reason.
+        InvalidFileError: they failed for another reason.
     """
     with silence_libraries(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         runner, evaluator = _import("bdd100k", "bdd100k.eval.run"), _import("scalabel", "scalabel.eval.detect")
@@ -41,7 +41,7 @@ def score_with_official_tool(labels: Path, predictions: Path) -> Scores:
         except Exception as error:  # they fail by assertions, by pydantic's errors and more
             tables = read_label_table(labels, lenient=True), read_prediction_table(predictions, lenient=True)
             pair_frames(*tables, lenient=True)
-            raise RecordError(predictions, f"the official tool failed: {type(error).__name__}: {error}") from error
+            raise InvalidFileError(predictions, f"the official tool failed: {type(error).__name__}: {error}") from error
 
 
 def _import(package: str, module: str) -> ModuleType:

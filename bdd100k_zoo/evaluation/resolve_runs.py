@@ -64,7 +64,7 @@ def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[Evaluation
     Raises:
         UnknownNameError: it is none of these.
         NoRunsError: there is no run of the model on the split.
-        RecordError, StorageError: the run's record cannot be read.
+        InvalidFileError, StorageError: the run's record cannot be read.
     """
     path = Path(name)
     if (path / PREDICTIONS_FILE).is_file():
@@ -80,7 +80,7 @@ def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[Evaluation
 
 
 def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
-    """Return a predictions file; raises RecordError, StorageError where the run's record beside it cannot be read.
+    """Return a predictions file; raises InvalidFileError, StorageError where the run's record beside it cannot be read.
 
     Predictions made with other weights than the published ones have no published AP, and their name says so.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from bdd100k_zoo.errors import NoRunsError, RecordError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, NoRunsError, StorageError
 from bdd100k_zoo.evaluation.scores import OVERALL, SCORES_FILE, read_stored_scores
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, read_run
 from bdd100k_zoo.prediction.speeds import read_speed_summaries
@@ -66,7 +66,7 @@ def read_measured_results(
 
     Raises:
         NoRunsError: no run below the folder has scores that can be shown.
-        StorageError, RecordError: the speed records cannot be read.
+        StorageError, InvalidFileError: the speed records cannot be read.
     """
     scores, skipped_runs = read_measured_scores(runs, models, split) if runs else (None, ())
     speeds, skipped_speeds = read_measured_speeds(speed, models) if speed else ({}, ())
@@ -133,7 +133,7 @@ def _read_scored_run(folder: Path) -> tuple[RunRecord, StoredScores]:
         raise _UnusableError(f"is no run: it has no {PREDICTIONS_FILE if (folder / RUN_FILE).is_file() else RUN_FILE}")
     try:
         record = read_run(folder)
-    except RecordError as error:
+    except InvalidFileError as error:
         raise _UnusableError(f"its {RUN_FILE} {error.problem}") from error
     except StorageError as error:
         raise _UnusableError(f"its {RUN_FILE} cannot be read: {error.reason}") from error
@@ -181,7 +181,7 @@ def read_measured_speeds(
     Of several records of one model on one device in one precision, the last counts.
 
     Raises:
-        StorageError, RecordError: the records cannot be read.
+        StorageError, InvalidFileError: the records cannot be read.
     """
     reasons: dict[int, str] = {}
     shown: dict[tuple[str, str], tuple[int, float]] = {}

@@ -15,7 +15,7 @@ import msgspec
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.formats import json_files
 from bdd100k_zoo.data.validation import IssueSummary
-from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 from bdd100k_zoo.files import sha256_of, storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -84,14 +84,14 @@ def read_official_scores(path: Path) -> Scores:
 
     Raises:
         StorageError: the file cannot be read.
-        RecordError: it is no such file.
+        InvalidFileError: it is no such file.
     """
     with storage_errors(path):
         content = path.read_bytes()
     try:
         return parse_official_scores(json.loads(content))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(path, "is no file of official detection scores") from error
+        raise InvalidFileError(path, "is no file of official detection scores") from error
 
 
 def parse_official_scores(document: Mapping[str, list[dict[str, float]]]) -> Scores:

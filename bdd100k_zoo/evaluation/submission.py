@@ -23,9 +23,8 @@ from bdd100k_zoo.data.images import IMAGE_SUFFIXES, find_images
 from bdd100k_zoo.data.scalabel import FRAME_SIZE, Box2D, ImageSize, Label, LabelFrame, LooseBox, are_normalised
 from bdd100k_zoo.data.scalabel_reader import decode_loose_frame, read_loose_frames
 from bdd100k_zoo.errors import (
-    FrameNameError,
+    InvalidFileError,
     NoImagesError,
-    RecordError,
     SubmissionError,
     SubmissionProblem,
 )
@@ -86,7 +85,7 @@ def submit(predictions: Path, images: str, out: Path, progress: Progress, *, cli
     Raises:
         SubmissionError: all problems of the predictions.
         StorageError: a file cannot be read or written.
-        InputsError, RecordError: a file is not in its format.
+        InputsError, InvalidFileError: a file is not in its format.
         ImagesError: there are no images.
         FrameNameError: an image has a name that no predictions file can hold.
     """
@@ -99,7 +98,10 @@ def submit(predictions: Path, images: str, out: Path, progress: Progress, *, cli
         notes += [f"{missing:,} images have no box; each got an empty frame"] if missing else []
     found = _check_frames(frames, sizes, clip=clip)
     if problems := [*_compare_names(found.places, sizes), *_check_boxes_overall(path, found), *found.problems]:
-        raise SubmissionError(path, tuple(problems))
+        outside = any("outside" in problem.kind for problem in problems)
+        clip_hint = "; --clip moves the edges of boxes into their images" if outside else ""
+        hint = f"--json lists every problem; correct the predictions, or --images{clip_hint}"
+        raise SubmissionError(path, tuple(problems), hint)
     lines, clipped = _encode_frames(frames, found.places, sizes, clip=clip)
     content = b"[\n" + b",\n".join(lines) + b"\n]\n"
     write_atomically(out, content, follow_links=True)
@@ -131,12 +133,12 @@ def _read_names(path: Path) -> list[str]:
     try:
         lines = content.decode("utf-8-sig").splitlines()
         names = [check_frame_name(line.strip()) for line in lines if line.strip()]
-    except (UnicodeDecodeError, FrameNameError) as error:
-        raise RecordError(path, f"is no list of image names, a name a line: {error}") from error
+    except (UnicodeDecodeError, InvalidFileError) as error:
+        raise InvalidFileError(path, f"is no list of image names, a name a line: {error}") from error
     if not names:
         raise NoImagesError(str(path), "names no image")
     if repeated := [name for name, number in Counter(names).items() if number > 1]:
-        raise RecordError(path, f"names {len(repeated):,} images more than once: {', '.join(repeated[:3])}")
+        raise InvalidFileError(path, f"names {len(repeated):,} images more than once: {', '.join(repeated[:3])}")
     return names
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from bdd100k_zoo.errors import RecordError, StorageError, UnsafeArchiveError
+from bdd100k_zoo.errors import InvalidFileError, StorageError, UnsafeArchiveError
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.progress import NO_PROGRESS
 
@@ -245,15 +245,15 @@ def _write_file(archive: Path, zipped: ZipFile, info: ZipInfo, path: Path) -> No
 
 
 def check_zip(file: Path) -> None:
-    """Check that a file is a zip archive that holds something; raises RecordError or StorageError."""
+    """Check that a file is a zip archive that holds something; raises InvalidFileError or StorageError."""
     try:
         with storage_errors(file), zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     # What zipfile raises for bytes that are no zip archive.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError) as error:
-        raise RecordError(file, f"is no zip archive, or not whole: {error}") from error
+        raise InvalidFileError(file, f"is no zip archive, or not whole: {error}") from error
     if not names:
-        raise RecordError(file, "is a zip archive that holds nothing")
+        raise InvalidFileError(file, "is a zip archive that holds nothing")
 
 
 def check_visuals_folders(artifacts: Sequence[Artifact], folder: Path) -> None:

@@ -15,7 +15,7 @@ from bdd100k_zoo.errors import NoAddressError, OfflineError, StorageError, Unver
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.hub.download import Download, Route, build_routes
 from bdd100k_zoo.hub.http import open_session
-from bdd100k_zoo.hub.layout import cache_file_name, default_cache_root
+from bdd100k_zoo.hub.layout import cache_file_name, default_cache_root, local_copy_hint
 from bdd100k_zoo.hub.ledger import (
     LedgerEntry,
     inspect_cached,
@@ -252,7 +252,12 @@ class Store:
             raise found.mismatch
         if not routes:
             raise NoAddressError(artifact.model, artifact.what)
-        raise OfflineError(artifact.model, artifact.what, self.path(artifact))
+        raise OfflineError(
+            f"the {artifact.what} of {artifact.model} are not in the cache ({self.path(artifact)}), and offline mode "
+            "contacts nothing",
+            "run it once without --offline (and BDD100K_ZOO_OFFLINE); "
+            + local_copy_hint(artifact.model, artifact.what),
+        )
 
     def _verify_again(self, artifact: Artifact, stored: StoredFile) -> StoredFile:
         """Ask once more for the publisher's digest of a file that was stored while it was not available."""

@@ -20,7 +20,7 @@ from bdd100k_zoo.errors import (
     UnverifiedError,
     ZooError,
 )
-from bdd100k_zoo.hub.layout import ledger_path, quarantine_file
+from bdd100k_zoo.hub.layout import ledger_path, local_copy_hint, quarantine_file
 from bdd100k_zoo.hub.ledger import LedgerEntry, build_ledger_entry, read_pin, write_ledger
 from bdd100k_zoo.hub.mirrors import resolve_address
 from bdd100k_zoo.hub.resume import PartialFile, build_partial_facts, find_partials
@@ -165,7 +165,10 @@ class Download:
             return first
         attempts = tuple(TransferAttempt(address, _outcome(failure)) for address, failure in failures)
         kept = next((state.size for state in find_partials(self._path) if state.size), 0)
-        return TransferError(self._artifact.model, self._artifact.what, attempts, kept)
+        model, what = self._artifact.model, self._artifact.what
+        links = "" if what == "start-values" else "`bdd100k-zoo doctor --links` checks all; "
+        hint = f"the same command tries again; {links}{local_copy_hint(model, what)}"
+        return TransferError(model, what, attempts, kept, hint)
 
 
 def _outcome(failure: DownloadFailure) -> str:

@@ -70,7 +70,7 @@ def import_copy(
         StorageError: the file cannot be read, or the cache cannot be written.
         CheckpointError, ConfigError: it is no checkpoint, or not of this model.
         CheckUnavailableError: neither the backend nor a digest is available to check the weights.
-        BrokenFileError, WrongFileError, RecordError: it is no JSON, or no zip archive.
+        BrokenFileError, WrongFileError, InvalidFileError: it is no JSON, or no zip archive.
         DigestMismatchError: it is not the file of the zoo file's digest, the user's, the ledger's or the publisher's,
             or the user's digest contradicts another that is recorded.
     """

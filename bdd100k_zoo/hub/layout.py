@@ -119,3 +119,14 @@ def quarantine_file(path: Path, *, keep_ledger: bool) -> Path:
         if not keep_ledger and ledger_path(path).is_file():
             ledger_path(path).rename(ledger_path(aside))
     return aside
+
+
+def local_copy_hint(model: str = "MODEL", what: str = "weights") -> str:
+    """Return the hint for users who have the file, or know a place that has it."""
+    if what == "start-values":
+        return "--pretrained FILE starts from a file that you have, --from-scratch from random values"
+    option = "" if what == "weights" else f" --what {what}"
+    return (
+        f"with a copy of the file, `bdd100k-zoo cache import {model} FILE{option}` checks it and puts it into the "
+        "cache; BDD100K_ZOO_MIRRORS names other places that have it"
+    )

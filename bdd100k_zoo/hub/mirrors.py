@@ -18,7 +18,7 @@ from bdd100k_zoo.registry.addresses import (
     is_tamper_proof,
     redact_address,
 )
-from bdd100k_zoo.registry.settings import read_settings, settings_file
+from bdd100k_zoo.registry.settings import MIRRORS_HINT, read_settings, settings_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ def configured_mirrors(
         if base and (problem := mirror_problem(base)):
             if "@" in following and "://" not in following:
                 base = f"{base},{following}"  # a password that holds a comma
-            raise SettingsError(setting, _without_secrets(base), problem)
+            raise SettingsError(setting, _without_secrets(base), problem, MIRRORS_HINT)
         if base:
             scheme, _, rest = base.partition("://")
             mirrors.append(Mirror(f"{scheme}://{rest.rstrip('/')}"))
@@ -147,7 +147,7 @@ def local_path(address: str) -> Path | None:
     if not address.startswith("file:"):
         return None
     if problem := mirror_problem(address):
-        raise SettingsError(SUBJECT, _without_secrets(address), problem)
+        raise SettingsError(SUBJECT, _without_secrets(address), problem, MIRRORS_HINT)
     return Path("/" + unquote(address.removeprefix("file://").partition("/")[2]))
 
 
@@ -164,7 +164,7 @@ def resolve_address(address: str) -> tuple[str, dict[str, str]]:
         return address, {}
     found = HUB_ADDRESS.fullmatch(address)
     if found is None or (problem := mirror_problem(address)):
-        raise SettingsError(SUBJECT, _without_secrets(address), problem if found else HUB_FORM)
+        raise SettingsError(SUBJECT, _without_secrets(address), problem if found else HUB_FORM, MIRRORS_HINT)
     try:
         from huggingface_hub import constants, get_token, hf_hub_url
     except ImportError as error:

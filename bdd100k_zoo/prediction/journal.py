@@ -33,7 +33,7 @@ from msgspec import Struct
 
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
-from bdd100k_zoo.errors import RecordError, RunMismatchError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, RunMismatchError, StorageError
 from bdd100k_zoo.files import open_nofollow, storage_errors
 from bdd100k_zoo.prediction.run import Chunks, RunRequest, WeightsUsed, compared, differences, to_json_value
 
@@ -171,7 +171,7 @@ def frame_line(frame: FrameResult) -> bytes:
 
 
 def parse_frame_line(path: Path, line: bytes) -> FrameResult:
-    """Decode a frame; raises RecordError."""
+    """Decode a frame; raises InvalidFileError."""
     try:
         read = _decode_frame(line)
         data = read.found or b""
@@ -183,7 +183,7 @@ def parse_frame_line(path: Path, line: bytes) -> FrameResult:
             np.frombuffer(data[classes:], "u1").astype(np.int64),
         )
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RecordError(path, f"holds a frame that cannot be read: {error}") from error
+        raise InvalidFileError(path, f"holds a frame that cannot be read: {error}") from error
     return FrameResult(read.frame, read.name, found, read.unreadable)
 
 
@@ -222,7 +222,7 @@ class JournalReader:
         A file that does not exist has none; a line that is damaged or not whole ends the reading.
 
         Raises:
-            RecordError: it is no journal.
+            InvalidFileError: it is no journal.
             StorageError: it cannot be read.
         """
         with storage_errors(self.path), suppress(FileNotFoundError), self.path.open("rb") as file:
@@ -255,10 +255,10 @@ class JournalReader:
         try:
             if (number := msgspec.json.decode(line, type=_Format).journal) != JOURNAL_FORMAT:
                 problem = f"is a journal of format {number}; this version reads format {JOURNAL_FORMAT}"
-                raise RecordError(self.path, problem)
+                raise InvalidFileError(self.path, problem)
             return msgspec.json.decode(line, type=JournalHeader)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RecordError(self.path, f"is no journal of a run: {error}") from error
+            raise InvalidFileError(self.path, f"is no journal of a run: {error}") from error
 
 
 def _decode(line: bytes, kind: type[AnyStruct]) -> AnyStruct | None:
@@ -277,7 +277,7 @@ class Journal:
 
         Raises:
             RunMismatchError: it is the journal of another run; it is left as it is.
-            RecordError: it is no journal.
+            InvalidFileError: it is no journal.
             StorageError: it cannot be read or written.
         """
         self.path = path
@@ -309,13 +309,13 @@ class Journal:
 
         Raises:
             StorageError: the disk is full.
-            RecordError: a corner or score is not finite.
+            InvalidFileError: a corner or score is not finite.
         """
         start = perf_counter()
         try:
             lines = b"".join(map(frame_line, done.frames))
         except ValueError as error:
-            raise RecordError(self.path, str(error)) from error
+            raise InvalidFileError(self.path, str(error)) from error
         # What writing these lines takes is known too late for them: the next chunk reports it.
         write = perf_counter() - start + self._put_seconds
         summary = ChunkSummary(
@@ -390,7 +390,7 @@ class Journals:
 
         Raises:
             RunMismatchError: two journals are of different runs.
-            RecordError: a file is no journal.
+            InvalidFileError: a file is no journal.
             StorageError: one cannot be read.
         """
         known = {reader.path for reader in self._readers}
@@ -422,7 +422,7 @@ class Journals:
         """Yield every frame that is done, in the order of the run.
 
         Raises:
-            RecordError: a frame cannot be read, or is not the one that belongs there.
+            InvalidFileError: a frame cannot be read, or is not the one that belongs there.
             StorageError: a journal cannot be read.
         """
         for owner, chunks in groupby(range(len(self._begins)), self._owners.__getitem__):
@@ -433,7 +433,7 @@ class Journals:
                     for number in self.header.chunks.frames_of(chunk) if self.header else ():
                         frame = parse_frame_line(path, file.readline())
                         if frame.number != number:
-                            raise RecordError(path, f"holds frame {frame.number} in the place of frame {number}")
+                            raise InvalidFileError(path, f"holds frame {frame.number} in the place of frame {number}")
                         yield frame
 
     def _check_header(self, reader: JournalReader) -> None:
@@ -449,7 +449,7 @@ class Journals:
 
     def _count(self, summary: ChunkSummary, begin: int, owner: int) -> None:
         if not 0 <= summary.chunk < len(self._begins):
-            raise RecordError(self._readers[owner].path, f"holds chunk {summary.chunk} of {len(self._begins)}")
+            raise InvalidFileError(self._readers[owner].path, f"holds chunk {summary.chunk} of {len(self._begins)}")
         if not self.has(summary.chunk):
             self._begins[summary.chunk], self._owners[summary.chunk] = begin, owner
             self.frames += summary.frames

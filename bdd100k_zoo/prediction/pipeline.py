@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import FrameReader
-from bdd100k_zoo.errors import DeviceError, ImageShapeError, NotFiniteError, UnreadableImageError
+from bdd100k_zoo.errors import DeviceError, ImagesError, NotFiniteError, UnreadableImageError
 from bdd100k_zoo.prediction.journal import ChunkResult, FrameResult, StageSeconds
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _Readers:
             prepared = self._detector.prepare(image)
         except UnreadableImageError as error:
             unreadable, decoded = error.reason, perf_counter()
-        except ImageShapeError as error:
+        except ImagesError as error:
             unreadable = str(error)
         spent = StageSeconds(decode=decoded - start, prepare=perf_counter() - decoded)
         return _PreparedFrame(frame, number, prepared, unreadable, spent)

@@ -139,7 +139,11 @@ def predict_in_processes(
         saved = describe_saved_frames(Journals(run.folder).look(), len(run.frames), fresh=request.fresh)
         if saved:
             progress.warn(saved)
-        raise WorkerFailedError(run.folder, status)
+        raise WorkerFailedError(
+            f"the processes that shared the run in {run.folder} ended with status {status}",
+            "the first error above says why; the same command resumes with what is missing",
+            status,
+        )
     return read_run(run.folder)
 
 

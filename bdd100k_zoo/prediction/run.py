@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from bdd100k_zoo.backends.protocol import DetectorFacts
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -287,14 +287,14 @@ def read_json_record(path: Path, parse: Callable[[Mapping[str, object]], Record]
 
     Raises:
         StorageError: the file cannot be read.
-        RecordError: it is no such record.
+        InvalidFileError: it is no such record.
     """
     with storage_errors(path):
         content = path.read_bytes()
     try:
         return parse(msgspec.json.decode(content, type=dict[str, object]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(path, f"is not {name}: {error}") from error
+        raise InvalidFileError(path, f"is not {name}: {error}") from error
 
 
 def write_run(folder: Path, record: RunRecord) -> Path:
@@ -303,5 +303,5 @@ def write_run(folder: Path, record: RunRecord) -> Path:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read the run.json of a folder; raises StorageError, RecordError."""
+    """Read the run.json of a folder; raises StorageError, InvalidFileError."""
     return read_json_record(folder / RUN_FILE, parse_run, "a run record")

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from bdd100k_zoo.data.images import LIST_SUFFIXES, STANDARD_INPUT
 from bdd100k_zoo.data.video import VIDEO_SUFFIXES
-from bdd100k_zoo.errors import FolderBusyError, RecordError, RunMismatchError, StorageError
+from bdd100k_zoo.errors import FolderBusyError, InvalidFileError, RunMismatchError, StorageError
 from bdd100k_zoo.files import lower_suffix, sha256_of, storage_errors
 from bdd100k_zoo.hub.locks import acquire_lock
 from bdd100k_zoo.prediction.journal import Journals, delete_journals, journal_paths
@@ -165,7 +165,7 @@ def read_run_folder(folder: Path, requested: Mapping[str, object], replaceable: 
 
     Raises:
         RunMismatchError: frames or predictions of another run, or predictions without a record.
-        RecordError: a file of a journal's name is no journal.
+        InvalidFileError: a file of a journal's name is no journal.
         StorageError: the folder cannot be read.
     """
     journals, replaces = Journals(folder).look(), read_run_digest(folder)
@@ -186,7 +186,7 @@ def read_run_folder(folder: Path, requested: Mapping[str, object], replaceable: 
 def _read_finished(folder: Path, replaces: str) -> RunFolderState:
     try:
         record = read_run(folder)
-    except RecordError as error:
+    except InvalidFileError as error:
         raise RunMismatchError(folder, (f"its {RUN_FILE} {error.problem}",)) from error
     roots = tuple(map(resolve_input, record.request.image_roots))
     existing = compared(msgspec.structs.replace(record.request, image_roots=roots))

@@ -179,7 +179,7 @@ def assemble_run(folder: Path, progress: Progress) -> RunRecord | None:
         The record; None if another process is doing it, or has done it.
 
     Raises:
-        RecordError: a journal is damaged.
+        InvalidFileError: a journal is damaged.
         StorageError: the disk is full. The journals stay.
     """
     with merge_lock(folder) as is_mine:

@@ -7,7 +7,7 @@ from pathlib import Path  # noqa: TC003  (record fields are read at run time)
 
 import msgspec
 
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import storage_errors
 
 
@@ -97,7 +97,7 @@ def read_speed_summaries(path: Path) -> list[SpeedSummary]:
 
     Raises:
         StorageError: the file cannot be read.
-        RecordError: it has no record, or a line that is none.
+        InvalidFileError: it has no record, or a line that is none.
     """
     with storage_errors(path):
         lines = path.read_bytes().splitlines()
@@ -107,7 +107,7 @@ def read_speed_summaries(path: Path) -> list[SpeedSummary]:
         try:
             rates += [decode(line)] if line.strip() else []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RecordError(path, f"line {place} is no speed record: {error}") from error
+            raise InvalidFileError(path, f"line {place} is no speed record: {error}") from error
     if not rates:
-        raise RecordError(path, "holds no speed record")
+        raise InvalidFileError(path, "holds no speed record")
     return rates

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.tables import read_labels, read_prediction_table, read_predictions
 from bdd100k_zoo.data.validation import printable
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.evaluation.frame_matching import FOUND, IGNORE_REGION, build_match_outcomes, worst_frames
 from bdd100k_zoo.evaluation.matching import FALSE_POSITIVE, TRUE_POSITIVE, match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames, select_predicted_frames, unique_frame_names
@@ -118,7 +118,7 @@ class FramePredictions:
             self._matched = _match(select_predicted_frames(table, self._table), self._table)
         self._places = {check_frame_name(key): place for place, key in enumerate(unique_frame_names(self._table))}
         if len(self._places) < len(self._table.frames):
-            raise RecordError(self.path, "has frames of the same name")
+            raise InvalidFileError(self.path, "has frames of the same name")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -130,10 +130,10 @@ class FramePredictions:
         return self._table.frames[self._places[key]]
 
     def check(self, keys: Sequence[str]) -> None:
-        """Raise RecordError if a frame is not among the predictions."""
+        """Raise InvalidFileError if a frame is not among the predictions."""
         for key in keys:
             if key not in self._places:
-                raise RecordError(self.path, f"holds no frame {printable(key)}")
+                raise InvalidFileError(self.path, f"holds no frame {printable(key)}")
 
     def iou_of(self, key: str) -> float | None:
         """Return the IoU threshold that a frame was matched at; None where it has no labels."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bdd100k_zoo.child_processes import usable_cores
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.data.validation import printable
-from bdd100k_zoo.errors import FilesExistError, NoImagesError, RecordError, StorageError
+from bdd100k_zoo.errors import FilesExistError, InvalidFileError, NoImagesError, StorageError
 from bdd100k_zoo.files import read_bytes
 from bdd100k_zoo.reporting import official_viewer
 from bdd100k_zoo.reporting.frame_boxes import ALL_CLASSES, FramePredictions
@@ -92,7 +92,7 @@ def read_frame_names(given: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         StorageError: a list cannot be read.
-        RecordError: a list is not UTF-8 text.
+        InvalidFileError: a list is not UTF-8 text.
     """
     names: list[str] = []
     for each in given:
@@ -102,7 +102,7 @@ def read_frame_names(given: Sequence[str]) -> tuple[str, ...]:
         try:
             lines = read_bytes(Path(each)).decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
-            raise RecordError(Path(each), f"is no UTF-8 text (byte {error.start + 1})") from error
+            raise InvalidFileError(Path(each), f"is no UTF-8 text (byte {error.start + 1})") from error
         names += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return tuple(names)
 
@@ -112,7 +112,7 @@ def show_predictions(request: ShowRequest, progress: Progress) -> ShowResult:
 
     Raises:
         NoImagesError: none of the frames has an image.
-        RecordError: a frame that was asked for is not among the predictions.
+        InvalidFileError: a frame that was asked for is not among the predictions.
         FrameNameError: a frame's name leads out of the folder; nothing was written.
         MissingPackageError: the viewer is not installed; nothing was written.
         FilesExistError: the folder holds other files with the names of pictures; nothing was written.
@@ -165,7 +165,7 @@ def _picture_paths(predictions: FramePredictions, request: ShowRequest) -> dict[
     for names in (replaced, added):
         if len(set(names)) == len(names):
             return {key: request.out / name for key, name in zip(keys, names, strict=True)}
-    raise RecordError(predictions.path, "has frames whose pictures would be the same file")
+    raise InvalidFileError(predictions.path, "has frames whose pictures would be the same file")
 
 
 def _check_folder(out: Path, existing: Mapping[Path, str | None]) -> None:

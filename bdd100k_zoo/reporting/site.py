@@ -77,7 +77,7 @@ def write_site(zoo: Zoo, out: Path, runs: Path | None = None, speed: Path | None
         MissingPackageError: the extra ``report`` is not installed.
         FilesExistError: the folder has an ``index.html`` that this package has not written.
         NoRunsError: no run has scores that can be shown.
-        StorageError, RecordError: there are no speed records, or the folder cannot be written.
+        StorageError, InvalidFileError: there are no speed records, or the folder cannot be written.
     """
     check_report_installed()
     path = out / SITE_PAGE

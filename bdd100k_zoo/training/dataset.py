@@ -9,7 +9,7 @@ from bdd100k_zoo.backends.mmdet3 import import_backend
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
 from bdd100k_zoo.data.scalabel import is_crowd, to_bbox
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 
 import_backend()  # before mmdet is imported, which needs ops that work
 
@@ -33,7 +33,7 @@ class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
     frame, or less than a pixel wide or high. Training leaves out frames whose shorter side is less than ``min_size`` of
     ``filter_cfg``, and with ``filter_empty_gt`` frames that keep no box (``CocoDataset`` trains on those all of whose
     boxes it has dropped). A file that cannot be read, or a box of an unknown category, raises StorageError,
-    InputsError, FrameNameError or RecordError.
+    InputsError, FrameNameError or InvalidFileError.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": CLASSES}
@@ -44,7 +44,7 @@ class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
         return [_frame(file, images, frame) for frame in read_label_frames(file)]
 
     def filter_data(self) -> list[dict[str, Any]]:
-        """Return the frames that ``filter_cfg`` keeps for training; raises RecordError where none is left."""
+        """Return the frames that ``filter_cfg`` keeps for training; raises InvalidFileError where none is left."""
         settings = {} if self.test_mode else self.filter_cfg or {}
         without_empty, min_size = settings.get("filter_empty_gt", False), settings.get("min_size", 0)
         kept = [
@@ -56,7 +56,7 @@ class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
             problem = (
                 "no frame that a model can be trained on: expected a box inside a frame" if settings else "no frame"
             )
-            raise RecordError(Path(self.ann_file), f"holds {problem}")
+            raise InvalidFileError(Path(self.ann_file), f"holds {problem}")
         return kept
 
 
@@ -75,7 +75,7 @@ def _instance(file: Path, frame: LabelFrame, label: Label) -> dict[str, Any] | N
     """Return a label as an instance of mmdet; None for a box that is dropped."""
     if label.category not in CLASS_INDICES or label.box2d is None:
         problem = f"frame {frame.name!r}, label {label.id!r}: unknown category {label.category!r}"
-        raise RecordError(file, problem)
+        raise InvalidFileError(file, problem)
     if (corners := clip_box(to_bbox(label.box2d), frame.size)) is None:
         return None
     return {

@@ -113,7 +113,7 @@ def build_train_loader(
 
     Raises:
         ConfigError: the settings ask for another way to choose images, or mmdet cannot build them.
-        RecordError: there is nothing to learn in the labels.
+        InvalidFileError: there is nothing to learn in the labels.
         StorageError, FrameNameError: the labels cannot be read.
     """
     settings = config.train_dataloader

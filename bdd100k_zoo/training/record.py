@@ -124,7 +124,7 @@ def write_training(folder: Path, record: TrainingRecord) -> Path:
 
 
 def read_training(folder: Path) -> TrainingRecord | None:
-    """Read the train.json of a folder, or None without one; raises StorageError, RecordError."""
+    """Read the train.json of a folder, or None without one; raises StorageError, InvalidFileError."""
     path = folder / TRAINING_FILE
     with storage_errors(path):
         if not path.exists():

@@ -114,7 +114,11 @@ def train_in_processes(
     if found:
         return found
     if status := launch_processes(number, arguments):
-        raise WorkerFailedError(request.folder, status)
+        raise WorkerFailedError(
+            f"the processes that shared the run in {request.folder} ended with status {status}",
+            "the first error above says why; the same command resumes with what is missing",
+            status,
+        )
     return read_training(request.folder)
 
 

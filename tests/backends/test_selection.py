@@ -14,7 +14,7 @@ import pytest
 from bdd100k_zoo.backends import mmdet2, mmdet3
 from bdd100k_zoo.backends.common.backend import Backend, Stack
 from bdd100k_zoo.backends.selection import BACKENDS, MMDET2, MMDET3, select_backend
-from bdd100k_zoo.cli.hints import explain
+from bdd100k_zoo.cli.output import explain
 from bdd100k_zoo.errors import BackendError
 
 

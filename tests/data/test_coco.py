@@ -27,7 +27,7 @@ from bdd100k_zoo.data.coco_convert import labels_from_coco, labels_to_coco, resu
 from bdd100k_zoo.data.formats import detect_format
 from bdd100k_zoo.data.scalabel import Bbox, Box2D, ImageSize, LabelFrame, is_crowd, to_bbox
 from bdd100k_zoo.data.tables import read_coco_labels, read_coco_results, read_label_table, read_prediction_table
-from bdd100k_zoo.errors import FrameNameError, InputsError, RecordError, StorageError
+from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -304,19 +304,19 @@ def test_an_annotation_without_bbox_or_id_is_a_label_without_a_box(put: Callable
 )
 def test_labels_that_do_not_fit_together_are_told(put: Callable[..., Path], changes: Any, told: str) -> None:
     path = put(coco(**changes))
-    with pytest.raises((RecordError, InputsError), match=told) as caught:
+    with pytest.raises((InvalidFileError, InputsError), match=told) as caught:
         read_coco_labels(path)
     assert caught.value.path == path
 
 
 def test_a_file_name_that_leaves_its_folder_is_refused(put: Callable[..., Path]) -> None:
-    with pytest.raises(FrameNameError):
+    with pytest.raises(InvalidFileError):
         read_coco_labels(put(coco(images=[{"id": 1, "file_name": "../a.jpg"}], annotations=[])))
 
 
 def test_faults_are_counted_and_the_first_three_named(put: Callable[..., Path]) -> None:
     lost = [{"id": n, "image_id": 1000, "category_id": 1, "bbox": [1, 2, 3, 4]} for n in range(1, 1235)]
-    with pytest.raises(RecordError, match=r"1,234 annotations .* annotation 1, annotation 2, annotation 3, …$"):
+    with pytest.raises(InvalidFileError, match=r"1,234 annotations .* annotation 1, annotation 2, annotation 3, …$"):
         read_coco_labels(put(coco(annotations=lost)))
 
 
@@ -341,7 +341,7 @@ def test_results_may_be_none_at_all(put: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("odd", [{"image_id": 1}, {"category_id": 2}])
 def test_results_of_images_or_categories_that_the_labels_lack_are_refused(put: Callable[..., Path], odd: Any) -> None:
-    with pytest.raises(RecordError, match=r"result 2: image \d, category \d"):
+    with pytest.raises(InvalidFileError, match=r"result 2: image \d, category \d"):
         read_coco_results(put([result(), result(**odd)], "results.json"), put(coco()))
 
 
@@ -356,9 +356,9 @@ def test_results_of_scalabel_labels_have_the_ids_of_their_conversion(put: Callab
 def test_boxes_of_negative_size_are_told_unless_lenient(put: Callable[..., Path], bbox: list[float]) -> None:
     annotation = {"id": 9, "image_id": 7, "category_id": 1, "bbox": bbox}
     labels, results = put(coco(annotations=[annotation])), put([result(bbox=bbox)], "results.json")
-    with pytest.raises(RecordError, match=r"negative size: val/b\.jpg: label 9"):
+    with pytest.raises(InvalidFileError, match=r"negative size: val/b\.jpg: label 9"):
         read_coco_labels(labels)
-    with pytest.raises(RecordError, match=r"negative size: val/b\.jpg: label 1"):
+    with pytest.raises(InvalidFileError, match=r"negative size: val/b\.jpg: label 1"):
         read_coco_results(results, labels)
     assert read_coco_labels(labels, lenient=True).boxes.tolist() == [bbox]
     assert read_coco_results(results, labels, lenient=True).boxes.tolist() == [bbox]
@@ -366,7 +366,7 @@ def test_boxes_of_negative_size_are_told_unless_lenient(put: Callable[..., Path]
 
 def test_categories_that_the_benchmark_lacks_cannot_be_evaluated(put: Callable[..., Path]) -> None:
     path = put(coco(categories=[{"id": 44, "name": "giraffe"}]))
-    with pytest.raises(RecordError, match=r"val/b\.jpg: label 5: giraffe"):
+    with pytest.raises(InvalidFileError, match=r"val/b\.jpg: label 5: giraffe"):
         read_coco_labels(path)
 
 
@@ -378,7 +378,7 @@ def test_a_class_is_found_among_the_categories_of_other_tools_by_its_alias() -> 
     results = results_to_coco(FILE, frames, dataset, FILE)
     assert [each.category_id for each in results] == [4, 5, 5]
     restored([{"name": "a", "labels": found}], results_from_coco(FILE, results, dataset, FILE))
-    with pytest.raises(RecordError, match=r"a: label 1: bus"):
+    with pytest.raises(InvalidFileError, match=r"a: label 1: bus"):
         results_to_coco(FILE, frames_of([{"name": "a", "labels": [found[0] | {"category": "bus"}]}]), dataset, FILE)
 
 
@@ -390,7 +390,7 @@ def test_a_class_is_found_among_the_categories_of_other_tools_by_its_alias() -> 
     ],
 )
 def test_scalabel_labels_that_coco_cannot_hold_are_told(labels: Any, told: str) -> None:
-    with pytest.raises(RecordError, match=told):
+    with pytest.raises(InvalidFileError, match=told):
         labels_to_coco(FILE, frames_of([{"name": "a.jpg", "labels": labels}]))
 
 
@@ -398,7 +398,7 @@ def test_scalabel_labels_that_coco_cannot_hold_are_told(labels: Any, told: str) 
 def test_results_need_scores(score: Any) -> None:
     box = {"x1": 0, "y1": 0, "x2": 1, "y2": 1}
     frames = frames_of([{"name": "a", "labels": [{"id": "1", "category": "car", "box2d": box, "score": score}]}])
-    with pytest.raises(RecordError, match="a: label 1"):
+    with pytest.raises(InvalidFileError, match="a: label 1"):
         results_to_coco(FILE, frames, labels_to_coco(FILE, frames_of([{"name": "a"}])), FILE)
 
 
@@ -409,7 +409,7 @@ def test_names_that_repeat_are_told_apart_by_their_video_or_refused() -> None:
     box = {"x1": 0, "y1": 0, "x2": 1, "y2": 1}
     found = document[1] | {"labels": [{"id": "1", "category": "car", "box2d": box, "score": 0.5}]}
     assert [each.image_id for each in results_to_coco(FILE, frames_of([found]), dataset, FILE)] == [2]
-    with pytest.raises(RecordError, match=r"1\.jpg"):
+    with pytest.raises(InvalidFileError, match=r"1\.jpg"):
         labels_to_coco(FILE, frames_of([{"name": "1.jpg"}, {"name": "1.jpg"}]))
 
 
@@ -470,7 +470,7 @@ def test_a_file_is_recognised_by_its_outermost_names(tmp_path: Path, document: s
 )
 def test_a_wrong_file_in_the_place_of_coco_labels_is_named(put: Callable[..., Path], document: str, told: str) -> None:
     path = put(document)
-    with pytest.raises((RecordError, InputsError), match=told) as caught:
+    with pytest.raises((InvalidFileError, InputsError), match=told) as caught:
         read_coco_labels(path)
     assert caught.value.path == path
 
@@ -590,7 +590,7 @@ def test_what_may_be_meant_in_two_ways_is_an_error(
     if told is None:
         assert read_coco_results(put(results, "results.json"), labels).starts.tolist() == [0, 0, 1, 2]
         return
-    with pytest.raises(RecordError, match=told):
+    with pytest.raises(InvalidFileError, match=told):
         read_coco_results(put(results, "results.json"), labels)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.convert import convert_file
-from bdd100k_zoo.errors import InputsError, RecordError, StorageError, UnlikelyBoxesError
+from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
 
 IN, OUT, BACK, LABELS = Path("in.json"), Path("out.json"), Path("back.json"), Path("labels.json")
 
@@ -89,9 +89,9 @@ def test_a_set_of_frames_around_the_list_and_a_frame_a_line() -> None:
 
 def test_results_without_a_box_are_refused_and_images_without_labels_are_not() -> None:
     put(LABELS, LABELLED)
-    with pytest.raises(UnlikelyBoxesError, match="no box"):
+    with pytest.raises(InputsError, match="no box"):
         convert_file(put(IN, [{"name": "a.jpg", "labels": []}]), OUT, "coco", labels=LABELS)
-    with pytest.raises(UnlikelyBoxesError, match="no box"):
+    with pytest.raises(InputsError, match="no box"):
         convert_file(put(BACK, []), OUT, "scalabel", "coco", LABELS)
     assert not OUT.exists()
     told = convert_file(IN, OUT, "coco")
@@ -130,7 +130,7 @@ def test_what_a_format_cannot_hold_is_said() -> None:
     ],
 )
 def test_what_cannot_be_converted_is_told_and_nothing_is_written(document: Any, to: Any, given: Any, told: str) -> None:
-    with pytest.raises((RecordError, InputsError), match=told) as caught:
+    with pytest.raises((InvalidFileError, InputsError), match=told) as caught:
         convert_file(put(IN, document), OUT, to, given)
     assert caught.value.path == IN
     assert not OUT.exists()
@@ -138,7 +138,7 @@ def test_what_cannot_be_converted_is_told_and_nothing_is_written(document: Any, 
 
 def test_results_of_frames_that_the_labels_lack_are_told_with_the_labels_file() -> None:
     put(LABELS, [{"name": "z.jpg"}])
-    with pytest.raises(RecordError, match=r"1 frames that labels\.json lacks: b\.jpg"):
+    with pytest.raises(InvalidFileError, match=r"1 frames that labels\.json lacks: b\.jpg"):
         convert_file(put(IN, DETECTED), OUT, "coco", labels=LABELS)
 
 
@@ -169,12 +169,12 @@ def test_a_folder_of_labels_is_converted_as_one_file() -> None:
 def test_boxes_that_are_not_in_pixels_are_refused(scored: bool) -> None:
     put(LABELS, LABELLED)
     label = {"id": "1", "category": "car", "box2d": box(0.1, 0.2, 0.3, 1)} | ({"score": 0.5} if scored else {})
-    with pytest.raises(UnlikelyBoxesError, match="multiply"):
+    with pytest.raises(InputsError, match="multiply"):
         convert_file(put(IN, [{"name": "b.jpg", "labels": [label]}]), OUT, "coco", labels=LABELS if scored else None)
     result = {"image_id": 1, "category_id": 1, "bbox": [0.1, 0.2, 0.3, 0.4]}
     categories = [{"id": 1, "name": "car"}]
     document: Any = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [result], "categories": categories}
-    with pytest.raises(UnlikelyBoxesError, match="multiply"):
+    with pytest.raises(InputsError, match="multiply"):
         convert_file(
             put(IN, [result | {"score": 1}] if scored else document), OUT, "scalabel", labels=LABELS if scored else None
         )
@@ -201,7 +201,7 @@ def test_whatever_is_in_info_and_licenses_is_read(rest: dict[str, Any]) -> None:
 
 def test_text_that_is_no_unicode_is_named() -> None:
     odd = {"id": "1\ud800", "category": "car", "box2d": box(1, 2, 3, 4)}
-    with pytest.raises(RecordError, match="no Unicode"):
+    with pytest.raises(InvalidFileError, match="no Unicode"):
         convert_file(put(IN, [{"name": "a.jpg", "labels": [odd]}]), OUT, "coco")
 
 

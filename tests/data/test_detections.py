@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.detections import Detections, PredictionsWriter, to_labels
-from bdd100k_zoo.errors import FrameNameError, RecordError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -272,7 +272,7 @@ def test_what_a_killed_process_left_is_started_over(path: Path) -> None:
 def test_a_refused_frame_leaves_the_file_as_it_was(path: Path) -> None:
     writer = PredictionsWriter(path)
     writer.write("b.jpg", detections())
-    for name, error in (("a.jpg", ValueError), ("b.jpg", ValueError), ("../c.jpg", FrameNameError)):
+    for name, error in (("a.jpg", ValueError), ("b.jpg", ValueError), ("../c.jpg", InvalidFileError)):
         with pytest.raises(error):
             writer.write(name, detections((0, 0.5, (0, 0, 1, 1))))
     writer.write("c.jpg", detections((0, 0.5, (0, 0, 1, 1))))
@@ -287,7 +287,7 @@ def test_what_json_has_no_number_for_is_refused(path: Path, odd: float) -> None:
     writer = PredictionsWriter(path)
     writer.write("a.jpg", detections())
     for found in (detections((0, odd, (0, 0, 1, 1))), detections((0, 0.5, (0, 0, odd, 1)))):
-        with pytest.raises(RecordError, match=r"b\.jpg"):
+        with pytest.raises(InvalidFileError, match=r"b\.jpg"):
             writer.write("b.jpg", found)
     writer.finish()
     assert len(json.loads(path.read_bytes())) == 1
@@ -296,7 +296,7 @@ def test_what_json_has_no_number_for_is_refused(path: Path, odd: float) -> None:
 @pytest.mark.parametrize("name", ["", "/a.jpg", "../a.jpg", "a/../../b.jpg", "C:\\a.jpg", "\udc80.jpg", "a\n.jpg"])
 def test_an_unsafe_name_is_refused_as_the_first_frame_too(path: Path, name: str) -> None:
     writer = PredictionsWriter(path)
-    with pytest.raises(FrameNameError):
+    with pytest.raises(InvalidFileError):
         writer.write(name, detections())
     writer.abandon()
 

@@ -14,7 +14,7 @@ from bdd100k_zoo.data.formats import detect_format, is_true, to_number
 from bdd100k_zoo.data.scalabel import LooseFrame
 from bdd100k_zoo.data.scalabel_reader import decode_loose_frame, read_frames, read_label_frames, read_loose_frames
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
-from bdd100k_zoo.errors import BadFrameError, BadLabelError, BrokenFileError, InputsError, WrongFileError
+from bdd100k_zoo.errors import InputsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +163,7 @@ def test_flat_entries_of_a_frame_are_gathered_wherever_they_are(tmp_path: Path) 
 def test_a_flat_entry_without_four_corners_is_named(tmp_path: Path, bbox: Any) -> None:
     path = tmp_path / "flat.json"
     path.write_text(json.dumps([*flat(), *flat(bbox=bbox)[:1]]))
-    with pytest.raises(BadLabelError) as caught:
+    with pytest.raises(InputsError) as caught:
         read_prediction_table(path)
     assert (caught.value.frame, caught.value.label) == ("b.jpg", "3 (no. 3)")
 
@@ -200,7 +200,7 @@ def test_a_file_of_2018_with_several_frames_is_named(tmp_path: Path) -> None:
     (document, *_) = of_2018()
     path = tmp_path / "one.json"
     path.write_text(json.dumps(document | {"frames": document["frames"] * 2}))
-    with pytest.raises(BadFrameError, match="expected one frame below `frames`, found 2"):
+    with pytest.raises(InputsError, match="expected one frame below `frames`, found 2"):
         read_label_table(path)
 
 
@@ -223,7 +223,7 @@ def test_a_box_of_an_unknown_category_is_refused_although_lanes_are_skipped(tmp_
     documents[0]["labels"][0]["category"] = "lane"
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(documents))
-    with pytest.raises(BadLabelError, match="unknown category 'lane'"):
+    with pytest.raises(InputsError, match="unknown category 'lane'"):
         read_label_table(path)
 
 
@@ -262,14 +262,14 @@ def test_every_reader_names_what_it_does_not_read(tmp_path: Path, reader: str, o
 def test_a_text_that_does_not_end_within_the_first_look_is_no_hang(tmp_path: Path) -> None:
     path = tmp_path / "cut.json"
     path.write_bytes(b'["' + b'\\"' * (1 << 20))
-    with pytest.raises(BrokenFileError):
+    with pytest.raises(InputsError):
         detect_format(path)
 
 
 def test_an_integer_of_thousands_of_digits_in_a_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "lines.json"
     path.write_text('{"name": "a.jpg"}\n{"name": ' + "9" * 5000 + "}\n")
-    with pytest.raises(BrokenFileError, match="an integer of thousands of digits"):
+    with pytest.raises(InputsError, match="an integer of thousands of digits"):
         read_label_table(path)
 
 
@@ -282,7 +282,7 @@ def test_a_flat_entry_with_an_empty_bbox_beside_its_box_keeps_the_box(tmp_path: 
 
 def test_a_folder_without_json_is_an_error_of_every_reader(tmp_path: Path) -> None:
     for _, read in READERS.values():
-        with pytest.raises(WrongFileError, match="none of them"):
+        with pytest.raises(InputsError, match="none of them"):
             read(tmp_path)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bdd100k_zoo.data.scalabel import Box2D, ImageSize, is_crowd
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
-from bdd100k_zoo.errors import FrameNameError, InputsError, StorageError
+from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ def test_bytes_that_are_no_text_are_an_error(file: Path) -> None:
 @pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", ""])
 def test_a_frame_name_that_leaves_its_folder_is_refused(file: Path, name: str) -> None:
     file.write_text(f'[{{"name": "{name}"}}]')
-    with pytest.raises(FrameNameError):
+    with pytest.raises(InvalidFileError):
         read_label_frames(file)
 
 

@@ -17,7 +17,7 @@ from bdd100k_zoo.data.scalabel import FrameAttributes
 from bdd100k_zoo.data.scalabel_checks import check_label_rows, check_prediction_rows
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.data.validation import IssueSummary, ValidationIssues
-from bdd100k_zoo.errors import BadFrameError, BadLabelError, BrokenFileError, StorageError, WrongFileError
+from bdd100k_zoo.errors import InputsError, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,14 +102,14 @@ def test_an_error_in_a_folder_names_the_file(tmp_path: Path) -> None:
     write(tmp_path / "1.json", [frame(label(score=0.1))])
     write(tmp_path / "2.json", [frame(label())])
     write(tmp_path / "3.json", [frame(label(), label(score=1))])
-    with pytest.raises(WrongFileError) as caught:
+    with pytest.raises(InputsError) as caught:
         read_prediction_table(tmp_path)
     assert caught.value.path == tmp_path / "2.json"
 
 
 def test_a_folder_without_json_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "notes.txt", "[]")
-    with pytest.raises(WrongFileError, match="none"):
+    with pytest.raises(InputsError, match="none"):
         read_label_table(tmp_path)
 
 
@@ -159,10 +159,10 @@ HIDDEN = [
 ]
 
 
-def second_label(path: Path, fields: dict[str, Any], *, lenient: bool) -> BadLabelError:
+def second_label(path: Path, fields: dict[str, Any], *, lenient: bool) -> InputsError:
     """Read a file whose second label is odd, and give the error."""
     write(path, [frame(), frame(label(score=1), label(id="x7") | {"score": 0.5} | fields, name="b.jpg")])
-    with pytest.raises(BadLabelError) as caught:
+    with pytest.raises(InputsError) as caught:
         read_prediction_table(path, lenient=lenient)
     return caught.value
 
@@ -192,39 +192,39 @@ def test_a_prediction_thinner_than_a_pixel_is_whole_and_such_a_label_is_not(file
     thin = BOX | {"x2": 0.5}
     boxes = read_prediction_table(write(file, [frame(label(score=1, box2d=thin))])).boxes
     assert boxes.tolist() == [[1.5, 2, 0, 39]]
-    with pytest.raises(BadLabelError, match=r"x2 0\.5 < x1 1\.5$"):
+    with pytest.raises(InputsError, match=r"x2 0\.5 < x1 1\.5$"):
         read_label_table(write(file, [frame(label(box2d=thin))]))
 
 
 @pytest.mark.parametrize("fields", [fields for fields, _ in REFUSED if "score" not in fields])
 def test_labels_are_held_to_the_same(file: Path, fields: dict[str, Any]) -> None:
     write(file, [frame(label(**fields), name="b.jpg")])
-    with pytest.raises(BadLabelError) as caught:
+    with pytest.raises(InputsError) as caught:
         read_label_table(file, lenient=True)
     assert (caught.value.path, caught.value.frame, caught.value.label) == (file, "b.jpg", "1 (no. 1)")
 
 
 def test_an_error_counts_the_findings_beyond_it(file: Path) -> None:
     write(file, [frame(*[label(score=1, box2d=BOX | {"x2": 0})] * 5)])
-    with pytest.raises(BadLabelError) as caught:
+    with pytest.raises(InputsError) as caught:
         read_prediction_table(file)
     assert caught.value.others == 4
 
 
 def test_a_label_without_an_id_is_refused(file: Path) -> None:
-    with pytest.raises(BadLabelError, match=r"frame a\.jpg: label no\. 1: has no id"):
+    with pytest.raises(InputsError, match=r"frame a\.jpg: label no\. 1: has no id"):
         read_label_table(write(file, [frame({"category": "car", "box2d": BOX})]))
 
 
 @pytest.mark.parametrize("attributes", [{"crowd": None}, {"ignored": [1]}, "crowd"])
 def test_attributes_that_are_no_plain_values_are_refused(file: Path, attributes: Any) -> None:
-    with pytest.raises(BadLabelError, match="attribute"):
+    with pytest.raises(InputsError, match="attribute"):
         read_label_table(write(file, [frame(label(attributes=attributes))]))
 
 
 @pytest.mark.parametrize("broken", [{"labels": []}, 5, "a.jpg", {"name": "a", "labels": {}}])
 def test_a_frame_that_is_none_is_refused(file: Path, broken: Any) -> None:
-    with pytest.raises(BadFrameError):
+    with pytest.raises(InputsError):
         read_label_table(write(file, [frame(), broken]))
 
 
@@ -248,7 +248,7 @@ COCO_RESULTS = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score":
     ],
 )
 def test_a_file_of_another_kind_is_recognised_and_named(file: Path, read: Any, content: Any, found: str) -> None:
-    with pytest.raises(WrongFileError) as caught:
+    with pytest.raises(InputsError) as caught:
         read(write(file, content))
     assert (caught.value.path, caught.value.found) == (file, found)
     assert "Scalabel" in caught.value.expected
@@ -259,20 +259,20 @@ def test_a_file_of_another_kind_is_recognised_and_named(file: Path, read: Any, c
 )
 def test_an_archive_is_recognised(file: Path, content: bytes, found: str) -> None:
     file.write_bytes(content)
-    with pytest.raises(WrongFileError, match=found):
+    with pytest.raises(InputsError, match=found):
         read_prediction_table(file)
 
 
 def test_labels_given_as_predictions_are_recognised(file: Path) -> None:
     write(file, [frame(), frame(label(), label())])
     for lenient in (False, True):
-        with pytest.raises(WrongFileError, match="labels: none of them has a score"):
+        with pytest.raises(InputsError, match="labels: none of them has a score"):
             read_prediction_table(file, lenient=lenient)
 
 
 def test_predictions_given_as_labels_are_recognised_but_let_through_when_lenient(file: Path) -> None:
     write(file, [frame(), frame(label(score=0.5), label(score=0.6))])
-    with pytest.raises(WrongFileError, match="predictions: every label has a score"):
+    with pytest.raises(InputsError, match="predictions: every label has a score"):
         read_label_table(file)
     assert len(read_label_table(file, lenient=True).classes) == 2
 
@@ -280,7 +280,7 @@ def test_predictions_given_as_labels_are_recognised_but_let_through_when_lenient
 @pytest.mark.parametrize("read", [read_label_table, read_prediction_table])
 @pytest.mark.parametrize("content", ["", " \n", "\ufeff"])
 def test_an_empty_file_is_an_error(file: Path, read: Any, content: str) -> None:
-    with pytest.raises(BrokenFileError, match="is empty"):
+    with pytest.raises(InputsError, match="is empty"):
         read(write(file, content))
 
 
@@ -289,7 +289,7 @@ def test_an_empty_file_is_an_error(file: Path, read: Any, content: str) -> None:
 def test_a_file_that_was_cut_off_is_an_error_with_the_byte(file: Path, read: Any, length: int) -> None:
     whole = json.dumps([frame(label(score=0.5), name="ä")], ensure_ascii=False).encode()
     file.write_bytes(whole[:length])
-    with pytest.raises(BrokenFileError) as caught:
+    with pytest.raises(InputsError) as caught:
         read(file)
     assert (caught.value.path, caught.value.position) == (file, length)
     assert "cut off" in str(caught.value)
@@ -297,29 +297,29 @@ def test_a_file_that_was_cut_off_is_an_error_with_the_byte(file: Path, read: Any
 
 def test_what_is_no_json_is_an_error_with_the_byte(file: Path) -> None:
     text = '[{"name": "ä", "labels": [oops]}]'
-    with pytest.raises(BrokenFileError) as caught:
+    with pytest.raises(InputsError) as caught:
         read_label_table(write(file, text))
     assert caught.value.position == text.encode().index(b"oops")
 
 
 def test_bytes_that_are_no_text_are_an_error_with_the_byte(file: Path) -> None:
     file.write_bytes(b'[{"name": "\xff"}]')
-    with pytest.raises(BrokenFileError, match=r"UTF-8.*byte 11"):
+    with pytest.raises(InputsError, match=r"UTF-8.*byte 11"):
         read_label_table(file)
 
 
 def test_json_that_nests_without_end_is_an_error(file: Path) -> None:
-    with pytest.raises(BrokenFileError, match="nests"):
+    with pytest.raises(InputsError, match="nests"):
         read_label_table(write(file, '[{"name": "a", "attributes": ' + '{"a":' * 100_000 + "1" + "}" * 100_001 + "]"))
 
 
 def test_an_integer_of_thousands_of_digits_is_an_error(file: Path) -> None:
-    with pytest.raises(BrokenFileError, match="thousands of digits"):
+    with pytest.raises(InputsError, match="thousands of digits"):
         read_label_table(write(file, "1" * 10_000))
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(file: Path) -> None:
-    with pytest.raises(BadLabelError) as caught:
+    with pytest.raises(InputsError) as caught:
         read_label_table(write(file, [frame(label(category="\x1b[31mcar", id="\x07"), name="\x1b[2J")]))
     assert "\x1b" not in str(caught.value)
     assert "\x07" not in str(caught.value)

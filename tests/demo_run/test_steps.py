@@ -10,7 +10,7 @@ import pytest
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.demo_run import steps as job
 from bdd100k_zoo.demo_run.steps import FRAMES, MODEL, TRAIN_FRAMES, Demo, Places, bundled_weights, demo_folder
-from bdd100k_zoo.errors import DigestMismatchError, FilesExistError
+from bdd100k_zoo.errors import DigestMismatchError, StorageError
 from bdd100k_zoo.files import sha256_of
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.progress import NO_PROGRESS
@@ -43,7 +43,7 @@ def test_a_folder_stays_only_where_it_is_to_be_kept() -> None:
 def test_a_folder_with_something_in_it_is_left_as_it_is() -> None:
     Path("full").mkdir()
     Path("full/mine.txt").write_text("mine")
-    with pytest.raises(FilesExistError), demo_folder(Path("full")):
+    with pytest.raises(StorageError), demo_folder(Path("full")):
         pass
     assert Path("full/mine.txt").read_text() == "mine"
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bdd100k_zoo.diagnostics import extras
-from bdd100k_zoo.errors import MissingPackageError, RecordError
+from bdd100k_zoo.errors import InvalidFileError, MissingPackageError
 from bdd100k_zoo.evaluation.scoring import score_without_predictions
 from bdd100k_zoo.reporting import official_viewer
 
@@ -19,7 +19,7 @@ def test_our_evaluation_is_right():
 def test_a_score_that_is_wrong_is_an_error(tmp_path, monkeypatch):
     scores = score_without_predictions([True] * 10)
     monkeypatch.setattr(extras, "_score", lambda *_: scores)
-    with pytest.raises(RecordError, match="where 100 is right"):
+    with pytest.raises(InvalidFileError, match="where 100 is right"):
         extras.try_scores()
 
 
@@ -65,5 +65,5 @@ def test_the_official_viewer_draws():
 
 def test_a_viewer_that_draws_nothing_is_told(monkeypatch):
     monkeypatch.setattr(official_viewer, "draw_with_official_viewer", lambda image, _: image)
-    with pytest.raises(RecordError, match="shows no box"):
+    with pytest.raises(InvalidFileError, match="shows no box"):
         extras.try_viewer()

@@ -10,7 +10,7 @@ from cases import Case, Document, cases, crowded_case, frame, label
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bdd100k_zoo.errors import BadFrameError, BadLabelError
+from bdd100k_zoo.errors import InputsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def test_lenient_scores_of_any_case_equal_the_official_ones(official: Engine, ca
 def test_strict_scores_of_sound_cases_equal_the_official_ones(official: Engine, case: Case) -> None:
     try:
         ours = case.scores()
-    except BadFrameError:
+    except InputsError:
         assume(False)
     assert ours.official_json() == case.within(official).official_json()
 
@@ -59,9 +59,9 @@ BROKEN: list[Document] = [
 @pytest.mark.parametrize("broken", BROKEN, ids=json.dumps)
 def test_what_stops_the_official_tool_stops_ours_with_file_frame_and_label(official: Engine, broken: Any) -> None:
     case = Case([frame("a", label())], [frame("a", label(score=0.5), broken)])
-    with pytest.raises(BadLabelError) as theirs:
+    with pytest.raises(InputsError) as theirs:
         case.within(official)
-    with pytest.raises(BadLabelError) as ours:
+    with pytest.raises(InputsError) as ours:
         case.scores(lenient=True)
     for caught in (ours.value, theirs.value):
         assert (caught.path.name, caught.frame) == ("predictions.json", "a")
@@ -70,9 +70,9 @@ def test_what_stops_the_official_tool_stops_ours_with_file_frame_and_label(offic
 
 def test_a_frame_without_a_name_stops_both(official: Engine) -> None:
     case = Case([frame("a", label())], [{"labels": []}])
-    with pytest.raises(BadFrameError):
+    with pytest.raises(InputsError):
         case.within(official)
-    with pytest.raises(BadFrameError):
+    with pytest.raises(InputsError):
         case.tables(lenient=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cases import Case, frame, label
 
-from bdd100k_zoo.errors import InputsError, MissingPackageError, StorageError, WrongFileError
+from bdd100k_zoo.errors import InputsError, MissingPackageError, StorageError
 from bdd100k_zoo.evaluation import official as engine
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def test_a_missing_file_is_a_storage_error(official: Engine, tmp_path: Path) -> 
 
 
 def test_a_file_of_another_kind_is_named(official: Engine) -> None:
-    with pytest.raises(WrongFileError, match="COCO"):
+    with pytest.raises(InputsError, match="COCO"):
         Case({"images": [], "annotations": []}, []).within(official)
     with pytest.raises(InputsError):
         Case([frame("a", label())], [frame("a", label())]).within(official)

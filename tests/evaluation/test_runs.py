@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bdd100k_zoo.data.validation import IssueSummary
-from bdd100k_zoo.errors import NoRunsError
+from bdd100k_zoo.errors import InputsError
 from bdd100k_zoo.evaluation.runs import read_measured_results, read_measured_scores
 from bdd100k_zoo.evaluation.scores import (
     SCORING_VERSION,
@@ -170,13 +170,13 @@ def test_scores_against_the_splits_own_labels_come_before_those_of_more_runs(tmp
 def test_where_no_run_can_be_shown_the_error_names_them_all(tmp_path: Path) -> None:
     spoil("scores.json", None)(run(tmp_path / "a"))
     run(tmp_path / "b", run_record=record(split="test"))
-    with pytest.raises(NoRunsError) as told:
+    with pytest.raises(InputsError) as told:
         read_measured_scores(tmp_path, MODELS)
     assert str(told.value).splitlines() == [
         f"{tmp_path} holds no run with scores that can be shown",
         "  a: is not scored: `bdd100k-zoo eval` scores it",
         "  b: is on test, not on val",
     ]
-    with pytest.raises(NoRunsError) as told:
+    with pytest.raises(InputsError) as told:
         read_measured_scores(tmp_path / "none", MODELS)
     assert str(told.value) == f"{tmp_path / 'none'} holds no run with scores that can be shown"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL, MetricScores, Scores, read_official_scores
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_the_clean_document_says_none_for_nan_and_can_be_undone() -> None:
 def test_what_is_no_file_of_scores_is_an_error(tmp_path: Path, content: str) -> None:
     file = tmp_path / "scores.json"
     file.write_text(content)
-    with pytest.raises(RecordError, match="official"):
+    with pytest.raises(InvalidFileError, match="official"):
         read_official_scores(file)
 
 

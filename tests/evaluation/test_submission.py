@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bdd100k_zoo.errors import InputsError, NoImagesError, RecordError, StorageError, SubmissionError, SubmissionProblem
+from bdd100k_zoo.errors import (
+    ImagesError,
+    InputsError,
+    InvalidFileError,
+    StorageError,
+    SubmissionError,
+    SubmissionProblem,
+)
 from bdd100k_zoo.evaluation import submission
 from bdd100k_zoo.progress import NO_PROGRESS
 
@@ -258,10 +265,10 @@ def test_the_right_number_of_frames_is_not_worth_a_note() -> None:
 @pytest.mark.parametrize(
     ("content", "error", "told"),
     [
-        (b"", NoImagesError, "names no image"),
-        (b"a.jpg\nb.jpg\na.jpg\n", RecordError, "1 images more than once: a.jpg"),
-        (b"a.jpg\n/data/b.jpg\n", RecordError, "/data/b.jpg"),
-        (b"\xff\xd8\xff", RecordError, "no list of image names"),
+        (b"", ImagesError, "names no image"),
+        (b"a.jpg\nb.jpg\na.jpg\n", InvalidFileError, "1 images more than once: a.jpg"),
+        (b"a.jpg\n/data/b.jpg\n", InvalidFileError, "/data/b.jpg"),
+        (b"\xff\xd8\xff", InvalidFileError, "no list of image names"),
     ],
 )
 def test_a_list_that_is_none_is_told(content: bytes, error: type[Exception], told: str) -> None:
@@ -294,7 +301,7 @@ def test_images_and_predictions_that_do_not_exist_are_told() -> None:
     with pytest.raises(StorageError):
         submission.submit(IN, str(LIST), OUT, NO_PROGRESS)
     IN.write_text("[]")
-    with pytest.raises(NoImagesError):
+    with pytest.raises(ImagesError):
         submission.submit(IN, "nowhere", OUT, NO_PROGRESS)
     assert kinds([], "a.jpg") == [submission.MISSING_FRAMES, submission.FILES_WITHOUT_BOXES]
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bdd100k_zoo.errors import StorageError, UnsafeArchiveError, ZooError
+from bdd100k_zoo.errors import InvalidFileError, StorageError, ZooError
 from bdd100k_zoo.hub.archive import Limits, UnpackResult, name_clash, name_problem, unpack_zip
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def refused(archive: Path, folder: Path, tmp_path: Path) -> Callable[..., UnsafeArchiveError]:
+def refused(archive: Path, folder: Path, tmp_path: Path) -> Callable[..., InvalidFileError]:
     """Unpack, and see that nothing but the zip is there afterwards."""
 
-    def see(**limits: float) -> UnsafeArchiveError:
-        with pytest.raises(UnsafeArchiveError) as caught:
+    def see(**limits: float) -> InvalidFileError:
+        with pytest.raises(InvalidFileError) as caught:
             unpack_zip(archive, folder, limits=Limits(**limits))  # type: ignore[arg-type]
         assert caught.value.path == archive
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == [archive]
@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_nothing(archive: Path, small_disk: Path) -> None:
     ],
 )
 def test_a_name_that_is_no_plain_path_below_the_folder_is_refused(
-    archive: Path, refused: Callable[..., UnsafeArchiveError], name: str
+    archive: Path, refused: Callable[..., InvalidFileError], name: str
 ) -> None:
     write_zip(archive, {"good.jpg": b"good", name: b""})
     error = refused()
@@ -174,7 +174,7 @@ def test_a_name_that_is_no_plain_path_below_the_folder_is_refused(
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_entries_for_one_place_are_refused(
-    archive: Path, refused: Callable[..., UnsafeArchiveError], first: str, second: str
+    archive: Path, refused: Callable[..., InvalidFileError], first: str, second: str
 ) -> None:
     write_zip(archive, [(first, b""), (second, b"")])
     assert refused().entry in (first, second)
@@ -194,7 +194,7 @@ def test_two_entries_for_one_place_are_refused(
 )
 @pytest.mark.parametrize("system", [0, 3])
 def test_what_is_no_regular_file_is_refused(
-    archive: Path, refused: Callable[..., UnsafeArchiveError], name: str, mode: int, told: str, system: int
+    archive: Path, refused: Callable[..., InvalidFileError], name: str, mode: int, told: str, system: int
 ) -> None:
     archive.parent.mkdir()
     with zipfile.ZipFile(archive, "w") as zipped:
@@ -206,7 +206,7 @@ def test_what_is_no_regular_file_is_refused(
 
 @pytest.mark.parametrize(("attributes", "told"), [(0x400, "link"), (0x10, "no regular file")])
 def test_links_and_folders_by_the_attributes_of_windows_are_refused(
-    archive: Path, refused: Callable[..., UnsafeArchiveError], attributes: int, told: str
+    archive: Path, refused: Callable[..., InvalidFileError], attributes: int, told: str
 ) -> None:
     archive.parent.mkdir()
     with zipfile.ZipFile(archive, "w") as zipped:
@@ -232,13 +232,13 @@ def lying(archive: Path, field: tuple[int, int], value: bytes) -> None:
         patched(archive, signature, offset, value)
 
 
-def test_a_folder_with_contents_is_refused(archive: Path, refused: Callable[..., UnsafeArchiveError]) -> None:
+def test_a_folder_with_contents_is_refused(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     write_zip(archive, {"val/": b"contents"})
     assert "folder with contents" in refused().problem
 
 
 @pytest.mark.parametrize("flags", [0x1, 0x41, 0x2001])
-def test_an_encrypted_entry_is_refused(archive: Path, refused: Callable[..., UnsafeArchiveError], flags: int) -> None:
+def test_an_encrypted_entry_is_refused(archive: Path, refused: Callable[..., InvalidFileError], flags: int) -> None:
     write_zip(archive, FRAMES)
     lying(archive, FLAGS, struct.pack("<H", flags))
     assert "encrypted" in refused().problem
@@ -246,13 +246,13 @@ def test_an_encrypted_entry_is_refused(archive: Path, refused: Callable[..., Uns
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_ways_to_compress_are_refused(
-    archive: Path, refused: Callable[..., UnsafeArchiveError], method: int
+    archive: Path, refused: Callable[..., InvalidFileError], method: int
 ) -> None:
     write_zip(archive, FRAMES, method)
     assert f"method {method}" in refused().problem
 
 
-def test_a_wrong_checksum_is_told(archive: Path, refused: Callable[..., UnsafeArchiveError]) -> None:
+def test_a_wrong_checksum_is_told(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     write_zip(archive, FRAMES, zipfile.ZIP_STORED)
     patched(archive, FRAMES["val/b.jpg"][:10], 0, b"OTHER")
     error = refused()
@@ -261,21 +261,21 @@ def test_a_wrong_checksum_is_told(archive: Path, refused: Callable[..., UnsafeAr
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"<html>not found</html>", bytes(1000)])
-def test_what_is_no_zip_is_told(archive: Path, refused: Callable[..., UnsafeArchiveError], content: bytes) -> None:
+def test_what_is_no_zip_is_told(archive: Path, refused: Callable[..., InvalidFileError], content: bytes) -> None:
     archive.parent.mkdir()
     archive.write_bytes(content)
     assert "zip" in refused().problem
 
 
 @pytest.mark.parametrize("length", [100, 2000, -1, -30])
-def test_a_zip_that_is_cut_off_is_told(archive: Path, refused: Callable[..., UnsafeArchiveError], length: int) -> None:
+def test_a_zip_that_is_cut_off_is_told(archive: Path, refused: Callable[..., InvalidFileError], length: int) -> None:
     write_zip(archive, {**FRAMES, "c.jpg": os.urandom(3000)})
     archive.write_bytes(archive.read_bytes()[:length])
     assert "damaged" in refused().problem
 
 
 def test_too_many_files_are_refused_and_just_enough_are_not(
-    archive: Path, folder: Path, refused: Callable[..., UnsafeArchiveError]
+    archive: Path, folder: Path, refused: Callable[..., InvalidFileError]
 ) -> None:
     write_zip(archive, {f"{number}.jpg": b"" for number in range(11)})
     assert "11 files; 10" in refused(files=10).problem
@@ -283,14 +283,14 @@ def test_too_many_files_are_refused_and_just_enough_are_not(
 
 
 def test_too_many_bytes_are_refused_and_just_enough_are_not(
-    archive: Path, folder: Path, refused: Callable[..., UnsafeArchiveError]
+    archive: Path, folder: Path, refused: Callable[..., InvalidFileError]
 ) -> None:
     write_zip(archive, {"a.jpg": bytes(600), "b.jpg": bytes(400)})
     assert "1,000 bytes; 999" in refused(size=999).problem
     assert unpack_zip(archive, folder, limits=Limits(size=1000)).size == 1000
 
 
-def test_a_file_that_is_a_bomb_is_refused(archive: Path, refused: Callable[..., UnsafeArchiveError]) -> None:
+def test_a_file_that_is_a_bomb_is_refused(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     write_zip(archive, {"a.jpg": os.urandom(2 * MIB), "bomb.jpg": bytes(8 * MIB)})
     error = refused(total_ratio=1000)
     assert error.entry == "bomb.jpg"
@@ -298,7 +298,7 @@ def test_a_file_that_is_a_bomb_is_refused(archive: Path, refused: Callable[..., 
 
 
 def test_many_files_that_together_are_a_bomb_are_refused(
-    archive: Path, refused: Callable[..., UnsafeArchiveError]
+    archive: Path, refused: Callable[..., InvalidFileError]
 ) -> None:
     write_zip(archive, {f"{number}.jpg": bytes(MIB // 2) for number in range(20)})
     error = refused()
@@ -314,7 +314,7 @@ def test_pictures_with_text_beside_them_are_no_bomb(archive: Path, folder: Path)
     assert unpack_zip(archive, folder).size == len(text) + MIB
 
 
-def test_entries_that_share_bytes_are_refused(archive: Path, refused: Callable[..., UnsafeArchiveError]) -> None:
+def test_entries_that_share_bytes_are_refused(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     """The list of entries names one stored file many times, as the flattest of zip bombs does."""
     write_zip(archive, {f"{number}.jpg": os.urandom(1000) for number in range(5)}, zipfile.ZIP_STORED)
     content = archive.read_bytes()
@@ -336,7 +336,7 @@ def _pointing_at_the_first(listed: bytes) -> tuple[bytes, bytes]:
     return b"\0none", b""
 
 
-def test_an_entry_that_swallows_the_next_is_refused(archive: Path, refused: Callable[..., UnsafeArchiveError]) -> None:
+def test_an_entry_that_swallows_the_next_is_refused(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     """Its contents reach over the next entry's header, which both unpack: a quoted overlap."""
     write_zip(archive, {"a.jpg": os.urandom(100), "b.jpg": os.urandom(100)}, zipfile.ZIP_STORED)
     for field in (PACKED, SIZE):
@@ -344,7 +344,7 @@ def test_an_entry_that_swallows_the_next_is_refused(archive: Path, refused: Call
     assert "shares bytes" in refused().problem
 
 
-def test_the_last_entry_does_not_reach_into_the_list(archive: Path, refused: Callable[..., UnsafeArchiveError]) -> None:
+def test_the_last_entry_does_not_reach_into_the_list(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     write_zip(archive, {"a.jpg": os.urandom(100)}, zipfile.ZIP_STORED)
     for field in (PACKED, SIZE):
         lying(archive, field, struct.pack("<I", 160))
@@ -353,7 +353,7 @@ def test_the_last_entry_does_not_reach_into_the_list(archive: Path, refused: Cal
 
 @pytest.mark.parametrize("claimed", [0, 10, 8 * MIB - 1, 8 * MIB + 1])
 def test_no_more_comes_out_than_an_entry_says(
-    archive: Path, refused: Callable[..., UnsafeArchiveError], claimed: int
+    archive: Path, refused: Callable[..., InvalidFileError], claimed: int
 ) -> None:
     """The limits were held against what the header says, so the bytes that come out are held against the header."""
     write_zip(archive, {"a.jpg": bytes(8 * MIB), "b.jpg": os.urandom(4 * MIB)})
@@ -363,7 +363,7 @@ def test_no_more_comes_out_than_an_entry_says(
     assert "damaged" in error.problem
 
 
-def test_an_endless_list_of_entries_is_not_read(archive: Path, refused: Callable[..., UnsafeArchiveError]) -> None:
+def test_an_endless_list_of_entries_is_not_read(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     archive.parent.mkdir()
     length = 17 * MIB
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, length, 0, 0)

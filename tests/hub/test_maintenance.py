@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from surroundings import NAME, Surroundings, check_weights, entry_of
 
 from bdd100k_zoo.backends.mmdet3.random_weights import save_random_weights
-from bdd100k_zoo.errors import EmptyCacheError, UnknownNameError
+from bdd100k_zoo.errors import ArtifactError, UnknownNameError
 from bdd100k_zoo.hub import ledger, locks
 from bdd100k_zoo.hub.inventory import list_cache_items
 from bdd100k_zoo.hub.layout import (
@@ -342,7 +342,7 @@ def test_names_choose_the_models(here: Surroundings) -> None:
 
 def test_a_model_of_which_there_is_nothing_is_an_error_and_an_empty_cache_is_none(here: Surroundings) -> None:
     assert verify_cache(here.store, here.zoo, (), NO_PROGRESS) == []
-    with pytest.raises(EmptyCacheError, match=NAME):
+    with pytest.raises(ArtifactError, match=NAME):
         verify_cache(here.store, here.zoo, [NAME], NO_PROGRESS)
 
 

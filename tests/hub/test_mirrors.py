@@ -15,7 +15,7 @@ from fault_host import artifact_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.cli.hints import explain
+from bdd100k_zoo.cli.output import explain
 from bdd100k_zoo.errors import MissingPackageError, SettingsError
 from bdd100k_zoo.hub.mirrors import Mirror, configured_mirrors, local_path, mirror_problem, resolve_address
 from bdd100k_zoo.registry import load_zoo

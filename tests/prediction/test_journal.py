@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as arrays
 from records import PROCESS, WEIGHTS, make_header
 
 from bdd100k_zoo.data.detections import Detections
-from bdd100k_zoo.errors import RecordError, RunMismatchError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, RunMismatchError, StorageError
 from bdd100k_zoo.prediction.journal import (
     ChunkResult,
     FrameResult,
@@ -94,7 +94,7 @@ def test_a_link_in_the_place_of_a_journal_is_not_written_through(tmp_path: Path)
     other, journal = tmp_path / "other", journal_path(tmp_path, 0)
     other.write_bytes(b"of somebody else")
     journal.symlink_to(other)
-    with pytest.raises((StorageError, RecordError)):
+    with pytest.raises((StorageError, InvalidFileError)):
         write(journal, [0])
     assert other.read_bytes() == b"of somebody else"
     other.write_bytes(b"")
@@ -282,9 +282,9 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: b
     write(path, [])
     request = json.dumps(json.loads(path.read_bytes().splitlines()[0])["request"]).encode()
     path.write_bytes(content := content.replace(b"REQUEST", request))
-    with pytest.raises(RecordError, match=told):
+    with pytest.raises(InvalidFileError, match=told):
         write(path, [0])
-    with pytest.raises(RecordError, match=told):
+    with pytest.raises(InvalidFileError, match=told):
         Journals(tmp_path).look()
     assert path.read_bytes() == content
 
@@ -292,14 +292,14 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: b
 def test_chunks_that_the_run_does_not_have_are_refused(tmp_path: Path) -> None:
     with Journal(journal_path(tmp_path, 0), header(), PROCESS) as journal:
         journal.write(ChunkResult(9, [frame(0)]))
-    with pytest.raises(RecordError, match="chunk 9 of 4"):
+    with pytest.raises(InvalidFileError, match="chunk 9 of 4"):
         Journals(tmp_path).look()
 
 
 def test_frames_in_the_wrong_place_are_refused(tmp_path: Path) -> None:
     with Journal(journal_path(tmp_path, 0), header(), PROCESS) as journal:
         journal.write(ChunkResult(0, [frame(0), frame(2), frame(1)]))
-    with pytest.raises(RecordError, match="frame 2 in the place of frame 1"):
+    with pytest.raises(InvalidFileError, match="frame 2 in the place of frame 1"):
         list(Journals(tmp_path).look().in_order())
 
 
@@ -312,7 +312,7 @@ def test_what_no_predictions_file_can_hold_is_refused_and_the_chunks_before_stay
     bad = Detections(np.array([[0, 0, odd, 1]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
     with Journal(journal_path(tmp_path, 0), header(), PROCESS) as journal:
         journal.write(chunk(0))
-        with pytest.raises(RecordError, match=r"04\.jpg.*finite"):
+        with pytest.raises(InvalidFileError, match=r"04\.jpg.*finite"):
             journal.write(ChunkResult(1, [frame(3), FrameResult(4, "04.jpg", bad), frame(5)]))
         journal.write(chunk(1))
     check(tmp_path, [0, 1])

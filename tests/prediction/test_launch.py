@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.errors import LauncherError
+from bdd100k_zoo.errors import SettingsError
 from bdd100k_zoo.prediction.launch import (
     AGENT_MODULE,
     LAUNCHER_VARIABLES,
@@ -94,7 +94,7 @@ def test_a_launcher_that_is_insisted_on_is_taken_whatever_else_there_is(launcher
 def test_what_is_missing_or_makes_no_sense_is_told(
     launcher: Launcher | None, environment: dict[str, str], told: str
 ) -> None:
-    with pytest.raises(LauncherError) as caught:
+    with pytest.raises(SettingsError) as caught:
         read_process_rank(environment, launcher)
     assert told in str(caught.value)
     assert caught.value.launcher in str(caught.value)

@@ -19,10 +19,10 @@ from bdd100k_zoo.demo_run.steps import bundled_weights
 from bdd100k_zoo.errors import (
     ConfigError,
     DeviceError,
+    InvalidFileError,
     NotFiniteError,
     OfflineError,
     RunMismatchError,
-    UnfinishedRunError,
     UnreadableImageError,
 )
 from bdd100k_zoo.hub.cache import Store
@@ -195,7 +195,7 @@ def test_an_interrupted_run_says_what_is_kept_and_goes_on_there(trial, zoo, tmp_
         job.predict(request, Store(offline=True), progress)
     assert f"kept in {tmp_path / 'out'}; the same command goes on from there" in str(caught.value)
     assert not (tmp_path / "out" / "det.json").exists()
-    with pytest.raises(UnfinishedRunError) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         job.merge_run(request, Store(offline=True), NO_PROGRESS)
     assert caught.value.missing == ("3: c.jpg",)
     for changed in ({"cfg_options": {}}, {"batch_size": 2}, {"weights": trial.frames / "street.jpg"}):

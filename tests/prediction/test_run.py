@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from records import REQUEST, make_header
 
 from bdd100k_zoo.backends.protocol import DetectorFacts
-from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 from bdd100k_zoo.prediction.run import (
     Chunks,
     RunCounts,
@@ -131,7 +131,7 @@ def test_paths_whose_bytes_are_no_utf_8_do_not_cost_the_record(tmp_path: Path) -
 )
 def test_what_is_no_run_record_is_refused_by_path(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "run.json").write_bytes(content)
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         read_run(tmp_path)
     assert caught.value.path == tmp_path / "run.json"
 

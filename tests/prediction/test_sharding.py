@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tiny import TinyDetector, draw, go_on, request_for
 
 from bdd100k_zoo.data.images import find_images
-from bdd100k_zoo.errors import ImageChangedError, RunMismatchError, UnfinishedRunError
+from bdd100k_zoo.errors import ImagesError, InvalidFileError, RunMismatchError
 from bdd100k_zoo.prediction.journal import Journals
 from bdd100k_zoo.prediction.launch import ProcessRank
 from bdd100k_zoo.prediction.pipeline import batch_by_shape
@@ -188,7 +188,7 @@ def test_journals_that_were_gathered_by_hand_are_put_together(images: Path, alon
     gathered.mkdir()
     frames = find_images([str(images)])
     for rank in range(3):
-        with pytest.raises(UnfinishedRunError):
+        with pytest.raises(InvalidFileError):
             check_run_complete(gathered, Journals(gathered).look(), frames)
         machine = tmp_path / str(rank)
         assert go_on(machine, images, TinyDetector(), place=ProcessRank(rank, 3, rank)) is None
@@ -200,7 +200,7 @@ def test_journals_that_were_gathered_by_hand_are_put_together(images: Path, alon
 
 def test_what_is_missing_is_named_by_number_and_name(images: Path, tmp_path: Path) -> None:
     go_on(tmp_path, images, TinyDetector(), place=ProcessRank(1, 4, 1))
-    with pytest.raises(UnfinishedRunError) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         check_run_complete(tmp_path, Journals(tmp_path).look(), find_images([str(images)]))
     assert caught.value.missing == ("1 to 8: 0000.png to 0007.png", "17 to 30: 0016.png to 0029.png")
 
@@ -316,7 +316,7 @@ class _Unmounts(TinyDetector):
 def test_images_that_are_removed_end_the_run_which_goes_on_when_they_are_back(alone: Path, tmp_path: Path) -> None:
     images, out, reports = tmp_path / "frames", tmp_path / "out", Reports()
     draw(images, FRAMES)
-    with pytest.raises(ImageChangedError, match="is gone since the run began"):
+    with pytest.raises(ImagesError, match="is gone since the run began"):
         go_on(out, images, _Unmounts(images), progress=reports)
     assert f"of {FRAMES} images are done and kept in {out}; the same command goes on" in reports.said[-1]
     images.with_name("elsewhere").rename(images)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 from bdd100k_zoo.evaluation.runs import read_measured_speeds
 from bdd100k_zoo.prediction.speeds import (
     Machine,
@@ -92,7 +92,7 @@ def test_devices_and_precisions_are_kept_apart_and_the_last_record_of_a_model_co
 )
 def test_what_is_no_record_is_told_with_its_line(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "speed.jsonl").write_bytes(content)
-    with pytest.raises(RecordError, match=told):
+    with pytest.raises(InvalidFileError, match=told):
         read_speed_summaries(tmp_path / "speed.jsonl")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from bdd100k_zoo.errors import NoMatchError, UnknownNameError
+from bdd100k_zoo.errors import UnknownNameError, ZooError
 from bdd100k_zoo.registry.models import (
     describe_model,
     select_families,
@@ -79,7 +79,7 @@ def test_filters_hold_together(zoo: Zoo) -> None:
 
 
 def test_what_no_model_fits_is_answered_with_what_there_is(zoo: Zoo) -> None:
-    with pytest.raises(NoMatchError) as caught:
+    with pytest.raises(ZooError) as caught:
         select_models(zoo, families=["fcos"], backbone="swin")
     assert caught.value.backbones == ("R-50-FPN", "R-101-FPN", "HRNet-w18", "HRNet-w32")
     assert caught.value.schedules == ("1x", "3x")

@@ -16,7 +16,7 @@ pytest.importorskip("jinja2", reason="NOT TESTED: reports, as Jinja2 is not inst
 pytest.importorskip("matplotlib", reason="NOT TESTED: reports, as matplotlib is not installed")
 
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
-from bdd100k_zoo.errors import FilesExistError, FramesDifferError, NoImagesError, StorageError
+from bdd100k_zoo.errors import ImagesError, InputsError, StorageError
 from bdd100k_zoo.evaluation.scoring import score_predictions
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
@@ -141,7 +141,7 @@ def test_a_frames_name_never_leads_out_of_the_folder_of_images(tmp_path: Path, n
 def test_a_folder_without_the_images_is_an_error_before_anything_is_computed(inputs: Inputs, tmp_path: Path) -> None:
     (tmp_path / "others").mkdir()
     Image.new("RGB", (64, 36)).save(tmp_path / "others" / "x.jpg")
-    with pytest.raises(NoImagesError, match="none of the labelled frames"):
+    with pytest.raises(ImagesError, match="none of the labelled frames"):
         write(inputs, images=tmp_path / "others")
     assert not Path("report.html").exists()
 
@@ -150,7 +150,7 @@ def test_only_a_page_of_ours_is_written_over(inputs: Inputs) -> None:
     write(inputs)
     write(inputs)
     before = inputs.labels.read_bytes()
-    with pytest.raises(FilesExistError):
+    with pytest.raises(StorageError):
         write(inputs, out=inputs.labels)
     assert inputs.labels.read_bytes() == before
     with pytest.raises(StorageError):
@@ -160,7 +160,7 @@ def test_only_a_page_of_ours_is_written_over(inputs: Inputs) -> None:
 def test_what_cannot_be_scored_leaves_no_page(inputs: Inputs) -> None:
     frames = json.loads((inputs.runs[1] / "det.json").read_text())
     (inputs.runs[1] / "det.json").write_text(json.dumps(frames[1:]))
-    with pytest.raises(FramesDifferError):
+    with pytest.raises(InputsError):
         write(inputs)
     assert not Path("report.html").exists()
     lenient = write(inputs, lenient=True)

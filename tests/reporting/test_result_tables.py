@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.errors import StaleBlockError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 from bdd100k_zoo.reporting.tables import (
     BEGIN,
     END,
@@ -333,7 +333,7 @@ def test_one_changed_character_is_stale(path: Path) -> None:
 def test_markers_that_are_missing_double_or_turned_are_refused_and_nothing_is_changed(path: Path, text: str) -> None:
     path.write_text(text)
     for job in (is_block_current, write_block):
-        with pytest.raises(StaleBlockError) as caught:
+        with pytest.raises(InvalidFileError) as caught:
             job(path, BLOCK)
         assert caught.value.path == path
         assert BEGIN in caught.value.problem
@@ -345,7 +345,7 @@ def test_a_document_that_is_no_utf_8_is_refused_and_not_changed(path: Path) -> N
     content = f"caf\xe9 {BEGIN}\n{END}\n".encode("latin-1")
     path.write_bytes(content)
     for job in (is_block_current, write_block):
-        with pytest.raises(StaleBlockError, match="UTF-8"):
+        with pytest.raises(InvalidFileError, match="UTF-8"):
             job(path, BLOCK)
     assert path.read_bytes() == content
 

@@ -16,13 +16,11 @@ from surroundings import Told
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import (
-    FilesExistError,
-    FrameNameError,
-    NoImagesError,
-    RecordError,
+    ImagesError,
+    InputsError,
+    InvalidFileError,
     StorageError,
-    UnlikelyBoxesError,
-    WorkerKilledError,
+    WorkerFailedError,
 )
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.reporting.colours import CLASS_COLOURS, FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
@@ -148,7 +146,7 @@ def test_a_picture_that_is_cut_off_counts_as_none(drive):
 def test_files_of_others_are_never_overwritten(drive, fresh):
     Path("out").mkdir()
     Path("out/d.jpg").write_bytes(b"mine")
-    with pytest.raises(FilesExistError) as caught:
+    with pytest.raises(StorageError) as caught:
         drawn(fresh=fresh)
     assert caught.value.paths == (Path("out/d.jpg"),)
     assert list(files_in("out")) == ["d.jpg"]
@@ -156,7 +154,7 @@ def test_files_of_others_are_never_overwritten(drive, fresh):
 
 def test_the_folder_of_the_images_is_refused_as_a_place_for_pictures(drive):
     before = files_in("drive")
-    with pytest.raises(FilesExistError):
+    with pytest.raises(StorageError):
         drawn(out=Path("drive"))
     assert files_in("drive") == before
 
@@ -166,7 +164,7 @@ def test_the_folder_of_the_images_is_refused_as_a_place_for_pictures(drive):
 )
 def test_a_name_that_leads_out_of_the_folder_is_refused_and_nothing_is_written(drive, name):
     write("det.json", drive | {name: [label(score=0.9)]})
-    with pytest.raises(FrameNameError):
+    with pytest.raises(InvalidFileError):
         drawn()
     assert not Path("out").exists()
     assert not Path("x.jpg").exists()
@@ -202,7 +200,7 @@ def test_frames_that_differ_in_their_suffix_alone_have_pictures_of_their_own(dri
 
 def test_names_of_one_picture_are_an_error(drive):
     write("det.json", {"a.jpg": [], "./a.jpg": []})
-    with pytest.raises(RecordError, match="same file"):
+    with pytest.raises(InvalidFileError, match="same file"):
         drawn()
 
 
@@ -215,7 +213,7 @@ def test_frames_without_an_image_are_named_and_the_others_drawn(drive):
 
 def test_images_of_other_frames_alone_are_an_error(drive):
     write("det.json", {"far.jpg": []})
-    with pytest.raises(NoImagesError, match=r"no frame of the predictions, such as far\.jpg"):
+    with pytest.raises(ImagesError, match=r"no frame of the predictions, such as far\.jpg"):
         drawn()
     assert not Path("out").exists()
 
@@ -234,7 +232,7 @@ def test_frames_that_are_asked_for_are_drawn_alone(drive):
     Path("list.txt").write_text("# some\n\nd.jpg\n")
     assert [each.frame for each in drawn(frames=read_frame_names(["list.txt"])).pictures] == ["d.jpg"]
     assert read_frame_names(["list.txt", "x.jpg"]) == ("d.jpg", "x.jpg")
-    with pytest.raises(RecordError, match=r"no frame nowhere\.jpg"):
+    with pytest.raises(InvalidFileError, match=r"no frame nowhere\.jpg"):
         drawn(frames=("nowhere.jpg",))
 
 
@@ -259,7 +257,7 @@ def test_a_process_that_is_ended_from_outside_is_told(drive):
                     os.kill(child.pid, signal.SIGKILL)
             yield PictureJob(str(number), find_images(["drive"])[0], Path("out", f"{number}.jpg"), (), None)
 
-    with pytest.raises(WorkerKilledError):
+    with pytest.raises(WorkerFailedError):
         list(draw_picture_files(sheets(), 200, 2, Path("out")))
 
 
@@ -375,7 +373,7 @@ def test_frames_that_cost_nothing_are_not_among_the_worst(labelled):
 def test_predictions_without_a_box_are_drawn_alone_and_refused_where_they_would_be_judged(labelled):
     write("det.json", {name: [] for name in NAMES})
     assert drawn().boxes == 0
-    with pytest.raises(UnlikelyBoxesError, match=r"det\.json: holds no box"):
+    with pytest.raises(InputsError, match=r"det\.json: holds no box"):
         drawn(labels=labelled)
 
 
@@ -395,7 +393,7 @@ def test_the_worst_frames_are_chosen_among_those_that_are_asked_for(labelled):
 
 def test_where_no_frame_costs_anything_there_is_nothing_to_draw(drive):
     path = write("labels.json", {name: [label()] for name in NAMES})
-    with pytest.raises(NoImagesError, match="none costs any AP"):
+    with pytest.raises(ImagesError, match="none costs any AP"):
         drawn(labels=path, top_errors=3, classes=(CAR,))
 
 

@@ -16,7 +16,7 @@ from test_colours import VISIONS, nearest
 
 from bdd100k_zoo import __version__
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.errors import FilesExistError, NoRunsError, RecordError, StorageError
+from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
 from bdd100k_zoo.registry import ARTIFACT_KINDS, Author, Paper, Zoo, load_zoo
 from bdd100k_zoo.reporting.colours import (
     DARK_THEME,
@@ -283,7 +283,7 @@ def test_a_page_of_ours_is_replaced_and_other_files_stay(zoo: Zoo, tmp_path: Pat
 
 def test_a_page_of_another_is_left_alone(zoo: Zoo, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<h1>mine</h1>")
-    with pytest.raises(FilesExistError):
+    with pytest.raises(StorageError):
         write_site(zoo, tmp_path)
     assert (tmp_path / "index.html").read_text() == "<h1>mine</h1>"
 
@@ -296,9 +296,9 @@ def test_a_file_where_the_folder_should_be_is_an_error_about_it(zoo: Zoo, tmp_pa
 
 def test_runs_without_scores_and_speeds_that_are_none_are_errors_that_write_nothing(zoo: Zoo, tmp_path: Path) -> None:
     (tmp_path / "speed.jsonl").write_text("{}\n")
-    with pytest.raises(RecordError):
+    with pytest.raises(InvalidFileError):
         write_site(zoo, tmp_path / "site", speed=tmp_path / "speed.jsonl")
-    with pytest.raises(NoRunsError):
+    with pytest.raises(InputsError):
         write_site(zoo, tmp_path / "site", runs=tmp_path)
     assert not (tmp_path / "site").exists()
 

@@ -11,7 +11,7 @@ from PIL import Image
 from bdd100k_zoo.data.scalabel import FRAME_SIZE, Box2D, ImageSize, Label, LabelFrame
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.demo_run.steps import DATA, FRAMES, TRAIN_FRAMES
-from bdd100k_zoo.errors import FilesExistError
+from bdd100k_zoo.errors import StorageError
 from tools.demo_frames import halved, write_demo_frames
 from tools.scenes.scene import Scene, draw_scene
 
@@ -33,7 +33,7 @@ def test_the_shipped_frames_and_labels_are_generated_again_byte_for_byte(tmp_pat
 def test_other_frames_are_left_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "images/100k/val").mkdir(parents=True)
     (tmp_path / "images/100k/val/mine.jpg").write_bytes(b"mine")
-    with pytest.raises(FilesExistError):
+    with pytest.raises(StorageError):
         write_demo_frames(tmp_path)
     assert files_of(tmp_path) == {"images/100k/val/mine.jpg": b"mine"}
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.registry import load_zoo
 from tools.fidelity.__main__ import main
 from tools.fidelity.comparison import compare_folders
@@ -197,15 +197,15 @@ def test_results_of_mmdets_own_layers_are_of_the_same_weights_and_images(
     changes: dict[str, Any], named: str, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     faster(folders[1], 0.02)
-    with pytest.raises(RecordError, match=named):
+    with pytest.raises(InvalidFileError, match=named):
         compare_folders(*folders, as_built(tmp_path / "built", **changes))
 
 
 def test_results_of_faster_layers_excuse_nothing(folders: tuple[Path, Path]) -> None:
     faster(folders[1], 0.02)
-    with pytest.raises(RecordError, match="is not of the stack compared with, its layers as mmdet builds them"):
+    with pytest.raises(InvalidFileError, match="is not of the stack compared with, its layers as mmdet builds them"):
         compare_folders(*folders, folders[1])
-    with pytest.raises(RecordError, match="is not of the stack compared with, its layers as mmdet builds them"):
+    with pytest.raises(InvalidFileError, match="is not of the stack compared with, its layers as mmdet builds them"):
         compare_folders(*folders, folders[0])
 
 
@@ -221,13 +221,13 @@ def test_results_of_other_images_weights_or_models_are_not_compared(
     changes: dict[str, Any], named: str, folders: tuple[Path, Path]
 ) -> None:
     frozen(folders[1], "mmdet3", **changes)
-    with pytest.raises(RecordError, match=named):
+    with pytest.raises(InvalidFileError, match=named):
         compare_folders(*folders)
 
 
 def test_results_that_lack_an_image_are_not_compared(folders: tuple[Path, Path]) -> None:
     write_rows(folders[1], NAMES[2], {})
-    with pytest.raises(RecordError, match=f"{NAMES[2]}.npz: expected the images {STREET}"):
+    with pytest.raises(InvalidFileError, match=f"{NAMES[2]}.npz: expected the images {STREET}"):
         compare_folders(*folders)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bdd100k_zoo.data.detections import Detections
-from bdd100k_zoo.errors import RecordError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 from tools.fidelity.results import (
     Frozen,
     FrozenImage,
@@ -58,34 +58,34 @@ def test_the_same_boxes_are_the_same_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"stack": {}}', b"\xff"])
 def test_a_file_that_is_no_record_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "frozen.json").write_bytes(content)
-    with pytest.raises(RecordError, match=r"frozen\.json: is no record of frozen results"):
+    with pytest.raises(InvalidFileError, match=r"frozen\.json: is no record of frozen results"):
         read_frozen(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04N.", b"text"])
 def test_a_file_that_holds_no_boxes_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a_model.npz").write_bytes(content)
-    with pytest.raises(RecordError, match=r"a_model\.npz"):
+    with pytest.raises(InvalidFileError, match=r"a_model\.npz"):
         read_rows(tmp_path, "a_model")
 
 
 @pytest.mark.parametrize("array", [np.ones((2, 5), np.float32), np.ones((2, 6)), np.ones(6, np.float32)])
 def test_arrays_of_another_shape_or_type_are_refused(array: np.ndarray, tmp_path: Path) -> None:
     write_rows(tmp_path, "a_model", {"an image": array})
-    with pytest.raises(RecordError, match="an image: expected float32"):
+    with pytest.raises(InvalidFileError, match="an image: expected float32"):
         read_rows(tmp_path, "a_model")
 
 
 def test_one_array_in_place_of_several_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "a_model.npz").open("wb") as file:
         np.save(file, np.ones((2, 6), np.float32))
-    with pytest.raises(RecordError):
+    with pytest.raises(InvalidFileError):
         read_rows(tmp_path, "a_model")
 
 
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "a_model.npz", x=np.array([{}], object))
-    with pytest.raises(RecordError):
+    with pytest.raises(InvalidFileError):
         read_rows(tmp_path, "a_model")
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.data.tables import read_label_table
-from bdd100k_zoo.errors import FilesExistError
+from bdd100k_zoo.errors import StorageError
 from tools.scenes.dataset import SPLITS, frame_seed, write_scenes
 from tools.scenes.scene import draw_scene, frame_name
 
@@ -91,7 +91,7 @@ def test_writing_again_gives_the_same_files(root):
 def test_another_dataset_is_left_as_it_is(tmp_path, kept):
     (tmp_path / kept).parent.mkdir(parents=True)
     (tmp_path / kept).write_bytes(b"theirs")
-    with pytest.raises(FilesExistError) as caught:
+    with pytest.raises(StorageError) as caught:
         write_scenes(tmp_path, val=1, jobs=1)
     assert caught.value.paths == (tmp_path / kept,)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / kept]

@@ -22,7 +22,7 @@ from bdd100k_zoo.backends.common.config import load_config
 from bdd100k_zoo.backends.mmdet3.detector import build_model
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
 from bdd100k_zoo.data.convert import convert_file
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.training.dataset import BDD100KDataset
 
@@ -251,12 +251,12 @@ def test_frames_smaller_than_the_least_size_are_left_out(tmp_path: Path) -> None
 
 def test_a_file_whose_boxes_are_all_dropped_has_nothing_to_learn_from(tmp_path: Path) -> None:
     frames = [{"name": "a.jpg", "labels": [label("car", (2000, 5, 2050, 50)), label("car", (60, 5, 20, 50))]}]
-    with pytest.raises(RecordError, match="expected a box inside a frame"):
+    with pytest.raises(InvalidFileError, match="expected a box inside a frame"):
         dataset_of(tmp_path, frames, filter_cfg={"filter_empty_gt": True})
 
 
 def test_an_unknown_category_is_an_error_naming_file_frame_label_and_category(tmp_path: Path) -> None:
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         dataset_of(tmp_path, [{"name": "a.jpg", "labels": [label("tram", (0, 0, 9, 9))]}])
     for fact in (str(tmp_path / "labels/det_20/det_train.json"), "'a.jpg'", "'tram-1'", "'tram'"):
         assert fact in str(caught.value)

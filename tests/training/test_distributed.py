@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bdd100k_zoo.errors import LauncherError
+from bdd100k_zoo.errors import SettingsError
 from bdd100k_zoo.prediction.launch import ProcessRank
 from bdd100k_zoo.training.distributed import rendezvous_address
 
@@ -24,5 +24,5 @@ def test_launchers_say_where_processes_meet(environment: dict[str, str], expecte
 
 @pytest.mark.parametrize("environment", [{}, {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}])
 def test_where_nothing_says_it_that_is_an_error(environment: dict[str, str]) -> None:
-    with pytest.raises(LauncherError, match="MASTER_ADDR is not set"):
+    with pytest.raises(SettingsError, match="MASTER_ADDR is not set"):
         rendezvous_address(environment, TWO)

@@ -10,10 +10,10 @@ from mmdet.models.backbones import ResNet
 from safetensors.torch import save_file
 
 from bdd100k_zoo.backends.common.config import load_config
-from bdd100k_zoo.cli.hints import explain
+from bdd100k_zoo.cli.output import explain
 from bdd100k_zoo.errors import (
     ArtifactError,
-    CheckpointMismatchError,
+    CheckpointError,
     ConfigError,
     OfflineError,
     TransferError,
@@ -71,7 +71,7 @@ def test_values_that_are_missing_or_of_another_shape_are_told(tmp_path: Path) ->
     torch.save(values, tmp_path / "x.pth")
     model = backbone()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointMismatchError, match="does not fit the backbone of x") as told:
+    with pytest.raises(CheckpointError, match="does not fit the backbone of x") as told:
         load_pretrained_backbone(model, tmp_path / "x.pth", name="x")
     assert told.value.missing == ("layer3.0.conv1.weight",)
     assert "conv1.weight" in told.value.reshaped[0]
@@ -117,7 +117,7 @@ def test_values_that_cannot_be_used_are_refused(tmp_path: Path, value: torch.Ten
     values = learnt()
     name = "bn1.weight"
     torch.save(values | {name: value[: len(values[name])]}, tmp_path / "x.pth")
-    with pytest.raises(CheckpointMismatchError, match=f"{name} {problem}"):
+    with pytest.raises(CheckpointError, match=f"{name} {problem}"):
         load_pretrained_backbone(backbone(), tmp_path / "x.pth", name="x")
 
 

@@ -15,13 +15,11 @@ from surroundings import Told
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.data.tables import read_label_table
 from bdd100k_zoo.errors import (
-    BadLabelError,
     ConfigError,
-    LabelledImagesError,
-    NoCheckpointError,
-    NoLabelsError,
+    ImagesError,
+    InputsError,
+    InvalidFileError,
     NotFiniteError,
-    RecordError,
     RunMismatchError,
     StorageError,
     UnsafeCheckpointError,
@@ -266,7 +264,7 @@ def test_another_training_in_its_folder_is_an_error_that_names_what_differs(
 
 
 def test_resuming_where_there_is_nothing_is_an_error(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(NoCheckpointError):
+    with pytest.raises(InvalidFileError):
         run(root, tmp_path / "out", resume=True)
     assert not (tmp_path / "out").exists()
 
@@ -334,7 +332,7 @@ def test_fresh_replaces_a_training_and_nothing_else(whole: Path, root: Path, tmp
 
 def test_missing_labels_are_told_before_anything_is_done(own_root: Path, tmp_path: Path) -> None:
     (own_root / "labels/det_20/det_val.json").unlink()
-    with pytest.raises(NoLabelsError, match="no labels of val"):
+    with pytest.raises(InputsError, match="no labels of val"):
         run(own_root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -344,7 +342,7 @@ def test_images_that_are_missing_or_damaged_are_all_told_before_the_first_step(o
     (images / "train1.jpg").unlink()
     (images / "train2.jpg").write_bytes((images / "train2.jpg").read_bytes()[:-200])
     (images / "train3.jpg").write_bytes(b"")
-    with pytest.raises(LabelledImagesError) as told:
+    with pytest.raises(ImagesError) as told:
         run(own_root, tmp_path / "out")
     assert len(told.value.problems) == 3
     assert "3 of 8 images" in str(told.value)
@@ -353,14 +351,14 @@ def test_images_that_are_missing_or_damaged_are_all_told_before_the_first_step(o
 def test_a_category_that_is_none_is_told_before_the_first_step(own_root: Path, tmp_path: Path) -> None:
     path = own_root / "labels/det_20/det_train.json"
     path.write_text(path.read_text().replace('"pedestrian"', '"tram"'))
-    with pytest.raises(RecordError, match="unknown category 'tram'"):
+    with pytest.raises(InvalidFileError, match="unknown category 'tram'"):
         run(own_root, tmp_path / "out")
 
 
 def test_labels_without_a_box_are_no_training(own_root: Path, tmp_path: Path) -> None:
     path = own_root / "labels/det_20/det_train.json"
     path.write_text(json.dumps([{**frame, "labels": []} for frame in json.loads(path.read_text())]))
-    with pytest.raises(RecordError, match="expected a box inside a frame"):
+    with pytest.raises(InvalidFileError, match="expected a box inside a frame"):
         run(own_root, tmp_path / "out")
 
 
@@ -389,9 +387,9 @@ def test_reversed_boxes_are_reported_once_with_the_first_of_them(own_root: Path,
 def test_reversed_boxes_of_val_are_refused_as_eval_refuses_them(own_root: Path, tmp_path: Path) -> None:
     labels = own_root / "labels/det_20/det_val.json"
     with_reversed(labels)
-    with pytest.raises(BadLabelError, match=r"val1\.jpg: label 0 \(no\. 1\)") as by_train:
+    with pytest.raises(InputsError, match=r"val1\.jpg: label 0 \(no\. 1\)") as by_train:
         run(own_root, tmp_path / "out")
-    with pytest.raises(BadLabelError) as by_eval:
+    with pytest.raises(InputsError) as by_eval:
         read_label_table(labels)
     assert str(by_train.value) == str(by_eval.value)
     assert not steps(tmp_path / "out")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from msgspec import structs
 
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from tools.fidelity.results import FROZEN, read_frozen, read_rows
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def compare_folders(expected: Path, found: Path, as_built: Path | None = None) -
 
     Raises:
         StorageError: a file cannot be read.
-        RecordError: a folder holds no frozen results, or those of other models, weights or images than the other; or
-            ``as_built`` is of another stack than ``found``, or of one that was made faster.
+        InvalidFileError: a folder holds no frozen results, or those of other models, weights or images than the other;
+            or ``as_built`` is of another stack than ``found``, or of one that was made faster.
     """
     first, second = read_frozen(expected), read_frozen(found)
     for what in ("images", "weights"):
@@ -102,7 +102,7 @@ def _without_rounding(
     """Compare the models of a third folder, and take its word where it is that the boxes are the same."""
     third = read_frozen(as_built)
     if third.stack != structs.replace(second.stack, optimised=False):
-        raise RecordError(as_built / FROZEN, "is not of the stack compared with, its layers as mmdet builds them")
+        raise InvalidFileError(as_built / FROZEN, "is not of the stack compared with, its layers as mmdet builds them")
     _check_same("images", first.images, third.images, as_built)
     _check_same("weights", {model: first.weights.get(model) for model in third.weights}, third.weights, as_built)
     plain = {model: _compare_images(expected, as_built, model, first) for model in third.weights}
@@ -118,7 +118,7 @@ def _rounded(agreement: Agreement, plain: Agreement) -> Agreement:
 def _check_same(what: str, expected: Mapping[str, object], found: Mapping[str, object], folder: Path) -> None:
     differing = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
     if differing:
-        raise RecordError(folder / FROZEN, f"other {what} than those compared with: {', '.join(differing)}")
+        raise InvalidFileError(folder / FROZEN, f"other {what} than those compared with: {', '.join(differing)}")
 
 
 def _compare_images(expected: Path, found: Path, model: str, frozen: Frozen) -> dict[str, Agreement]:
@@ -129,7 +129,7 @@ def _compare_images(expected: Path, found: Path, model: str, frozen: Frozen) -> 
 def _rows(folder: Path, model: str, frozen: Frozen) -> dict[str, Rows]:
     rows = read_rows(folder, model)
     if rows.keys() != frozen.images.keys():
-        raise RecordError(folder / f"{model}.npz", f"expected the images {', '.join(frozen.images)}")
+        raise InvalidFileError(folder / f"{model}.npz", f"expected the images {', '.join(frozen.images)}")
     return rows
 
 

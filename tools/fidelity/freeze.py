@@ -12,7 +12,7 @@ import numpy as np
 
 from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.benchmark.bench import read_checkout_commit
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from tools.fidelity.results import (
     FROZEN,
     Frozen,
@@ -53,7 +53,7 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
         as_built: compute by the layers that mmdet builds, without what makes them faster.
 
     Raises:
-        RecordError: the folder holds results of another stack, or of other images.
+        InvalidFileError: the folder holds results of another stack, or of other images.
         ZooError: whatever else is in the way.
     """
     described = {name: _image(pixels) for name, pixels in images.items()}
@@ -61,7 +61,7 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
     detector, digest = load_detector(model, backend, as_built=as_built)
     stack = _stack(detector.facts)
     if before and before.stack != stack:
-        raise RecordError(folder / FROZEN, "is of another stack: expected a folder of its own")
+        raise InvalidFileError(folder / FROZEN, "is of another stack: expected a folder of its own")
     write_rows(folder, model.name, {name: rows_of(detector.detect(image)) for name, image in images.items()})
     record = Frozen(
         stack=stack,
@@ -89,7 +89,7 @@ def _held(folder: Path, images: Mapping[str, FrozenImage]) -> Frozen | None:
         return None
     before = read_frozen(folder)
     if before.images != images:
-        raise RecordError(folder / FROZEN, "is of other images: expected a folder of its own")
+        raise InvalidFileError(folder / FROZEN, "is of other images: expected a folder of its own")
     return before
 
 

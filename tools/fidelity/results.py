@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -79,14 +79,14 @@ def write_frozen(folder: Path, frozen: Frozen) -> None:
 
 
 def read_frozen(folder: Path) -> Frozen:
-    """Read what a folder was made of; raises StorageError, RecordError."""
+    """Read what a folder was made of; raises StorageError, InvalidFileError."""
     path = folder / FROZEN
     with storage_errors(path):
         content = path.read_bytes()
     try:
         return msgspec.json.decode(content, type=Frozen)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(path, f"is no record of frozen results: {error}") from error
+        raise InvalidFileError(path, f"is no record of frozen results: {error}") from error
 
 
 def write_rows(folder: Path, model: str, rows: Mapping[str, Rows]) -> None:
@@ -97,7 +97,7 @@ def write_rows(folder: Path, model: str, rows: Mapping[str, Rows]) -> None:
 
 
 def read_rows(folder: Path, model: str) -> dict[str, Rows]:
-    """Read what a model found, by image; raises StorageError, RecordError."""
+    """Read what a model found, by image; raises StorageError, InvalidFileError."""
     path = folder / f"{model}.npz"
     with storage_errors(path):
         content = io.BytesIO(path.read_bytes())
@@ -106,8 +106,8 @@ def read_rows(folder: Path, model: str) -> dict[str, Rows]:
             found = {name: file[name] for name in file.files}
     # What numpy raises for one array in place of several, bytes that are no zip, and bytes that are damaged.
     except (AttributeError, TypeError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise RecordError(path, f"holds no frozen results: {error}") from error
+        raise InvalidFileError(path, f"holds no frozen results: {error}") from error
     for name, rows in found.items():
         if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != 6:
-            raise RecordError(path, f"{name}: expected float32 [n, 6], found {rows.dtype} {list(rows.shape)}")
+            raise InvalidFileError(path, f"{name}: expected float32 [n, 6], found {rows.dtype} {list(rows.shape)}")
     return found

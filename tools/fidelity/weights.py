@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bdd100k_zoo.errors import RecordError
+from bdd100k_zoo.errors import InvalidFileError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -43,10 +43,10 @@ def architecture_of(model: Model) -> str:
 
 
 def outputs_of(model: Model) -> dict[str, Output]:
-    """Read how the last layers of a model are scaled, by their names; raises RecordError where that is not known."""
+    """Read how the last layers of a model are scaled, by name; raises InvalidFileError where that is not known."""
     known = msgspec.json.decode(OUTPUTS.read_bytes(), type=dict[str, dict[str, Output]])
     if architecture_of(model) not in known:
-        raise RecordError(OUTPUTS, f"lists no {architecture_of(model)}: its last layers have not been measured")
+        raise InvalidFileError(OUTPUTS, f"lists no {architecture_of(model)}: its last layers have not been measured")
     return known[architecture_of(model)]
 
 

@@ -28,7 +28,11 @@ from bdd100k_zoo.backends.common.checkpoint import (
 )
 from bdd100k_zoo.backends.common.checkpoint_limits import MAX_DIRECTORY
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.errors import CheckpointClassesError, CheckpointMismatchError, StorageError, UnsafeCheckpointError
+from bdd100k_zoo.errors import (
+    CheckpointError,
+    StorageError,
+    UnsafeCheckpointError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,7 +248,7 @@ def test_every_difference_is_named_and_nothing_is_copied(tmp_path: Path) -> None
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     given = {**before, "first.weight": torch.ones(2, 4), "head.weight": torch.ones(1)}
     del given["norm.num_batches_tracked"], given["first.bias"]
-    with pytest.raises(CheckpointMismatchError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         load_strictly(model, given, model_name="a model", path=tmp_path / "w.pth")
     error = caught.value
     assert error.missing == ("first.bias",)
@@ -275,7 +279,7 @@ def test_fitting_class_names_pass(names: tuple[str, ...], tmp_path: Path) -> Non
 
 def test_another_order_of_the_classes_is_refused(tmp_path: Path) -> None:
     swapped = ("rider", "pedestrian", *CLASSES[2:])
-    with pytest.raises(CheckpointClassesError, match="found rider, pedestrian, car") as caught:
+    with pytest.raises(CheckpointError, match="found rider, pedestrian, car") as caught:
         check_classes(swapped, path=tmp_path)
     assert caught.value.found == swapped
 
@@ -339,10 +343,10 @@ def test_the_averages_that_mmdet_2_keeps_as_buffers_are_ignored() -> None:
     averages = {"ema_" + name.replace(".", "_"): torch.full_like(tensor, 7) for name, tensor in given.items()}
     load(model, given | averages)
     assert torch.equal(model.backbone.conv1.weight, source.backbone.conv1.weight)
-    with pytest.raises(CheckpointMismatchError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         load(model, given | averages | {"ema_head_weight": torch.ones(1)})
     assert caught.value.unexpected == ("ema_head_weight",)
-    with pytest.raises(CheckpointMismatchError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         load(model, averages)
     assert "backbone.conv1.weight" in caught.value.missing
 
@@ -372,13 +376,13 @@ def test_means_and_deviations_of_pixels_are_compared_with_the_config(
     mean = torch.tensor([123.675, 116.28, 103.53], dtype=dtype).view(3, 1, 1)
     pixels = {"data_preprocessor.mean": mean, "data_preprocessor.std": torch.ones(3, 1, 1, dtype=dtype)}
     load(build(), build().state_dict() | pixels)
-    with pytest.raises(CheckpointMismatchError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         load(build(57.0), build().state_dict() | pixels)
     assert caught.value.unusable == ("data_preprocessor.std: 1, 1, 1 instead of the config's 57.0, 57.0, 57.0",)
 
 
 def test_means_of_another_number_of_channels_are_refused() -> None:
-    with pytest.raises(CheckpointMismatchError, match=r"data_preprocessor\.mean: 5 instead of the config's 123"):
+    with pytest.raises(CheckpointError, match=r"data_preprocessor\.mean: 5 instead of the config's 123"):
         load(normalised(), normalised().state_dict() | {"data_preprocessor.mean": torch.tensor([5.0])})
 
 
@@ -415,11 +419,11 @@ def test_values_that_cannot_be_used_are_refused_and_the_parameter_named(
     torch.save({"state_dict": linear().state_dict() | {"weight": make(linear().weight.detach())}}, path)
     model = linear()
     before = model.weight.detach().clone()
-    with pytest.raises(CheckpointMismatchError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         load_weights(model, path, model_name="a model")
     assert caught.value.unusable == (f"weight {problem}",)
     assert torch.equal(model.weight, before)
-    with pytest.raises(CheckpointMismatchError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         check_checkpoint_file(path, lambda: nn.Linear(3, 2, device="meta"), model_name="a model")
     assert caught.value.unusable == (f"weight {problem}",)
 
@@ -427,7 +431,7 @@ def test_values_that_cannot_be_used_are_refused_and_the_parameter_named(
 def test_fractions_in_place_of_whole_numbers_are_refused() -> None:
     model = nn.Module()
     model.register_buffer("index", torch.arange(3))
-    with pytest.raises(CheckpointMismatchError, match=r"index has the type torch\.float32: expected torch\.int64"):
+    with pytest.raises(CheckpointError, match=r"index has the type torch\.float32: expected torch\.int64"):
         load(model, {"index": torch.rand(3)})
     load(model, {"index": torch.tensor([5, 6, 7], dtype=torch.int32)})
     assert model.index.tolist() == [5, 6, 7]
@@ -491,7 +495,7 @@ def test_a_safetensors_file_is_loaded_whatever_it_is_called(name: str, dtype: to
 
 def test_a_safetensors_file_is_held_against_the_model_as_any_other(tmp_path: Path) -> None:
     save_file({"weight": torch.full((2, 3), float("nan")), "other": torch.ones(1)}, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointMismatchError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         load_weights(linear(), tmp_path / "w.safetensors", model_name="a model")
     error = caught.value
     assert (error.missing, error.unexpected) == (("bias",), ("other",))

@@ -34,7 +34,7 @@ from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, preprocess
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights
 from bdd100k_zoo.backends.protocol import PRECISIONS
 from bdd100k_zoo.data.images import read_image
-from bdd100k_zoo.errors import PrecisionError
+from bdd100k_zoo.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ def test_a_cpu_computes_in(wanted: str, found: str) -> None:
 
 @pytest.mark.parametrize(("wanted", "told"), [("tf32", "of GPUs"), ("fp8", "expected auto, fp32")])
 def test_a_cpu_does_not_compute_in(wanted: str, told: str) -> None:
-    with pytest.raises(PrecisionError, match=told) as caught:
+    with pytest.raises(DeviceError, match=told) as caught:
         resolve_precision(wanted, CPU)
     assert (caught.value.precision, caught.value.device) == (wanted, "cpu")
 
@@ -75,7 +75,7 @@ def test_a_torch_that_lacks_a_layer_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         raise RuntimeError("not implemented for 'Half'")
 
     monkeypatch.setattr(nn.functional, "linear", fail)
-    with pytest.raises(PrecisionError, match="not implemented for 'Half'"):
+    with pytest.raises(DeviceError, match="not implemented for 'Half'"):
         resolve_precision("fp16", CPU)
 
 
@@ -90,14 +90,14 @@ def test_a_gpu_has_what_its_kind_has(
     monkeypatch.setattr(torch.version, "hip", hip)
     for precision in PRECISIONS:
         if precision in lacks:
-            with pytest.raises(PrecisionError, match="'cuda:1' cannot compute in"):
+            with pytest.raises(DeviceError, match="'cuda:1' cannot compute in"):
                 resolve_precision(precision, CUDA)
         else:
             assert resolve_precision(precision, CUDA) == ("fp32" if precision == "auto" else precision)
 
 
 def test_what_a_device_does_not_have_is_refused_before_anything_is_fetched() -> None:
-    with pytest.raises(PrecisionError):
+    with pytest.raises(DeviceError):
         mmdet3.check(config_path("fcos_r50_fpn_1x"), "cpu", precision="tf32")
 
 
