@@ -24,6 +24,19 @@ def wrong_file_error(path: Path, expected: str, found: str) -> InputsError:
     return InputsError(path, f"expected {expected}, found {found}", hint)
 
 
+NO_BOX = "holds no box"
+NORMALISED = "all boxes lie within 0 to 1: expected pixels, so multiply them by the width and height of the images"
+
+
+def unlikely_boxes_error(path: Path, problem: str) -> InputsError:
+    """Return the error for a file without a box, or whose boxes are not in pixels: NO_BOX or NORMALISED."""
+    hint = (
+        "check the program that wrote the file: boxes are in pixels, as x1, y1, x2, y2 or, in COCO files, as x, y, "
+        "width, height"
+    )
+    return InputsError(path, problem, hint, "`eval --lenient` scores it as it is")
+
+
 def frame_error(path: Path, frame: str, problem: str) -> InputsError:
     """Return the error for an invalid frame; ``frame`` is printable."""
     return InputsError(path, f"frame {frame}: {problem}", "correct the file")
@@ -72,7 +85,7 @@ class ValidationIssues:
     def raise_all(self, path: Path) -> None:
         """Raise one InvalidFileError with the count and the first places of each kind; return if there is no issue."""
         if self._counts:
-            raise InvalidFileError(path, "; ".join(map(self._describe, self._counts)))
+            raise InvalidFileError(path, "; ".join(map(self._describe, self._counts)), "correct the file")
 
     def _describe(self, kind: str) -> str:
         examples = ", ".join(map(str, self._examples[kind]))
