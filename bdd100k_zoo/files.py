@@ -135,7 +135,7 @@ def check_frame_name(name: str) -> str:
         InvalidFileError: it is empty, absolute, leaves its folder, or is no text that JSON can hold.
     """
     if not PLAIN_FRAME_NAME.fullmatch(name) and not _is_safe(name):
-        problem = "the name is not a relative path inside a folder, in printable characters"
+        problem = "the name is not a relative path inside its folder, in printable characters"
         raise InvalidFileError(f"frame {name!r}", problem, "rename the file: a relative path without `..`")
     return name
 

@@ -323,7 +323,10 @@ def test_a_file_name_that_leaves_its_folder_is_refused(put: Callable[..., Path])
 
 def test_faults_are_counted_and_the_first_three_named(put: Callable[..., Path]) -> None:
     lost = [{"id": n, "image_id": 1000, "category_id": 1, "bbox": [1, 2, 3, 4]} for n in range(1, 1235)]
-    with pytest.raises(InvalidFileError, match=r"1,234 annotations .*: annotation 1: image 1000, category 1, annotation 2: .*, annotation 3: .*, …$"):
+    with pytest.raises(
+        InvalidFileError,
+        match=r"1,234 annotations .*: annotation 1: image 1000, category 1, annotation 2: .*, annotation 3: .*, …$",
+    ):
         read_coco_labels(put(coco(annotations=lost)))
 
 
@@ -587,7 +590,11 @@ def test_file_names_of_newer_versions_of_ultralytics_tell_the_images(put: Callab
         (STEMS["files"], ultralytics(0, 1, 10), "results of an image or category"),
         (["b.jpg"], ultralytics(0, 1, 2), "results of an image or category"),
         (["2.jpg", "1.jpg", "3.jpg"], [result(image_id=2), result(image_id=3)], None),
-        (["2.jpg", "10.jpg", "1.jpg"], [result(image_id=2)], "numbers of images or, as file names are numbers, names of files"),
+        (
+            ["2.jpg", "10.jpg", "1.jpg"],
+            [result(image_id=2)],
+            "numbers of images or, as file names are numbers, names of files",
+        ),
     ],
 )
 def test_what_may_be_meant_in_two_ways_is_an_error(

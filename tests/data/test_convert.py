@@ -119,7 +119,12 @@ def test_what_a_format_cannot_hold_is_said() -> None:
         (LABELLED, "coco", "coco", r"expected coco \(--from\), found Scalabel frames"),
         (LABELLED, "scalabel", None, "in the format scalabel already"),
         (DETECTED, "coco", None, "the ids of their images are in a labels file"),
-        ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "scalabel", None, "the ids of their images are in a labels file"),
+        (
+            [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}],
+            "scalabel",
+            None,
+            "the ids of their images are in a labels file",
+        ),
         ([], "coco", None, "which may be of either format"),
         ({"model": "x"}, "coco", None, "a JSON object of model"),
         ('[{"name": "a.jpg", "labels": [', "coco", None, r"is truncated.*byte 30"),
