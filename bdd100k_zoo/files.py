@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from uuid import uuid4
 
-from bdd100k_zoo.errors import FrameNameError, StorageError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -33,7 +33,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(path, error.strerror or str(error)) from error
+        raise StorageError.from_os_error(path, error) from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -63,7 +63,7 @@ def open_regular(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no ordinary file")
+        raise OSError(errno.EINVAL, "is not a regular file")
     return os.fdopen(descriptor, "rb")
 
 
@@ -132,10 +132,11 @@ def check_frame_name(name: str) -> str:
     """Return ``name`` if it is a relative path that stays inside its folder on any operating system.
 
     Raises:
-        FrameNameError: it is empty, absolute, leaves its folder, or is no text that JSON can hold.
+        InvalidFileError: it is empty, absolute, leaves its folder, or is no text that JSON can hold.
     """
     if not PLAIN_FRAME_NAME.fullmatch(name) and not _is_safe(name):
-        raise FrameNameError(name)
+        problem = "the name is not a relative path inside its folder, in printable characters"
+        raise InvalidFileError(f"frame {name!r}", problem, "rename the file: a relative path without `..`")
     return name
 
 

@@ -110,7 +110,7 @@ def test_no_record_is_opened_through_a_link(tmp_path: Path, mode: str) -> None:
 def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises(OSError, match="is no ordinary file"):
+        with pytest.raises(OSError, match="is not a regular file"):
             read_record(path)
     (tmp_path / "large").write_bytes(b"")
     os.truncate(tmp_path / "large", LARGEST_RECORD + 1)
@@ -232,7 +232,7 @@ def test_a_relative_name_is_given_back(name: str) -> None:
 def test_a_name_that_leaves_its_folder_or_is_no_plain_text_is_refused(name: str) -> None:
     with pytest.raises(InvalidFileError) as caught:
         check_frame_name(name)
-    assert caught.value.name == name
+    assert repr(name) in str(caught.value)
     assert str(caught.value).isprintable()
 
 

@@ -2,14 +2,15 @@
 
 So that a conversion is lossless, each format carries what the other cannot express: a COCO annotation its ``scalabel``
 origin, a Scalabel frame or label its ``coco`` origin. Origins are written only if the plain rules of the conversion
-would not restore the original, and used only if they agree with the fields beside them, so that a tool that edits a
-file need not know them.
+would not restore the original. They are used only if they agree with the fields beside them, so that tools which edit
+a file need not know them.
 
 A box [x1, y1, x2, y2] corresponds to [x1, y1, x2 - x1 + 1, y2 - y1 + 1], in float64.
 """
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections import Counter
 from math import isfinite
 from struct import Struct
@@ -32,7 +33,7 @@ AnnotationFormat = Literal["scalabel", "coco"]
 
 
 class ScalabelOrigin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a Scalabel label has that COCO's own fields cannot express."""
+    """Fields of a Scalabel label that COCO's own fields cannot express."""
 
     id: str | int | float | UnsetType | None = UNSET
     category: str | UnsetType = UNSET
@@ -113,14 +114,14 @@ def read_coco(path: Path, file_type: type[CocoType]) -> CocoType:
 
     Raises:
         StorageError: the file cannot be read.
-        InvalidFileError: it has a fault; the message names the place, for a truncated file its length.
+        InvalidFileError: it is invalid; the message names the place, for a truncated file its length.
     """
     content = read_bytes(path)
     try:
-        return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=file_type)
+        return msgspec.json.decode(content.removeprefix(BOM_UTF8), type=file_type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         where = f" after byte {len(content):,}" if "truncated" in str(error) else ""
-        raise InvalidFileError(path, f"is not what it should be: {error}{where}") from error
+        raise InvalidFileError(path, f"does not have the expected structure: {error}{where}") from error
 
 
 # Categories
@@ -129,7 +130,7 @@ _CLASS_OF_CATEGORY = {**{name: name for name in CLASSES}, **CLASS_ALIASES, **IGN
 
 
 def class_of(category: str | None) -> str | None:
-    """Return the class of a category; None if it is none of the benchmark's."""
+    """Return the class of a category; None if the benchmark has no such category."""
     return _CLASS_OF_CATEGORY.get(category or "")
 
 
@@ -188,8 +189,7 @@ def frame_keys(path: Path, frames: Sequence[Named]) -> dict[str, Named]:
     """Return frames or images by name; by ``videoName/name`` if names repeat and all of them have a video.
 
     Raises:
-        InvalidFileError: a name is ambiguous.
-        FrameNameError: a name is no relative path inside a folder.
+        InvalidFileError: a name is ambiguous, or no relative path inside a folder.
     """
     by_name = {check_frame_name(frame.name): frame for frame in frames}
     if len(by_name) == len(frames):
@@ -200,7 +200,7 @@ def frame_keys(path: Path, frames: Sequence[Named]) -> dict[str, Named]:
         issues = ValidationIssues()
         for name, number in Counter(frame.name for frame in frames).items():
             if number > 1:
-                issues.add("names that stand more than once", name)
+                issues.add("names that appear more than once", name)
         issues.raise_all(path)
     return by_name
 

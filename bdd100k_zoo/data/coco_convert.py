@@ -30,20 +30,20 @@ from bdd100k_zoo.data.coco import (
     is_finite,
     read_coco,
 )
-from bdd100k_zoo.data.formats import detect_format, is_true
+from bdd100k_zoo.data.formats import detect_format, is_true, to_number
 from bdd100k_zoo.data.scalabel import Bbox, Box2D, CocoOrigin, ImageSize, Label, LabelFrame, is_crowd
 from bdd100k_zoo.data.scalabel_reader import read_frames
-from bdd100k_zoo.data.validation import IssueSummary, ValidationIssues
+from bdd100k_zoo.data.validation import IssueSummary, ValidationIssues, wrong_file_error
 from bdd100k_zoo.errors import InvalidFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 CATEGORIES = tuple(CocoCategory(number, name) for number, name in enumerate(CLASSES, 1))
 """The categories of the labels files that this package writes."""
 
-INVALID_BOXES = "boxes that are too large, or no numbers"
+INVALID_BOXES = "boxes whose size is too large or not a number"
 
 
 class _Categories:
@@ -65,11 +65,9 @@ def read_coco_images(path: Path) -> CocoLabels:
         InvalidFileError: it is neither.
     """
     found = detect_format(path)
-    if found in ("Scalabel frames", None):
-        return images_to_coco(path, read_frames(path))
-    if found != "COCO labels":
-        raise InvalidFileError(path, f"expected labels, found {found}")
-    return read_coco(path, CocoLabels)
+    if found == "COCO results":
+        raise wrong_file_error(path, "labels", found)
+    return read_coco(path, CocoLabels) if found == "COCO labels" else images_to_coco(path, read_frames(path))
 
 
 def images_to_coco(path: Path, frames: Sequence[LabelFrame]) -> CocoLabels:
@@ -94,8 +92,8 @@ def labels_to_coco(path: Path, frames: Sequence[LabelFrame]) -> CocoLabels:
     """Convert labels; those without a box are omitted. Label ids that COCO can hold become annotation ids.
 
     Raises:
-        InvalidFileError: a category that the benchmark lacks, or a name that repeats; all are counted.
-        FrameNameError: a name is no relative path inside a folder.
+        InvalidFileError: a category that the benchmark lacks, a name that repeats or is no relative path inside a
+            folder; all are counted.
     """
     dataset = images_to_coco(path, frames)
     ordered = sorted(frames, key=lambda frame: frame.name)
@@ -106,12 +104,22 @@ def labels_to_coco(path: Path, frames: Sequence[LabelFrame]) -> CocoLabels:
         if label.box2d
     ]
     issues, categories = ValidationIssues(), _Categories(dataset.categories)
-    annotations = tuple(
-        _annotation(number, image, label, categories, issues)
-        for number, (image, label) in zip(_annotation_ids([label for _, label in boxed]), boxed, strict=True)
-    )
+    annotations = []
+    for number, (image, label) in zip(_annotation_ids([label for _, label in boxed]), boxed, strict=True):
+        category, bbox, origin = _convert_label(number, image.file_name, label, categories, issues)
+        annotation = CocoAnnotation(
+            id=number,
+            image_id=image.id,
+            category_id=category,
+            bbox=bbox,
+            area=bbox.width * bbox.height,
+            iscrowd=int(is_crowd(label.category, label.attributes)),
+            attributes=label.attributes,
+            scalabel=origin,
+        )
+        annotations.append(annotation)
     issues.raise_all(path)
-    return msgspec.structs.replace(dataset, annotations=annotations)
+    return msgspec.structs.replace(dataset, annotations=tuple(annotations))
 
 
 def _annotation_ids(labels: Sequence[Label]) -> Sequence[int]:
@@ -122,22 +130,6 @@ def _annotation_ids(labels: Sequence[Label]) -> Sequence[int]:
     ):
         return [int(str(label.given_id)) for label in labels]
     return range(1, len(labels) + 1)
-
-
-def _annotation(
-    number: int, image: CocoImage, label: Label, categories: _Categories, issues: ValidationIssues
-) -> CocoAnnotation:
-    category, bbox, origin = _convert_label(number, image.file_name, label, categories, issues)
-    return CocoAnnotation(
-        id=number,
-        image_id=image.id,
-        category_id=category,
-        bbox=bbox,
-        area=bbox.width * bbox.height,
-        iscrowd=int(is_crowd(label.category, label.attributes)),
-        attributes=label.attributes,
-        scalabel=origin,
-    )
 
 
 def _convert_label(
@@ -166,8 +158,8 @@ def results_to_coco(
     """Convert results, with the image and category ids of a labels file; labels without a box are omitted.
 
     Raises:
-        InvalidFileError: a frame or a category that the labels file lacks, a missing score; all are counted.
-        FrameNameError: a name is no relative path inside a folder.
+        InvalidFileError: a frame or a category that the labels file lacks, a missing score, a name that is no relative
+            path inside a folder; all are counted.
     """
     images = frame_keys(labels_path, dataset.images)
     frame_keys(path, frames)
@@ -178,26 +170,19 @@ def results_to_coco(
         image = images.get(find_frame_key(images, frame)) or images.get(f"{frame.name}.jpg")
         if image is None:
             issues.add(f"frames that {labels_path} lacks", frame.name)
-        else:
-            results += _frame_results(len(results), image, frame, categories, issues)
+            continue
+        for label in frame.labels:
+            if not label.box2d:
+                continue
+            score = to_number(label.score)
+            if score is None or not isfinite(score):
+                place = f"{frame.name}: label {label.given_id}: {label.score}"
+                issues.add("labels without a score that is a number", place)
+                continue
+            category, bbox, origin = _convert_label(len(results) + 1, frame.name, label, categories, issues)
+            results.append(CocoResult(image.id, category, bbox, score, attributes=label.attributes, scalabel=origin))
     issues.raise_all(path)
     return results
-
-
-def _frame_results(
-    before: int, image: CocoImage, frame: LabelFrame, categories: _Categories, issues: ValidationIssues
-) -> Iterable[CocoResult]:
-    boxed = (label for label in frame.labels if label.box2d)
-    for number, label in enumerate(boxed, before + 1):
-        category, bbox, origin = _convert_label(number, frame.name, label, categories, issues)
-        try:
-            score = float("nan" if label.score is None else label.score)  # it may be a number written as text
-        except ValueError:
-            score = float("nan")
-        if not isfinite(score):
-            place = f"{frame.name}: label {label.given_id}: {label.score}"
-            issues.add("labels without a score that is a number", place)
-        yield CocoResult(image.id, category, bbox, score, attributes=label.attributes, scalabel=origin)
 
 
 # COCO to Scalabel
@@ -206,9 +191,9 @@ def _frame_results(
 def resolve_image_ids(
     path: Path, results: Sequence[CocoResult], dataset: CocoLabels, labels_path: Path
 ) -> tuple[Sequence[CocoResult], tuple[IssueSummary, ...]]:
-    """Replace ids of results by those of a labels file if images are named by their files, as ultralytics does.
+    """Replace ids of results by those of a labels file if images are named by their files, as ultralytics names them.
 
-    There ``image_id`` is the file's name without folder and suffix, a number if it is all digits; newer versions add
+    Its ``image_id`` is the file's name without folder and suffix, a number if it is all digits; newer versions add
     ``file_name``. Category ids are the model's classes, counted from 0, and from 1 since December 2024
     (ultralytics/ultralytics#18140).
 
@@ -228,15 +213,16 @@ def resolve_image_ids(
     ]
     matches = [images.get(key, []) for key in keys]
     if not all(matches) or all(each.image_id in found for found, each in zip(matches, results, strict=True)):
-        return results, ()  # they have the labels' own ids, or unknown ids, which the conversion refuses
+        return results, ()  # the labels' own ids, or unknown ones, which the conversion refuses
     if not has_files and {result.image_id for result in results} <= {image.id for image in dataset.images}:
         if detect_format(labels_path) == "COCO labels":
             return results, ()
-        problem = "image ids may be places in the labels or names of files, which are numbers: give COCO labels"
-        raise InvalidFileError(path, problem)
+        problem = "image ids may be numbers of images or, as file names are numbers, names of files"
+        raise InvalidFileError(path, problem, "give COCO labels, which define the ids")
     for key, found in zip(keys, matches, strict=True):
         if len(found) > 1:
-            raise InvalidFileError(path, f"names images by their files, and {labels_path} has several named {key}")
+            problem = f"names images by their files, and {labels_path} has several named {key}"
+            raise InvalidFileError(path, problem, "use the image ids of COCO labels in the results")
     shift = _category_shift(path, results, dataset)
     resolved = [
         msgspec.structs.replace(result, image_id=image, category_id=result.category_id + shift, file_name=None)
@@ -259,28 +245,18 @@ def _category_shift(path: Path, results: Sequence[CocoResult], dataset: CocoLabe
         return 0
     if 0 in found:
         return 1
-    problem = f"has no category id 0 or {max(known)}: whether they begin at 0 or at 1 cannot be told"
-    raise InvalidFileError(path, problem)
+    problem = f"has no category id 0 or {max(known)}, so they may begin at 0 or at 1"
+    raise InvalidFileError(path, problem, "use the category ids of the labels in the results")
 
 
 def labels_from_coco(path: Path, dataset: CocoLabels) -> tuple[LabelFrame, ...]:
     """Convert labels: every image becomes a frame, sorted by name. Annotations keep their order within a frame.
 
     Raises:
-        InvalidFileError: ids that repeat or are not defined, names that repeat; all are counted.
-        FrameNameError: a name is no relative path inside a folder.
+        InvalidFileError: ids that repeat or are not defined, names that repeat or are no relative paths inside a
+            folder; all are counted.
     """
-    labels, names = _empty_frames(path, dataset)
-    issues = ValidationIssues()
-    for number, annotation in enumerate(dataset.annotations, 1):
-        if annotation.image_id not in labels or annotation.category_id not in names:
-            issues.add("annotations of an image or category that the file lacks", f"annotation {annotation.id}")
-            continue
-        if annotation.bbox and not is_finite(annotation.bbox):
-            issues.add(INVALID_BOXES, f"annotation {annotation.id}")
-        labels[annotation.image_id].append(_label(number, annotation, names[annotation.category_id]))
-    issues.raise_all(path)
-    return _frames(dataset, labels)
+    return _to_frames(path, dataset.annotations, dataset, path)
 
 
 def results_from_coco(
@@ -289,34 +265,31 @@ def results_from_coco(
     """Convert results: every image of the labels file becomes a frame, sorted by name, empty or not.
 
     Raises:
-        InvalidFileError: ids that the labels file lacks; all are counted.
-        FrameNameError: a name is no relative path inside a folder.
+        InvalidFileError: ids that the labels file lacks, names that are no relative paths inside a folder; all are
+            counted.
     """
-    labels, names = _empty_frames(labels_path, dataset)
-    issues = ValidationIssues()
-    for number, result in enumerate(results, 1):
-        if result.image_id not in labels or result.category_id not in names:
-            kind = f"results of an image or category that {labels_path} lacks"
-            issues.add(kind, f"result {number}: image {result.image_id}, category {result.category_id}")
-            continue
-        if not is_finite(result.bbox):
-            issues.add(INVALID_BOXES, f"result {number}")
-        labels[result.image_id].append(_detection(number, result, names[result.category_id]))
-    issues.raise_all(path)
-    return _frames(dataset, labels)
+    return _to_frames(path, results, dataset, labels_path)
 
 
-def _empty_frames(path: Path, dataset: CocoLabels) -> tuple[dict[int | str, list[Label]], dict[int, str]]:
-    """Return empty lists of labels by image id, and category names by id."""
-    frame_keys(path, dataset.images)
+def _to_frames(
+    path: Path, items: Sequence[CocoAnnotation | CocoResult], dataset: CocoLabels, labels_path: Path
+) -> tuple[LabelFrame, ...]:
+    frame_keys(labels_path, dataset.images)
     labels: dict[int | str, list[Label]] = {image.id: [] for image in dataset.images}
     names = {category.id: category.name for category in dataset.categories}
     if len(labels) < len(dataset.images) or len(names) < len(dataset.categories):
-        raise InvalidFileError(path, "image ids or category ids repeat")
-    return labels, names
-
-
-def _frames(dataset: CocoLabels, labels: Mapping[int | str, list[Label]]) -> tuple[LabelFrame, ...]:
+        raise InvalidFileError(labels_path, "image ids or category ids repeat", "give every image and category its own")
+    issues = ValidationIssues()
+    for number, item in enumerate(items, 1):
+        place = f"annotation {item.id}" if isinstance(item, CocoAnnotation) else f"result {number}"
+        if item.image_id not in labels or item.category_id not in names:
+            kind = f"{place.split()[0]}s of an image or category that {labels_path} lacks"
+            issues.add(kind, f"{place}: image {item.image_id}, category {item.category_id}")
+            continue
+        if item.bbox and not is_finite(item.bbox):
+            issues.add(INVALID_BOXES, place)
+        labels[item.image_id].append(_to_label(number, item, names[item.category_id]))
+    issues.raise_all(path)
     images = sorted(dataset.images, key=lambda image: image.file_name)
     has_plain_ids = all(image.id == number for number, image in enumerate(images, 1))
     return tuple(
@@ -331,30 +304,28 @@ def _frames(dataset: CocoLabels, labels: Mapping[int | str, list[Label]]) -> tup
     )
 
 
-def _label(number: int, annotation: CocoAnnotation, name: str) -> Label:
-    origin = annotation.scalabel or ScalabelOrigin()
-    category, attributes = _original_category(name, origin), annotation.attributes
-    if not isinstance(annotation.iscrowd, UnsetType):
-        crowd = bool(annotation.iscrowd)
-        category = category if crowd or category not in IGNORED_CLASSES else name
-        attributes = _with_crowd(category, attributes, crowd=crowd)
-    own_id = str(number if annotation.id is None else annotation.id)
-    given_id = own_id if isinstance(origin.id, UnsetType) else origin.id
-    return _with_box(Label(given_id, category, attributes=attributes), annotation.bbox, origin)
-
-
-def _detection(number: int, result: CocoResult, name: str) -> Label:
-    origin = result.scalabel or ScalabelOrigin()
-    given_id = str(number) if isinstance(origin.id, UnsetType) else origin.id
-    label = Label(given_id, _original_category(name, origin), result.score, attributes=result.attributes)
-    return _with_box(label, result.bbox, origin)
-
-
-def _original_category(name: str, origin: ScalabelOrigin) -> str:
-    """Return the category of the origin if it has the same class."""
+def _to_label(number: int, item: CocoAnnotation | CocoResult, name: str) -> Label:
+    """Convert an annotation or result of the category ``name``; ``number`` is its id if it has none."""
+    origin = item.scalabel or ScalabelOrigin()
+    category, attributes = name, item.attributes
+    own_id: int | str = number
     if isinstance(origin.category, str) and class_of(origin.category) == class_of(name) is not None:
-        return origin.category
-    return name
+        category = origin.category
+    if isinstance(item, CocoAnnotation):
+        own_id = number if item.id is None else item.id
+        if not isinstance(item.iscrowd, UnsetType):
+            crowd = bool(item.iscrowd)
+            category = category if crowd or category not in IGNORED_CLASSES else name
+            attributes = _with_crowd(category, attributes, crowd=crowd)
+    box, original = box_to_scalabel(item.bbox, origin.box2d) if item.bbox else (None, UNSET)
+    return Label(
+        str(own_id) if isinstance(origin.id, UnsetType) else origin.id,
+        category,
+        item.score if isinstance(item, CocoResult) else None,
+        box,
+        attributes,
+        None if isinstance(original, UnsetType) else CocoOrigin(bbox=original),
+    )
 
 
 def _with_crowd(category: str, attributes: dict[str, Any] | None, *, crowd: bool) -> dict[str, Any] | None:
@@ -363,11 +334,3 @@ def _with_crowd(category: str, attributes: dict[str, Any] | None, *, crowd: bool
         return attributes
     unset = {"ignored": False} if attributes and is_true(attributes.get("ignored")) else {}
     return {**(attributes or {}), **unset, "crowd": crowd}
-
-
-def _with_box(label: Label, bbox: Bbox | None, origin: ScalabelOrigin) -> Label:
-    if bbox is None:
-        return label
-    box, original = box_to_scalabel(bbox, origin.box2d)
-    coco = None if isinstance(original, UnsetType) else CocoOrigin(bbox=original)
-    return msgspec.structs.replace(label, box2d=box, coco=coco)

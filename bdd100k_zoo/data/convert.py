@@ -15,17 +15,18 @@ from bdd100k_zoo.data.coco_convert import (
     results_from_coco,
     results_to_coco,
 )
-from bdd100k_zoo.data.formats import FileFormat, describe_format, detect_format
-from bdd100k_zoo.data.scalabel import NO_BOX_MESSAGE, NORMALISED_MESSAGE, are_normalised, to_bbox
+from bdd100k_zoo.data.formats import FileFormat, detect_format
+from bdd100k_zoo.data.scalabel import are_normalised, to_bbox
 from bdd100k_zoo.data.scalabel_reader import read_frames
-from bdd100k_zoo.errors import InvalidFileError, UnlikelyBoxesError
+from bdd100k_zoo.data.validation import NO_BOX, NORMALISED, unlikely_boxes_error
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from bdd100k_zoo.data.scalabel import Bbox, LabelFrame
+    from bdd100k_zoo.data.scalabel import Bbox
 
 FORMATS: dict[FileFormat, AnnotationFormat] = {
     "Scalabel frames": "scalabel",
@@ -49,7 +50,7 @@ class ConversionResult(msgspec.Struct, frozen=True):
 def convert_file(
     source: Path, out: Path, to: AnnotationFormat, given: AnnotationFormat | None = None, labels: Path | None = None
 ) -> ConversionResult:
-    """Convert a file of labels or results; its content decides what it is.
+    """Convert a file of labels or results; its content decides which of them it is.
 
     Args:
         source: the file, or a folder of files of frames.
@@ -60,21 +61,19 @@ def convert_file(
 
     Raises:
         StorageError: a file cannot be read or written.
-        InputsError, InvalidFileError: a file has a fault; all faults of a kind are counted.
-        UnlikelyBoxesError: results without a box, or boxes that all lie within 0 to 1.
-        FrameNameError: a name is no relative path inside a folder.
+        InputsError: a file is not in its format, results have no box, or all boxes lie within 0 to 1.
+        InvalidFileError: a file has a fault; all faults of a kind are counted.
     """
     found = _source_format(source, to, given)
+    convert = {
+        "Scalabel frames": _from_scalabel,
+        "COCO labels": _from_coco_labels,
+        "COCO results": _from_coco_results,
+    }[found]
     try:
-        if found == "Scalabel frames":
-            result, content = _from_scalabel(source, out, read_frames(source), labels)
-        elif found == "COCO labels":
-            result, content = _from_coco_labels(source, out, read_coco(source, CocoLabels))
-        else:
-            results = read_coco(source, list[CocoResult])
-            result, content = _from_coco_results(source, out, results, _require_labels(source, labels))
+        result, content = convert(source, out, labels)
     except UnicodeEncodeError as error:
-        raise InvalidFileError(source, "holds text that is no Unicode: a lone surrogate") from error
+        raise InvalidFileError(source, "holds text that is not valid Unicode: a lone surrogate") from error
     write_atomically(out, content, follow_links=True)
     return result
 
@@ -84,25 +83,25 @@ def _source_format(source: Path, to: AnnotationFormat, given: AnnotationFormat |
     found = detect_format(source)
     if found is None:
         if given is None:
-            raise InvalidFileError(source, "is an empty list, which may be of either format: say which with --from")
+            problem = "is an empty list, which may be of either format"
+            raise InvalidFileError(source, problem, "name its format with --from")
         found = "Scalabel frames" if given == "scalabel" else "COCO results"
     if given and FORMATS[found] != given:
-        raise InvalidFileError(source, f"expected {given} (--from), found {describe_format(found)}")
+        raise InvalidFileError(source, f"expected {given} (--from), found {found}", "leave out --from, or correct it")
     if FORMATS[found] == to:
-        raise InvalidFileError(source, f"holds {describe_format(found)}, so it is {to} already")
+        raise InvalidFileError(source, f"holds {found}, so it is in the format {to} already", "use the file as it is")
     return found
 
 
 def _require_labels(source: Path, labels: Path | None) -> Path:
     if labels is None:
-        problem = "holds results: the ids of their images stand in a labels file, give it with --labels"
-        raise InvalidFileError(source, problem)
+        hint = "give the labels whose images these results are of: --labels FILE"
+        raise InvalidFileError(source, "holds results, and the ids of their images are in a labels file", hint)
     return labels
 
 
-def _from_scalabel(
-    source: Path, out: Path, frames: Sequence[LabelFrame], labels: Path | None
-) -> tuple[ConversionResult, bytes]:
+def _from_scalabel(source: Path, out: Path, labels: Path | None) -> tuple[ConversionResult, bytes]:
+    frames = read_frames(source)
     every_label = [label for frame in frames for label in frame.labels]
     # Labels have no scores. If there is no label, a labels file beside the source shows that it holds results.
     are_results = any(label.score is not None for label in every_label) if every_label else labels is not None
@@ -123,7 +122,8 @@ def _from_scalabel(
     return ConversionResult("Scalabel labels", "COCO labels", str(out), *counts, notes), content
 
 
-def _from_coco_labels(source: Path, out: Path, dataset: CocoLabels) -> tuple[ConversionResult, bytes]:
+def _from_coco_labels(source: Path, out: Path, _: Path | None) -> tuple[ConversionResult, bytes]:
+    dataset = read_coco(source, CocoLabels)
     _check_boxes(source, [each.bbox for each in dataset.annotations if each.bbox], are_results=False)
     frames = labels_from_coco(source, dataset)
     counts = len(frames), len(dataset.annotations)
@@ -136,14 +136,13 @@ def _label_notes(dataset: CocoLabels) -> Iterator[str]:
         yield f"{boxless:,} annotations have no bbox: they became labels without a box; segmentations are not kept"
     if unknown := sorted({category.name for category in dataset.categories if not class_of(category.name)}):
         shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        yield f"categories that the evaluation does not know: {shown}"
+        yield f"categories that are not classes of BDD100K: {shown}"
 
 
-def _from_coco_results(
-    source: Path, out: Path, results: Sequence[CocoResult], labels: Path
-) -> tuple[ConversionResult, bytes]:
+def _from_coco_results(source: Path, out: Path, labels: Path | None) -> tuple[ConversionResult, bytes]:
+    labels = _require_labels(source, labels)
     dataset = read_coco_images(labels)
-    results, issues = resolve_image_ids(source, results, dataset, labels)
+    results, issues = resolve_image_ids(source, read_coco(source, list[CocoResult]), dataset, labels)
     frames = results_from_coco(source, results, dataset, labels)
     _check_boxes(source, [result.bbox for result in results], are_results=True)
     notes = tuple(f"{each.count:,} {each.kind}; {each.examples[0]}" for each in issues)
@@ -151,15 +150,15 @@ def _from_coco_results(
     return ConversionResult("COCO results", "Scalabel results", str(out), *counts, notes), _encode_lines(frames)
 
 
-def _check_boxes(source: Path, boxes: Sequence[Bbox], *, are_results: bool) -> None:
-    """Raise UnlikelyBoxesError for results without a box, and for boxes that are not in pixels."""
+def _check_boxes(source: Path, boxes: list[Bbox], *, are_results: bool) -> None:
+    """Raise InputsError for results without a box, and for boxes that are not in pixels."""
     if are_results and not boxes:
-        raise UnlikelyBoxesError(source, NO_BOX_MESSAGE)
+        raise unlikely_boxes_error(source, NO_BOX)
     if are_normalised(map(msgspec.structs.astuple, boxes)):
-        raise UnlikelyBoxesError(source, NORMALISED_MESSAGE)
+        raise unlikely_boxes_error(source, NORMALISED)
 
 
 def _encode_lines(items: Iterable[msgspec.Struct]) -> bytes:
-    """Encode a JSON list, an item a line."""
+    """Encode a JSON list, one item per line."""
     lines = b",\n".join(map(msgspec.json.Encoder().encode, items))
     return b"[\n" + lines + b"\n]\n" if lines else b"[]\n"

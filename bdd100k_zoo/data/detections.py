@@ -97,15 +97,16 @@ class PredictionsWriter:
 
         Raises:
             StorageError: the disk is full.
-            FrameNameError: the name is no relative path inside a folder.
-            InvalidFileError: a corner or score is not finite, which JSON cannot represent.
+            InvalidFileError: the name is no relative path inside a folder, or a corner or score is not finite, which
+                JSON cannot represent.
             ValueError: frames are out of order.
         """
         check_frame_name(name)
         if self.frames and not self._last < name:
             raise ValueError(f"frames must come sorted by name: {name!r} after {self._last!r}")
         if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
-            raise InvalidFileError(self.path, f"{name}: the detector gave a corner or score that is no finite number")
+            problem = f"{name}: the detector returned a corner or score that is not finite"
+            raise InvalidFileError(self.path, problem, "check the weights and --cfg-options; try --precision fp32")
         labels = to_labels(detections, self._ids)
         line = self._encode(LabelFrame(name, given_labels=labels))
         with storage_errors(self.path):

@@ -3,11 +3,11 @@
 ``detect_format`` decides the format of a file, for every command. Files of Scalabel frames come in several forms, which
 ``to_frames`` converts:
 
-- a list of frames, or an object with ``frames``; frames in JSON lines, or a frame a file;
-- the flat predictions of BDD100K's old evaluation: an entry a box, with ``name``, ``category``, ``score`` and ``bbox``
-  [x1, y1, x2, y2]. Its corners are inclusive (``bdd_data/evaluate.py`` of ucbdrive/bdd100k takes x2 - x1 + 1 as the
-  width), as those of ``box2d`` are;
-- BDD100K's labels of 2018, a file an image, with the objects in ``frames[0].objects`` and names without ``.jpg``.
+- a list of frames, or an object with ``frames``; frames in JSON lines, or one frame per file;
+- the flat predictions of BDD100K's old evaluation: one entry per box, with ``name``, ``category``, ``score`` and
+  ``bbox`` [x1, y1, x2, y2]. Its corners are inclusive (``bdd_data/evaluate.py`` of ucbdrive/bdd100k takes x2 - x1 + 1
+  as the width), as those of ``box2d`` are;
+- BDD100K's labels of 2018, one file per image, with the objects in ``frames[0].objects`` and names without ``.jpg``.
 
 Values are interpreted as ``scalabel`` 0.3.1 does, which parses them with pydantic 1: an attribute is converted to the
 first of bool, int, float and str that accepts its value, and then tested for truth.
@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager
+from codecs import BOM_UTF8
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from bdd100k_zoo.data.validation import printable
-from bdd100k_zoo.errors import BadFrameError, BrokenFileError, WrongFileError
+from bdd100k_zoo.data.validation import frame_error, printable, wrong_file_error
+from bdd100k_zoo.errors import InputsError
 from bdd100k_zoo.files import READ_CHUNK_BYTES, read_bytes, storage_errors
 
 if TYPE_CHECKING:
@@ -37,19 +37,19 @@ FRAMES = "labels or predictions in Scalabel's format"
 ANY_FORMAT = "labels or predictions in Scalabel's or COCO's format"
 COCO_LABELS = "a COCO labels file"
 COCO_RESULTS = "a list of COCO results"
+EMPTY_LIST = "an empty list"
 
 FileFormat = Literal["Scalabel frames", "COCO labels", "COCO results"]
 
 CORNERS = ("x1", "y1", "x2", "y2")
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _OTHER_FORMATS = {
     b"\x1f\x8b": "a gzip archive: unpack it",
     b"PK\x03\x04": "a zip archive: unpack it",
-    b"\x80": "a pickle of Python",
+    b"\x80": "a Python pickle",
     b"\xff\xfe": "text in UTF-16: save it as UTF-8",
     b"\xfe\xff": "text in UTF-16: save it as UTF-8",
-    b"version https://git-lfs": "a pointer of Git LFS: fetch the file itself with `git lfs pull`",
+    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with `git lfs pull`",
 }
 _FORMAT_OF_KEY: dict[str, FileFormat] = {
     "frames": "Scalabel frames",
@@ -58,7 +58,7 @@ _FORMAT_OF_KEY: dict[str, FileFormat] = {
     "annotations": "COCO labels",
     "image_id": "COCO results",
 }
-# An unterminated string is one token: searched again from each of its quotes, it would take quadratic time.
+# An unterminated string is one token: to search it again from each of its quotes would take quadratic time.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\]:]', re.DOTALL)
 
 
@@ -114,14 +114,15 @@ def detect_format(path: Path, expected: str = ANY_FORMAT) -> FileFormat | None:
 
     Raises:
         StorageError: the file cannot be read.
-        WrongFileError, BrokenFileError: it has none of the formats.
+        InputsError: it has none of the formats.
     """
     with storage_errors(path):
         if path.is_dir():
             return "Scalabel frames"
         with path.open("rb") as file:
             head = file.read(READ_CHUNK_BYTES)
-    found = _format_of_keys(_outermost_keys(_without_mark(path, head, expected)))
+    # The keys are nearly always in the first bytes; decoding a whole file of 100,000 frames takes seconds.
+    found = _format_of_keys(_outermost_keys(_check_content(path, head, expected)))
     if found is None:
         document = decode_json(path, read_bytes(path), expected)
         if document == []:
@@ -129,13 +130,8 @@ def detect_format(path: Path, expected: str = ANY_FORMAT) -> FileFormat | None:
         first = document[0] if isinstance(document, list) else document
         found = _format_of_keys(first) if isinstance(first, dict) else None
         if found is None:
-            raise WrongFileError(path, expected, _describe(document))
+            raise wrong_file_error(path, expected, _describe(document))
     return found
-
-
-def describe_format(found: FileFormat | None) -> str:
-    """Return the name of a format in messages."""
-    return found or "an empty list"
 
 
 def _format_of_keys(keys: Iterable[str]) -> FileFormat | None:
@@ -188,7 +184,7 @@ def json_files(path: Path) -> tuple[Path, ...]:
 
     Raises:
         StorageError: there is no such file or folder.
-        WrongFileError: the folder holds no such file.
+        InputsError: the folder holds no such file.
     """
     with storage_errors(path):
         path.stat()
@@ -196,7 +192,7 @@ def json_files(path: Path) -> tuple[Path, ...]:
             return (path,)
         found = tuple(sorted(file for file in path.glob("*.json") if not file.name.startswith(".")))
     if not found:
-        raise WrongFileError(path, "a folder of *.json files", "none of them")
+        raise wrong_file_error(path, "a folder of *.json files", "none of them")
     return found
 
 
@@ -204,62 +200,55 @@ def decode_json(path: Path, content: bytes, expected: str) -> Any:
     """Decode JSON as the standard library does, including NaN and Infinity; JSON lines become a list.
 
     Raises:
-        BrokenFileError: the content is empty, truncated, or no JSON; with the position of the error.
-        WrongFileError: it is a web page, an archive, or text in another encoding.
+        InputsError: the content is empty, truncated or no JSON, with the position of the error; or it is a web page, an
+            archive, or text in another encoding.
     """
-    content = _without_mark(path, content, expected)
+    content = _check_content(path, content, expected)
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if "truncated" in str(error):
-            raise BrokenFileError(path, "is cut off: the JSON does not end", len(content)) from error
+            raise _broken_file_error(path, f"is truncated: the JSON does not end (at byte {len(content)})") from error
     try:
-        text = content.decode()
+        return _decode_leniently(content.decode())
     except UnicodeDecodeError as error:
-        raise BrokenFileError(path, "is no text in UTF-8", error.start) from error
-    with _json_errors(path, text):
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            # The standard library reports a second document by this message alone.
-            if error.msg != "Extra data" or not text.lstrip().startswith("{"):
-                raise
-    documents, start = [], 0
-    for line in text.split("\n"):
-        with _json_errors(path, text, start):
-            documents += [json.loads(line)] if line.strip() else []
-        start += len(line) + 1
-    return documents
-
-
-@contextmanager
-def _json_errors(path: Path, text: str, start: int = 0) -> Iterator[None]:
-    """Raise the errors of decoding a text from ``start`` on as BrokenFileError."""
-    try:
-        yield
+        raise _broken_file_error(path, f"is not text in UTF-8 (at byte {error.start})") from error
     except json.JSONDecodeError as error:
-        position = len(text[: start + error.pos].encode())
-        raise BrokenFileError(path, f"is no JSON: {error.msg}", position) from error
+        raise _broken_file_error(path, f"is not JSON: {error}") from error
     except RecursionError as error:
-        raise BrokenFileError(path, "nests too deeply", start) from error
+        raise _broken_file_error(path, "is nested too deeply") from error
     except ValueError as error:
-        raise BrokenFileError(path, "holds an integer of thousands of digits", start) from error
+        raise _broken_file_error(path, "holds an integer of thousands of digits") from error
 
 
-def _without_mark(path: Path, content: bytes, expected: str) -> bytes:
-    """Remove the byte order mark of UTF-8; raises BrokenFileError or WrongFileError for content that is no JSON."""
-    content = content.removeprefix(_BYTE_ORDER_MARK)
+def _decode_leniently(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        # The standard library reports a second document by this message alone.
+        if error.msg != "Extra data" or not text.lstrip().startswith("{"):
+            raise
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def _check_content(path: Path, content: bytes, expected: str) -> bytes:
+    """Return content without UTF-8's byte order mark; raises InputsError for content that is evidently no JSON."""
+    content = content.removeprefix(BOM_UTF8)
     start = content[:1024].lstrip().lower()
     if not start:
-        raise BrokenFileError(path, "is empty", 0)
+        raise _broken_file_error(path, "is empty")
     if start.startswith(b"<"):
-        raise WrongFileError(path, expected, "a web page" if b"html" in start else "markup (XML or the like)")
+        raise wrong_file_error(path, expected, "a web page" if b"html" in start else "markup (XML or the like)")
     for magic, name in _OTHER_FORMATS.items():
         if content.startswith(magic):
-            raise WrongFileError(path, expected, name)
+            raise wrong_file_error(path, expected, name)
     if b"\0" in content[:4]:
-        raise WrongFileError(path, expected, "text in UTF-16 or UTF-32, or no text: save it as UTF-8")
+        raise wrong_file_error(path, expected, "text in UTF-16 or UTF-32, or no text: save it as UTF-8")
     return content
+
+
+def _broken_file_error(path: Path, problem: str) -> InputsError:
+    return InputsError(path, problem, "the file was not written or downloaded completely: create or download it again")
 
 
 # Older forms
@@ -274,22 +263,18 @@ class FrameDocuments(NamedTuple):
 
 
 def to_frames(path: Path, document: Any, expected: str) -> FrameDocuments:
-    """Convert a document of any form to frames; raises WrongFileError, BadFrameError."""
+    """Convert a document of any form to frames; raises InputsError."""
     frames = document
     if isinstance(document, dict):
         is_frame = "name" in document and ("frames" not in document or _is_of_2018(document))
         frames = [document] if is_frame else document.get("frames")
     if not isinstance(frames, list) or (frames and not isinstance(frames[0], (dict, list))):
-        raise WrongFileError(path, expected, _describe(document))
+        raise wrong_file_error(path, expected, _describe(document))
     if frames and isinstance(frames[0], dict) and "image_id" in frames[0] and "name" not in frames[0]:
-        raise WrongFileError(path, expected, COCO_RESULTS)
+        raise wrong_file_error(path, expected, COCO_RESULTS)
     frames = [_from_2018(path, frame) if _is_of_2018(frame) else frame for frame in frames]
     is_flat = any(map(_is_flat, frames))
-    frames = _group_by_frame(frames) if is_flat else frames
-    for frame in frames:
-        if isinstance(frame, dict) and isinstance(frame.get("labels"), list):
-            frame["labels"] = list(map(_with_numeric_corners, frame["labels"]))
-    return FrameDocuments(frames, is_flat)
+    return FrameDocuments(_group_by_frame(frames) if is_flat else frames, is_flat)
 
 
 def _is_of_2018(frame: Any) -> bool:
@@ -301,7 +286,7 @@ def _is_of_2018(frame: Any) -> bool:
 def _from_2018(path: Path, document: dict[str, Any]) -> dict[str, Any]:
     name, frames = str(document["name"]), document["frames"]
     if len(frames) != 1 or not isinstance(frames[0], dict):
-        raise BadFrameError(path, printable(name), f"expected one frame below `frames`, found {len(frames)}")
+        raise frame_error(path, printable(name), f"expected one frame below `frames`, found {len(frames)}")
     return {
         "name": name if PurePosixPath(name).suffix else f"{name}.jpg",
         "attributes": document.get("attributes"),
@@ -334,12 +319,3 @@ def _group_by_frame(entries: list[Any]) -> list[Any]:
         label = {name: entry[name] for name in ("category", "score", "attributes") if name in entry}
         by_name[key]["labels"].append({"id": entry.get("id", str(number)), **label, "box2d": corners})
     return frames
-
-
-def _with_numeric_corners(label: Any) -> Any:
-    """Convert corners that are written as text to numbers."""
-    box = label.get("box2d") if isinstance(label, dict) else None
-    if not isinstance(box, dict):
-        return label
-    texts = [name for name in CORNERS if isinstance(box.get(name), (str, bool)) and to_number(box[name]) is not None]
-    return label | {"box2d": box | {name: to_number(box[name]) for name in texts}} if texts else label

@@ -9,22 +9,14 @@ import os
 import stat
 import sys
 import warnings
+from codecs import BOM_UTF8
 from collections import Counter
-from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.data.video import VIDEO_SUFFIXES, VideoReader, count_frames
-from bdd100k_zoo.errors import (
-    DuplicateFrameError,
-    ImageChangedError,
-    ImageListError,
-    ImagesError,
-    NoImagesError,
-    StorageError,
-    UnreadableImageError,
-)
+from bdd100k_zoo.errors import ImagesError, StorageError, UnreadableImageError
 from bdd100k_zoo.files import check_frame_name, lower_suffix, read_bytes, walk_folders
 
 if TYPE_CHECKING:
@@ -37,6 +29,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LIST_SUFFIXES = (".txt",)
 STANDARD_INPUT = "-"
 EXPECTED_IMAGES = "JPEG or PNG files (.jpg, .jpeg, .png)"
+PATHS_HINT = "name folders, files or quoted patterns: --images frames/ or --images 'day*/*.jpg'"
+LIST_HINT = "correct that line: the path of an image or video, relative to the list's folder; `#` begins a comment"
 
 
 class Frame(NamedTuple):
@@ -45,7 +39,7 @@ class Frame(NamedTuple):
     name: str
     """The frame's name in the predictions file: relative to the folder that was given, with forward slashes."""
     path: Path
-    index: int | None = None  # type: ignore[assignment]  # it hides tuple.index, which nobody needs here
+    index: int | None = None  # type: ignore[assignment]  # it hides tuple.index, which is not needed here
     """The frame's number in a video, in the order of presentation, from 0; None for an image file."""
     stamp: str = ""
     """Size and modification time of the file, ``SIZE-MTIME_NS``, to notice changes; empty if they cannot be read."""
@@ -59,22 +53,25 @@ def find_images(given: Sequence[str], *, every: int = 1) -> list[Frame]:
     skipped.
 
     Args:
-        given: paths and patterns; a path that ends in ``.txt`` is a list (see ``read_image_list``), as is ``-``.
+        given: paths and patterns; a path that ends in ``.txt`` is a list (see ``_find_in_list``), as is ``-``.
         every: take frames 0, ``every``, 2 ``every`` … of a video.
 
     Raises:
-        NoImagesError: a path does not exist or holds no image.
-        ImageListError: a line of a list names no image.
-        DuplicateFrameError: two different files would share a name.
-        FrameNameError: a name that no predictions file can hold.
-        StorageError: a path cannot be accessed, or a folder cannot be listed.
+        ImagesError: a path does not exist or holds no image, a line of a list names no image, or two different files
+            would share a name.
         UnreadableImageError, MissingPackageError: a video cannot be read.
+        StorageError: a path cannot be accessed, or a folder cannot be listed.
+        InvalidFileError: a frame's name is no relative path inside a folder.
     """
     frames: dict[str, Frame] = {}
     for frame in (frame for path in given for frame in _find_in_argument(path, every)):
         first = frames.setdefault(check_frame_name(frame.name), frame)
         if first is not frame and first.path != frame.path and not _is_same_file(first.path, frame.path):
-            raise DuplicateFrameError(frame.name, first.path, frame.path)
+            hint = "give the folder above both, so that the names differ, or run them separately"
+            if frame.index is not None:
+                hint = "frames of a video are named after its file: rename one, or run them separately"
+            message = f"two images would be the frame {frame.name!r}: {first.path} and {frame.path}"
+            raise ImagesError(message, hint)
     return sorted(frames.values(), key=attrgetter("name"))
 
 
@@ -88,83 +85,101 @@ def _is_same_file(first: Path, second: Path) -> bool:
 def _find_in_argument(given: str, every: int) -> Iterable[Frame]:
     if given == STANDARD_INPUT:
         return _find_in_list(given, every)
-    path = _expand_user(given)
-    status = _status_of(path)
+    path, status = _look_up(given)
     if status is None:
         return _find_by_pattern(given, every)
     if stat.S_ISDIR(status.st_mode):
         return _find_in_folder(path)
     if lower_suffix(path.name) in LIST_SUFFIXES:
         return _find_in_list(given, every)
-    return _find_in_file(given, path, status, every)
+    return _find_in_file(given, path, _stamp(status), every)
 
 
-def _expand_user(given: str) -> Path:
-    """Expand ``~`` as ``Path.expanduser``, which raises RuntimeError for an unknown ~user; this keeps it unchanged."""
-    return Path(os.path.expanduser(given))  # noqa: PTH111
-
-
-def _status_of(path: Path) -> os.stat_result | None:
-    """Return the status of a path; None if nothing exists there; raises StorageError."""
+def _look_up(given: str) -> tuple[Path, os.stat_result | None]:
+    """Return a path, with ``~`` expanded, and its status; None if nothing exists there; raises StorageError."""
+    path = Path(os.path.expanduser(given))  # noqa: PTH111  (Path's own raises RuntimeError for an unknown ~user)
     try:
-        return os.stat(path)  # noqa: PTH116  (a list may have a hundred thousand lines)
+        return path, os.stat(path)  # noqa: PTH116  (faster: a list may have a hundred thousand lines)
+    except ValueError:  # the path contains a NUL
+        return path, None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF):
-            return None
-        raise StorageError(path, error.strerror or str(error)) from error
-    except ValueError:  # the path contains a NUL
-        return None
+            return path, None
+        raise StorageError.from_os_error(path, error) from error
 
 
-def _find_in_file(given: str, path: Path, status: os.stat_result | None, every: int) -> Iterable[Frame]:
-    suffix, stamp = lower_suffix(path.name), _stamp_of(status)
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _find_in_file(given: str, path: Path, stamp: str, every: int) -> Iterable[Frame]:
+    suffix = lower_suffix(path.name)
     if suffix in VIDEO_SUFFIXES:
         stem = path.stem
         return (Frame(f"{stem}-{index:07}.jpg", path, index, stamp) for index in range(0, count_frames(path), every))
     if suffix not in IMAGE_SUFFIXES:
-        problem = f"is not an image: expected {EXPECTED_IMAGES}, or a video ({', '.join(VIDEO_SUFFIXES)})"
-        raise NoImagesError(given, problem)
+        expected = f"expected {EXPECTED_IMAGES}, or a video ({', '.join(VIDEO_SUFFIXES)})"
+        raise ImagesError(f"{given}: is not an image: {expected}", PATHS_HINT)
     return [Frame(path.name, path, stamp=stamp)]
 
 
 def _find_in_list(given: str, every: int) -> Iterator[Frame]:
-    name = _list_name(given)
-    for number, text in read_image_list(given):
+    """Yield the frames of a list: a path a line, in UTF-8, relative to the folder that the list is in.
+
+    Spaces around a path, empty lines, and lines that start with ``#`` are ignored.
+    """
+    if given == STANDARD_INPUT:
+        name, folder, content = "standard input", "", sys.stdin.buffer.read()
+    else:
+        file = os.path.expanduser(given)  # noqa: PTH111
+        name, folder, content = given, os.path.dirname(file), read_bytes(Path(file))  # noqa: PTH120
+    is_empty = True
+    for number, line in enumerate(content.removeprefix(BOM_UTF8).split(b"\n"), 1):
         try:
-            path = _expand_user(text)
-            status = _status_of(path)
+            text = line.decode().strip()
+            if not text or text.startswith("#"):
+                continue
+            is_empty = False
+            text = os.path.join(folder, text)  # noqa: PTH118  (Path would turn "./~x" into "~x")
+            path, status = _look_up(text)
             if status is None:
-                raise NoImagesError(text, "does not exist")
+                raise ImagesError(f"{text}: does not exist")
             if stat.S_ISDIR(status.st_mode):
-                raise NoImagesError(text, "is a folder: a list names files")
-            yield from _find_in_file(text, path, status, every)
-        except (ImagesError, StorageError, UnreadableImageError) as error:
-            raise ImageListError(name, number, str(error)) from error
+                raise ImagesError(f"{text}: is a folder: a list names files")
+            yield from _find_in_file(text, path, _stamp(status), every)
+        except UnicodeDecodeError as error:
+            problem = f"is not UTF-8 text (byte {error.start + 1})"
+            raise ImagesError(f"{name}, line {number}: {problem}", LIST_HINT) from error
+        except (ImagesError, StorageError) as error:
+            raise ImagesError(f"{name}, line {number}: {error}", LIST_HINT) from error
+    if is_empty:
+        raise ImagesError(f"{name}: names no image: expected one path per line", PATHS_HINT)
 
 
 def _find_by_pattern(pattern: str, every: int) -> list[Frame]:
     if not glob.has_magic(pattern):
-        raise NoImagesError(pattern, "does not exist")
-    matches = [Path(name) for name in glob.iglob(str(_expand_user(pattern)), recursive=True)]  # noqa: PTH207
-    frames = [frame for path in matches for frame in _find_in_match(path, every)]
+        raise ImagesError(f"{pattern}: does not exist", PATHS_HINT)
+    frames: list[Frame] = []
+    names = []
+    for match in glob.iglob(os.path.expanduser(pattern), recursive=True):  # noqa: PTH111, PTH207
+        path = Path(match)
+        names.append(path.name)
+        if lower_suffix(path.name) not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+            continue
+        try:
+            status = path.stat()
+        except OSError:  # reported as unreadable during the run
+            frames += _find_in_file(match, path, "", every)
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            frames += _find_in_file(match, path, _stamp(status), every)
     if not frames:
-        found = _count_by_suffix(path.name for path in matches)
-        raise NoImagesError(pattern, f"matches no image: expected {EXPECTED_IMAGES}, found {found}")
+        problem = f"matches no image: expected {EXPECTED_IMAGES}, found {_count_by_suffix(names)}"
+        raise ImagesError(f"{pattern}: {problem}", PATHS_HINT)
     return frames
 
 
-def _find_in_match(path: Path, every: int) -> Iterable[Frame]:
-    if lower_suffix(path.name) not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
-        return ()
-    status = None
-    with suppress(OSError):  # an image that cannot be accessed is reported as unreadable during the run
-        status = path.stat()
-    if status and stat.S_ISDIR(status.st_mode):
-        return ()
-    return _find_in_file(str(path), path, status, every)
-
-
-def _find_in_folder(folder: Path) -> Iterable[Frame]:
+def _find_in_folder(folder: Path) -> list[Frame]:
     frames = [
         Frame(prefix + entry.name, path / entry.name, None, _stamp_of_entry(entry))
         for path, prefix, files in walk_folders(folder)
@@ -176,72 +191,20 @@ def _find_in_folder(folder: Path) -> Iterable[Frame]:
         has_videos = any(lower_suffix(name) in VIDEO_SUFFIXES for name in names)
         videos = " or videos that are named themselves, or by a pattern" if has_videos else ""
         problem = f"holds no image: expected {EXPECTED_IMAGES}{videos}, found {_count_by_suffix(names)}"
-        raise NoImagesError(str(folder), problem)
+        raise ImagesError(f"{folder}: {problem}", PATHS_HINT)
     return frames
 
 
 def _stamp_of_entry(entry: os.DirEntry[str]) -> str:
     try:
-        return _stamp_of(entry.stat())
+        return _stamp(entry.stat())
     except OSError:
         return ""
-
-
-def _stamp_of(status: os.stat_result | None) -> str:
-    return f"{status.st_size}-{status.st_mtime_ns}" if status else ""
 
 
 def _count_by_suffix(names: Iterable[str]) -> str:
     kinds = Counter(lower_suffix(name) or "no suffix" for name in names).most_common(3)
     return ", ".join(f"{number} of {kind}" for kind, number in kinds) or "no files"
-
-
-class ListEntry(NamedTuple):
-    """One line of a list of images."""
-
-    number: int
-    """Number of the line, from 1."""
-    path: str
-
-
-def read_image_list(given: str) -> list[ListEntry]:
-    """Read a list of images: a path a line, in UTF-8, relative to the folder that the list is in.
-
-    Spaces around a path, empty lines, and lines that start with ``#`` are ignored.
-
-    Args:
-        given: path of a text file; ``-`` for standard input, whose paths are relative to the working folder.
-
-    Raises:
-        StorageError: the file cannot be read.
-        ImageListError: a line is no UTF-8 text.
-        NoImagesError: no line names anything.
-    """
-    name, folder = _list_name(given), ""
-    if given == STANDARD_INPUT:
-        content = sys.stdin.buffer.read()
-    else:
-        path = os.path.expanduser(given)  # noqa: PTH111
-        folder, content = os.path.dirname(path), read_bytes(Path(path))  # noqa: PTH120  (Path's parent is never empty)
-    entries = [ListEntry(number, os.path.join(folder, line)) for number, line in _read_lines(name, content)]  # noqa: PTH118
-    if not entries:
-        raise NoImagesError(name, "names no image: expected a path a line")
-    return entries
-
-
-def _list_name(given: str) -> str:
-    """Return the name of a list in messages."""
-    return "standard input" if given == STANDARD_INPUT else given
-
-
-def _read_lines(name: str, content: bytes) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            text = line.decode().strip()
-        except UnicodeDecodeError as error:
-            raise ImageListError(name, number, f"is no UTF-8 text (byte {error.start + 1})") from error
-        if text and not text.startswith("#"):
-            yield number, text
 
 
 def check_frame_unchanged(frame: Frame) -> None:
@@ -250,22 +213,23 @@ def check_frame_unchanged(frame: Frame) -> None:
     Without this check, a folder that is unmounted during a run would become a thousand frames without detections.
 
     Raises:
-        ImageChangedError: the file is gone or has changed.
+        ImagesError: the file is gone or has changed.
     """
     if not frame.stamp:
         return
     try:
-        stamp = _stamp_of(frame.path.stat())
+        problem = "" if _stamp(frame.path.stat()) == frame.stamp else "has changed"
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageChangedError(frame.path, "is gone") from None
+        problem = "is gone"
     except OSError:  # reading the file reports what is wrong with it
         return
-    if stamp != frame.stamp:
-        raise ImageChangedError(frame.path, "has changed")
+    if problem:
+        hint = "restore it, with its modification time, and the same command resumes; or start over with --fresh"
+        raise ImagesError(f"{frame.path} {problem} since the run began", hint)
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image file to uint8 [height, width, 3], BGR, rotated as its EXIF orientation says.
+    """Decode an image file to uint8 [height, width, 3], BGR, rotated by its EXIF orientation.
 
     The pixels are those of mmdet's own loader, which decodes with OpenCV in the same way.
 
@@ -278,7 +242,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
 
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block, a device may never end
-            raise UnreadableImageError(path, "is no regular file")
+            raise UnreadableImageError(path, "is not a regular file")
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
@@ -302,7 +266,7 @@ def check_image_complete(path: Path) -> None:
     """Check that a file starts and ends as a JPEG or PNG does; decode it if it does not end so.
 
     Raises:
-        UnreadableImageError: the file is missing, no image, or truncated.
+        UnreadableImageError: the file is missing, is not an image, or is truncated.
     """
     try:
         with path.open("rb") as file:
@@ -357,7 +321,7 @@ class FrameReader:
         The frames of a video may be read in any order; in the order of their numbers it is fastest.
 
         Raises:
-            ImageChangedError: the file is gone or has changed since it was found.
+            ImagesError: the file is gone or has changed since it was found.
             UnreadableImageError: the file cannot be read, or its frame cannot be decoded.
             MissingPackageError: the frame is of a video, and PyAV is not installed.
         """

@@ -57,8 +57,16 @@ class FrameAttributes(msgspec.Struct, frozen=True, gc=False):
     timeofday: str | None = None
 
 
+def to_frame_attributes(attributes: object) -> FrameAttributes | None:
+    """Return the attributes of BDD100K among all attributes of a frame, as text; None if it has none."""
+    if not isinstance(attributes, dict):
+        return None
+    texts = {name: attributes.get(name) for name in FrameAttributes.__struct_fields__}
+    return FrameAttributes(**{name: None if text is None else str(text) for name, text in texts.items()})
+
+
 class CocoOrigin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a COCO image or annotation has that a frame or label cannot express; written by ``convert``."""
+    """Fields of a COCO image or annotation that a frame or label cannot express; written by ``convert``."""
 
     id: int | str | UnsetType = UNSET
     bbox: Bbox | UnsetType = UNSET
@@ -84,7 +92,7 @@ class Label(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class PlainFrame(msgspec.Struct, kw_only=True, frozen=True, gc=False, omit_defaults=True):
-    """Base of the records of a frame: other forms of the format have these fields in a frame, and fail to decode."""
+    """Base of the records of a frame; older forms of the format have these fields in a frame and fail to decode."""
 
     bbox: None = None
     box2d: None = None
@@ -135,7 +143,7 @@ class LooseBox(msgspec.Struct, gc=False):
 
 
 class LooseLabel(msgspec.Struct, gc=False):
-    """A label whose numbers may be written as text, or be no numbers, which is the reader's to judge."""
+    """A label whose numbers may be written as text, or be text that is no number."""
 
     id: str | int | float | None = None
     category: str | None = None
@@ -187,7 +195,7 @@ class FrameRows(NamedTuple):
     boxless: int
     """Number of labels without a box: lanes, areas."""
     fault: InputsError | None = None
-    """A prediction without a score, which the official tool refuses if the frame is labelled."""
+    """A prediction without a score, on which the official evaluator fails if the frame is labelled."""
 
 
 def is_crowd(category: str | None, attributes: Mapping[str, Any] | None) -> bool:
@@ -214,9 +222,3 @@ def are_normalised(boxes: Iterable[Iterable[float]]) -> bool:
             return False
         is_empty = False
     return not is_empty
-
-
-NORMALISED_MESSAGE = (
-    "all boxes lie within 0 to 1: expected pixels, so multiply them by the width and height of the images"
-)
-NO_BOX_MESSAGE = "holds no box"

@@ -2,12 +2,12 @@
 
 A file, or each ``*.json`` file of a folder, is decoded in one go into typed records: the fast path. If that fails,
 because of another form or of a fault, it is decoded into plain documents, converted to the current form (``formats``)
-and read value by value (``scalabel_checks``): the careful path, which reads on or names the fault. What is read depends
-on the job:
+and read frame by frame or value by value (``scalabel_checks``): the careful path, which names the fault if it is one.
+Four functions read for the commands:
 
 - ``read_rows``: the boxes of labels or predictions as columns, for scoring, reports and pictures;
-- ``read_label_frames``: labels as records, for training;
 - ``read_frames``: labels or predictions as records with all their fields, for conversion;
+- ``read_label_frames``: the same of labels, for training;
 - ``read_loose_frames``: predictions whose values are not checked, for submission, which reports every fault itself.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from math import isfinite
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -22,19 +23,18 @@ import msgspec
 from msgspec import Raw
 
 from bdd100k_zoo.data.formats import (
+    CORNERS,
     FRAMES,
     LABELS,
     PREDICTIONS,
     FrameDocuments,
     decode_json,
-    detect_format,
     json_files,
     to_frames,
 )
 from bdd100k_zoo.data.scalabel import (
     BOXLESS_CATEGORIES,
     CATEGORY_CODES,
-    NORMALISED_MESSAGE,
     Box2D,
     FrameAttributes,
     FrameRows,
@@ -44,14 +44,15 @@ from bdd100k_zoo.data.scalabel import (
     are_normalised,
     to_bbox,
 )
-from bdd100k_zoo.data.scalabel_checks import (
-    BOX_SLACK,
-    check_label_frames,
-    check_label_rows,
-    check_prediction_rows,
+from bdd100k_zoo.data.scalabel_checks import BOX_SLACK, check_rows
+from bdd100k_zoo.data.validation import (
+    NORMALISED,
+    ValidationIssues,
+    frame_error,
+    label_error,
+    printable,
+    unlikely_boxes_error,
 )
-from bdd100k_zoo.data.validation import ValidationIssues
-from bdd100k_zoo.errors import InvalidFileError, UnlikelyBoxesError, WrongFileError
 from bdd100k_zoo.files import check_frame_name, read_bytes
 
 if TYPE_CHECKING:
@@ -71,13 +72,13 @@ class ScalabelDataset(msgspec.Struct, Generic[FrameType], gc=False):
 
 @dataclass(frozen=True, slots=True)
 class FrameFile(Generic[FrameType]):
-    """One file of frames."""
+    """One decoded file of frames."""
 
     path: Path
     content: bytes
     expected: str
     records: list[FrameType] | None
-    """Its frames; None if the file is in another form, or not all frames have the type that was asked for."""
+    """Its frames; None if the file is in another form, or if not all frames are valid."""
 
     def to_documents(self) -> FrameDocuments:
         """Return its frames as plain documents, whatever its form; raises InputsError."""
@@ -94,7 +95,7 @@ def decode_files(path: Path, frame_type: type[FrameType], expected: str) -> Iter
 
     Raises:
         StorageError: a file cannot be read.
-        WrongFileError: the folder holds no such file.
+        InputsError: the folder holds no such file.
     """
     decoder = msgspec.json.Decoder(list[frame_type] | ScalabelDataset[frame_type])  # type: ignore[valid-type]
     for file in json_files(path):
@@ -116,62 +117,65 @@ def read_label_frames(path: Path) -> tuple[LabelFrame, ...]:
 
     Raises:
         StorageError: they cannot be read.
-        InputsError: the file has another format, or a label a fault.
-        UnlikelyBoxesError: all boxes lie within 0 to 1.
-        FrameNameError: a frame's name is no relative path inside a folder.
+        InputsError: the file has another format, a frame or label is invalid, or all boxes lie within 0 to 1.
+        InvalidFileError: a frame's name is no relative path inside a folder.
     """
-    frames: list[LabelFrame] = []
-    for file in decode_files(path, LabelFrame, LABELS):
-        frames += check_label_frames(file.path, file.to_documents().frames) if file.records is None else file.records
+    frames = read_frames(path, LABELS)
     for frame in frames:
         check_frame_name(frame.name)
-    if are_normalised(_boxes_of(frames)):
-        raise UnlikelyBoxesError(path, NORMALISED_MESSAGE)
-    return tuple(frames)
+    boxes = (label.box2d for frame in frames for label in frame.labels if label.box2d)
+    if are_normalised(msgspec.structs.astuple(to_bbox(box)) for box in boxes):
+        raise unlikely_boxes_error(path, NORMALISED)
+    return frames
 
 
-def read_frames(path: Path) -> tuple[LabelFrame, ...]:
-    """Read labels or predictions with all their fields.
+def read_frames(path: Path, expected: str = FRAMES) -> tuple[LabelFrame, ...]:
+    """Read labels or predictions with all their fields; ``expected`` is what to call them in errors.
 
     Raises:
         StorageError: they cannot be read.
-        InputsError: the file has another format.
-        InvalidFileError: a frame has a fault; the message names its place.
+        InputsError: the file has another format, or a frame or label is invalid.
     """
     frames: list[LabelFrame] = []
-    for file in decode_files(path, LabelFrame, FRAMES):
-        frames += _convert_documents(file) if file.records is None else file.records
+    for file in decode_files(path, LabelFrame, expected):
+        if file.records is None:
+            documents = file.to_documents().frames
+            frames += [_convert_document(file.path, number, each) for number, each in enumerate(documents, 1)]
+        else:
+            frames += file.records
     return tuple(frames)
 
 
-def _convert_documents(file: FrameFile[LabelFrame]) -> list[LabelFrame]:
-    """Convert plain documents without any loss: values keep their types, unlike on the careful path."""
-    documents = file.to_documents().frames
-    for frame in documents:
-        if isinstance(frame, dict) and frame.get("videoName") is not None:
-            frame["videoName"] = str(frame["videoName"])
+def _convert_document(path: Path, number: int, document: Any) -> LabelFrame:
+    """Convert a plain document without loss: values keep their types, unlike in ``check_rows``."""
+    name = f"no. {number}"
+    if isinstance(document, dict):
+        name = printable(document.get("name", name))
+        if document.get("videoName") is not None:
+            document["videoName"] = str(document["videoName"])
     try:
-        return msgspec.convert(documents, list[LabelFrame], strict=False)
+        frame = msgspec.convert(document, LabelFrame, strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InvalidFileError(file.path, f"is not what it should be: {error}") from error
-
-
-def _boxes_of(frames: Sequence[LabelFrame]) -> Iterator[tuple[float, ...]]:
-    return (msgspec.structs.astuple(to_bbox(label.box2d)) for frame in frames for label in frame.labels if label.box2d)
+        raise frame_error(path, name, str(error)) from error
+    for place, label in enumerate(frame.labels, 1):
+        for corner in CORNERS:
+            if label.box2d and not isfinite(getattr(label.box2d, corner)):
+                raise label_error(path, name, f"no. {place}", f"box2d.{corner} is not a finite number")
+    return frame
 
 
 # Predictions whose values are not checked
 
 
 class _NamedFrame(PlainFrame, frozen=True):
-    """All that the first look at a file needs to know of a frame."""
+    """The only field that is checked when the file is first read."""
 
     name: str | int | float
 
 
 @dataclass(frozen=True, slots=True)
 class LooseFrames:
-    """The frames of a predictions file, to be decoded one by one, so that memory holds the labels of one at a time."""
+    """The frames of a predictions file, which are decoded one by one: memory holds the labels of one frame only."""
 
     frames: Sequence[Raw | Any]
     flat: bool = False
@@ -179,14 +183,12 @@ class LooseFrames:
 
 
 def read_loose_frames(path: Path) -> LooseFrames:
-    """Read a predictions file, or a folder of such files, without a look at the labels.
+    """Read a predictions file, or a folder of such files, without decoding the labels.
 
     Raises:
         StorageError: the file cannot be read.
         InputsError: it holds no frames.
     """
-    if (found := detect_format(path, PREDICTIONS)) not in ("Scalabel frames", None):
-        raise WrongFileError(path, PREDICTIONS, f"{found}; `convert` makes predictions of COCO results")
     frames: list[Raw | Any] = []
     is_flat = False
     for file in decode_files(path, _NamedFrame, PREDICTIONS):
@@ -201,7 +203,7 @@ def read_loose_frames(path: Path) -> LooseFrames:
 
 
 def decode_loose_frame(frame: Raw | Any) -> LooseFrame | str:
-    """Return one of these frames; if it is none, the reason."""
+    """Return one of these frames, decoded; if it is invalid, the reason."""
     try:
         if isinstance(frame, Raw):
             return msgspec.json.decode(frame, type=LooseFrame)
@@ -228,18 +230,17 @@ def read_rows(path: Path, *, scored: bool, lenient: bool) -> ScalabelRows:
     Raises:
         StorageError: the file cannot be read.
         InputsError: it has another format or holds what cannot be scored; unless ``lenient``, also what the official
-            tool accepts silently.
+            evaluator accepts silently.
     """
     rows: list[FrameRows] = []
     let_through: list[IssueSummary] = []
     is_flat = False
-    check_rows = check_prediction_rows if scored else check_label_rows
     for file in decode_files(path, _FastFrame, PREDICTIONS if scored else LABELS):
         issues = ValidationIssues()
         found = _fast_rows(file.records, scored=scored)
         if found is None:
             documents = file.to_documents()
-            found = check_rows(file.path, documents.frames, issues)
+            found = check_rows(file.path, documents.frames, issues, scored=scored)
             is_flat |= documents.flat
         if not lenient:
             issues.raise_first()

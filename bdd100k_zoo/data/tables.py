@@ -1,7 +1,7 @@
 """Labels and predictions of any format as columns: the form in which they are scored.
 
 Formats, names and rules are those of ``scalabel`` 0.3.1 and ``bdd100k`` 1.0.1. Strict reading refuses what the official
-tool accepts silently; lenient reading accepts the same, and reports it.
+evaluator accepts silently; lenient reading accepts it and reports it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from msgspec import UnsetType
 
 from bdd100k_zoo.data.coco import CocoLabels, CocoResult, read_coco
 from bdd100k_zoo.data.coco_convert import labels_from_coco, read_coco_images, resolve_image_ids, results_from_coco
-from bdd100k_zoo.data.formats import LABELS, describe_format, detect_format
+from bdd100k_zoo.data.formats import LABELS, detect_format
 from bdd100k_zoo.data.scalabel import (
     CATEGORY_CODES,
-    NO_BOX_MESSAGE,
-    NORMALISED_MESSAGE,
     REGION_BIT,
     Bbox,
     FrameAttributes,
@@ -32,62 +30,68 @@ from bdd100k_zoo.data.scalabel import (
     are_normalised,
     is_crowd,
     to_bbox,
+    to_frame_attributes,
 )
 from bdd100k_zoo.data.scalabel_reader import read_rows
-from bdd100k_zoo.data.validation import IssueSummary, ValidationIssues, merge_issue_summaries, printable
-from bdd100k_zoo.errors import BadFrameError, InputsError, InvalidFileError, UnlikelyBoxesError, WrongFileError
+from bdd100k_zoo.data.validation import (
+    NO_BOX,
+    NORMALISED,
+    IssueSummary,
+    ValidationIssues,
+    frame_error,
+    merge_issue_summaries,
+    printable,
+    unlikely_boxes_error,
+    wrong_file_error,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from bdd100k_zoo.errors import InputsError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelTable:
-    """Labels of all frames; the frames are stable-sorted by name, as the official tool numbers them."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class BoxTable:
+    """The boxes of a file: all frames in a row."""
 
     path: Path
     frames: tuple[str, ...]
     videos: tuple[str | None, ...]
-    attributes: tuple[FrameAttributes | None, ...]
-    """Weather, scene and time of day by frame."""
     starts: Ints
     """[frames + 1]: the rows of frame i are ``starts[i]:starts[i + 1]``."""
     classes: npt.NDArray[np.uint8]
     """[n]: indices into ``CLASSES``."""
-    crowd: npt.NDArray[np.bool_]
-    """[n]: crowds and ignored regions."""
     boxes: Floats
-    """[n, 4]: x, y, width and height in pixels; the width is x2 - x1 + 1, and the height likewise."""
+    """[n, 4]: x, y, width and height in pixels; the width is x2 - x1 + 1, the height y2 - y1 + 1."""
     let_through: tuple[IssueSummary, ...] = ()
     """What was accepted leniently, and labels that are not scored."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PredictionTable:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LabelTable(BoxTable):
+    """Labels of all frames; the frames are stable-sorted by name, as the official evaluator numbers them."""
+
+    attributes: tuple[FrameAttributes | None, ...]
+    """Weather, scene and time of day by frame."""
+    crowd: npt.NDArray[np.bool_]
+    """[n]: crowds and ignored regions."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PredictionTable(BoxTable):
     """Predictions of all frames, in the order of the file."""
 
-    path: Path
-    frames: tuple[str, ...]
-    videos: tuple[str | None, ...]
-    starts: Ints
-    """[frames + 1]: the rows of frame i are ``starts[i]:starts[i + 1]``."""
-    classes: npt.NDArray[np.uint8]
-    """[n]: indices into ``CLASSES``."""
     scores: Floats
     """[n]."""
-    boxes: Floats
-    """[n, 4]: x, y, width and height in pixels; the width is x2 - x1 + 1, and the height likewise."""
-    let_through: tuple[IssueSummary, ...] = ()
-    """What was accepted leniently."""
     flat: bool = False
     """The file lists boxes, not frames, so that images without a box have no frame."""
     faults: Mapping[int, InputsError] = field(default_factory=dict)
-    """By frame: a prediction that makes the official tool fail if the frame is labelled."""
+    """By frame: a prediction on which the official evaluator fails if the frame is labelled."""
 
 
 # Any format
@@ -112,22 +116,22 @@ def read_predictions(path: Path, labels: LabelTable, *, lenient: bool = False) -
     return replace(table, let_through=table.let_through + check_boxes(table, lenient=lenient))
 
 
-def check_boxes(table: LabelTable | PredictionTable, *, lenient: bool = False) -> tuple[IssueSummary, ...]:
+def check_boxes(table: BoxTable, *, lenient: bool = False) -> tuple[IssueSummary, ...]:
     """Check that labels or predictions have boxes, and that these are in pixels.
 
     Returns:
         What is wrong, if it is accepted leniently.
 
     Raises:
-        UnlikelyBoxesError: there is no box, or all lie within 0 to 1; only if not ``lenient``.
+        InputsError: there is no box, or all lie within 0 to 1; only if not ``lenient``.
     """
     if not len(table.boxes):
-        kind, problem = "files without a box", NO_BOX_MESSAGE
+        kind, problem = "files without a box", NO_BOX
     elif are_normalised(table.boxes):
-        kind, problem = "files whose boxes all lie within 0 to 1", NORMALISED_MESSAGE
+        kind, problem = "files whose boxes all lie within 0 to 1", NORMALISED
     else:
         return ()
-    error = UnlikelyBoxesError(table.path, problem)
+    error = unlikely_boxes_error(table.path, problem)
     if not lenient:
         raise error
     return (IssueSummary(kind, 1, (str(error),)),)
@@ -142,12 +146,12 @@ def read_label_table(path: Path, *, lenient: bool = False) -> LabelTable:
     Raises:
         StorageError: the file cannot be read.
         InputsError: it has another format, or holds what cannot be scored; unless ``lenient``, also what the official
-            tool accepts silently: boxes with x2 < x1 or y2 < y1, corners that are not finite, labels that all have
+            evaluator accepts silently: boxes with x2 < x1 or y2 < y1, corners that are not finite, labels that all have
             scores.
     """
     rows, let_through, _ = read_rows(path, scored=False, lenient=lenient)
     if not lenient and any(frame.codes for frame in rows) and not any(frame.unscored for frame in rows):
-        raise WrongFileError(path, LABELS, "predictions: every label has a score")
+        raise wrong_file_error(path, LABELS, "predictions: every label has a score")
     if boxless := [frame for frame in rows if frame.boxless]:
         examples = tuple(f"{path}: frame {printable(frame.name)}: {frame.boxless}" for frame in boxless[:3])
         number = sum(frame.boxless for frame in boxless)
@@ -162,59 +166,54 @@ def read_prediction_table(path: Path, *, lenient: bool = False) -> PredictionTab
     Raises:
         StorageError: the file cannot be read.
         InputsError: it has another format, or holds what cannot be scored; unless ``lenient``, also what the official
-            tool accepts silently: boxes of negative size (x2 < x1 - 1 or y2 < y1 - 1), corners and scores that are not
-            finite, predictions without a box or without a score.
+            evaluator accepts silently: boxes of negative size (x2 < x1 - 1 or y2 < y1 - 1), corners and scores that are
+            not finite, predictions without a box or without a score.
     """
     rows, let_through, is_flat = read_rows(path, scored=True, lenient=lenient)
-    table = _prediction_table(path, rows, _official_boxes(rows), merge_issue_summaries(let_through))
-    faults = {place: frame.fault for place, frame in enumerate(rows) if frame.fault}
-    return replace(table, flat=is_flat, faults=faults)
+    return PredictionTable(
+        **_shared_columns(path, rows, _official_boxes(rows), merge_issue_summaries(let_through)),
+        scores=_join([frame.scores for frame in rows]),
+        flat=is_flat,
+        faults={place: frame.fault for place, frame in enumerate(rows) if frame.fault},
+    )
 
 
 def _label_table(
     path: Path, rows: Sequence[FrameRows], boxes: Floats, let_through: tuple[IssueSummary, ...]
 ) -> LabelTable:
-    codes = np.frombuffer(b"".join([frame.codes for frame in rows]), np.uint8)
     marked = np.frombuffer(b"".join([frame.crowd for frame in rows]), np.bool_)
     return LabelTable(
-        path=path,
-        frames=tuple(frame.name for frame in rows),
-        videos=tuple(frame.video for frame in rows),
+        **_shared_columns(path, rows, boxes, let_through),
         attributes=tuple(frame.attributes for frame in rows),
-        starts=_starts(rows),
-        classes=codes & ~np.uint8(REGION_BIT),
-        crowd=marked | (codes >= REGION_BIT),
-        boxes=boxes.reshape(-1, 4),
-        let_through=let_through,
+        crowd=marked | (_codes(rows) >= REGION_BIT),
     )
 
 
-def _prediction_table(
+def _shared_columns(
     path: Path, rows: Sequence[FrameRows], boxes: Floats, let_through: tuple[IssueSummary, ...]
-) -> PredictionTable:
-    codes = np.frombuffer(b"".join([frame.codes for frame in rows]), np.uint8)
-    return PredictionTable(
-        path=path,
-        frames=tuple(frame.name for frame in rows),
-        videos=tuple(frame.video for frame in rows),
-        starts=_starts(rows),
-        classes=codes & ~np.uint8(REGION_BIT),
-        scores=_join([frame.scores for frame in rows]),
-        boxes=boxes.reshape(-1, 4),
-        let_through=let_through,
-    )
+) -> dict[str, Any]:
+    """Return the fields of a ``BoxTable``."""
+    return {
+        "path": path,
+        "frames": tuple(frame.name for frame in rows),
+        "videos": tuple(frame.video for frame in rows),
+        "starts": np.array([0, *accumulate(len(frame.codes) for frame in rows)], np.int64),
+        "classes": _codes(rows) & ~np.uint8(REGION_BIT),
+        "boxes": boxes,
+        "let_through": let_through,
+    }
 
 
-def _starts(rows: Sequence[FrameRows]) -> Ints:
-    return np.array([0, *accumulate(len(frame.codes) for frame in rows)], np.int64)
+def _codes(rows: Sequence[FrameRows]) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(b"".join([frame.codes for frame in rows]), np.uint8)
 
 
 def _join(parts: Iterable[bytes]) -> Floats:
-    return np.frombuffer(bytearray().join(parts), np.float64)  # of a bytearray, so that it can be changed
+    return np.frombuffer(bytearray().join(parts), np.float64)  # an array on a bytearray can be written to
 
 
 def _official_boxes(rows: Sequence[FrameRows]) -> Floats:
-    """Join the corners and convert them to x, y, width, height in the official tool's order of operations."""
+    """Join the corners and convert them to x, y, width, height in the official evaluator's order of operations."""
     boxes = _join([frame.boxes for frame in rows]).reshape(-1, 4)
     with np.errstate(invalid="ignore", over="ignore"):
         boxes[:, 2:] -= boxes[:, :2]
@@ -230,16 +229,11 @@ def read_coco_labels(path: Path, *, lenient: bool = False) -> LabelTable:
 
     Raises:
         StorageError: the file cannot be read.
-        InvalidFileError: it is no COCO labels file, its ids and names are inconsistent, or it has categories that the
-            benchmark lacks; unless ``lenient``, also boxes of negative size.
-        FrameNameError: an image's name is no relative path inside a folder.
+        InvalidFileError: its ids and names are inconsistent, or it has categories that the benchmark lacks, or an
+            image's name is no relative path inside a folder; unless ``lenient``, also boxes of negative size.
     """
-    found = detect_format(path)
-    if found != "COCO labels":
-        raise InvalidFileError(path, f"expected COCO labels, found {describe_format(found)}")
-    frames = labels_from_coco(path, read_coco(path, CocoLabels))
-    rows = _coco_rows(path, frames, scored=False, lenient=lenient)
-    return _label_table(path, rows, _join([frame.boxes for frame in rows]), ())
+    rows, boxes = _coco_rows(path, labels_from_coco(path, read_coco(path, CocoLabels)), lenient=lenient)
+    return _label_table(path, rows, boxes, ())
 
 
 def read_coco_results(path: Path, labels: Path, *, lenient: bool = False) -> PredictionTable:
@@ -248,31 +242,31 @@ def read_coco_results(path: Path, labels: Path, *, lenient: bool = False) -> Pre
     Args:
         path: the results.
         labels: COCO labels, or Scalabel's, whose frames then have the ids that a conversion gives them.
-        lenient: accept boxes of negative size, as the official tool does.
+        lenient: accept boxes of negative size, as the official evaluator does.
 
     Raises:
         StorageError: a file cannot be read.
-        InvalidFileError: a file has another format, or the results have images or categories that the labels or the
-            benchmark lack; unless ``lenient``, also boxes of negative size.
-        FrameNameError: an image's name is no relative path inside a folder.
+        InvalidFileError: a file is invalid, or the results have images or categories that the labels or the benchmark
+            lack, or an image's name is no relative path inside a folder; unless ``lenient``, also boxes of negative
+            size.
     """
-    found = detect_format(path)
-    if found not in ("COCO results", None):
-        raise InvalidFileError(path, f"expected COCO results, found {describe_format(found)}")
     dataset = read_coco_images(labels)
     results, let_through = resolve_image_ids(path, read_coco(path, list[CocoResult]), dataset, labels)
     frames = results_from_coco(path, results, dataset, labels)
-    rows = _coco_rows(path, frames, scored=True, lenient=lenient)
+    rows, boxes = _coco_rows(path, frames, lenient=lenient)
     empty = ValidationIssues()
     for frame in frames:
         if not frame.labels:
-            error = BadFrameError(path, printable(frame.name), f"missing, but in {labels}")
+            error = frame_error(path, printable(frame.name), f"missing, but in {labels}")
             empty.add("frames without predictions", error)
-    return _prediction_table(path, rows, _join([frame.boxes for frame in rows]), let_through + empty.summarise())
+    return PredictionTable(
+        **_shared_columns(path, rows, boxes, let_through + empty.summarise()),
+        scores=_join([frame.scores for frame in rows]),
+    )
 
 
-def _coco_rows(path: Path, frames: Sequence[LabelFrame], *, scored: bool, lenient: bool) -> list[FrameRows]:
-    """Return the columns of frames that were converted from COCO."""
+def _coco_rows(path: Path, frames: Sequence[LabelFrame], *, lenient: bool) -> tuple[list[FrameRows], Floats]:
+    """Return the columns and boxes of frames that were converted from COCO."""
     issues = ValidationIssues()
     rows: list[FrameRows] = []
     for frame in frames:
@@ -286,24 +280,17 @@ def _coco_rows(path: Path, frames: Sequence[LabelFrame], *, scored: bool, lenien
         row = FrameRows(
             frame.name,
             frame.videoName,
-            _frame_attributes(frame.attributes),
+            to_frame_attributes(frame.attributes),
             codes=bytes([CATEGORY_CODES.get(label.category or "", 0) for label in labels]),
-            crowd=b"" if scored else bytes([is_crowd(label.category, label.attributes) for label in labels]),
-            scores=np.array([label.score for label in labels], np.float64).tobytes() if scored else b"",
+            crowd=bytes([is_crowd(label.category, label.attributes) for label in labels]),
+            scores=np.array([label.score for label in labels], np.float64).tobytes(),  # NaN for labels
             boxes=b"".join([_pack_box(bbox.x, bbox.y, bbox.width, bbox.height) for bbox in bboxes]),
-            unscored=not scored,
+            unscored=False,
             boxless=len(frame.labels) - len(labels),
         )
         rows.append(row)
     issues.raise_all(path)
-    return rows
-
-
-def _frame_attributes(attributes: Mapping[str, Any] | None) -> FrameAttributes | None:
-    if attributes is None:
-        return None
-    values = {name: attributes.get(name) for name in FrameAttributes.__struct_fields__}
-    return FrameAttributes(**{name: value for name, value in values.items() if isinstance(value, str)})
+    return rows, _join([row.boxes for row in rows]).reshape(-1, 4)
 
 
 _pack_box = Struct("4d").pack

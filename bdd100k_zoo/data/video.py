@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from contextlib import closing, contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from bdd100k_zoo.errors import MissingPackageError, NoImagesError, UnreadableImageError
+from bdd100k_zoo.errors import ImagesError, MissingPackageError, UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 EXTRA = "video"
 """The extra that installs PyAV."""
 
+VIDEO_HINT = "check the file with a player; --images takes videos, images, folders and patterns"
 KNOWN_CONTAINERS = "MP4, MOV, AVI, Matroska or WebM"
 OPTIONS = {"format_whitelist": "mov,mp4,avi,matroska,webm", "protocol_whitelist": "file"}
 """FFmpeg goes by content, not by name: a playlist named x.mp4 would make it open other files and network addresses."""
@@ -42,13 +43,13 @@ def count_frames(path: Path) -> int:
 
     Raises:
         MissingPackageError: PyAV is not installed.
-        NoImagesError: the file holds no video, or one without frames.
+        ImagesError: the file holds no video, or one without frames.
         UnreadableImageError: the file cannot be read, or is no complete video of a known kind.
     """
     with _open_video(path) as (container, stream):
         frames = len(_read_packet_index(container, stream).frames)
     if not frames:
-        raise NoImagesError(str(path), "is a video without any frame")
+        raise ImagesError(f"{path}: is a video without any frame", VIDEO_HINT)
     return frames
 
 
@@ -67,17 +68,17 @@ def _open_container(path: Path) -> InputContainer:
         raise MissingPackageError("PyAV", EXTRA, str(error)) from error
     with _video_errors(path):
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
-            raise UnreadableImageError(path, "is no regular file")
+            raise UnreadableImageError(path, "is not a regular file")
         # After the prefix `file:`, a colon in the path does not start a protocol.
         return av.open(f"file:{os.fspath(path)}", options=OPTIONS)
 
 
 def _main_stream(path: Path, container: InputContainer) -> VideoStream:
-    """Return the video stream that players choose; raises NoImagesError, UnreadableImageError."""
+    """Return the video stream that players choose; raises ImagesError, UnreadableImageError."""
     stream = container.streams.best("video")
     if stream is None or stream.disposition & stream.disposition.attached_pic:  # the cover image of an audio file
         kinds = sorted({each.type for each in container.streams}) or ["nothing"]
-        raise NoImagesError(str(path), f"holds no video: found {', '.join(kinds)}")
+        raise ImagesError(f"{path}: holds no video: found {', '.join(kinds)}", VIDEO_HINT)
     if getattr(stream, "codec_context", None) is None:
         raise UnreadableImageError(path, "is encoded in a way that PyAV cannot decode")
     return cast("VideoStream", stream)
@@ -93,7 +94,7 @@ def _video_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
     except FFmpegError as error:
-        raise UnreadableImageError(path, f"is no whole {KNOWN_CONTAINERS} video ({error.strerror})") from error
+        raise UnreadableImageError(path, f"is not a complete {KNOWN_CONTAINERS} video ({error.strerror})") from error
 
 
 class PacketIndex(NamedTuple):
@@ -106,7 +107,7 @@ class PacketIndex(NamedTuple):
     keys: Sequence[int]
     """Places of key frames, from which decoding can start, ascending."""
     damaged: Sequence[int]
-    """Places of packets that the container marks as damaged, ascending."""
+    """Places of packets that the container marks as damaged."""
     is_timed: bool
     """Whether the times are presentation times; if not, frames are numbered in the order of the decoder's output."""
 
@@ -155,7 +156,7 @@ class VideoReader:
     For any other frame, decoding starts at the key frame before it, or at the beginning if the container cannot seek.
 
     Raises:
-        MissingPackageError, NoImagesError, UnreadableImageError: as ``count_frames``.
+        MissingPackageError, ImagesError, UnreadableImageError: as ``count_frames``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -168,7 +169,7 @@ class VideoReader:
         self._decoded: Iterator[tuple[int, int, VideoFrame]]
         self._numbers = {place: number for number, place in enumerate(self._index.frames)}
         self._places = {time: place for place, time in enumerate(self._index.times)}
-        self._damaged = list(self._index.damaged)
+        self._damaged = set(self._index.damaged)
         self._open()
 
     def close(self) -> None:
@@ -179,8 +180,8 @@ class VideoReader:
         """Return a frame as uint8 [height, width, 3], BGR, converted by ``picture_to_bgr``.
 
         Raises:
-            UnreadableImageError: there is no such frame, or it cannot be decoded, or it or a frame between it and the
-                key frame before it is damaged, so that none of its pixels can be relied on.
+            UnreadableImageError: there is no such frame, it cannot be decoded, or it or a frame between it and the key
+                frame before it is damaged, so that its pixels may be wrong.
         """
         if number >= len(self._index.frames):
             raise UnreadableImageError(self.path, f"has no frame {number}: there are {len(self._index.frames)}")
@@ -189,8 +190,9 @@ class VideoReader:
             if found is None:
                 raise UnreadableImageError(self.path, f"frame {number} cannot be decoded")
             place, picture = found
-            if self._is_damaged(self._index.seek_start(place), place):
-                raise UnreadableImageError(self.path, f"frame {number} is damaged, or one that it is made from")
+            start = self._index.seek_start(place)
+            if any(start <= damaged <= place for damaged in self._damaged):
+                raise UnreadableImageError(self.path, f"frame {number} is damaged, or a frame that it is decoded from")
             return picture_to_bgr(picture, self._reformatter)
 
     def _find(self, number: int) -> tuple[int, VideoFrame] | None:
@@ -265,7 +267,7 @@ class VideoReader:
                 if origin is None:
                     continue
                 if picture.is_corrupt:
-                    self._note_damage(origin)
+                    self._damaged.add(origin)
                 number = self._numbers.get(origin) if self._index.is_timed else shown
                 shown += 1
                 if number is not None:
@@ -278,16 +280,7 @@ class VideoReader:
         try:
             yield from self._stream.decode(packet)
         except FFmpegError:
-            self._note_damage(place)
-
-    def _note_damage(self, place: int) -> None:
-        if not self._is_damaged(place, place):
-            insort(self._damaged, place)
-
-    def _is_damaged(self, first: int, last: int) -> bool:
-        """Return whether any packet from one place to another is damaged."""
-        position = bisect_left(self._damaged, first)
-        return position < len(self._damaged) and self._damaged[position] <= last
+            self._damaged.add(place)
 
 
 UNSPECIFIED, FULL_RANGE, LIMITED_RANGE = 2, 2, 1

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.registry.models import ArtifactKind, DigestAndSize
 
+    Known = Mapping[str, Mapping[ArtifactKind, DigestAndSize]]
+
 NULL = "tag:yaml.org,2002:null"
 DIGEST_FIELDS = ("digest", "size")
 
@@ -24,7 +26,7 @@ class _Edit(NamedTuple):
     text: str
 
 
-def insert_digests(file: Path, text: str, known: Mapping[str, Mapping[ArtifactKind, DigestAndSize]]) -> str:
+def insert_digests(file: Path, text: str, known: Known) -> str:
     """Return a zoo file's text with digests and sizes where it has none; comments and layout stay as they are.
 
     Those of weights replace the nulls in ``weights``. Those of other files go into ``digests``, which is added as the
@@ -36,14 +38,17 @@ def insert_digests(file: Path, text: str, known: Mapping[str, Mapping[ArtifactKi
         known: what to record, by model and kind of file.
 
     Raises:
-        ManifestError: the layout of the text is one that this cannot edit; do it by hand.
+        ManifestError: the layout of the text is one that this cannot edit, such as a model or ``digests`` in braces.
     """
     models = _child(yaml.compose(text, Loader=yaml.SafeLoader), "models")
     edits = [
         edit for node in models.value for edit in _model_edits(text, node, known.get(_child(node, "name").value, {}))
     ]
-    edited = _applied(text, edits)
-    _check(file, text, edited, known)
+    edited = text
+    for start, end, replacement in sorted(edits, reverse=True):
+        edited = edited[:start] + replacement + edited[end:]
+    if not _holds(edited, _with_digests(text, known)):
+        raise ManifestError(file, "", "", "is laid out so that digests cannot be written into it; write them by hand")
     return edited
 
 
@@ -54,65 +59,34 @@ def _child(mapping: yaml.Node | None, key: str) -> Any:
 
 
 def _model_edits(text: str, model: yaml.MappingNode, known: Mapping[ArtifactKind, DigestAndSize]) -> Iterator[_Edit]:
-    if "weights" in known:
-        yield from _value_edits(_child(model, "weights"), known["weights"])
-    others = {what: of_file for what, of_file in known.items() if what != "weights"}
-    digests = _child(model, "digests")
-    if digests is None:
-        if others:
-            yield _addition(text, model, {"digests": others})
-        return
-    for what, of_file in others.items():
-        if entry := _child(digests, what):
-            yield from _value_edits(entry, of_file)
-    if absent := {what: of_file for what, of_file in others.items() if _child(digests, what) is None}:
-        yield _addition(text, digests, absent)
+    digests, lines = _child(model, "digests"), []
+    for what, recorded in known.items():
+        entry = _child(model, "weights") if what == "weights" else _child(digests, what)
+        if entry is None:
+            lines.append(f"{what}: {{digest: {recorded.digest}, size: {recorded.size}}}")
+            continue
+        for field in DIGEST_FIELDS:
+            node, value = _child(entry, field), getattr(recorded, field)
+            if node.tag == NULL and value is not None:
+                start, end = node.start_mark.index, node.end_mark.index
+                yield _Edit(start, end, f"{' ' if start == end else ''}{value}")
+    if lines and digests is None:
+        yield from _addition(text, model, ["digests:", *(f"  {line}" for line in lines)])
+    elif lines:
+        yield from _addition(text, digests, lines)
 
 
-def _value_edits(mapping: yaml.MappingNode, known: DigestAndSize) -> Iterator[_Edit]:
-    """Replace nulls by values, quoted as their keys are."""
-    for field in DIGEST_FIELDS:
-        node, value = _child(mapping, field), getattr(known, field)
-        if node.tag == NULL and value is not None:
-            start, end = node.start_mark.index, node.end_mark.index
-            quote = _quote(mapping) if isinstance(value, str) else ""
-            yield _Edit(start, end, f"{' ' if start == end else ''}{quote}{value}{quote}")
-
-
-def _addition(text: str, mapping: yaml.MappingNode, entries: Mapping[Any, Any]) -> _Edit:
-    """Append entries to a mapping: on lines of their own, or after a comma in braces."""
-    quote = _quote(mapping)
+def _addition(text: str, mapping: yaml.MappingNode, lines: list[str]) -> Iterator[_Edit]:
+    """Append lines to a mapping; not to one in braces, which is then found to lack them."""
     if mapping.flow_style:
-        inner = _flow(entries, quote)[1:-1]
-        at = _end(mapping.value[-1][1]) if mapping.value else mapping.start_mark.index + 1
-        return _Edit(at, at, f", {inner}" if mapping.value else inner)
+        return
     newline = "\r\n" if "\r\n" in text else "\n"
     indent = " " * mapping.value[0][0].start_mark.column
-    block = "".join(f"{indent}{line}{newline}" for line in _lines(entries, quote))
+    block = "".join(f"{indent}{line}{newline}" for line in lines)
     end = _end(mapping.value[-1][1])
     line_end = text.find("\n", end - 1)
     at = line_end + 1 if line_end >= 0 else len(text)
-    return _Edit(at, at, block if line_end >= 0 else newline + block)
-
-
-def _lines(entries: Mapping[Any, Any], quote: str) -> Iterator[str]:
-    for key, value in entries.items():
-        if isinstance(value, dict):
-            yield f"{quote}{key}{quote}:"
-            yield from (f"  {line}" for line in _lines(value, quote))
-        else:
-            yield f"{quote}{key}{quote}: {_flow(value, quote)}"
-
-
-def _flow(value: Any, quote: str) -> str:
-    """Format a mapping, or the digest and size of a file, in braces."""
-    if not isinstance(value, dict):
-        return f"{{{quote}digest{quote}: {quote}{value.digest}{quote}, {quote}size{quote}: {value.size}}}"
-    return "{" + ", ".join(f"{quote}{key}{quote}: {_flow(inner, quote)}" for key, inner in value.items()) + "}"
-
-
-def _quote(mapping: yaml.MappingNode) -> str:
-    return (mapping.value[0][0].style or "") if mapping.value else ""
+    yield _Edit(at, at, block if line_end >= 0 else newline + block)
 
 
 def _end(node: yaml.Node) -> int:
@@ -123,29 +97,20 @@ def _end(node: yaml.Node) -> int:
     return _end(last[1] if isinstance(last, tuple) else last)
 
 
-def _applied(text: str, edits: list[_Edit]) -> str:
-    for start, end, replacement in sorted(edits, reverse=True):
-        text = text[:start] + replacement + text[end:]
-    return text
-
-
-def _check(file: Path, before: str, after: str, known: Mapping[str, Mapping[ArtifactKind, DigestAndSize]]) -> None:
-    """Check that the second text holds what the first does, and the digests, and nothing else."""
-    expected = yaml.safe_load(before)
+def _with_digests(text: str, known: Known) -> Any:
+    """Return the content of a zoo file with the digests."""
+    expected = yaml.safe_load(text)
     for model in expected["models"]:
-        for what, of_file in known.get(model["name"], {}).items():
-            place = model["weights"] if what == "weights" else _place(model, what)
+        for what, recorded in known.get(model["name"], {}).items():
+            place = model["weights"] if what == "weights" else model.setdefault("digests", {}).setdefault(what, {})
             for field in DIGEST_FIELDS:
-                if place[field] is None:
-                    place[field] = getattr(of_file, field)
+                if place.get(field) is None:
+                    place[field] = getattr(recorded, field)
+    return expected
+
+
+def _holds(text: str, expected: Any) -> bool:
     try:
-        same = yaml.safe_load(after) == expected
+        return bool(yaml.safe_load(text) == expected)
     except yaml.YAMLError:
-        same = False
-    if not same:
-        raise ManifestError(file, "", "", "is laid out so that digests cannot be written into it; do it by hand")
-
-
-def _place(model: dict[str, Any], what: ArtifactKind) -> dict[str, Any]:
-    digests: dict[str, dict[str, Any]] = model.setdefault("digests", {})
-    return digests.setdefault(what, dict.fromkeys(DIGEST_FIELDS))
+        return False

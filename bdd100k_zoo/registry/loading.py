@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import yaml
@@ -28,6 +28,10 @@ from bdd100k_zoo.registry.models import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from bdd100k_zoo.registry.models import ArtifactKind
+
+    Problems = Iterator[tuple[str, str]]
+
 MAX_NESTING = 20
 """Levels of nesting that a YAML file may have; zoo files need six."""
 
@@ -40,14 +44,14 @@ def parse_yaml(content: bytes, *, trusted: bool = False) -> Any:
         trusted: it is a file of this package, whose shape needs no check.
 
     Raises:
-        ValueError: it is not valid YAML, or holds more than plain values; the message says where.
+        ValueError: it is not valid YAML, or holds more than plain values; the message names the line.
     """
     try:
         text = content.decode("utf-8")
         if not trusted:
             _check_shape(text)
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a safe loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, a date or number that cannot be
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, an impossible date, too long a number
         raise ValueError(f"is not valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -56,16 +60,13 @@ def _check_shape(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_StrictLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        problem = "it is nested too deeply" if depth > MAX_NESTING else ""
         if isinstance(event, yaml.AliasEvent):
-            problem = f"the alias *{event.anchor}; everything is spelled out here"
+            problem = f"the alias *{event.anchor} is not supported; write the value out"
         elif tag := getattr(event, "tag", None):
-            problem = f"the tag {tag}; only plain values stand here"
-        elif depth > MAX_NESTING:
-            problem = "nested too deeply"
-        else:
-            continue
-        line = event.start_mark.line + 1 if event.start_mark else "?"
-        raise ValueError(f"line {line}: {problem}")
+            problem = f"the tag {tag} is not supported; only plain values are"
+        if problem:
+            raise ValueError(f"line {event.start_mark.line + 1 if event.start_mark else '?'}: {problem}")
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -76,7 +77,7 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
         for position, key in enumerate(seen):
             if key in seen[:position]:
                 mark = node.value[position][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", mark)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
 
@@ -88,35 +89,31 @@ SCHEDULE = re.compile(r"[0-9]+(\.[0-9]+)?x")
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 CONFIG_FOLDER = PACKAGE_FOLDER / "configs" / "det"
 DEMO_ZOO_FILE = PACKAGE_FOLDER / "demo_run" / "zoo.yaml"
-"""The detector of the demo, whose weights stand beside this file."""
+"""The detector of the demo, whose weights are beside this file."""
 
 
 def load_zoo(*files: str | os.PathLike[str]) -> Zoo:
     """Load the built-in zoo, then the files of BDD100K_ZOO_FILES, then ``files``.
 
-    A file adds families and models; a name or alias that is already taken is an error, never a replacement. Or it
-    holds ``digests`` alone, which are added to built-in models as the user's. The demo's model can be used by its name,
-    and is not among ``models``.
+    A file adds families and models; a name or alias that is already taken is an error, never a replacement. A file
+    that holds only ``digests`` adds the user's digests to built-in models. The demo's model can be used by its name,
+    but is not among ``models``.
 
     Raises:
         ManifestError: a file cannot be read or breaks the schema.
     """
     zoo = _add_file(Zoo(), builtin_zoo_file(), CONFIG_FOLDER)
-    demo = _add_file(Zoo(families=zoo.families), DEMO_ZOO_FILE, CONFIG_FOLDER)
-    zoo = replace(zoo, unlisted=tuple(map(_with_bundled_weights, demo.models)))
+    (demo,) = _add_file(Zoo(families=zoo.families), DEMO_ZOO_FILE, CONFIG_FOLDER).models
+    address = (DEMO_ZOO_FILE.parent / demo.weights.address).as_uri()
+    zoo = replace(zoo, unlisted=(replace(demo, weights=replace(demo.weights, address=address)),))
     listed = [name for name in os.environ.get("BDD100K_ZOO_FILES", "").split(os.pathsep) if name]
     for file in dict.fromkeys(_resolved(name) for name in (*listed, *files)):
         zoo = _add_file(zoo, file, file.parent)
     return zoo
 
 
-def _with_bundled_weights(model: Model) -> Model:
-    weights = replace(model.weights, address=(DEMO_ZOO_FILE.parent / model.weights.address).as_uri())
-    return replace(model, weights=weights)
-
-
 def _resolved(name: str | os.PathLike[str]) -> Path:
-    """Path's own methods raise RuntimeError for an unknown ~user and a link to itself; these leave both to ``open``."""
+    # Path's own methods raise RuntimeError for an unknown ~user and for a link to itself; these leave both to `open`.
     return Path(os.path.realpath(os.path.expanduser(name)))  # noqa: PTH111
 
 
@@ -126,220 +123,218 @@ def builtin_zoo_file() -> Path:
     return installed if installed.is_file() else PACKAGE_FOLDER.parent / "zoo.yaml"
 
 
-class _Place(NamedTuple):
-    """An entry of a zoo file, for error messages."""
-
-    file: Path
-    entry: str = ""
-
-    def error(self, field: str, problem: str) -> ManifestError:
-        return ManifestError(self.file, self.entry, field, problem)
-
-
 def _add_file(zoo: Zoo, file: Path, configs: Path) -> Zoo:
     document = _read_document(file)
     if "digests" in document:
         return _add_user_digests(zoo, file, document)
-    families = [_load_family(place, raw) for place, raw in _list_entries(file, document, "families")]
-    models = [_load_model(place, raw, configs) for place, raw in _list_entries(file, document, "models")]
-    extended = replace(
-        zoo, families=(*zoo.families, *families), models=(*zoo.models, *models), files=(*zoo.files, file)
-    )
+    families, models = list(zoo.families), list(zoo.models)
+    for entry, raw in _list_entries(file, document, "families"):
+        family = _convert(file, entry, raw, Family)
+        _raise_first(file, entry, _family_problems(family))
+        families.append(family)
+    for entry, raw in _list_entries(file, document, "models"):
+        model = _convert(file, entry, raw, ModelEntry)
+        _raise_first(file, entry, _model_problems(model, is_demo=file == DEMO_ZOO_FILE))
+        # A name that cannot be printed is shown escaped.
+        name = model.config if model.config.isprintable() else repr(model.config)
+        config = Path(os.path.realpath(configs / name))
+        if not os.path.isfile(config):  # noqa: PTH113  (unlike Path.is_file, it never raises)
+            raise ManifestError(file, entry, "config", f"there is no file {config}")
+        models.append(Model(**msgspec.structs.asdict(model), config_path=config, zoo_file=file))
+    extended = replace(zoo, families=tuple(families), models=tuple(models), files=(*zoo.files, file))
     _check_names(extended)
     return extended
 
 
 def _read_document(file: Path) -> dict[str, Any]:
-    place = _Place(file)
     try:
         document = parse_yaml(file.read_bytes(), trusted=file == builtin_zoo_file())
     except OSError as error:
-        raise place.error("", f"cannot be read: {error.strerror}") from error
+        raise ManifestError(file, "", "", f"cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise place.error("", str(error)) from error
+        raise ManifestError(file, "", "", str(error)) from error
     if not isinstance(document, dict):
-        raise place.error("", "expected a mapping with `models` and, for new ones, `families`, or with `digests` alone")
+        expected = "expected a mapping with `models` and, for new ones, `families`, or with `digests` alone"
+        raise ManifestError(file, "", "", expected)
     for key in document:
         if key not in ("families", "models", "digests"):
-            raise place.error(str(key), "unknown field; expected `families` and `models`, or `digests` alone")
+            problem = "unknown field; expected `families` and `models`, or `digests` alone"
+            raise ManifestError(file, "", str(key), problem)
     return document
 
 
-def _list_entries(file: Path, document: dict[str, Any], key: str) -> Iterator[tuple[_Place, dict[str, Any]]]:
+def _list_entries(file: Path, document: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each entry, for messages, and its fields."""
     entries = [] if document.get(key) is None else document[key]
     if not isinstance(entries, list):
-        raise _Place(file).error(key, f"expected a list, found {type(entries).__name__}")
+        raise ManifestError(file, "", key, f"expected a list, found {type(entries).__name__}")
     for number, raw in enumerate(entries, start=1):
-        place = _Place(file, f"entry {number} of {key}")
+        entry = f"entry {number} of {key}"
         if not isinstance(raw, dict):
-            raise place.error("", f"expected a mapping, found {type(raw).__name__}")
+            raise ManifestError(file, entry, "", f"expected a mapping, found {type(raw).__name__}")
         name = raw.get("name")
-        yield (_Place(file, f"{key}: {name}") if isinstance(name, str) and name else place), raw
+        yield f"{key}: {name}" if isinstance(name, str) and name else entry, raw
 
 
-def _add_user_digests(zoo: Zoo, file: Path, document: dict[str, Any]) -> Zoo:
-    """Add the digests of a file that holds nothing else to the built-in models that it names."""
-    place = _Place(file)
-    if other := next((key for key in document if key != "digests"), None):
-        raise place.error(
-            other, "a file with `digests` holds nothing else; list models and families in a file of their own"
-        )
-    given = document["digests"]
-    if not isinstance(given, dict) or not given:
-        problem = f"expected a mapping from models to the digests of their files, found {_describe_value(given)}"
-        raise place.error("digests", problem)
-    added = {name: _load_user_digests(zoo, file, name, digests) for name, digests in given.items()}
-    models = [replace(model, user_digests=(*model.user_digests, *added.get(model.name, ()))) for model in zoo.models]
-    return replace(zoo, models=tuple(models), files=(*zoo.files, file))
-
-
-def _load_user_digests(zoo: Zoo, file: Path, name: object, digests: object) -> tuple[UserDigest, ...]:
-    place = _Place(file, f"digests: {name}")
-    model = next((model for model in zoo.models if model.name == name), None)
-    if model is None:
-        problem = f"{name!r} is not the name of a built-in model, and digests can be added to no other"
-        raise place.error("", problem)
-    if model.zoo_file != builtin_zoo_file():
-        raise place.error("", f"its model is listed in {model.zoo_file}: record the digests there")
-    if not isinstance(digests, dict) or not digests:
-        problem = f"expected the digests of its files, as in `weights: sha256:…`, found {_describe_value(digests)}"
-        raise place.error("", problem)
-    for what, digest in digests.items():
-        if what not in ARTIFACT_KINDS:
-            problem = f"expected one of {', '.join(ARTIFACT_KINDS)}; only digests can be added to a built-in model"
-            raise place.error(str(what), problem)
-        if not isinstance(digest, str):
-            raise place.error(what, f"{DIGEST_EXPECTED}, found {_describe_value(digest)}")
-        _check_digest(place, what, digest, None)
-        artifact = model.artifact(what)
-        known = [(each.digest, each.source) for each in artifact.user_digests]
-        if artifact.digest:
-            known.append((artifact.digest, str(model.zoo_file)))
-        for other, source in known:
-            if other != digest and other.partition(":")[0] == digest.partition(":")[0]:
-                raise place.error(what, f"{digest} contradicts {other} in {source}; remove the one that is wrong")
-    return tuple(UserDigest(what, digest, str(file)) for what, digest in digests.items())
-
-
-def _describe_value(value: object) -> str:
-    return repr(value) if isinstance(value, (str, int, float)) else "nothing" if not value else type(value).__name__
-
-
-DIGEST_EXPECTED = "expected `md5:` and 32 or `sha256:` and 64 lower-case hexadecimal digits"
-
-
-def _convert(place: _Place, raw: dict[str, Any], kind: type[Entry]) -> Entry:
+def _convert(file: Path, entry: str, raw: dict[str, Any], kind: type[Entry]) -> Entry:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
         named = re.search(r"(?:unknown|missing required) field `(.*)`", problem)
         fields = (path.rstrip("`").lstrip("."), named[1] if named else "")
-        raise place.error(".".join(filter(None, fields)), problem) from error
+        raise ManifestError(file, entry, ".".join(filter(None, fields)), problem) from error
 
 
-def _load_family(place: _Place, raw: dict[str, Any]) -> Family:
-    family = _convert(place, raw, Family)
-    _check_name(place, "name", family.name)
-    _check_line(place, "title", family.title)
-    _check_address(place, "paper.address", family.paper.address)
-    _check_address(place, "code", family.code)
+# Digests that the user adds to built-in models
+
+
+def _add_user_digests(zoo: Zoo, file: Path, document: dict[str, Any]) -> Zoo:
+    """Add the digests of a file that holds nothing else to the built-in models that it names."""
+    if other := next((key for key in document if key != "digests"), None):
+        problem = "a file with `digests` holds nothing else; list models and families in another file"
+        raise ManifestError(file, "", other, problem)
+    given = document["digests"]
+    if not isinstance(given, dict) or not given:
+        problem = f"expected a mapping from models to the digests of their files, found {_describe_value(given)}"
+        raise ManifestError(file, "", "digests", problem)
+    added = {name: _load_user_digests(zoo, file, name, digests) for name, digests in given.items()}
+    models = [replace(model, user_digests=(*model.user_digests, *added.get(model.name, ()))) for model in zoo.models]
+    return replace(zoo, models=tuple(models), files=(*zoo.files, file))
+
+
+def _load_user_digests(zoo: Zoo, file: Path, name: object, digests: object) -> tuple[UserDigest, ...]:
+    entry = f"digests: {name}"
+    model = next((model for model in zoo.models if model.name == name), None)
+    if model is None or model.zoo_file != builtin_zoo_file():
+        elsewhere = f": record its digests in {model.zoo_file}, which lists it" if model else ""
+        raise ManifestError(file, entry, "", f"{name!r} is not the name of a built-in model{elsewhere}")
+    if not isinstance(digests, dict) or not digests:
+        problem = f"expected the digests of its files, as in `weights: sha256:…`, found {_describe_value(digests)}"
+        raise ManifestError(file, entry, "", problem)
+    for what, digest in digests.items():
+        if what not in ARTIFACT_KINDS:
+            problem = f"expected one of {', '.join(ARTIFACT_KINDS)}; only digests can be added to a built-in model"
+        elif not isinstance(digest, str) or not DIGEST_PATTERN.fullmatch(digest):
+            problem = f"{DIGEST_EXPECTED}, found {_describe_value(digest)}"
+        else:
+            problem = _contradiction(model, what, digest)
+        if problem:
+            raise ManifestError(file, entry, str(what), problem)
+    return tuple(UserDigest(what, digest, str(file)) for what, digest in digests.items())
+
+
+def _contradiction(model: Model, what: ArtifactKind, digest: str) -> str:
+    """Return which known digest of the same kind a digest contradicts; empty if none."""
+    known = [(given.digest, given.source) for given in model.artifact(what).user_digests]
+    known += [(model.artifact(what).digest or "", str(model.zoo_file))]
+    for other, source in known:
+        if other != digest and other.partition(":")[0] == digest.partition(":")[0]:
+            return f"{digest} contradicts {other} in {source}; remove the one that is wrong"
+    return ""
+
+
+def _describe_value(value: object) -> str:
+    return repr(value) if isinstance(value, (str, int, float)) else "nothing" if not value else type(value).__name__
+
+
+# What is wrong with an entry: fields with a problem, which is empty where the field is valid
+
+DIGEST_EXPECTED = "expected `md5:` and 32 or `sha256:` and 64 lower-case hexadecimal digits"
+
+
+def _raise_first(file: Path, entry: str, problems: Problems) -> None:
+    for field, problem in problems:
+        if problem:
+            raise ManifestError(file, entry, field, problem)
+
+
+def _family_problems(family: Family) -> Problems:
+    yield "name", _name_problem(family.name)
+    yield "title", _line_problem(family.title)
+    yield "paper.address", _address_problem(family.paper.address)
+    yield "code", _address_problem(family.code)
     for author in family.authors:
-        _check_address(place, f"authors: {author.name}: page", author.page)
-    return family
+        yield f"authors: {author.name}: page", _address_problem(author.page)
 
 
-def _load_model(place: _Place, raw: dict[str, Any], configs: Path) -> Model:
-    entry = _convert(place, raw, ModelEntry)
-    _check_name(place, "name", entry.name)
+def _model_problems(entry: ModelEntry, *, is_demo: bool) -> Problems:
+    yield "name", _name_problem(entry.name)
     for alias in entry.aliases:
-        _check_name(place, "aliases", alias)
-    _check_line(place, "backbone", entry.backbone)
+        yield "aliases", _name_problem(alias)
+    yield "backbone", _line_problem(entry.backbone)
     if not SCHEDULE.fullmatch(entry.schedule):
-        raise place.error("schedule", f"expected one like `1x` or `3x`, found {entry.schedule!r}")
+        yield "schedule", f"expected a schedule such as `1x` or `3x`, found {entry.schedule!r}"
     for field, ap in (("ap_val", entry.ap_val), ("ap_test", entry.ap_test)):
         if ap is not None and not 0 <= ap <= 100:
-            raise place.error(field, f"expected a box AP from 0 to 100, found {ap}")
+            yield field, f"expected a box AP from 0 to 100, found {ap}"
     weights = entry.weights
-    _check_digest(place, "weights.digest", weights.digest, weights.size)
-    digest_known = weights.digest is not None
-    if place.file != DEMO_ZOO_FILE:  # whose address is a file name
-        _check_address(place, "weights.address", weights.address, digest_known=digest_known)
+    yield from _digest_problems("weights", weights.digest, weights.size)
+    if not is_demo:  # the demo's address is a file name
+        yield "weights.address", _download_problem(weights.address, weights.digest)
     for alternate in weights.alternates:
-        _check_address(place, "weights.alternates", alternate, digest_known=digest_known)
-    _check_addresses(place, entry, "md5")
+        yield "weights.alternates", _download_problem(alternate, weights.digest)
+    yield from _published_problems(entry, "md5", None)
     for what, field in ADDRESS_FIELDS.items():
-        known = entry.digests.for_kind(what)
-        _check_digest(place, f"digests.{what}.digest", known.digest, known.size)
-        _check_addresses(place, entry, field, digest_known=known.digest is not None)
-    # A name that cannot be printed is shown escaped.
-    config = (
-        Path(os.path.realpath(configs / entry.config)) if entry.config.isprintable() else configs / repr(entry.config)
-    )
-    if not os.path.isfile(config):  # noqa: PTH113  (unlike Path.is_file, it never raises)
-        raise place.error("config", f"there is no file {config}")
-    return Model(**msgspec.structs.asdict(entry), config_path=config, zoo_file=place.file)
+        recorded = entry.digests.for_kind(what)
+        yield from _digest_problems(f"digests.{what}", recorded.digest, recorded.size)
+        yield from _published_problems(entry, field, recorded.digest)
 
 
-def _check_addresses(place: _Place, entry: ModelEntry, field: str, *, digest_known: bool = False) -> None:
-    """Check the published address of a file other than the weights, and its alternates."""
+def _published_problems(entry: ModelEntry, field: str, digest: str | None) -> Problems:
+    """Yield the problems of the published address of a file other than the weights, and of its alternates."""
     published, alternates = getattr(entry, field), getattr(entry.alternates, field)
-    _check_address(place, field, published, digest_known=digest_known)
-    if alternates and published is None:
-        raise place.error(f"alternates.{field}", f"expected none where `{field}` is null")
+    if published is not None:
+        yield field, _download_problem(published, digest)
+    elif alternates:
+        yield f"alternates.{field}", f"expected none where `{field}` is null"
     for alternate in alternates:
-        _check_address(place, f"alternates.{field}", alternate, digest_known=digest_known)
+        yield f"alternates.{field}", _download_problem(alternate, digest)
 
 
-def _check_digest(place: _Place, field: str, digest: str | None, size: int | None) -> None:
+def _digest_problems(field: str, digest: str | None, size: int | None) -> Problems:
     if digest is not None and not DIGEST_PATTERN.fullmatch(digest):
-        raise place.error(field, f"{DIGEST_EXPECTED}, found {digest!r}")
+        yield f"{field}.digest", f"{DIGEST_EXPECTED}, found {digest!r}"
     if size is not None and size <= 0:
-        raise place.error(f"{field.removesuffix('.digest')}.size", f"expected a number of bytes, found {size}")
+        yield f"{field}.size", f"expected a number of bytes, found {size}"
 
 
-def _check_name(place: _Place, field: str, name: str) -> None:
-    if not MODEL_NAME_PATTERN.fullmatch(name):
-        raise place.error(field, f"expected lower-case letters, digits and `_`, found {name!r}")
+def _name_problem(name: str) -> str:
+    return "" if MODEL_NAME_PATTERN.fullmatch(name) else f"expected lower-case letters, digits and `_`, found {name!r}"
 
 
-def _check_line(place: _Place, field: str, text: str) -> None:
-    if not text.strip() or not text.isprintable():
-        raise place.error(field, f"expected one line of text, found {text!r}")
+def _line_problem(text: str) -> str:
+    return "" if text.strip() and text.isprintable() else f"expected one line of text, found {text!r}"
 
 
-FETCHED_FIELDS = {"weights", "md5", *ADDRESS_FIELDS.values()}
-"""Fields whose addresses this package downloads; the others are links for people to follow."""
+def _address_problem(address: str | None) -> str:
+    return "" if address is None else address_problem(address) or secret_problem(address)
 
 
-def _check_address(place: _Place, field: str, address: str | None, *, digest_known: bool = False) -> None:
-    if address is None:
-        return
-    problem = address_problem(address) or secret_problem(address)
-    is_fetched = field.removeprefix("alternates.").partition(".")[0] in FETCHED_FIELDS
-    if not problem and is_fetched and not digest_known and not is_tamper_proof(address):
+def _download_problem(address: str, digest: str | None) -> str:
+    """Return what is wrong with an address that this package downloads from; without a digest it must be https."""
+    problem = _address_problem(address)
+    if not problem and digest is None and not is_tamper_proof(address):
         problem = f"{address!r} is plain http, which anyone on the way can change; use https, or record a digest"
-    if problem:
-        raise place.error(field, problem)
+    return problem
 
 
 def _check_names(zoo: Zoo) -> None:
     """Check that no two models share a name or alias, no two families a name, and that every model has a family."""
     taken: dict[str, Path] = {}
     for model in zoo.known:
-        place = _Place(model.zoo_file, f"models: {model.name}")
         for field, name in [("name", model.name), *(("aliases", alias) for alias in model.aliases)]:
             if name in taken:
-                raise place.error(field, f"{name!r} is already taken in {taken[name]}")
+                problem = f"{name!r} is already taken in {taken[name]}"
+                raise ManifestError(model.zoo_file, f"models: {model.name}", field, problem)
             taken[name] = model.zoo_file
     families: set[str] = set()
     for family in zoo.families:
         if family.name in families:
-            place = _Place(zoo.files[-1], f"families: {family.name}")
-            raise place.error("name", f"there is a family {family.name!r} already")
+            problem = f"there is a family {family.name!r} already"
+            raise ManifestError(zoo.files[-1], f"families: {family.name}", "name", problem)
         families.add(family.name)
     for model in zoo.models:
         if model.family not in families:
-            known = ", ".join(family.name for family in zoo.families)
-            place = _Place(model.zoo_file, f"models: {model.name}")
-            raise place.error("family", f"no family {model.family!r}; there are: {known}")
+            problem = f"no family {model.family!r}; there are: {', '.join(family.name for family in zoo.families)}"
+            raise ManifestError(model.zoo_file, f"models: {model.name}", "family", problem)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Struct, field
 
-from bdd100k_zoo.errors import NoMatchError, UnknownNameError
+from bdd100k_zoo.errors import UnknownNameError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +42,9 @@ class Artifact(NamedTuple):
     addresses: tuple[str, ...]
     """The published address, then the alternates; empty where the zoo lists none."""
     digest: str | None
-    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal, if somebody has recorded it."""
+    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal, if recorded."""
     size: int | None
-    """Bytes, if somebody has recorded them."""
+    """Bytes, if recorded."""
     digest_addresses: tuple[str, ...] = ()
     """Where the publisher keeps the MD5 digest: the published address, then the alternates."""
     zoo_file: Path | None = None
@@ -78,7 +78,7 @@ class Family(Struct, frozen=True, forbid_unknown_fields=True):
     code: str | None
     """Address of the authors' code."""
     note: str | None
-    """What users of the family must know and the paper does not say."""
+    """What users of the family must know beyond the paper."""
 
 
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,7 +138,7 @@ ADDRESS_FIELDS: dict[ArtifactKind, str] = {
 
 
 class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A model as a zoo file spells it out."""
+    """A model as a zoo file lists it."""
 
     name: str
     aliases: tuple[str, ...]
@@ -209,7 +209,7 @@ class Zoo(Struct, frozen=True):
     files: tuple[Path, ...] = field(default=())
     """The zoo files that were read, the built-in one first."""
     unlisted: tuple[Model, ...] = ()
-    """Models that can be used by name, and that no list or table shows."""
+    """Models that can be used by name but are in no list or table."""
 
     @property
     def known(self) -> tuple[Model, ...]:
@@ -267,7 +267,7 @@ def select_models(
 
     Raises:
         UnknownNameError: there is no such family.
-        NoMatchError: no model passes.
+        ZooError: no model passes.
     """
     wanted = {family.name for family in select_families(zoo, families)}
     found = [model for model in zoo.models if model.family in wanted]
@@ -278,10 +278,11 @@ def select_models(
     if min_ap is not None:
         found = [model for model in found if model.ap_val is not None and model.ap_val >= min_ap]
     if not found:
-        backbones = tuple(dict.fromkeys(model.backbone for model in zoo.models))
-        schedules = tuple(dict.fromkeys(model.schedule for model in zoo.models))
+        backbones = ", ".join(dict.fromkeys(model.backbone for model in zoo.models))
+        schedules = ", ".join(dict.fromkeys(model.schedule for model in zoo.models))
         best_ap = max((model.ap_val for model in zoo.models if model.ap_val is not None), default=0.0)
-        raise NoMatchError(backbones, schedules, best_ap)
+        hint = f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {format_ap(best_ap)}"
+        raise ZooError("no model matches all of these filters", hint)
     return found
 
 

@@ -6,7 +6,7 @@ Needs neither torch nor mmengine, so that the command line can refuse a malforme
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo.errors import ConfigError
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 DELETE = "_delete_"
 """In an overriding dict: replace the existing dict instead of merging into it (mmengine's convention)."""
-
-OPENING = {")": "(", "]": "["}
 
 
 def parse_overrides(texts: Sequence[str]) -> dict[str, object]:
@@ -45,12 +43,8 @@ def apply_overrides(config: str, settings: dict[str, object], overrides: Mapping
     for key, value in overrides.items():
         try:
             _set(settings, key.split("."), value)
-        except _Misfit as misfit:
-            raise ConfigError(config, f"the override of {key!r} does not fit: {misfit}") from None
-
-
-class _Misfit(Exception):  # noqa: N818  (never leaves this module)
-    """A key that does not fit the config."""
+        except LookupError as error:
+            raise ConfigError(config, f"the override of {key!r} does not fit: {error.args[0]}") from None
 
 
 def _parse(text: str) -> tuple[str, object]:
@@ -90,13 +84,13 @@ def _parse_dict(text: str) -> dict[str, object]:
 
 
 def _split(text: str) -> list[str]:
-    """Split at the commas that no bracket encloses; a comma at the end separates nothing."""
+    """Split at the commas outside brackets; a comma at the end separates nothing."""
     parts, start, open_brackets = [], 0, ""
     for position, character in enumerate(f"{text},"):
         if character in "([":
             open_brackets += character
         elif character in ")]":
-            if open_brackets[-1:] != OPENING[character]:
+            if open_brackets[-1:] != {")": "(", "]": "["}[character]:
                 raise ValueError(f"brackets do not match in {text!r}")
             open_brackets = open_brackets[:-1]
         elif character == "," and not open_brackets:
@@ -116,30 +110,23 @@ def _parse_scalar(text: str) -> object:
     return {"true": True, "false": False}.get(text.lower(), None if text == "None" else text)
 
 
-def _set(container: object, parts: list[str], value: object, walked: str = "") -> None:
+def _set(container: Any, parts: list[str], value: object, walked: str = "") -> None:
+    """Set the value that the parts of a key lead to; raises LookupError."""
     part, rest = parts[0], parts[1:]
-    key, existing = _locate(container, part, walked)
-    if rest:
-        existing = {} if existing is MISSING else existing
-        _set(existing, rest, value, f"{walked}.{part}" if walked else part)
-    container[key] = existing if rest else _merged(existing, value)  # type: ignore[index]
-
-
-MISSING = object()
-
-
-def _locate(container: object, part: str, walked: str) -> tuple[str | int, object]:
-    """Return the key or index that a part means in a container, and the value there."""
     where = f"{walked!r} is {_briefly(container)}"
-    if isinstance(container, dict):
-        if part.isdecimal() and part not in container:
-            raise _Misfit(f"{where}, which has no index {part!r}")
-        return part, container.get(part, MISSING)
-    if not isinstance(container, list):
-        raise _Misfit(f"{where}, which has no part {part!r}")
-    if not part.isdecimal() or int(part) >= len(container):
-        raise _Misfit(f"{where}, which has no index {part!r}")
-    return int(part), container[int(part)]
+    key: str | int = part
+    if isinstance(container, list) and part.isdecimal() and int(part) < len(container):
+        key = int(part)
+    elif isinstance(container, list) or (isinstance(container, dict) and part.isdecimal() and part not in container):
+        raise LookupError(f"{where}, which has no index {part!r}")
+    elif not isinstance(container, dict):
+        raise LookupError(f"{where}, which has no part {part!r}")
+    existing: Any = {} if isinstance(container, dict) and key not in container else container[key]
+    if rest:
+        _set(existing, rest, value, f"{walked}.{part}" if walked else part)
+        container[key] = existing
+    else:
+        container[key] = _merged(existing, value)
 
 
 def _merged(old: object, new: object) -> object:

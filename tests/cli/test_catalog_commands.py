@@ -71,7 +71,7 @@ def test_no_match_says_what_there_is(call):
     result = call("list", "--backbone", "swin")
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert "no model fits" in result.stderr
+    assert "no model matches" in result.stderr
     assert "HRNet-w18" in result.stderr
 
 

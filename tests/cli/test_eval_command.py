@@ -479,7 +479,7 @@ def test_boxes_that_are_not_in_pixels_are_an_error_unless_lenient(call, which):
 def test_boxes_that_are_not_finite_are_scored_when_lenient_and_told(call):
     odd = {"id": 1, "category": "car", "score": 0.9, "box2d": BOX | {"x2": float("nan")}}
     whole = {"id": 2, "category": "car", "score": 0.5, "box2d": BOX}
-    assert "box2d.x2 is no finite number: nan" in evaluated(call, scored(odd, whole), expect=1)["error"]
+    assert "box2d.x2 is not a finite number: nan" in evaluated(call, scored(odd, whole), expect=1)["error"]
     (result,) = evaluated(call, scored(odd, whole), "--lenient")["results"]
     # Its overlap is not a number, which is below no threshold: it takes the car, and the whole box finds none left.
     assert result["scores"]["AP"]["car"] == pytest.approx(100)
@@ -495,11 +495,17 @@ def test_boxes_that_are_not_finite_are_scored_when_lenient_and_told(call):
         [{"name": "b.jpg"}, {"labels": []}],
     ],
 )
-def test_a_hint_suggests_leniency_only_where_it_was_not_asked_for(call, predictions):
+def test_a_hint_does_not_suggest_leniency_where_that_does_not_help(call, predictions):
+    for options in ((), ("--lenient",)):
+        document = evaluated(call, predictions, *options, expect=1)
+        assert document["hint"]
+        assert "lenient" not in document["hint"]
+
+
+def test_a_hint_suggests_leniency_where_that_helps(call):
+    predictions = scored({"id": 1, "category": "car", "score": 0.5, "box2d": {**BOX, "x2": 0}})
     assert "--lenient" in evaluated(call, predictions, expect=1)["hint"]
-    document = evaluated(call, predictions, "--lenient", expect=1)
-    assert document["hint"]
-    assert "lenient" not in document["hint"]
+    assert evaluated(call, predictions, "--lenient")["results"]
 
 
 def test_a_hint_of_a_command_without_leniency_does_not_suggest_it(call):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from pathlib import Path
@@ -26,7 +27,13 @@ from bdd100k_zoo.data.coco import (
 from bdd100k_zoo.data.coco_convert import labels_from_coco, labels_to_coco, results_from_coco, results_to_coco
 from bdd100k_zoo.data.formats import detect_format
 from bdd100k_zoo.data.scalabel import Bbox, Box2D, ImageSize, LabelFrame, is_crowd, to_bbox
-from bdd100k_zoo.data.tables import read_coco_labels, read_coco_results, read_label_table, read_prediction_table
+from bdd100k_zoo.data.tables import (
+    read_coco_labels,
+    read_coco_results,
+    read_label_table,
+    read_labels,
+    read_prediction_table,
+)
 from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
 
 if TYPE_CHECKING:
@@ -316,7 +323,10 @@ def test_a_file_name_that_leaves_its_folder_is_refused(put: Callable[..., Path])
 
 def test_faults_are_counted_and_the_first_three_named(put: Callable[..., Path]) -> None:
     lost = [{"id": n, "image_id": 1000, "category_id": 1, "bbox": [1, 2, 3, 4]} for n in range(1, 1235)]
-    with pytest.raises(InvalidFileError, match=r"1,234 annotations .* annotation 1, annotation 2, annotation 3, …$"):
+    with pytest.raises(
+        InvalidFileError,
+        match=r"1,234 annotations .*: annotation 1: image 1000, category 1, annotation 2: .*, annotation 3: .*, …$",
+    ):
         read_coco_labels(put(coco(annotations=lost)))
 
 
@@ -462,16 +472,16 @@ def test_a_file_is_recognised_by_its_outermost_names(tmp_path: Path, document: s
         ("[1, 2]", "a list, but not of objects"),
         ('{"images": [', "truncated after byte 12"),
         ('{"images": [}', r"byte 12"),
-        ('[{"image_id": 1', "found COCO results"),
-        ('[{"name": "a"}]', "found Scalabel frames"),
-        ('[{"image_id": 7, "category_id": 1, "bbox": [1,2,3,4], "score": 1}]', "found COCO results"),
-        ("[]", "found an empty list"),
+        ('[{"image_id": 1', "is truncated"),
+        ('[{"name": "a"}]', "holds no box"),
+        ('[{"image_id": 7, "category_id": 1, "bbox": [1,2,3,4], "score": 1}]', "found a list of COCO results"),
+        ("[]", "holds no box"),
     ],
 )
-def test_a_wrong_file_in_the_place_of_coco_labels_is_named(put: Callable[..., Path], document: str, told: str) -> None:
+def test_a_wrong_file_given_as_labels_is_named(put: Callable[..., Path], document: str, told: str) -> None:
     path = put(document)
     with pytest.raises((InvalidFileError, InputsError), match=told) as caught:
-        read_coco_labels(path)
+        read_labels(path)
     assert caught.value.path == path
 
 
@@ -482,7 +492,7 @@ def test_a_missing_file_is_a_storage_error(tmp_path: Path) -> None:
 
 def columns(table: Any) -> dict[str, Any]:
     """Everything that is evaluated, to the bit."""
-    names = [name for name in table.__slots__ if name not in ("path", "let_through")]
+    names = [each.name for each in dataclasses.fields(table) if each.name not in ("path", "let_through")]
     values = {name: getattr(table, name) for name in names}
     return {
         name: (value.dtype, value.shape, value.tobytes()) if hasattr(value, "tobytes") else value
@@ -575,12 +585,16 @@ def test_file_names_of_newer_versions_of_ultralytics_tell_the_images(put: Callab
 @pytest.mark.parametrize(
     ("names", "results", "told"),
     [
-        (STEMS["files"], ultralytics(1, 2, 9), "no category id 0 or 10: whether they begin at 0 or at 1"),
+        (STEMS["files"], ultralytics(1, 2, 9), "no category id 0 or 10, so they may begin at 0 or at 1"),
         ([*STEMS["files"], "other/a.png"], ultralytics(0, 1, 2), r"coco\.json has several named a"),
         (STEMS["files"], ultralytics(0, 1, 10), "results of an image or category"),
         (["b.jpg"], ultralytics(0, 1, 2), "results of an image or category"),
         (["2.jpg", "1.jpg", "3.jpg"], [result(image_id=2), result(image_id=3)], None),
-        (["2.jpg", "10.jpg", "1.jpg"], [result(image_id=2)], "places in the labels or names of files"),
+        (
+            ["2.jpg", "10.jpg", "1.jpg"],
+            [result(image_id=2)],
+            "numbers of images or, as file names are numbers, names of files",
+        ),
     ],
 )
 def test_what_may_be_meant_in_two_ways_is_an_error(

@@ -117,15 +117,20 @@ def test_what_a_format_cannot_hold_is_said() -> None:
     ("document", "to", "given", "told"),
     [
         (LABELLED, "coco", "coco", r"expected coco \(--from\), found Scalabel frames"),
-        (LABELLED, "scalabel", None, "it is scalabel already"),
-        (DETECTED, "coco", None, "--labels"),
-        ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "scalabel", None, "--labels"),
-        ([], "coco", None, "say which with --from"),
+        (LABELLED, "scalabel", None, "in the format scalabel already"),
+        (DETECTED, "coco", None, "the ids of their images are in a labels file"),
+        (
+            [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}],
+            "scalabel",
+            None,
+            "the ids of their images are in a labels file",
+        ),
+        ([], "coco", None, "which may be of either format"),
         ({"model": "x"}, "coco", None, "a JSON object of model"),
-        ('[{"name": "a.jpg", "labels": [', "coco", None, r"is cut off.*byte 30"),
-        ('[{"name": "a.jpg"}, {"name": "b.jpg"', "coco", None, r"is cut off.*byte 36"),
-        ('{"images": ' + "[" * 100_000 + "]" * 100_000 + "}", "scalabel", None, "is not what it should be"),
-        ('[{"name": ' + "[" * 100_000 + "]" * 100_000 + "}]", "coco", None, "nests too deeply"),
+        ('[{"name": "a.jpg", "labels": [', "coco", None, r"is truncated.*byte 30"),
+        ('[{"name": "a.jpg"}, {"name": "b.jpg"', "coco", None, r"is truncated.*byte 36"),
+        ('{"images": ' + "[" * 100_000 + "]" * 100_000 + "}", "scalabel", None, "does not have the expected structure"),
+        ('[{"name": ' + "[" * 100_000 + "]" * 100_000 + "}]", "coco", None, "nested too deeply"),
         ([{"name": "a.jpg", "labels": [{"box2d": {"x1": 1}}]}], "coco", None, r"y1.*labels\[0\]\.box2d"),
     ],
 )
@@ -201,7 +206,7 @@ def test_whatever_is_in_info_and_licenses_is_read(rest: dict[str, Any]) -> None:
 
 def test_text_that_is_no_unicode_is_named() -> None:
     odd = {"id": "1\ud800", "category": "car", "box2d": box(1, 2, 3, 4)}
-    with pytest.raises(InvalidFileError, match="no Unicode"):
+    with pytest.raises(InvalidFileError, match="not valid Unicode"):
         convert_file(put(IN, [{"name": "a.jpg", "labels": [odd]}]), OUT, "coco")
 
 

@@ -165,7 +165,7 @@ def test_a_flat_entry_without_four_corners_is_named(tmp_path: Path, bbox: Any) -
     path.write_text(json.dumps([*flat(), *flat(bbox=bbox)[:1]]))
     with pytest.raises(InputsError) as caught:
         read_prediction_table(path)
-    assert (caught.value.frame, caught.value.label) == ("b.jpg", "3 (no. 3)")
+    assert str(caught.value).startswith(f"{path}: frame b.jpg: label 3 (no. 3): ")
 
 
 def of_2018(*, extension: str = "") -> list[dict[str, Any]]:
@@ -232,16 +232,16 @@ OTHERS = {
     "UTF-16 without a mark": (json.dumps([{"name": "a"}]).encode("utf-16-le"), "UTF-16"),
     "gzip": (gzip.compress(b"[]"), "a gzip archive: unpack it"),
     "zip": (b"PK\x03\x04", "a zip archive"),
-    "pickle": (b"\x80\x04", "a pickle"),
+    "pickle": (b"\x80\x04", "a Python pickle"),
     "a web page": (b"<!doctype html><html>", "a web page"),
-    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a pointer of Git LFS"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a Git LFS pointer"),
     "a COCO labels file": (b'{"info": {}, "images": [], "annotations": [], "categories": []}', "COCO labels"),
     "COCO results": (b'[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "COCO results"),
     "settings": (b'{"model": "x", "weights": 5}', "a JSON object of model, weights"),
     "numbers": (b"[1, 2]", "a list, but not of objects"),
-    "nesting": (b'[{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]", "nests too deeply"),
-    "nesting lines": (b'{"name": 1}\n{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nests too deeply"),
-    "half a line": (b'{"name": "a"}\n{"name": ', "is no JSON"),
+    "nesting": (b'[{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]", "nested too deeply"),
+    "nesting lines": (b'{"name": 1}\n{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+    "half a line": (b'{"name": "a"}\n{"name": ', "is not JSON"),
     "nothing": (b" \n", "is empty"),
 }
 

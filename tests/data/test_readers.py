@@ -13,8 +13,9 @@ PACKAGE = Path(bdd100k_zoo.__file__).parent
 
 READERS = {
     "formats.decode_json": "any JSON as plain documents, for the careful path",
+    "formats._decode_leniently": "the same, with NaN and JSON lines",
     "scalabel_reader.decode_files": "Scalabel frames as typed records: the fast path of all jobs",
-    "scalabel_reader._convert_documents": "Scalabel frames that conversion takes from plain documents",
+    "scalabel_reader._convert_document": "one Scalabel frame from a plain document",
     "scalabel_reader.read_loose_frames": "the outer list of predictions to submit",
     "scalabel_reader.decode_loose_frame": "one frame of them",
     "coco.read_coco": "COCO labels and results",

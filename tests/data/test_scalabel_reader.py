@@ -53,7 +53,7 @@ def test_crowds_and_ignored_labels_are_regions(file: Path, attribute: str, value
 @pytest.mark.parametrize(
     ("document", "found"),
     [
-        ("[{", "cut off"),
+        ("[{", "truncated"),
         ("5", "a JSON document that is 5"),
         ('[{"labels": []}]', "name"),
         ('[{"name": "a", "labels": [{"id": 1, "box2d": {"x1": "wide", "y1": 0, "x2": 1, "y2": 1}}]}]', "box2d.x1"),
@@ -61,7 +61,7 @@ def test_crowds_and_ignored_labels_are_regions(file: Path, attribute: str, value
         ('[{"name": "a", "labels": [{"id": 1, "box2d": {"x1": NaN, "y1": 0, "x2": 9, "y2": 9}}]}]', "box2d.x1"),
         ('[{"name": "a", "labels": [{"id": 1, "box2d": {"x1": 0, "y1": 0.5, "x2": 1, "y2": "1"}}]}]', "within 0 to 1"),
         ('{"images": [], "annotations": [], "categories": []}', "a COCO labels file"),
-        ('[{"name": ' + "[" * 100_000 + "]" * 100_000 + "}]", "nests too deeply"),
+        ('[{"name": ' + "[" * 100_000 + "]" * 100_000 + "}]", "nested too deeply"),
     ],
 )
 def test_what_is_no_label_file_is_an_error_naming_the_file_and_the_place(file: Path, document: str, found: str) -> None:

@@ -28,7 +28,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bdd100k_zoo.cli.output import explain
 from bdd100k_zoo.data.images import Frame, FrameReader, find_images, read_image, reader_key
 from bdd100k_zoo.data.video import PacketIndex
 from bdd100k_zoo.errors import (
@@ -194,14 +193,14 @@ def test_two_videos_of_one_name_are_refused(tmp_path: Path) -> None:
     film(tmp_path / "x.mp4", 2), film(tmp_path / "x.mkv", 2)
     with pytest.raises(ImagesError) as caught:
         find_images([str(tmp_path / "x.*")])
-    assert {caught.value.first, caught.value.second} == {tmp_path / "x.mp4", tmp_path / "x.mkv"}
-    assert "named after its file" in explain(caught.value)[1]
+    assert {str(tmp_path / "x.mp4"), str(tmp_path / "x.mkv")} <= set(str(caught.value).split())
+    assert "named after its file" in caught.value.hint
 
 
 def test_a_broken_video_in_a_list_is_told_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_text("no video")
     (tmp_path / "list.txt").write_text("#\nx.mp4\n")
-    with pytest.raises(ImagesError, match=r"line 2: .*x\.mp4: is no whole MP4"):
+    with pytest.raises(ImagesError, match=r"line 2: .*x\.mp4: is not a complete MP4"):
         frames_of(tmp_path / "list.txt")
 
 
@@ -416,12 +415,12 @@ def test_pictures_of_motion_jpeg_are_turned_as_their_exif_orientation_says(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "is no whole MP4, MOV, AVI, Matroska or WebM video"),
-        (b"just text\n" * 100, "is no whole"),
-        (b"<html>404</html>", "is no whole"),
-        (b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n", "is no whole"),
-        (b"ffconcat version 1.0\nfile 'other.mp4'\n", "is no whole"),
-        (b"\xff\xd8\xff\xe0" + bytes(1000), "is no whole"),
+        (b"", "is not a complete MP4, MOV, AVI, Matroska or WebM video"),
+        (b"just text\n" * 100, "is not a complete"),
+        (b"<html>404</html>", "is not a complete"),
+        (b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n", "is not a complete"),
+        (b"ffconcat version 1.0\nfile 'other.mp4'\n", "is not a complete"),
+        (b"\xff\xd8\xff\xe0" + bytes(1000), "is not a complete"),
     ],
 )
 def test_a_file_that_is_no_video_is_told_and_leads_nowhere(tmp_path: Path, content: bytes, told: str) -> None:
@@ -442,14 +441,14 @@ def test_sound_without_a_video_is_told(tmp_path: Path, with_cover: bool) -> None
 def test_a_video_without_frames_is_told(tmp_path: Path) -> None:
     whole = film(tmp_path / "x.mkv", 30)
     whole.write_bytes(whole.read_bytes()[:600])
-    with pytest.raises(ZooError, match=r"without any frame|is no whole"):
+    with pytest.raises(ZooError, match=r"without any frame|is not a complete"):
         frames_of(whole)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX files")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.mp4")
-    with pytest.raises(UnreadableImageError, match="is no regular file"):
+    with pytest.raises(UnreadableImageError, match="is not a regular file"):
         frames_of(tmp_path / "x.mp4")
 
 
@@ -491,7 +490,7 @@ def what_is_readable(frames: Iterable[Frame]) -> Iterator[int | str]:
 def test_an_mp4_whose_table_of_contents_is_cut_off_is_told(tmp_path: Path) -> None:
     path = film(tmp_path / "x.mp4", 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UnreadableImageError, match="is no whole"):
+    with pytest.raises(UnreadableImageError, match="is not a complete"):
         frames_of(path)
 
 
@@ -540,9 +539,8 @@ def test_a_file_that_is_another_one_since_it_was_found_is_not_read(tmp_path: Pat
         assert [reader.read(frame).ndim for frame in frames] == [3] * 4
         for path, frame in ((video, frames[0]), (image, frames[3])):
             path.write_bytes(path.read_bytes() + b" ")
-            with pytest.raises(ImagesError, match="has changed since the run began") as caught:
+            with pytest.raises(ImagesError, match=f"{path} has changed since the run began"):
                 reader.read(frame)
-            assert caught.value.path == path
             path.unlink()
             with pytest.raises(ImagesError, match="is gone since the run began"):
                 reader.read(frame)

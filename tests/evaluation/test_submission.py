@@ -282,13 +282,13 @@ def test_a_list_that_is_none_is_told(content: bytes, error: type[Exception], tol
     ("document", "told"),
     [
         ("", "is empty"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "found COCO results; `convert`"),
-        ('{"images": [], "annotations": [], "categories": []}', "found COCO labels"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "found a list of COCO results"),
+        ('{"images": [], "annotations": [], "categories": []}', "found a COCO labels file"),
         ('{"model": "x"}', "a JSON object of model"),
-        ('[{"name": "a.jpg", "labels": []}', r"is cut off.*byte 32"),
-        ('[{"name": "a.jpg", "labels": []}, x]', "byte 34"),
-        ('[{"name": "a.jpg", "labels": []}] rest', r"Extra data.*byte 34"),
-        ("[" * 100_000 + "]" * 100_000, "nests too deeply"),
+        ('[{"name": "a.jpg", "labels": []}', r"is truncated.*byte 32"),
+        ('[{"name": "a.jpg", "labels": []}, x]', r"Expecting value.*\(char 34\)"),
+        ('[{"name": "a.jpg", "labels": []}] rest', r"Extra data.*\(char 34\)"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
     ],
 )
 def test_what_is_no_predictions_file_is_told(document: str, told: str) -> None:

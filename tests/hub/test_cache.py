@@ -739,7 +739,7 @@ def test_a_pipe_in_the_place_of_a_ledger_is_an_error_and_not_waited_for(host: Ho
     ledger = ledger_path(store.path(artifact))
     ledger.unlink()
     os.mkfifo(ledger)
-    with pytest.raises(StorageError, match="is no ordinary file"):
+    with pytest.raises(StorageError, match="is not a regular file"):
         store.fetch(artifact, NO_PROGRESS)
 
 
@@ -766,7 +766,7 @@ def test_a_pipe_or_device_in_a_mirror_is_no_file(
     mirrors = [Mirror((tmp_path / "mirror").as_uri())]
     with Store(mirrors=mirrors, retry_policy=HASTE) as store, pytest.raises(TransferError) as caught:
         store.fetch(artifact, NO_PROGRESS)
-    assert caught.value.attempts[1].outcome == "cannot be read: is no ordinary file"
+    assert caught.value.attempts[1].outcome == "cannot be read: is not a regular file"
 
 
 def test_where_the_file_system_knows_no_locks_the_file_arrives_all_the_same(

@@ -17,7 +17,8 @@ from test_colours import VISIONS, nearest
 from bdd100k_zoo import __version__
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
-from bdd100k_zoo.registry import ARTIFACT_KINDS, Author, Paper, Zoo, load_zoo
+from bdd100k_zoo.registry import ARTIFACT_KINDS, Zoo, load_zoo
+from bdd100k_zoo.registry.models import Author, Paper
 from bdd100k_zoo.reporting.colours import (
     DARK_THEME,
     FAMILY_COLOURS,
