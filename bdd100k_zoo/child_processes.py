@@ -1,4 +1,4 @@
-"""How many processes suit this machine; and ending them when their parent has ended, even if it was killed."""
+"""Count the usable cores, and make child processes exit when their parent has ended, even if it was killed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def exit_with_parent() -> None:
 
 
 def exit_with_stdin() -> None:
-    """Exit from this process as soon as its stdin is closed, where that is a pipe that another process holds open.
+    """Exit from this process as soon as its stdin is closed, if that is a pipe that another process holds open.
 
-    All processes that inherit the pipe see its end at the same moment, whichever process has started them.
+    All processes that inherit the pipe see its end at the same time, whichever process has started them.
     """
-    with suppress(OSError):  # no stdin
+    with suppress(OSError):  # there is no stdin
         if stat.S_ISFIFO(os.fstat(0).st_mode):
             _exit_after(_drain_stdin)
 
@@ -45,7 +45,7 @@ def _drain_stdin() -> None:
 def _exit_after(wait: Callable[[], object]) -> None:
     def end() -> None:
         wait()
-        # At once, without cleaning up: unfinished work is resumed as after any kill.
+        # Immediately and without cleanup: unfinished work is resumed as after any kill.
         os._exit(ORPHANED_STATUS)
 
     Thread(target=end, name="parent", daemon=True).start()

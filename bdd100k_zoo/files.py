@@ -196,3 +196,13 @@ def lower_suffix(name: str) -> str:
     """Return the suffix of a file name in lower case, as ``Path.suffix`` does, at a tenth of the cost."""
     dot = name.rfind(".")
     return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+
+
+HTML_START = re.compile(r"<(!doctype|!--|\?xml|[a-z]+[\s>/])", re.IGNORECASE)
+
+
+def looks_like_html(start: bytes) -> bool:
+    """Return whether a file that starts with these bytes is a web page (HTML, XHTML or other markup)."""
+    utf16 = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = start.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+    return HTML_START.match(text.lstrip()) is not None

@@ -1,4 +1,4 @@
-"""Silence for libraries that would print into the package's output."""
+"""Suppress the output of libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def silence_libraries(level: int = logging.CRITICAL) -> Iterator[None]:
-    """Suppress warnings, and log lines up to a level, inside the block."""
+    """Suppress warnings, and log messages up to a level, inside the block."""
     before = logging.root.manager.disable
     logging.disable(max(before, level))
     try:

@@ -1,10 +1,10 @@
-"""Random weights and a synthetic frame: what it takes to run a model without a checkpoint and images.
+"""Random weights and a synthetic frame, to run a model without a checkpoint and without images.
 
     python -m bdd100k_zoo.sample_data cascade_rcnn_r50_fpn_3x trial
 
-writes trial/weights.pth and trial/frames/street.jpg. The boxes that such a model finds mean nothing;
-that it finds any shows that the installation works, from the config to the predictions file. The checkpoint's metadata
-states that its weights are random.
+writes trial/weights.pth and trial/frames/street.jpg. The boxes that such a model finds are meaningless, but they show
+that the installation works, from the config to the predictions file. The checkpoint's metadata states that its weights
+are random.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image, ImageDraw
 
-from bdd100k_zoo.backends.mmdet3.random_weights import save_random_weights
+from bdd100k_zoo.backends.mmdet3 import import_backend
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.registry import load_zoo
@@ -39,6 +39,9 @@ class SampleData(NamedTuple):
 
 def write_sample_data(model: Model, folder: Path) -> SampleData:
     """Write random weights for a model and a folder with one frame; raises ZooError."""
+    import_backend()
+    from bdd100k_zoo.backends.mmdet3.random_weights import save_random_weights
+
     trial = SampleData(folder / "weights.pth", folder / "frames")
     save_random_weights(model.config_path, trial.weights)
     with storage_errors(trial.frames):
@@ -48,7 +51,7 @@ def write_sample_data(model: Model, folder: Path) -> SampleData:
 
 
 def draw_sample_frame() -> Image.Image:
-    """Return a street of plain shapes: sky, road, lane marks, two cars and a traffic light."""
+    """Return a street of simple shapes: sky, road, lane markings, two cars and a traffic light."""
     width, height = FRAME_SIZE
     image = Image.new("RGB", FRAME_SIZE, (150, 190, 230))
     draw = ImageDraw.Draw(image)
@@ -67,13 +70,13 @@ def draw_sample_frame() -> Image.Image:
 
 
 def write_sample_frames(folder: Path, number: int) -> list[Path]:
-    """Write different streets, with noise, which takes a decoder as long as a photo; raises StorageError."""
+    """Write different streets with noise, which take as long to decode as photos; raises StorageError."""
     paths = [folder / f"street{place:03}.jpg" for place in range(number)]
     street, (width, height) = draw_sample_frame(), FRAME_SIZE
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for place, path in enumerate(paths):
-            rng = random.Random(place)  # noqa: S311  (no secret)
+            rng = random.Random(place)  # noqa: S311  (not a secret)
             left, top = rng.randrange(width // 4), rng.randrange(height // 4)
             part = street.crop((left, top, left + width * 3 // 4, top + height * 3 // 4)).resize(street.size)
             noise = Image.frombytes("L", street.size, rng.randbytes(width * height))
@@ -82,19 +85,19 @@ def write_sample_frames(folder: Path, number: int) -> list[Path]:
 
 
 def main() -> int:
-    """Write both into a folder, and print how to run the model."""
+    """Write the weights and the frame, and print the command that runs the model."""
     parser = argparse.ArgumentParser(prog="python -m bdd100k_zoo.sample_data", description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("trial"))
+    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="default: %(default)s")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("trial"), help="default: %(default)s")
     arguments = parser.parse_args()
     try:
         model = load_zoo()[arguments.model]
         trial = write_sample_data(model, arguments.folder)
     except ZooError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return 1
     sys.stdout.write(
-        f"{trial.weights}: random weights, they have learnt nothing\n"
+        f"{trial.weights}: random weights, which are not trained\n"
         f"bdd100k-zoo predict {model.name} --images {trial.frames} --weights {trial.weights}\n"
     )
     return 0

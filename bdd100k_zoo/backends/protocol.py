@@ -1,4 +1,4 @@
-"""What prediction needs of a backend's detectors."""
+"""The interface of a backend's detectors."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
-"""How a network may compute: in float32; in float32 with factors rounded to 19 bits (TF32); in 16 bits."""
+"""The precisions of a network: float32; float32 with factors rounded to 19 bits (TF32); 16 bits."""
 
 
 def requested_precision(precision: str) -> str:
-    """Return the precision for a wanted one: for ``auto`` it is ``fp32``, whatever the device.
+    """Return the precision for a requested one: for ``auto`` it is ``fp32`` on every device.
 
-    It may become a lower one only where ``docs/performance.md`` shows that boxes and AP stay within stated limits.
+    A lower one would need evidence in ``docs/performance.md`` that boxes and AP stay within stated limits.
     """
     return "fp32" if precision == "auto" else precision
 
 
 class DetectorFacts(Struct, frozen=True, kw_only=True):
-    """What a run records about the detector that made it."""
+    """The facts about a detector that a run records."""
 
     backend: str
     """``mmdet3`` or ``mmdet2``."""
@@ -37,13 +37,13 @@ class DetectorFacts(Struct, frozen=True, kw_only=True):
     precision: str
     """One of ``PRECISIONS`` but ``auto``."""
     ops: str
-    """The package that serves mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
+    """The package that provides mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
     optimised: bool | None = False
     """The model was changed for speed, which may change the last bits of results; None in records without it."""
     batch_size: int | None = None
-    """Images at once, where a run has chosen it."""
+    """Images at once, if a run has chosen it."""
     threads: int | None = None
-    """Threads of the CPU for one operation; None on another device."""
+    """CPU threads for one operation; None on another device."""
     versions: Mapping[str, str]
     """Version by package, Python included."""
     random_weights: bool = False
@@ -61,7 +61,7 @@ class Prepared(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The padded shape: images of one shape may share a batch."""
+        """The padded shape; images of the same shape may share a batch."""
 
 
 class Detector(Protocol):
@@ -69,22 +69,22 @@ class Detector(Protocol):
 
     @property
     def facts(self) -> DetectorFacts:
-        """What a run records about this detector."""
+        """The facts that a run records."""
 
     @property
     def batch_size(self) -> int:
-        """How many images at once suit the device; 1 on the CPU, where more are not faster."""
+        """The batch size that suits the device; 1 on the CPU, where a larger one is not faster."""
 
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
         """Return the objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels."""
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
-        """Preprocess one image on the CPU; several threads may call this at once. Raises ImageShapeError."""
+        """Preprocess one image on the CPU; several threads may call this at once. Raises ImagesError."""
 
     def detect_prepared(self, batch: Sequence[Any]) -> list[Detections]:
         """Return the objects in preprocessed images of one shape; boxes are in each image's own pixels.
 
         Raises:
-            DeviceError: the device's memory does not suffice (``out_of_memory``), or it fails. The images may be passed
-                again, in smaller batches.
+            DeviceError: the device fails or has too little memory (``out_of_memory``). The images may be passed again,
+                in smaller batches.
         """

@@ -1,4 +1,4 @@
-"""Which of the two backends runs the models. Choosing imports neither torch nor mmdet."""
+"""Select the backend that runs the models. Selecting imports neither torch nor mmdet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["BACKENDS", "MMDET2", "MMDET3", "Backend", "backend_for_mmdet", "sele
 
 BACKENDS: tuple[Backend, ...] = (MMDET3, MMDET2)
 """The default one first."""
-MMDET2_HINT = "mmdet 2 needs an environment of its own: `bash .ci/classic` in a clone makes one, see docs/classic.md"
+MMDET2_HINT = "mmdet 2 needs its own environment: `bash .ci/classic` in a clone creates one, see docs/classic.md"
 HINTS = {
-    "mmdet3": "install it, in an environment of its own, with `pip install 'bdd100k-zoo[predict]'`",
+    "mmdet3": "install it in its own environment with `pip install 'bdd100k-zoo[predict]'`",
     "mmdet2": MMDET2_HINT,
 }
 
@@ -23,11 +23,11 @@ def select_backend(wanted: str = "auto") -> Backend:
     """Return a backend.
 
     Args:
-        wanted: ``mmdet3``, ``mmdet2``, or ``auto`` for the one whose mmdet is installed; where none is, the default
-            one, which then reports what is missing.
+        wanted: ``mmdet3``, ``mmdet2``, or ``auto`` for the one whose mmdet is installed; if none is, the default one,
+            which then reports the missing packages.
 
     Raises:
-        BackendError: there is no backend of that name, or the mmdet that is installed is the other's, or none is.
+        BackendError: there is no backend of that name, or its version of mmdet is not installed.
     """
     version = next(iter(installed_distributions("mmdet").values()), "")
     found = backend_for_mmdet(version)
@@ -37,7 +37,7 @@ def select_backend(wanted: str = "auto") -> Backend:
     if wanted not in names:
         raise BackendError(
             f"the backend {wanted!r} cannot be used: expected auto, {' or '.join(names)}",
-            f"leave it out to use what is installed; {MMDET2_HINT}",
+            f"leave out --backend to use the installed one; {MMDET2_HINT}",
         )
     if found is None or wanted != found.NAME:
         is_there = f"mmdet {version} is installed" if version else "no mmdet is installed"
@@ -48,5 +48,5 @@ def select_backend(wanted: str = "auto") -> Backend:
 
 
 def backend_for_mmdet(version: str) -> Backend | None:
-    """Return the backend for a version of mmdet; None for an empty one, or one of neither backend."""
+    """Return the backend for a version of mmdet; None if there is none, as for an empty version."""
     return next((each for each in BACKENDS if version.partition(".")[0] == str(each.MMDET_VERSION)), None)

@@ -48,9 +48,9 @@ class BenchSetup(NamedTuple):
 
     def save_weights(self, seed: int = 0) -> None:
         """Write random weights that find boxes in the first of the images; raises ZooError."""
+        mmdet3.check(self.config_path, self.device, precision=self.precision)
         from bdd100k_zoo.backends.mmdet3.random_weights import save_calibrated_random_weights
 
-        mmdet3.check(self.config_path, self.device, precision=self.precision)
         save_calibrated_random_weights(self.config_path, read_image(self.frames[0].path), self.weights, seed)
 
     def use_weights_folder(self) -> None:
@@ -63,6 +63,7 @@ class BenchSetup(NamedTuple):
 
     def load_stock(self, *, tf32: bool) -> StockLoop:
         """Load mmdet's own test loop over the images; see ``mmdet_loop.load_stock``."""
+        mmdet3.import_backend()
         from bdd100k_zoo.backends.mmdet3.mmdet_loop import load_stock
 
         paths = [frame.path for frame in self.frames]

@@ -53,7 +53,7 @@ def test_what_is_installed_may_be_asked_for(version: str, name: str, install) ->
         ("3.3.0", "mmdet2", "it needs mmdet 2, and mmdet 3.3.0 is installed", ".ci/classic"),
         ("2.28.2", "mmdet3", "it needs mmdet 3, and mmdet 2.28.2 is installed", "pip install 'bdd100k-zoo[predict]'"),
         ("", "mmdet2", "no mmdet is installed", ".ci/classic"),
-        ("3.3.0", "mmdet4", "expected auto, mmdet3 or mmdet2", "leave it out"),
+        ("3.3.0", "mmdet4", "expected auto, mmdet3 or mmdet2", "leave out --backend"),
     ],
 )
 def test_what_is_not_installed_is_refused_with_the_way_to_it(

@@ -147,7 +147,7 @@ def test_a_record_that_cannot_be_written_is_told_before_anything_is_measured(mea
     ("wanted", "told"),
     [
         (("--device", "cuda:99"), "the device 'cuda:99' cannot be used"),
-        (("--precision", "tf32"), "the device 'cpu' cannot compute in tf32"),
+        (("--precision", "tf32"), "the device 'cpu' cannot be used: it does not support tf32"),
     ],
 )
 def test_what_this_machine_does_not_have_is_told_with_a_hint(measure, wanted, told):

@@ -310,7 +310,7 @@ def test_a_precision_that_the_device_does_not_have_is_told_before_anything_is_ma
     arguments = ["--images", str(trial.frames), "--weights", str(trial.weights), "--device", "cpu"]
     result = call("predict", MODEL, *arguments, "--precision", "tf32")
     assert result.exit_code == 1
-    assert "'cpu' cannot compute in tf32" in result.stderr
+    assert "'cpu' cannot be used: it does not support tf32" in result.stderr
     assert "hint: --precision fp32" in result.stderr
     assert not Path("runs").exists()
 
@@ -344,7 +344,7 @@ def test_a_launcher_that_did_not_start_the_process_is_told_by_its_variables(call
 def test_more_gpus_than_there_are_is_told(call, trial):
     result = call("predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), "--gpus", "999")
     assert result.exit_code == 1
-    assert "999 GPUs are wanted" in result.stderr
+    assert "999 GPUs were requested" in result.stderr
     assert not Path("runs").exists()
 
 

@@ -67,4 +67,4 @@ def test_with_json_a_failure_is_one_document(call, root):
 def test_too_many_gpus_are_told(call, root):
     result = call(*[word if word != "cpu" else "cuda" for word in arguments(root, "--gpus", "99")])
     assert result.exit_code == 1
-    assert "99 GPUs are wanted" in result.stderr
+    assert "99 GPUs were requested" in result.stderr

@@ -1,4 +1,1 @@
-"""What both backends share: configs in mmengine's style, checkpoints, devices, precisions. No mmdet of any version.
-
-Importing this package imports neither torch nor mmengine.
-"""
+"""The parts that both backends share, without mmdet. Importing this package imports neither torch nor mmengine."""

@@ -1,33 +1,33 @@
-"""Read checkpoints, check them against a model, load them into it; write random ones. Nothing in them is ever run."""
+"""Read checkpoints, check them against a model, and load them into it; write random ones. No code in them is run."""
 
 from __future__ import annotations
 
 import io
 import re
 import warnings
-import zipfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from bdd100k_zoo.backends.common.checkpoint_limits import (
     BROKEN_ZIP,
-    MAX_PICKLE,
     SAVE_HINT,
     ZIP_MAGIC,
     check_limits,
     check_pickles,
     is_safetensors,
+    read_errors,
     verify_crcs,
 )
 from bdd100k_zoo.backends.common.models import read_normalisation
 from bdd100k_zoo.backends.common.pickle_values import DAMAGED, IGNORED_GLOBALS, PickleError
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
-from bdd100k_zoo.errors import CheckpointClassesError, CheckpointMismatchError, StorageError, UnsafeCheckpointError
-from bdd100k_zoo.files import storage_errors, write_atomically
+from bdd100k_zoo.errors import CheckpointError, UnsafeCheckpointError, join_first
+from bdd100k_zoo.files import looks_like_html, storage_errors, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -46,10 +46,17 @@ RANDOM_WEIGHTS_KEY = "random_weights"
 """Key in ``meta`` by which a checkpoint states that its weights are random; see ``save_random_state_dict``."""
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of files in torch's older format."""
+OTHER_KINDS = (
+    (rb"version https://git-lfs", "it is a Git LFS pointer, not the file itself", "`git lfs pull` fetches that file"),
+    (rb"\x89HDF\r\n\x1a\n", "it is an HDF5 file, as Keras writes, not a checkpoint of torch", ""),
+    (rb"\x08[\x01-\x20]\x12.(pytorch|onnx|tf2onnx|keras2onnx)", "it is an ONNX model, not a checkpoint of torch", ""),
+    (rb"\x1f\x8b", "it is compressed with gzip", "unpack it first"),
+)
+"""The first bytes of files that are given instead of checkpoints, why they are refused, and a hint."""
 
 
 class Checkpoint(NamedTuple):
-    """What a detector needs of a checkpoint."""
+    """The content of a checkpoint that a detector uses."""
 
     state_dict: dict[str, Tensor]
     classes: tuple[str, ...]
@@ -61,15 +68,14 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of mmcv 1.x, mmengine or plain torch (zip or older format), or of safetensors, on the CPU.
 
-    Of torch it is a dictionary with a ``state_dict`` and perhaps ``meta``, or the state dict itself. Only tensors and
-    plain values are accepted; those of numpy and mmengine that training logs hold are ignored.
+    A file of torch holds a dictionary with a ``state_dict`` and perhaps ``meta``, or the state dict itself. Only
+    tensors and plain values are accepted; objects of numpy and mmengine in training logs are ignored.
 
     Raises:
-        StorageError: the file is missing or cannot be read, or its tensors need more memory than there is.
-        UnsafeCheckpointError: it is damaged, is something else, holds more than that, or exceeds a limit.
+        StorageError: the file is missing or cannot be read, or its tensors need more memory than is available.
+        UnsafeCheckpointError: it is damaged, has another format, holds other objects, or exceeds a limit.
     """
-    check_limits(path)
-    head = _read_head(path)
+    head = _check_and_read_head(path)
     if is_safetensors(head):
         return Checkpoint(_strip_wrappers(_load_safetensors(path)), ())
     content = _load_torch(path, head)
@@ -85,8 +91,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_torch_file(path: Path) -> Any:
     """Return the tensors and plain values of a file of torch, on the CPU; raises as ``read_checkpoint`` does."""
-    check_limits(path)
-    return _load_torch(path, _read_head(path))
+    return _load_torch(path, _check_and_read_head(path))
 
 
 def load_weights(model: nn.Module, path: Path, *, model_name: str) -> bool:
@@ -104,13 +109,13 @@ def load_weights(model: nn.Module, path: Path, *, model_name: str) -> bool:
 def check_checkpoint_file(path: Path, build: Callable[[], nn.Module], *, model_name: str) -> dict[str, Tensor]:
     """Check that a file is a trained checkpoint of a model: parameters, shapes, values, classes, entries' checksums.
 
-    ``build`` returns the model; it is called once the file has been read.
+    ``build`` returns the model; it is called after the file has been read.
 
     Returns:
         The tensors that the model takes.
 
     Raises:
-        UnsafeCheckpointError: also where its metadata states that the weights are random.
+        UnsafeCheckpointError: also if its metadata states that the weights are random.
         StorageError, CheckpointError: see ``read_checkpoint``, ``check_classes``, ``verify_crcs`` and
             ``check_parameters``.
     """
@@ -119,7 +124,7 @@ def check_checkpoint_file(path: Path, build: Callable[[], nn.Module], *, model_n
         raise UnsafeCheckpointError(
             path,
             "its metadata states that its weights are random, so it is not the checkpoint of a trained model",
-            hint="`predict --weights FILE` runs it without the cache",
+            "`bdd100k-zoo predict --weights FILE` runs it without the cache",
         )
     check_classes(weights.classes, path=path)
     verify_crcs(path)
@@ -130,10 +135,10 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], *, model_n
     """Copy tensors into a model; see ``check_parameters`` for which.
 
     Raises:
-        CheckpointMismatchError: as ``check_parameters``. The model is left as it was.
+        CheckpointError: as ``check_parameters``. The model is unchanged.
     """
     taken = check_parameters(model, _strip_wrappers(state_dict), model_name=model_name, path=path)
-    model.load_state_dict(taken, strict=False)  # counters may be missing
+    model.load_state_dict(taken, strict=False)  # BatchNorm's counters may be missing
 
 
 def check_parameters(
@@ -141,26 +146,29 @@ def check_parameters(
 ) -> dict[str, Tensor]:
     """Check that tensors have exactly the names and shapes of a model's parameters and buffers, and usable values.
 
-    Names without a learnt value do not count: BatchNorm's counters may be missing, mmdet 2's ``ema_*`` buffers may be
-    there, and so may ``data_preprocessor.mean`` and ``std`` where they are the config's numbers.
+    Names without a learnt value are ignored: BatchNorm's counters may be missing, mmdet 2's ``ema_*`` buffers may be
+    present, and so may ``data_preprocessor.mean`` and ``std`` if they are the config's numbers.
 
     Returns:
         The tensors that the model takes.
 
     Raises:
-        CheckpointMismatchError: a name is missing or unexpected, has another shape, or values that cannot be used.
+        CheckpointError: a name is missing or unexpected, has another shape, or values that cannot be used.
     """
     expected = model.state_dict()
     averages = {EMA_PREFIX + name.replace(".", "_") for name in expected}
     rest = {name: tensor for name, tensor in tensors.items() if name in expected or name not in averages}
-    differing = []
+    unusable = []
     for name, numbers in read_normalisation(model).items():
-        if name in rest and (found := _few_numbers(tensor := rest[name])) != _rounded(numbers, tensor.dtype):
-            shown = ", ".join(f"{number:.7g}" for number in found) or "other values"
-            differing.append(f"{name}: {shown} instead of the config's {', '.join(map(str, numbers))}")
+        if name in rest:
+            found = rest[name].flatten()[:16].tolist()
+            # The rounding of bfloat16 is a little smaller than this.
+            if len(found) != len(numbers) or not np.allclose(found, numbers, rtol=2e-3):
+                shown = ", ".join(f"{number:.7g}" for number in found)
+                unusable.append(f"{name}: {shown} instead of the config's {', '.join(map(str, numbers))}")
         if name not in expected:
             rest.pop(name, None)
-    return match_state_dict(expected, rest, model_name=model_name, path=path, unusable=tuple(differing))
+    return match_state_dict(expected, rest, model_name=model_name, path=path, unusable=unusable)
 
 
 def match_state_dict(
@@ -170,7 +178,7 @@ def match_state_dict(
     model_name: str,
     path: Path,
     optional: tuple[str, ...] = (BATCHNORM_COUNTER,),
-    unusable: tuple[str, ...] = (),
+    unusable: Sequence[str] = (),
 ) -> dict[str, Tensor]:
     """Return the tensors to copy into a state dict, after checking names, shapes, types and values.
 
@@ -180,10 +188,10 @@ def match_state_dict(
         model_name: what errors call the model.
         path: the file.
         optional: suffixes of names that may be missing.
-        unusable: what is wrong with other values of the file.
+        unusable: problems of other values of the file.
 
     Raises:
-        CheckpointMismatchError: a name is missing or unexpected, has another shape, or values that cannot be used.
+        CheckpointError: a name is missing or unexpected, has another shape, or values that cannot be used.
     """
     # A counter of a floating-point type, as after `.half()` on a whole state dict, is dropped.
     taken = {
@@ -191,13 +199,11 @@ def match_state_dict(
         for name, tensor in given.items()
         if not name.endswith(BATCHNORM_COUNTER) or name not in expected or tensor.dtype in INTEGER_DTYPES
     }
-    missing = tuple(name for name in expected if name not in taken and not name.endswith(optional))
-    unexpected = tuple(name for name in taken if name not in expected)
+    missing = [name for name in expected if name not in taken and not name.endswith(optional)]
+    unexpected = [name for name in taken if name not in expected]
     reshaped, misused = [], list(unusable)
-    for name, like in expected.items():
-        tensor = taken.get(name)
-        if tensor is None:
-            continue
+    for name in (name for name in expected if name in taken):
+        tensor, like = taken[name], expected[name]
         if problem := _dtype_problem(tensor, like):
             misused.append(f"{name} {problem}")
         elif tensor.shape != like.shape:
@@ -205,14 +211,23 @@ def match_state_dict(
         # In the model's type, because a float64 or bfloat16 may be too large for it.
         elif like.is_floating_point() and not all_finite(tensor.to(like.dtype)):
             misused.append(f"{name} holds NaN or infinity")
-    if missing or unexpected or reshaped or misused:
-        raise CheckpointMismatchError(model_name, path, missing, unexpected, tuple(reshaped), tuple(misused))
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": reshaped,
+        "with values that cannot be used": misused,
+    }
+    if found := [join_first(names, kind) for kind, names in kinds.items() if names]:
+        hint = "is this the checkpoint of that model? `bdd100k-zoo list` shows all models"
+        if not (missing or unexpected or reshaped):
+            hint = "use a checkpoint of finite floating-point numbers; after a training that diverged, an earlier one"
+        raise CheckpointError(f"{path} does not fit {model_name}: {'; '.join(found)}", hint)
     return taken
 
 
 def all_finite(tensor: Tensor) -> bool:
     """Return whether no number of a floating-point tensor is NaN or infinite."""
-    # A sum is finite only if all its terms are, and takes a fifteenth of the time. It may overflow: then look closely.
+    # A sum is finite only if all its terms are, and takes a fifteenth of the time. If it overflows, each is checked.
     found = tensor.detach()
     return bool(found.sum().isfinite()) or bool(found.isfinite().all())
 
@@ -220,20 +235,23 @@ def all_finite(tensor: Tensor) -> bool:
 def check_classes(classes: Iterable[str], *, path: Path) -> None:
     """Check the class names that a checkpoint records: BDD100K's ten in their order, or none.
 
-    Another number of names than ten says nothing about a model of ten classes, and is ignored.
+    Other numbers of names than ten are ignored: they are not about a model of ten classes.
 
     Raises:
-        CheckpointClassesError: ten names, and they are others or in another order.
+        CheckpointError: there are ten names, and they are others or in another order.
     """
     found = tuple(classes)
     if len(found) == len(CLASSES) and tuple(CLASS_ALIASES.get(name, name) for name in found) != CLASSES:
-        raise CheckpointClassesError(path, CLASSES, found)
+        raise CheckpointError(
+            f"{path}: expected the classes {', '.join(CLASSES)}; found {', '.join(found)}",
+            "only checkpoints of the ten BDD100K classes, in their order, are supported; train or convert one",
+        )
 
 
 def save_random_state_dict(state_dict: Mapping[str, Tensor], path: Path) -> None:
     """Write a state dict of random weights in the form of the published checkpoints; raises StorageError.
 
-    All random weights are written here: ``meta`` states that they are random, so that nobody takes them for trained.
+    All random weights are written here: ``meta`` states that they are random, so that none are mistaken for trained.
     """
     content = io.BytesIO()
     torch.save({"meta": {"CLASSES": CLASSES, RANDOM_WEIGHTS_KEY: True}, "state_dict": dict(state_dict)}, content)
@@ -241,7 +259,7 @@ def save_random_state_dict(state_dict: Mapping[str, Tensor], path: Path) -> None
 
 
 class _IgnoredGlobal:
-    """Stands in for the objects in a checkpoint's log: keeps nothing, does nothing."""
+    """A placeholder for the objects in a checkpoint's log: it keeps nothing and does nothing."""
 
     def __new__(cls, *_: object) -> _IgnoredGlobal:
         return super().__new__(cls)
@@ -251,103 +269,62 @@ class _IgnoredGlobal:
     def __setstate__(self, _: object) -> None: ...
 
 
-# The whole allow-list beyond torch's own: classes that have nothing but the names of ``IGNORED_GLOBALS``, so that no
-# function of numpy, and no getattr, is ever called.
+# All that is allowed in addition to torch's own list: empty classes under the names of ``IGNORED_GLOBALS``, so that
+# neither a function of numpy nor getattr is ever called.
 SAFE_GLOBALS: list[Any] = [
     type(name, (_IgnoredGlobal,), {"__module__": module})
     for module, _, name in (path.rpartition(".") for path in IGNORED_GLOBALS)
 ]
 
 
-def _read_head(path: Path) -> bytes:
+def _check_and_read_head(path: Path) -> bytes:
+    check_limits(path)
     with storage_errors(path), path.open("rb") as file:
         return file.read(512)
 
 
 def _load_torch(path: Path, head: bytes) -> Any:
-    if kind := _other_kind(head):
-        raise UnsafeCheckpointError(path, *kind)
     zipped = head.startswith(ZIP_MAGIC)
     if not zipped and not head.startswith(LEGACY_MAGIC):
-        raise UnsafeCheckpointError(path, *_reason(path, head, None))
+        raise UnsafeCheckpointError(path, *_describe_other_kind(head))
     try:
-        check_pickles(path)
-        with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings():
+        with read_errors(path, BROKEN_ZIP if zipped else DAMAGED), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except (StorageError, UnsafeCheckpointError):
-        raise
-    except OSError as error:
-        raise StorageError(path, error.strerror or str(error)) from error
-    # Bytes that anybody may have written can make the reader fail in any way.
-    except Exception as error:  # noqa: BLE001
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-            raise StorageError(path, "its tensors need more memory than there is") from None
-        # Torch's message advises to load the file without this check: it is not passed on, not even as a cause.
-        raise UnsafeCheckpointError(path, *_reason(path, head, error)) from None
+            check_pickles(path)
+            with torch.serialization.safe_globals(SAFE_GLOBALS):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except PickleError as error:
+        whole_model = error.named.startswith("torch.nn.")
+        reason = f"it is a whole pickled model, not a state dict: it names {error.named}" if whole_model else str(error)
+        raise UnsafeCheckpointError(path, reason, SAVE_HINT if error.named else "") from None
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         from safetensors import safe_open
     except ImportError:
-        raise UnsafeCheckpointError(
-            path, "reading this format needs the package safetensors", hint="`pip install safetensors`"
-        ) from None
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            state_dict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
-    except OSError as error:
-        raise StorageError(path, error.strerror or str(error)) from error
-    except Exception as error:  # noqa: BLE001  (as above)
-        first = (str(error).splitlines() or [""])[0]
-        raise UnsafeCheckpointError(path, f"it is a safetensors file that is cut short or damaged: {first}") from None
+        reason = "reading this format needs the package safetensors"
+        raise UnsafeCheckpointError(path, reason, "`pip install safetensors`") from None
+    reason = "it is a safetensors file that is cut short or damaged"
+    with read_errors(path, reason), safe_open(path, framework="pt", device="cpu") as file:
+        state_dict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     if not state_dict:
         raise UnsafeCheckpointError(path, "it is a safetensors file without a tensor")
     return state_dict
 
 
-def _other_kind(head: bytes) -> tuple[str, str] | None:
-    """Return what a file is instead of a checkpoint, by its first bytes, and a hint; else None."""
+def _describe_other_kind(head: bytes) -> tuple[str, str]:
+    """Return why a file that begins with these bytes is no checkpoint, and a hint."""
     if not head:
         return "the file is empty", ""
-    utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
-    text = head.decode("utf-16" if utf16 else "utf-8-sig", errors="replace").lstrip()
-    if text.startswith("version https://git-lfs.github.com/spec/"):
-        return "it is a Git LFS pointer, not the file that it stands for", "`git lfs pull` fetches that file"
-    if re.match(r"<(!doctype|!--|\?xml|[a-z]+[\s>/])", text, re.I):
-        return "it is a web page, not a checkpoint", "the download failed or needs a login: fetch the file itself"
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "it is an HDF5 file, as Keras writes, not a checkpoint of torch", ""
-    if re.match(rb"\x08[\x01-\x20]\x12.(pytorch|onnx|tf2onnx|keras2onnx)", head, re.S):
-        return "it is an ONNX model, not a checkpoint of torch", ""
-    if head.startswith(b"\x1f\x8b"):
-        return "it is compressed with gzip", "unpack it first"
-    return None
-
-
-def _reason(path: Path, head: bytes, error: Exception | None) -> tuple[str, str]:
-    """Return why a file is refused, and a hint."""
-    zipped = head.startswith(ZIP_MAGIC)
-    if isinstance(error, PickleError):
-        if error.named and b"torch.nn.modules." in _read_pickle(path, zipped=zipped):
-            return f"it is a whole pickled model, not a state dict: it names {error.named}", SAVE_HINT
-        return str(error), SAVE_HINT if error.named else ""
-    if zipped:
-        return BROKEN_ZIP, ""
-    if head[:1] == b"\x80" and not head.startswith(LEGACY_MAGIC):
+    if looks_like_html(head):
+        return "it is a web page, not a checkpoint", "the download failed or needs a login: download the file itself"
+    for start, reason, hint in OTHER_KINDS:
+        if re.match(start, head, re.DOTALL):
+            return reason, hint
+    if head[:1] == b"\x80":
         return "it is a pickle, not a file as torch.save writes it by default", SAVE_HINT
     return DAMAGED, ""
-
-
-def _read_pickle(path: Path, *, zipped: bool) -> bytes:
-    """Return the pickle of a file within the limits; of the older format, the part where it is."""
-    if not zipped:
-        with path.open("rb") as file:
-            return file.read(MAX_PICKLE)
-    with zipfile.ZipFile(path) as archive:
-        name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-        return archive.read(name) if name else b""
 
 
 def _strip_wrappers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -361,23 +338,12 @@ def _strip_wrappers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _dtype_problem(tensor: Tensor, like: Tensor) -> str:
-    """Return why a tensor's type cannot be copied into another one's; empty where it can."""
+    """Return why a tensor's type cannot be copied into another one's; empty if it can."""
     if like.is_floating_point() and tensor.dtype not in FLOAT_DTYPES:
         return f"has the type {tensor.dtype}: expected floating-point numbers of 16, 32 or 64 bits"
     if not like.is_floating_point() and tensor.dtype not in (*INTEGER_DTYPES, like.dtype):
         return f"has the type {tensor.dtype}: expected {like.dtype}"
     return ""
-
-
-def _few_numbers(tensor: Tensor) -> tuple[float, ...]:
-    """Return the numbers of a small floating-point tensor; nothing for any other."""
-    usable = tensor.dtype in FLOAT_DTYPES and tensor.numel() <= 16
-    return tuple(tensor.flatten().tolist()) if usable else ()
-
-
-def _rounded(numbers: tuple[float, ...], dtype: torch.dtype) -> tuple[float, ...]:
-    """Return numbers as a tensor of a floating-point type holds them."""
-    return tuple(torch.tensor(numbers, dtype=dtype if dtype in FLOAT_DTYPES else torch.float64).tolist())
 
 
 def _recorded_classes(meta: object) -> tuple[str, ...]:

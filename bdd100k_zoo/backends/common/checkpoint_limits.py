@@ -1,7 +1,8 @@
-"""Limits on what a checkpoint may make torch do, checked before torch reads it."""
+"""Limits on the memory and time that reading a checkpoint may take, checked before torch reads it."""
 
 from __future__ import annotations
 
+import errno
 import io
 import zipfile
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bdd100k_zoo.backends.common.pickle_values import DAMAGED, PickleError
 from bdd100k_zoo.backends.common.pickles import PickleWalker
-from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError
+from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,22 +20,22 @@ if TYPE_CHECKING:
 
 ZIP_MAGIC = b"PK\x03\x04"
 SAFETENSORS_HEAD_SIZE = 9
-"""First bytes of a safetensors file: the size of its header, in 8 bytes, and the brace that opens it."""
+"""The first bytes of a safetensors file: the size of its header in 8 bytes, and the brace that opens it."""
 SAVE_HINT = "save the weights alone: `torch.save(model.state_dict(), 'weights.pth')`"
 BROKEN_ZIP = "it is cut short, damaged, or a zip file of something else"
 CHUNK = 1 << 20
 
-# The largest published checkpoint has about 550 MB: 882 tensors. The most tensors are those of HRNet, 1,856. A
-# checkpoint of a training run with AdamW holds each parameter three times. Every limit leaves room for more.
+# The largest published checkpoint has about 550 MB and 882 tensors; HRNet has the most tensors, 1,856. A checkpoint of
+# a training with AdamW holds each parameter three times. All limits are well above these.
 MAX_BYTES = 4 << 30
 """Size of the file."""
 MAX_ENTRIES = 20_000
 """Entries of a zip file: one a tensor, and a handful."""
 MAX_PICKLE = 64 << 20
-"""Bytes of the pickle that lists the tensors: some 150 each, and the run's log. ``pickles`` limits its content."""
+"""Bytes of the pickle that lists the tensors: about 150 for each, and the run's log. ``pickles`` limits its content."""
 MAX_DIRECTORY = 8 << 20
-"""Bytes of a zip file's directory, some 60 an entry: what is read before the entries can be counted. Also those of
-the header of a safetensors file, some 150 an entry."""
+"""Bytes of a zip file's directory, about 60 for each entry, which are read before the entries can be counted; and of
+the header of a safetensors file, about 150 for each entry."""
 MAX_SHARING = 16
 """How often tensors may share a file's bytes, on average: tied weights do, and tensors expanded with strides of 0."""
 MIN_TENSOR_ALLOWANCE = 1 << 30
@@ -49,7 +50,7 @@ ZIP64_LOCATOR_SIZE, ZIP64_EOCD_SIZE = 20, 56
 
 
 class _Archive(io.FileIO):
-    """A file that refuses to be read in pieces larger than a zip directory may be: zipfile reads that whole."""
+    """A file that refuses reads larger than a zip directory may be: zipfile reads the directory at once."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -62,16 +63,16 @@ class _Archive(io.FileIO):
 
 
 def check_limits(path: Path) -> None:
-    """Check that reading a checkpoint cannot exhaust the machine, by its size and its entries.
+    """Check the size and the entries of a checkpoint, so that reading it cannot exhaust the machine.
 
-    Torch stores the entries of its zip files as they are, so together they are smaller than the file. A file in
-    which they are not would unpack to more than was downloaded.
+    Torch stores the entries of its zip files uncompressed, so together they are smaller than the file. A file in which
+    they are larger would unpack to more than was downloaded.
 
     Raises:
         StorageError: the file cannot be read.
-        UnsafeCheckpointError: it exceeds a limit, or is a zip file that is not whole, or a TorchScript program.
+        UnsafeCheckpointError: it exceeds a limit, is an incomplete zip file, or a TorchScript program.
     """
-    with _translate_read_errors(path):
+    with read_errors(path):
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise UnsafeCheckpointError(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
@@ -99,7 +100,7 @@ def _header_size(head: bytes) -> int:
 
 
 def _limit_problem(file: io.FileIO, entries: Sequence[zipfile.ZipInfo], comment: bytes, size: int) -> str:
-    """Return what a zip file exceeds, or how torch and zipfile might read different entries; else nothing."""
+    """Return the limit that a zip file exceeds, or why torch and zipfile might read different entries; else nothing."""
     unpacked = sum(entry.file_size for entry in entries)
     others = max((entry.file_size for entry in entries if "/data/" not in entry.filename), default=0)
     if len(entries) > MAX_ENTRIES:
@@ -126,14 +127,14 @@ def _ends_with_directory(file: io.FileIO, size: int) -> bool:
 
 
 def check_pickles(path: Path) -> None:
-    """Check that the pickles of a file within the limits cannot exhaust the machine; see ``pickles``.
+    """Check the pickles of a file within the limits, so that loading them cannot exhaust the machine; see ``pickles``.
 
     Raises:
         StorageError: the file cannot be read.
-        PickleError: they are damaged, name or call what no checkpoint needs, or exceed a limit.
-        UnsafeCheckpointError: it is no checkpoint.
+        PickleError: they are damaged, name or call something that no checkpoint needs, or exceed a limit.
+        UnsafeCheckpointError: the file is not a checkpoint.
     """
-    with _translate_read_errors(path), _Archive(path) as file:
+    with read_errors(path), _Archive(path) as file:
         size = path.stat().st_size
         walker = _walk_zip(file) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else _walk_older(file, size)
         if walker.totals.tensor_bytes > max(MIN_TENSOR_ALLOWANCE, MAX_SHARING * size):
@@ -161,7 +162,7 @@ def _walk_zip(file: io.FileIO) -> PickleWalker:
 
 
 def _walk_older(file: io.FileIO, size: int) -> PickleWalker:
-    """Walk the older format: five pickles, the fourth of them the content, then the bytes of the storages."""
+    """Walk the older format: five pickles, of which the fourth is the content, then the bytes of the storages."""
     with mmap(file.fileno(), min(size, MAX_PICKLE), access=ACCESS_READ) as content, memoryview(content) as data:
         walker = PickleWalker(data)
         if walker.next() != LEGACY_MAGIC_NUMBER or walker.next() != LEGACY_PROTOCOL:
@@ -175,16 +176,16 @@ def _walk_older(file: io.FileIO, size: int) -> PickleWalker:
 
 
 def verify_crcs(path: Path) -> None:
-    """Read a zip checkpoint through and compare every entry with its recorded CRC-32, where there is one.
+    """Read all of a zip checkpoint and compare every entry with its CRC-32, if one is recorded.
 
-    Torch never compares them, so it would load a tensor with a flipped bit. It can be configured to write none; the
-    CRCs are then 0.
+    Torch never compares them, so it would load a tensor with a flipped bit. It can be configured to write none; they
+    are then 0.
 
     Raises:
         StorageError: the file cannot be read.
         UnsafeCheckpointError: an entry is damaged.
     """
-    with _translate_read_errors(path), path.open("rb") as file:
+    with read_errors(path), path.open("rb") as file:
         if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
             return
         with zipfile.ZipFile(file) as archive:
@@ -204,13 +205,19 @@ def _crc_matches(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
 
 
 @contextmanager
-def _translate_read_errors(path: Path) -> Iterator[None]:
-    """Raise UnsafeCheckpointError for any other error: bytes of unknown origin can make zipfile fail in any way."""
+def read_errors(path: Path, reason: str = BROKEN_ZIP) -> Iterator[None]:
+    """Raise UnsafeCheckpointError for other errors of the block: hostile bytes can make any reader fail in any way.
+
+    Torch's messages advise to load the file without its check. They are not passed on, not even as a cause.
+    """
     try:
         yield
-    except (UnsafeCheckpointError, PickleError):
+    except (ZooError, PickleError):
         raise
     except OSError as error:
-        raise StorageError(path, error.strerror or str(error)) from error
-    except Exception as error:
-        raise UnsafeCheckpointError(path, BROKEN_ZIP) from error
+        raise StorageError.from_os_error(path, error) from error
+    except Exception as error:  # noqa: BLE001  (see above)
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            no_memory = OSError(errno.ENOMEM, "its tensors need more memory than is available")
+            raise StorageError.from_os_error(path, no_memory) from None
+        raise UnsafeCheckpointError(path, reason) from None

@@ -1,4 +1,4 @@
-"""Load model configs, and refuse settings that do not fit."""
+"""Load model configs, and check their settings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bdd100k_zoo.registry.loading import CONFIG_FOLDER
 from bdd100k_zoo.registry.overrides import apply_overrides
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Node = TypeVar("Node")
 
 DATASET_TYPE = "BDD100KDataset"
-"""The name under which ``training.dataset`` registers its dataset."""
+"""The registered name of ``training.dataset``'s class."""
 
 PRETRAINED_KEYS = ("init_cfg", "pretrained")
 
@@ -41,14 +41,9 @@ RUNNER_KEYS = frozenset(
 NMS_OPS = ("nms", "soft_nms")
 """The functions of ``mmcv.ops`` for upright boxes that a head may name. mmcv passes this text to ``eval``."""
 
-NUMERIC_SETTINGS: Mapping[str, tuple[type, ...]] = {
-    "score_thr": (int, float),
-    "iou_threshold": (int, float),
-    "min_bbox_size": (int, float),
-    "max_per_img": (int,),
-    "nms_pre": (int,),
-}
-"""The types of settings that heads read only when there are boxes to choose from, not when they are built."""
+NUMBERS = ("score_thr", "iou_threshold", "min_bbox_size")
+WHOLE_NUMBERS = ("max_per_img", "nms_pre")
+"""Settings that heads do not read when they are built, but only when they select boxes."""
 
 
 def load_config(
@@ -66,8 +61,8 @@ def load_config(
         path: the config.
         overrides: values by dotted key, as ``registry.overrides.parse_overrides`` returns them.
         data_root: the folder of BDD100K, in place of the one in the config.
-        shipped: returns the file for ``PACKAGE::FILE`` of another package; by default, that file among the configs in
-            the package.
+        shipped: returns the path for ``PACKAGE::FILE`` of another package; by default, that file among the configs that
+            the package ships.
 
     Raises:
         ConfigError: the config does not run, or an override does not fit it.
@@ -93,7 +88,7 @@ def _run_config(path: Path, shipped: Callable[[str, str], Path] | None) -> Confi
             raise
         except Exception as error:  # a config is code, and may raise anything
             traceback.clear_frames(error.__traceback__)  # they would keep mmengine's temporary files open
-            raise ConfigError(str(path), f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise ConfigError(str(path), describe_error(error)) from error
 
 
 _patch_lock = RLock()
@@ -101,9 +96,9 @@ _patch_lock = RLock()
 
 @contextmanager
 def _resolve_bases(shipped: Callable[[str, str], Path]) -> Iterator[None]:
-    """Replace the function by which mmengine finds bases, inside only.
+    """Replace the function by which mmengine finds bases, inside the block.
 
-    For ``PACKAGE::FILE`` mmengine itself needs pkg_resources, which setuptools no longer has since version 81.
+    For ``PACKAGE::FILE`` mmengine itself needs pkg_resources, which setuptools removed in version 82.
     """
 
     def get_cfg_path(base: str, config: str) -> tuple[str, None]:
@@ -115,7 +110,7 @@ def _resolve_bases(shipped: Callable[[str, str], Path]) -> Iterator[None]:
         return str(found), None
 
     with _patch_lock, warnings.catch_warnings():
-        # mmengine leaves its temporary copy of a config open when the config fails.
+        # mmengine does not close its temporary copy of a config that fails.
         warnings.simplefilter("ignore", ResourceWarning)
         original = Config.__dict__["_get_cfg_path"]
         Config._get_cfg_path = staticmethod(get_cfg_path)
@@ -126,7 +121,7 @@ def _resolve_bases(shipped: Callable[[str, str], Path]) -> Iterator[None]:
 
 
 def find_package_configs(package: str) -> Path:
-    """Return the folder of the configs that a package ships; raises ModuleNotFoundError where it is not installed."""
+    """Return the folder of the configs that a package ships; raises ModuleNotFoundError if it is not installed."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"a base is in the package {package!r}, which is not installed")
@@ -134,7 +129,7 @@ def find_package_configs(package: str) -> Path:
 
 
 def is_package_config(path: Path) -> bool:
-    """Return whether a config belongs to this package, and is not a user's."""
+    """Return whether a config belongs to this package, rather than to a user."""
     return path.resolve().is_relative_to(CONFIG_FOLDER)
 
 
@@ -154,40 +149,39 @@ def _map_dicts(node: Node, function: Callable[[dict[str, Any]], dict[str, Any]])
 
 
 def check_postprocessing(settings: object, *, name: str, place: str = "model") -> None:
-    """Check the settings by which heads choose boxes, the ops' names and the numbers, wherever they are nested.
+    """Check the settings by which heads select boxes, the ops' names and the numbers, wherever they are nested.
 
     Raises:
         ConfigError: a value that no head can use, with its dotted key.
     """
-    parts: Iterator[tuple[object, object]] = iter(())
+    entries: Iterable[tuple[object, object]] = ()
     if isinstance(settings, dict):
-        parts = iter(settings.items())
+        entries = settings.items()
     elif isinstance(settings, (list, tuple)):
-        parts = iter(enumerate(settings))
-    for key, value in parts:
+        entries = enumerate(settings)
+    for key, value in entries:
         if expected := _expected(key, value):
             raise ConfigError(name, f"{place}.{key}: expected {expected}, found {value!r}")
         check_postprocessing(value, name=name, place=f"{place}.{key}")
 
 
 def _expected(key: object, value: object) -> str:
-    """Return what is expected in place of a value; empty where it fits."""
-    if key == "nms" and value is not None:
-        if not isinstance(value, dict):
-            return "a dict with a type"
-        kind = value.get("type", "nms")
-        return f"a type of {' or '.join(NMS_OPS)}" if isinstance(kind, str) and kind not in NMS_OPS else ""
-    types = NUMERIC_SETTINGS.get(key) if isinstance(key, str) else None
-    if types is None or value is None or (isinstance(value, types) and not isinstance(value, bool)):
+    """Return what is expected instead of a value; empty if the value fits."""
+    if value is None:
         return ""
-    return "a number" if float in types else "a whole number"
+    if key == "nms":
+        kind = value.get("type", "nms") if isinstance(value, dict) else ""
+        return f"a dict with a type of {' or '.join(NMS_OPS)}" if isinstance(kind, str) and kind not in NMS_OPS else ""
+    if key in WHOLE_NUMBERS and (isinstance(value, bool) or not isinstance(value, int)):
+        return "a whole number"
+    return "a number" if key in NUMBERS and (isinstance(value, bool) or not isinstance(value, (int, float))) else ""
 
 
 @contextmanager
 def mmdet_default_scope() -> Iterator[None]:
-    """Let mmengine's registries look into mmdet's, inside only: their scope is global.
+    """Make mmengine's registries look into mmdet's inside the block; their scope is global.
 
-    mmdet itself uses names that mmengine deprecates; these warnings are not shown.
+    mmdet itself uses names that mmengine deprecates; these warnings are suppressed.
     """
     with DefaultScope.overwrite_default_scope("mmdet"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -196,15 +190,15 @@ def mmdet_default_scope() -> Iterator[None]:
 
 @contextmanager
 def translate_config_errors(job: str, *, name: str, library: str = "mmdet") -> Iterator[None]:
-    """Raise ConfigError for any error inside: with settings that do not fit, mmdet raises anything at all."""
+    """Raise ConfigError for any other error of the block: with unsuitable settings, mmdet raises errors of any type."""
     try:
         yield
     except ZooError:
         raise
-    except Exception as error:  # see above
+    except Exception as error:
         raise ConfigError(name, f"{library} cannot {job}: {describe_error(error)}") from error
 
 
 def describe_error(error: Exception) -> str:
-    """Return an error's type and text, where it has any, on one line."""
+    """Return an error's type and its text, if any, on one line."""
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))

@@ -1,9 +1,10 @@
-"""A detector, whichever mmdet runs its model."""
+"""The parts of a detector that both versions of mmdet share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
 
 class BaseDetector(ABC):
-    """A built model in evaluation mode; see ``protocol.Detector``."""
+    """A model in evaluation mode; see ``protocol.Detector``."""
 
     BACKEND: ClassVar[str]
     LIBRARY: ClassVar[str] = "mmdet"
     """What errors call mmdet."""
+    GPU_BATCH_SIZE: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -51,13 +53,13 @@ class BaseDetector(ABC):
             pipeline: the test pipeline.
             device: where to compute.
             name: what errors call the model.
-            customised: some settings are a user's; where the model fails, they are named as the cause.
+            customised: some settings are a user's; if the model fails, they are named as the cause.
             precision: how the network computes.
-            as_built: compute by the layers that mmdet builds, without what makes them faster.
+            as_built: compute with the layers that mmdet builds, without the changes that make them faster.
             random_weights: the checkpoint states that its weights are random.
 
         Raises:
-            DeviceError: the device's memory does not suffice, or it fails.
+            DeviceError: the device fails or has too little memory.
         """
         with device_errors(device):
             self._model: Any = model.to(device).eval()
@@ -73,28 +75,24 @@ class BaseDetector(ABC):
             device_name=device_name(device),
             precision=precision,
             optimised=optimised,
-            ops=self._ops_provider(),
+            ops="mmcv" if find_spec("mmcv._ext") else "torchvision",  # as ``mmdet3.ops.install_ops`` decides
             threads=torch.get_num_threads() if device.type == "cpu" else None,
             versions=stack_versions() | {"torch": str(torch.__version__)},
             random_weights=random_weights,
         )
 
     @property
-    @abstractmethod
     def batch_size(self) -> int:
-        """How many images at once suit the device."""
+        """The batch size that suits the device."""
+        return 1 if self._device.type == "cpu" else self.GPU_BATCH_SIZE
 
     @abstractmethod
     def prepare(self, image: npt.NDArray[np.uint8]) -> Any:
-        """Preprocess one image on the CPU; raises ImageShapeError."""
+        """Preprocess one image on the CPU; raises ImagesError."""
 
     @abstractmethod
     def _run_model(self, batch: Sequence[Any]) -> list[Detections]:
         """Run the model on preprocessed images of one padded shape."""
-
-    @abstractmethod
-    def _ops_provider(self) -> str:
-        """Return which package serves mmcv's ops."""
 
     def _speed_up(self, device: torch.device, precision: str) -> bool:  # noqa: ARG002
         """Change the model for speed, and return whether it was changed."""
@@ -104,10 +102,10 @@ class BaseDetector(ABC):
         """Return the objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels.
 
         Raises:
-            ImageShapeError: it is no such array, or too thin to be scaled.
+            ImagesError: it is not such an array, or too thin to be scaled.
             ConfigError: the model fails, and its settings are not those of the package.
-            DeviceError: the device's memory does not suffice, or it fails.
-            NotFiniteError: the model gives NaN or infinity.
+            DeviceError: the device fails or has too little memory.
+            NotFiniteError: the model returns NaN or infinity.
         """
         (found,) = self.detect_prepared([self.prepare(image)])
         return found
@@ -121,7 +119,7 @@ class BaseDetector(ABC):
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Report failures; those of mmdet with the package's own settings are defects and stay as they are."""
+        """Report failures. Those of mmdet with the package's own settings are bugs, and are not translated."""
         settings = translate_config_errors("run the model", name=self._name, library=self.LIBRARY)
         with settings if self._customised else nullcontext(), device_errors(self._device):
             yield

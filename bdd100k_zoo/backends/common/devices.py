@@ -1,4 +1,4 @@
-"""Devices: which one to use, its name, its failures."""
+"""Choose a device, report its name, and recognise its failures."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from bdd100k_zoo.errors import DeviceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# How torch reports the failure of a device; the type of error depends on its version. An allocation that fails inside
-# cuDNN or cuBLAS is reported by their status alone.
-OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|ALLOC_FAILED", re.I)
-DEVICE_FAILURE = re.compile(
-    r"out of memory|can't allocate memory|\b(CUDA|HIP|CUDNN|CUBLAS)\w* error|CUDNN_STATUS", re.I
+# Texts by which torch reports that a device fails; the type of error depends on torch's version. An allocation that
+# fails inside cuBLAS or cuDNN is reported by their status only. Where cuDNN gets no workspace for any algorithm of a
+# convolution, torch only says that it found none (pytorch#108645).
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|ALLOC_FAILED"
+    r"|unable to find an engine to execute this computation|unable to find a valid cuDNN algorithm",
+    re.IGNORECASE,
 )
+OTHER_FAILURE = re.compile(r"\b(CUDA|HIP|CUDNN|CUBLAS)\w* error|CUDNN_STATUS", re.IGNORECASE)
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """Return the device for ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device for ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         DeviceError: it is none of these, or this machine or this build of torch lacks it.
@@ -45,20 +48,20 @@ def resolve_device(wanted: str) -> torch.device:
 
 
 def device_of_rank(wanted: str, local_rank: int) -> str:
-    """Return the device of one process of a machine: a GPU of its own, where ``auto`` or ``cuda`` is wanted.
+    """Return the device of one of the processes on a machine: for ``auto`` and ``cuda``, a GPU of its own.
 
-    A launcher may show each process its own GPU alone, so the numbers wrap around.
+    The numbers wrap around, because some launchers make only one GPU visible to each process.
     """
     count = cuda_count() if wanted in ("auto", "cuda") else 0
     return f"cuda:{local_rank % count}" if count else wanted
 
 
 def process_count(wanted: int | None, device: str) -> int:
-    """Return the number of processes to start: one for each GPU, or as many as are wanted on the CPU.
+    """Return the number of processes to start: one for each GPU, or as many as requested on the CPU.
 
     Args:
-        wanted: how many; None for as many as there are GPUs.
-        device: the device that was asked for.
+        wanted: the requested number; None for one for each GPU.
+        device: the requested device.
 
     Raises:
         DeviceError: there are fewer GPUs.
@@ -67,37 +70,41 @@ def process_count(wanted: int | None, device: str) -> int:
         return wanted
     count = cuda_count()
     if not count or (wanted or 0) > count:
-        raise DeviceError("cuda", f"{wanted or 'all'} GPUs are wanted, and torch finds {count or 'none'}")
+        raise DeviceError("cuda", f"{wanted or 'all'} GPUs were requested, and torch finds {count or 'none'}")
     return wanted or count
 
 
 def device_name(device: torch.device) -> str:
-    """Return a device's name, as its maker calls it."""
+    """Return the product name of a device."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
-    except OSError:
-        found = None
+    found = re.search(r"^model name\s*:\s*(.+)$", read_cpuinfo(), re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
+def read_cpuinfo() -> str:
+    """Return Linux's description of the processors; empty on other systems."""
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def synchronize_device(device: str) -> None:
-    """Wait until a device has done all its work, before a clock is read; CUDA computes in the background."""
+    """Wait until a device has finished its work, before a clock is read: CUDA computes asynchronously."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
 def device_errors(device: torch.device) -> Iterator[None]:
-    """Raise DeviceError where a device runs out of memory, or fails."""
+    """Raise DeviceError if the device runs out of memory or fails inside the block."""
     try:
         yield
     except RuntimeError as error:
-        first = (str(error).splitlines() or [""])[0]
-        if not DEVICE_FAILURE.search(first):
+        first = str(error).partition("\n")[0]
+        out_of_memory = OUT_OF_MEMORY.search(first) is not None
+        if not out_of_memory and not OTHER_FAILURE.search(first):
             raise
-        raise DeviceError(str(device), first, out_of_memory=bool(OUT_OF_MEMORY.search(first))) from error
+        raise DeviceError(str(device), first, out_of_memory) from error
 
 
 def cuda_count() -> int:
@@ -111,22 +118,23 @@ def cuda_names() -> tuple[str, ...]:
 
 
 def cuda_problem() -> str:
-    """Return why torch can use no CUDA (or ROCm) device; empty where it can."""
+    """Return why torch can use no CUDA (or ROCm) device; empty if it can."""
     return _cuda()[0]
 
 
 def torch_platform() -> str:
-    """Return the accelerator that torch was built for: ``CUDA 12.8``, ``ROCm 6.3``; empty for the CPU alone."""
-    kinds = (("CUDA", torch.version.cuda), ("ROCm", torch.version.hip))
-    return next((f"{kind} {version}" for kind, version in kinds if version), "")
+    """Return the accelerator that torch was built for: ``CUDA 12.8``, ``ROCm 6.3``; empty for a CPU build."""
+    if torch.version.cuda:
+        return f"CUDA {torch.version.cuda}"
+    return f"ROCm {torch.version.hip}" if torch.version.hip else ""
 
 
 def _cuda() -> tuple[str, int]:
-    """Return why there is no CUDA (empty where there is), and the number of devices."""
+    """Return why CUDA cannot be used (empty if it can), and the number of devices."""
     if not torch_platform():
         return f"this build of torch ({torch.__version__}) has no CUDA", 0
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")  # torch warns of a driver that is too old
+        warnings.simplefilter("always")  # torch warns if the driver is too old
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count:
         return "", count

@@ -1,4 +1,4 @@
-"""Checks of a built model, of its images and of its results, whichever mmdet has built it."""
+"""Checks of a model, its images and its results, for both versions of mmdet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from bdd100k_zoo.backends.common.config import describe_error
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.errors import ConfigError, ImageShapeError, NotFiniteError
+from bdd100k_zoo.errors import ConfigError, ImagesError, NotFiniteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,42 +23,35 @@ FRAME_SHAPE = (720, 1280)
 """Height and width of a frame of BDD100K, in pixels."""
 
 
-def check_image(image: Any) -> None:
-    """Check that a value is an image in memory: uint8 [height, width, 3], not empty; raises ImageShapeError."""
-    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
-    if not (is_array and image.shape[2] == 3 and image.size):
-        expected = "expected a numpy array, uint8 [height, width, 3] in BGR order, not empty"
-        raise ImageShapeError(describe_image(image), expected)
-
-
 @contextmanager
 def translate_image_errors(image: Any) -> Iterator[None]:
-    """Check an image, and report that a test pipeline fails on it.
+    """Check that a value is an image in memory, and report errors of the test pipeline in the block.
 
     Raises:
-        ImageShapeError: it is no image, or the pipeline fails.
+        ImagesError: it is not a non-empty uint8 [height, width, 3], or the pipeline fails.
     """
-    check_image(image)
+    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+    if not (is_array and image.shape[2] == 3 and image.size):
+        raise _refused_image(image, "expected a numpy array, uint8 [height, width, 3] in BGR order, not empty")
     try:
         yield
-    # ``build_pipeline`` has run it on a frame, so the image is the cause, whatever OpenCV raises.
+    # ``build_pipeline`` has run it on a frame, so the image is the cause, whatever error OpenCV raises.
     except Exception as error:
-        raise ImageShapeError(
-            describe_image(image), f"the test pipeline cannot take it ({describe_error(error)})"
-        ) from error
+        raise _refused_image(image, f"the test pipeline cannot process it ({describe_error(error)})") from error
 
 
-def describe_image(image: object) -> str:
-    """Return the dtype and shape of an array, the type of anything else."""
-    if isinstance(image, np.ndarray):
-        return f"{image.dtype} {list(image.shape)}"
+def _refused_image(image: object, problem: str) -> ImagesError:
     kind = type(image)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    found = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    if isinstance(image, np.ndarray):
+        found = f"{image.dtype} {list(image.shape)}"
+    hint = "pass the path of a JPEG or PNG file, or an array as `cv2.imread` returns it; leave out very thin images"
+    return ImagesError(f"{found}: {problem}", hint)
 
 
 def check_number_of_classes(model: nn.Module, name: str) -> None:
     """Check that a model's heads have ten classes; raises ConfigError."""
-    # The first stage of a two-stage detector tells objects from background, with a num_classes of its own.
+    # The first stage of a two-stage detector separates objects from background, with a num_classes of its own.
     head = getattr(model, "roi_head", None) or getattr(model, "bbox_head", None) or model
     numbers = (getattr(part, "num_classes", None) for part in head.modules())
     found = sorted({number for number in numbers if isinstance(number, int)})
@@ -82,12 +75,12 @@ def read_normalisation(model: nn.Module) -> dict[str, tuple[float, ...]]:
 def refuse_non_finite_outputs(model: nn.Module, name: str, precision: str) -> None:
     """Make the heads of a model check their raw outputs before post-processing, in evaluation mode.
 
-    Heads compare scores with a threshold, and NaN is below any: the boxes would be missing silently.
+    Heads compare scores with a threshold, which NaN never exceeds: the boxes would be missing silently.
 
     Args:
         model: changed in place; a second call changes nothing.
         name: what errors call the model.
-        precision: what it computes in.
+        precision: the one it computes in.
     """
     head: Any
     for head in model.modules():
@@ -119,6 +112,6 @@ def _tensors(node: Any) -> list[torch.Tensor]:
 
 
 def check_finite(found: Sequence[Detections], *, name: str, precision: str) -> None:
-    """Check that all scores and corners are finite; raises NotFiniteError, which names the model."""
+    """Check that all scores and corners are finite; raises NotFiniteError."""
     if not all(np.isfinite(each.boxes).all() and np.isfinite(each.scores).all() for each in found):
         raise NotFiniteError(name, precision)

@@ -1,4 +1,4 @@
-"""The values that the pickle of a checkpoint may make, the functions that it may call for them, and their limits."""
+"""The values that the pickle of a checkpoint may create, the functions that it may call, and their limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MAX_STEPS = 1_000_000
-"""Instructions, and items of what is copied. A tensor takes some 40: 1,856 of HRNet, with AdamW's state, 220,000."""
+"""Instructions, and items of copied containers. A tensor takes about 40: HRNet's 1,856 with AdamW's state, 220,000."""
 MAX_DEPTH = 100
 """Levels of containers within containers. A training checkpoint of mmengine has ten."""
 MAX_DIMENSIONS = 64
@@ -20,11 +20,11 @@ MAX_DIMENSIONS = 64
 MAX_COPIED = 128 << 20
 """Bytes that are copied from texts: the arrays of a training run's log, at most twice."""
 MAX_ODD_KEYS = 5000
-"""Keys that are neither text nor small integers: they can be chosen so that all have the same hash."""
+"""Keys that are neither text nor small integers: an attacker can choose them so that all have the same hash."""
 MAX_KEY = 16
 """Values in a tuple that is a key."""
 
-DAMAGED = "it is damaged, or no checkpoint"
+DAMAGED = "it is damaged, or not a checkpoint"
 NOT_PLAIN = "it holds more than tensors and plain values"
 
 IGNORED_GLOBALS = (
@@ -38,7 +38,7 @@ IGNORED_GLOBALS = (
     "builtins.getattr",
     "builtins.bytes",
 )
-"""What the logs of mmcv 1.x (numpy) and of mmengine (its history, and getattr for its methods) name. None is called."""
+"""Names in the logs of mmcv 1.x (numpy) and mmengine (its history, and getattr for its methods). None is called."""
 
 STORAGE_ELEMENT_SIZES = {
     f"torch.{kind}Storage": size
@@ -59,18 +59,18 @@ UNSUPPORTED_TENSORS = {
     "torch._utils._rebuild_qtensor": "is a quantised tensor",
     "torch._utils._rebuild_sparse_tensor": "is a sparse tensor",
 }
-"""Functions of tensors that no detector has, and whose arguments torch does not check."""
+"""Functions that rebuild tensors which no detector has, and whose arguments torch does not check."""
 
 TENSOR = "torch.Tensor"
-"""The class that a tensor with attributes of its own names, a ``torch.nn.Buffer`` too. It cannot be called."""
+"""The class that a tensor with additional attributes names, such as a ``torch.nn.Buffer``. It may not be called."""
 TENSOR_V2 = "torch._utils._rebuild_tensor_v2"
 TENSOR_V3 = "torch._utils._rebuild_tensor_v3"
 
 
 class PickleError(ValueError):
-    """A pickle that is damaged, or makes more than a checkpoint needs: the message reports what."""
+    """A pickle that is damaged, or creates something that no checkpoint needs."""
 
-    def __init__(self, message: str, named: str | None = None) -> None:
+    def __init__(self, message: str, named: str = "") -> None:
         super().__init__(message)
         self.named = named
         """The function or class that it names and no checkpoint needs, if that is the reason."""
@@ -90,7 +90,7 @@ class Storage(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Value:
-    """A value that the pickle would make, other than numbers, short texts, True, False and None."""
+    """A value that the pickle would create, other than numbers, short texts, True, False and None."""
 
     kind: str
     """global, text, bytes, list, tuple, dict, ordered, counter, set, size, storage, tensor, ignored or other."""
@@ -103,17 +103,17 @@ class Value:
     weight: int = 1
     """Values in it, each as often as it is referred to."""
     open: bool = True
-    """Whether items may still be added: not once it is an item itself, so that nothing contains itself."""
+    """Whether items may still be added: not after it has become an item itself, so that nothing contains itself."""
 
 
 def require(condition: bool) -> None:
-    """Raise PickleError where a condition does not hold that holds for every checkpoint."""
+    """Raise PickleError unless a condition holds, as it does for every checkpoint."""
     if not condition:
         raise PickleError(NOT_PLAIN)
 
 
 def kind_of(value: Any) -> str:
-    """Return the kind of a Value; nothing for anything else."""
+    """Return the kind of a Value; an empty text for anything else."""
     return value.kind if isinstance(value, Value) else ""
 
 
@@ -123,13 +123,13 @@ def are_sizes(*values: Any) -> bool:
 
 
 def element_size(path: str) -> int:
-    """Return the bytes of one element of a dtype, by its path; 0 where it is none."""
+    """Return the bytes of one element of a dtype, by its path; 0 if it is not a dtype."""
     dtype = vars(torch).get(path.removeprefix("torch.")) if path.startswith("torch.") else None
     return dtype.itemsize if isinstance(dtype, torch.dtype) else 0
 
 
 def add_items(holder: Value, items: Iterable[Any]) -> None:
-    """Put items into a container."""
+    """Add items to a container."""
     for item in items:
         holder.length += 1
         if not isinstance(item, Value):
@@ -143,34 +143,31 @@ def add_items(holder: Value, items: Iterable[Any]) -> None:
         raise PickleError(f"its values are nested more than {MAX_DEPTH} deep, or refer to one another too often")
 
 
+COUNT_LIMITS = {
+    "steps": (MAX_STEPS, "its list of tensors takes more than {:,} steps to read"),
+    "copied": (MAX_COPIED, "its list of tensors would create more than {:,} bytes from its texts"),
+    "odd keys": (MAX_ODD_KEYS, "it has more than {:,} keys that are neither text nor small integers"),
+}
+"""The limit of everything that is counted, and the error; see the constants above."""
+
+
 class Totals:
-    """What the pickles of a file would make together; its methods raise PickleError where a limit is exceeded."""
+    """What the pickles of a file would create together."""
 
     def __init__(self) -> None:
         self.tensor_bytes = 0
         """Of all tensors; those that share a storage count each."""
-        self._steps = self._copied = self._odd_keys = 0
+        self._counts = dict.fromkeys(COUNT_LIMITS, 0)
 
-    def count_steps(self, steps: int) -> None:
-        """Count instructions, and items of what is copied."""
-        self._steps += steps
-        if self._steps > MAX_STEPS:
-            raise PickleError(f"its list of tensors takes more than {MAX_STEPS:,} steps to read")
-
-    def count_copied(self, size: int) -> None:
-        """Count bytes that are copied from texts."""
-        self._copied += size
-        if self._copied > MAX_COPIED:
-            raise PickleError(f"its list of tensors would make more than {MAX_COPIED:,} bytes of its texts")
-
-    def count_odd_keys(self, number: int) -> None:
-        """Count keys that are neither text nor small integers."""
-        self._odd_keys += number
-        if self._odd_keys > MAX_ODD_KEYS:
-            raise PickleError(f"it has more than {MAX_ODD_KEYS:,} keys that are neither text nor small integers")
+    def count(self, what: str, number: int) -> None:
+        """Count one of the ``COUNT_LIMITS``; raises PickleError above its limit."""
+        self._counts[what] += number
+        limit, message = COUNT_LIMITS[what]
+        if self._counts[what] > limit:
+            raise PickleError(message.format(limit))
 
 
-# What the functions that a pickle may call would make.
+# What the functions that a pickle may call would create.
 
 
 def _tensor(
@@ -194,7 +191,7 @@ def _tensor(
     totals.tensor_bytes += prod(shape) * element
     last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
     if prod(shape) and (needed := (last + 1) * element) > storage.content.size:
-        raise PickleError(f"a tensor of it needs {needed:,} bytes, of a storage of {storage.content.size:,}")
+        raise PickleError(f"one of its tensors needs {needed:,} bytes of a storage of {storage.content.size:,}")
     return Value("tensor")
 
 
@@ -224,27 +221,27 @@ def _tensor_with_state(totals: Totals, function: Any, made: Any, arguments: Any,
 
 def _with_attributes(totals: Totals, tensor: Value, state: Any) -> Value:
     require(kind_of(state) == "dict")
-    totals.count_steps(state.length)
+    totals.count("steps", state.length)
     for key in state.content:
-        # Torch sets them as attributes: some would change the tensor, or hide its methods.
+        # Torch sets them as attributes. Some would change the tensor, or hide its methods.
         require(isinstance(key, str) and key.isidentifier() and not key.startswith("__"))
         if hasattr(torch.nn.Parameter, key):
-            raise PickleError(f"a tensor of it has an attribute {key} of its own, which would hide that of torch")
+            raise PickleError(f"one of its tensors has an attribute {key}, which would hide that of torch")
     add_items(tensor, [state])
     return tensor
 
 
 def _ordered(totals: Totals, pairs: Any = None) -> Value:
-    """An OrderedDict, from a list of pairs where Python 2 wrote it."""
+    """An OrderedDict; Python 2 wrote one with a list of its pairs."""
     return Value("ordered") if pairs is None else _copy(totals, pairs, "list", "ordered", keys=True)
 
 
 def _copy(totals: Totals, items: Any, kind: str, made: str, *, keys: bool = False) -> Value:
-    """What a list, dictionary or tuple is made into; with ``keys``, its items, unseen so far, become keys."""
+    """Another container made of a list, dictionary or tuple; with ``keys``, its items become keys."""
     require(kind_of(items) == kind)
-    totals.count_steps(items.length)
+    totals.count("steps", items.length)
     if keys:
-        totals.count_odd_keys(items.length)
+        totals.count("odd keys", items.length)
     copy = Value(made)
     add_items(copy, [items])
     return copy
@@ -254,14 +251,14 @@ def _encode(totals: Totals, text: Any, encoding: Any) -> Value:
     """Bytes, as protocol 2 writes them."""
     require(encoding in ("latin1", "latin-1") and (isinstance(text, str) or kind_of(text) == "text"))
     size = len(text) if isinstance(text, str) else text.length
-    totals.count_copied(size)
+    totals.count("copied", size)
     return Value("bytes", length=size)
 
 
 def _bytearray(totals: Totals, content: Any = None) -> Value:
     if content is not None:
         require(kind_of(content) == "bytes")
-        totals.count_copied(content.length)
+        totals.count("copied", content.length)
     return Value("other")
 
 

@@ -1,9 +1,9 @@
-"""Check the pickles of a checkpoint before torch reads them, without building what they describe.
+"""Check the pickles of a checkpoint before torch reads them, without creating the objects that they describe.
 
-torch's ``weights_only`` mode restricts which functions a pickle calls, but neither how often nor with which arguments:
+Torch's ``weights_only`` mode restricts which functions a pickle calls, but neither how often nor with which arguments:
 ``bytearray(768 << 20)``, encoding one text a million times, a million empty dictionaries, a tuple that holds the last
-one twice. The walker follows the same instructions (``pickletools`` in Python's library describes them), accepts what a
-checkpoint needs, and counts what they would make.
+one twice. The walker follows the same instructions (Python's ``pickletools`` describes them), accepts those that a
+checkpoint needs, and counts what they would create.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONG_TEXT = 200
-"""Bytes from which a text is not kept: no name or storage key is that long."""
+"""Texts of this many bytes or more are not kept: no name or storage key is that long."""
 
 
 class PickleWalker:
-    """One or several pickles of a file, one behind the other, and what they would make together."""
+    """One or several pickles of a file, one after the other, and what they would create together."""
 
     def __init__(self, data: bytes | memoryview, position: int = 0) -> None:
         self.position = position
@@ -54,19 +54,18 @@ class PickleWalker:
         self._stack: list[Any] = []
 
     def next(self) -> Any:
-        """Follow the next pickle and return its value, or a stand-in for it.
+        """Follow the next pickle and return its value, or a Value in its place.
 
         Raises:
-            PickleError: it is damaged, names or calls what no checkpoint needs, or exceeds a limit.
+            PickleError: it is damaged, names or calls something that no checkpoint needs, or exceeds a limit.
         """
         self._memo, self._marked, self._stack, self._protocol = {}, [], [], 2
         try:
             while (code := self._data[self.position]) != STOP:
                 self.position += 1
-                self.totals.count_steps(1)
+                self.totals.count("steps", 1)
                 if code not in _HANDLERS and self._protocol > 2:
-                    found = f"it was saved with pickle protocol {self._protocol}"
-                    raise PickleError(f"{found}: expected 2, the default of torch.save")
+                    raise PickleError(f"expected pickle protocol 2, the default of torch.save, found {self._protocol}")
                 _HANDLERS[code](self)
             self.position += 1
             return self._stack.pop()
@@ -137,11 +136,11 @@ class PickleWalker:
             raise PickleError(f"its parameter {self._parameter_name()} {kind}: expected a dense tensor of numbers")
         if path not in CALLS and path not in STORAGE_ELEMENT_SIZES and path != TENSOR and not element_size(path):
             name = path.removeprefix("builtins.")
-            raise PickleError(f"it names {name}, which is neither tensor nor plain value", name)
+            raise PickleError(f"it names {name}, which is neither a tensor nor a plain value", name)
         self._push(Value("global", path))
 
     def _parameter_name(self) -> str:
-        """Return the key whose value is being made: the last text on the stacks."""
+        """Return the key whose value is being created: the last text on the stacks."""
         waiting = (value for stack in (self._stack, *reversed(self._marked)) for value in reversed(stack))
         return next((value for value in waiting if isinstance(value, str)), "without a name")
 
@@ -168,7 +167,7 @@ class PickleWalker:
         usual = key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) < 1 << 60)
         if not usual and kind_of(key) not in ("text", "bytes"):
             require(not isinstance(key, Value) or key.weight <= MAX_KEY)
-            self.totals.count_odd_keys(1)
+            self.totals.count("odd keys", 1)
 
     def _reduce(self) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
@@ -185,7 +184,7 @@ class PickleWalker:
 
     def _build(self) -> None:
         state, built = self._stack.pop(), self._stack[-1]
-        # An OrderedDict takes its state as attributes: others than a state dict's could hide its methods.
+        # The state of an OrderedDict becomes its attributes. Others than those of a state dict could hide its methods.
         described = kind_of(state) == "dict" and state.content == ["_metadata"]
         if kind_of(built) == "ordered" and built.open and described:
             add_items(built, [state])
@@ -217,7 +216,7 @@ class PickleWalker:
 UINT1, UINT2, INT4, UINT4 = Struct("<B"), Struct("<H"), Struct("<i"), Struct("<I")
 STOP = ord(".")
 
-# Those that torch knows, but EMPTY_SET, which belongs to a later protocol.
+# All that torch knows except EMPTY_SET, which belongs to a later protocol.
 _HANDLERS: dict[int, Callable[[PickleWalker], object]] = {
     ord(code): handler
     for code, handler in {

@@ -1,20 +1,19 @@
-"""The precision of a network: float32, or less inside the network alone.
+"""The precision of a network: float32, or a lower one inside the network.
 
-Whatever the layers compute in, heads return float32, and boxes are decoded, chosen and suppressed in float32.
+Whatever the layers compute in, heads return float32, and boxes are decoded, selected and suppressed in float32.
 """
 
 from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, contextmanager
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bdd100k_zoo.backends.protocol import PRECISIONS, requested_precision
-from bdd100k_zoo.errors import PrecisionError
+from bdd100k_zoo.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,70 +21,75 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 HALF_DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
-"""The precisions of 16 bits: in the network alone, by autocast."""
+"""The precisions of 16 bits, which autocast uses inside the network only."""
 
 AMPERE = (8, 0)
 """The first compute capability of NVIDIA's GPUs with TF32 and bf16."""
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
-    """Return the precision to use on a device for a wanted one; see ``protocol.PRECISIONS``.
+    """Return the precision to use on a device for a requested one; see ``protocol.PRECISIONS``.
 
     Raises:
-        PrecisionError: it is none of these, or the device does not support it.
+        DeviceError: it is none of these, or the device does not support it.
     """
     precision = requested_precision(wanted)
-    problem = "" if precision in PRECISIONS else f"expected {', '.join(PRECISIONS)}"
-    if problem := problem or _problem(precision, device):
-        raise PrecisionError(precision, str(device), problem)
+    if precision not in PRECISIONS:
+        raise unsupported_precision(precision, device, f"expected {', '.join(PRECISIONS)}")
+    if problem := _find_problem(precision, device):
+        raise unsupported_precision(precision, device, problem)
     return precision
 
 
-def _problem(precision: str, device: torch.device) -> str:
-    """Return why a device does not support a precision; empty where it does."""
+def unsupported_precision(precision: str, device: torch.device, reason: str) -> DeviceError:
+    """Return the error for a precision that a device does not support."""
+    hint = "--precision fp32, the default, works everywhere"
+    return DeviceError(str(device), f"it does not support {precision}: {reason}", hint=hint)
+
+
+def _find_problem(precision: str, device: torch.device) -> str:
+    """Return why a device does not support a precision; empty if it does."""
     if device.type == "cpu":
-        return "it is an arithmetic of GPUs" if precision == "tf32" else _test_layers(precision, device)
+        return "only GPUs compute in TF32" if precision == "tf32" else _test_layers(precision, device)
     if torch.version.hip:
-        return "torch has it for NVIDIA's GPUs" if precision == "tf32" else ""
+        return "torch supports it on NVIDIA GPUs only" if precision == "tf32" else ""
     found = torch.cuda.get_device_capability(device)
     if precision in ("tf32", "bf16") and found < AMPERE:
-        return "it takes compute capability {}.{}, and this GPU has {}.{}".format(*AMPERE, *found)
+        return "expected compute capability {}.{} or higher, found {}.{}".format(*AMPERE, *found)
     return ""
 
 
 def _test_layers(precision: str, device: torch.device) -> str:
-    """Run some layers in a precision, and return the error: which of them a CPU supports depends on torch."""
+    """Run some layers in a precision, and return the error: what a CPU supports depends on torch's version."""
     try:
         with torch.inference_mode(), use_precision(precision, device):
             features = nn.Conv2d(3, 8, 3).eval()(torch.zeros(1, 3, 8, 8))
             nn.functional.interpolate(nn.Linear(6, 6)(features).sigmoid(), scale_factor=2)
     except RuntimeError as error:
-        return f"this torch ({torch.__version__}) cannot: {error}"
+        return f"torch {torch.__version__} fails with {error}"
     return ""
 
 
 @contextmanager
 def use_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute in a precision on a device, inside only, whatever torch is set to outside.
+    """Compute in a precision on a device inside the block, whatever torch is configured to outside.
 
-    Float32 factors are rounded to 19 bits (TF32) for ``tf32`` alone. Includes ``torch_defaults``.
+    Float32 factors are rounded to 19 bits (TF32) for ``tf32`` only. Includes ``torch_defaults``.
     """
-    short = HALF_DTYPES.get(precision)
     with ExitStack() as stack:
         stack.enter_context(torch_defaults())
-        for setting in _ROUNDING_ON_CUDA if device.type == "cuda" else _ROUNDING_ON_CPU:
-            stack.enter_context(setting.hold("tf32" if precision == "tf32" else "ieee"))
-        if short:
-            stack.enter_context(torch.autocast(device.type, short))
+        stack.enter_context(_ROUNDING[device.type].hold("tf32" if precision == "tf32" else "ieee"))
+        if precision in HALF_DTYPES:
+            stack.enter_context(torch.autocast(device.type, HALF_DTYPES[precision]))
         yield
 
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Use torch's own defaults, inside only, in a program that may have changed them.
+    """Use torch's own defaults inside the block, in a program that may have changed them.
 
     New tensors are float32 and on the CPU by default, and autocast is off. The default type belongs to the process:
-    where it is another, it is float32 for all threads until the last detector has finished.
+    if the program uses another, it is float32 for all threads until the last detector has finished.
     """
     with ExitStack() as stack:
         if torch.get_default_device().type != "cpu":
@@ -98,67 +102,48 @@ def torch_defaults() -> Iterator[None]:
 
 
 class _ProcessSetting(Generic[Value]):
-    """A setting of the whole process that several threads need at the same time, each at a value.
+    """A setting of the whole process that several threads need at the same time.
 
-    The first thread sets it, the last one restores it; a thread that needs another value waits until then. Threads
-    enter in the order in which they came, so that none waits for ever; those next to each other with the same value,
-    and a thread that already holds it, enter together. A thread that holds the setting must therefore not wait for
-    another thread to enter: a third one may be waiting before that.
+    The first thread sets it and the last one restores it. Threads that need the same value enter together. A thread
+    that needs another value waits until they have left, and all that arrive later wait behind it, so that it cannot
+    wait forever. A thread that holds the setting must therefore not wait for another thread to enter.
     """
 
     def __init__(self, change: Callable[[Value], Callable[[], object]]) -> None:
         """``change`` sets a value, and returns a function that restores the earlier one."""
         self._change = change
-        self._free = threading.Condition()
-        self._depths: dict[int, int] = {}  # how often each thread that holds it has entered
-        self._waiting: dict[int, Value] = {}  # the values that other threads need, in the order in which they came
+        self._turnstile = threading.Lock()  # held by the thread that enters next
+        self._left = threading.Condition()
+        self._threads: set[int] = set()  # those that have entered
         self._value: Value | None = None
         self._restore: Callable[[], object] = lambda: None
 
     @contextmanager
     def hold(self, value: Value) -> Iterator[None]:
-        """Keep the setting at a value.
+        """Keep the setting at a value inside the block.
 
         Raises:
             RuntimeError: this thread already holds it at another value, and would wait for itself.
         """
         thread = threading.get_ident()
-        with self._free:
-            if thread not in self._depths:
-                self._enter(thread, value)
-            elif self._value != value:
+        if thread in self._threads:
+            if self._value != value:
                 raise RuntimeError(f"expected no other value inside {self._value!r} in one thread, found {value!r}")
-            self._depths[thread] = self._depths.get(thread, 0) + 1
+            yield
+            return
+        with self._turnstile, self._left:
+            self._left.wait_for(lambda: not self._threads or self._value == value)
+            if not self._threads:
+                self._restore, self._value = self._change(value), value
+            self._threads.add(thread)
         try:
             yield
         finally:
-            with self._free:
-                self._leave(thread)
-
-    def _enter(self, thread: int, value: Value) -> None:
-        self._waiting[thread] = value
-        try:
-            self._free.wait_for(lambda: self._may_enter(thread, value))
-            if not self._depths:
-                self._value, self._restore = value, self._change(value)
-        finally:
-            del self._waiting[thread]
-            self._free.notify_all()  # those behind this one may be able to enter now
-
-    def _may_enter(self, thread: int, value: Value) -> bool:
-        earlier = takewhile(lambda waiting: waiting[0] != thread, self._waiting.items())
-        return (not self._depths or self._value == value) and all(wanted == value for _, wanted in earlier)
-
-    def _leave(self, thread: int) -> None:
-        self._depths[thread] -= 1
-        if self._depths[thread]:
-            return
-        del self._depths[thread]
-        try:
-            if not self._depths:
-                self._restore()
-        finally:
-            self._free.notify_all()
+            with self._left:
+                self._threads.remove(thread)
+                self._left.notify_all()
+                if not self._threads:
+                    self._restore()
 
 
 def _set_default_type(wanted: torch.dtype) -> Callable[[], None]:
@@ -167,7 +152,7 @@ def _set_default_type(wanted: torch.dtype) -> Callable[[], None]:
         torch.set_default_dtype(wanted)
 
     def restore() -> None:
-        if torch.get_default_dtype() == wanted:  # else another thread has changed it meanwhile
+        if torch.get_default_dtype() == wanted:  # else another thread has changed it in the meantime
             torch.set_default_dtype(before)
 
     return restore
@@ -176,9 +161,9 @@ def _set_default_type(wanted: torch.dtype) -> Callable[[], None]:
 def set_float32_rounding(wanted: str, everything: Any, operators: Sequence[Any]) -> Callable[[], None]:
     """Set how operators round the float32 factors of their products, and return a function that restores it.
 
-    Nothing changes where all operators round as wanted. An operator that was never set follows the setting for all
-    operators of its backend. Once set itself it no longer does, and torch cannot undo that for CUDA's convolutions; so
-    the setting for all operators is changed first, and then only the operators that do not follow it.
+    Nothing changes if all operators already round as requested. An operator that was never set follows the setting for
+    all operators of its backend. Once set itself it no longer does, and torch cannot undo that for CUDA's convolutions.
+    So the setting for all operators is changed first, and then only the operators that do not follow it.
 
     Args:
         wanted: ``tf32`` or ``ieee``.
@@ -194,7 +179,7 @@ def set_float32_rounding(wanted: str, everything: Any, operators: Sequence[Any])
     def restore() -> None:
         for switch, before in reversed(changed):
             if switch.fp32_precision != wanted:
-                continue  # another thread has changed it meanwhile
+                continue  # another thread has changed it in the meantime
             switch.fp32_precision = "none"  # follows the setting for all operators
             if switch.fp32_precision != before:
                 switch.fp32_precision = before
@@ -219,41 +204,36 @@ def _round_on_cuda(wanted: str) -> Callable[[], None]:
 
 
 def _round_on_cpu(wanted: str) -> Callable[[], None]:
-    # Some CPUs round as well, after set_float32_matmul_precision("medium").
+    # After set_float32_matmul_precision("medium") some CPUs round as well.
     mkldnn: Any = torch.backends.mkldnn
     return set_float32_rounding(wanted, None, (mkldnn.conv, mkldnn.matmul))
 
 
-def set_matmul_rounding(wanted: str) -> Callable[[], None]:
-    """Do as ``set_float32_rounding`` for matrix products, with the one switch that torch before 2.9 has for them."""
-    before = torch.get_float32_matmul_precision()
-    if (before != "highest") != (wanted == "tf32"):
+def set_older_switches(wanted: str) -> Callable[[], None]:
+    """Do the same with the switches of torch before 2.9: one for matrix products, one for CUDA's convolutions."""
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    if (products != "highest") != (wanted == "tf32"):
         torch.set_float32_matmul_precision("high" if wanted == "tf32" else "highest")
-    return lambda: torch.set_float32_matmul_precision(before)
-
-
-def set_conv_rounding(wanted: str) -> Callable[[], None]:
-    """Do as ``set_float32_rounding`` for CUDA's convolutions, with the switch of torch before 2.9."""
-    before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = wanted == "tf32"
 
     def restore() -> None:
-        torch.backends.cudnn.allow_tf32 = before
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
     return restore
 
 
 _default_type = _ProcessSetting(_set_default_type)
+_ROUNDING: dict[str, _ProcessSetting[str]]
+"""By the type of device."""
 if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later: a switch for each operator
-    _ROUNDING_ON_CPU: tuple[_ProcessSetting[str], ...] = (_ProcessSetting(_round_on_cpu),)
-    _ROUNDING_ON_CUDA: tuple[_ProcessSetting[str], ...] = (_ProcessSetting(_round_on_cuda),)
+    _ROUNDING = {"cpu": _ProcessSetting(_round_on_cpu), "cuda": _ProcessSetting(_round_on_cuda)}
 else:
-    _ROUNDING_ON_CPU = (_ProcessSetting(set_matmul_rounding),)
-    _ROUNDING_ON_CUDA = (*_ROUNDING_ON_CPU, _ProcessSetting(set_conv_rounding))
+    _ROUNDING = dict.fromkeys(("cpu", "cuda"), _ProcessSetting(set_older_switches))
 
 
 def force_float32_heads(model: nn.Module, device: torch.device) -> None:
-    """Make the heads of a model return float32 and choose boxes in float32, whatever the rest computes in."""
+    """Make the heads of a model return float32 and select boxes in float32, whatever the other layers compute in."""
     head: Any
     for head in model.modules():
         if hasattr(head, "predict_by_feat"):

@@ -1,4 +1,4 @@
-"""torchrun's elastic agent with less output: it names the process that failed, and exits with a status, no traceback.
+"""Run torchrun's elastic agent with less output: it exits with a status and prints no traceback.
 
 python -m bdd100k_zoo.backends.common.torchrun_agent [OPTIONS OF TORCHRUN] -m MODULE [ARGUMENTS]
 """

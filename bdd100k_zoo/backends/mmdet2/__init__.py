@@ -1,27 +1,24 @@
-"""Detectors through mmdet 2.28 and a compiled mmcv-full 1.7: the stack that the published weights were trained with.
+"""Detectors with mmdet 2.28 and a compiled mmcv-full 1.7: the stack that the published weights were trained with.
 
 Importing this package imports neither torch nor mmdet; its functions do.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bdd100k_zoo.backends.common.backend import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from bdd100k_zoo.backends.common.backend import Stack
 
 
 class Mmdet2(Backend):
-    """mmdet 2.28 with mmcv-full 1.7; docs/classic.md says how to install them."""
+    """mmdet 2.28 with mmcv-full 1.7; docs/classic.md describes how to install them."""
 
     NAME = "mmdet2"
     EXTRA = "mmcv-full"
-    # mmengine reads the configs, and nothing else.
+    # mmengine only reads the configs.
     PACKAGES = ("torch", "torchvision", "cv2", "mmengine", "mmcv", "mmcv._ext", "mmdet")
     MMDET_VERSION = 2
     MMDET_MODULES = ("mmdet.apis",)
@@ -30,11 +27,6 @@ class Mmdet2(Backend):
         from bdd100k_zoo.backends.mmdet2 import detector
 
         return detector
-
-    def _load_config(self, path: Path, overrides: Mapping[str, object] | None, name: str) -> dict[str, Any]:
-        from bdd100k_zoo.backends.mmdet2.config import load_config
-
-        return load_config(path, overrides, name=name)
 
 
 MMDET2 = Mmdet2()

@@ -1,8 +1,8 @@
-"""Configs for mmdet 3 as settings for mmdet 2, test pipelines included.
+"""Translate configs for mmdet 3, including their test pipelines, to settings for mmdet 2.
 
 mmdet 2 ships the same base configs as mmdet 3, under file names with the same words in another order. A base
-``mmdet::FILE`` is therefore read from mmdet 2 and translated to mmdet 3's settings; the config that is based on it then
-runs unchanged, and overrides have the keys that they have with mmdet 3. The result is translated to mmdet 2's settings.
+``mmdet::FILE`` is therefore read from mmdet 2 and translated to mmdet 3's settings. The config that is based on it then
+runs unchanged, and overrides have the same keys as with mmdet 3. The result is translated to mmdet 2's settings.
 """
 
 from __future__ import annotations
@@ -35,24 +35,23 @@ RESIZE_KEYS = frozenset({"type", "scale", "scale_factor", "keep_ratio", "backend
 SYNONYMS: Mapping[str, str] = {"mstrain": "ms"}
 """Words in mmdet 2's file names, and mmdet 3's words for them."""
 MMDET3_MODULES = "bdd100k_zoo.training."
-"""Modules that configs import for mmdet 3 alone: BDD100K as a dataset of its registry."""
+"""Modules that configs import for mmdet 3 only: BDD100K as a dataset of its registry."""
 PLACEHOLDER_SCHEDULE = {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": 500}
-"""In place of the base's warm-up, which configs copy into schedules of their own: mmdet 2 is not used to train."""
+"""A placeholder for the base's warm-up, which configs copy into their schedules; mmdet 2 is not used for training."""
 
 
 def load_config(
-    path: Path, overrides: Mapping[str, object] | None = None, *, name: str = "", shipped: Path | None = None
+    path: Path, overrides: Mapping[str, object] | None = None, *, shipped: Path | None = None
 ) -> dict[str, Any]:
     """Run a config and its bases, and return mmdet 2's settings: ``model`` and ``data.test.pipeline``.
 
     Args:
         path: a config for mmdet 3, in mmengine's text style.
-        overrides: values by dotted key, the keys being mmdet 3's.
-        name: what errors call the model; the config's path by default.
+        overrides: values by dotted key, with the keys of mmdet 3.
         shipped: the folder of the configs that mmdet 2 ships; that of the installed one by default.
 
     Raises:
-        ConfigError: the config does not run, an override does not fit it, or mmdet 2 has no counterpart for a setting.
+        ConfigError: the config does not run, an override does not fit it, or mmdet 2 does not support a setting.
         MissingPackageError: a module that it imports needs a package that is not installed.
     """
     with TemporaryDirectory(prefix="bdd100k-zoo-") as folder:
@@ -65,7 +64,7 @@ def load_config(
 
         settings = read_config(path, overrides, shipped=find_base)
     _import_custom_modules(settings.get("custom_imports"), str(path))
-    return to_mmdet2_settings(settings.to_dict(), name=name or str(path))
+    return to_mmdet2_settings(settings.to_dict(), name=str(path))
 
 
 def find_mmdet2_config(file: str, configs: Path) -> Path:
@@ -109,14 +108,14 @@ def _import_custom_modules(imports: ConfigDict | None, name: str) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise ConfigError(name, f"imports {module}, which does not import: {error}") from error
+            raise ConfigError(name, f"imports {module}, which cannot be imported: {error}") from error
 
 
 def to_mmdet2_settings(settings: Mapping[str, Any], *, name: str) -> dict[str, Any]:
-    """Translate settings of mmdet 3 to mmdet 2's, without any pretrained weights that would be fetched.
+    """Translate settings of mmdet 3 to mmdet 2's, without pretrained weights, which would be downloaded.
 
     Raises:
-        ConfigError: there is no model or no test pipeline, or mmdet 2 has no counterpart for a setting.
+        ConfigError: there is no model or no test pipeline, or mmdet 2 does not support a setting.
     """
     model = _strip_scope(without_pretrained(dict(settings.get("model") or {})))
     if not model:
@@ -130,7 +129,7 @@ def to_mmdet2_settings(settings: Mapping[str, Any], *, name: str) -> dict[str, A
 
 
 def _strip_scope(node: Any) -> Any:
-    """Copy nested settings with type names without the scope ``mmdet.``, in which mmdet 2 looks anyway."""
+    """Copy nested settings, with type names without the scope ``mmdet.``, which mmdet 2 does not know."""
     if isinstance(node, dict):
         copied = {key: _strip_scope(value) for key, value in node.items()}
         if isinstance(kind := node.get("type"), str):
@@ -148,20 +147,20 @@ def to_mmdet2_pipeline(
     """Translate mmdet 3's test pipeline and data preprocessor to mmdet 2's pipeline, for pixels in memory.
 
     Raises:
-        ConfigError: a step or a setting that mmdet 2 has no counterpart for, or not exactly one Resize.
+        ConfigError: mmdet 2 does not support a step or a setting, or there is not exactly one Resize.
     """
     kinds = [step.get("type") for step in steps]
     known = {"LoadImageFromFile", "LoadAnnotations", "Resize", "PackDetInputs"}
     if other := [kind for kind in kinds if kind not in known]:
-        raise ConfigError(name, f"mmdet 2 has no counterpart for the step {other[0]} of the test pipeline")
+        raise ConfigError(name, f"mmdet 2 does not support the step {other[0]} of the test pipeline")
     if kinds.count("Resize") != 1:
         raise ConfigError(name, f"expected one Resize in the test pipeline, found {kinds.count('Resize')}")
     resize = steps[kinds.index("Resize")]
-    _refuse(resize.keys() - RESIZE_KEYS, "Resize of the test pipeline", name)
+    _refuse_settings(resize.keys() - RESIZE_KEYS, "Resize of the test pipeline", name)
     kept = {key: value for key, value in resize.items() if key not in ("scale", "scale_factor")}
     transforms = [
         {"keep_ratio": False, **kept},
-        {"type": "RandomFlip"},  # it flips nothing, but tells the model that
+        {"type": "RandomFlip"},  # it flips nothing, but adds the metadata that says so
         *_to_mmdet2_preprocessing(preprocessor, name),
         {"type": "ImageToTensor", "keys": ["img"]},
         {"type": "Collect", "keys": ["img"]},
@@ -184,12 +183,12 @@ def _to_mmdet2_scale(resize: PipelineStep, name: str) -> PipelineStep:
 def _to_mmdet2_preprocessing(preprocessor: Mapping[str, Any], name: str) -> list[PipelineStep]:
     kind = preprocessor.get("type", PREPROCESSOR)
     if kind != PREPROCESSOR:
-        raise ConfigError(name, f"mmdet 2 has no counterpart for the data preprocessor {kind}")
+        raise ConfigError(name, f"mmdet 2 does not support the data preprocessor {kind}")
     unknown = preprocessor.keys() - CONVERTED_KEYS - IGNORED_KEYS
-    _refuse((key for key in unknown if preprocessor[key] is not None), "data_preprocessor", name)
+    _refuse_settings((key for key in unknown if preprocessor[key] is not None), "data_preprocessor", name)
     mean, std = preprocessor.get("mean"), preprocessor.get("std")
     if mean is None or std is None:
-        raise ConfigError(name, "data_preprocessor: expected mean and std, without which mmdet 2 normalises nothing")
+        raise ConfigError(name, "data_preprocessor: expected mean and std, which mmdet 2 needs to normalise images")
     swapped = bool(preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr"))
     return [
         {"type": "Normalize", "mean": list(mean), "std": list(std), "to_rgb": swapped},
@@ -201,13 +200,13 @@ def _to_mmdet2_preprocessing(preprocessor: Mapping[str, Any], name: str) -> list
     ]
 
 
-def _refuse(keys: Iterable[str], place: str, name: str) -> None:
+def _refuse_settings(keys: Iterable[str], place: str, name: str) -> None:
     if unknown := sorted(keys):
-        raise ConfigError(name, f"mmdet 2 has no counterpart for {unknown[0]} in the {place}")
+        raise ConfigError(name, f"mmdet 2 does not support {unknown[0]} in the {place}")
 
 
 def to_mmdet3_pipeline(steps: Sequence[PipelineStep]) -> list[PipelineStep]:
-    """Translate mmdet 2's test pipeline to mmdet 3's, without what the data preprocessor does there."""
+    """Translate mmdet 2's test pipeline to mmdet 3's, without the steps that are in the data preprocessor there."""
     augmentation = _find_step(steps, "MultiScaleFlipAug")
     resize = _find_step(augmentation["transforms"], "Resize")
     return [

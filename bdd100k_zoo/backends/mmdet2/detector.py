@@ -1,4 +1,4 @@
-"""Models of mmdet 2, built and run as ``mmdet.apis`` does."""
+"""Models of mmdet 2, built and run as ``mmdet.apis`` does it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from bdd100k_zoo.backends.common import devices
 from bdd100k_zoo.backends.common.config import check_postprocessing, translate_config_errors
 from bdd100k_zoo.backends.common.detector import BaseDetector
 from bdd100k_zoo.backends.common.models import FRAME_SHAPE, check_number_of_classes, translate_image_errors
-from bdd100k_zoo.backends.common.precision import torch_defaults
+from bdd100k_zoo.backends.common.precision import torch_defaults, unsupported_precision
+from bdd100k_zoo.backends.mmdet2.config import load_config as load_config
 from bdd100k_zoo.backends.protocol import requested_precision
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.detections import Detections
-from bdd100k_zoo.errors import DeviceError, PrecisionError
+from bdd100k_zoo.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,13 +48,8 @@ class MmdetDetector(BaseDetector):
     BACKEND = "mmdet2"
     LIBRARY = LIBRARY
 
-    @property
-    def batch_size(self) -> int:
-        """How many images at once suit the device: more were never measured."""
-        return 1
-
     def prepare(self, image: npt.NDArray[np.uint8]) -> PreparedImage:
-        """Preprocess one image on the CPU; raises ImageShapeError."""
+        """Preprocess one image on the CPU; raises ImagesError."""
         with translate_image_errors(image):
             return preprocess_image(self._pipeline, image)
 
@@ -66,16 +62,13 @@ class MmdetDetector(BaseDetector):
             found = self._model(return_loss=False, rescale=True, img=[inputs], img_metas=[metas])
         return [concatenate_classes(by_class) for by_class in found]
 
-    def _ops_provider(self) -> str:
-        return "mmcv"
-
 
 @torch_defaults()
 def build_model(config: Mapping[str, Any], *, name: str) -> nn.Module:
     """Build the model of a config (see ``config.load_config``) by ``mmdet.apis``, on the CPU with random weights.
 
     Raises:
-        ConfigError: mmdet cannot build it, its post-processing settings do not fit, or it has not ten classes.
+        ConfigError: mmdet cannot build it, its post-processing settings do not fit, or it does not have ten classes.
     """
     with warnings.catch_warnings(), translate_config_errors("build the model", name=name, library=LIBRARY):
         warnings.simplefilter("ignore")
@@ -86,7 +79,7 @@ def build_model(config: Mapping[str, Any], *, name: str) -> nn.Module:
 
 
 build_meta_model = build_model
-"""mmdet 2 always gives parameters memory."""
+"""mmdet 2 always allocates memory for parameters."""
 
 
 def build_pipeline(config: Mapping[str, Any], *, name: str) -> Compose:
@@ -105,7 +98,7 @@ def check_config(config: Mapping[str, Any], *, name: str) -> None:
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """Return the device to use; see ``devices.resolve_device``. ``auto`` is the CPU where mmcv-full has no CUDA ops.
+    """Return the device to use; see ``devices.resolve_device``. ``auto`` is the CPU if mmcv-full has no CUDA ops.
 
     Raises:
         DeviceError: there is no such device, or mmcv-full was built without ops for it.
@@ -113,15 +106,15 @@ def resolve_device(wanted: str) -> torch.device:
     cpu_only = get_compiling_cuda_version() == "not available"
     device = devices.resolve_device("cpu" if cpu_only and wanted == "auto" else wanted)
     if cpu_only and device.type != "cpu":
-        raise DeviceError(wanted, "this mmcv-full was built for the CPU alone")
+        raise DeviceError(wanted, "this mmcv-full was built for the CPU only")
     return device
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
-    """Return the precision to use; raises PrecisionError where it is not fp32."""
+    """Return the precision to use; raises DeviceError if it is not fp32."""
     precision = requested_precision(wanted)
     if precision != "fp32":
-        raise PrecisionError(precision, str(device), "the backend mmdet2 computes in fp32 alone")
+        raise unsupported_precision(precision, device, "the backend mmdet2 only computes in fp32")
     return precision
 
 

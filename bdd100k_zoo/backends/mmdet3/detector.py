@@ -1,4 +1,4 @@
-"""Models of mmdet 3, built and run through mmdet's own pipelines and heads."""
+"""Models of mmdet 3, built and run with mmdet's own pipelines and heads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 
 from bdd100k_zoo.backends.common.config import (
     check_postprocessing,
+    load_config,
     mmdet_default_scope,
     translate_config_errors,
     without_pretrained,
@@ -20,7 +21,6 @@ from bdd100k_zoo.backends.common.models import FRAME_SHAPE, check_number_of_clas
 from bdd100k_zoo.backends.common.precision import resolve_precision, torch_defaults, use_precision
 from bdd100k_zoo.backends.mmdet3.allocator import keep_freed_memory
 from bdd100k_zoo.backends.mmdet3.fast_cpu import optimize_for_cpu, patch_model, to_channels_last
-from bdd100k_zoo.backends.mmdet3.ops import install_ops
 from bdd100k_zoo.backends.mmdet3.preprocessing import (
     PreparedImage,
     build_pipeline,
@@ -47,6 +47,7 @@ __all__ = [
     "build_model",
     "build_pipeline",
     "check_config",
+    "load_config",
     "resolve_device",
     "resolve_precision",
 ]
@@ -56,14 +57,10 @@ class MmdetDetector(BaseDetector):
     """A model of mmdet 3."""
 
     BACKEND = "mmdet3"
-
-    @property
-    def batch_size(self) -> int:
-        """How many images at once suit the device."""
-        return 1 if self._device.type == "cpu" else 8
+    GPU_BATCH_SIZE = 8
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> PreparedImage:
-        """Preprocess one image on the CPU; raises ImageShapeError."""
+        """Preprocess one image on the CPU; raises ImagesError."""
         divisor = padding_divisor(self._model)
         return preprocess_image(self._pipeline, image, divisor, pinned=self._device.type == "cuda")
 
@@ -71,23 +68,20 @@ class MmdetDetector(BaseDetector):
     def _run_model(self, batch: Sequence[PreparedImage]) -> list[Detections]:
         return split_detections(self._model.test_step(collate_batch(batch, self._device)))
 
-    def _ops_provider(self) -> str:
-        return install_ops()
-
     def _speed_up(self, device: torch.device, precision: str) -> bool:
         with use_precision("fp32", device):
             if device.type == "cpu":
                 keep_freed_memory()
                 return optimize_for_cpu(self._model)
-            # Tensor cores read channels last; what computes float32 exactly may be slower in that layout.
+            # Tensor cores read channels last. The units that compute float32 exactly may be slower in that layout.
             return precision != "fp32" and patch_model(self._model, (to_channels_last,), device)
 
 
 def build_model(config: Config, *, name: str = "model") -> nn.Module:
-    """Build the model of a config with random weights; no pretrained weights are fetched.
+    """Build the model of a config with random weights; no pretrained weights are downloaded.
 
     Raises:
-        ConfigError: mmdet cannot build it, its post-processing settings do not fit, or it has not ten classes.
+        ConfigError: mmdet cannot build it, its post-processing settings do not fit, or it does not have ten classes.
     """
     with mmdet_default_scope(), translate_config_errors("build the model", name=name):
         settings = without_pretrained(config.model)
@@ -110,7 +104,7 @@ def check_config(config: Config, *, name: str) -> None:
 
 @torch_defaults()
 def build_meta_model(config: Config, *, name: str) -> nn.Module:
-    """Build the model of a config, where possible on torch's meta device, without memory; raises ConfigError."""
+    """Build the model of a config, if possible on torch's meta device, without memory; raises ConfigError."""
     try:
         with torch.device("meta"):
             return build_model(config, name=name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from bdd100k_zoo.backends.common.devices import read_cpuinfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -141,9 +142,5 @@ def onednn_forward(linear: nn.Linear) -> Callable[[Tensor], Tensor] | None:
 
 
 def _is_amd_with_avx512() -> bool:
-    try:
-        described = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    is_amd = re.search(r"^vendor_id\s*:\s*AuthenticAMD$", described, re.M) is not None
+    is_amd = re.search(r"^vendor_id\s*:\s*AuthenticAMD$", read_cpuinfo(), re.MULTILINE) is not None
     return is_amd and torch.backends.cpu.get_cpu_capability().startswith("AVX512")

@@ -1,36 +1,40 @@
-"""mmdet's own test loop, for comparison: its model, its data pipeline and its loader, one image at a time."""
+"""mmdet's own test loop, for comparison: its model, data pipeline and data loader, one image at a time.
+
+``import_backend`` must be called before this module is imported.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
 
-from bdd100k_zoo.backends.mmdet3 import import_backend
+from bdd100k_zoo.backends.common.checkpoint import load_weights
+from bdd100k_zoo.backends.common.config import load_config, mmdet_default_scope
+from bdd100k_zoo.backends.common.devices import device_errors, resolve_device
+from bdd100k_zoo.backends.common.precision import torch_defaults, use_precision
+from bdd100k_zoo.backends.mmdet3.detector import build_model
 from bdd100k_zoo.data.detections import Detections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import torch
-
 
 class StockLoop:
-    """A model as mmdet builds it, and the loader of its test loop over some image files.
+    """A model as mmdet builds it, and the data loader of its test loop for some image files.
 
     Attributes:
         model: the model, in evaluation mode on its device.
     """
 
     def __init__(self, model: Any, paths: Sequence[Path], device: torch.device, *, tf32: bool) -> None:
-        from mmcv.transforms import Compose
-        from mmdet.utils import get_test_pipeline_cfg
-        from mmengine.dataset import pseudo_collate
-        from torch.utils.data import DataLoader
-
-        from bdd100k_zoo.backends.common.config import mmdet_default_scope
-
         self.model = model
         self._device, self._tf32 = device, tf32
         with mmdet_default_scope():
@@ -52,14 +56,8 @@ class StockLoop:
         """Return the objects in the files at some indices, one file after the other.
 
         Raises:
-            DeviceError: the device's memory does not suffice, or it fails.
+            DeviceError: the device fails or has too little memory.
         """
-        import torch
-
-        from bdd100k_zoo.backends.common.config import mmdet_default_scope
-        from bdd100k_zoo.backends.common.devices import device_errors
-        from bdd100k_zoo.backends.common.precision import torch_defaults, use_precision
-
         self._indices[:] = indices
         precision = torch_defaults() if self._tf32 else use_precision("fp32", self._device)
         with mmdet_default_scope(), device_errors(self._device), torch.no_grad(), precision:
@@ -82,7 +80,7 @@ class _Files:
 def load_stock(config_path: Path, checkpoint: Path, paths: Sequence[Path], device: str, *, tf32: bool) -> StockLoop:
     """Load a model as mmdet builds it, without this package's changes.
 
-    On the CPU the loop reads the images itself; on a GPU as many processes read ahead as the config says.
+    On the CPU the loop reads the images itself; on a GPU as many processes read ahead as the config specifies.
 
     Args:
         config_path: one of the package's configs.
@@ -92,28 +90,19 @@ def load_stock(config_path: Path, checkpoint: Path, paths: Sequence[Path], devic
         tf32: keep torch's default, as mmdet does: CUDA rounds the factors of convolutions to TF32.
 
     Raises:
-        MissingPackageError, ConfigError, DeviceError, StorageError, CheckpointError: as ``Backend.load``.
+        ConfigError, DeviceError, StorageError, CheckpointError: as ``Backend.load``.
     """
-    import_backend()
-    from bdd100k_zoo.backends.common.checkpoint import load_strictly, read_checkpoint
-    from bdd100k_zoo.backends.common.config import load_config
-    from bdd100k_zoo.backends.common.devices import device_errors, resolve_device
-    from bdd100k_zoo.backends.common.precision import torch_defaults
-    from bdd100k_zoo.backends.mmdet3.detector import build_model
-
     target = resolve_device(device)
     with torch_defaults():
         model = build_model(load_config(config_path))
-        load_strictly(model, read_checkpoint(checkpoint).state_dict, model_name="stock", path=checkpoint)
+        load_weights(model, checkpoint, model_name="stock")
     with device_errors(target):
         model.to(target).eval()
     return StockLoop(model, paths, target, tf32=tf32)
 
 
 def _init_worker(_: int) -> None:
-    """Keep each of the loader's processes to one thread, as mmengine does."""
-    import cv2
-
+    """Restrict each of the loader's processes to one thread, as mmengine does."""
     cv2.setNumThreads(0)
 
 

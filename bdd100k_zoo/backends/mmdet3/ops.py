@@ -1,8 +1,8 @@
-"""The compiled ops of mmcv that these models call, served by torchvision where mmcv was installed without any.
+"""The compiled ops of mmcv that these models call, provided by torchvision if mmcv was installed without any.
 
 The Python half of ``mmcv.ops`` loads its compiled half while it is imported. It gets an object on which every op raises
-a named error; then the few functions that are needed are replaced. Functions are replaced, not the compiled module,
-because torchvision's functions already have gradients.
+an error that names the op; then the few functions that are needed are replaced. Functions are replaced rather than
+the compiled module, because torchvision's functions already have gradients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torchvision import ops as vision
 
 from bdd100k_zoo.backends.mmdet3 import deform_conv as fast_deform_conv
 from bdd100k_zoo.backends.mmdet3 import roi_align as fast_roi_align
-from bdd100k_zoo.errors import MissingPackageError, UnsupportedOpError
+from bdd100k_zoo.errors import BackendError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,9 +32,9 @@ IntOrPair = int | tuple[int, ...]
 
 @cache
 def install_ops() -> OpsProvider:
-    """Make ``mmcv.ops`` work, and return which package serves its ops. Must be called before mmdet is imported.
+    """Make ``mmcv.ops`` work, and return the package that provides its ops. Must be called before mmdet is imported.
 
-    Where a compiled mmcv is installed nothing is changed.
+    A compiled mmcv is left unchanged.
 
     Raises:
         MissingPackageError: mmcv is missing, or its compiled half does not load.
@@ -51,29 +51,37 @@ def install_ops() -> OpsProvider:
     return "torchvision"
 
 
+def unsupported_op(op: str, detail: str = "") -> BackendError:
+    """Return the error for an op, or an argument of one, that torchvision does not provide."""
+    return BackendError(
+        f"mmcv's op {op!r} is not supported here" + (f": {detail}" if detail else ""),
+        "a compiled mmcv 2.1.0 provides it: https://mmcv.readthedocs.io",
+    )
+
+
 class UnavailableOps:
-    """Stands in for mmcv's compiled module: every op raises UnsupportedOpError."""
+    """A replacement for mmcv's compiled module, in which every op raises BackendError."""
 
     def __getattr__(self, op: str) -> Callable[..., NoReturn]:
         if op.startswith("__"):
             raise AttributeError(op)
 
         def refuse(*_: object, **__: object) -> NoReturn:
-            raise UnsupportedOpError(op)
+            raise unsupported_op(op)
 
         return refuse
 
 
 class NmsOps(UnavailableOps):
-    """The compiled ops of ``mmcv.ops.nms``: plain NMS works."""
+    """The compiled ops of ``mmcv.ops.nms``, of which plain NMS works."""
 
     def nms(self, boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
         """Select boxes [n, 4] (corners) as mmcv's op does: indices [k], best score first.
 
-        With ``offset`` 1 a box ends after its last pixel: widths and heights are one more than corners say.
+        With ``offset`` 1 a box includes its last pixel: widths and heights are larger by one than the corners imply.
         """
         dtype = _compute_dtype(torch.promote_types(boxes.dtype, scores.dtype))
-        if offset:  # rare; skipped otherwise because copying these numbers to a GPU waits for it
+        if offset:  # rare; otherwise skipped, because copying these numbers to a GPU waits for it
             boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
         kept: Tensor = vision.nms(boxes.to(dtype), scores.to(dtype), iou_threshold)
         return kept
@@ -101,7 +109,7 @@ def _replace_ops() -> None:
     ):
         name = function.__name__
         original = getattr(sys.modules[f"mmcv.ops.{home}"], name)
-        for module in modules:  # several have imported it by name
+        for module in modules:  # several import it by name
             if getattr(module, name, None) is original:
                 setattr(module, name, function)
 
@@ -120,15 +128,12 @@ def roi_align(
     The arguments are those of ``mmcv.ops.roi_align``; the only supported pooling mode is ``avg``.
     """
     if pool_mode != "avg":
-        raise UnsupportedOpError("roi_align", f"pool_mode is {pool_mode!r}, only 'avg' is served")
+        raise unsupported_op("roi_align", f"expected the pool_mode 'avg', found {pool_mode!r}")
     dtype = _compute_dtype(input.dtype)
     features, regions, size = input.to(dtype), rois.to(dtype), _pair(output_size)
-    serve = (
-        fast_roi_align.roi_align_channels_last
-        if fast_roi_align.supports_roi_align(features, regions)
-        else vision.roi_align
-    )
-    pooled: Tensor = serve(features, regions, size, spatial_scale, sampling_ratio, aligned)
+    fast = fast_roi_align.supports_roi_align(features, regions)
+    pool = fast_roi_align.roi_align_channels_last if fast else vision.roi_align
+    pooled: Tensor = pool(features, regions, size, spatial_scale, sampling_ratio, aligned)
     return pooled.to(input.dtype)
 
 
@@ -142,23 +147,21 @@ def deform_conv2d(
     groups: int = 1,
     deform_groups: int = 1,
     bias: bool = False,
-    im2col_step: int = 32,  # noqa: ARG001  (how many images mmcv computes at a time; the result is the same)
+    im2col_step: int = 32,  # noqa: ARG001  (mmcv's images at a time; they do not change the result)
 ) -> Tensor:
     """Convolve [n, c, h, w] at displaced points; offsets [n, deform_groups·kernel·2, h', w'] are (y, x) pairs.
 
     The arguments are those of ``mmcv.ops.deform_conv2d``, which has no bias either.
     """
     if bias:
-        raise UnsupportedOpError("deform_conv2d", "it has no bias")
-    return _deform_conv2d(
-        "deform_conv2d", input, offset, None, weight, None, stride, padding, dilation, groups, deform_groups
-    )
+        raise unsupported_op("deform_conv2d", "it has no bias")
+    return modulated_deform_conv2d(input, offset, None, weight, None, stride, padding, dilation, groups, deform_groups)
 
 
 def modulated_deform_conv2d(
     input: Tensor,  # noqa: A002  (mmcv's name)
     offset: Tensor,
-    mask: Tensor,
+    mask: Tensor | None,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: IntOrPair = 1,
@@ -167,12 +170,25 @@ def modulated_deform_conv2d(
     groups: int = 1,
     deform_groups: int = 1,
 ) -> Tensor:
-    """Convolve as ``deform_conv2d`` does, each point weighted by a mask [n, deform_groups·kernel, h', w'].
+    """Convolve as ``deform_conv2d`` does, with each point weighted by a mask [n, deform_groups·kernel, h', w'].
 
     The arguments are those of ``mmcv.ops.modulated_deform_conv2d``.
     """
-    op = "modulated_deform_conv2d"
-    return _deform_conv2d(op, input, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups)
+    # torchvision infers both numbers of groups from the shapes.
+    expected = weight.size(1) * groups, 2 * weight.size(2) * weight.size(3) * deform_groups
+    found = input.size(1), offset.size(1)
+    if found != expected:
+        problem = "expected {} channels and {} offsets, found {} and {}".format(*expected, *found)
+        raise unsupported_op("deform_conv2d", problem)
+    # In mixed precision only the offsets have 16 bits; mmcv computes in their type.
+    dtype = _compute_dtype(offset.dtype)
+    features, offset_, weight = (tensor.to(dtype) for tensor in (input, offset, weight))
+    bias, mask = (None if tensor is None else tensor.to(dtype) for tensor in (bias, mask))
+    spacing = (_pair(stride), _pair(padding), _pair(dilation))
+    fast = fast_deform_conv.supports_deform_conv2d(features, offset_, weight)
+    convolve = fast_deform_conv.deform_conv2d_channels_last if fast else vision.deform_conv2d
+    convolved: Tensor = convolve(features, offset_, weight, bias, *spacing, mask)
+    return convolved.to(offset.dtype)
 
 
 def sigmoid_focal_loss(
@@ -189,7 +205,7 @@ def sigmoid_focal_loss(
     Class weights and an alpha below 0 are not supported.
     """
     if weight is not None or alpha < 0:
-        raise UnsupportedOpError("sigmoid_focal_loss", "neither weights by class nor an alpha below 0 are served")
+        raise unsupported_op("sigmoid_focal_loss", "expected no class weights, and an alpha of 0 or more")
     classes = torch.arange(input.size(1), device=input.device)
     one_hot = (target.unsqueeze(1) == classes).to(input.dtype)
     loss: Tensor = vision.sigmoid_focal_loss(input, one_hot, alpha, gamma, "none")
@@ -198,37 +214,8 @@ def sigmoid_focal_loss(
     return loss.sum() / input.size(0) if reduction == "mean" else loss.sum()
 
 
-def _deform_conv2d(
-    op: str,
-    features: Tensor,
-    offset: Tensor,
-    mask: Tensor | None,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: IntOrPair,
-    padding: IntOrPair,
-    dilation: IntOrPair,
-    groups: int,
-    deform_groups: int,
-) -> Tensor:
-    # torchvision infers both numbers of groups from the shapes.
-    channels, offsets = weight.size(1) * groups, 2 * weight.size(2) * weight.size(3) * deform_groups
-    if (channels, offsets) != (features.size(1), offset.size(1)):
-        found = f"found {features.size(1)} channels and {offset.size(1)} offsets"
-        raise UnsupportedOpError(op, f"expected {channels} channels and {offsets} offsets, {found}")
-    # Under mixed precision only the offsets are in 16 bits; mmcv computes in their type.
-    dtype = _compute_dtype(offset.dtype)
-    features, offset_, weight = (tensor.to(dtype) for tensor in (features, offset, weight))
-    bias, mask = (None if tensor is None else tensor.to(dtype) for tensor in (bias, mask))
-    spacing = (_pair(stride), _pair(padding), _pair(dilation))
-    fast = fast_deform_conv.supports_deform_conv2d(features, offset_, weight)
-    serve = fast_deform_conv.deform_conv2d_channels_last if fast else vision.deform_conv2d
-    convolved: Tensor = serve(features, offset_, weight, bias, *spacing, mask)
-    return convolved.to(offset.dtype)
-
-
 def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type to compute in: float32 for 16-bit floats, which torchvision lacks kernels for on some devices."""
+    """Return the type to compute in: float32 for 16-bit floats, for which torchvision lacks some kernels."""
     return torch.float32 if dtype.itemsize < torch.float32.itemsize else dtype
 
 

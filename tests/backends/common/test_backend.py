@@ -1,4 +1,4 @@
-"""What a backend checks: settings before weights are fetched, a file of weights against its model, its packages."""
+"""The checks of a backend: settings before weights are downloaded, checkpoints against their models, packages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAME = "retinanet_r50_fpn_1x"
 
 
 def tensors_of(name: str) -> dict[str, Tensor]:
-    """A state dict of the model's own shapes in a few bytes each."""
+    """Return a state dict of the model's shapes in which each tensor takes a few bytes."""
     shapes = build_meta_model(load_config(ZOO[name].config_path), name=name).state_dict()
     return {key: torch.ones((), dtype=like.dtype).expand(like.shape) for key, like in shapes.items()}
 
@@ -60,21 +60,19 @@ def test_a_checkpoint_of_the_model_passes(name: str, tmp_path: Path) -> None:
 
 
 def test_the_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=NAME) as caught:
+    with pytest.raises(CheckpointError, match=rf"does not fit {NAME}: \d+ missing: .+; \d+ unexpected: "):
         check(save(tensors_of("fcos_r50_fpn_1x"), tmp_path / "w.pth"))
-    assert caught.value.missing
-    assert caught.value.unexpected
 
 
 def test_a_head_of_other_classes_is_refused(tmp_path: Path) -> None:
     tensors = tensors_of(NAME)
-    with pytest.raises(CheckpointError, match="of another shape") as caught:
+    refusal = r"1 of another shape: bbox_head\.retina_cls\.bias: \(720,\) instead of \(90,\)$"
+    with pytest.raises(CheckpointError, match=refusal):
         check(save(tensors | {"bbox_head.retina_cls.bias": torch.ones(720)}, tmp_path / "w.pth"))
-    assert caught.value.reshaped == ("bbox_head.retina_cls.bias: (720,) instead of (90,)",)
 
 
 def test_classes_in_another_order_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="expected the classes pedestrian, "):
         check(save(tensors_of(NAME), tmp_path / "w.pth", CLASSES[::-1]))
 
 
@@ -94,7 +92,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
         check(path)
 
 
-def test_a_config_that_builds_no_model_is_told_as_such(tmp_path: Path) -> None:
+def test_a_config_that_builds_no_model_is_a_config_error(tmp_path: Path) -> None:
     config = tmp_path / "config.py"
     config.write_text("model = dict(type='NoSuchDetector')\n")
     with pytest.raises(ConfigError):
@@ -124,7 +122,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     assert float(run_python(program, path).stdout) < 200  # its parameters have 501 MB
 
 
-# Settings, before any weights are fetched
+# Settings, before any weights are downloaded
 
 FASTER = "faster_rcnn_r50_fpn_1x"
 PIPELINE = "test_dataloader.dataset.pipeline"
@@ -155,14 +153,14 @@ def test_settings_that_fit_pass(override: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "reason"),
     [
         ("model.test_cfg.rcnn.score_thr=abc", "model.test_cfg.rcnn.score_thr: expected a number, found 'abc'"),
         ("model.test_cfg.rcnn.max_per_img=abc", "rcnn.max_per_img: expected a whole number, found 'abc'"),
         ("model.test_cfg.rcnn.max_per_img=0.5", "expected a whole number, found 0.5"),
         ("model.test_cfg.rpn.nms_pre=true", "expected a whole number, found True"),
-        ("model.test_cfg.rcnn.nms.type=foo", "model.test_cfg.rcnn.nms: expected a type of nms or soft_nms"),
-        ("model.test_cfg.rcnn.nms=nms", "expected a dict with a type, found 'nms'"),
+        ("model.test_cfg.rcnn.nms.type=foo", "model.test_cfg.rcnn.nms: expected a dict with a type of nms or soft_nms"),
+        ("model.test_cfg.rcnn.nms=nms", "expected a dict with a type of nms or soft_nms, found 'nms'"),
         ("model.test_cfg.rcnn.nms.iou_threshold=abc", "expected a number, found 'abc'"),
         (f"{PIPELINE}.1.scale=abc", "cannot run the test pipeline: TypeError"),
         (f"{PIPELINE}.1.scale=(0,0)", "cannot run the test pipeline: error: "),
@@ -176,21 +174,21 @@ def test_settings_that_fit_pass(override: str) -> None:
         ("model=3", "AttributeError"),
     ],
 )
-def test_settings_that_do_not_fit_are_told_before_any_weights_are_fetched(override: str, told: str) -> None:
+def test_settings_that_do_not_fit_are_refused_before_any_weights_are_downloaded(override: str, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_settings(override)
     assert caught.value.config == str(config_path(FASTER))
-    assert told in caught.value.problem
+    assert reason in caught.value.problem
 
 
 def test_the_text_of_an_nms_type_is_never_evaluated() -> None:
     overrides = {"model.test_cfg.rcnn.nms.type": "open('owned', 'w').close() or nms"}
-    with pytest.raises(ConfigError, match="expected a type of nms or soft_nms"):
+    with pytest.raises(ConfigError, match="expected a dict with a type of nms or soft_nms"):
         mmdet3.load(FASTER, config_path(FASTER), Path("not-read.pth"), "cpu", overrides)
     assert not Path("owned").exists()
 
 
-def test_a_device_is_looked_for_before_the_config_is_read() -> None:
+def test_the_device_is_checked_before_the_config_is_read() -> None:
     with pytest.raises(DeviceError):
         mmdet3.check(Path("missing.py"), "gpu")
     with pytest.raises(ConfigError):

@@ -1,4 +1,4 @@
-"""Files made to exhaust the machine are refused before torch reads them; what torch writes passes."""
+"""Files that would exhaust the machine are refused before torch reads them; those that torch writes pass."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_file_of_more_than_the_memory_is_no_reason_to_call_it_damaged(path: Pa
     older_that_claims(1 << 28, path)
     with path.open("r+b") as file:
         file.truncate((1 << 30) + 4096)
-    assert run_python(READ_WITH_LITTLE_MEMORY, path).stdout == "its tensors need more memory than there is\n"
+    assert run_python(READ_WITH_LITTLE_MEMORY, path).stdout == "its tensors need more memory than is available\n"
 
 
 # Checksums

@@ -1,6 +1,8 @@
-"""Which devices there are, and how one that is not there is refused."""
+"""Which device is used, how an absent one is refused, and which failures are recognised."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 import torch
@@ -38,9 +40,34 @@ def test_a_cuda_device_beyond_the_last_is_refused() -> None:
 @pytest.mark.parametrize(
     ("cuda", "hip", "expected"), [("12.8", None, "CUDA 12.8"), (None, "6.3.4", "ROCm 6.3.4"), (None, None, "")]
 )
-def test_a_build_for_rocm_is_no_cpu_build(
+def test_the_platform_of_a_build(
     cuda: str | None, hip: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.version, "hip", hip)
     assert devices.torch_platform() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "out_of_memory"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", True),
+        ("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory", True),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("GET was unable to find an engine to execute this computation", True),
+        ("Unable to find a valid cuDNN algorithm to run convolution", True),
+        ("CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA", False),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_failures_of_a_device_are_recognised_and_those_for_lack_of_memory_named(text: str, out_of_memory: bool) -> None:
+    device = torch.device("cuda", 1)
+    with pytest.raises(DeviceError, match=re.escape(text.splitlines()[0])) as caught, devices.device_errors(device):
+        raise RuntimeError(text)
+    assert (caught.value.device, caught.value.out_of_memory) == ("cuda:1", out_of_memory)
+
+
+def test_other_errors_are_not_those_of_the_device() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), devices.device_errors(torch.device("cpu")):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

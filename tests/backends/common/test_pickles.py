@@ -1,4 +1,4 @@
-"""Pickles made to exhaust the machine are refused before torch reads them; those of checkpoints pass."""
+"""Pickles that would exhaust the machine are refused before torch reads them; those of checkpoints pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.backends.common import pickle_values
 from bdd100k_zoo.backends.common.checkpoint import read_checkpoint, read_torch_file
-from bdd100k_zoo.backends.common.pickle_values import MAX_DEPTH, MAX_ODD_KEYS, MAX_STEPS, PickleError
+from bdd100k_zoo.backends.common.pickle_values import COUNT_LIMITS, MAX_DEPTH, MAX_ODD_KEYS, MAX_STEPS, PickleError
 from bdd100k_zoo.backends.common.pickles import PickleWalker
 from bdd100k_zoo.errors import UnsafeCheckpointError
 
@@ -99,7 +99,7 @@ ATTACKS = {
         + b"q\0c_codecs\nencode\nq\1"
         + (b"h\1h\0" + text("latin1") + b"\x86R") * 100_000
         + b"e",
-        "its list of tensors would make more than 134,217,728 bytes of its texts",
+        "its list of tensors would create more than 134,217,728 bytes from its texts",
     ),
     "a text encoded by a slow codec": (call("_codecs.encode", text("é" * LONG), text("punycode")), PLAIN),
     "a list made into a set 100,000 times": (
@@ -131,7 +131,7 @@ ATTACKS = {
     "two lists that hold each other": (b"]q\x00]q\x01h\x00ah\x00h\x01a", PLAIN),
     "a tensor made by its class": (
         b"ctorch\nFloatTensor\n" + numbers(1 << 30) + b"\x81",
-        "it names torch.FloatTensor, which is neither tensor nor plain value",
+        "it names torch.FloatTensor, which is neither a tensor nor a plain value",
     ),
     "a new object of a size": (b"ctorch\nSize\n" + numbers(1) + b"\x85\x81", PLAIN),
     "a storage that is called": (call("torch.FloatStorage", integer(1 << 30)), PLAIN),
@@ -142,11 +142,11 @@ ATTACKS = {
     ),
     "an attribute that hides a tensor's shape": (
         attribute(text("shape")),
-        "a tensor of it has an attribute shape of its own, which would hide that of torch",
+        "one of its tensors has an attribute shape, which would hide that of torch",
     ),
     "an attribute that changes a tensor's values": (
         attribute(text("data")),
-        "a tensor of it has an attribute data of its own, which would hide that of torch",
+        "one of its tensors has an attribute data, which would hide that of torch",
     ),
     "an attribute that changes a tensor's class": (attribute(text("__class__")), PLAIN),
     "an attribute that is no name": (attribute(text("a b")), PLAIN),
@@ -174,11 +174,11 @@ ATTACKS = {
     "a new object of the class of tensors": (b"ctorch\nTensor\n" + numbers(1 << 40) + b"\x81", PLAIN),
     "a tensor larger than its storage": (
         tensor(3, (1 << 40,), (1,)),
-        "a tensor of it needs 4,398,046,511,104 bytes, of a storage of 12",
+        "one of its tensors needs 4,398,046,511,104 bytes of a storage of 12",
     ),
     "a tensor far into its storage": (
         tensor(3, (1,), (1,), 1 << 40),
-        "a tensor of it needs 4,398,046,511,108 bytes, of a storage of 12",
+        "one of its tensors needs 4,398,046,511,108 bytes of a storage of 12",
     ),
     "a tensor of negative size": (tensor(3, (-1,), (1,)), PLAIN),
     "a tensor of many dimensions": (tensor(1, (1,) * 100_000, (1,) * 100_000), PLAIN),
@@ -186,11 +186,11 @@ ATTACKS = {
         b"](" + storage(1) + storage(1 << 40) + b"e",
         "its tensors disagree on the storage 0",
     ),
-    "an instruction that torch does not know": (b"N0", "it is damaged, or no checkpoint"),
-    "a reference to nothing": (b"h\x07", "it is damaged, or no checkpoint"),
-    "a text longer than the file": (b"X\xff\xff\xff\x7fabc", "it is damaged, or no checkpoint"),
-    "a global without end": (b"c" + b"a" * LONG, "it is damaged, or no checkpoint"),
-    "nothing": (b"", "it is damaged, or no checkpoint"),
+    "an instruction that torch does not know": (b"N0", "it is damaged, or not a checkpoint"),
+    "a reference to nothing": (b"h\x07", "it is damaged, or not a checkpoint"),
+    "a text longer than the file": (b"X\xff\xff\xff\x7fabc", "it is damaged, or not a checkpoint"),
+    "a global without end": (b"c" + b"a" * LONG, "it is damaged, or not a checkpoint"),
+    "nothing": (b"", "it is damaged, or not a checkpoint"),
 }
 
 READ = """
@@ -311,7 +311,7 @@ def test_an_archive_of_the_oldest_format_is_refused_before_torch_reads_it(tmp_pa
     path = tmp_path / "weights.pth"
     with tarfile.open(path, "w") as archive:
         archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
-    assert refusal(path) == "it is damaged, or no checkpoint"
+    assert refusal(path) == "it is damaged, or not a checkpoint"
 
 
 # What passes
@@ -363,7 +363,7 @@ def test_another_pickle_protocol_is_named_where_torch_cannot_read_it(protocol: i
     path = tmp_path / "weights.pth"
     content = {"meta": {"config": b"abc"}, "state_dict": {"weight": torch.ones(3)}}
     torch.save(content, path, pickle_protocol=protocol)
-    assert refusal(path) == f"it was saved with pickle protocol {protocol}: expected 2, the default of torch.save"
+    assert refusal(path) == f"expected pickle protocol 2, the default of torch.save, found {protocol}"
     torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
     assert refusal(path) == "it is a pickle, not a file as torch.save writes it by default"
 
@@ -476,7 +476,8 @@ def test_the_checkpoint_of_a_large_training_is_far_within_the_limits(
     }
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     # 2,000 tensors of the model and 2,400 of its optimizer: HRNet has 1,856 and 5,568.
-    monkeypatch.setattr(pickle_values, "MAX_STEPS", MAX_STEPS // 5)
+    limit, message = COUNT_LIMITS["steps"]
+    monkeypatch.setitem(COUNT_LIMITS, "steps", (limit // 5, message))
     monkeypatch.setattr(pickle_values, "MAX_DEPTH", MAX_DEPTH // 5)
     loaded = read_torch_file(path)
     assert loaded["param_schedulers"][0]["milestones"] == Counter([8, 11])

@@ -1,4 +1,4 @@
-"""The network computes in the precision that is asked for; what follows it computes in float32."""
+"""The network computes in the requested precision; what follows it computes in float32."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from bdd100k_zoo.backends.common.precision import (
     _ProcessSetting,
     force_float32_heads,
     resolve_precision,
-    set_conv_rounding,
     set_float32_rounding,
-    set_matmul_rounding,
+    set_older_switches,
     use_precision,
 )
 from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model
@@ -55,7 +54,7 @@ SMALL, FEW = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}, {"model.te
 """Little to compute: a CPU without the instructions for it takes ten times as long in 16 bits."""
 
 
-# What there is
+# Which precision a device supports
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16"), ("fp16", "fp16")])
@@ -63,14 +62,18 @@ def test_a_cpu_computes_in(wanted: str, found: str) -> None:
     assert resolve_precision(wanted, CPU) == found
 
 
-@pytest.mark.parametrize(("wanted", "told"), [("tf32", "of GPUs"), ("fp8", "expected auto, fp32")])
-def test_a_cpu_does_not_compute_in(wanted: str, told: str) -> None:
-    with pytest.raises(DeviceError, match=told) as caught:
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [("tf32", "only GPUs compute in TF32"), ("fp8", "expected auto, fp32, tf32, fp16, bf16")],
+)
+def test_a_cpu_does_not_support(wanted: str, reason: str) -> None:
+    with pytest.raises(DeviceError) as caught:
         resolve_precision(wanted, CPU)
-    assert (caught.value.precision, caught.value.device) == (wanted, "cpu")
+    assert str(caught.value) == f"the device 'cpu' cannot be used: it does not support {wanted}: {reason}"
+    assert "--precision fp32" in caught.value.hint
 
 
-def test_a_torch_that_lacks_a_layer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_torch_does_not_support_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("not implemented for 'Half'")
 
@@ -83,20 +86,20 @@ def test_a_torch_that_lacks_a_layer_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     ("capability", "hip", "lacks"),
     [((9, 0), None, set()), ((8, 0), None, set()), ((7, 5), None, {"tf32", "bf16"}), ((9, 4), "6.3", {"tf32"})],
 )
-def test_a_gpu_has_what_its_kind_has(
+def test_the_precisions_of_a_gpu_depend_on_its_kind(
     capability: tuple[int, int], hip: str | None, lacks: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.version, "hip", hip)
     for precision in PRECISIONS:
         if precision in lacks:
-            with pytest.raises(DeviceError, match="'cuda:1' cannot compute in"):
+            with pytest.raises(DeviceError, match=f"'cuda:1' cannot be used: it does not support {precision}"):
                 resolve_precision(precision, CUDA)
         else:
             assert resolve_precision(precision, CUDA) == ("fp32" if precision == "auto" else precision)
 
 
-def test_what_a_device_does_not_have_is_refused_before_anything_is_fetched() -> None:
+def test_an_unsupported_precision_is_refused_before_anything_is_fetched() -> None:
     with pytest.raises(DeviceError):
         mmdet3.check(config_path("fcos_r50_fpn_1x"), "cpu", precision="tf32")
 
@@ -106,7 +109,7 @@ def test_what_a_device_does_not_have_is_refused_before_anything_is_fetched() -> 
 
 @pytest.fixture(autouse=True)
 def _as_torch_starts() -> Iterator[None]:
-    """What torch starts with can be had again by its old switches alone."""
+    """Restore the initial settings, which only the old switches can do."""
     yield
     for backend in (torch.backends, torch.backends.cudnn):
         backend.fp32_precision = "none"
@@ -116,7 +119,7 @@ def _as_torch_starts() -> Iterator[None]:
 
 
 def switches() -> dict[str, str]:
-    """Every switch as the host's own getters tell it, with the errors that torch raises for some of them."""
+    """Return every switch as the host's own getters report it, with the errors that torch raises for some of them."""
     backends: Any = torch.backends
     getters: dict[str, Callable[[], object]] = {
         "all": lambda: backends.fp32_precision,
@@ -130,10 +133,10 @@ def switches() -> dict[str, str]:
         "old products": lambda: backends.cuda.matmul.allow_tf32,
         "old precision": torch.get_float32_matmul_precision,
     }
-    return {name: told_by(getter) for name, getter in getters.items()}
+    return {name: read_switch(getter) for name, getter in getters.items()}
 
 
-def told_by(getter: Callable[[], object]) -> str:
+def read_switch(getter: Callable[[], object]) -> str:
     try:
         return str(getter())
     except RuntimeError as error:
@@ -141,7 +144,7 @@ def told_by(getter: Callable[[], object]) -> str:
 
 
 def rounded() -> tuple[bool, bool]:
-    """Whether CUDA's convolutions and products would round; the operators themselves ask in this way."""
+    """Return whether CUDA's convolutions and products would round, as the operators themselves ask."""
     backends: Any = torch.backends
     operators = (backends.cudnn.conv, backends.cuda.matmul)
     return operators[0].fp32_precision == "tf32", operators[1].fp32_precision == "tf32"
@@ -196,7 +199,7 @@ def test_factors_are_rounded_for_tf32_alone_and_the_host_finds_its_switches_as_t
             raise KeyError
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # autocast says that there is no GPU
+        warnings.simplefilter("ignore")  # autocast warns that there is no GPU
         with pytest.raises(KeyError):
             fail()
     assert switches() == before
@@ -242,10 +245,9 @@ def test_on_a_cpu_products_are_exact_although_the_host_asks_for_less() -> None:
 def test_with_the_switches_of_an_older_torch_the_host_finds_them_as_they_were(host: str, wanted: str) -> None:
     HOSTS[host]()
     before = old_switches()
-    restore = set_matmul_rounding(wanted), set_conv_rounding(wanted)
+    restore = set_older_switches(wanted)
     inside = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision() != "highest"
-    for each in reversed(restore):
-        each()
+    restore()
     assert inside == (wanted == "tf32",) * 2
     assert old_switches() == before
 
@@ -321,26 +323,26 @@ def test_a_thread_that_needs_another_value_enters_although_others_keep_entering(
         assert all(others)
 
 
-def test_threads_enter_in_the_order_in_which_they_came_and_those_of_one_value_together() -> None:
+def test_those_that_come_after_a_waiting_thread_wait_behind_it() -> None:
     setting = _ProcessSetting[str](lambda _: lambda: None)
-    values = ("ieee", "tf32", "tf32", "ieee", "tf32")
+    values = ("ieee", "tf32", "ieee")
     entered, leave = [Event() for _ in values], [Event() for _ in values]
     with ThreadPoolExecutor(len(values)) as threads:
-        running = []
-        for place, value in enumerate(values):
-            running.append(threads.submit(enter, setting, value, entered[place], leave[place]))
-            wait_until(lambda place=place: entered[0].is_set() and len(setting._waiting) == place)
-        for group in ([0], [1, 2], [3], [4]):
-            for place in group:
-                assert entered[place].wait(timeout=10)
-            assert [place for place in range(len(values)) if entered[place].is_set()] == list(range(group[-1] + 1))
-            for place in group:
-                leave[place].set()
+        running = [threads.submit(enter, setting, values[0], entered[0], leave[0])]
+        assert entered[0].wait(timeout=10)
+        running.append(threads.submit(enter, setting, values[1], entered[1], leave[1]))
+        wait_until(setting._turnstile.locked)
+        running.append(threads.submit(enter, setting, values[2], entered[2], leave[2]))
+        for place in range(len(values)):
+            assert entered[place].wait(timeout=10)
+            sleep(0.02)
+            assert [each.is_set() for each in entered] == [other <= place for other in range(len(values))]
+            leave[place].set()
         for each in running:
             each.result(timeout=10)
 
 
-def test_a_thread_that_holds_a_value_enters_it_again_although_another_is_waited_for() -> None:
+def test_a_thread_that_holds_a_value_enters_it_again_although_another_waits() -> None:
     setting = _ProcessSetting[str](lambda _: lambda: None)
     entered, leave = Event(), Event()
     leave.set()
@@ -348,7 +350,7 @@ def test_a_thread_that_holds_a_value_enters_it_again_although_another_is_waited_
     def nest() -> Any:
         with setting.hold("ieee"):
             waiting = threads.submit(enter, setting, "tf32", entered, leave)
-            wait_until(lambda: bool(setting._waiting))
+            wait_until(setting._turnstile.locked)
             with setting.hold("ieee"):
                 assert not entered.is_set()
             assert not entered.is_set()
@@ -389,10 +391,11 @@ def test_a_failure_to_restore_or_to_set_wakes_the_threads_that_wait() -> None:
     names = ("ieee", "unknown", "tf32")
     entered, leave = [Event() for _ in names], [Event() for _ in names]
     with ThreadPoolExecutor(3) as threads:
-        running = []
-        for place, value in enumerate(names):
-            running.append(threads.submit(enter, setting, value, entered[place], leave[place]))
-            wait_until(lambda place=place: entered[0].is_set() and len(setting._waiting) == place)
+        running = [threads.submit(enter, setting, names[0], entered[0], leave[0])]
+        assert entered[0].wait(timeout=10)
+        running.append(threads.submit(enter, setting, names[1], entered[1], leave[1]))
+        wait_until(setting._turnstile.locked)
+        running.append(threads.submit(enter, setting, names[2], entered[2], leave[2]))
         for each in leave:
             each.set()
         for each in running[:2]:
@@ -465,7 +468,7 @@ def test_heads_give_float32_and_choose_in_it() -> None:
 
 
 def build(name: str) -> tuple[Any, Any]:
-    """A model with weights that find boxes in the street, and its pipeline."""
+    """Return a model with weights that find boxes in the street, and its pipeline."""
     has_proposals = any(kind in name for kind in ("faster", "cascade"))
     config = load_config(config_path(name), SMALL | (FEW if has_proposals else {}))
     model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
@@ -474,7 +477,7 @@ def build(name: str) -> tuple[Any, Any]:
 
 
 def near(expected: Detections, found: Detections, overlap: float) -> float:
-    """Give the share of the expected boxes that a box of their class lies on."""
+    """Return the fraction of the expected boxes that a box of their class overlaps."""
     tops = np.maximum(expected.boxes[:, None, :2], found.boxes[None, :, :2])
     ends = np.minimum(expected.boxes[:, None, 2:], found.boxes[None, :, 2:])
     both = (ends - tops).clip(0).prod(2)
@@ -504,7 +507,7 @@ def test_a_model_of_every_family_runs_in_16_bits_with_heads_in_float32(name: str
     assert near(exact, found, 0.5) > 0.6
 
 
-# The CPU's own ways
+# Ops of the CPU
 
 
 def features_like(*shape: int) -> torch.Tensor:

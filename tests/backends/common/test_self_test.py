@@ -1,4 +1,4 @@
-"""Ops and devices are tried on inputs whose right answers are known; a wrong answer is an error."""
+"""Ops and devices are tested on inputs whose right results are known; a wrong result is an error."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_all_is_right_on_the_gpu():
     self_test_ops("cuda")
 
 
-def test_a_device_that_computes_something_else_is_told(monkeypatch):
+def test_a_device_that_computes_something_else_is_reported(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "conv2d", lambda image, _: image[..., 1:-1, 1:-1] * 8)
     with pytest.raises(DeviceError, match="a convolution"):
         self_test_device("cpu")
 
 
 @pytest.mark.parametrize("op", TESTED_OPS)
-def test_an_op_that_computes_something_else_is_told(op, monkeypatch):
+def test_an_op_that_computes_something_else_is_reported(op, monkeypatch):
     ops.install_ops()
     from mmcv import ops as theirs
 

@@ -181,17 +181,19 @@ PIXELS = np.zeros((9, 16, 3), np.uint8)
     ],
     ids=lambda value: value.replace(" ", "") if isinstance(value, str) else "",
 )
-def test_what_is_no_bgr_image_is_refused(given: Any, shape: str, detector: Detector) -> None:
-    with pytest.raises(ImagesError, match=r"expected a numpy array, uint8 \[height, width, 3\]") as caught:
+def test_other_values_than_bgr_images_are_refused(given: Any, shape: str, detector: Detector) -> None:
+    with pytest.raises(ImagesError) as caught:
         detector.detect(given)
-    assert caught.value.shape == shape
+    expected = "expected a numpy array, uint8 [height, width, 3] in BGR order, not empty"
+    assert str(caught.value) == f"{shape}: {expected}"
+    assert "`cv2.imread`" in caught.value.hint
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1)])
 def test_an_image_too_thin_to_be_scaled_is_refused(size: tuple[int, int], detector: Detector) -> None:
-    with pytest.raises(ImagesError, match="the test pipeline cannot take it") as caught:
+    refusal = rf"^uint8 \[{size[0]}, {size[1]}, 3\]: the test pipeline cannot process it \("
+    with pytest.raises(ImagesError, match=refusal):
         detector.detect(np.zeros((*size, 3), np.uint8))
-    assert caught.value.shape == f"uint8 [{size[0]}, {size[1]}, 3]"
 
 
 @pytest.mark.parametrize("size", [(1, 100), (100, 1), (1, 1)])
@@ -373,17 +375,15 @@ def test_a_pipeline_that_mmdet_cannot_build_is_a_config_error() -> None:
 def test_weights_of_another_model_are_refused(save_weights: Callable[[str], Path]) -> None:
     path = save_weights(NAME)
     name = "faster_rcnn_r50_fpn_1x"
-    with pytest.raises(CheckpointError) as caught:
+    refusal = rf"{path} does not fit {name}: 16 missing: .*rpn_head\.rpn_conv\.weight.*; 22 unexpected: .*bbox_head\."
+    with pytest.raises(CheckpointError, match=refusal):
         mmdet3.load(name, config_path(name), path, "cpu")
-    assert (caught.value.model, caught.value.path) == (name, path)
-    assert "rpn_head.rpn_conv.weight" in caught.value.missing
-    assert "bbox_head.retina_cls.weight" in caught.value.unexpected
 
 
 def test_weights_for_other_classes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"meta": {"CLASSES": CLASSES[::-1]}, "state_dict": {"weight": torch.ones(1)}}, path)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="expected the classes pedestrian, "):
         mmdet3.load(NAME, config_path(NAME), path, "cpu")
 
 
