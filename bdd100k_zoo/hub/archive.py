@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from bdd100k_zoo.errors import InvalidFileError, StorageError, UnsafeArchiveError
+from bdd100k_zoo.errors import InvalidFileError, StorageError
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.progress import NO_PROGRESS
 
@@ -77,12 +77,12 @@ def unpack_zip(
     checked. Times, permissions and empty folders are not taken over.
 
     Raises:
-        UnsafeArchiveError: the zip is damaged, an entry could harm, or it holds more than the limits allow.
+        InvalidFileError: the zip is damaged, an entry could harm, or it holds more than the limits allow.
         StorageError: the folder exists already, the zip cannot be read, or the disk is full.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  (a link at its end is not followed)
     if os.path.lexists(folder):
-        raise StorageError(folder, "is there already, and is left alone")
+        raise _folder_exists(folder)
     with storage_errors(archive):
         raw = io.FileIO(archive)
     with _CarefulFile(raw) as file:
@@ -107,9 +107,16 @@ class _CarefulFile(io.BufferedReader):
         return super().read(size)
 
 
+def _not_unpacked(archive: Path, problem: str, entry: str = "") -> InvalidFileError:
+    """Return the error for a zip that is damaged or could harm, and the entry at fault if it is one."""
+    place = f"entry {entry!r}: " if entry else ""
+    hint = "it is damaged, or not what was published: move it out of the cache and download it again"
+    return InvalidFileError(archive, f"was not unpacked: {place}{problem}", hint)
+
+
 @contextmanager
 def _translate_damage(archive: Path, entry: str = "") -> Iterator[None]:
-    """Turn what zipfile and zlib raise about malformed bytes into an UnsafeArchiveError."""
+    """Turn what zipfile and zlib raise about malformed bytes into an InvalidFileError."""
     try:
         yield
     except (
@@ -123,7 +130,7 @@ def _translate_damage(archive: Path, entry: str = "") -> Iterator[None]:
         ValueError,
     ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnsafeArchiveError(archive, entry, f"is damaged: {reason}") from error
+        raise _not_unpacked(archive, f"is damaged: {reason}", entry) from error
 
 
 @contextmanager
@@ -148,12 +155,12 @@ def _check_entries(archive: Path, zipped: ZipFile, limits: Limits) -> list[ZipIn
         if not problem and info.file_size > max(RATIO_SLACK_BYTES, limits.ratio * info.compress_size):
             problem = f"it would unpack to more than {limits.ratio:g} times its size in the zip"
         if problem:
-            raise UnsafeArchiveError(archive, info.orig_filename, problem)
+            raise _not_unpacked(archive, problem, info.orig_filename)
     if clash := name_clash([info.orig_filename for info in entries]) or _overlap(entries, zipped.start_dir):
-        raise UnsafeArchiveError(archive, *clash)
+        raise _not_unpacked(archive, clash[1], clash[0])
     files = [info for info in entries if not info.orig_filename.endswith("/")]
     if problem := _total_problem(files, limits):
-        raise UnsafeArchiveError(archive, "", problem)
+        raise _not_unpacked(archive, problem)
     return files
 
 
@@ -241,7 +248,12 @@ def _write_file(archive: Path, zipped: ZipFile, info: ZipInfo, path: Path) -> No
                 written += len(chunk)
                 file.write(chunk)
     if written != info.file_size:
-        raise UnsafeArchiveError(archive, name, f"is damaged: it says {info.file_size:,} bytes and unpacks to others")
+        raise _not_unpacked(
+            archive, f"is damaged: it does not unpack to the {info.file_size:,} bytes of its entry", name
+        )
+
+
+ANOTHER_COPY = "give another copy, or choose the kind of file with --what"
 
 
 def check_zip(file: Path) -> None:
@@ -251,16 +263,20 @@ def check_zip(file: Path) -> None:
             names = archive.namelist()
     # What zipfile raises for bytes that are no zip archive.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError) as error:
-        raise InvalidFileError(file, f"is no zip archive, or not whole: {error}") from error
+        raise InvalidFileError(file, f"is no zip archive, or is truncated: {error}", ANOTHER_COPY) from error
     if not names:
-        raise InvalidFileError(file, "is a zip archive that holds nothing")
+        raise InvalidFileError(file, "is an empty zip archive", ANOTHER_COPY)
 
 
 def check_visuals_folders(artifacts: Sequence[Artifact], folder: Path) -> None:
     """Check that ``folder/MODEL`` is free for the visuals of every model; raises StorageError."""
     for artifact in artifacts:
         if artifact.what == "visuals" and os.path.lexists(folder / artifact.model):
-            raise StorageError(folder / artifact.model, "is there already, and is left alone")
+            raise _folder_exists(folder / artifact.model)
+
+
+def _folder_exists(folder: Path) -> StorageError:
+    return StorageError(folder, "already exists, and was not changed", "move it away, or choose another folder")
 
 
 def unpack_visuals(
@@ -269,7 +285,7 @@ def unpack_visuals(
     """Unpack the visuals among cached files into ``folder/MODEL``; ``files`` are those of ``artifacts``, in order.
 
     Raises:
-        UnsafeArchiveError: a zip is damaged or could harm; nothing of it is unpacked.
+        InvalidFileError: a zip is damaged or could harm; nothing of it is unpacked.
         StorageError: the folder is there already, or the disk is full.
     """
     for artifact, stored in dict(zip(artifacts, files, strict=True)).items():

@@ -11,32 +11,25 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bdd100k_zoo.errors import NoAddressError, OfflineError, StorageError, UnverifiedError, ZooError
+from bdd100k_zoo.errors import ArtifactError, OfflineError, StorageError, UnverifiedError, ZooError
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.hub.download import Download, Route, build_routes
 from bdd100k_zoo.hub.http import open_session
 from bdd100k_zoo.hub.layout import cache_file_name, default_cache_root, local_copy_hint
-from bdd100k_zoo.hub.ledger import (
-    LedgerEntry,
-    inspect_cached,
-    read_ledger,
-    read_pin,
-    resolve_verification,
-    write_ledger,
-)
+from bdd100k_zoo.hub.ledger import LedgerEntry, inspect_cached, read_pin, resolve_verification, write_ledger
 from bdd100k_zoo.hub.locks import cache_lock
 from bdd100k_zoo.hub.mirrors import configured_mirrors
 from bdd100k_zoo.hub.resume import PartialState, find_partials, remove_partials
 from bdd100k_zoo.hub.retry import DEFAULT_RETRY_POLICY, FailedAttemptError, RetryPolicy
 from bdd100k_zoo.hub.verify import (
     PUBLISHER,
-    Hashes,
-    NoDigest,
+    WRONG_IN_CACHE,
     digest_mismatch,
     fetch_published_digest,
     hash_file,
     plan_verification,
 )
+from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry.models import to_json_values
 
 if TYPE_CHECKING:
@@ -45,7 +38,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from bdd100k_zoo.hub.ledger import CacheLookup
+    from bdd100k_zoo.errors import DigestMismatchError
     from bdd100k_zoo.hub.mirrors import Mirror
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Artifact
@@ -99,7 +92,7 @@ class Store:
             SettingsError: the user's settings name no usable mirror.
         """
         self.root = Path(root or default_cache_root()).absolute()
-        if offline is None:  # the words that the command line's option accepts too
+        if offline is None:  # the values that the command line's option accepts too
             value = os.environ.get("BDD100K_ZOO_OFFLINE", "").strip().lower()
             offline = value in ("1", "true", "t", "yes", "y", "on")
         self.offline = offline
@@ -108,7 +101,7 @@ class Store:
         self._sessions = threading.local()
         self._opened: list[requests.Session] = []
         self.failed_hosts: set[str] = set()
-        """Hosts that failed shortly before: they are tried once, not again and again."""
+        """Hosts that failed shortly before: their next addresses are tried once each."""
 
     def __enter__(self) -> Store:
         return self
@@ -152,7 +145,7 @@ class Store:
         found = inspect_cached(path, artifact)
         if found.mismatch:
             raise found.mismatch
-        return _stored_file(path, artifact, found.usable_entry) if found.usable_entry else None
+        return _describe_stored(path, artifact, found.usable_entry) if found.usable_entry else None
 
     def fetch(self, artifact: Artifact, progress: Progress, *, require_digest: bool = False) -> StoredFile:
         """Return an artifact from the cache, or else from the first of its addresses that sends the right file.
@@ -162,7 +155,7 @@ class Store:
         interrupted transfer has brought stays beside the file's place, and the next one resumes it.
 
         Raises:
-            NoAddressError: the zoo lists no address, and there is no mirror.
+            ArtifactError: the zoo lists no address.
             OfflineError: it is not in the cache, and the store is offline.
             TransferError: every address failed.
             DigestMismatchError: every address sent other bytes than the digest's (nothing of them is kept), or the
@@ -174,9 +167,9 @@ class Store:
         found = inspect_cached(path, artifact)
         entry = found.usable_entry
         if entry is None:
-            if found.cached == "foreign":
+            if found.is_foreign:
                 progress.note(f"{path} came from an address that the zoo does not list any more, so it is not used")
-            self._check_reachable(artifact, found)
+            self._check_reachable(artifact, found.mismatch)
             with cache_lock(path, progress):
                 found = inspect_cached(path, artifact)  # another process may have fetched it meanwhile
                 entry = found.usable_entry
@@ -186,10 +179,9 @@ class Store:
                     download = Download(self, artifact, progress, replaces_wrong=found.mismatch is not None)
                     entry = download.from_any_source(require_digest=require_digest)
         remove_partials(path)
-        stored = _stored_file(path, artifact, entry)
-        if require_digest and not stored.verified:
-            return self._verify_again(artifact, stored)
-        return _warn_unverified(artifact, stored, progress)
+        if require_digest and resolve_verification(artifact, entry).verified_by is None:
+            entry = self._verify_again(artifact, entry)
+        return _describe_stored(path, artifact, entry, progress)
 
     def import_file(
         self, artifact: Artifact, file: Path, progress: Progress, *, require_digest: bool = False
@@ -213,7 +205,7 @@ class Store:
             except FailedAttemptError as failure:
                 raise StorageError(file, failure.outcome) from failure
             remove_partials(path)
-            return _warn_unverified(artifact, _stored_file(path, artifact, entry), progress)
+            return _describe_stored(path, artifact, entry, progress)
 
     def adopt(self, artifact: Artifact, file: Path) -> StoredFile:
         """Return what is known about a file outside the cache that is used in place of an artifact.
@@ -226,10 +218,10 @@ class Store:
         """
         hashes, pin = hash_file(file), read_pin(self.path(artifact), artifact)
         pin = pin if pin and pin.verified_by else None
-        unknown = NoDigest("it is your own file, and no digest of the published file is known")
-        plan = plan_verification(artifact, pin, "the cache", lambda: unknown, lambda: None)
+        unknown = "it is your own file, and no digest of the published file is known"
+        plan = plan_verification(artifact, pin, self.path(artifact), lambda: unknown, lambda: None)
         published, reason = True if plan.verified_by else None, plan.reason
-        if digest_mismatch(hashes, str(file), plan.expected, artifact.size):
+        if digest_mismatch(hashes, str(file), plan.expected, artifact.size, ""):
             published, reason = False, "it is your own file, not the published one"
         return StoredFile(
             path=file.absolute(),
@@ -243,40 +235,30 @@ class Store:
             published=published,
         )
 
-    def _check_reachable(self, artifact: Artifact, found: CacheLookup) -> None:
+    def _check_reachable(self, artifact: Artifact, mismatch: DigestMismatchError | None) -> None:
         """Raise what is wrong if no address may be asked."""
-        routes = self.routes(artifact)
-        if routes and not self.offline:
-            return
-        if found.mismatch:
-            raise found.mismatch
-        if not routes:
-            raise NoAddressError(artifact.model, artifact.what)
-        raise OfflineError(
-            f"the {artifact.what} of {artifact.model} are not in the cache ({self.path(artifact)}), and offline mode "
-            "contacts nothing",
-            "run it once without --offline (and BDD100K_ZOO_OFFLINE); "
-            + local_copy_hint(artifact.model, artifact.what),
-        )
-
-    def _verify_again(self, artifact: Artifact, stored: StoredFile) -> StoredFile:
-        """Ask once more for the publisher's digest of a file that was stored while it was not available."""
+        model, what = artifact.model, artifact.what
+        if not artifact.addresses:
+            raise mismatch or no_address_error(model, what)
         if self.offline:
-            raise UnverifiedError(artifact.model, artifact.what, stored.reason or "")
-        found = fetch_published_digest(self.session(), artifact)
-        if isinstance(found, NoDigest):
-            raise UnverifiedError(artifact.model, artifact.what, found.reason)
-        mismatch = digest_mismatch(Hashes(stored.size, stored.md5, stored.sha256), str(stored.path), (found,), None)
-        if mismatch:
+            raise mismatch or OfflineError(
+                f"the {what} of {model} are not in the cache ({self.path(artifact)}), and offline mode "
+                "contacts nothing",
+                f"run it once without --offline (and BDD100K_ZOO_OFFLINE); {local_copy_hint(model, what)}",
+            )
+
+    def _verify_again(self, artifact: Artifact, entry: LedgerEntry) -> LedgerEntry:
+        """Ask once more for the publisher's digest of a file that was stored while it was not available."""
+        path = self.path(artifact)
+        found = entry.reason or "" if self.offline else fetch_published_digest(self.session(), artifact)
+        if isinstance(found, str):
+            raise UnverifiedError(artifact.model, artifact.what, found)
+        if mismatch := digest_mismatch(entry.hashes, str(path), (found,), None, WRONG_IN_CACHE):
             raise mismatch
-        entry = read_ledger(stored.path)
-        if isinstance(entry, LedgerEntry) and entry.sha256 == stored.sha256:
-            entry = replace(entry, verified_by=PUBLISHER, digest_address=found.source, reason=None)
-            with suppress(StorageError):  # of a read-only cache
-                write_ledger(stored.path, entry)
-        return replace(
-            stored, verified=True, verified_by=PUBLISHER, digest_address=found.source, reason=None, published=True
-        )
+        entry = replace(entry, verified_by=PUBLISHER, digest_address=found.source, reason=None)
+        with suppress(StorageError):  # of a read-only cache
+            write_ledger(path, entry)
+        return entry
 
     def session(self) -> requests.Session:
         """Return this thread's own session: requests does not promise that threads may share one."""
@@ -287,15 +269,14 @@ class Store:
         return session
 
 
-def _warn_unverified(artifact: Artifact, stored: StoredFile, progress: Progress) -> StoredFile:
-    if not stored.verified:
-        progress.warn(f"the {artifact.what} of {artifact.model} are unverified: {stored.reason}")
-    return stored
-
-
-def _stored_file(path: Path, artifact: Artifact, entry: LedgerEntry) -> StoredFile:
+def _describe_stored(
+    path: Path, artifact: Artifact, entry: LedgerEntry, progress: Progress = NO_PROGRESS
+) -> StoredFile:
+    """Return what is known about a file of the cache; a warning reports one that is unverified."""
     entry = resolve_verification(artifact, entry)
     verified = entry.verified_by is not None
+    if not verified:
+        progress.warn(f"the {artifact.what} of {artifact.model} are unverified: {entry.reason}")
     return StoredFile(
         path=path,
         size=entry.size,
@@ -307,6 +288,13 @@ def _stored_file(path: Path, artifact: Artifact, entry: LedgerEntry) -> StoredFi
         address=entry.address,
         digest_address=entry.digest_address,
         published=True if verified else None,
+    )
+
+
+def no_address_error(model: str, what: str) -> ArtifactError:
+    """Return the error for an artifact that is not published."""
+    return ArtifactError(
+        f"the zoo lists no address for the {what} of {model}", f"`bdd100k-zoo info {model}` shows what is published"
     )
 
 

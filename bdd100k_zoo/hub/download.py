@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import closing
-from functools import cached_property, partial
+from contextlib import closing, suppress
+from functools import cached_property
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from bdd100k_zoo.errors import (
     ArtifactError,
     DigestMismatchError,
-    DownloadsFailedError,
     MissingPackageError,
     TransferAttempt,
     TransferError,
     UnverifiedError,
     ZooError,
 )
-from bdd100k_zoo.hub.layout import ledger_path, local_copy_hint, quarantine_file
+from bdd100k_zoo.hub.layout import local_copy_hint, quarantine_file
 from bdd100k_zoo.hub.ledger import LedgerEntry, build_ledger_entry, read_pin, write_ledger
 from bdd100k_zoo.hub.mirrors import resolve_address
 from bdd100k_zoo.hub.resume import PartialFile, build_partial_facts, find_partials
@@ -28,7 +27,6 @@ from bdd100k_zoo.hub.retry import FailedAttemptError
 from bdd100k_zoo.hub.transfer import Meter, Transfer
 from bdd100k_zoo.hub.verify import (
     ExpectedDigest,
-    NoDigest,
     describe_mismatch,
     fetch_digest,
     fetch_published_digest,
@@ -39,19 +37,19 @@ from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry.addresses import is_tamper_proof, redact_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from bdd100k_zoo.hub.cache import Store, StoredFile
     from bdd100k_zoo.hub.mirrors import Mirror
-    from bdd100k_zoo.hub.verify import VerificationPlan
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Artifact
 
-    Outcome: TypeAlias = StoredFile | Exception
-    Fetch: TypeAlias = Callable[[Artifact], StoredFile]
-
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 DownloadFailure = FailedAttemptError | DigestMismatchError | MissingPackageError
+
+
+PLAIN_HTTP_REFUSED = "was not contacted: plain http can be changed on the way, and no digest is recorded"
 
 
 class Route(NamedTuple):
@@ -73,7 +71,7 @@ def build_routes(artifact: Artifact, mirrors: Sequence[Mirror]) -> tuple[Route, 
 
 
 class Download:
-    """Gets one artifact into its place in the cache; the caller holds its lock."""
+    """Downloads one artifact into its place in the cache; the caller holds its lock."""
 
     def __init__(self, store: Store, artifact: Artifact, progress: Progress, *, replaces_wrong: bool) -> None:
         """Prepare a download, contacting nothing.
@@ -91,23 +89,14 @@ class Download:
         self._pin = read_pin(self._path, artifact)
 
     @cached_property
-    def _published_digest(self) -> ExpectedDigest | NoDigest:
+    def _published_digest(self) -> ExpectedDigest | str:
         """The publisher's digest, read once for all addresses."""
         if self._store.offline:
-            return NoDigest("offline mode contacts no digest's address")
+            return "offline mode contacts no digest's address"
         return fetch_published_digest(self._session, self._artifact)
 
-    def _plan(self, route: Route) -> VerificationPlan:
-        """Return the digests that the bytes of a route must have."""
-
-        def mirrored() -> ExpectedDigest | NoDigest | None:
-            return fetch_digest(self._session, route.mirror_digest) if route.mirror_digest else None
-
-        pin_source = f"its ledger {ledger_path(self._path)}"
-        return plan_verification(self._artifact, self._pin, pin_source, lambda: self._published_digest, mirrored)
-
     def from_any_source(self, *, require_digest: bool) -> LedgerEntry:
-        """Take the file from the first address that sends the right one.
+        """Download the file from the first address that sends the right one.
 
         Which digest verifies it does not depend on the address, so a required one that is missing ends the search.
 
@@ -128,7 +117,7 @@ class Download:
         raise self._final_error(failures)
 
     def from_source(self, route: Route, *, require_digest: bool) -> LedgerEntry:
-        """Take the file from one address.
+        """Download the file from one address.
 
         Raises:
             FailedAttemptError, DigestMismatchError, UnverifiedError, StorageError: see ``Transfer.download``.
@@ -136,9 +125,14 @@ class Download:
         address, artifact = route.address, self._artifact
         safe = recorded_digests(artifact) or address.startswith("file://")
         if not (safe or is_tamper_proof(resolve_address(address)[0])):
-            message = "was not contacted: plain http can be changed on the way, and no digest is recorded"
-            raise FailedAttemptError(message)
-        plan = self._plan(route)
+            raise FailedAttemptError(PLAIN_HTTP_REFUSED)
+        plan = plan_verification(
+            artifact,
+            self._pin,
+            self._path,
+            lambda: self._published_digest,
+            lambda: fetch_digest(self._session, route.mirror_digest) if route.mirror_digest else None,
+        )
         if require_digest and plan.verified_by is None:
             raise UnverifiedError(artifact.model, artifact.what, plan.reason or "")
         policy = self._store.retry_policy
@@ -207,84 +201,108 @@ def fetch_all(
         The files in the order of ``artifacts``.
 
     Raises:
-        ArtifactError: the failure, if one file was asked for.
-        DownloadsFailedError: all failures, if several were.
+        ArtifactError: the failure, if one file was asked for; all failures in one error, if several were.
         StorageError: the cache cannot be written or read; no further file was started.
         KeyboardInterrupt: with a message of which files are complete and which are partly here.
     """
     wanted = list(dict.fromkeys(artifacts))
-    fetch = partial(store.fetch, progress=progress, require_digest=require_digest)
-    outcomes: dict[Artifact, Outcome] = {}
+    waiting = deque(wanted)
+
+    def fetch(artifact: Artifact) -> Iterator[tuple[Artifact, StoredFile | ArtifactError]]:
+        try:
+            yield artifact, store.fetch(artifact, progress, require_digest=require_digest)
+        except ArtifactError as failure:
+            yield artifact, failure
+        except BaseException:
+            waiting.clear()
+            raise
+
+    outcomes: dict[Artifact, StoredFile | ArtifactError] = {}
     overall = (progress if len(wanted) > 1 else NO_PROGRESS).task("Downloading", len(wanted), "files")
     try:
-        with overall as task, closing(_fetch_each(fetch, wanted, jobs)) as results:
+        with overall as task, closing(run_in_threads(fetch, waiting, min(jobs, len(wanted)))) as results:
             for artifact, outcome in results:
                 outcomes[artifact] = outcome
-                task.advance(int(not isinstance(outcome, Exception)))
+                task.advance(int(not isinstance(outcome, ArtifactError)))
     except KeyboardInterrupt as interrupt:
         raise type(interrupt)(_describe_interrupt(store, wanted, outcomes)) from interrupt
-    for outcome in outcomes.values():
-        if isinstance(outcome, Exception) and not isinstance(outcome, ArtifactError):
-            raise outcome
     ordered = [outcomes[artifact] for artifact in wanted]
-    files = [outcome for outcome in ordered if not isinstance(outcome, Exception)]
-    failures = tuple(outcome for outcome in ordered if isinstance(outcome, ArtifactError))
+    failures = [outcome for outcome in ordered if isinstance(outcome, ArtifactError)]
+    files = [outcome for outcome in ordered if not isinstance(outcome, ArtifactError)]
     if failures and len(wanted) == 1:
         raise failures[0]
     if failures:
-        raise DownloadsFailedError(failures, tuple(stored.path for stored in files))
+        failed = "".join(f"\n- {failure}" for failure in failures)
+        arrived = "".join(f"\n  {stored.path}" for stored in files)
+        raise ArtifactError(
+            f"{len(failures)} of {len(wanted)} files could not be downloaded:{failed}"
+            + (arrived and f"\nin the cache:{arrived}"),
+            f"the same command tries only what is missing; {local_copy_hint()}",
+        )
     return files
 
 
-def _fetch_each(fetch: Fetch, wanted: Sequence[Artifact], jobs: int) -> Generator[tuple[Artifact, Outcome], None, None]:
-    """Yield what became of each artifact as soon as it is known."""
-    waiting = deque(wanted)
-    workers = min(jobs, len(wanted))
-    if workers <= 1:
-        yield from _fetch_in_turn(fetch, waiting)
+def run_in_threads(
+    work: Callable[[Item], Iterable[Result]], waiting: deque[Item], count: int
+) -> Generator[Result, None, None]:
+    """Yield what ``work`` yields for each item as it comes, and raise what it raises once all threads have ended.
+
+    The threads are daemons, so that an interrupted process does not wait for a server that sends nothing.
+
+    Args:
+        work: does the work for one item.
+        waiting: the items. Threads take them from the left; once it is empty or cleared, no further work starts.
+        count: how many threads; with 1, the calling thread does it all.
+    """
+    if count <= 1:
+        while waiting:
+            yield from work(waiting.popleft())
         return
-    results: SimpleQueue[tuple[Artifact, Outcome] | None] = SimpleQueue()
+    results: SimpleQueue[Result | _Ended] = SimpleQueue()
 
-    def work() -> None:
+    def run() -> None:
+        error = None
         try:
-            for result in _fetch_in_turn(fetch, waiting):
-                results.put(result)
-        finally:
-            results.put(None)
+            with suppress(IndexError):  # no item is left
+                while True:
+                    for result in work(waiting.popleft()):
+                        results.put(result)
+        except BaseException as failure:  # noqa: BLE001  (raised again below)
+            error = failure
+        results.put(_Ended(error))
 
-    for number in range(workers):
-        # Daemons: the process must not wait at its end for a server that says nothing.
-        Thread(target=work, name=f"fetch-{number}", daemon=True).start()
+    for number in range(count):
+        Thread(target=run, name=f"hub-{number}", daemon=True).start()
+    errors = []
     try:
-        for _ in range(workers):
-            yield from iter(results.get, None)
+        while count:
+            result = results.get()
+            if isinstance(result, _Ended):
+                count -= 1
+                errors += [result.error] if result.error else []
+            else:
+                yield result
     finally:
-        waiting.clear()  # after an interrupt no further file is started
+        waiting.clear()  # after an interrupt no further work starts
+    if errors:
+        raise errors[0]
 
 
-def _fetch_in_turn(fetch: Fetch, waiting: deque[Artifact]) -> Generator[tuple[Artifact, Outcome], None, None]:
-    while True:
-        try:
-            artifact = waiting.popleft()
-        except IndexError:
-            return
-        try:
-            yield artifact, fetch(artifact)
-        except Exception as failure:  # noqa: BLE001  (raised again by fetch_all)
-            if not isinstance(failure, ArtifactError):
-                waiting.clear()
-            yield artifact, failure
+class _Ended(NamedTuple):
+    """A thread has ended, by an error or because no work is left."""
+
+    error: BaseException | None
 
 
-def _describe_interrupt(store: Store, wanted: Sequence[Artifact], outcomes: Mapping[Artifact, Outcome]) -> str:
+def _describe_interrupt(store: Store, wanted: Sequence[Artifact], outcomes: Mapping[Artifact, object]) -> str:
     """Return the message of what an interrupt leaves behind."""
     missing = [artifact for artifact in wanted if isinstance(outcomes.get(artifact, OSError()), Exception)]
-    message = f"interrupted: {len(wanted) - len(missing)} of {len(wanted)} files are whole"
+    message = f"interrupted: {len(wanted) - len(missing)} of {len(wanted)} files are complete"
     parts = []
     for artifact in missing:
         for largest in store.partials(artifact)[:1]:
             of_total = "" if largest.total is None else f" of {largest.total:,}"
             parts.append(f"{artifact.model} {artifact.what}: {largest.size:,}{of_total} bytes")
     if not parts:
-        return f"{message}; the same command goes on from there"
-    return "\n  ".join((f"{message}, partly here:", *parts)) + "\nthe same command goes on from there"
+        return f"{message}; the same command resumes"
+    return "\n  ".join((f"{message}, partly here:", *parts)) + "\nthe same command resumes from there"

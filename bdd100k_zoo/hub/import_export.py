@@ -1,31 +1,38 @@
-"""What goes into and out of the cache by hand: copies imported, a mirror exported, digests recorded in a zoo file."""
+"""Import copies into the cache, export it as a mirror, and record its digests in a zoo file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
 from bdd100k_zoo.data.formats import decode_json
 from bdd100k_zoo.errors import (
-    CheckUnavailableError,
+    ArtifactError,
     DigestMismatchError,
-    EmptyCacheError,
-    FilesExistError,
     MissingPackageError,
-    NoAddressError,
     StorageError,
     UnverifiedError,
+    list_first,
 )
-from bdd100k_zoo.files import read_bytes, read_chunks, storage_errors, write_atomically
+from bdd100k_zoo.files import atomic_writer, read_bytes, read_chunks, storage_errors, write_atomically
 from bdd100k_zoo.hub.archive import check_zip
-from bdd100k_zoo.hub.inventory import artifacts_by_path, list_cache_items
+from bdd100k_zoo.hub.cache import no_address_error
+from bdd100k_zoo.hub.inventory import artifacts_by_path, empty_cache_error, list_cache_items
 from bdd100k_zoo.hub.layout import mirror_digest_path, mirror_path
-from bdd100k_zoo.hub.verify import Hasher, describe_mismatch, hash_file, parse_md5, recorded_digests
+from bdd100k_zoo.hub.verify import (
+    WRONG_IN_CACHE,
+    ExpectedDigest,
+    Hasher,
+    describe_mismatch,
+    digest_mismatch,
+    hash_file,
+    parse_md5,
+    recorded_digests,
+)
 from bdd100k_zoo.registry import ArtifactKind, load_zoo
 from bdd100k_zoo.registry.editing import insert_digests
 from bdd100k_zoo.registry.models import DigestAndSize, UserDigest
@@ -66,22 +73,22 @@ def import_copy(
         digest: the user's digest of it, ``md5:…`` or ``sha256:…`` in lower-case hexadecimal.
 
     Raises:
-        NoAddressError: the model publishes no such file.
         StorageError: the file cannot be read, or the cache cannot be written.
         CheckpointError, ConfigError: it is no checkpoint, or not of this model.
-        CheckUnavailableError: neither the backend nor a digest is available to check the weights.
-        BrokenFileError, WrongFileError, InvalidFileError: it is no JSON, or no zip archive.
+        ArtifactError: the model publishes no such file, or neither the backend nor a digest is available to check it.
+        InputsError, InvalidFileError: it is no JSON, or no zip archive.
         DigestMismatchError: it is not the file of the zoo file's digest, the user's, the ledger's or the publisher's,
             or the user's digest contradicts another that is recorded.
     """
     artifact = model.artifact(what)
     if digest is not None:
-        for recorded, source in recorded_digests(artifact):
+        for recorded, source, _ in recorded_digests(artifact):
             if recorded != digest and recorded.partition(":")[0] == digest.partition(":")[0]:
-                raise DigestMismatchError(DIGEST_OPTION, recorded, digest, source)
+                hint = "correct the one that is wrong: the two contradict each other"
+                raise DigestMismatchError(DIGEST_OPTION, recorded, digest, source, hint)
         artifact = artifact._replace(user_digests=(*artifact.user_digests, UserDigest(what, digest, DIGEST_OPTION)))
     if not artifact.addresses:
-        raise NoAddressError(model.name, what)
+        raise no_address_error(model.name, what)
     if what == "visuals":
         check_zip(file)
     elif what != "weights":
@@ -94,8 +101,11 @@ def import_copy(
             try:
                 return store.import_file(artifact, file, progress, require_digest=True)
             except UnverifiedError as unverified:
-                raise CheckUnavailableError(
-                    model.name, file, unverified.reason, missing.package, missing.reason
+                raise ArtifactError(
+                    f"{file} was not imported as the weights of {model.name}: {unverified.reason}; and checking it "
+                    f"against the model needs {missing.package}, which cannot be imported: {missing.reason}",
+                    f"`pip install 'bdd100k-zoo[{missing.extra}]'` lets the same command check the file; "
+                    "or give a digest you trust: --digest sha256:…",
                 ) from unverified
     return store.import_file(artifact, file, progress)
 
@@ -112,21 +122,38 @@ def _check_json(file: Path, what: ArtifactKind) -> None:
 MIRROR_INDEX = "index.json"
 
 
-class MirrorFile(Struct, frozen=True, kw_only=True):
-    """One file of a mirror, as its index lists it."""
+class FileDigests(Struct, frozen=True, kw_only=True):
+    """The digests and size of one file."""
 
     model: str
-    what: str
-    path: str
-    """Relative to the mirror's base, with forward slashes."""
+    what: ArtifactKind
     size: int
     """Bytes."""
     md5: str
     sha256: str
     """Lower-case hexadecimal."""
-    verified: bool
     verified_by: str | None
     """``zoo file``, ``publisher`` or ``user``; None if unverified."""
+
+
+class MirrorFile(FileDigests, frozen=True, kw_only=True):
+    """One file of a mirror, as its index lists it."""
+
+    path: str
+    """Relative to the mirror's base, with forward slashes."""
+    verified: bool
+
+
+class CachedDigest(FileDigests, frozen=True, kw_only=True):
+    """One file in the cache."""
+
+    recorded: bool
+    """Whether the zoo file has its digest and size already."""
+
+
+def _digests_of(artifact: Artifact, stored: StoredFile) -> dict[str, Any]:
+    known = {name: getattr(stored, name) for name in ("size", "md5", "sha256", "verified_by")}
+    return {"model": artifact.model, "what": artifact.what, **known}
 
 
 class MirrorIndex(Struct, frozen=True):
@@ -173,13 +200,13 @@ def export_mirror(
     ``include_unverified`` exports files that no digest verifies too, and the index marks them.
 
     Raises:
-        UnknownNameError, EmptyCacheError: there is no such model, or no file of it.
-        FilesExistError: the folder holds other files under these names; nothing was written.
-        StorageError: a file cannot be read or written.
+        UnknownNameError, ArtifactError: there is no such model, or no file of it.
+        StorageError: a file cannot be read or written, or the folder has other files under these names. Of those,
+            nothing was written.
     """
     chosen, left_out = _choose_files(store, zoo, names, include_unverified=include_unverified)
     if not chosen and not left_out:
-        raise EmptyCacheError(store.root, tuple(names))
+        raise empty_cache_error(store, names)
     present = _find_present(folder, chosen)
     index = _read_index(folder)
     exported: list[MirrorFile] = []
@@ -187,25 +214,18 @@ def export_mirror(
     for artifact, stored in chosen:
         path = mirror_path(artifact)
         if path not in present:
-            if problem := _copy_verified(stored, folder / path, f"{artifact.model} {artifact.what}", progress):
-                left_out.append(SkippedFile(stored.path, problem, damaged=True))
+            try:
+                _copy_verified(stored, folder / path, f"{artifact.model} {artifact.what}", progress)
+            except (DigestMismatchError, StorageError) as error:
+                if isinstance(error, StorageError) and error.path != stored.path:
+                    raise
+                left_out.append(_damaged_file(stored.path, error))
                 continue
             written += 1
         digest_file = folder / mirror_digest_path(artifact)
         if not digest_file.is_file():
             write_atomically(digest_file, f"{stored.md5}  {stored.path.name}\n".encode())
-        exported.append(
-            MirrorFile(
-                model=artifact.model,
-                what=artifact.what,
-                path=path,
-                size=stored.size,
-                md5=stored.md5,
-                sha256=stored.sha256,
-                verified=stored.verified,
-                verified_by=stored.verified_by,
-            )
-        )
+        exported.append(MirrorFile(path=path, verified=stored.verified, **_digests_of(artifact, stored)))
         if not stored.verified:
             reason = f"are unverified, and listed as such: {stored.reason}"
             progress.warn(f"the {artifact.what} of {artifact.model} {reason}")
@@ -233,8 +253,7 @@ def _choose_files(
         try:
             stored = store.find(artifact)
         except (DigestMismatchError, StorageError) as error:
-            reason = error.reason if isinstance(error, StorageError) else describe_mismatch(error)
-            left_out.append(SkippedFile(item.path, reason, damaged=True))
+            left_out.append(_damaged_file(item.path, error))
             continue
         if stored is None:
             reason = item.reason or f"the zoo does not list {item.address}"
@@ -247,8 +266,13 @@ def _choose_files(
     return chosen, left_out
 
 
+def _damaged_file(path: Path, error: DigestMismatchError | StorageError) -> SkippedFile:
+    reason = error.reason if isinstance(error, StorageError) else describe_mismatch(error)
+    return SkippedFile(path, reason, damaged=True)
+
+
 def _find_present(folder: Path, chosen: Sequence[tuple[Artifact, StoredFile]]) -> set[str]:
-    """Return the paths whose files are in the folder already; raise FilesExistError if others are in their place."""
+    """Return the paths whose files are in the folder already; raise StorageError if others are in their place."""
     present: set[str] = set()
     others: list[Path] = []
     for artifact, stored in chosen:
@@ -262,8 +286,16 @@ def _find_present(folder: Path, chosen: Sequence[tuple[Artifact, StoredFile]]) -
             if parse_md5(text) != stored.md5:
                 others.append(digest_file)
     if others:
-        raise FilesExistError(folder, tuple(others))
+        raise _others_exist(folder, others)
     return present
+
+
+def _others_exist(folder: Path, paths: Sequence[Path]) -> StorageError:
+    return StorageError(
+        folder,
+        f"holds other files under these names; nothing was written:{list_first(paths)}",
+        "move them away, or choose another folder",
+    )
 
 
 def _read_index(folder: Path) -> dict[str, MirrorFile]:
@@ -275,48 +307,24 @@ def _read_index(folder: Path) -> dict[str, MirrorFile]:
         with storage_errors(path):
             listed = msgspec.json.decode(path.read_bytes(), type=MirrorIndex).files
     except (msgspec.DecodeError, RecursionError) as error:
-        raise FilesExistError(folder, (path,)) from error
+        raise _others_exist(folder, [path]) from error
     return {file.path: file for file in listed if (folder / file.path).is_file()}
 
 
-def _copy_verified(stored: StoredFile, target: Path, title: str, progress: Progress) -> str:
-    """Copy a file, hashing it on the way; return why it is left out, or nothing if the copy is in place."""
-    beside = target.with_name(f".{target.name}.{uuid4().hex}")
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with Hasher() as hasher, beside.open("xb") as copy, progress.task(title, stored.size, "bytes") as task:
-                for chunk in read_chunks(stored.path):
-                    hasher.update(chunk)
-                    copy.write(chunk)
-                    task.advance(len(chunk))
-                copy.flush()
-                os.fsync(copy.fileno())
-                found = hasher.finish().sha256
-            if found != stored.sha256:
-                return f"expected sha256:{stored.sha256} (from its ledger), found sha256:{found}"
-            beside.replace(target)
-        except StorageError as error:  # of the file in the cache
-            return error.reason
-        finally:
-            beside.unlink(missing_ok=True)
-    return ""
-
-
-class CachedDigest(Struct, frozen=True, kw_only=True):
-    """The digests and size of one file in the cache."""
-
-    model: str
-    what: ArtifactKind
-    size: int
-    """Bytes."""
-    md5: str
-    sha256: str
-    """Lower-case hexadecimal."""
-    verified_by: str | None
-    """``zoo file``, ``publisher`` or ``user``; None if it is unverified."""
-    recorded: bool
-    """Whether the zoo file has its digest and size already."""
+def _copy_verified(stored: StoredFile, target: Path, title: str, progress: Progress) -> None:
+    """Copy a file of the cache, hashing it on the way; a file that is not the one of its ledger gets no name."""
+    with (
+        atomic_writer(target) as copy,
+        Hasher() as hasher,
+        progress.task(title, stored.size, "bytes") as task,
+    ):
+        for chunk in read_chunks(stored.path):
+            hasher.update(chunk)
+            copy.write(chunk)
+            task.advance(len(chunk))
+        expected = (ExpectedDigest(f"sha256:{stored.sha256}", "its ledger"),)
+        if mismatch := digest_mismatch(hasher.finish(), str(stored.path), expected, None, WRONG_IN_CACHE):
+            raise mismatch
 
 
 class RecordedDigests(Struct, frozen=True, kw_only=True):
@@ -341,7 +349,7 @@ def read_cached_digests(store: Store, zoo: Zoo) -> list[CachedDigest]:
     """Return the digests and sizes of the complete files in the cache of the zoo's models.
 
     Raises:
-        EmptyCacheError: there is none.
+        ArtifactError: there is none.
         DigestMismatchError: a file contradicts the digest or size that the zoo file records, or its ledger.
         StorageError: a file cannot be read.
     """
@@ -350,19 +358,10 @@ def read_cached_digests(store: Store, zoo: Zoo) -> list[CachedDigest]:
     for item in list_cache_items(store, zoo):
         artifact = artifacts.get(item.path)
         if artifact and item.kind == "file" and (stored := store.find(artifact)):
-            found.append(
-                CachedDigest(
-                    model=artifact.model,
-                    what=artifact.what,
-                    size=stored.size,
-                    md5=stored.md5,
-                    sha256=stored.sha256,
-                    verified_by=stored.verified_by,
-                    recorded=artifact.digest is not None and artifact.size is not None,
-                )
-            )
+            recorded = artifact.digest is not None and artifact.size is not None
+            found.append(CachedDigest(recorded=recorded, **_digests_of(artifact, stored)))
     if not found:
-        raise EmptyCacheError(store.root, ())
+        raise empty_cache_error(store)
     return found
 
 
@@ -375,7 +374,7 @@ def write_digests(
     file would make every copy of that file count as verified, so it is recorded only with ``include_unverified``.
 
     Raises:
-        EmptyCacheError, DigestMismatchError, StorageError: as ``read_cached_digests``; nothing was written.
+        ArtifactError, DigestMismatchError, StorageError: as ``read_cached_digests``; nothing was written.
         ManifestError: the layout of the file cannot be edited; nothing was written.
     """
     file = Path(os.path.realpath(file))

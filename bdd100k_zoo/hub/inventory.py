@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from bdd100k_zoo.errors import EmptyCacheError, StorageError
+from bdd100k_zoo.errors import ArtifactError, StorageError
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.hub.layout import DAMAGED_SUFFIX, LEDGER_SUFFIX, LOCK_SUFFIX, PARTIAL_FACTS_SUFFIX, PARTIAL_SUFFIX
-from bdd100k_zoo.hub.ledger import LedgerEntry, entry_mismatch, read_ledger, resolve_verification
-from bdd100k_zoo.hub.resume import PartialFacts, read_partial_facts
-from bdd100k_zoo.hub.verify import describe_mismatch
+from bdd100k_zoo.hub.ledger import LedgerEntry, read_ledger, resolve_verification
+from bdd100k_zoo.hub.resume import PartialFacts, partial_of, read_partial_facts
+from bdd100k_zoo.hub.verify import describe_mismatch, recorded_mismatch
 from bdd100k_zoo.registry.models import ARTIFACT_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from os import stat_result
 
     from bdd100k_zoo.hub.cache import Store
@@ -45,23 +44,23 @@ class CacheItem(Struct, frozen=True, kw_only=True):
     target: Path
     """The file of the cache that it is or belongs to."""
     kind: CacheItemKind
-    """``file``: complete. ``partial``: on its way. ``damaged``: set aside. ``ledger``: its file is gone, and it pins
-    the next one. ``other``: none of ours."""
+    """``file``: complete. ``partial``: a transfer. ``damaged``: set aside. ``ledger``: its file is gone, and it pins
+    the next one. ``other``: not a file of the zoo."""
     model: str | None = None
     what: str | None = None
     size: int
     """Bytes on the disk."""
     total: int | None = None
-    """Bytes that a partial file is to have, if known."""
+    """Bytes of the whole file that a partial file is the beginning of, if known."""
     changed: str
     """When it was last modified: ISO 8601, UTC, to the second."""
     state: CacheItemState = "unknown"
     """Of a ``file``. ``wrong``: the zoo file records another; ``changed``: the ledger does; ``unknown``: no ledger.
-    Of a ``ledger``, what it says of the file that is gone."""
+    Of a ``ledger``, what it records about the file that is gone."""
     verified_by: str | None = None
     """``zoo file``, ``publisher`` or ``user``; None if unverified."""
     reason: str | None = None
-    """Why a file is not verified, or what is there in place of a file of ours."""
+    """Why a file is not verified, or what is there in place of a file of the zoo."""
     address: str | None = None
     """Where it came from."""
     zoo_file: Path | None = None
@@ -79,7 +78,7 @@ def list_cache_items(store: Store, zoo: Zoo, names: Sequence[str] = ()) -> tuple
 
     Raises:
         UnknownNameError: there is no such model.
-        EmptyCacheError: it holds nothing of the models that are named.
+        ArtifactError: it holds nothing of the models that are named.
         StorageError: a folder cannot be read.
     """
     wanted = {zoo[name].name for name in names}
@@ -88,8 +87,17 @@ def list_cache_items(store: Store, zoo: Zoo, names: Sequence[str] = ()) -> tuple
         return items
     found = tuple(item for item in items if item.model in wanted)
     if not found:
-        raise EmptyCacheError(store.root, tuple(sorted(wanted)))
+        raise empty_cache_error(store, wanted)
     return found
+
+
+def empty_cache_error(store: Store, models: Iterable[str] = ()) -> ArtifactError:
+    """Return the error for a cache that holds no file of some models, or none at all."""
+    names = ", ".join(sorted(set(models)))
+    return ArtifactError(
+        f"the cache {store.root} holds no complete file{names and f' of {names}'}",
+        "`bdd100k-zoo download MODEL` fetches one, `bdd100k-zoo cache import MODEL FILE` imports a copy",
+    )
 
 
 def scan_cache(root: Path, artifacts: Mapping[Path, Artifact]) -> tuple[CacheItem, ...]:
@@ -120,22 +128,29 @@ def _scan_folder(folder: Path, what: str, artifacts: Mapping[Path, Artifact]) ->
         status = _lstat(path)
         if status is None or path.name.endswith(LOCK_SUFFIX):
             continue
-        if path.name.endswith(LEDGER_SUFFIX):
-            target = path.with_name(path.name.removesuffix(LEDGER_SUFFIX))
-            if _lstat(target) is None:
-                yield _ledger_item(path, what, target, status, artifacts.get(target))
+        is_ledger = path.name.endswith(LEDGER_SUFFIX)
+        target = path.with_name(path.name.removesuffix(LEDGER_SUFFIX))
+        if is_ledger and _lstat(target) is not None:
             continue
         sidecar = SIDECAR_PATTERN.fullmatch(path.name)
+        if sidecar and not is_ledger:
+            target = path.with_name(sidecar["partial"] or sidecar["unfinished"] or sidecar["damaged"])
+        artifact = artifacts.get(target)
         if not stat.S_ISREG(status.st_mode):
             yield _other_item(path, what, status)
+        elif is_ledger:
+            entry = _readable_entry(target)
+            facts = _describe_entry(artifact, entry) if entry else {"reason": "it is damaged"}
+            yield _item("ledger", path, target, status, what, entry or artifact, **facts)
         elif sidecar is None:
-            yield _file_item(path, what, status, artifacts.get(path))
+            yield _file_item(path, status, what, artifact)
         elif sidecar["damaged"]:
-            target = path.with_name(sidecar["damaged"])
-            yield _damaged_item(path, what, target, status, artifacts.get(target))
-        elif not (path.name.endswith(PARTIAL_FACTS_SUFFIX) and _partial_of(path).is_file()):
-            target = path.with_name(sidecar["partial"] or sidecar["unfinished"])
-            yield _partial_item(path, what, target, status, artifacts.get(target))
+            source = _readable_entry(path) or _readable_entry(target) or artifact
+            yield _item("damaged", path, target, status, what, source)
+        elif not (path.name.endswith(PARTIAL_FACTS_SUFFIX) and partial_of(path).is_file()):
+            partial = read_partial_facts(partial_of(path))
+            total = partial.total if partial else None
+            yield _item("partial", path, target, status, what, partial or artifact, total=total)
 
 
 def _lstat(path: Path) -> stat_result | None:
@@ -146,76 +161,48 @@ def _lstat(path: Path) -> stat_result | None:
             return None
 
 
-def _file_item(path: Path, what: str, status: stat_result, artifact: Artifact | None) -> CacheItem:
+def _file_item(path: Path, status: stat_result, what: str, artifact: Artifact | None) -> CacheItem:
     try:
         entry = read_ledger(path)
     except StorageError as error:
-        return _item("file", path, status, artifact, reason=f"its ledger cannot be read: {error.reason}")
-    if entry is None and artifact is None:
-        return _other_item(path, what, status, "it has no ledger, and no model of the zoo has a file of this name")
-    if not isinstance(entry, LedgerEntry):
-        return _item("file", path, status, artifact, reason="its ledger is damaged" if entry else "it has no ledger")
-    if not entry.matches_stat(status):
-        return _item(
-            "file", path, status, entry, state="changed", reason="its size or time of change is not the ledger's"
-        )
-    if wrong := artifact and entry_mismatch(artifact, entry, str(path)):
-        return _item("file", path, status, entry, state="wrong", reason=describe_mismatch(wrong))
-    return _resolved_item("file", path, status, artifact, entry)
-
-
-def _ledger_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
-    """Return the item of a ledger whose file is gone."""
-    if not stat.S_ISREG(status.st_mode):
-        return _other_item(path, what, status)
-    entry = _readable_entry(target)
+        reason = f"its ledger cannot be read: {error.reason}"
+        return _item("file", path, path, status, what, artifact, reason=reason)
     if entry is None:
-        item = _item("ledger", path, status, artifact, reason="it is damaged")
+        has_ledger = _lstat(path.with_name(path.name + LEDGER_SUFFIX)) is not None
+        if artifact is None and not has_ledger:
+            reason = "it has no ledger, and no model of the zoo has a file of this name"
+            return _other_item(path, what, status, reason)
+        reason = "its ledger is damaged" if has_ledger else "it has no ledger"
+        return _item("file", path, path, status, what, artifact, reason=reason)
+    facts: dict[str, Any]
+    if not entry.matches_stat(status):
+        facts = {"state": "changed", "reason": "its size or modification time differs from its ledger"}
+    elif wrong := recorded_mismatch(artifact, entry.hashes, path):
+        facts = {"state": "wrong", "reason": describe_mismatch(wrong)}
     else:
-        item = _resolved_item("ledger", path, status, artifact, entry)
-    return replace(item, target=target, what=item.what or what)
-
-
-def _damaged_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
-    item = _item("damaged", path, status, _readable_entry(path) or _readable_entry(target) or artifact)
-    return replace(item, target=target, what=item.what or what, zoo_file=None)
-
-
-def _partial_item(path: Path, what: str, target: Path, status: stat_result, artifact: Artifact | None) -> CacheItem:
-    facts = find_partial_facts(path)
-    item = _item("partial", path, status, facts or artifact, total=facts.total if facts else None)
-    return replace(item, target=target, what=facts.what if facts else what)
-
-
-def find_partial_facts(path: Path) -> PartialFacts | None:
-    """Read the facts of a partial file, given by its own name or by that of its facts."""
-    return read_partial_facts(_partial_of(path) if path.name.endswith(PARTIAL_FACTS_SUFFIX) else path)
-
-
-def _partial_of(facts_path: Path) -> Path:
-    return facts_path.with_name(facts_path.name.removesuffix(PARTIAL_FACTS_SUFFIX) + PARTIAL_SUFFIX)
+        facts = _describe_entry(artifact, entry)
+    return _item("file", path, path, status, what, entry, **facts)
 
 
 def _readable_entry(path: Path) -> LedgerEntry | None:
     try:
-        entry = read_ledger(path)
+        return read_ledger(path)
     except StorageError:
         return None
-    return entry if isinstance(entry, LedgerEntry) else None
 
 
-def _resolved_item(
-    kind: CacheItemKind, path: Path, status: stat_result, artifact: Artifact | None, entry: LedgerEntry
-) -> CacheItem:
-    resolved = resolve_verification(artifact, entry)
-    state: CacheItemState = "verified" if resolved.verified_by else "unverified"
-    return _item(kind, path, status, entry, state=state, reason=resolved.reason, verified_by=resolved.verified_by)
+def _describe_entry(artifact: Artifact | None, entry: LedgerEntry) -> dict[str, Any]:
+    entry = resolve_verification(artifact, entry)
+    state = "verified" if entry.verified_by else "unverified"
+    return {"state": state, "reason": entry.reason, "verified_by": entry.verified_by}
 
 
 def _item(
     kind: CacheItemKind,
     path: Path,
+    target: Path,
     status: stat_result,
+    what: str,
     source: LedgerEntry | PartialFacts | Artifact | None,
     **facts: Any,
 ) -> CacheItem:
@@ -223,11 +210,11 @@ def _item(
     zoo_file = source.zoo_file if isinstance(source, LedgerEntry) else None
     return CacheItem(
         path=path,
-        target=path,
+        target=target,
         kind=kind,
         model=source.model if source else None,
-        what=source.what if source else None,
-        size=status.st_size,
+        what=source.what if source else what,
+        size=status.st_size if stat.S_ISREG(status.st_mode) else 0,
         changed=datetime.fromtimestamp(status.st_mtime, timezone.utc).isoformat(timespec="seconds"),
         address=source.address if isinstance(source, (LedgerEntry, PartialFacts)) else None,
         zoo_file=Path(zoo_file) if zoo_file else None,
@@ -236,8 +223,7 @@ def _item(
 
 
 def _other_item(path: Path, what: str, status: stat_result, reason: str | None = None) -> CacheItem:
-    """Return the item of something that is none of our files."""
+    """Return the item of something that is not a file of the zoo."""
     kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
-    reason = reason or f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'no ordinary file')}"
-    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return replace(_item("other", path, status, None, reason=reason), what=what, size=size)
+    reason = reason or f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'not a regular file')}"
+    return _item("other", path, path, status, what, None, reason=reason)

@@ -125,8 +125,12 @@ def local_copy_hint(model: str = "MODEL", what: str = "weights") -> str:
     """Return the hint for users who have the file, or know a place that has it."""
     if what == "start-values":
         return "--pretrained FILE starts from a file that you have, --from-scratch from random values"
-    option = "" if what == "weights" else f" --what {what}"
     return (
-        f"with a copy of the file, `bdd100k-zoo cache import {model} FILE{option}` checks it and puts it into the "
-        "cache; BDD100K_ZOO_MIRRORS names other places that have it"
+        f"with a copy of the file, `bdd100k-zoo cache import {model} FILE{what_option(what)}` checks it and puts it "
+        "into the cache; BDD100K_ZOO_MIRRORS names other places that have it"
     )
+
+
+def what_option(what: str) -> str:
+    """Return the option that chooses a kind of file in commands whose default is the weights."""
+    return "" if what == "weights" else f" --what {what}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,21 +18,23 @@ from bdd100k_zoo.hub.verify import (
     FILE_NAME,
     PUBLISHER,
     USER,
+    WRONG_IN_CACHE,
     ZOO_FILE,
     Hashes,
     VerificationPlan,
     describe_mismatch,
-    digest_mismatch,
     digest_origin,
     hash_file,
+    pinned_digest,
     recorded_digests,
+    recorded_mismatch,
 )
 from bdd100k_zoo.registry.addresses import redact_address
 
 if TYPE_CHECKING:
     from os import stat_result
-    from pathlib import Path
 
+    from bdd100k_zoo.progress import Task
     from bdd100k_zoo.registry import Artifact
 
 
@@ -76,30 +79,26 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
         return (self.md5, self.sha256) == (hashes.md5, hashes.sha256)
 
 
-class DamagedLedger:
-    """A ledger that exists and cannot be read."""
-
-
-def read_ledger(path: Path) -> LedgerEntry | DamagedLedger | None:
-    """Read the ledger of the cached file ``path``; None if there is none.
+def read_ledger(path: Path) -> LedgerEntry | None:
+    """Read the ledger of the cached file ``path``; None if there is none, or it is damaged.
 
     An entry with a ``verified_by`` that this package never writes counts as that of an unverified file.
 
     Raises:
         StorageError: the ledger exists and may not be read.
     """
-    ledger = ledger_path(path)
+    ledger, content = ledger_path(path), b""
+    with storage_errors(ledger), suppress(FileNotFoundError):
+        content = read_record(ledger)
     try:
-        with storage_errors(ledger), suppress(FileNotFoundError):
-            entry = msgspec.json.decode(read_record(ledger), type=LedgerEntry)
-            known = {None, ZOO_FILE, PUBLISHER, USER} | ({FILE_NAME} if entry.what == "start-values" else set())
-            if entry.verified_by in known:
-                return entry
-            reason = f"its ledger says that it was verified by {entry.verified_by!r}, which verifies nothing"
-            return replace(entry, verified_by=None, digest_address=None, reason=reason)
+        entry = msgspec.json.decode(content, type=LedgerEntry)
     except (msgspec.DecodeError, RecursionError):
-        return DamagedLedger()
-    return None
+        return None
+    known = {None, ZOO_FILE, PUBLISHER, USER} | ({FILE_NAME} if entry.what == "start-values" else set())
+    if entry.verified_by in known:
+        return entry
+    reason = f"its ledger names {entry.verified_by!r} as what verified it, which verifies nothing"
+    return replace(entry, verified_by=None, digest_address=None, reason=reason)
 
 
 def write_ledger(path: Path, entry: LedgerEntry) -> None:
@@ -115,9 +114,6 @@ def build_ledger_entry(
     artifact: Artifact, address: str | None, hashes: Hashes, file_stat: stat_result, plan: VerificationPlan
 ) -> LedgerEntry:
     """Return the entry for a file that was hashed and verified by a plan; ``file_stat`` is that of the file."""
-    reason = plan.reason
-    if plan.mirror_digest:
-        reason = f"{reason}; it matches the mirror's digest {plan.mirror_digest}, which shows only an intact transfer"
     return LedgerEntry(
         model=artifact.model,
         what=artifact.what,
@@ -127,39 +123,29 @@ def build_ledger_entry(
         md5=hashes.md5,
         sha256=hashes.sha256,
         verified_by=plan.verified_by,
-        reason=None if plan.verified_by else reason,
+        reason=plan.reason,
         digest_address=plan.digest_address,
         stands_for=redact_address(artifact.addresses[0]) if artifact.addresses else None,
         zoo_file=str(artifact.zoo_file) if artifact.zoo_file else None,
     )
 
 
-CachedState = Literal["absent", "keep", "foreign", "contradicted", "changed"]
-"""What a file under its final name is to an artifact.
-
-``keep``: the right file. ``foreign``: it came from an address that the artifact does not list. ``contradicted``: it is
-not what the zoo file records. ``changed``: it is no longer the file that was downloaded.
-"""
-
-
 class CacheLookup(NamedTuple):
-    """What was found under an artifact's name."""
+    """What is under an artifact's name in the cache. A file that is neither wrong nor foreign can be used."""
 
-    cached: CachedState
     entry: LedgerEntry | None = None
-    """What is known about the file; None if there is none."""
+    """What is known about the file; None if there is no file, or nothing says whose it is."""
     mismatch: DigestMismatchError | None = None
-    """What is wrong with it."""
+    """How it differs from what the zoo file or its ledger records."""
+    is_foreign: bool = False
+    """It came from an address that the artifact does not list."""
+    has_right_ledger: bool = False
+    """The bytes are wrong, and the ledger describes others, which are right as far as is known."""
 
     @property
     def usable_entry(self) -> LedgerEntry | None:
         """What is known about the file, if it may be used as it is."""
-        return self.entry if self.cached == "keep" else None
-
-
-def entry_mismatch(artifact: Artifact, entry: LedgerEntry, subject: str) -> DigestMismatchError | None:
-    """Return how a cached file differs from the recorded digests and size, if it does."""
-    return digest_mismatch(entry.hashes, subject, recorded_digests(artifact), artifact.size)
+        return None if self.mismatch or self.is_foreign else self.entry
 
 
 def is_foreign_entry(artifact: Artifact, entry: LedgerEntry) -> bool:
@@ -171,13 +157,13 @@ def is_foreign_entry(artifact: Artifact, entry: LedgerEntry) -> bool:
     )
 
 
-def classify_cached(artifact: Artifact, entry: LedgerEntry) -> CachedState:
+def classify_cached(artifact: Artifact | None, entry: LedgerEntry, path: Path) -> CacheLookup:
     """Return what the file of an entry is to an artifact, by what is known about both."""
-    recorded = recorded_digests(artifact)
-    has_recorded = bool(recorded) and all(entry.hashes.digest_like(digest) == digest for digest, _ in recorded)
-    if not has_recorded and is_foreign_entry(artifact, entry):
-        return "foreign"
-    return "contradicted" if entry_mismatch(artifact, entry, "") else "keep"
+    recorded = recorded_digests(artifact) if artifact else ()
+    has_recorded = bool(recorded) and all(entry.hashes.digest_like(each.digest) == each.digest for each in recorded)
+    if artifact and not has_recorded and is_foreign_entry(artifact, entry):
+        return CacheLookup(entry, is_foreign=True)
+    return CacheLookup(entry, recorded_mismatch(artifact, entry.hashes, path))
 
 
 def resolve_verification(artifact: Artifact | None, entry: LedgerEntry) -> LedgerEntry:
@@ -189,24 +175,26 @@ def resolve_verification(artifact: Artifact | None, entry: LedgerEntry) -> Ledge
         artifact: what the zoo records now; None if no model has such a file.
         entry: the file's ledger.
     """
-    if artifact and (mismatch := entry_mismatch(artifact, entry, "")):
-        return _unverified(entry, describe_mismatch(mismatch))
-    foreign = artifact is not None and is_foreign_entry(artifact, entry)
-    if artifact and foreign and not recorded_digests(artifact):
-        if (entry.model, entry.what) == (artifact.model, artifact.what):
-            return _unverified(entry, f"it came from {entry.address}, which the zoo does not list")
-        return _unverified(entry, f"its ledger is that of the {entry.what} of {entry.model}")
-    if artifact and artifact.digest:
-        return replace(entry, verified_by=digest_origin(artifact), digest_address=None, reason=None)
-    if entry.verified_by and not foreign:
-        return replace(entry, reason=None)
-    if artifact and artifact.user_digests:
-        return replace(entry, verified_by=USER, digest_address=None, reason=None)
-    return _unverified(entry, entry.reason)
-
-
-def _unverified(entry: LedgerEntry, reason: str | None) -> LedgerEntry:
-    return replace(entry, verified_by=None, digest_address=None, reason=reason)
+    if artifact is None:
+        return replace(entry, reason=None) if entry.verified_by else entry
+    foreign = is_foreign_entry(artifact, entry)
+    verified_by, digest_address, reason = None, None, entry.reason
+    if mismatch := recorded_mismatch(artifact, entry.hashes, Path()):
+        reason = describe_mismatch(mismatch)
+    elif foreign and not recorded_digests(artifact):
+        same_file = (entry.model, entry.what) == (artifact.model, artifact.what)
+        reason = f"its ledger is that of the {entry.what} of {entry.model}"
+        if same_file:
+            reason = f"it came from {entry.address}, which the zoo does not list"
+    elif artifact.digest:
+        verified_by = digest_origin(artifact)
+    elif entry.verified_by and not foreign:
+        verified_by, digest_address = entry.verified_by, entry.digest_address
+    elif artifact.user_digests:
+        verified_by = USER
+    return replace(
+        entry, verified_by=verified_by, digest_address=digest_address, reason=None if verified_by else reason
+    )
 
 
 def must_match_ledger(entry: LedgerEntry, artifact: Artifact | None) -> bool:
@@ -222,13 +210,23 @@ def must_match_ledger(entry: LedgerEntry, artifact: Artifact | None) -> bool:
 def read_pin(path: Path, artifact: Artifact) -> LedgerEntry | None:
     """Read the entry of the file that was first stored for an artifact, which any later file must equal."""
     entry = read_ledger(path)
-    if isinstance(entry, LedgerEntry) and entry.is_pin and not is_foreign_entry(artifact, entry):
-        return entry
-    return None
+    return entry if entry and entry.is_pin and not is_foreign_entry(artifact, entry) else None
 
 
-def inspect_cached(path: Path, artifact: Artifact) -> CacheLookup:
-    """Return what is under a path now, hashing the file if its ledger does not describe it.
+def inspect_cached(
+    path: Path, artifact: Artifact | None, *, rehash: bool = False, task: Task | None = None
+) -> CacheLookup:
+    """Return what is under a path now, and update its ledger unless the file is wrong.
+
+    The file is hashed if its ledger does not describe it. The same bytes keep their history. Other bytes than those
+    that were downloaded or verified are wrong, unless the zoo file's digest decides, or the user's if nothing else
+    verified them. A file that somebody put into the cache by hand may be replaced by hand.
+
+    Args:
+        path: the file.
+        artifact: what the zoo records; None if no model has such a file.
+        rehash: hash the file even if its size and modification time are the ledger's.
+        task: advanced while the file is hashed.
 
     Raises:
         StorageError: it cannot be read.
@@ -237,40 +235,39 @@ def inspect_cached(path: Path, artifact: Artifact) -> CacheLookup:
         try:
             file_stat = path.stat()
         except FileNotFoundError:
-            return CacheLookup("absent")
+            return CacheLookup()
     if not stat.S_ISREG(file_stat.st_mode):
-        raise StorageError(path, "is no file, and stands where one is to be")
-    entry = read_ledger(path)
-    if isinstance(entry, LedgerEntry) and entry.matches_stat(file_stat):
-        cached = classify_cached(artifact, entry)
-        if cached != "contradicted":
-            return CacheLookup(cached, entry)
-    return _inspect_rehashed(path, artifact, entry, hash_file(path), file_stat)
-
-
-def _inspect_rehashed(
-    path: Path, artifact: Artifact, entry: LedgerEntry | DamagedLedger | None, hashes: Hashes, file_stat: stat_result
-) -> CacheLookup:
-    """Return what a file is that was hashed again, and update its ledger unless the file is wrong.
-
-    The same bytes keep their history. Other bytes than those that were downloaded or verified are wrong, unless the
-    zoo file's digest decides, or the user's if nothing else verified them. A file that somebody put into the cache by
-    hand may be replaced by hand.
-    """
-    if isinstance(entry, LedgerEntry) and entry.has_bytes(hashes):
+        raise StorageError(path, "is not a regular file, and is in the place of one")
+    entry = ledger = read_ledger(path)
+    is_unchanged = entry is not None and entry.matches_stat(file_stat)
+    if entry and is_unchanged and not rehash:
+        found = classify_cached(artifact, entry, path)
+        if not found.mismatch:
+            return found
+    hashes = hash_file(path, task)
+    if entry and entry.has_bytes(hashes):
         entry = replace(entry, size=file_stat.st_size, mtime_ns=file_stat.st_mtime_ns)
-    elif isinstance(entry, LedgerEntry) and entry.is_pin and must_match_ledger(entry, artifact):
-        source = f"its ledger {ledger_path(path)}"
-        mismatch = DigestMismatchError(str(path), f"md5:{entry.md5}", f"md5:{hashes.md5}", source)
-        return CacheLookup("changed", entry, mismatch)
-    else:
-        damaged = isinstance(entry, DamagedLedger)
+    elif entry and (entry.is_pin or is_unchanged) and must_match_ledger(entry, artifact):
+        pin = pinned_digest(path, entry)
+        mismatch = DigestMismatchError(str(path), pin.digest, f"sha256:{hashes.sha256}", pin.source, WRONG_IN_CACHE)
+        right = recorded_mismatch(artifact, entry.hashes, path) is None
+        return CacheLookup(entry, mismatch, has_right_ledger=right)
+    elif artifact:
+        damaged = entry is None and ledger_path(path).exists()
         how = f"its ledger {ledger_path(path)} was damaged" if damaged else "it was put into the cache by hand"
         plan = VerificationPlan((), None, f"{how}, and the zoo file records no digest")
         entry = build_ledger_entry(artifact, None, hashes, file_stat, plan)
-    cached = classify_cached(artifact, entry)
-    if cached == "contradicted":
-        return CacheLookup(cached, entry, entry_mismatch(artifact, entry, str(path)))
+    else:
+        return CacheLookup()
+    found = classify_cached(artifact, entry, path)
+    if found.mismatch:
+        is_right = (
+            ledger is not None
+            and ledger.is_pin
+            and not ledger.has_bytes(hashes)
+            and recorded_mismatch(artifact, ledger.hashes, path) is None
+        )
+        return found._replace(has_right_ledger=is_right)
     with suppress(StorageError):  # of a read-only cache
         write_ledger(path, entry)
-    return CacheLookup(cached, entry)
+    return found

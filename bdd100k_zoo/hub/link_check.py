@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from queue import SimpleQueue
-from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from bdd100k_zoo.errors import ZooError
+from bdd100k_zoo.hub.download import PLAIN_HTTP_REFUSED, run_in_threads
 from bdd100k_zoo.hub.http import (
     MAX_REDIRECTS,
     describe_status,
@@ -51,8 +50,6 @@ PERMANENT_REDIRECTS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.PERMANENT_REDIRE
 CONCLUSIVE_STATUSES = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 """Answers to HEAD that a server would give to GET too; any other refusal may be of HEAD alone."""
 
-Item = TypeVar("Item")
-
 
 class Link(NamedTuple):
     """An address to check."""
@@ -62,10 +59,12 @@ class Link(NamedTuple):
     """For people to read: plain http is accepted, and so is a web page."""
     digest_known: bool = False
     """A digest would detect bytes that were changed on the way over plain http."""
+    uses: tuple[str, ...] = ()
+    """``weights of MODEL``, ``page of AUTHOR`` and so on, in the order of the zoo."""
 
 
-class LinkResult(Struct, frozen=True, kw_only=True):
-    """How an address answered."""
+class CheckedLink(Struct, frozen=True, kw_only=True):
+    """How an address answered, and what it is for."""
 
     address: str
     host: str
@@ -77,6 +76,9 @@ class LinkResult(Struct, frozen=True, kw_only=True):
     moved_to: str | None
     milliseconds: int | None
     """Until the answer, redirects included; None if it was not requested."""
+    uses: tuple[str, ...]
+    file: bool
+    """It is that of a published file, at its host or at a mirror; all others are pages for people."""
 
 
 class _Host:
@@ -94,33 +96,45 @@ class _Host:
         return self.failures[0] if never or self.failed_seconds >= MAX_FAILED_SECONDS else ""
 
 
-def check_links(links: Sequence[Link], progress: Progress, timeouts: Timeouts = LINK_TIMEOUTS) -> list[LinkResult]:
+def check_links(links: Sequence[Link], progress: Progress, timeouts: Timeouts = LINK_TIMEOUTS) -> list[CheckedLink]:
     """Request every address, and return the results in order.
 
-    A host that does not answer at all is tried a few times; its other addresses get the result of the first.
+    A host that does not answer at all is tried a few times; its other addresses get the result of the first. Up to
+    PER_HOST threads check the links of a host, and every host has one before any has a second.
 
     Args:
         links: the addresses, each once.
         progress: advanced with each address.
         timeouts: how long to wait for a host.
     """
-    results: dict[str, LinkResult] = {}
+    results: dict[str, CheckedLink] = {}
     hosts: dict[str, _Host] = {}
+
+    def check_host(host: _Host) -> Iterator[CheckedLink]:
+        with open_session() as session, suppress(IndexError):  # no link of this host is left
+            while True:
+                yield _check_link(session, host, *host.queue.popleft(), timeouts)
+
     with progress.task("Checking", len(links), "links") as task:
         for link in links:
             request = _prepare_request(link)
-            if isinstance(request, LinkResult):
+            if isinstance(request, CheckedLink):
                 results[link.address] = request
                 task.advance(1)
             else:
                 hosts.setdefault(urlsplit(request[0]).netloc, _Host()).queue.append((link, *request))
-        for result in _check_hosts(list(hosts.values()), timeouts):
-            results[result.address] = result
-            task.advance(1)
+        turns = deque(host for turn in range(PER_HOST) for host in hosts.values() if turn < len(host.queue))
+        try:
+            for result in run_in_threads(check_host, turns, min(THREADS, len(turns))):
+                results[result.address] = result
+                task.advance(1)
+        finally:
+            for host in hosts.values():
+                host.queue.clear()
     return [results[link.address] for link in links]
 
 
-def _prepare_request(link: Link) -> tuple[str, dict[str, str]] | LinkResult:
+def _prepare_request(link: Link) -> tuple[str, dict[str, str]] | CheckedLink:
     """Return the URL and private headers to request, or the result if nothing needs to, or may, be requested."""
     try:
         if path := local_path(link.address):
@@ -129,62 +143,28 @@ def _prepare_request(link: Link) -> tuple[str, dict[str, str]] | LinkResult:
     except ZooError as error:
         return _result(link, f"was not contacted: {error}")
     if not (link.page or link.digest_known or is_tamper_proof(url)):
-        return _result(link, "was not contacted: plain http can be changed on the way, and no digest is recorded")
+        return _result(link, PLAIN_HTTP_REFUSED)
     return url, private_headers
 
 
-def _result(link: Link, outcome: str, milliseconds: int | None = None, moved_to: str | None = None) -> LinkResult:
+def _result(link: Link, outcome: str, milliseconds: int | None = None, moved_to: str | None = None) -> CheckedLink:
     parts = urlsplit(link.address)
     host = parts.netloc if parts.scheme in ("http", "https") else "this machine"
-    return LinkResult(
+    return CheckedLink(
         address=link.address,
         host="/".join(link.address.split("/")[:4]) if parts.scheme == "hf" else host,
         state="dead" if outcome else "moved" if moved_to else "alive",
         outcome=outcome,
         moved_to=redact_address(moved_to) if moved_to else None,
         milliseconds=milliseconds,
+        uses=link.uses,
+        file=not link.page,
     )
-
-
-def _check_hosts(hosts: list[_Host], timeouts: Timeouts) -> Iterator[LinkResult]:
-    """Yield the results as they come: up to PER_HOST threads a host, and every host one before any has a second."""
-    turns = deque(host for turn in range(PER_HOST) for host in hosts if turn < len(host.queue))
-    results: SimpleQueue[LinkResult | BaseException] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            while host := _pop(turns):
-                with open_session() as session:
-                    while request := _pop(host.queue):
-                        results.put(_check_link(session, host, *request, timeouts))
-        except BaseException as error:  # noqa: BLE001  (raised again below)
-            results.put(error)
-
-    total = sum(len(host.queue) for host in hosts)
-    for _ in range(min(THREADS, len(turns))):
-        # Daemons: an interrupted process does not have to wait for hosts that say nothing.
-        Thread(target=work, daemon=True).start()
-    try:
-        for _ in range(total):
-            result = results.get()
-            if isinstance(result, BaseException):
-                raise result
-            yield result
-    finally:
-        for host in hosts:
-            host.queue.clear()
-
-
-def _pop(queue: deque[Item]) -> Item | None:
-    try:
-        return queue.popleft()
-    except IndexError:
-        return None
 
 
 def _check_link(
     session: requests.Session, host: _Host, link: Link, url: str, private_headers: dict[str, str], timeouts: Timeouts
-) -> LinkResult:
+) -> CheckedLink:
     if outcome := host.give_up_reason():
         return _result(link, outcome)
     start = monotonic()
@@ -248,54 +228,42 @@ class _LinkCheck:
             raise
 
 
-class CheckedLink(LinkResult, frozen=True, kw_only=True):
-    """How an address answered, and what it is for."""
-
-    uses: tuple[str, ...]
-    """``weights of MODEL``, ``page of AUTHOR`` and so on, in the order of the zoo."""
-    file: bool
-    """It is that of a published file, at its host or at a mirror; all others are pages for people."""
-
-
 def check_zoo_links(zoo: Zoo, mirrors: Sequence[Mirror], progress: Progress) -> list[CheckedLink]:
     """Check every address once, in the order of the zoo: files, copies at mirrors, then papers, code and people.
 
     An address that several things share is checked by the strictest of their rules.
     """
-    by_address: dict[str, list[tuple[Link, str]]] = {}
-    for link, use in _list_links(zoo, mirrors):
-        by_address.setdefault(link.address, []).append((link, use))
+    by_address: dict[str, list[Link]] = {}
+    for link in _list_links(zoo, mirrors):
+        by_address.setdefault(link.address, []).append(link)
     links = [
-        Link(address, all(link.page for link, _ in entries), all(link.digest_known for link, _ in entries))
-        for address, entries in by_address.items()
-    ]
-    return [
-        CheckedLink(
-            **asdict(result),
-            uses=tuple(dict.fromkeys(use for _, use in by_address[link.address])),
-            file=not link.page,
+        Link(
+            address,
+            page=all(link.page for link in same),
+            digest_known=all(link.digest_known for link in same),
+            uses=tuple(dict.fromkeys(use for link in same for use in link.uses)),
         )
-        for link, result in zip(links, check_links(links, progress), strict=True)
+        for address, same in by_address.items()
     ]
+    return check_links(links, progress)
 
 
-def _list_links(zoo: Zoo, mirrors: Sequence[Mirror]) -> Iterator[tuple[Link, str]]:
+def _list_links(zoo: Zoo, mirrors: Sequence[Mirror]) -> Iterator[Link]:
     for model in zoo.models:
         for what in ARTIFACT_KINDS:
-            artifact = model.artifact(what)
+            artifact, uses = model.artifact(what), (f"{what} of {model.name}",)
             for address in artifact.addresses:
-                yield Link(address, digest_known=bool(recorded_digests(artifact))), f"{what} of {model.name}"
+                yield Link(address, digest_known=bool(recorded_digests(artifact)), uses=uses)
             for address in artifact.digest_addresses:
-                yield Link(address), f"MD5 of {model.name}"
+                yield Link(address, uses=(f"MD5 of {model.name}",))
     for mirror in mirrors:
         for model in zoo.models:
-            weights = model.artifact("weights")
-            link = Link(mirror.address(weights), digest_known=bool(recorded_digests(weights)))
-            yield link, f"weights of {model.name}"
+            weights, uses = model.artifact("weights"), (f"weights of {model.name}",)
+            yield Link(mirror.address(weights), digest_known=bool(recorded_digests(weights)), uses=uses)
     for family in zoo.families:
-        yield Link(family.paper.address, page=True), f"paper of {family.title}"
+        yield Link(family.paper.address, page=True, uses=(f"paper of {family.title}",))
         if family.code:
-            yield Link(family.code, page=True), f"code of {family.title}"
+            yield Link(family.code, page=True, uses=(f"code of {family.title}",))
         for author in family.authors:
             if author.page:
-                yield Link(author.page, page=True), f"page of {author.name}"
+                yield Link(author.page, page=True, uses=(f"page of {author.name}",))

@@ -1,12 +1,10 @@
-"""The lock on each file of the cache, and which live process works on it."""
+"""The lock on each file of the cache."""
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -15,20 +13,18 @@ from filelock import FileLock, Timeout
 
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.files import LINK_REFUSED, storage_errors
-from bdd100k_zoo.hub.inventory import find_partial_facts
 from bdd100k_zoo.hub.layout import lock_path
-from bdd100k_zoo.hub.resume import find_partials, is_process_alive
+from bdd100k_zoo.hub.resume import find_partials
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from bdd100k_zoo.hub.inventory import CacheItem
     from bdd100k_zoo.progress import Progress
 
 LOCK_WAIT = 300.0
 """Seconds to wait for another process that downloads the same file without receiving a new byte of it."""
 POLL_SECONDS = 1.0
-"""Seconds between two looks at what the other process has received."""
+"""Seconds between two checks of what the other process has received."""
 
 READ_ONLY_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM}
 UNSUPPORTED_LOCK_ERRNOS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -43,7 +39,7 @@ def cache_lock(path: Path, progress: Progress, *, to_read: bool = False) -> Iter
 
     Args:
         path: the file.
-        progress: told if another process holds it.
+        progress: where to report that another process holds it.
         to_read: the file is only read, so that no lock is needed where none can be made, as in a read-only cache.
 
     Raises:
@@ -113,38 +109,10 @@ def _wait(lock: FileLock, path: Path) -> None:
             if (now := find_partials(path)) != last:
                 deadline, last = monotonic() + LOCK_WAIT, now
             if monotonic() >= deadline:
-                reason = (
-                    f"another process has held this lock for {LOCK_WAIT:g} s without any progress; is it still at work?"
-                )
-                raise StorageError(Path(lock.lock_file), reason) from None
+                raise StorageError(
+                    Path(lock.lock_file),
+                    f"another process has held this lock for {LOCK_WAIT:g} s without any progress",
+                    "check whether that process still runs: wait for it, or stop it and give the same command again",
+                ) from None
         else:
             return
-
-
-REMOTE_IDLE_LIMIT = timedelta(hours=1)
-"""How long a partial file is left alone whose process runs on another machine, where it cannot be looked for."""
-
-
-def find_owner(item: CacheItem) -> str:
-    """Return which live process works on a file of the cache; empty if none does. No file is created.
-
-    Raises:
-        StorageError: the lock cannot be examined.
-    """
-    if owner := read_recorded_owner(item):
-        return owner
-    if not lock_path(item.target).exists():
-        return ""
-    with lock_if_free(item.target) as taken:
-        return "" if taken else LOCK_HELD
-
-
-def read_recorded_owner(item: CacheItem) -> str:
-    """Return which live process a partial file belongs to by the facts beside it; empty if to none."""
-    facts = find_partial_facts(item.path) if item.kind == "partial" else None
-    if facts is None or facts.host is None or facts.pid is None:
-        return ""
-    if facts.host == socket.gethostname():
-        return f"process {facts.pid} works on it" if is_process_alive(facts.pid) else ""
-    idle = datetime.now(timezone.utc) - datetime.fromisoformat(item.changed)
-    return f"process {facts.pid} on {facts.host} may work on it" if idle < REMOTE_IDLE_LIMIT else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -14,15 +15,13 @@ from msgspec.structs import replace
 from bdd100k_zoo.errors import (
     CheckpointError,
     ConfigError,
-    DigestMismatchError,
-    EmptyCacheError,
     ManifestError,
     MissingPackageError,
     StorageError,
     ZooError,
 )
 from bdd100k_zoo.files import storage_errors
-from bdd100k_zoo.hub.inventory import artifacts_by_path, list_cache_items, scan_cache
+from bdd100k_zoo.hub.inventory import artifacts_by_path, empty_cache_error, list_cache_items, scan_cache
 from bdd100k_zoo.hub.layout import (
     LOCK_SUFFIX,
     PARTIAL_SUFFIX,
@@ -31,17 +30,16 @@ from bdd100k_zoo.hub.layout import (
     partial_facts_path,
     quarantine_file,
 )
-from bdd100k_zoo.hub.ledger import LedgerEntry, entry_mismatch, must_match_ledger, read_ledger, resolve_verification
-from bdd100k_zoo.hub.locks import LOCK_HELD, cache_lock, find_owner, lock_if_free, read_recorded_owner
-from bdd100k_zoo.hub.verify import digest_mismatch, hash_file, recorded_digests
+from bdd100k_zoo.hub.ledger import inspect_cached, resolve_verification
+from bdd100k_zoo.hub.locks import LOCK_HELD, cache_lock, lock_if_free
+from bdd100k_zoo.hub.resume import find_owner
 from bdd100k_zoo.registry import ARTIFACT_KINDS, Model, load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bdd100k_zoo.hub.cache import Store, StoredFile
+    from bdd100k_zoo.hub.cache import Store
     from bdd100k_zoo.hub.inventory import CacheItem
-    from bdd100k_zoo.hub.verify import Hashes
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Artifact, Zoo
 
@@ -72,7 +70,7 @@ class CheckedFile(Struct, frozen=True, kw_only=True):
     problem: str | None = None
     """What is wrong with it."""
     set_aside: Path | None = None
-    """The name that a damaged file has now."""
+    """The new name of a damaged file."""
 
 
 def verify_cache(
@@ -80,8 +78,8 @@ def verify_cache(
 ) -> list[CheckedFile]:
     """Read every file of the cache and compare it with the zoo file's digest and size, else with its ledger.
 
-    A damaged file is set aside under another name. A ledger that tells what the right bytes are stays, so that the
-    next file is checked against them. A file without a ledger gets one.
+    A damaged file is set aside under another name. Its ledger stays if it describes the right bytes, so that the next
+    file is checked against them. A file without a ledger gets one.
 
     Args:
         store: the cache.
@@ -91,108 +89,69 @@ def verify_cache(
         check_weights: checks weights against their models too; one that does not fit is set aside like a damaged one.
 
     Raises:
-        UnknownNameError, EmptyCacheError: there is no such model, or nothing of it.
+        UnknownNameError, ArtifactError: there is no such model, or nothing of it.
         StorageError: a folder cannot be read.
     """
-    verifier = _Verifier(store, zoo, progress, check_weights)
-    files = [item for item in list_cache_items(store, zoo, names) if item.kind == "file"]
-    return [checked for item in files if (checked := verifier.verify(item))]
-
-
-class _Verifier:
-    def __init__(self, store: Store, zoo: Zoo, progress: Progress, check_weights: WeightsCheck | None) -> None:
-        self._store = store
-        self._artifacts = artifacts_by_path(store, zoo)
-        self._models = {model.name: model for model in zoo.known}
-        self._progress = progress
-        self._check_weights = check_weights
-
-    def verify(self, item: CacheItem) -> CheckedFile | None:
-        """Verify a file while no other process works on it; None if it has gone meanwhile."""
+    artifacts = artifacts_by_path(store, zoo)
+    models = {model.name: model for model in zoo.known}
+    checked_files = []
+    for item in list_cache_items(store, zoo, names):
+        if item.kind != "file":
+            continue
         try:
-            with cache_lock(item.path, self._progress, to_read=True):
-                return self._verify(item) if item.path.is_file() else None
+            with cache_lock(item.path, progress, to_read=True):
+                if not item.path.is_file():  # it was removed meanwhile
+                    continue
+                checked = _verify_file(item, artifacts.get(item.path), progress)
+                model = models.get(checked.model or "")
+                if check_weights and model and checked.what == "weights" and checked.state != "damaged":
+                    checked = _check_against_model(item, checked, model, check_weights, progress)
         except StorageError as error:
-            self._progress.warn(f"{item.path} could not be checked: {error.reason}")
-            return _checked_file(item, "unreadable", problem=str(error))
+            progress.warn(f"{item.path} could not be checked: {error.reason}")
+            checked = _checked_file(item, "unreadable", problem=str(error))
+        checked_files.append(checked)
+    return checked_files
 
-    def _verify(self, item: CacheItem) -> CheckedFile:
-        path, artifact, entry = item.path, self._artifacts.get(item.path), read_ledger(item.path)
-        hashes: Hashes | None = None
-        try:
-            if isinstance(entry, LedgerEntry) and not _was_replaced_by_hand(path, entry):
-                with self._progress.task(f"{item.model} {item.what}", item.size, "bytes") as task:
-                    hashes = hash_file(path, task)
-                _compare(path, artifact, entry, hashes)
-            checked = self._resolve(item, artifact)
-            return self._check_against_model(checked) if self._check_weights else checked
-        except (DigestMismatchError, CheckpointError) as error:
-            return self._set_aside(item, artifact, hashes, error)
 
-    def _resolve(self, item: CacheItem, artifact: Artifact | None) -> CheckedFile:
-        """Return what verifies a file; its ledger is written or updated on the way, unless the cache is read-only."""
-        found: StoredFile | LedgerEntry | None = self._store.find(artifact) if artifact else None
-        if found is None:
-            entry = read_ledger(item.path)
-            if not isinstance(entry, LedgerEntry):
-                return _checked_file(item, "unverified", reason=item.reason)
-            found = resolve_verification(artifact, entry)
-        state: CheckedFileState = "verified" if found.verified_by else "unverified"
-        return _checked_file(item, state, verified_by=found.verified_by, reason=found.reason)
+def _verify_file(item: CacheItem, artifact: Artifact | None, progress: Progress) -> CheckedFile:
+    """Hash a file whose lock is held, and compare it with what is recorded; set it aside if it is damaged."""
+    with progress.task(f"{item.model} {item.what}", item.size, "bytes") as task:
+        found = inspect_cached(item.path, artifact, rehash=True, task=task)
+    if found.mismatch:
+        return _set_aside(item, found.mismatch, progress, keep_ledger=found.has_right_ledger)
+    if found.entry is None:
+        return _checked_file(item, "unverified", reason=item.reason)
+    entry = resolve_verification(artifact, found.entry)
+    state: CheckedFileState = "verified" if entry.verified_by else "unverified"
+    return _checked_file(item, state, verified_by=entry.verified_by, reason=entry.reason)
 
-    def _check_against_model(self, checked: CheckedFile) -> CheckedFile:
-        model = self._models.get(checked.model or "")
-        if checked.what != "weights" or model is None or self._check_weights is None:
-            return checked
-        try:
-            self._check_weights(model, checked.path)
-        except (ConfigError, MissingPackageError) as error:
-            self._progress.warn(f"{checked.path} could not be held against its model: {error}")
-            return replace(checked, problem=str(error))
-        return replace(checked, fits_model=True)
 
-    def _set_aside(
-        self, item: CacheItem, artifact: Artifact | None, hashes: Hashes | None, error: ZooError
-    ) -> CheckedFile:
-        facts: dict[str, Any] = {"problem": str(error)}
-        if isinstance(error, CheckpointError):
-            facts["fits_model"] = False
-        try:
-            aside = quarantine_file(item.path, keep_ledger=_pins_other_bytes(item.path, artifact, hashes))
-        except StorageError as obstacle:
-            self._progress.warn(f"{error}; it could not be set aside: {obstacle.reason}")
-            return _checked_file(item, "damaged", **facts)
-        self._progress.warn(f"{error}; it was set aside as {aside}")
-        return _checked_file(item, "damaged", set_aside=aside, **facts)
+def _check_against_model(
+    item: CacheItem, checked: CheckedFile, model: Model, check_weights: WeightsCheck, progress: Progress
+) -> CheckedFile:
+    try:
+        check_weights(model, item.path)
+    except CheckpointError as error:
+        return _set_aside(item, error, progress, keep_ledger=False, fits_model=False)
+    except (ConfigError, MissingPackageError) as error:
+        progress.warn(f"{item.path} could not be checked against its model: {error}")
+        return replace(checked, problem=str(error))
+    return replace(checked, fits_model=True)
+
+
+def _set_aside(item: CacheItem, error: ZooError, progress: Progress, *, keep_ledger: bool, **facts: Any) -> CheckedFile:
+    aside = None
+    try:
+        aside = quarantine_file(item.path, keep_ledger=keep_ledger)
+    except StorageError as obstacle:
+        progress.warn(f"{error}; it could not be set aside: {obstacle.reason}")
+    else:
+        progress.warn(f"{error}; it was set aside as {aside}")
+    return _checked_file(item, "damaged", problem=str(error), set_aside=aside, **facts)
 
 
 def _checked_file(item: CacheItem, state: CheckedFileState, **facts: Any) -> CheckedFile:
     return CheckedFile(path=item.path, model=item.model, what=item.what, size=item.size, state=state, **facts)
-
-
-def _was_replaced_by_hand(path: Path, entry: LedgerEntry) -> bool:
-    """Return whether an unverified file was replaced by whoever put it there."""
-    with storage_errors(path):
-        return not entry.is_pin and not entry.matches_stat(path.stat())
-
-
-def _compare(path: Path, artifact: Artifact | None, entry: LedgerEntry, hashes: Hashes) -> None:
-    """Raise DigestMismatchError if bytes are not those of the recorded digests, or of the ledger if it pins them."""
-    if artifact:
-        mismatch = digest_mismatch(hashes, str(path), recorded_digests(artifact), artifact.size)
-        if mismatch:
-            raise mismatch
-    if must_match_ledger(entry, artifact) and not entry.has_bytes(hashes):
-        source = f"its ledger {ledger_path(path)}"
-        raise DigestMismatchError(str(path), f"sha256:{entry.sha256}", f"sha256:{hashes.sha256}", source)
-
-
-def _pins_other_bytes(path: Path, artifact: Artifact | None, hashes: Hashes | None) -> bool:
-    """Return whether the ledger describes other bytes than the wrong ones, and none that the zoo file contradicts."""
-    entry = read_ledger(path)
-    if not isinstance(entry, LedgerEntry) or hashes is None or entry.has_bytes(hashes):
-        return False
-    return artifact is None or entry_mismatch(artifact, entry, str(path)) is None
 
 
 class RemovedFile(Struct, frozen=True, kw_only=True):
@@ -211,7 +170,7 @@ def remove_from_cache(store: Store, artifacts: Sequence[Artifact]) -> list[Remov
     Partial files and files that were set aside stay; ``prune_cache`` removes them.
 
     Raises:
-        EmptyCacheError: nothing of them is there.
+        ArtifactError: nothing of them is there.
         StorageError: a file cannot be removed, or another process holds its lock.
     """
     removed = []
@@ -222,13 +181,13 @@ def remove_from_cache(store: Store, artifacts: Sequence[Artifact]) -> list[Remov
             continue
         with lock_if_free(path) as taken, storage_errors(path):
             if not taken:
-                raise StorageError(path, LOCK_HELD)
+                raise StorageError(path, LOCK_HELD, "wait until that process is done, and give the same command again")
             size = path.lstat().st_size if os.path.lexists(path) else 0
             for each in belongings:
                 each.unlink(missing_ok=True)
         removed.append(RemovedFile(model=artifact.model, what=artifact.what, path=path, size=size))
     if not removed:
-        raise EmptyCacheError(store.root, tuple(dict.fromkeys(artifact.model for artifact in artifacts)))
+        raise empty_cache_error(store, (artifact.model for artifact in artifacts))
     return removed
 
 
@@ -264,7 +223,7 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
     """Remove partial files, files that were set aside, files that no model of the zoo names, and stale locks.
 
     A file that a zoo file named when it was stored stays, if that zoo file still exists and names it. What a live
-    process works on stays, and what is none of ours. Nothing outside ``det/`` in the cache is touched.
+    process works on stays, and so do files that are not the zoo's. Nothing outside ``det/`` in the cache is touched.
 
     Args:
         store: the cache.
@@ -292,7 +251,7 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
             if decision == "remove":
                 with storage_errors(item.path):
                     size = sum(path.lstat().st_size for path in _with_sidecar(item))
-                owner = find_owner(item) if dry_run else _remove_unless_owned(item)
+                owner = _remove_unless_owned(item, dry_run=dry_run)
                 if not owner:
                     removed.append(PrunedFile(path=item.path, why=why, size=size))
                     continue
@@ -305,7 +264,7 @@ def prune_cache(store: Store, zoo: Zoo, *, dry_run: bool = False, ledgers: bool 
     for lock in locks:
         try:
             with lock_if_free(lock.with_name(lock.name.removesuffix(LOCK_SUFFIX))) as free, storage_errors(lock):
-                if free and not dry_run:  # removed while it is held: whoever waits for it notices, and makes another
+                if free and not dry_run:  # removed while it is held: a process that waits for it creates another
                     lock.unlink(missing_ok=True)
             stale_locks += [lock] if free else []
         except StorageError as error:
@@ -362,10 +321,8 @@ def _is_gone(file: Path) -> bool:
     """Return whether there surely is no such file; one that cannot be examined may exist."""
     try:
         file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, (FileNotFoundError, NotADirectoryError))
     return False
 
 
@@ -376,12 +333,16 @@ def _with_sidecar(item: CacheItem) -> list[Path]:
     return [item.path, *([sidecar] if sidecar.is_file() else [])]
 
 
-def _remove_unless_owned(item: CacheItem) -> str:
-    """Remove a file, or return which live process works on it."""
-    with lock_if_free(item.target) as taken:
-        owner = read_recorded_owner(item) if taken else LOCK_HELD
-        if not owner:
-            for path in (*_with_sidecar(item), lock_path(item.target)):
+def _remove_unless_owned(item: CacheItem, *, dry_run: bool) -> str:
+    """Remove a file, unless this is a dry run; return which live process works on it instead, if one does."""
+    lock = lock_path(item.target)
+    # A dry run creates no lock.
+    with nullcontext(True) if dry_run and not lock.exists() else lock_if_free(item.target) as taken:
+        if not taken:
+            return LOCK_HELD
+        owner = find_owner(item.path) if item.kind == "partial" else ""
+        if not owner and not dry_run:
+            for path in (*_with_sidecar(item), lock):
                 with storage_errors(path):
                     path.unlink(missing_ok=True)
     return owner

@@ -9,8 +9,6 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
@@ -29,8 +27,9 @@ if TYPE_CHECKING:
     from bdd100k_zoo.hub.verify import Hashes
     from bdd100k_zoo.registry import Artifact
 
-STALE_SECONDS = 120.0
-"""Seconds without a new byte after which the partial file of a process on another machine counts as abandoned."""
+STALE_SECONDS = 300.0
+"""Seconds without a new byte after which the partial file of a process on another machine counts as abandoned: longer
+than the longest pause that a server may ask for, with the timeouts of the next request."""
 
 STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{0,500}"')
 """RFC 9110 8.8.3. A weak one (``W/"…"``) promises the same meaning, not the same bytes."""
@@ -53,7 +52,7 @@ class PartialFacts(Struct, frozen=True, kw_only=True):
     """Bytes of the whole file."""
     host: str | None = None
     pid: int | None = None
-    """The process that writes it; None after it was closed in order."""
+    """The process that writes it; None once it is closed."""
     boot: str | None = None
     """The boot id of the machine: bytes that were not yet on the disk are lost when the system crashes."""
 
@@ -104,7 +103,7 @@ class PartialState(NamedTuple):
 class PartialFile:
     """A file under a temporary name that no other process has; open within the block.
 
-    At the end of the block it is gone if it was moved into place or is empty; otherwise it stays for the next try.
+    At the end of the block it is deleted if it is empty, and kept for the next try if it was not moved into place.
     """
 
     def __init__(self, target: Path, facts: PartialFacts) -> None:
@@ -122,11 +121,10 @@ class PartialFile:
         with storage_errors(self.target):
             adopted = self._adopt_abandoned()
             if not adopted:
-                self._write_facts()  # before the file, so that nobody takes it for an abandoned one
+                self._write_facts()  # before the file, or another process might take it for an abandoned one
             self._file: FileIO = open_nofollow(self.path, "r+" if adopted else "x+")
             self.size = self._file.seek(0, os.SEEK_END)
             self.is_resumed = adopted
-            self._sync = BackgroundSync(self._file.fileno())
         return self
 
     def _adopt_abandoned(self) -> bool:
@@ -137,7 +135,7 @@ class PartialFile:
                 # Bytes that were not on the disk when the machine went down are lost: then only a digest can tell.
                 self.facts = facts if facts.boot == read_boot_id() else replace(facts, address=None)
             self._write_facts()
-            with suppress(FileNotFoundError):  # somebody else was faster
+            with suppress(FileNotFoundError):  # another process was faster
                 found.path.replace(self.path)
                 partial_facts_path(found.path).unlink(missing_ok=True)
                 return True
@@ -145,7 +143,6 @@ class PartialFile:
 
     def __exit__(self, *_: object) -> None:
         self._hasher.close()
-        self._sync.close()
         with suppress(OSError, StorageError):  # a full disk must not hide what went wrong before
             if self.size and self._is_still_open_file():
                 self._write_facts(owned=False)
@@ -172,7 +169,7 @@ class PartialFile:
         self._hasher = Hasher()
 
     def resume(self, address: str) -> None:
-        """Append bytes from an address to those that are here."""
+        """Prepare to append bytes from an address to those that are here."""
         self.is_resumed = True
         if address != self.facts.address:
             self.facts = replace(self.facts, address=None, etag=None, last_modified=None)
@@ -195,7 +192,6 @@ class PartialFile:
                 rest = rest[written:]
                 self.size += written
         self._hasher.update(chunk)
-        self._sync.add(len(chunk))
 
     def hashes(self) -> Hashes:
         """Return the digests of all bytes; none can be written after."""
@@ -205,7 +201,6 @@ class PartialFile:
     def sync(self) -> os.stat_result:
         """Wait until everything is on the disk, and return the file's status, which moving it does not change."""
         with storage_errors(self.target):
-            self._sync.close()
             os.fsync(self._file.fileno())
             return os.fstat(self._file.fileno())
 
@@ -213,7 +208,7 @@ class PartialFile:
         """Give the file its final name."""
         with storage_errors(self.target):
             if not self._is_still_open_file():
-                raise FileNotFoundError(f"{self.path.name} was taken away while it was written")
+                raise FileNotFoundError(f"{self.path.name} was removed or replaced while it was written")
             self.path.replace(self.target)
             with suppress(OSError):  # of systems that sync no folders
                 folder = os.open(self.target.parent, os.O_RDONLY)
@@ -236,44 +231,6 @@ class PartialFile:
         write_atomically(partial_facts_path(self.path), msgspec.json.encode(facts))
 
 
-SYNC_BYTES = 64 << 20
-"""Bytes after which what was written is sent on its way to the disk."""
-
-
-class BackgroundSync:
-    """Syncs an open file every SYNC_BYTES in a thread, so that the sync at its end has little left to do."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._unsynced = 0
-        self._due: SimpleQueue[bool] = SimpleQueue()
-        self._thread: Thread | None = None
-
-    def add(self, amount: int) -> None:
-        """Count bytes that were written."""
-        self._unsynced += amount
-        if self._unsynced < SYNC_BYTES:
-            return
-        self._unsynced = 0
-        if self._thread is None:
-            self._thread = Thread(target=self._run, name="early-sync", daemon=True)
-            self._thread.start()
-        self._due.put(True)
-
-    def _run(self) -> None:
-        sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
-        while self._due.get():
-            with suppress(OSError):  # the sync at the end reports it
-                sync(self._descriptor)
-
-    def close(self) -> None:
-        """End the thread, before the file is closed."""
-        if self._thread is not None:
-            self._due.put(False)
-            self._thread.join()
-            self._thread = None
-
-
 def find_partials(target: Path) -> list[PartialState]:
     """Return the partial files of a target, the largest first. Links do not count: what they lead to is not ours."""
     found = []
@@ -288,46 +245,28 @@ def find_partials(target: Path) -> list[PartialState]:
 
 def find_abandoned_partials(target: Path) -> list[PartialState]:
     """Return the partial files of a target that no process works on, the largest first."""
-    return [state for state in find_partials(target) if _is_abandoned(state.path, state.path)]
+    return [state for state in find_partials(target) if not find_owner(state.path)]
 
 
-def _is_abandoned(partial: Path, dated: Path) -> bool:
-    """Return whether no process works on a partial file; ``dated`` is the file whose time of change counts."""
+def find_owner(path: Path) -> str:
+    """Return which live process works on a partial file, given by its name or that of its facts; empty if none does.
+
+    Where locks work, they have decided already. On file systems whose locks silently do nothing, this keeps two
+    processes apart.
+    """
+    partial = partial_of(path)
     if partial in _OPEN:
-        return False
+        return "this process works on it"
     facts = read_partial_facts(partial)
     try:
-        idle_seconds = time.time() - dated.stat().st_mtime
+        idle_seconds = time.time() - path.stat().st_mtime
     except OSError:
-        return False
-    return facts is None or is_owner_gone(facts, socket.gethostname(), read_boot_id(), idle_seconds)
+        return "it has just changed"
+    return describe_owner(facts, socket.gethostname(), read_boot_id(), idle_seconds) if facts else ""
 
 
-def remove_partials(target: Path) -> None:
-    """Remove what was left beside a target that is complete now: partial files, their facts, unfinished records."""
-    leftovers = [state.path for state in find_abandoned_partials(target)]
-    for facts_path in target.parent.glob(f"{target.name}.*{PARTIAL_FACTS_SUFFIX}"):
-        partial = facts_path.with_name(facts_path.name.removesuffix(PARTIAL_FACTS_SUFFIX) + PARTIAL_SUFFIX)
-        if not partial.exists() and _is_abandoned(partial, facts_path):
-            leftovers.append(facts_path)
-    for unfinished in target.parent.glob(f".{target.name}.*"):
-        with suppress(OSError):
-            idle_seconds, facts = time.time() - unfinished.lstat().st_mtime, _read_facts(unfinished)
-            # An unfinished ledger names no process; this one may be writing it in another thread.
-            named = facts if facts and facts.pid not in (None, os.getpid()) else None
-            gone = named and is_owner_gone(named, socket.gethostname(), read_boot_id(), idle_seconds)
-            if gone or idle_seconds > STALE_SECONDS:
-                leftovers.append(unfinished)
-    for path in leftovers:
-        with suppress(OSError):
-            path.unlink()
-
-
-def is_owner_gone(facts: PartialFacts, host: str, boot_id: str | None, idle_seconds: float) -> bool:
-    """Return whether the process that wrote a partial file is gone, as far as this machine can know.
-
-    Where locks work, the lock has told already; on file systems whose locks silently do nothing, this keeps two
-    processes apart. What this very process works on is in ``_OPEN``.
+def describe_owner(facts: PartialFacts, host: str, boot_id: str | None, idle_seconds: float) -> str:
+    """Return which live process writes a partial file, as far as this machine can know; empty if none does.
 
     Args:
         facts: those of the partial file.
@@ -336,10 +275,33 @@ def is_owner_gone(facts: PartialFacts, host: str, boot_id: str | None, idle_seco
         idle_seconds: seconds since the file last changed.
     """
     if facts.pid is None:
-        return True
+        return ""
     if facts.host != host:
-        return idle_seconds > STALE_SECONDS
-    return facts.boot != boot_id or facts.pid == os.getpid() or not is_process_alive(facts.pid)
+        return f"process {facts.pid} on {facts.host} may work on it" if idle_seconds <= STALE_SECONDS else ""
+    # What this very process works on is in _OPEN; another process with its number has ended.
+    gone = facts.boot not in (None, boot_id) or facts.pid == os.getpid() or not is_process_alive(facts.pid)
+    return "" if gone else f"process {facts.pid} works on it"
+
+
+def remove_partials(target: Path) -> None:
+    """Remove what was left beside a target that is complete now: partial files, their facts, unfinished records."""
+    leftovers = []
+    for state in find_abandoned_partials(target):
+        leftovers += [state.path, partial_facts_path(state.path)]
+    for facts_path in target.parent.glob(f"{target.name}.*{PARTIAL_FACTS_SUFFIX}"):
+        if not partial_of(facts_path).exists() and not find_owner(facts_path):
+            leftovers.append(facts_path)
+    for unfinished in target.parent.glob(f".{target.name}.*"):
+        with suppress(OSError):
+            idle_seconds, facts = time.time() - unfinished.lstat().st_mtime, _read_facts(unfinished)
+            # An unfinished ledger names no process; this one may be writing it in another thread.
+            named = facts if facts and facts.pid not in (None, os.getpid()) else None
+            gone = named and not describe_owner(named, socket.gethostname(), read_boot_id(), idle_seconds)
+            if gone or idle_seconds > STALE_SECONDS:
+                leftovers.append(unfinished)
+    for path in leftovers:
+        with suppress(OSError):
+            path.unlink()
 
 
 def is_process_alive(pid: int) -> bool:
@@ -350,13 +312,18 @@ def is_process_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # it is another user's
+        pass
     return True
 
 
+def partial_of(path: Path) -> Path:
+    """Return the partial file that a path names by itself or by its facts."""
+    return path.with_name(path.name.removesuffix(".json"))
+
+
 def read_boot_id() -> str | None:
-    """Return what tells this start of the machine from others; None if the system does not say."""
+    """Return what identifies this start of the machine; None if the system does not report it."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return None

@@ -9,29 +9,31 @@ from dataclasses import dataclass
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from random import random
 from socket import EAI_AGAIN, gaierror
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 import urllib3.exceptions as urllib3_errors
 from requests import exceptions as requests_errors
 
+from bdd100k_zoo.files import open_regular
 from bdd100k_zoo.registry.addresses import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 Result = TypeVar("Result")
 
 
 @dataclass(eq=False)
 class FailedAttemptError(Exception):
-    """One address failed. It stays inside this package: the store turns it into a TransferAttempt."""
+    """One address failed. Only this package sees it: the store turns it into a TransferAttempt."""
 
     outcome: str
     """What the address did, in words that follow its name."""
     transient: bool = False
     """The same request may well succeed in a while."""
     retry_after: float | None = None
-    """Seconds that the server asks to be left alone."""
+    """Seconds after which the server asks clients to come back."""
     stalled: bool = False
     """It sent something, but so slowly that the transfer was given up."""
 
@@ -69,50 +71,55 @@ SHORT_RETRY_POLICY = RetryPolicy(tries=2)
 """For small files that a download can do without."""
 
 
-class Retrier:
-    """Tries one address again and again: counts failures in a row, and pauses between them."""
+def retry(
+    attempt: Callable[[], Result],
+    policy: RetryPolicy,
+    bytes_received: Callable[[], int] = lambda: 0,
+    report: Callable[[str], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Result:
+    """Return what ``attempt`` returns, trying again after failures that may be over in a while.
 
-    def __init__(self, policy: RetryPolicy, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._policy = policy
-        self._sleep = sleep
-        self._failures = 0
-        self._furthest = 0
+    Args:
+        attempt: requests one address.
+        policy: how many failures in a row to accept, and how long to pause after each.
+        bytes_received: returns how many bytes of the file have arrived. ``StallDetector.LEAST`` more than at the last
+            progress are progress, and the count of failures starts again. Fewer are none: a server that adds a byte
+            with each try would never be given up.
+        report: receives why and how long a pause is, if it is long enough to wonder about.
+        sleep: pauses for some seconds.
 
-    def run(
-        self,
-        attempt: Callable[[], Result],
-        bytes_received: Callable[[], int] = lambda: 0,
-        report: Callable[[str], None] = lambda _: None,
-    ) -> Result:
-        """Return what ``attempt`` returns, trying again as ``wait_or_raise`` says."""
-        while True:
-            try:
-                return attempt()
-            except FailedAttemptError as failure:
-                self.wait_or_raise(failure, bytes_received(), report)
+    Raises:
+        FailedAttemptError: the last failure.
+    """
+    failures = furthest = 0
+    while True:
+        try:
+            return attempt()
+        except FailedAttemptError as failure:
+            received = bytes_received()
+            is_progress = received >= furthest + StallDetector.LEAST and not failure.stalled
+            if is_progress or failure.stalled:
+                furthest = max(furthest, received)
+            failures = 1 if is_progress else failures + 1
+            pause = policy.pause_seconds(failures, failure.retry_after, random())  # noqa: S311  (jitter)
+            if failure.retry_after and failure.retry_after > policy.longest_asked:
+                failure.outcome += f", and asks clients to wait {failure.retry_after:,.0f} s"
+            if not failure.transient or pause is None:
+                raise
+            if pause >= 1:
+                report(f"{failure.outcome}; trying again in {pause:.0f} s")
+        sleep(pause)
 
-    def wait_or_raise(self, failure: FailedAttemptError, bytes_received: int, report: Callable[[str], None]) -> None:
-        """Pause before the next try, or raise the failure for good.
 
-        Args:
-            failure: what went wrong.
-            bytes_received: bytes of the file that are here. ``StallDetector.LEAST`` more than at the last progress are
-                progress, and the count starts again; fewer are none: a server that adds a byte with each try would
-                never be given up.
-            report: told why and how long, if the pause is long enough to wonder about.
-        """
-        progress = bytes_received >= self._furthest + StallDetector.LEAST and not failure.stalled
-        if progress or failure.stalled:
-            self._furthest = max(self._furthest, bytes_received)
-        self._failures = 1 if progress else self._failures + 1
-        pause = self._policy.pause_seconds(self._failures, failure.retry_after, random())  # noqa: S311  (jitter)
-        if failure.retry_after and failure.retry_after > self._policy.longest_asked:
-            failure.outcome += f", and asks to be left alone for {failure.retry_after:,.0f} s"
-        if not failure.transient or pause is None:
-            raise failure
-        if pause >= 1:
-            report(f"{failure.outcome}; trying again in {pause:.0f} s")
-        self._sleep(pause)
+@contextmanager
+def open_local(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of this machine; failing to read it in the block raises FailedAttemptError."""
+    try:
+        with open_regular(path) as file:
+            yield file
+    except OSError as error:
+        raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
 
 
 class StallDetector:
@@ -252,7 +259,6 @@ ERROR_DESCRIPTIONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
         "timed out after {connect} s without a connection",
     ),
     ((requests_errors.Timeout, urllib3_errors.TimeoutError, TimeoutError), "timed out after {read} s"),
-    ((requests_errors.TooManyRedirects,), "redirected too often"),
     (
         (
             requests_errors.InvalidURL,
@@ -264,19 +270,8 @@ ERROR_DESCRIPTIONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
         ),
         "is not a usable address",
     ),
-    ((requests_errors.ContentDecodingError, urllib3_errors.DecodeError), "sent a body that does not decode"),
     ((*CONNECTION_LOST_ERRORS, requests_errors.ConnectionError), "closed the connection without an answer"),
     ((requests_errors.RetryError, urllib3_errors.MaxRetryError), "failed at every retry"),
-    (
-        (
-            requests_errors.HTTPError,
-            requests_errors.InvalidHeader,
-            requests_errors.InvalidJSONError,
-            requests_errors.StreamConsumedError,
-            requests_errors.UnrewindableBodyError,
-            urllib3_errors.HTTPError,
-        ),
-        INVALID_HTTP,
-    ),
+    ((requests_errors.RequestException, urllib3_errors.HTTPError), INVALID_HTTP),
 )
 """The first entry that matches any cause of an error is used: precise ones come first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -12,19 +13,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.errors import StorageError
-from bdd100k_zoo.files import READ_CHUNK_BYTES, open_regular, storage_errors
+from bdd100k_zoo.files import READ_CHUNK_BYTES, storage_errors
 from bdd100k_zoo.hub.http import is_web_page, open_response, read_body, read_content_length, truncation_message
+from bdd100k_zoo.hub.layout import local_copy_hint
 from bdd100k_zoo.hub.mirrors import local_path, resolve_address
 from bdd100k_zoo.hub.resume import build_partial_facts, range_headers
-from bdd100k_zoo.hub.retry import (
-    DEFAULT_RETRY_POLICY,
-    FailedAttemptError,
-    Retrier,
-    RetryPolicy,
-    StallDetector,
-    Timeouts,
-)
-from bdd100k_zoo.hub.verify import digest_mismatch
+from bdd100k_zoo.hub.retry import FailedAttemptError, StallDetector, Timeouts, open_local, retry
+from bdd100k_zoo.hub.verify import WRONG_COPY, digest_mismatch
 from bdd100k_zoo.registry.addresses import redact_address
 
 if TYPE_CHECKING:
@@ -34,6 +29,7 @@ if TYPE_CHECKING:
     import requests
 
     from bdd100k_zoo.hub.resume import PartialFacts, PartialFile
+    from bdd100k_zoo.hub.retry import RetryPolicy
     from bdd100k_zoo.hub.verify import ExpectedDigest, Hashes
     from bdd100k_zoo.progress import Progress, Task
     from bdd100k_zoo.registry import Artifact
@@ -68,7 +64,7 @@ class Meter:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)  # the task learns how it ended
+        self._stack.__exit__(*error)  # the task receives the error that ended it
 
     def begin(self, done: int, total: int | None) -> None:
         """Count from ``done``, of ``total`` bytes."""
@@ -84,14 +80,14 @@ class Meter:
 
 
 class Transfer(NamedTuple):
-    """Gets an artifact's bytes into a partial file, from one address after the other."""
+    """Downloads an artifact's bytes into a partial file."""
 
     session: requests.Session
     artifact: Artifact
     partial: PartialFile
     meter: Meter
     report: Callable[[str], None]
-    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY
+    retry_policy: RetryPolicy
 
     def download(self, address: str, expected: Sequence[ExpectedDigest] = ()) -> Hashes:
         """Complete the partial file from an address, and verify it.
@@ -120,33 +116,33 @@ class Transfer(NamedTuple):
         if source is not None:
             self._copy(address, source)
         else:
-            Retrier(self.retry_policy).run(
+            retry(
                 lambda: self._request(address, digest_known=bool(expected)),
+                self.retry_policy,
                 lambda: self.partial.size,
                 lambda words: self.report(f"{shown} {words}"),
             )
         was_resumed, hashes = self.partial.is_resumed, self.partial.hashes()
-        mismatch = digest_mismatch(hashes, str(source or shown), expected, self.artifact.size)
+        copy_hint = local_copy_hint(self.artifact.model, self.artifact.what)
+        hint = WRONG_COPY if source else f"it sent a damaged or another file, and nothing of it was kept; {copy_hint}"
+        mismatch = digest_mismatch(hashes, str(source or shown), expected, self.artifact.size, hint)
         if mismatch is None:
             return hashes
         self.partial.discard_bytes()
         if was_resumed and not again:
-            raise FileChangedError("does not make the right file with the bytes kept from before")
+            raise FileChangedError("does not give the right file together with the bytes kept from before")
         raise mismatch
 
     def _copy(self, address: str, source: Path) -> None:
         """Copy a file of this machine, or of one whose folders it shares."""
-        try:
-            with open_regular(source) as file:
-                total = os.fstat(file.fileno()).st_size
-                self._check_free_space(total)
-                self._restart(build_partial_facts(self.artifact, address, total=total))
-                # A file that grows meanwhile would have no end.
-                while self.partial.size <= total and (chunk := file.read(READ_CHUNK_BYTES)):
-                    self.partial.write(chunk)
-                    self.meter.advance(len(chunk))
-        except OSError as error:
-            raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
+        with open_local(source) as file:
+            total = os.fstat(file.fileno()).st_size
+            self._check_free_space(total)
+            self._restart(build_partial_facts(self.artifact, address, total=total))
+            # A file that grows meanwhile would have no end.
+            while self.partial.size <= total and (chunk := file.read(READ_CHUNK_BYTES)):
+                self.partial.write(chunk)
+                self.meter.advance(len(chunk))
         if self.partial.size != total:
             raise FailedAttemptError("changed while it was copied")
         if not total:
@@ -173,14 +169,15 @@ class Transfer(NamedTuple):
                 self._receive_all(response, shown)
             elif response.status_code == HTTPStatus.PARTIAL_CONTENT:
                 self._receive_rest(response, shown)
-            else:
-                self._check_nothing_missing(response, digest_known=digest_known)
+            else:  # the server has no bytes after the kept ones; only a digest shows whether they are the whole file
+                found = UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+                if not (found and int(found["total"]) == kept and digest_known):
+                    raise FileChangedError("no longer has the file that was partly received")
+                self.meter.begin(kept, kept)
 
     def _receive_all(self, response: requests.Response, address: str) -> None:
         total = read_content_length(response)
-        if total is not None and self.artifact.size not in (None, total):
-            raise FailedAttemptError(self._size_message(total))
-        self._check_total(total)
+        self._check_total(total, FailedAttemptError)
         chunks = _read_chunks(response)
         first = b""
         while len(first) < SNIFF_BYTES and (chunk := next(chunks, b"")):
@@ -197,19 +194,10 @@ class Transfer(NamedTuple):
         _refuse_web_page(response, b"")
         offset, facts = self.partial.size, self.partial.facts
         total = check_content_range(response, facts if facts.address == address else None, offset)
-        if total is not None and self.artifact.size not in (None, total):
-            raise FileChangedError(self._size_message(total))
-        self._check_total(total)
+        self._check_total(total, FileChangedError)
         self.partial.resume(address)
         self.meter.begin(offset, total)
         self._write(_read_chunks(response, offset), total)
-
-    def _check_nothing_missing(self, response: requests.Response, *, digest_known: bool) -> None:
-        """Check that the server says that nothing follows the kept bytes, and that a digest will tell if that is so."""
-        found = UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if not (found and int(found["total"]) == self.partial.size and digest_known):
-            raise FileChangedError("no longer has the file that was partly received")
-        self.meter.begin(self.partial.size, self.partial.size)
 
     def _restart(self, facts: PartialFacts) -> None:
         self.partial.restart(facts)
@@ -240,10 +228,12 @@ class Transfer(NamedTuple):
     def _size_message(self, size: int) -> str:
         return f"has a file of {size:,} bytes; the zoo file records {self.artifact.size:,}"
 
-    def _check_total(self, total: int | None) -> None:
-        """Refuse a file that is too large, or that the disk has no room for, before its first byte."""
+    def _check_total(self, total: int | None, kind: type[FailedAttemptError]) -> None:
+        """Refuse a file of the wrong size, or that the disk has no room for, before its first byte."""
         if total is None:
             return
+        if self.artifact.size not in (None, total):
+            raise kind(self._size_message(total))
         if total > self._max_bytes:
             raise FailedAttemptError(f"announces {total:,} bytes, more than any such file has")
         self._check_free_space(total)
@@ -254,7 +244,9 @@ class Transfer(NamedTuple):
             free = shutil.disk_usage(folder).free
         needed = total - self.partial.size  # a file that starts again frees its space first
         if needed > free:
-            raise StorageError(folder, f"no space for {needed:,} bytes more: {free:,} are free")
+            raise StorageError.from_os_error(
+                folder, OSError(errno.ENOSPC, f"no space for {needed:,} bytes more: {free:,} are free")
+            )
 
 
 def check_content_range(response: requests.Response, facts: PartialFacts | None, offset: int) -> int | None:
@@ -270,7 +262,7 @@ def check_content_range(response: requests.Response, facts: PartialFacts | None,
     """
     found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if not found or int(found["first"]) != offset:
-        raise FileChangedError(f"did not go on at byte {offset:,}, as it was asked to")
+        raise FileChangedError(f"did not resume at byte {offset:,}, as it was asked to")
     total = None if found["total"] == "*" else int(found["total"])
     if facts is None:
         return total

@@ -13,10 +13,11 @@ from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.errors import DigestMismatchError
-from bdd100k_zoo.files import open_regular, read_chunks
+from bdd100k_zoo.files import read_chunks
 from bdd100k_zoo.hub.http import open_response, read_body
+from bdd100k_zoo.hub.layout import ledger_path, what_option
 from bdd100k_zoo.hub.mirrors import local_path, resolve_address
-from bdd100k_zoo.hub.retry import SHORT_RETRY_POLICY, FailedAttemptError, Retrier, Timeouts
+from bdd100k_zoo.hub.retry import SHORT_RETRY_POLICY, FailedAttemptError, Timeouts, open_local, retry
 from bdd100k_zoo.registry.addresses import is_tamper_proof, redact_address
 
 if TYPE_CHECKING:
@@ -136,13 +137,9 @@ class ExpectedDigest(NamedTuple):
     digest: str
     """``md5:…`` or ``sha256:…``."""
     source: str
-    """``zoo file``, where the user gives it, or the address that it was read from."""
-
-
-class NoDigest(NamedTuple):
-    """No digest is available."""
-
-    reason: str
+    """``zoo file``, where the user gives it, or the address or ledger that it was read from."""
+    hint: str = ""
+    """What to do about other bytes, if this digest calls for something special."""
 
 
 class VerificationPlan(NamedTuple):
@@ -156,8 +153,6 @@ class VerificationPlan(NamedTuple):
     """Why they are unverified."""
     digest_address: str | None = None
     """Where the publisher's digest was read."""
-    mirror_digest: str | None = None
-    """Where the digest of a mirror was read, which is among those expected and verifies nothing."""
 
 
 def digest_origin(artifact: Artifact) -> str:
@@ -171,24 +166,53 @@ def recorded_digests(artifact: Artifact) -> tuple[ExpectedDigest, ...]:
     return (*recorded, *(ExpectedDigest(given.digest, given.source) for given in artifact.user_digests))
 
 
+def pinned_digest(path: Path, entry: LedgerEntry) -> ExpectedDigest:
+    """Return the digest that the ledger of the cached file ``path`` requires of later files."""
+    ledger, option = ledger_path(path), what_option(entry.what)
+    return ExpectedDigest(
+        f"sha256:{entry.sha256}",
+        f"its ledger {ledger}",
+        f"{ledger} describes the file that was there first; if you trust the new one, "
+        f"`bdd100k-zoo cache rm {entry.model}{option}` forgets the first, and the same command works then",
+    )
+
+
+WRONG_IN_CACHE = "`bdd100k-zoo cache verify` sets it aside, and the next download is checked against the same digest"
+WRONG_COPY = "it is damaged, or not the file that was recorded: give another copy, or correct the digest"
+
+
 def digest_mismatch(
-    hashes: Hashes, subject: str, expected: Sequence[ExpectedDigest], size: int | None
+    hashes: Hashes, subject: str, expected: Sequence[ExpectedDigest], size: int | None, hint: str
 ) -> DigestMismatchError | None:
     """Return how bytes differ from the digests that are expected of them or from the recorded size; None if they match.
 
     If they have one of the digests and not another, the two contradict each other, and the error names both.
+
+    Args:
+        hashes: those of the bytes.
+        subject: where the bytes are or come from, for the message.
+        expected: all of these must match.
+        size: the recorded number of bytes, if there is one.
+        hint: what to do about other bytes, unless the digest that they lack has a hint of its own.
     """
-    for digest, source in expected:
+    for digest, source, own_hint in expected:
         found = hashes.digest_like(digest)
         if found != digest:
             for other in expected:
                 if hashes.digest_like(other.digest) == other.digest:
                     found += f", although {other.digest} (from {other.source}) matches"
                     break
-            return DigestMismatchError(subject, digest, found, source)
+            return DigestMismatchError(subject, digest, found, source, own_hint or hint)
     if size is not None and hashes.size != size:
-        return DigestMismatchError(subject, f"{size:,} bytes", f"{hashes.size:,} bytes", ZOO_FILE)
+        return DigestMismatchError(subject, f"{size:,} bytes", f"{hashes.size:,} bytes", ZOO_FILE, hint)
     return None
+
+
+def recorded_mismatch(artifact: Artifact | None, hashes: Hashes, path: Path) -> DigestMismatchError | None:
+    """Return how a cached file differs from the recorded digests and size; None if it does not, or none is recorded."""
+    if artifact is None:
+        return None
+    return digest_mismatch(hashes, str(path), recorded_digests(artifact), artifact.size, WRONG_IN_CACHE)
 
 
 def describe_mismatch(error: DigestMismatchError) -> str:
@@ -199,9 +223,9 @@ def describe_mismatch(error: DigestMismatchError) -> str:
 def plan_verification(
     artifact: Artifact,
     pin: LedgerEntry | None,
-    pin_source: str,
-    published: Callable[[], ExpectedDigest | NoDigest],
-    mirrored: Callable[[], ExpectedDigest | NoDigest | None],
+    path: Path,
+    published: Callable[[], ExpectedDigest | str],
+    mirrored: Callable[[], ExpectedDigest | str | None],
 ) -> VerificationPlan:
     """Return the digests that an artifact must have: the zoo file's, else the ledger's, the user's, the publisher's.
 
@@ -209,14 +233,14 @@ def plan_verification(
         artifact: what the zoo file records.
         pin: the ledger's entry of the file that was first stored, if there was one. That of a verified file keeps the
             kind of its origin; that of an unverified file is expected too, unless a recorded digest decides.
-        pin_source: how messages name the pin.
-        published: reads the publisher's digest; called only if it decides.
+        path: the artifact's place in the cache.
+        published: reads the publisher's digest, or returns why there is none; called only if it decides.
         mirrored: reads the digest of the mirror that is to send the file; called only if no other digest is available.
     """
     recorded = recorded_digests(artifact)
     if artifact.digest:
         return VerificationPlan(recorded, digest_origin(artifact), None)
-    pinned = (ExpectedDigest(f"sha256:{pin.sha256}", pin_source),) if pin else ()
+    pinned = (pinned_digest(path, pin),) if pin else ()
     if pin and pin.verified_by:
         return VerificationPlan((*pinned, *recorded), pin.verified_by, None, pin.digest_address)
     if recorded:
@@ -226,8 +250,9 @@ def plan_verification(
         return VerificationPlan((*pinned, found), PUBLISHER, None, found.source)
     of_mirror = mirrored()
     if isinstance(of_mirror, ExpectedDigest):
-        return VerificationPlan((*pinned, of_mirror), None, found.reason, mirror_digest=of_mirror.source)
-    return VerificationPlan(pinned, None, found.reason)
+        shown = f"it matches the mirror's digest {of_mirror.source}, which shows only that the transfer is intact"
+        return VerificationPlan((*pinned, of_mirror), None, f"{found}; {shown}")
+    return VerificationPlan(pinned, None, found)
 
 
 DIGEST_TIMEOUTS = Timeouts(connect=5, read=10)
@@ -243,39 +268,34 @@ MD5_FORMS = (
 """The bare digest, as md5sum writes it (``digest  name``), and as BSD's md5 does (``MD5 (name) = digest``)."""
 
 
-def fetch_published_digest(session: requests.Session, artifact: Artifact) -> ExpectedDigest | NoDigest:
-    """Read the publisher's digest from the first of its addresses that has one."""
-    first_failure = None
+def fetch_published_digest(session: requests.Session, artifact: Artifact) -> ExpectedDigest | str:
+    """Read the publisher's digest from the first of its addresses that has one, or return why there is none."""
+    failures = []
     for address in artifact.digest_addresses:
         found = fetch_digest(session, address)
         if isinstance(found, ExpectedDigest):
             return found
-        first_failure = first_failure or found
-    return first_failure or NoDigest("the zoo file records no digest and no address of one")
+        failures.append(found)
+    return failures[0] if failures else "the zoo file records no digest and no address of one"
 
 
-def fetch_digest(session: requests.Session, address: str) -> ExpectedDigest | NoDigest:
-    """Read the MD5 digest that an address has."""
+def fetch_digest(session: requests.Session, address: str) -> ExpectedDigest | str:
+    """Read the MD5 digest that an address has, or return why there is none."""
+    shown = redact_address(address)
     try:
-        md5 = parse_md5(Retrier(SHORT_RETRY_POLICY).run(lambda: _read_text(session, address)))
+        md5 = parse_md5(retry(lambda: _read_text(session, address), SHORT_RETRY_POLICY))
         outcome = "sent no MD5 digest"
     except FailedAttemptError as failure:
         md5, outcome = None, failure.outcome
-    shown = redact_address(address)
-    if md5 is None:
-        return NoDigest(f"the zoo file records no digest, and {shown} {outcome}")
-    return ExpectedDigest(f"md5:{md5}", shown)
+    return ExpectedDigest(f"md5:{md5}", shown) if md5 else f"the zoo file records no digest, and {shown} {outcome}"
 
 
 def _read_text(session: requests.Session, address: str) -> str:
     """Read a digest file; one that is too long to be one reads as empty."""
     content = b""
     if source := local_path(address):
-        try:
-            with open_regular(source) as file:
-                content = file.read(MAX_DIGEST_BYTES + 1)
-        except OSError as error:
-            raise FailedAttemptError(f"cannot be read: {error.strerror or error}") from error
+        with open_local(source) as file:
+            content = file.read(MAX_DIGEST_BYTES + 1)
     else:
         url, private_headers = resolve_address(address)
         if not is_tamper_proof(url):

@@ -232,7 +232,7 @@ def test_import_without_torch_names_the_extra_that_could_look_into_the_file(call
     (tmp_path / "copy.pth").write_bytes(CONTENT)
     result = call("--offline", "--zoo", str(write_zoo()), "cache", "import", "mine", "copy.pth")
     assert result.exit_code == 1
-    assert "was not taken as the weights of mine" in result.stderr
+    assert "was not imported as the weights of mine" in result.stderr
     assert "bdd100k-zoo[predict]" in result.stderr
     zoo = write_zoo(digest=f"md5:{hashlib.md5(CONTENT).hexdigest()}")
     assert call("--offline", "--zoo", str(zoo), "cache", "import", "mine", "copy.pth").exit_code == 0
@@ -369,7 +369,7 @@ def test_rm_forgets_a_file_so_that_another_can_be_taken(call, exported, tmp_path
     (tmp_path / "copy.json").write_bytes(b"[]")
     refused = call(*take)
     assert refused.exit_code == 1
-    assert "`bdd100k-zoo cache rm MODEL`" in " ".join(refused.stderr.split())
+    assert f"`bdd100k-zoo cache rm {NAME} --what preds`" in " ".join(refused.stderr.split())
     assert "ledger without a file" in " ".join(call("cache", "list").stdout.split())
     lock_path(exported).touch()
     removed = call("cache", "rm", NAME, "--what", "preds")

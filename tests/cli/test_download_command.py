@@ -64,7 +64,7 @@ def test_a_wrong_digest_keeps_nothing(call, write_zoo, tmp_path):
     told = json.loads(result.stdout)
     assert MD5 in told["error"]
     assert "0" * 32 in told["error"]
-    assert "cache import MODEL FILE" in told["hint"]
+    assert "cache import mine FILE" in told["hint"]
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size]
 
 
@@ -165,7 +165,7 @@ def test_json_of_several_files_is_one_document_in_the_order_asked_for(call, zoo_
 def test_all_is_every_kind_that_was_asked_for_of_every_model(call):
     result = call("--offline", "download", "--all", "--what", "weights", "--what", "preds")
     assert result.exit_code == 1
-    assert "50 of 50 files could not be had" in result.stderr
+    assert "50 of 50 files could not be downloaded" in result.stderr
 
 
 def test_there_is_at_least_one_job(call):
@@ -203,11 +203,11 @@ def test_an_interrupt_leaves_what_has_arrived_and_the_same_command_completes_it(
     assert ended.returncode == status
     assert ended.stdout == ""
     told = ended.stderr.splitlines()
-    assert told[0] == f"interrupted: 0 of {len(names)} files are whole, partly here:"
+    assert told[0] == f"interrupted: 0 of {len(names)} files are complete, partly here:"
     for name, line in zip(names, told[1:-1], strict=True):
         (counted,) = re.fullmatch(rf"  {name} weights: ([\d,]+) of 4,000,000 bytes", line).groups()
         assert 0 < int(counted.replace(",", "")) <= arrived(tmp_path, name) < len(BODY)
-    assert told[-1] == "the same command goes on from there"
+    assert told[-1] == "the same command resumes from there"
     kept = {f"bytes={arrived(tmp_path, name)}-" for name in names}
     result = call(*arguments)
     assert result.exit_code == 0, result.stderr
@@ -219,4 +219,4 @@ def test_an_interrupt_with_one_job_counts_what_is_whole_already(zoo_of, interrup
     zoo = zoo_of("a", "b", "c", stalled=("b",))
     ended = interrupted(signal.SIGINT, ("b",), "--zoo", zoo, "download", "a", "b", "c", "--jobs", "1")
     assert ended.returncode == 130
-    assert "interrupted: 1 of 3 files are whole, partly here:\n  b weights: " in ended.stderr
+    assert "interrupted: 1 of 3 files are complete, partly here:\n  b weights: " in ended.stderr

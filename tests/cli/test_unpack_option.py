@@ -46,7 +46,7 @@ def test_a_folder_that_is_there_is_told_before_anything_is_downloaded(call, zoo)
     Path("seen/mine").mkdir(parents=True)
     result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "seen")
     assert result.exit_code == 1
-    assert "seen/mine: is there already" in result.stderr
+    assert "seen/mine: already exists, and was not changed" in result.stderr
     assert not list(Path("cache").rglob("mine.zip"))
 
 

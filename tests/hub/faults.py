@@ -162,7 +162,7 @@ FAULTS = {
     "wrong offset again": Fault(
         "hangs up and starts the rest one byte early, every time",
         (CUT, replace(WHOLE, ranges="shifted"), CUT, replace(WHOLE, ranges="shifted")),
-        f"did not go on at byte {HALF:,}, as it was asked to",
+        f"did not resume at byte {HALF:,}, as it was asked to",
         requests=4,
         kept=HALF,
         note="begins anew once, not for ever",
@@ -192,7 +192,7 @@ FAULTS = {
     "told to wait long": Fault(
         "answers 503 with Retry-After: 3600",
         (Reply(status=503, headers={"Retry-After": "3600"}),),
-        "answered 503 Service Unavailable, and asks to be left alone for 3,600 s",
+        "answered 503 Service Unavailable, and asks clients to wait 3,600 s",
         note="nobody waits for an hour; the next address is asked",
     ),
     "broken": Fault("answers 500 every time", (Reply(status=500),), "answered 500 Internal Server Error", requests=3),

@@ -105,7 +105,7 @@ def test_progress_counts_the_files(archive: Path, folder: Path, told: Told) -> N
 def test_what_stands_there_already_is_left_alone(archive: Path, folder: Path, kind: str) -> None:
     folder.parent.mkdir()
     {"file": folder.touch, "folder": folder.mkdir, "dangling link": lambda: folder.symlink_to("nowhere")}[kind]()
-    with pytest.raises(StorageError, match="there already"):
+    with pytest.raises(StorageError, match="already exists"):
         unpack_zip(write_zip(archive, FRAMES), folder)
     assert list(folder.parent.iterdir()) == [folder]
     assert not (folder.parent / "nowhere").exists()
@@ -154,7 +154,7 @@ def test_a_name_that_is_no_plain_path_below_the_folder_is_refused(
 ) -> None:
     write_zip(archive, {"good.jpg": b"good", name: b""})
     error = refused()
-    assert error.entry == name
+    assert f"entry {name!r}: " in error.problem
     assert "its name" in error.problem
 
 
@@ -177,7 +177,7 @@ def test_two_entries_for_one_place_are_refused(
     archive: Path, refused: Callable[..., InvalidFileError], first: str, second: str
 ) -> None:
     write_zip(archive, [(first, b""), (second, b"")])
-    assert refused().entry in (first, second)
+    assert any(f"entry {name!r}: " in refused().problem for name in (first, second))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_what_is_no_regular_file_is_refused(
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr(entry_of(name, create_system=system, external_attr=(mode | 0o777) << 16), b"/etc/passwd"[:0])
     error = refused()
-    assert error.entry == name
+    assert f"entry {name!r}: " in error.problem
     assert told in error.problem
 
 
@@ -256,7 +256,7 @@ def test_a_wrong_checksum_is_told(archive: Path, refused: Callable[..., InvalidF
     write_zip(archive, FRAMES, zipfile.ZIP_STORED)
     patched(archive, FRAMES["val/b.jpg"][:10], 0, b"OTHER")
     error = refused()
-    assert error.entry == "val/b.jpg"
+    assert "entry 'val/b.jpg': " in error.problem
     assert "CRC" in error.problem
 
 
@@ -293,7 +293,7 @@ def test_too_many_bytes_are_refused_and_just_enough_are_not(
 def test_a_file_that_is_a_bomb_is_refused(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     write_zip(archive, {"a.jpg": os.urandom(2 * MIB), "bomb.jpg": bytes(8 * MIB)})
     error = refused(total_ratio=1000)
-    assert error.entry == "bomb.jpg"
+    assert "entry 'bomb.jpg': " in error.problem
     assert "100 times" in error.problem
 
 
@@ -302,7 +302,7 @@ def test_many_files_that_together_are_a_bomb_are_refused(
 ) -> None:
     write_zip(archive, {f"{number}.jpg": bytes(MIB // 2) for number in range(20)})
     error = refused()
-    assert error.entry == ""
+    assert "entry" not in error.problem
     assert "4 times" in error.problem
 
 
@@ -359,7 +359,7 @@ def test_no_more_comes_out_than_an_entry_says(
     write_zip(archive, {"a.jpg": bytes(8 * MIB), "b.jpg": os.urandom(4 * MIB)})
     lying(archive, SIZE, struct.pack("<I", claimed))
     error = refused(ratio=10_000, total_ratio=10_000)
-    assert error.entry == "a.jpg"
+    assert "entry 'a.jpg': " in error.problem
     assert "damaged" in error.problem
 
 

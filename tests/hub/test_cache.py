@@ -371,7 +371,10 @@ def test_a_downloaded_file_that_has_changed_is_an_error_and_stays(
     for ask in (store.find, lambda wanted: Store(offline=True).fetch(wanted, NO_PROGRESS)):
         with pytest.raises(DigestMismatchError) as caught:
             ask(artifact)
-        assert (caught.value.subject, caught.value.found) == (str(path), f"md5:{md5_of(changed)}")
+        assert (caught.value.subject, caught.value.found) == (
+            str(path),
+            f"sha256:{hashlib.sha256(changed).hexdigest()}",
+        )
         assert str(ledger_path(path)) in caught.value.source
     assert path.read_bytes() == changed
 
@@ -529,7 +532,9 @@ def test_a_kept_file_is_never_one_that_the_zoo_file_contradicts_or_another_addre
     listed = same or md5 == recorded
     agrees = recorded in (None, md5) and recorded_size in (None, size)
     expected = "foreign" if not listed else "keep" if agrees else "contradicted"
-    assert classify_cached(artifact, entry) == expected
+    found = classify_cached(artifact, entry, Path())
+    assert (found.is_foreign, found.mismatch is not None) == (expected == "foreign", expected == "contradicted")
+    assert (found.usable_entry is not None) == (expected == "keep")
 
 
 # The folder, the disk, and other processes

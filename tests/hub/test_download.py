@@ -103,9 +103,8 @@ def test_a_silent_server_holds_up_nobody_else(host, store):
     with pytest.raises(ArtifactError) as caught:
         fetch_all(store, [silent, *others], NO_PROGRESS, jobs=2)
     release.join()
-    assert caught.value.arrived == tuple(store.path(each) for each in others)
-    (failure,) = caught.value.failures
-    assert isinstance(failure, TransferError)
+    assert str(caught.value).startswith("1 of 4 files could not be downloaded:\n- the weights of silent")
+    assert str(caught.value).endswith("in the cache:" + "".join(f"\n  {store.path(each)}" for each in others))
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
@@ -114,8 +113,11 @@ def test_failures_are_told_in_the_order_asked_for(host, store, jobs):
     (fine,) = served_artifacts(host, "a")
     with pytest.raises(ArtifactError) as caught:
         fetch_all(store, [missing[0], missing[1], fine, missing[2]], NO_PROGRESS, jobs=jobs)
-    assert [failure.model for failure in caught.value.failures] == ["x", "y", "z"]
-    assert caught.value.arrived == (store.path(fine),)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "3 of 4 files could not be downloaded:"
+    failures = [f"- the weights of {name} could not be downloaded; tried:" for name in "xyz"]
+    assert [line for line in lines if line.startswith("- ")] == failures
+    assert lines[-2:] == ["in the cache:", f"  {store.path(fine)}"]
 
 
 def test_a_single_failure_is_told_as_it_is(host, store):
@@ -200,14 +202,14 @@ def test_an_interrupt_says_what_is_whole_and_what_is_partly_here_and_begins_noth
     sizes = [_arrived(store, each) for each in stalled]
     assert all(0 < size < len(CONTENT) for size in sizes)
     assert str(caught.value).splitlines() == [
-        "interrupted: 1 of 6 files are whole, partly here:",
+        "interrupted: 1 of 6 files are complete, partly here:",
         f"  x weights: {sizes[0]:,} of {len(CONTENT):,} bytes",
         f"  y weights: {sizes[1]:,} of {len(CONTENT):,} bytes",
-        "the same command goes on from there",
+        "the same command resumes from there",
     ]
     host.over.set()
     for thread in threading.enumerate():
-        if thread.name.startswith("fetch-"):
+        if thread.name.startswith("hub-"):
             thread.join()
     assert not any(host.asked[f"/{each.model}.pth"] for each in later)
 
@@ -219,4 +221,4 @@ def test_an_interrupt_before_anything_has_arrived_says_so_in_one_line(host, stor
 
     with pytest.raises(KeyboardInterrupt) as caught:
         fetch_all(store, served_artifacts(host, "a"), Impatient())
-    assert str(caught.value) == "interrupted: 0 of 1 files are whole; the same command goes on from there"
+    assert str(caught.value) == "interrupted: 0 of 1 files are complete; the same command resumes"

@@ -19,7 +19,6 @@ from bdd100k_zoo.hub.link_check import (
     PER_HOST,
     CheckedLink,
     Link,
-    LinkResult,
     check_links,
     check_zoo_links,
 )
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 SOON = Timeouts(connect=5, read=0.2)
 
 
-def verdict_on(address: str, *, page: bool = False, waits: Timeouts = Timeouts(5, 10)) -> LinkResult:  # noqa: B008
+def verdict_on(address: str, *, page: bool = False, waits: Timeouts = Timeouts(5, 10)) -> CheckedLink:  # noqa: B008
     (verdict,) = check_links([Link(address, page)], NO_PROGRESS, waits)
     assert verdict.address == address
     return verdict

@@ -403,7 +403,7 @@ def test_a_config_that_builds_no_model_condemns_no_file(here: Surroundings, chec
     checked = only(here, deep=True)
     assert (checked.state, checked.fits_model, path.is_file()) == ("verified", None, True)
     assert "NoSuchDetector" in str(checked.problem)
-    assert "could not be held against its model" in here.told.warnings[0]
+    assert "could not be checked against its model" in here.told.warnings[0]
 
 
 def test_weights_of_a_model_that_the_zoo_lacks_are_checked_by_their_digest_alone(here: Surroundings) -> None:
@@ -574,10 +574,10 @@ def test_nothing_outside_the_folders_of_the_cache_is_touched(here: Surroundings,
 
 
 def test_a_partial_file_of_a_live_process_stays_and_is_named(here: Surroundings) -> None:
-    partial = partial_of(here.path(), host=socket.gethostname(), pid=os.getpid())
+    partial = partial_of(here.path(), host=socket.gethostname(), pid=os.getppid())
     pruned = run(here)
     assert (pruned.removed, [left.path for left in pruned.left]) == ((), [partial])
-    assert str(os.getpid()) in pruned.left[0].why
+    assert str(os.getppid()) in pruned.left[0].why
     assert partial_facts_path(partial).is_file()
 
 

@@ -15,17 +15,16 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.hub import resume as under_test
-from bdd100k_zoo.hub.layout import partial_facts_path
+from bdd100k_zoo.hub.layout import partial_facts_path, partial_path
 from bdd100k_zoo.hub.resume import (
     STALE_SECONDS,
-    SYNC_BYTES,
-    BackgroundSync,
     PartialFacts,
     PartialFile,
     build_partial_facts,
+    describe_owner,
     find_abandoned_partials,
+    find_owner,
     find_partials,
-    is_owner_gone,
     range_headers,
 )
 
@@ -155,11 +154,11 @@ def test_a_part_is_left_only_by_a_process_that_is_gone_as_far_as_can_be_known(
     host: str | None, pid: int | None, booted: str | None, quiet: float
 ) -> None:
     facts = PartialFacts(model="m", what="weights", address=HERE, host=host, pid=pid, boot=booted)
-    left = is_owner_gone(facts, "here", "now", quiet)
+    left = not describe_owner(facts, "here", "now", quiet)
     if pid is None:
         assert left
     elif host == "here":
-        assert left == (booted != "now" or pid == NOBODY)
+        assert left == (booted == "before" or pid == NOBODY)
     else:
         assert left == (quiet > STALE_SECONDS)
 
@@ -169,7 +168,7 @@ def test_a_part_that_somebody_took_away_never_gets_the_name(target: Path) -> Non
         partial.restart(build_partial_facts(ARTIFACT, HERE))
         partial.write(b"begin")
         partial.path.rename(target.with_name("stolen"))
-        with pytest.raises(StorageError, match="taken away"):
+        with pytest.raises(StorageError, match="removed or replaced"):
             partial.move_into_place()
     assert not target.exists()
     assert target.with_name("stolen").read_bytes() == b"begin"
@@ -197,20 +196,6 @@ def test_the_facts_say_who_is_at_work(target: Path) -> None:
     assert facts.pid is None
 
 
-def test_a_large_file_is_synced_on_the_way_and_the_thread_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced = threading.Event()
-    monkeypatch.setattr(os, "fdatasync", lambda _: synced.set())
-    before = threading.active_count()
-    with (tmp_path / "x").open("wb") as file:
-        sync = BackgroundSync(file.fileno())
-        sync.add(SYNC_BYTES - 1)
-        assert not synced.is_set()
-        sync.add(1)
-        assert synced.wait(10)
-        sync.close()
-    assert threading.active_count() == before
-
-
 @pytest.mark.parametrize(
     ("facts", "swept"),
     [
@@ -231,6 +216,28 @@ def test_facts_that_a_killed_process_left_unfinished_are_swept_at_once(
     halfway.write_bytes(msgspec.json.encode(known))
     under_test.remove_partials(target)
     assert halfway.exists() is not swept
+
+
+@pytest.mark.parametrize("named", ["partial", "facts"])
+def test_the_owner_of_a_partial_file_is_the_live_process_that_its_facts_name(target: Path, named: str) -> None:
+    here = {"host": socket.gethostname(), "boot": under_test.read_boot_id()}
+    for facts, owner in (
+        ({"pid": os.getppid(), **here}, f"process {os.getppid()} works on it"),
+        ({"pid": 1, **here}, "process 1 works on it"),
+        ({"pid": NOBODY, **here}, ""),
+        ({"pid": 0, **here}, ""),
+        ({"pid": -1, **here}, ""),
+        ({"pid": 1 << 40, **here}, ""),
+        ({"pid": None, **here}, ""),
+        ({"pid": 5, "host": "elsewhere"}, "process 5 on elsewhere may work on it"),
+    ):
+        partial = partial_path(target, "1a2b3c4d")
+        partial.write_bytes(b"begin")
+        partial_facts_path(partial).write_bytes(msgspec.json.encode(build_partial_facts(ARTIFACT, **facts)))
+        path = partial if named == "partial" else partial_facts_path(partial)
+        assert find_owner(path) == owner
+        os.utime(path, (1, 1))
+        assert find_owner(path) == ("" if "elsewhere" in owner else owner)
 
 
 ADDRESSES = ("https://a.org/x", "https://b.org/x")

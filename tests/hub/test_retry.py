@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.hub.retry import DEFAULT_RETRY_POLICY, FailedAttemptError, Retrier, RetryPolicy, StallDetector
+from bdd100k_zoo.hub.retry import DEFAULT_RETRY_POLICY, FailedAttemptError, RetryPolicy, StallDetector, retry
 
 chances = st.floats(0, 1)
 
@@ -29,83 +31,71 @@ def test_pauses_grow(failures: int, chance: float) -> None:
     assert second == pytest.approx(2 * first)
 
 
-def _course(tries: int = 3) -> tuple[Retrier, list[float]]:
+def _retry(*received: int, tries: int = 3, **facts: Any) -> list[float]:
+    """Fail once after each of these numbers of received bytes, then succeed; return the pauses."""
     slept: list[float] = []
-    return Retrier(RetryPolicy(tries=tries), slept.append), slept
+    left = list(received)
+
+    def attempt() -> None:
+        if left:
+            raise FailedAttemptError("failed", **{"transient": True, **facts})
+
+    retry(attempt, RetryPolicy(tries=tries), lambda: left.pop(0), sleep=slept.append)
+    return slept
 
 
-def _bear(course: Retrier, reached: int = 0, **facts: object) -> None:
-    course.wait_or_raise(FailedAttemptError("failed", **{"transient": True, **facts}), reached, lambda _: None)
-
-
-def test_the_last_try_raises_and_does_not_sleep() -> None:
-    course, slept = _course()
-    _bear(course)
-    _bear(course)
+def test_the_last_try_raises() -> None:
+    assert len(_retry(0, 0)) == 2
     with pytest.raises(FailedAttemptError):
-        _bear(course)
-    assert len(slept) == 2
+        _retry(0, 0, 0)
 
 
-def test_progress_begins_the_count_again() -> None:
-    course, slept = _course()
-    for pieces in (1, 1, 2, 2, 3, 3):
-        _bear(course, pieces * StallDetector.LEAST)
+def test_progress_restarts_the_count() -> None:
+    reached = [pieces * StallDetector.LEAST for pieces in (1, 1, 2, 2, 3, 3)]
+    assert len(_retry(*reached)) == 6
     with pytest.raises(FailedAttemptError):
-        _bear(course, 3 * StallDetector.LEAST)
-    assert len(slept) == 6
+        _retry(*reached, reached[-1])
 
 
 def test_a_few_bytes_with_each_try_are_no_progress() -> None:
-    course, _ = _course()
-    _bear(course, 1)
-    _bear(course, 2)
     with pytest.raises(FailedAttemptError):
-        _bear(course, 3)
+        _retry(1, 2, 3)
 
 
 def test_few_bytes_with_each_try_add_up_to_progress() -> None:
-    course, slept = _course()
-    for pieces in range(1, 20):
-        _bear(course, pieces * StallDetector.LEAST // 2)
-    assert len(slept) == 19
+    assert len(_retry(*(pieces * StallDetector.LEAST // 2 for pieces in range(1, 20)))) == 19
 
 
 def test_bytes_that_came_before_are_no_progress() -> None:
-    course, _ = _course()
-    _bear(course, 10)
-    _bear(course, 0)
     with pytest.raises(FailedAttemptError):
-        _bear(course, 9)
+        _retry(10, 0, 9)
 
 
-def test_dripping_is_no_progress() -> None:
-    course, _ = _course()
-    _bear(course, 1, stalled=True)
-    _bear(course, 2, stalled=True)
+def test_a_stalled_transfer_makes_no_progress() -> None:
     with pytest.raises(FailedAttemptError):
-        _bear(course, 3, stalled=True)
+        _retry(*(pieces * StallDetector.LEAST for pieces in (1, 2, 3)), stalled=True)
 
 
-def test_what_will_not_pass_is_raised_at_once() -> None:
-    course, slept = _course()
+def test_a_permanent_failure_is_raised_at_once() -> None:
     with pytest.raises(FailedAttemptError):
-        _bear(course, transient=False)
-    assert slept == []
+        _retry(0, transient=False)
 
 
 def test_a_server_that_asks_for_an_hour_is_given_up_and_quoted() -> None:
-    course, slept = _course()
-    with pytest.raises(FailedAttemptError, match="left alone for 3,600 s"):
-        _bear(course, retry_after=3600.0)
-    assert slept == []
+    with pytest.raises(FailedAttemptError, match="asks clients to wait 3,600 s"):
+        _retry(0, retry_after=3600.0)
 
 
-def test_a_long_pause_is_said() -> None:
-    said: list[str] = []
-    course = Retrier(RetryPolicy(first=8), lambda _: None)
-    course.wait_or_raise(FailedAttemptError("answered 503", transient=True), 0, said.append)
-    assert said[0].startswith("answered 503; trying again in ")
+def test_a_long_pause_is_reported() -> None:
+    reported: list[str] = []
+    answers = iter([FailedAttemptError("answered 503", transient=True), None])
+
+    def attempt() -> None:
+        if error := next(answers):
+            raise error
+
+    retry(attempt, RetryPolicy(first=8), report=reported.append, sleep=lambda _: None)
+    assert reported[0].startswith("answered 503; trying again in ")
 
 
 @given(

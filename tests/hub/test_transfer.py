@@ -78,7 +78,7 @@ def test_another_address_with_another_file_begins_anew_when_the_digest_has_told(
 ) -> None:
     dying = host.serves("/a.pth", replace(CUT, body=BODY[::-1]), replace(WHOLE, cut=0))
     assert receive(dying, host.serves("/b.pth", WHOLE), expected=(RIGHT,)) == BODY
-    assert "does not make the right file" in told.notes[-1]
+    assert "does not give the right file" in told.notes[-1]
 
 
 def test_a_wrong_file_in_one_piece_is_not_asked_for_twice(host: Host, receive: Callable[..., bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import string
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,20 +24,19 @@ from bdd100k_zoo.hub.verify import (
     ExpectedDigest,
     Hasher,
     Hashes,
-    NoDigest,
     VerificationPlan,
     digest_mismatch,
     fetch_digest,
     fetch_published_digest,
     hash_file,
     parse_md5,
+    pinned_digest,
     plan_verification,
 )
 from bdd100k_zoo.registry.models import UserDigest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import requests
     from fault_host import Host
@@ -87,8 +87,8 @@ def test_a_digest_that_drips_is_given_up(
     monkeypatch.setattr(verify, "DIGEST_TIMEOUTS", Timeouts(0.1, 0.1))
     monkeypatch.setattr(verify, "SHORT_RETRY_POLICY", HASTE)
     found = fetch_digest(session, host.serves("/x.md5", Reply(start, forever=b"a", slow=0.02)))
-    assert isinstance(found, NoDigest)
-    assert found.reason.endswith("did not send all of it within 0.4 s")
+    assert isinstance(found, str)
+    assert found.endswith("did not send all of it within 0.4 s")
 
 
 @pytest.mark.parametrize("encoded", [b"\xef\xbb\xbf", b""])
@@ -112,13 +112,13 @@ def test_what_went_wrong_with_a_digest_is_told(
     host: Host, session: requests.Session, reply: Reply, outcome: str
 ) -> None:
     address = host.serves("/x.md5", reply)
-    assert fetch_digest(session, address) == NoDigest(f"the zoo file records no digest, and {address} {outcome}")
+    assert fetch_digest(session, address) == f"the zoo file records no digest, and {address} {outcome}"
 
 
 def test_a_digest_over_plain_http_from_another_machine_counts_for_nothing(session: requests.Session) -> None:
     unknown = fetch_digest(session, "http://models.example.org/x.md5")
-    assert isinstance(unknown, NoDigest)
-    assert "plain http" in unknown.reason
+    assert isinstance(unknown, str)
+    assert "plain http" in unknown
 
 
 def test_a_copy_of_this_machine_may_have_its_digest_beside_it(session: requests.Session, tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_a_copy_of_this_machine_may_have_its_digest_beside_it(session: requests.
     address = (tmp_path / "x.md5").as_uri()
     assert fetch_digest(session, address) == ExpectedDigest("md5:" + "e" * 32, address)
     gone = fetch_digest(session, (tmp_path / "none.md5").as_uri())
-    assert isinstance(gone, NoDigest)
-    assert "cannot be read: No such file" in gone.reason
+    assert isinstance(gone, str)
+    assert "cannot be read: No such file" in gone
 
 
 def test_a_busy_host_is_asked_twice_for_a_digest(
@@ -137,7 +137,7 @@ def test_a_busy_host_is_asked_twice_for_a_digest(
     address = host.serves("/x.md5", Reply(status=503), b"f" * 32)
     assert isinstance(fetch_digest(session, address), ExpectedDigest)
     address = host.serves("/y.md5", Reply(status=503), Reply(status=503), b"f" * 32)
-    assert isinstance(fetch_digest(session, address), NoDigest)
+    assert isinstance(fetch_digest(session, address), str)
 
 
 SHA256 = hashlib.sha256(b"pinned").hexdigest()
@@ -145,13 +145,16 @@ PUBLISHED = ExpectedDigest("md5:" + "b" * 32, "https://a.org/x.md5")
 
 
 MIRRORED = ExpectedDigest("md5:" + "d" * 32, "https://mirror.org/x.md5")
-PINNED = ExpectedDigest(f"sha256:{SHA256}", "ledger")
+PLACE = Path("/cache/x.pth")
 USERS = UserDigest("weights", "sha256:" + "e" * 64, "lab.yaml")
 
 
 def _pin(verified_by: str | None) -> LedgerEntry:
     facts = {"model": "tiny_1x", "what": "weights", "mtime_ns": 0, "md5": "a" * 32, "address": "https://a.org/x"}
     return LedgerEntry(size=1, sha256=SHA256, verified_by=verified_by, reason=None, **facts)
+
+
+PINNED = pinned_digest(PLACE, _pin(None))
 
 
 def _never() -> ExpectedDigest:
@@ -162,47 +165,44 @@ def test_the_zoo_file_speaks_first_then_the_ledger_then_the_user_then_the_publis
     artifact = artifact_of("https://a.org/x.pth")
     recorded = artifact._replace(digest="sha256:" + "c" * 64)
     zoo = ExpectedDigest("sha256:" + "c" * 64, "zoo file")
-    assert plan_verification(recorded, _pin("publisher"), "ledger", _never, _never) == VerificationPlan(
+    assert plan_verification(recorded, _pin("publisher"), PLACE, _never, _never) == VerificationPlan(
         (zoo,), "zoo file", None
     )
     users = ExpectedDigest(USERS.digest, USERS.source)
     both = recorded._replace(user_digests=(USERS,))
-    assert plan_verification(both, None, "ledger", _never, _never) == VerificationPlan((zoo, users), "zoo file", None)
+    assert plan_verification(both, None, PLACE, _never, _never) == VerificationPlan((zoo, users), "zoo file", None)
     for kind in ("zoo file", "publisher", "user"):
-        assert plan_verification(artifact, _pin(kind), "ledger", _never, _never) == VerificationPlan(
-            (PINNED,), kind, None
-        )
+        assert plan_verification(artifact, _pin(kind), PLACE, _never, _never) == VerificationPlan((PINNED,), kind, None)
         given = artifact._replace(user_digests=(USERS,))
-        assert plan_verification(given, _pin(kind), "ledger", _never, _never) == VerificationPlan(
+        assert plan_verification(given, _pin(kind), PLACE, _never, _never) == VerificationPlan(
             (PINNED, users), kind, None
         )
     for pin in (None, _pin(None)):
-        assert plan_verification(given, pin, "ledger", _never, _never) == VerificationPlan((users,), "user", None)
-    assert plan_verification(artifact, None, "ledger", lambda: PUBLISHED, _never) == VerificationPlan(
+        assert plan_verification(given, pin, PLACE, _never, _never) == VerificationPlan((users,), "user", None)
+    assert plan_verification(artifact, None, PLACE, lambda: PUBLISHED, _never) == VerificationPlan(
         (PUBLISHED,), "publisher", None, PUBLISHED.source
     )
 
 
 def test_an_unverified_pin_must_match_beside_the_publishers_digest() -> None:
     artifact = artifact_of("https://a.org/x.pth")
-    assert plan_verification(artifact, _pin(None), "ledger", lambda: PUBLISHED, _never) == VerificationPlan(
+    assert plan_verification(artifact, _pin(None), PLACE, lambda: PUBLISHED, _never) == VerificationPlan(
         (PINNED, PUBLISHED), "publisher", None, PUBLISHED.source
     )
-    dead = NoDigest("dead")
-    assert plan_verification(artifact, _pin(None), "ledger", lambda: dead, lambda: None) == VerificationPlan(
+    dead = "dead"
+    assert plan_verification(artifact, _pin(None), PLACE, lambda: dead, lambda: None) == VerificationPlan(
         (PINNED,), None, "dead"
     )
-    assert plan_verification(artifact, None, "ledger", lambda: dead, lambda: dead) == VerificationPlan((), None, "dead")
+    assert plan_verification(artifact, None, PLACE, lambda: dead, lambda: dead) == VerificationPlan((), None, "dead")
 
 
 @given(pin=st.sampled_from([None, _pin(None)]), digest=digests)
 def test_a_mirrors_digest_is_expected_and_verifies_nothing(pin: LedgerEntry | None, digest: str) -> None:
     mirrored = ExpectedDigest(f"md5:{digest.lower()}", MIRRORED.source)
-    trust = plan_verification(
-        artifact_of("https://a.org/x.pth"), pin, "ledger", lambda: NoDigest("dead"), lambda: mirrored
-    )
+    trust = plan_verification(artifact_of("https://a.org/x.pth"), pin, PLACE, lambda: "dead", lambda: mirrored)
     assert trust.expected == ((PINNED, mirrored) if pin else (mirrored,))
-    assert (trust.verified_by, trust.reason, trust.mirror_digest) == (None, "dead", mirrored.source)
+    assert trust.verified_by is None
+    assert str(trust.reason).startswith(f"dead; it matches the mirror's digest {mirrored.source}")
 
 
 def test_the_first_of_the_publishers_addresses_that_has_a_digest_counts(host: Host, session: requests.Session) -> None:
@@ -211,15 +211,15 @@ def test_the_first_of_the_publishers_addresses_that_has_a_digest_counts(host: Ho
     artifact = artifact_of("https://a.org/x.pth", digest_addresses=(gone, later))
     assert fetch_published_digest(session, artifact) == ExpectedDigest("md5:" + "a" * 32, later)
     unknown = fetch_published_digest(session, artifact._replace(digest_addresses=(gone, gone)))
-    assert unknown == NoDigest(f"the zoo file records no digest, and {gone} answered 404 Not Found")
+    assert unknown == f"the zoo file records no digest, and {gone} answered 404 Not Found"
     none = fetch_published_digest(session, artifact._replace(digest_addresses=()))
-    assert none == NoDigest("the zoo file records no digest and no address of one")
+    assert none == "the zoo file records no digest and no address of one"
 
 
 def test_where_two_digests_contradict_each_other_the_error_names_both() -> None:
     hashes = Hashes(1, "a" * 32, "b" * 64)
     expected = (ExpectedDigest("md5:" + "c" * 32, "zoo file"), ExpectedDigest("sha256:" + "b" * 64, "lab.yaml"))
-    told = str(digest_mismatch(hashes, "x.pth", expected, None))
+    told = str(digest_mismatch(hashes, "x.pth", expected, None, ""))
     assert all(part in told for part in ("md5:" + "c" * 32, "zoo file", "sha256:" + "b" * 64, "lab.yaml"))
 
 
@@ -228,9 +228,9 @@ def test_only_the_right_digest_and_the_right_size_are_not_contradicted(content: 
     hashes = Hashes(len(content), md5_of(content), hashlib.sha256(content).hexdigest())
     for digest in (f"md5:{hashes.md5}", f"sha256:{hashes.sha256}"):
         fits = size in (None, len(content))
-        assert (digest_mismatch(hashes, "x", (ExpectedDigest(digest, "zoo file"),), size) is None) == fits
+        assert (digest_mismatch(hashes, "x", (ExpectedDigest(digest, "zoo file"),), size, "") is None) == fits
         wrong = digest[:-1] + ("0" if digest[-1] != "0" else "1")
-        error = digest_mismatch(hashes, "x", (ExpectedDigest(wrong, "zoo file"),), size)
+        error = digest_mismatch(hashes, "x", (ExpectedDigest(wrong, "zoo file"),), size, "")
         assert error is not None
         assert (error.expected, error.found, error.source) == (wrong, digest, "zoo file")
 
