@@ -2,9 +2,9 @@
 
     python -m tools.demo_frames
 
-writes them to bdd100k_zoo/demo_run/data. The frames of val are synthetic scenes as ``tools.scenes`` writes them: with
-others, the scores in README.md and docs/demo.md change. Those of train are other scenes, of half the width and height:
-that is the size that the demo's detector is trained with, and a wheel should stay small.
+writes them to bdd100k_zoo/demo_run/data. The frames of val are synthetic scenes as ``tools.scenes`` writes them; with
+other frames, the scores in README.md and docs/demo.md would change. The frames of train are other scenes, at half the
+width and height: that is the size that the demo's detector is trained with, and it keeps the wheel small.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ if TYPE_CHECKING:
     from tools.scenes.scene import Scene
 
 SEED = 1
-"""The demo's weights were trained on the scenes of seed 0, and scored on those of its val."""
+"""Another seed than 0, whose scenes the demo's weights were trained and scored on."""
 QUALITY = 75
 """Of the JPEG files of train."""
 SIDE = 2.0
-"""Objects that are narrower or lower than this in a whole frame have no label in a halved one, in pixels."""
+"""Objects that are narrower or lower than this many pixels at full size have no label at half size."""
 
 
 def write_demo_frames(root: Path) -> None:
     """Write the dataset of the demo.
 
     Raises:
-        OtherFilesError: the folder holds images or labels of other frames.
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written, or holds images or labels of other frames.
     """
     write_scenes(root, val=FRAMES, seed=SEED)
     labels = []
@@ -79,7 +78,7 @@ def main() -> int:
     try:
         write_demo_frames(DATA)
     except ZooError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {error}\nhint: {error.hint}\n")
         return 1
     return 0
 

@@ -214,21 +214,19 @@ def table(
     from bdd100k_zoo.registry.models import select_families
     from bdd100k_zoo.reporting import tables
 
-    zoo = get_session(context).zoo()
+    session = get_session(context)
+    zoo = session.zoo()
     families = select_families(zoo, family or ())
     shown = {model.name for each in families for model in tables.models_of(zoo, each)}
     found = read_measured_results(shown, runs, speed)
-    get_session(context).note_left_out(found.left_out)
+    session.note_left_out(found.left_out)
     if form == "json":
         write_json(tables.table_records(zoo, families, found))
         return
     root = tables.config_root_for(check or write) if config_root is None else config_root
     text = tables.render_tables(zoo, families, form, root, found.aps, found.speeds)
-    if check:
-        tables.check_block(check, text)
-        get_session(context).note(f"{check}: up to date")
-    elif write:
-        changed = tables.write_block(write, text)
-        get_session(context).note(f"{write}: {'brought up to date' if changed else 'was up to date'}")
+    if document := check or write:
+        was_stale = tables.update_block(document, text, check=check is not None)
+        session.note(f"{document}: {'updated' if was_stale else 'is up to date'}")
     else:
         write_text(text)

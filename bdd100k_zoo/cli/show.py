@@ -120,7 +120,7 @@ def show(
 
 def print_picture_summary(request: ShowRequest, shown: ShowResult, session: Session) -> None:
     """Print what was drawn, and what was not."""
-    existing = f", {shown.stood:,} of them there already" if shown.stood else ""
+    existing = f", {shown.existing:,} of them already existed" if shown.existing else ""
     print_field("pictures", str(request.out))
     print_field("images", f"{len(shown.pictures):,}{existing}")
     print_field("boxes", f"{shown.boxes:,}")
@@ -133,7 +133,7 @@ def print_picture_summary(request: ShowRequest, shown: ShowResult, session: Sess
         )
     if shown.unlabelled:
         session.note(f"note: {_frames(shown.unlabelled)} without labels: what was detected is drawn alone")
-    unreadable = [f"{failure.key} ({failure.reason})" for failure in shown.unreadable]
+    unreadable = [f"{frame} ({reason})" for frame, reason in shown.unreadable.items()]
     for label, names in (("without an image", shown.without_image), ("unreadable", unreadable)):
         if names:
             print_message(f"{_frames(len(names))} {label}: {_first_few(names)}", "bold yellow", "warning")
@@ -169,12 +169,12 @@ def _document(request: ShowRequest, shown: ShowResult) -> dict[str, Any]:
         "predictions": str(request.predictions),
         "out": str(request.out),
         "pictures": [_record(each) for each in shown.pictures],
-        "stood": shown.stood,
+        "stood": shown.existing,
         "boxes": shown.boxes,
         "left_out": shown.left_out,
         "unlabelled": shown.unlabelled,
         "without_image": shown.without_image,
-        "unreadable": [{"name": failure.key, "reason": failure.reason} for failure in shown.unreadable],
+        "unreadable": [{"name": name, "reason": reason} for name, reason in shown.unreadable.items()],
     }
 
 

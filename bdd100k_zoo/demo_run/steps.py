@@ -1,4 +1,4 @@
-"""The steps of the demo: the whole chain on the frames that the package ships.
+"""The steps of the demo: download, predict, eval, show and report on the frames that the package ships.
 
 Nothing outside the demo's folder is written, and no request leaves this machine.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.demo_run.serving import serving
-from bdd100k_zoo.errors import FilesExistError, MissingPackageError
+from bdd100k_zoo.errors import MissingPackageError, StorageError, list_first
 from bdd100k_zoo.evaluation import evaluate
 from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.hub.cache import Store
@@ -38,56 +38,36 @@ if TYPE_CHECKING:
 
 MODEL = "demo_fcos_r18_fpn"
 DATA = Path(__file__).with_name("data")
-"""The frames and their labels, laid out as the dataset is; ``python -m tools.demo_frames`` in a clone wrote them.
-The model was trained on none of them."""
+"""The frames and their labels in the dataset's layout, written by ``python -m tools.demo_frames`` in a clone. The model
+was trained on none of them."""
 FRAMES = 24
-"""Of val, which are detected and scored."""
+"""Frames of val, which are detected and scored."""
 TRAIN_FRAMES = 16
-"""Of train, which the demo does not use: they let a user try ``train``."""
+"""Frames of train, which the demo does not use: they let a user try ``train``."""
 SPLIT = "val"
 MIN_SCORE = 0.3
-"""Detections below are left out of the pictures."""
+"""Detections with lower scores are not drawn."""
 
 
-class Places(NamedTuple):
+class Places:
     """The files and folders below the demo's folder."""
 
-    root: Path
-
-    @property
-    def data(self) -> Path:
+    def __init__(self, root: Path) -> None:
+        """Create nothing."""
+        self.root = root
+        self.data = root / "data"
         """A dataset root, with train and val."""
-        return self.root / "data"
-
-    @property
-    def images(self) -> Path:
+        self.images = self.data / "images" / "100k" / SPLIT
         """The frames of val."""
-        return self.data / "images" / "100k" / SPLIT
-
-    @property
-    def labels(self) -> Path:
+        self.labels = self.data / "labels" / "det_20" / f"det_{SPLIT}.json"
         """Their labels."""
-        return self.data / "labels" / "det_20" / f"det_{SPLIT}.json"
-
-    @property
-    def cache(self) -> Path:
+        self.cache = root / "cache"
         """The cache that the weights are downloaded to."""
-        return self.root / "cache"
-
-    @property
-    def run(self) -> Path:
+        self.run = root / "run"
         """The predictions, with their record and scores."""
-        return self.root / "run"
-
-    @property
-    def pictures(self) -> Path:
+        self.pictures = root / "pictures"
         """The frames with the boxes that were detected."""
-        return self.root / "pictures"
-
-    @property
-    def report(self) -> Path:
-        """The page."""
-        return self.root / "report.html"
+        self.report = root / "report.html"
 
 
 def bundled_weights(zoo: Zoo) -> Path:
@@ -97,19 +77,20 @@ def bundled_weights(zoo: Zoo) -> Path:
 
 @contextmanager
 def demo_folder(kept: Path | None) -> Iterator[Path]:
-    """Yield an empty folder to work in: the one to keep, or else a temporary one that is removed when the block ends.
+    """Yield an empty folder to work in: the one to keep, or a temporary one that is removed when the block ends.
 
-    Where the block fails, nothing is left in either.
+    If the block fails, either folder is removed.
 
     Raises:
-        OtherFilesError: there is something in the folder that is to be kept.
-        StorageError: it cannot be made.
+        StorageError: the folder to keep is not empty, or cannot be created.
     """
-    if kept is None:
-        folder = Path(mkdtemp(prefix="bdd100k-zoo-demo-"))
-    else:
-        folder = kept
-        _make_empty(folder)
+    folder = kept or Path(mkdtemp(prefix="bdd100k-zoo-demo-"))
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(folder.iterdir())
+    if others:
+        hint = "move them away, or choose another folder"
+        raise StorageError(folder, f"is not empty; nothing was written:{list_first(others)}", hint)
     done = False
     try:
         yield folder
@@ -119,24 +100,16 @@ def demo_folder(kept: Path | None) -> Iterator[Path]:
             rmtree(folder, ignore_errors=True)
 
 
-def _make_empty(folder: Path) -> None:
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        others = tuple(sorted(folder.iterdir()))
-    if others:
-        raise FilesExistError(folder, others)
-
-
 @dataclass(frozen=True)
 class Demo:
-    """The steps of the chain, in the order in which they are taken."""
+    """The steps of the demo, in their order."""
 
     zoo: Zoo
     places: Places
     progress: Progress
 
     def check(self) -> None:
-        """Check that what the steps need is installed; raises MissingPackageError."""
+        """Check that the packages that the steps need are installed; raises MissingPackageError."""
         mmdet3.import_backend()
 
     def copy_frames(self) -> int:
@@ -146,7 +119,7 @@ class Demo:
             StorageError: they cannot be read or written.
         """
         with storage_errors(DATA):
-            # Only files that the package ships: file managers leave others, such as .DS_Store.
+            # Only files that the package ships: file managers add others, such as .DS_Store.
             for path in (*DATA.rglob("*.jpg"), *DATA.rglob("*.json")):
                 write_atomically(self.places.data / path.relative_to(DATA), path.read_bytes())
         return sum(len(frame.labels) for frame in read_label_frames(self.places.labels))
@@ -172,7 +145,7 @@ class Demo:
         with self._store() as store:
             record = predict.predict(request, store, self.progress)
         if record is None:
-            raise AssertionError("one process alone does a run whole")
+            raise AssertionError("a single process returns the record of its run")
         return record
 
     def score(self) -> EvaluationResult:
@@ -183,7 +156,7 @@ class Demo:
         return evaluated
 
     def draw_pictures(self) -> ShowResult:
-        """Draw the detections into the frames, matched, missed and false ones apart."""
+        """Draw the detections into the frames, marked as matched, missed or false."""
         request = show.ShowRequest(
             predictions=self.places.run,
             images=(str(self.places.images),),
@@ -201,7 +174,7 @@ class Demo:
             labels=self.places.labels,
             out=self.places.report,
             images=self.places.images,
-            title="The demo: drawn scenes",
+            title="The demo: synthetic scenes",
         )
         try:
             return report.write_report(request, self.progress).size

@@ -2,7 +2,7 @@
 
 Each class has its own colour, near one of Okabe and Ito's (https://jfly.uni-koeln.de/color/) or between two. They were
 moved until any two of the ten differ by at least 16 in CIEDE2000, for normal vision and under full deuteranopia,
-protanopia and tritanopia alike; Okabe and Ito's own eight reach 10.9. Where hues look alike, lightness differs.
+protanopia and tritanopia; Okabe and Ito's own eight reach 10.9. Where hues look alike, lightness differs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def contrast(first: Colour, second: Colour) -> float:
 
 
 def _luminance(colour: Colour) -> float:
-    """Return the relative luminance of WCAG 2: the sRGB values made linear, weighted by what the eye sees."""
+    """Return the relative luminance as WCAG 2 defines it: linear sRGB values, weighted by the eye's sensitivity."""
     shares = (value / 255 for value in colour)
     red, green, blue = (x / 12.92 if x <= 0.04045 else float(((x + 0.055) / 1.055) ** 2.4) for x in shares)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -65,32 +65,21 @@ FAMILY_COLOURS = (
     ("#671d2d", "#8a596b"),
 )
 """Colours of families, on light and on dark; reused from the start after the last. Any two differ by at least 19 in
-CIEDE2000, for normal vision and under full deuteranopia, protanopia and tritanopia alike."""
+CIEDE2000, for normal vision and under full deuteranopia, protanopia and tritanopia."""
 
-LIGHT_THEME = {
-    "back": "#ffffff",
-    "raised": "#f5f6f8",
-    "text": "#1b1f24",
-    "soft": "#555d68",
-    "line": "#d5d9df",
-    "link": "#0a58b0",
-    "good": "#0b6b3a",
-    "bad": "#a3241b",
-    "heat": "#2f6fb5",
-    **{f"family{family}": on_light for family, (on_light, _) in enumerate(FAMILY_COLOURS)},
+_BY_THEME = {
+    "back": ("#ffffff", "#14171b"),
+    "raised": ("#f5f6f8", "#1e2329"),
+    "text": ("#1b1f24", "#e6e9ed"),
+    "soft": ("#555d68", "#a6afba"),
+    "line": ("#d5d9df", "#3a424c"),
+    "link": ("#0a58b0", "#7db7ff"),
+    "good": ("#0b6b3a", "#5fce90"),
+    "bad": ("#a3241b", "#ff8f85"),
+    "heat": ("#2f6fb5", "#3f86d2"),
+    **{f"family{family}": colours for family, colours in enumerate(FAMILY_COLOURS)},
 }
-DARK_THEME = {
-    "back": "#14171b",
-    "raised": "#1e2329",
-    "text": "#e6e9ed",
-    "soft": "#a6afba",
-    "line": "#3a424c",
-    "link": "#7db7ff",
-    "good": "#5fce90",
-    "bad": "#ff8f85",
-    "heat": "#3f86d2",
-    **{f"family{family}": on_dark for family, (_, on_dark) in enumerate(FAMILY_COLOURS)},
-}
+LIGHT_THEME, DARK_THEME = ({role: colours[theme] for role, colours in _BY_THEME.items()} for theme in (0, 1))
 
 RUN_COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
@@ -105,7 +94,7 @@ RUN_COLOURS: tuple[Colour, ...] = (
 _SERIES = {f"class{index}": colour for index, colour in enumerate(CLASS_COLOURS)}
 _SERIES |= {f"run{index}": colour for index, colour in enumerate(RUN_COLOURS)}
 ROLES = (*LIGHT_THEME, *_SERIES)
-"""Names of the uses of colour. A page's style sheet gives each role its colour in the light and the dark theme."""
+"""What colours are used for. A page's style sheet gives each role its colour in the light and the dark theme."""
 
 
 def shades(theme: dict[str, str]) -> dict[str, str]:
@@ -115,7 +104,7 @@ def shades(theme: dict[str, str]) -> dict[str, str]:
 
 
 def sentinel(role: str) -> str:
-    """Return the colour that marks a role in a drawing, until it is replaced by a class of the page's style sheet."""
+    """Return the placeholder colour of a role in a plot; ``figure_to_svg`` replaces it by a CSS class."""
     return f"#fe00{ROLES.index(role):02x}"
 
 

@@ -15,15 +15,16 @@ from bdd100k_zoo.reporting.colours import SENTINELS, sentinel
 from bdd100k_zoo.reporting.page import REPORT_EXTRA, markup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from types import ModuleType
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH = 360.0
-"""Points: the width of a phone's screen, so that plots are not scaled there."""
+"""Points: the width of a phone's screen, where plots are then not scaled."""
 MIN_AP_RANGE = 5.0
-"""Least range of an AP axis, in points of AP, so that a small difference looks small."""
+"""Smallest range of an AP axis, in points of AP, so that a small difference looks small."""
 _STYLE: dict[Any, Any] = {
     "font.size": 11,
     "text.color": sentinel("text"),
@@ -45,7 +46,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def ap_limits(low: float, high: float, floor: float = -inf) -> tuple[float, float]:
-    """Return limits of an AP axis: those given, or ``MIN_AP_RANGE`` around their middle but not below ``floor``."""
+    """Return the limits of an AP axis, widened around their middle to ``MIN_AP_RANGE`` but not below ``floor``."""
     missing = max(MIN_AP_RANGE - (high - low), 0)
     low = min(low, max(low - missing / 2, floor))
     return low, max(high, low + MIN_AP_RANGE)
@@ -54,26 +55,29 @@ def ap_limits(low: float, high: float, floor: float = -inf) -> tuple[float, floa
 def check_report_installed() -> None:
     """Raise MissingPackageError if the extra ``report`` is not installed, before anything is computed."""
     markup("")
-    _check_matplotlib()
+    import_matplotlib()
 
 
-def _check_matplotlib() -> None:
+def import_matplotlib() -> ModuleType:
+    """Import matplotlib; raises MissingPackageError."""
     try:
-        import matplotlib as mpl  # noqa: F401  (only to see whether it is installed)
+        import matplotlib as mpl
     except ImportError as error:
         raise MissingPackageError("matplotlib", REPORT_EXTRA, str(error)) from error
+    return mpl
 
 
 @contextmanager
-def styled_figure(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
-    """Open a figure of this size in points, in the package's style whatever the user's own is."""
-    _check_matplotlib()
-    import matplotlib as mpl
+def styled_figure(
+    height: float, width: float = WIDTH, style: Mapping[str, Any] = _STYLE
+) -> Iterator[tuple[Figure, Axes]]:
+    """Open a figure of this size in points, in the package's style whatever the user's own style is."""
+    mpl = import_matplotlib()
     from matplotlib.figure import Figure
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(style)
         figure = Figure(figsize=(width / 72, height / 72))
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
@@ -101,7 +105,7 @@ def figure_to_svg(figure: Figure, name: str, title: str, description: str) -> st
         figure: a matplotlib figure; colours of roles are those of ``colours.sentinel``.
         name: unique on the page; part of all ids.
         title: what it shows, in a few words.
-        description: what it says, for those who cannot see it.
+        description: its contents in words, for readers who cannot see it.
     """
     root = ET.fromstring(_save_svg(figure, name))  # noqa: S314  (matplotlib has just written it)
     values = [item for element in root.iter() for item in element.attrib.items()]
@@ -116,11 +120,10 @@ def figure_to_svg(figure: Figure, name: str, title: str, description: str) -> st
 
 
 def _save_svg(figure: Figure, name: str) -> str:
-    import matplotlib as mpl
-
+    mpl = import_matplotlib()
     text, metadata = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's font may have what matplotlib's lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's font may have glyphs that matplotlib's lacks
         figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     return text.getvalue()
 
@@ -150,7 +153,7 @@ def _attributes(element: ET.Element, name: str, used: set[str]) -> Iterator[tupl
         elif plain == "href":
             is_inside = value[1:] in used
             yield "href", f"#{name}-{value[1:]}" if is_inside else value
-            if not is_inside:  # a link to a place in the page is for the mouse: to the keyboard, a picture is one thing
+            if not is_inside:  # only the mouse uses links in a plot: the keyboard would stop at every point
                 yield "tabindex", "-1"
         elif plain == "style":
             for declaration in value.split(";"):

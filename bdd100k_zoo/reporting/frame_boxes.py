@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.tables import read_labels, read_prediction_table, read_predictions
-from bdd100k_zoo.data.validation import printable
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.evaluation.frame_matching import FOUND, IGNORE_REGION, build_match_outcomes, worst_frames
 from bdd100k_zoo.evaluation.matching import FALSE_POSITIVE, TRUE_POSITIVE, match_detections
@@ -18,10 +19,9 @@ from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 from bdd100k_zoo.reporting.pictures import BoxMark, MarkKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
     from bdd100k_zoo.data.tables import LabelTable, PredictionTable
@@ -32,18 +32,6 @@ _DETECTION_KINDS: dict[int, MarkKind] = {TRUE_POSITIVE: "true", FALSE_POSITIVE: 
 
 ALL_CLASSES = range(len(CLASSES))
 """Indices of all classes."""
-
-
-def build_prediction_marks(
-    table: PredictionTable, frame: int, min_score: float, classes: Collection[int] = ALL_CLASSES
-) -> tuple[BoxMark, ...]:
-    """Return the marks of a frame's detections with at least this score and one of the classes."""
-    rows = slice(*table.starts[frame : frame + 2].tolist())
-    return tuple(
-        BoxMark(box, category, score, "detection")
-        for box, category, score in _rows(table.boxes[rows], table.classes[rows], table.scores[rows])
-        if score >= min_score and category in classes
-    )
 
 
 def build_outcome_marks(
@@ -80,13 +68,13 @@ def _rows(boxes: npt.NDArray[np.float64], *columns: npt.NDArray[Any]) -> Iterato
     yield from zip(map(tuple, corners.tolist()), *(column.tolist() for column in columns), strict=True)
 
 
-class FrameOutcomeTable(NamedTuple):
-    """Match outcomes of the frames that have both predictions and labels."""
+class MatchedFrames(NamedTuple):
+    """The frames that have both predictions and labels, and how their boxes were matched."""
 
     matches: Matches
     outcomes: MatchOutcomes
-    places: Mapping[str, int]
-    """Indices of frames by their keys."""
+    places: dict[str, int]
+    """Indices of the frames by their keys."""
 
 
 class FramePredictions:
@@ -100,25 +88,26 @@ class FramePredictions:
             labels: labels to match the predictions with.
 
         Raises:
-            FrameNameError: a frame's name leads out of its folder.
+            InvalidFileError: a frame's name leads out of its folder, or two frames share a name.
             ZooError: a file cannot be read; see ``data.tables``.
         """
         self.path = predictions / PREDICTIONS_FILE if (predictions / PREDICTIONS_FILE).is_file() else predictions
-        self._matched: FrameOutcomeTable | None = None
+        self._matched: MatchedFrames | None = None
         if labels is None:
-            self._table = read_prediction_table(self.path)
-            if self._table.flat:
-                named = (name if PurePosixPath(name).suffix else f"{name}.jpg" for name in self._table.frames)
-                self._table = replace(self._table, frames=tuple(named))
+            table = read_prediction_table(self.path)
+            if table.flat:
+                named = (name if PurePosixPath(name).suffix else f"{name}.jpg" for name in table.frames)
+                table = replace(table, frames=tuple(named))
         else:
-            table = read_labels(labels)
-            self._table = read_predictions(self.path, table)
-            if self._table.flat:
-                self._table = replace(self._table, frames=add_jpg_suffix(self._table.frames, table.frames))
-            self._matched = _match(select_predicted_frames(table, self._table), self._table)
-        self._places = {check_frame_name(key): place for place, key in enumerate(unique_frame_names(self._table))}
-        if len(self._places) < len(self._table.frames):
-            raise InvalidFileError(self.path, "has frames of the same name")
+            label_table = read_labels(labels)
+            table = read_predictions(self.path, label_table)
+            if table.flat:
+                table = replace(table, frames=add_jpg_suffix(table.frames, label_table.frames))
+            self._matched = _match(select_predicted_frames(label_table, table), table)
+        self._table = table
+        self._places = {check_frame_name(key): place for place, key in enumerate(unique_frame_names(table))}
+        if len(self._places) < len(table.frames):
+            raise InvalidFileError(self.path, "has frames of the same name", "give each frame a name of its own")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -129,12 +118,6 @@ class FramePredictions:
         """Return a frame's name without its video."""
         return self._table.frames[self._places[key]]
 
-    def check(self, keys: Sequence[str]) -> None:
-        """Raise InvalidFileError if a frame is not among the predictions."""
-        for key in keys:
-            if key not in self._places:
-                raise InvalidFileError(self.path, f"holds no frame {printable(key)}")
-
     def iou_of(self, key: str) -> float | None:
         """Return the IoU threshold that a frame was matched at; None where it has no labels."""
         return self._matched.outcomes.iou if self._matched and key in self._matched.places else None
@@ -144,24 +127,33 @@ class FramePredictions:
         if self._matched is None:
             return {}
         keys = tuple(self._matched.places)
-        losses = worst_frames(self._matched.matches, len(keys), classes)
-        return {keys[loss.frame]: loss for loss in losses}
+        return {keys[loss.frame]: loss for loss in worst_frames(self._matched.matches, len(keys), classes)}
 
     def marks(self, key: str, min_score: float, classes: Collection[int]) -> tuple[BoxMark, ...]:
-        """Return what to draw of a frame; see ``build_outcome_marks`` and ``build_prediction_marks``."""
+        """Return what to draw of a frame: its detections, matched with its labels where it has some."""
         if self._matched and key in self._matched.places:
             outcomes = self._matched.outcomes.of_frame(self._matched.places[key])
             return build_outcome_marks(outcomes, min_score, classes)
-        return build_prediction_marks(self._table, self._places[key], min_score, classes)
+        table, place = self._table, self._places[key]
+        rows = slice(*table.starts[place : place + 2].tolist())
+        return tuple(
+            BoxMark(box, category, score, "detection")
+            for box, category, score in _rows(table.boxes[rows], table.classes[rows], table.scores[rows])
+            if score >= min_score and category in classes
+        )
 
-    def detections(self, key: str, classes: Collection[int]) -> int:
-        """Count a frame's detections of some classes, whatever their scores."""
-        first, last = self._table.starts[self._places[key] :][:2].tolist()
-        return sum(category in classes for category in self._table.classes[first:last].tolist())
+    def count_detections(self, keys: Iterable[str], min_score: float, classes: Collection[int]) -> tuple[int, int]:
+        """Count the detections of some frames and classes: those with at least this score, and the others."""
+        table = self._table
+        counted = np.zeros(len(table.frames), bool)
+        counted[[self._places[key] for key in keys]] = True
+        rows = np.repeat(counted, np.diff(table.starts)) & np.isin(table.classes, list(classes))
+        drawn = int((table.scores[rows] >= min_score).sum())
+        return drawn, int(rows.sum()) - drawn
 
 
-def _match(labels: LabelTable, predictions: PredictionTable) -> FrameOutcomeTable:
-    paired = pair_frames(labels, predictions, lenient=True)  # frames without labels are no mistake here
+def _match(labels: LabelTable, predictions: PredictionTable) -> MatchedFrames:
+    paired = pair_frames(labels, predictions, lenient=True)  # lenient: frames without labels are allowed here
     matches = match_detections(paired)
     places = {key: place for place, key in enumerate(unique_frame_names(labels))}
-    return FrameOutcomeTable(matches, build_match_outcomes(paired, matches), places)
+    return MatchedFrames(matches, build_match_outcomes(paired, matches), places)

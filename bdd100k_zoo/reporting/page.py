@@ -1,8 +1,8 @@
-"""HTML pages as single files that contain all they need and load nothing from the network.
+"""HTML pages as single files that contain everything they need and load nothing from the network.
 
-A page is a template that extends ``page.html``. Values put into it are escaped, and unprintable characters are shown as
-their code points. A content-security policy allows the page's own style sheet and script, by their digests, and
-embedded pictures; nothing else.
+A page is a template that extends ``page.html``. Its values are escaped, and unprintable characters are shown as their
+code points. A content-security policy allows the page's own style sheet and script, by their digests, and embedded
+pictures; nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo import __version__
-from bdd100k_zoo.errors import FilesExistError, MissingPackageError
+from bdd100k_zoo.errors import MissingPackageError, StorageError
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.reporting.colours import style_sheet
 
@@ -57,28 +57,32 @@ def format_signed(value: float | None, digits: int = 2) -> str:
 
 
 def check_page_replaceable(path: Path) -> None:
-    """Check that a path is free or holds a page of this package; raises FilesExistError, StorageError."""
+    """Check that a path is free or holds a page of this package; raises StorageError."""
     with storage_errors(path):
         if not path.exists():
             return
         with path.open("rb") as file:
             start = file.read(4096)
     if GENERATOR_MARK not in start:
-        raise FilesExistError(path.parent, (path,))
+        raise StorageError(
+            path,
+            "is not a page of bdd100k-zoo; nothing was written",
+            "move it away, or choose another folder or file with --out",
+        )
 
 
 def render_page(template: str, *parts: str, **values: object) -> bytes:
     """Render a page; the same values give the same bytes.
 
     Args:
-        template: its name among the templates of this package; it extends ``page.html``, which needs ``title``.
+        template: name of a template of this package that extends ``page.html``, which needs ``title``.
         parts: the page's style sheets and scripts, in addition to ``page.css`` and ``page.js``.
-        values: what the template needs. Strings are escaped, except those marked by ``markup``.
+        values: the template's variables. Strings are escaped, except those marked by ``markup``.
 
     Raises:
         MissingPackageError: Jinja2 is not installed.
     """
-    style, script = style_sheet() + _read_parts(".css", parts), _read_parts(".js", parts)
+    style, script = style_sheet() + _read_all(".css", parts), _read_all(".js", parts)
     allowed = {
         "default-src": "'none'",
         "style-src": _csp_digest(style),
@@ -94,11 +98,11 @@ def render_page(template: str, *parts: str, **values: object) -> bytes:
 
 
 def markup(html: str) -> object:
-    """Mark HTML that this package has made, so that it is not escaped; raises MissingPackageError."""
+    """Mark HTML of this package, so that it is not escaped; raises MissingPackageError."""
     _environment()
     from markupsafe import Markup
 
-    return Markup(html)  # noqa: S704  (callers pass what this package has made)
+    return Markup(html)  # noqa: S704  (callers pass only HTML of this package)
 
 
 def data_url(content: bytes, kind: str) -> str:
@@ -106,12 +110,10 @@ def data_url(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _file(name: str) -> str:
-    return (files(__package__) / TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _read_parts(suffix: str, parts: tuple[str, ...]) -> str:
-    return "".join(f"\n{_file(name)}" for name in (f"page{suffix}", *parts) if name.endswith(suffix))
+def _read_all(suffix: str, parts: tuple[str, ...]) -> str:
+    """Return the contents of ``page`` and of the parts with this suffix."""
+    names = [f"page{suffix}", *(name for name in parts if name.endswith(suffix))]
+    return "".join("\n" + (files(__package__) / TEMPLATES / name).read_text(encoding="utf-8") for name in names)
 
 
 def _csp_digest(content: str) -> str:
@@ -128,7 +130,7 @@ def _environment() -> Environment:
         loader=jinja2.PackageLoader(__package__, TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        # Not isinstance: Markup is a str, and is no text from a file.
+        # Not isinstance: Markup is a subclass of str that holds our own HTML.
         finalize=lambda value: escape_unprintable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,

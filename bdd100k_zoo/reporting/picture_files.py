@@ -1,6 +1,6 @@
 """Pictures written to files by several processes. Each file contains a digest of what it was made from.
 
-The digest lets a repeated command skip the pictures that would look the same, and tells our pictures from other files.
+By the digest, a repeated command skips the pictures that would look the same, and recognises pictures of this package.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import re
 import signal
 import threading
 import warnings
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import groupby, islice
@@ -25,14 +26,13 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from bdd100k_zoo.child_processes import exit_with_parent
 from bdd100k_zoo.data.images import FrameReader, reader_key
-from bdd100k_zoo.errors import UnreadableImageError, WorkerKilledError
+from bdd100k_zoo.errors import UnreadableImageError, WorkerFailedError
 from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.reporting import official_viewer
 from bdd100k_zoo.reporting.pictures import DRAWING_VERSION, draw_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
-    from concurrent.futures import Future
     from multiprocessing.synchronize import Event
 
     from bdd100k_zoo.data.images import Frame
@@ -51,10 +51,10 @@ _ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
 
 FRAMES_PER_TASK = 16
 """Images that a process draws per task."""
-MIN_PICTURES_PER_PROCESS = 32
-"""Least number of pictures per process: starting it for fewer takes longer than it saves."""
 VIDEO_FRAMES_PER_TASK = 256
-"""The same for frames of one video: starting amid one costs the decoding of the frames before."""
+"""Frames of one video per task: a task that starts in the middle of a video decodes the frames before it first."""
+MIN_PICTURES_PER_PROCESS = 32
+"""Smallest number of pictures per process: for fewer, starting it takes longer than it saves."""
 
 
 class PictureJob(NamedTuple):
@@ -78,11 +78,8 @@ class PictureJob(NamedTuple):
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
 
-class DrawFailure(NamedTuple):
-    """A picture that could not be drawn."""
-
-    key: str
-    reason: str
+Outcomes = dict[str, str]
+"""Why a picture could not be drawn, by the key of its frame; empty where it was written."""
 
 
 def read_picture_digest(path: Path) -> str | None:
@@ -104,8 +101,8 @@ def read_picture_digest(path: Path) -> str | None:
 
 def draw_picture_files(
     pictures: Iterable[PictureJob], number: int, jobs: int, out: Path
-) -> Generator[list[DrawFailure | None], None, None]:
-    """Draw pictures; yield, for a few at a time, the failure of each, None where it was written.
+) -> Generator[Outcomes, None, None]:
+    """Draw pictures; yield the outcomes of a few at a time.
 
     Args:
         pictures: what to draw; consumed as needed, so that memory does not grow with their number.
@@ -116,7 +113,7 @@ def draw_picture_files(
     Raises:
         StorageError: a picture cannot be written.
         MissingPackageError: a frame belongs to a video, and PyAV is missing.
-        WorkerKilledError: one of the processes was killed from outside.
+        WorkerFailedError: one of the processes was killed.
     """
     parts = _split(pictures)
     jobs = min(jobs, number // MIN_PICTURES_PER_PROCESS)
@@ -126,23 +123,21 @@ def draw_picture_files(
     try:
         yield from _draw_in_pool(parts, jobs)
     except BrokenProcessPool as error:
-        raise WorkerKilledError(out) from error
+        message = f"a process that was drawing into {out} was killed, possibly for lack of memory"
+        hint = "the same command draws the missing pictures; fewer --jobs need less memory"
+        raise WorkerFailedError(message, hint) from error
 
 
-def _draw_in_pool(parts: Iterable[list[PictureJob]], jobs: int) -> Iterator[list[DrawFailure | None]]:
+def _draw_in_pool(parts: Iterable[list[PictureJob]], jobs: int) -> Iterator[Outcomes]:
     context = multiprocessing.get_context("spawn")  # a forked process would inherit threads in unknown states
     ended = context.Event()
     pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(ended,))
-    waiting: set[Future[list[DrawFailure | None]]] = set()
     try:
-        for part in parts:
-            waiting.add(pool.submit(_draw_part, part))
-            if len(waiting) > 2 * jobs:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (each.result() for each in done)
+        submitted = (pool.submit(_draw_part, part) for part in parts)
+        waiting = deque(islice(submitted, 3 * jobs))  # no more, so that memory does not grow
         while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (each.result() for each in done)
+            yield waiting.popleft().result()
+            waiting.extend(islice(submitted, 1))
     finally:
         with _signals_ignored():
             ended.set()
@@ -154,7 +149,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """Ignore further interrupts for a moment: one that arrives while a pool shuts down would leave it hanging."""
+    """Ignore signals in the block: one that arrives while a pool shuts down would leave it hanging."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -167,14 +162,14 @@ def _signals_ignored() -> Iterator[None]:
 
 
 _ended: Event | None = None
-"""Set when the processes of a pool are to end after the picture that they are drawing."""
+"""Set when the processes of a pool must end after the picture that they are drawing."""
 
 
 def _start_worker(ended: Event) -> None:
     """Initialise a process of the pool.
 
-    Ctrl-C reaches all processes of a terminal, and SIGTERM may reach all of a job: the workers ignore both, as the main
-    process ends them.
+    Ctrl-C reaches all processes of a terminal, and SIGTERM may reach all processes of a job. The workers ignore both:
+    the main process ends them.
     """
     global _ended
     _ended = ended
@@ -190,12 +185,13 @@ def _split(pictures: Iterable[PictureJob]) -> Iterator[list[PictureJob]]:
             yield part
 
 
-def _draw_part(pictures: list[PictureJob]) -> list[DrawFailure | None]:
+def _draw_part(pictures: list[PictureJob]) -> Outcomes:
     with FrameReader() as reader:
-        return [_draw_picture(picture, reader) for picture in pictures if not (_ended and _ended.is_set())]
+        return {picture.key: _draw_picture(picture, reader) for picture in pictures if not (_ended and _ended.is_set())}
 
 
-def _draw_picture(picture: PictureJob, reader: FrameReader) -> DrawFailure | None:
+def _draw_picture(picture: PictureJob, reader: FrameReader) -> str:
+    """Draw and write a picture; return why that is impossible, or nothing."""
     frame = picture.frame
     try:
         if frame.index is None:
@@ -208,9 +204,9 @@ def _draw_picture(picture: PictureJob, reader: FrameReader) -> DrawFailure | Non
             drawn = draw_boxes(image, picture.marks, picture.legend)
         content = _encode(drawn, picture)
     except UnreadableImageError as error:
-        return DrawFailure(picture.key, error.reason)
+        return error.reason
     write_atomically(picture.target, content, follow_links=True)
-    return None
+    return ""
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -220,13 +216,13 @@ def read_picture(path: Path) -> Image.Image:
         UnreadableImageError: it cannot be read, is not a JPEG or PNG, or is truncated.
     """
     try:
-        if not path.is_file():  # reading a pipe would wait
+        if not path.is_file():  # reading a pipe would block
             raise UnreadableImageError(path, "is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large images and odd metadata
             with Image.open(path, formats=("JPEG", "PNG")) as image:
                 upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
+                if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
                     upright = upright.convert("I").point(lambda value: value / 256).convert("L")
                 return upright if upright.mode == "RGB" else upright.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

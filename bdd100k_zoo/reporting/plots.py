@@ -6,19 +6,17 @@ A report's plots refer to runs by a letter; the page names the run of each lette
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.evaluation.bootstrap import MIN_OBJECTS
 from bdd100k_zoo.reporting.colours import LIGHT_THEME, RUN_COLOURS, sentinel
 from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, styled_figure
-from bdd100k_zoo.reporting.page import REPORT_EXTRA, escape_unprintable, truncate_middle
+from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -70,57 +68,47 @@ def run_letter(run: int) -> str:
     return chr(ord("A") + place) + (str(turn + 1) if turn else "")
 
 
-def plot_class_curves(name: str, iou: float, precision: Sequence[Sequence[float] | None], of: str) -> str:
+Curve = Sequence[float]
+"""Precision at the 101 recall points."""
+
+
+def plot_class_curves(name: str, iou: float, precision: Sequence[Curve | None], of: str) -> str:
     """Plot precision over recall of each class at one IoU; the page can hide classes by their series."""
-    with styled_figure(300) as (figure, axes):
-        for index, curve in enumerate(precision):
-            if curve is not None:
-                _curve(axes, curve, f"class{index}", index)
-        _precision_recall(figure, axes)
-        best = ", ".join(
-            f"{label} {sum(curve) / len(curve):.2f}"
-            for label, curve in zip(CLASSES, precision, strict=True)
-            if curve is not None
-        )
-        title = f"Precision over recall at IoU {iou:.2f}, {escape_unprintable(of)}"
-        return figure_to_svg(
-            figure, name, title, f"A curve for each class. Mean precision: {best or 'no class has objects'}."
-        )
+    lines = [(curve, f"class{index}", index) for index, curve in enumerate(precision)]
+    means = [f"{label} {sum(curve) / len(curve):.2f}" for label, curve in zip(CLASSES, precision, strict=True) if curve]
+    title = f"Precision over recall at IoU {iou:.2f}, {escape_unprintable(of)}"
+    text = f"A curve for each class. Mean precision: {', '.join(means) or 'no class has objects'}."
+    return _plot_curves(name, lines, 300, title, text)
 
 
-def plot_run_curves(
-    name: str, label: str, curves: Sequence[Sequence[Sequence[float] | None]], ious: Sequence[float]
-) -> str:
+def plot_run_curves(name: str, label: str, curves: Sequence[Sequence[Curve | None]], ious: Sequence[float]) -> str:
     """Plot precision over recall of one class: one colour per run, one dash pattern per IoU.
 
     Args:
         name: unique on the page.
         label: of the class.
-        curves: [runs][ious][101].
+        curves: [runs][ious].
         ious: IoU thresholds of the curves.
     """
-    with styled_figure(250) as (figure, axes):
-        for run, by_iou in enumerate(curves):
-            for place, curve in enumerate(by_iou):
-                if curve is not None:
-                    _curve(axes, curve, run_role(run), place)
-        _precision_recall(figure, axes)
-        at = ", ".join(f"{iou:.2f}" for iou in ious)
-        return figure_to_svg(
-            figure, name, f"Precision over recall of {label}", f"A line for each run at each of IoU {at}."
-        )
+    lines = [(curve, run_role(run), place) for run, by_iou in enumerate(curves) for place, curve in enumerate(by_iou)]
+    text = f"A line for each run at each of IoU {', '.join(f'{iou:.2f}' for iou in ious)}."
+    return _plot_curves(name, lines, 250, f"Precision over recall of {label}", text)
 
 
-def _curve(axes: Axes, curve: Sequence[float], role: str, dash: int) -> None:
-    """Plot a curve up to the first zero that it ends in: there is nothing to see along the axis."""
-    end = next((place + 1 for place, precision in enumerate(curve) if not precision), len(curve))
-    style = DASHES[dash % len(DASHES)]
-    axes.plot(RECALL[:end], curve[:end], gid=f"{SERIES}{role}", color=sentinel(role), linestyle=style)
-
-
-def _precision_recall(figure: Figure, axes: Axes) -> None:
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / (figure.get_figheight() * 72))
+def _plot_curves(
+    name: str, lines: Iterable[tuple[Curve | None, str, int]], height: float, title: str, text: str
+) -> str:
+    """Plot curves, each with the role of its colour and the index of its dash pattern."""
+    with styled_figure(height) as (figure, axes):
+        for curve, role, dash in lines:
+            if curve is not None:
+                # Up to the first zero: a line along the axis shows nothing.
+                end = next((place + 1 for place, precision in enumerate(curve) if not precision), len(curve))
+                style = DASHES[dash % len(DASHES)]
+                axes.plot(RECALL[:end], curve[:end], gid=f"{SERIES}{role}", color=sentinel(role), linestyle=style)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+        figure.subplots_adjust(left=0.14, right=0.97, top=0.97, bottom=42 / height)
+        return figure_to_svg(figure, name, title, text)
 
 
 def plot_ap_rows(
@@ -154,8 +142,8 @@ def plot_ap_rows(
 def plot_differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot], numbers: CountColumn) -> str:
     """Plot differences in AP around zero. A difference is beyond chance where its interval excludes zero.
 
-    Those are filled, green to the right and red to the left. All others are grey: hollow where the interval includes
-    zero, a cross where there is no interval.
+    Such a difference is filled, green to the right and red to the left. All others are grey: hollow where the interval
+    includes zero, a cross where there is no interval.
     """
     with styled_figure(46 + 20 * len(labels)) as (figure, axes):
         axes.axvline(0, color=sentinel("soft"), linewidth=1)
@@ -289,8 +277,7 @@ def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
 
 # Learning curve of a training -----------------------------------------------------------------------------------------
 
-FIGURE_WIDTH, FIGURE_HEIGHT, FIGURE_DPI = 8.0, 4.5, 120
-"""Inches, inches, and dots per inch."""
+CURVE_STYLE = {"figure.dpi": 120, "figure.constrained_layout.use": True}
 MAX_CURVE_POINTS = 1000
 """Points of the loss curve at most; of more steps, each point is the mean of several."""
 LOSS_COLOUR, AP_COLOUR, STEP_COLOUR = LIGHT_THEME["soft"], LIGHT_THEME["link"], LIGHT_THEME["line"]
@@ -310,18 +297,8 @@ def draw_learning_curve(
     Raises:
         MissingPackageError: matplotlib is missing.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError("matplotlib", REPORT_EXTRA, str(error)) from error
     content = io.BytesIO()
-    with mpl.rc_context():
-        mpl.rcdefaults()  # whatever the user's own style is
-        figure = Figure(figsize=(FIGURE_WIDTH, FIGURE_HEIGHT), dpi=FIGURE_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes: Any = figure.add_subplot()
+    with styled_figure(324, 576, CURVE_STYLE) as (figure, axes):
         axes.set_title(title, loc="left", fontsize=11, parse_math=False)
         _draw_loss(axes, steps, epoch_length)
         _draw_ap(axes.twinx(), epochs)
@@ -329,14 +306,14 @@ def draw_learning_curve(
     return content.getvalue()
 
 
-def _draw_loss(axes: Any, steps: Sequence[StepLine], epoch_length: int) -> None:
+def _draw_loss(axes: Axes, steps: Sequence[StepLine], epoch_length: int) -> None:
     size = max(1, len(steps) // MAX_CURVE_POINTS)
     groups = [steps[first : first + size] for first in range(0, len(steps), size)]
     at = [sum(line.step for line in group) / len(group) / epoch_length for group in groups]
     losses = [sum(line.loss for line in group) / len(group) for group in groups]
     reach = len(losses) // 50  # of the running median, on either side
     smooth = [median(losses[max(0, place - reach) : place + reach + 1]) for place in range(len(losses))]
-    # The first steps may have losses that would press all others to the bottom: the axis cuts them off.
+    # The first steps may have losses so large that all others would lie at the bottom: the axis cuts them off.
     top = 1.1 * sorted(losses)[int(0.99 * (len(losses) - 1))] if losses else None
     axes.plot(at, losses, color=STEP_COLOUR, linewidth=0.8)
     axes.plot(at, smooth, color=LOSS_COLOUR, linewidth=1.6)
@@ -344,16 +321,13 @@ def _draw_loss(axes: Any, steps: Sequence[StepLine], epoch_length: int) -> None:
     axes.set_ylabel("loss", color=LOSS_COLOUR)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0, top=top)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_ap(axes: Any, epochs: Sequence[EpochRecord]) -> None:
-    known = [each for each in epochs if each.ap is not None]
-    axes.plot([each.epoch for each in known], [each.ap for each in known], color=AP_COLOUR, marker="o", markersize=4)
+def _draw_ap(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
+    known = [(each.epoch, each.ap) for each in epochs if each.ap is not None]
+    axes.plot([epoch for epoch, _ in known], [ap for _, ap in known], color=AP_COLOUR, marker="o", markersize=4)
     axes.set_ylabel("AP on val, %", color=AP_COLOUR)
-    axes.set_ylim(0, max([10.0, *(1.15 * (each.ap or 0.0) for each in known)]))
+    axes.set_ylim(0, max([10.0, *(1.15 * ap for _, ap in known)]))
     axes.spines[["top", "left"]].set_visible(False)
-    for each in known[-1:]:
-        axes.annotate(
-            f"{each.ap:.1f}", (each.epoch, each.ap), (0, 7), textcoords="offset points", ha="center", color=AP_COLOUR
-        )
+    for epoch, ap in known[-1:]:
+        axes.annotate(f"{ap:.1f}", (epoch, ap), (0, 7), textcoords="offset points", ha="center", color=AP_COLOUR)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.data.tables import read_labels, read_predictions
-from bdd100k_zoo.errors import NoImagesError, UnreadableImageError
+from bdd100k_zoo.errors import ImagesError, UnreadableImageError
 from bdd100k_zoo.evaluation.analysis import RunAnalysis, analyse_run, compare_runs
 from bdd100k_zoo.evaluation.bootstrap import SEED
 from bdd100k_zoo.evaluation.error_analysis import check_hotcoco_installed
@@ -26,7 +26,7 @@ from bdd100k_zoo.reporting.frame_boxes import build_outcome_marks
 from bdd100k_zoo.reporting.page import check_page_replaceable
 from bdd100k_zoo.reporting.picture_files import read_picture
 from bdd100k_zoo.reporting.pictures import BoxMark, draw_boxes
-from bdd100k_zoo.reporting.report_page import Album, Picture, Report, ReportRun, RunComparison, render_report
+from bdd100k_zoo.reporting.report_page import Album, Picture, Report, ReportRun, render_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from bdd100k_zoo.data.tables import LabelTable
-    from bdd100k_zoo.evaluation.frame_matching import FrameAPLoss
     from bdd100k_zoo.evaluation.matching import Matches
     from bdd100k_zoo.evaluation.pairing import PairedFrames
     from bdd100k_zoo.progress import Progress
@@ -47,7 +46,7 @@ class ReportRequest:
 
     zoo: Zoo
     names: tuple[str, ...]
-    """Predictions files, folders of runs, or models, which stand for all their runs."""
+    """Predictions files, folders of runs, or models: all runs of a model."""
     labels: Path
     out: Path
     split: str = "val"
@@ -74,8 +73,8 @@ def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
 
     Raises:
         MissingPackageError: the extra ``report`` is not installed.
-        NoImagesError: the folder of images holds none of the labelled frames.
-        FilesExistError: the report's path holds a file that this package has not written.
+        ImagesError: the folder of images holds none of the labelled frames.
+        StorageError: the report's path holds a file that this package has not written.
         ZooError: labels or predictions cannot be scored, see ``data.tables`` and ``evaluation.pairing``.
     """
     check_report_installed()
@@ -87,30 +86,23 @@ def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
     labels = read_labels(request.labels, lenient=request.lenient)
     images = find_frame_images(request.images, labels) if request.images else {}
     analysed = [_analyse(subject, labels, images, request, progress) for subject in subjects]
-    gallery = Gallery((), ())
-    if images:
-        gallery = draw_gallery([each.frames for each in analysed], len(labels.frames) - len(images), progress)
-    first, *others = (each.analysis for each in analysed)
+    without_image = len(labels.frames) - len(images)
+    albums, notes = draw_gallery([frames for *_, frames in analysed], without_image, progress) if images else ([], [])
+    first, *others = (analysis for _, analysis, _ in analysed)
     names = [subject.name for subject in subjects]
     report = Report(
         title=request.title or (" and ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} others"),
         labels=fingerprint_file(request.labels),
-        runs=tuple(each.run for each in analysed),
+        runs=tuple(run for run, *_ in analysed),
         resamples=request.resamples,
         seed=SEED,
-        comparisons=tuple(RunComparison(run, compare_runs(first, other)) for run, other in enumerate(others, start=1)),
-        albums=gallery.albums,
-        notes=gallery.notes,
+        comparisons=tuple(compare_runs(first, other) for other in others),
+        albums=tuple(albums),
+        notes=tuple(notes),
     )
     content = render_report(report)
     write_atomically(request.out, content, follow_links=True)
     return WrittenReport(request.out, len(content), report)
-
-
-class _AnalysedRun(NamedTuple):
-    run: ReportRun
-    analysis: RunAnalysis
-    frames: GalleryFrames
 
 
 def _analyse(
@@ -119,7 +111,7 @@ def _analyse(
     images: Mapping[int, Path],
     request: ReportRequest,
     progress: Progress,
-) -> _AnalysedRun:
+) -> tuple[ReportRun, RunAnalysis, GalleryFrames]:
     progress.note(f"analysing {subject.name}")
     predictions = read_predictions(subject.predictions, labels, lenient=request.lenient)
     paired = pair_frames(labels, predictions, lenient=request.lenient)
@@ -135,8 +127,7 @@ def _analyse(
         record=read_run(subject.folder) if subject.folder else None,
         let_through=paired.let_through,
     )
-    frames = choose_gallery_frames(paired, matches, images) if images else GalleryFrames((), ())
-    return _AnalysedRun(run, analysis, frames)
+    return run, analysis, choose_gallery_frames(paired, matches, images) if images else GalleryFrames((), ())
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------
@@ -145,7 +136,7 @@ MIN_SCORE = 0.3
 """Detections with lower scores are not drawn."""
 GALLERY_SEED = 0
 MAX_PAGE_BYTES = 10_000_000
-"""Of all pictures together; in the page, as base64, they take a third more."""
+"""Size of all pictures together; in the page, as base64, they are a third larger."""
 
 
 class GallerySize(NamedTuple):
@@ -154,7 +145,7 @@ class GallerySize(NamedTuple):
     worst: int
     """Of each run."""
     random: int
-    """The same for all runs."""
+    """The same frames for all runs."""
     width: int
     """Pixels, at most."""
     quality: int
@@ -188,17 +179,10 @@ class GalleryFrames(NamedTuple):
     random: tuple[GalleryFrame, ...]
 
 
-class Gallery(NamedTuple):
-    """Pictures, and remarks on them."""
-
-    albums: tuple[Album, ...]
-    notes: tuple[str, ...]
-
-
 def find_frame_images(folder: Path, labels: LabelTable) -> dict[int, Path]:
     """Return the images of a folder by the index of their labelled frame.
 
-    Images are looked up by name: a frame's name is never joined to a path. Raises NoImagesError where there are none,
+    Images are looked up by name: a frame's name is never joined to a path. Raises ImagesError where there are none,
     and as ``data.images.find_images`` does.
     """
     paths = {frame.name: frame.path for frame in find_images((str(folder),)) if frame.index is None}
@@ -206,7 +190,8 @@ def find_frame_images(folder: Path, labels: LabelTable) -> dict[int, Path]:
     found = {place: paths.get(key) or paths.get(name) for place, (key, name) in enumerate(names)}
     images = {place: path for place, path in found.items() if path}
     if not images:
-        raise NoImagesError(str(folder), "holds an image of none of the labelled frames")
+        hint = "--images takes the folder that holds the frames of the labels, under their names"
+        raise ImagesError(f"{folder}: holds an image of none of the labelled frames", hint)
     return images
 
 
@@ -220,56 +205,58 @@ def choose_gallery_frames(paired: PairedFrames, matches: Matches, images: Mappin
 
     def build(place: int) -> GalleryFrame:
         marks = build_outcome_marks(outcomes.of_frame(place), MIN_SCORE)
-        return GalleryFrame(matches.frames[place], images[place], marks, _caption(marks, losses.get(place)))
+        kinds = [mark.kind for mark in marks]
+        caption = f"{kinds.count('true')} matched, {kinds.count('false')} false, {kinds.count('missed')} missed"
+        if loss := losses.get(place):
+            caption += f"; costs {loss.lost:.3f} AP, of which {loss.to_false:.3f} by false detections"
+        else:
+            caption += "; costs no AP"
+        return GalleryFrame(matches.frames[place], images[place], marks, caption)
 
     return GalleryFrames(tuple(map(build, worst)), tuple(map(build, others)))
 
 
-def _caption(marks: Sequence[BoxMark], loss: FrameAPLoss | None) -> str:
-    kinds = [mark.kind for mark in marks]
-    seen = f"{kinds.count('true')} matched, {kinds.count('false')} false, {kinds.count('missed')} missed"
-    if loss is None:
-        return f"{seen}; costs no AP"
-    return f"{seen}; costs {loss.lost:.3f} AP, of which {loss.to_false:.3f} by false detections"
-
-
-def draw_gallery(runs: Sequence[GalleryFrames], without_image: int, progress: Progress) -> Gallery:
-    """Draw the pictures of all runs, as large and as many as the page has room for.
+def draw_gallery(
+    runs: Sequence[GalleryFrames], without_image: int, progress: Progress
+) -> tuple[list[Album], list[str]]:
+    """Draw the pictures of all runs, as large and as many as the page has room for; also return remarks on them.
 
     Args:
         runs: the frames to show of each run.
         without_image: number of labelled frames that have no image.
         progress: reports how many pictures are drawn.
     """
+    albums: list[Album] = []
+    unreadable: list[str] = []
     for size in GALLERY_SIZES:
         if drawn := _draw_albums(runs, size, progress):
             albums, unreadable = drawn
             break
-    else:
-        albums, unreadable = [], []
-    notes = [f"Detections of a score below {MIN_SCORE} are not drawn, and count as not made."]
+    notes = [
+        f"Detections with scores below {MIN_SCORE} are not drawn, and objects that only they found count as missed."
+    ]
     if without_image:
-        notes.append(f"{without_image:,} of the labelled frames have no image in the folder; they are passed over.")
+        notes.append(f"{without_image:,} of the labelled frames have no image in the folder, and are left out.")
     if size != GALLERY_SIZES[0]:
         notes.append("There are fewer or smaller pictures than usual, to keep the page small.")
     if unreadable:
         notes.append(f"{len(unreadable)} images cannot be read; the first is that of {unreadable[0]}.")
-    return Gallery(tuple(albums), tuple(notes))
+    return albums, notes
 
 
 def _draw_albums(
     runs: Sequence[GalleryFrames], size: GallerySize, progress: Progress
 ) -> tuple[list[Album], list[str]] | None:
-    """Draw all pictures in one size; None as soon as they do not fit into a page.
+    """Draw all pictures in one size; return None as soon as they do not fit into a page.
 
     Also returns the frames whose image cannot be read; they are left out.
     """
     parts = [
-        part
+        (run, *part)
         for run, frames in enumerate(runs)
         for part in (
-            (run, "The frames that cost the most AP", frames.worst[: size.worst]),
-            (run, "Frames at random", frames.random[: size.random]),
+            ("The frames that cost the most AP", frames.worst[: size.worst]),
+            ("Frames at random", frames.random[: size.random]),
         )
     ]
     albums: list[Album] = []

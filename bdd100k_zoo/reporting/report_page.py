@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +10,7 @@ from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
 from bdd100k_zoo.reporting import plots
-from bdd100k_zoo.reporting.colours import DARK_COLOUR, LIGHT_COLOUR, format_hex
+from bdd100k_zoo.reporting.colours import DARK_COLOUR, format_hex
 from bdd100k_zoo.reporting.page import data_url, markup, render_page
 from bdd100k_zoo.reporting.pictures import MARK_STYLES
 from bdd100k_zoo.reporting.plots import CountColumn, Dot, SpeedPoint, run_letter, run_role
@@ -44,7 +44,7 @@ LEGEND: dict[MarkKind, str] = {
     "missed": "a missed object",
     "region": "a region that is ignored",
 }
-"""Lines in the pictures, and what the page says about them."""
+"""Lines in the pictures, and how the page's legend explains them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +93,6 @@ class Album(NamedTuple):
     pictures: tuple[Picture, ...]
 
 
-class RunComparison(NamedTuple):
-    """The first run compared with another."""
-
-    other: int
-    differences: tuple[APDifference, ...]
-    """First minus other."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """The contents of the page."""
@@ -112,9 +104,10 @@ class Report:
     """Number of bootstrap resamples for intervals; 0 for no intervals."""
     seed: int = 0
     """Of the resamples."""
-    comparisons: tuple[RunComparison, ...] = ()
+    comparisons: tuple[tuple[APDifference, ...], ...] = ()
+    """The first run minus each of the others."""
     albums: tuple[Album, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     """Remarks on the pictures."""
 
 
@@ -142,10 +135,12 @@ def render_report(report: Report) -> bytes:
         dashes=plots.CSS_DASHES,
         card=build_run_card,
         data_url=data_url,
-        styles=[_line_style(kind, text) for kind, text in LEGEND.items()],
+        mark_legend=LEGEND,
+        mark_styles=MARK_STYLES,
+        format_hex=format_hex,
+        picture_back=DARK_COLOUR,
         heat=heat,
         OVERALL=OVERALL,
-        seed=report.seed,
         MIN_FRAMES=MIN_FRAMES,
         MIN_OBJECTS=MIN_OBJECTS,
     )
@@ -153,9 +148,8 @@ def render_report(report: Report) -> bytes:
 
 def group_conditions(report: Report) -> list[tuple[str, list[tuple[ConditionScores, ...]]]]:
     """Return the frame attributes with their values: for each value, the condition's scores of every run."""
-    rows = list(zip(*(run.analysis.conditions for run in report.runs), strict=True))
     found: dict[str, list[tuple[ConditionScores, ...]]] = {}
-    for row in rows:
+    for row in zip(*(run.analysis.conditions for run in report.runs), strict=True):
         found.setdefault(row[0].attribute, []).append(row)
     return list(found.items())
 
@@ -165,53 +159,39 @@ def heat(share: float) -> int:
     return min(9, round(share * 9 + 0.3)) if share > 0 else 0
 
 
-def _line_style(kind: MarkKind, text: str) -> dict[str, str]:
-    """Return how the page's legend draws a line of the pictures."""
-    style = MARK_STYLES[kind]
-    return {
-        "colour": format_hex(style.colour or LIGHT_COLOUR),
-        "back": format_hex(DARK_COLOUR),
-        "dash": " ".join(str(2 * length) for length in style.dash or ()),
-        "text": text,
-    }
-
-
 # Figures --------------------------------------------------------------------------------------------------------------
 
 
 def _figures(report: Report) -> Iterator[tuple[str, str]]:
     """Draw all plots of the page, and return each with its name."""
     runs = report.runs
-    analysis = runs[0].analysis
-    objects = CountColumn("objects", [analysis.support[name].objects for name in CLASSES])
-    yield "classes", plots.plot_ap_rows("classes", "AP by class", CLASSES, _class_rows(runs), objects)
-    by_size = CountColumn("objects", [sum(each) for each in zip(*analysis.objects_by_size, strict=True)])
-    rows = [[Dot(_none_if_nan(run.analysis.scores[metric].overall)) for run in runs] for metric in SIZES]
-    yield "sizes", plots.plot_ap_rows("sizes", "AP by object size", tuple(SIZES.values()), rows, by_size)
+    support, sizes = runs[0].analysis.support, runs[0].analysis.objects_by_size
+    objects = CountColumn("objects", [support[name].objects for name in CLASSES])
+    rows = [
+        [_dot(run.analysis.scores["AP"].by_class[place], run.analysis.intervals.get(name)) for run in runs]
+        for place, name in enumerate(CLASSES)
+    ]
+    yield "classes", plots.plot_ap_rows("classes", "AP by class", CLASSES, rows, objects)
+    objects = CountColumn("objects", [sum(each) for each in zip(*sizes, strict=True)])
+    rows = [[_dot(run.analysis.scores[metric].overall) for run in runs] for metric in SIZES]
+    yield "sizes", plots.plot_ap_rows("sizes", "AP by object size", tuple(SIZES.values()), rows, objects)
     for run, each in enumerate(runs):
         yield from _figures_of_run(run, each)
     if len(runs) > 1:
         yield from _curves_by_class(runs)
     for attribute, conditions in group_conditions(report):
-        rows = [[Dot(_none_if_nan(each.scores.ap), each.interval) for each in row] for row in conditions]
+        rows = [[_dot(each.scores.ap, each.interval) for each in row] for row in conditions]
         title = f"AP by {ATTRIBUTE_TITLES[attribute]}"
         frames = CountColumn("frames", [row[0].support.frames for row in conditions])
         yield attribute, plots.plot_ap_rows(attribute, title, [row[0].value for row in conditions], rows, frames)
     yield from _error_figure(runs)
     yield from _speed_figure(runs)
-    for comparison in report.comparisons:
-        yield from _difference_figures(comparison)
+    for other, differences in enumerate(report.comparisons, start=1):
+        yield from _difference_figures(other, differences)
 
 
-def _class_rows(runs: Sequence[ReportRun]) -> list[list[Dot]]:
-    return [
-        [Dot(_none_if_nan(run.analysis.scores["AP"].by_class[place]), run.analysis.intervals.get(name)) for run in runs]
-        for place, name in enumerate(CLASSES)
-    ]
-
-
-def _none_if_nan(value: float) -> float | None:
-    return value if value == value else None  # NaN is not equal to itself
+def _dot(value: float, interval: Interval | None = None) -> Dot:
+    return Dot(value if value == value else None, interval)  # NaN is not equal to itself
 
 
 def _figures_of_run(run: int, each: ReportRun) -> Iterator[tuple[str, str]]:
@@ -227,7 +207,7 @@ def _figures_of_run(run: int, each: ReportRun) -> Iterator[tuple[str, str]]:
 def _curves_by_class(runs: Sequence[ReportRun]) -> Iterator[tuple[str, str]]:
     ious = runs[0].analysis.curves.ious[:2]
     for index, label in enumerate(CLASSES):
-        curves = [[run.analysis.curves.precision[place][index] for place in range(len(ious))] for run in runs]
+        curves = [[by_class[index] for by_class in run.analysis.curves.precision[: len(ious)]] for run in runs]
         if any(curve for by_iou in curves for curve in by_iou):
             yield f"curves-of-{index}", plots.plot_run_curves(f"curves-of-{index}", label, curves, ious)
 
@@ -242,40 +222,33 @@ def _error_figure(runs: Sequence[ReportRun]) -> Iterator[tuple[str, str]]:
 
 
 def _speed_figure(runs: Sequence[ReportRun]) -> Iterator[tuple[str, str]]:
-    speeds = [images_per_second(run.record) for run in runs]
     points = [
         SpeedPoint(index, speed, run.ap, run.interval)
-        for index, (run, speed) in enumerate(zip(runs, speeds, strict=True))
-        if speed and run.ap == run.ap
+        for index, run in enumerate(runs)
+        if run.ap == run.ap and (speed := images_per_second(run.record))
     ]
     if len(points) > 1:
         yield "speed", plots.plot_speed_and_ap("speed", points)
 
 
-def _difference_figures(comparison: RunComparison) -> Iterator[tuple[str, str]]:
-    other = run_letter(comparison.other)
+def _difference_figures(other: int, differences: Sequence[APDifference]) -> Iterator[tuple[str, str]]:
+    title = f"AP of A minus AP of {run_letter(other)}"
     for part, of in (("class", "objects"), ("condition", "frames")):
-        rows = [each for each in comparison.differences if (each.where == "class") == (part == "class")]
+        rows = [each for each in differences if (each.where == "class") == (part == "class")]
         if rows:
-            name = f"difference-{comparison.other}-{part}"
-            dots = [Dot(_none_if_nan(each.points), each.interval) for each in rows]
-            numbers = CountColumn(of, [getattr(each.support, of) for each in rows])
-            labels = [each.name for each in rows]
-            # Two attributes may share a value, as they do ``undefined``.
-            labels = [f"{each.name} ({each.where})" if labels.count(each.name) > 1 else each.name for each in rows]
-            yield name, plots.plot_differences(name, f"AP of A minus AP of {other}", labels, dots, numbers)
+            names = [each.name for each in rows]
+            # Two attributes may share a value: both have ``undefined``.
+            labels = [f"{each.name} ({each.where})" if names.count(each.name) > 1 else each.name for each in rows]
+            dots = [_dot(each.points, each.interval) for each in rows]
+            counts = CountColumn(of, [getattr(each.support, of) for each in rows])
+            name = f"difference-{other}-{part}"
+            yield name, plots.plot_differences(name, title, labels, dots, counts)
 
 
 # Provenance -----------------------------------------------------------------------------------------------------------
 
-
-class Card(NamedTuple):
-    """Facts about a run, as labels and values."""
-
-    facts: tuple[tuple[str, str], ...]
-    """What most readers want."""
-    more: tuple[tuple[str, str], ...]
-    """What it takes to tell two runs apart, or to repeat one."""
+Facts = list[tuple[str, str]]
+"""Labels and values."""
 
 
 def images_per_second(record: RunRecord | None) -> float | None:
@@ -285,22 +258,18 @@ def images_per_second(record: RunRecord | None) -> float | None:
     return (record.counts.images - record.counts.unreadable) / record.seconds.detect
 
 
-def build_run_card(run: ReportRun) -> Card:
-    """Return the provenance of a predictions file; only the file where nothing else is known."""
-    facts = list(_model_facts(run))
-    more = [("predictions", run.predictions.path), ("their SHA-256", run.predictions.sha256)]
-    if run.record:
-        facts += _run_facts(run.record)
-        more = [*_weights_facts(run.record), *_settings_facts(run.record), *more]
-    return Card(tuple(facts), tuple(more))
-
-
-def _model_facts(run: ReportRun) -> Iterator[tuple[str, str]]:
+def build_run_card(run: ReportRun) -> tuple[Facts, Facts]:
+    """Return what most readers want to know about a predictions file, and what identifies and repeats its run."""
+    facts: Facts = []
     if run.model:
         training = f"{run.model.schedule} schedule" + (", multi-scale" if run.model.multi_scale_training else "")
-        yield "family", run.family.title if run.family else run.model.family
-        yield "backbone", run.model.backbone
-        yield "training", training
+        facts.append(("family", run.family.title if run.family else run.model.family))
+        facts += [("backbone", run.model.backbone), ("training", training)]
+    more: Facts = [("predictions", run.predictions.path), ("their SHA-256", run.predictions.sha256)]
+    if run.record:
+        facts += _run_facts(run.record)
+        more = [*_provenance(run.record), *more]
+    return facts, more
 
 
 def _run_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -309,13 +278,13 @@ def _run_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "weights", f"{weights.other}, not the published ones" if weights.other else verified
     yield "device", f"{record.facts.device_name}, {record.facts.precision}"
     if speed := images_per_second(record):
-        yield "seconds per image", f"{1 / speed:.3g} (the device at work)"
+        yield "seconds per image", f"{1 / speed:.3g} (on the device)"
     if record.counts.unreadable:
         yield "unreadable images", f"{record.counts.unreadable:,} of {record.counts.images:,}, with empty frames"
 
 
-def _weights_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
-    weights = record.weights
+def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
+    weights, request, facts = record.weights, record.request, record.facts
     yield "weights", f"{PurePath(weights.path).name}, {weights.size:,} bytes"
     yield "SHA-256", weights.sha256
     yield "MD5", weights.md5
@@ -323,15 +292,12 @@ def _weights_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "from", weights.address
     if weights.unverified_because:
         yield "unverified because", weights.unverified_because
-
-
-def _settings_facts(record: RunRecord) -> Iterator[tuple[str, str]]:
-    yield "config", f"{PurePath(record.request.config).name}, SHA-256 {record.request.config_sha256}"
-    if record.request.cfg_options:
-        yield "overrides", ", ".join(f"{key}={value}" for key, value in record.request.cfg_options.items())
-    batch = f", batches of {record.facts.batch_size}" if record.facts.batch_size else ""
+    yield "config", f"{PurePath(request.config).name}, SHA-256 {request.config_sha256}"
+    if request.cfg_options:
+        yield "overrides", ", ".join(f"{key}={value}" for key, value in request.cfg_options.items())
+    batch = f", batches of {facts.batch_size}" if facts.batch_size else ""
     processes = f", {record.processes} processes" if record.processes > 1 else ""
-    yield "backend", f"{record.facts.backend}, ops of {record.facts.ops}, {record.facts.device}{batch}{processes}"
-    yield "versions", ", ".join(f"{name} {version}" for name, version in record.facts.versions.items())
-    yield "images", f"{record.counts.images:,}" + (f" of {record.request.split}" if record.request.split else "")
+    yield "backend", f"{facts.backend}, ops of {facts.ops}, {facts.device}{batch}{processes}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    yield "images", f"{record.counts.images:,}" + (f" of {request.split}" if request.split else "")
     yield "started", record.started

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
+from bdd100k_zoo.reporting.page import NOTHING, format_percent
 
 if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.analysis import APDifference
@@ -16,7 +17,6 @@ ScoreTable = Mapping[str, Mapping[str, float | None]]
 """By metric, then by class or ``OVERALL``, the mean; in percent, None for a class without labels."""
 
 SHORT_METRICS = METRICS[:6]
-NO_SCORE = "–"
 TOO_FEW = "too few"
 
 
@@ -38,7 +38,7 @@ class ScoreRow(NamedTuple):
 
 def official_table(scores: ScoreTable, digits: int) -> Grid:
     """Return classes by metrics as the official tool prints them, the mean last."""
-    rows = ((name, *(format_score(scores[metric][name], digits) for metric in METRICS)) for name in scores["AP"])
+    rows = ((name, *(format_percent(scores[metric][name], digits) for metric in METRICS)) for name in scores["AP"])
     return Grid(("", *METRICS), tuple(rows))
 
 
@@ -47,8 +47,8 @@ def comparison_table(lines: Iterable[ScoreRow]) -> Grid:
     rows = (
         (
             line.name,
-            *(format_score(line.scores[metric][OVERALL]) for metric in SHORT_METRICS),
-            format_score(line.published),
+            *(format_percent(line.scores[metric][OVERALL]) for metric in SHORT_METRICS),
+            format_percent(line.published),
             format_difference(line.scores["AP"][OVERALL], line.published),
         )
         for line in lines
@@ -59,7 +59,7 @@ def comparison_table(lines: Iterable[ScoreRow]) -> Grid:
 def condition_table(attribute: str, scores: Mapping[str, ScoreTable], support: Mapping[str, Support]) -> Grid:
     """Return the overall APs of each value of a frame attribute, with its numbers of frames and objects."""
     rows = (
-        (value, *format_counts(support[value]), *(format_score(table[metric][OVERALL]) for metric in SHORT_METRICS))
+        (value, *format_counts(support[value]), *(format_percent(table[metric][OVERALL]) for metric in SHORT_METRICS))
         for value, table in scores.items()
     )
     return Grid((attribute, "frames", "objects", *SHORT_METRICS), tuple(rows))
@@ -70,16 +70,9 @@ def format_counts(support: Support) -> tuple[str, str]:
     return f"{support.frames:,}", f"{support.objects:,}"
 
 
-def format_score(value: float | None, digits: int = 2) -> str:
-    """Write a score in percent; a dash for a class without labels."""
-    return NO_SCORE if value is None else f"{value:.{digits}f}"
-
-
 def format_difference(measured: float | None, published: float | None) -> str:
     """Write measured minus published AP, with its sign."""
-    if measured is None or published is None:
-        return NO_SCORE
-    return f"{measured - published:+.2f}"
+    return NOTHING if measured is None or published is None else f"{measured - published:+.2f}"
 
 
 def interval_table(found: Mapping[str, Mapping[str, Interval | None]], support: Mapping[str, Support]) -> Grid:
@@ -101,7 +94,7 @@ def format_interval(found: Interval | None, support: Support) -> str:
     """Write an interval in percent, or why there is none."""
     if found:
         return f"{found.low:.2f} to {found.high:.2f}"
-    return NO_SCORE if support.enough or not support.objects else TOO_FEW
+    return NOTHING if support.enough or not support.objects else TOO_FEW
 
 
 def intervals_note(resamples: int) -> str:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from bdd100k_zoo.child_processes import usable_cores
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.data.validation import printable
-from bdd100k_zoo.errors import FilesExistError, InvalidFileError, NoImagesError, StorageError
+from bdd100k_zoo.errors import ImagesError, InvalidFileError, StorageError, list_first
 from bdd100k_zoo.files import read_bytes
 from bdd100k_zoo.reporting import official_viewer
 from bdd100k_zoo.reporting.frame_boxes import ALL_CLASSES, FramePredictions
 from bdd100k_zoo.reporting.picture_files import (
-    DrawFailure,
     PictureFormat,
     PictureJob,
     Viewer,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.data.images import Frame
     from bdd100k_zoo.evaluation.frame_matching import FrameAPLoss
-    from bdd100k_zoo.progress import Progress, Task
+    from bdd100k_zoo.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ class ShowResult(NamedTuple):
 
     pictures: tuple[ShownPicture, ...]
     """In the order of the frames' names; with ``top_errors`` the worst first."""
-    stood: int
+    existing: int
     """How many of them existed before."""
     boxes: int
     """Number of detections drawn."""
@@ -84,7 +83,8 @@ class ShowResult(NamedTuple):
     """Frames without an image."""
     unlabelled: int
     """Number of frames without labels: they show detections alone."""
-    unreadable: tuple[DrawFailure, ...]
+    unreadable: dict[str, str]
+    """Why an image could not be drawn, by frame."""
 
 
 def read_frame_names(given: Sequence[str]) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def read_frame_names(given: Sequence[str]) -> tuple[str, ...]:
         try:
             lines = read_bytes(Path(each)).decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
-            raise InvalidFileError(Path(each), f"is no UTF-8 text (byte {error.start + 1})") from error
+            raise InvalidFileError(each, f"is not UTF-8 text (byte {error.start + 1})", "save it as UTF-8") from error
         names += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return tuple(names)
 
@@ -111,50 +111,56 @@ def show_predictions(request: ShowRequest, progress: Progress) -> ShowResult:
     """Draw predictions into images; an existing picture that would look the same is not drawn again.
 
     Raises:
-        NoImagesError: none of the frames has an image.
-        InvalidFileError: a frame that was asked for is not among the predictions.
-        FrameNameError: a frame's name leads out of the folder; nothing was written.
+        ImagesError: none of the frames has an image.
+        InvalidFileError: a requested frame is not among the predictions, or a frame's name leads out of the folder.
+        StorageError: files of others have the names of pictures; nothing was written.
         MissingPackageError: the viewer is not installed; nothing was written.
-        FilesExistError: the folder holds other files with the names of pictures; nothing was written.
         ZooError: any other failure; images that cannot be read are reported in the result instead.
-        KeyboardInterrupt: says how many pictures exist.
+        KeyboardInterrupt: its message has the number of pictures that exist.
     """
     if request.viewer == "scalabel":
         official_viewer.import_viewer()
     predictions = FramePredictions(request.predictions, request.labels)
-    predictions.check(request.frames)
-    chosen = tuple(dict.fromkeys(request.frames)) or predictions.keys
-    losses: dict[str, FrameAPLoss] = {}
-    if request.top_errors is not None:
-        among = set(chosen)
-        worst = [(key, loss) for key, loss in predictions.worst(request.classes).items() if key in among]
-        losses = dict(worst[: request.top_errors])
-        chosen = tuple(losses)
+    chosen, losses = _choose_frames(predictions, request)
     images = {frame.name: frame for frame in find_images(request.images, every=request.every)}
     drawable = {key: image for key in chosen if (image := images.get(key) or images.get(predictions.name_of(key)))}
     if not drawable:
-        raise NoImagesError(
-            ", ".join(request.images),
-            f"holds an image of no frame of the predictions, such as {printable(chosen[0])}"
-            if chosen
-            else "there is no frame to draw: none costs any AP",
-        )
+        problem = "there is no frame to draw: none costs any AP"
+        if chosen:
+            problem = f"holds an image of no frame of the predictions, such as {printable(chosen[0])}"
+        hint = "--images takes the folder that `predict` was given, files or quoted patterns such as 'day*/*.jpg'"
+        raise ImagesError(f"{', '.join(request.images)}: {problem}", hint)
     targets = _picture_paths(predictions, request)
-    existing = {key: read_picture_digest(targets[key]) for key in drawable}
-    _check_folder(request.out, {targets[key]: digest for key, digest in existing.items()})
-    drawing = _Drawing(request, predictions, drawable, targets, existing)
-    drawing.run(progress)
+    digests = {key: read_picture_digest(targets[key]) for key in drawable}
+    _check_targets(request.out, {targets[key]: digest for key, digest in digests.items()})
+    existing, unreadable = _draw(request, predictions, drawable, targets, digests, progress)
+    boxes, left_out = predictions.count_detections(drawable, request.min_score, request.classes)
     return ShowResult(
-        pictures=tuple(
-            ShownPicture(key, targets[key], losses.get(key)) for key in drawable if key not in drawing.failures
-        ),
-        stood=drawing.stood,
-        boxes=drawing.boxes,
-        left_out=drawing.left_out,
+        pictures=tuple(ShownPicture(key, targets[key], losses.get(key)) for key in drawable if key not in unreadable),
+        existing=existing,
+        boxes=boxes,
+        left_out=left_out,
         without_image=tuple(key for key in chosen if key not in drawable),
         unlabelled=sum(not predictions.iou_of(key) for key in drawable) if request.labels else 0,
-        unreadable=tuple(drawing.failures.values()),
+        unreadable=unreadable,
     )
+
+
+def _choose_frames(
+    predictions: FramePredictions, request: ShowRequest
+) -> tuple[tuple[str, ...], dict[str, FrameAPLoss]]:
+    """Return the keys of the frames to draw, and with ``top_errors`` the AP that each of them costs."""
+    keys = predictions.keys
+    if unknown := set(request.frames).difference(keys):
+        problem = f"holds no frame {printable(min(unknown))}"
+        raise InvalidFileError(predictions.path, problem, "check the names given to --frames")
+    chosen = tuple(dict.fromkeys(request.frames)) or keys
+    if request.top_errors is None:
+        return chosen, {}
+    among = set(chosen)
+    worst = [(key, loss) for key, loss in predictions.worst(request.classes).items() if key in among]
+    losses = dict(worst[: request.top_errors])
+    return tuple(losses), losses
 
 
 def _picture_paths(predictions: FramePredictions, request: ShowRequest) -> dict[str, Path]:
@@ -165,70 +171,63 @@ def _picture_paths(predictions: FramePredictions, request: ShowRequest) -> dict[
     for names in (replaced, added):
         if len(set(names)) == len(names):
             return {key: request.out / name for key, name in zip(keys, names, strict=True)}
-    raise InvalidFileError(predictions.path, "has frames whose pictures would be the same file")
+    raise InvalidFileError(
+        predictions.path, "has frames whose pictures would be the same file", "choose frames with --frames"
+    )
 
 
-def _check_folder(out: Path, existing: Mapping[Path, str | None]) -> None:
-    """Check that no picture overwrites another file, most likely one of the images themselves.
+def _check_targets(out: Path, existing: Mapping[Path, str | None]) -> None:
+    """Check that no picture overwrites another file, such as one of the images themselves; raises StorageError.
 
-    Raises:
-        FilesExistError: another file has the name of a picture.
-        StorageError: a link leads out of the folder.
+    Args:
+        out: the folder of the pictures.
+        existing: the digest of each picture, None where another file has its name.
     """
-    others = tuple(path for path, digest in existing.items() if digest is None)
-    if others:
-        raise FilesExistError(out, others)
+    if others := [path for path, digest in existing.items() if digest is None]:
+        raise StorageError(
+            out,
+            f"holds other files under these names; nothing was written:{list_first(others)}",
+            "move them away, or choose another folder",
+        )
     root = os.path.realpath(out)
     for folder in {path.parent for path in existing}:
         if os.path.commonpath([root, os.path.realpath(folder)]) != root:
-            raise StorageError(folder, f"leads out of {out}")
+            raise StorageError(folder, f"leads out of {out}", "remove the link, or choose another folder")
 
 
-class _Drawing:
-    """Draws the pictures, and counts what is drawn and left out."""
+def _draw(
+    request: ShowRequest,
+    predictions: FramePredictions,
+    drawable: Mapping[str, Frame],
+    targets: Mapping[str, Path],
+    digests: Mapping[str, str | None],
+    progress: Progress,
+) -> tuple[int, dict[str, str]]:
+    """Draw the pictures that do not exist yet; return how many do, and why images could not be drawn."""
+    existing = written = 0
+    unreadable: dict[str, str] = {}
 
-    def __init__(
-        self,
-        request: ShowRequest,
-        predictions: FramePredictions,
-        drawable: Mapping[str, Frame],
-        targets: Mapping[str, Path],
-        existing: Mapping[str, str | None],
-    ) -> None:
-        self._request, self._predictions = request, predictions
-        self._drawable, self._targets, self._existing = drawable, targets, existing
-        self.stood = self.boxes = self.left_out = self._drawn = 0
-        self.failures: dict[str, DrawFailure] = {}
-
-    def run(self, progress: Progress) -> None:
-        """Draw the pictures that do not exist yet; an interrupt says how many are done."""
-        jobs = self._request.jobs or usable_cores()
-        try:
-            with (
-                progress.task("Drawing", len(self._drawable), "images") as task,
-                closing(draw_picture_files(self._jobs(task), len(self._drawable), jobs, self._request.out)) as parts,
-            ):
-                for part in parts:
-                    self.failures |= {failure.key: failure for failure in part if failure}
-                    self._drawn += sum(failure is None for failure in part)
-                    task.advance(len(part))
-        except KeyboardInterrupt as interrupt:
-            done = f"{self._drawn + self.stood:,} of {len(self._drawable):,} pictures stand in {self._request.out}"
-            raise type(interrupt)(f"interrupted: {done}; the same command goes on from there") from None
-
-    def _jobs(self, task: Task) -> Iterator[PictureJob]:
-        """Yield the pictures to draw, and count those that exist."""
-        request = self._request
-        for key, frame in self._drawable.items():
-            marks = self._predictions.marks(key, request.min_score, request.classes)
-            drawn = sum(mark.score is not None for mark in marks)
-            self.boxes += drawn
-            self.left_out += self._predictions.detections(key, request.classes) - drawn
-            iou = self._predictions.iou_of(key)
+    def pictures() -> Iterator[PictureJob]:
+        nonlocal existing
+        for key, frame in drawable.items():
+            marks, iou = predictions.marks(key, request.min_score, request.classes), predictions.iou_of(key)
             legend = f"at IoU {iou:g}, score {100 * request.min_score:g}% and up" if iou else None
-            picture = PictureJob(key, frame, self._targets[key], marks, legend, request.viewer)
-            if self._existing[key] == picture.digest and not request.fresh:
-                self.stood += 1
+            picture = PictureJob(key, frame, targets[key], marks, legend, request.viewer)
+            if digests[key] == picture.digest and not request.fresh:
+                existing += 1
                 task.advance(1)
             else:
                 yield picture
+
+    try:
+        with progress.task("Drawing", len(drawable), "images") as task:
+            drawn = draw_picture_files(pictures(), len(drawable), request.jobs or usable_cores(), request.out)
+            with closing(drawn):
+                for outcomes in drawn:
+                    unreadable |= {key: reason for key, reason in outcomes.items() if reason}
+                    written += sum(not reason for reason in outcomes.values())
+                    task.advance(len(outcomes))
+    except KeyboardInterrupt as interrupt:
+        done = f"{written + existing:,} of {len(drawable):,} pictures are in {request.out}"
+        raise type(interrupt)(f"interrupted: {done}; the same command resumes") from None
+    return existing, unreadable

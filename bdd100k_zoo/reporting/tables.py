@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bdd100k_zoo.errors import StaleBlockError
+from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.registry.models import format_ap
 
@@ -86,7 +86,7 @@ def config_root_for(document: Path | None) -> str | None:
 def render_tables(
     zoo: Zoo,
     families: Iterable[Family],
-    form: Format,
+    form: Format = "markdown",
     config_root: str | None = PUBLISHED_CONFIG_ROOT,
     measured: Measured | None = None,
     speeds: Speeds | None = None,
@@ -98,25 +98,15 @@ def render_tables(
         families: those to render, in this order.
         form: one Markdown table per family as published, or one table of all models as CSV or LaTeX.
         config_root: prefix of the links to configs (Markdown); None for file names without links.
-        measured: overall AP on val by model, in percent, shown beside the published one.
+        measured: overall AP on val by model, in percent, shown beside the published AP.
         speeds: images per second; each device becomes a column.
     """
+    speeds = speeds or {}
     if form == "csv":
-        return render_csv(zoo, families, measured, speeds)
+        return _render_csv(zoo, families, measured, speeds)
     if form == "latex":
-        return render_latex(zoo, families, measured, speeds)
-    return render_markdown(zoo, families, config_root, measured, speeds)
-
-
-def render_markdown(
-    zoo: Zoo,
-    families: Iterable[Family],
-    config_root: str | None = PUBLISHED_CONFIG_ROOT,
-    measured: Measured | None = None,
-    speeds: Speeds | None = None,
-) -> str:
-    """Render a heading and a Markdown table for each family, linking configs below ``config_root``."""
-    return "\n\n".join(_section(zoo, family, config_root, measured, speeds or {}) for family in families) + "\n"
+        return _render_latex(zoo, families, measured, speeds)
+    return "\n\n".join(_section(zoo, family, config_root, measured, speeds) for family in families) + "\n"
 
 
 def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measured | None, speeds: Speeds) -> str:
@@ -180,9 +170,7 @@ def format_speed(images_per_second: float | None) -> str:
     return f"{images_per_second:.{digits}f}"
 
 
-def render_csv(
-    zoo: Zoo, families: Iterable[Family], measured: Measured | None = None, speeds: Speeds | None = None
-) -> str:
+def _render_csv(zoo: Zoo, families: Iterable[Family], measured: Measured | None, speeds: Speeds) -> str:
     """Render one table of all models with a header line (RFC 4180, Unix line ends)."""
     import csv
     import io
@@ -190,9 +178,9 @@ def render_csv(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     headings = ["measured_ap_val"] if measured is not None else []
-    writer.writerow([*_CSV_FIELDS, *headings, *(f"images_per_second {on}" for on in speeds or {})])
+    writer.writerow([*_CSV_FIELDS, *headings, *(f"images_per_second {on}" for on in speeds)])
     for model in (model for family in families for model in models_of(zoo, family)):
-        aps, rates = _measured_cells(model, measured, speeds or {})
+        aps, rates = _measured_cells(model, measured, speeds)
         writer.writerow([*(_csv_cell(model, field) for field in _CSV_FIELDS), *aps, *rates])
     return text.getvalue()
 
@@ -206,36 +194,32 @@ def _csv_cell(model: Model, field: str) -> str:
     return str(value).lower() if isinstance(value, bool) else value or ""
 
 
-def render_latex(
-    zoo: Zoo, families: Iterable[Family], measured: Measured | None = None, speeds: Speeds | None = None
-) -> str:
+def _render_latex(zoo: Zoo, families: Iterable[Family], measured: Measured | None, speeds: Speeds) -> str:
     """Render one booktabs table of all models, without addresses."""
-    last = ["measured"] if measured is not None else []
-    last += [_escape_latex(f"{SPEED} {on}") for on in speeds or {}]
-    lines = [rf"\begin{{tabular}}{{lllcrr{'r' * len(last)}}}", r"\toprule"]
-    lines += [" & ".join(["Model & Backbone & Schedule & MS & AP val & AP test", *last]) + r" \\"]
+    headings = ["Model", "Backbone", "Schedule", "MS", "AP val", "AP test"]
+    headings += ["measured"] if measured is not None else []
+    headings += [_escape_latex(f"{SPEED} {on}") for on in speeds]
+    lines = [rf"\begin{{tabular}}{{lllc{'r' * (len(headings) - 4)}}}", r"\toprule", " & ".join(headings) + r" \\"]
     for family in families:
         lines.append(r"\midrule")
         for model in models_of(zoo, family):
-            aps, rates = _measured_cells(model, measured, speeds or {})
-            lines.append(" & ".join([*_latex_cells(family, model), *aps, *rates]) + r" \\")
+            cells = [_escape_latex(family.title), _escape_latex(model.backbone), f"${model.schedule[:-1]}\\times$"]
+            cells += [r"\checkmark" if model.multi_scale_training else ""]
+            cells += [format_ap(model.ap_val), format_ap(model.ap_test)]
+            aps, rates = _measured_cells(model, measured, speeds)
+            lines.append(" & ".join([*cells, *aps, *rates]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _latex_cells(family: Family, model: Model) -> tuple[str, ...]:
-    schedule = f"${model.schedule[:-1]}\\times$"
-    multi_scale = r"\checkmark" if model.multi_scale_training else ""
-    cells = (_escape_latex(family.title), _escape_latex(model.backbone), schedule, multi_scale)
-    return (*cells, format_ap(model.ap_val), format_ap(model.ap_test))
+_LATEX_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX_ESCAPES |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
+_LATEX_ESCAPES |= {character: f"\\{character}" for character in "&%$#_{}"}
+# At the start of a row, LaTeX would read one of these as an argument of the line break before it.
+_LATEX_ESCAPES |= {character: f"{{{character}}}" for character in "[]*"}
 
 
 def _escape_latex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
-    special |= {character: f"\\{character}" for character in "&%$#_{}"}
-    # LaTeX would read one of these at the start of a row as an argument of the line break before it.
-    special |= {character: f"{{{character}}}" for character in "[]*"}
-    return "".join(special.get(character, character) for character in " ".join(text.split()))
+    return "".join(_LATEX_ESCAPES.get(each, each) for each in " ".join(text.split()))
 
 
 def table_records(zoo: Zoo, families: Iterable[Family], found: MeasuredResults) -> dict[str, Any]:
@@ -269,40 +253,39 @@ BEGIN = "<!-- bdd100k-zoo table: begin -->"
 END = "<!-- bdd100k-zoo table: end -->"
 
 
-def is_block_current(path: Path, block: str) -> bool:
-    """Return whether the generated block of a file is ``block``; raises StaleBlockError, StorageError."""
-    text = _read_document(path)
-    return _replace_block(path, text, block) == text
+def update_block(path: Path, block: str, *, check: bool = False) -> bool:
+    """Update the generated block of a document; return whether it was stale.
 
+    Args:
+        path: the document.
+        block: what is to be between its markers.
+        check: write nothing, and raise InvalidFileError where the block is stale.
 
-def check_block(path: Path, block: str) -> None:
-    """Raise StaleBlockError where the generated block of a document is not ``block``."""
-    if not is_block_current(path, block):
-        raise StaleBlockError(path, "the tables between its markers are not those of the zoo")
-
-
-def write_block(path: Path, block: str) -> bool:
-    """Update the generated block of a file; return whether it was stale; raises StaleBlockError, StorageError."""
-    text = _read_document(path)
-    updated = _replace_block(path, text, block)
-    if updated != text:
-        write_atomically(path, updated.encode(), follow_links=True)
-    return updated != text
-
-
-def _read_document(path: Path) -> str:
+    Raises:
+        InvalidFileError: the document is not UTF-8 text, or lacks the markers.
+        StorageError: it cannot be read or written.
+    """
     with storage_errors(path):
         content = path.read_bytes()  # not read_text, which would convert line ends
     try:
-        return content.decode()
+        updated = _replace_block(path, content.decode(), block).encode()
     except UnicodeDecodeError as error:
-        raise StaleBlockError(path, f"is not UTF-8 text (byte {error.start})") from error
+        raise InvalidFileError(path, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    if updated == content:
+        return False
+    if check:
+        problem = "the tables between its markers are not those of the zoo"
+        hint = f"`bdd100k-zoo table --write {path}` updates it (with the same options)"
+        raise InvalidFileError(path, problem, hint)
+    write_atomically(path, updated, follow_links=True)
+    return True
 
 
 def _replace_block(path: Path, text: str, block: str) -> str:
     """Return a document's text with its block replaced, in the line ends of the document."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
-        raise StaleBlockError(path, f"expected one line `{BEGIN}` and, after it, one line `{END}`")
+        problem = f"expected one line `{BEGIN}` and, after it, one line `{END}`"
+        raise InvalidFileError(path, problem, "put the two markers where the tables belong")
     before, _, rest = text.partition(BEGIN)
     line_end = "\r\n" if rest.startswith("\r\n") else "\n"
     generated = f"{BEGIN}\n\n{block}\n{END}".replace("\n", line_end)

@@ -17,7 +17,7 @@ pytest.importorskip("jinja2", reason="NOT TESTED: the zoo's page, as Jinja2 is n
 pytest.importorskip("matplotlib", reason="NOT TESTED: the zoo's page, as matplotlib is not installed")
 
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.reporting.site import Site, render_site
+from bdd100k_zoo.reporting.site import render_site
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 MODEL = "cascade_rcnn_r50_fpn_3x"
@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the packaged zoo, with a few speeds."""
     speeds = {"(GPU, fp16)": {"fcos_r50_fpn_3x": 90.0, MODEL: 41.5}}
     path = tmp_path_factory.mktemp("site") / "index.html"
-    path.write_bytes(render_site(Site(zoo=load_zoo(), speeds=speeds)))
+    path.write_bytes(render_site(load_zoo(), speeds=speeds))
     return path
 
 

@@ -130,6 +130,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     assert not list(watched.glob("bdd100k-zoo-demo-*"))
 
 
+@pytest.mark.slow
 def test_json_is_one_document_and_without_the_extra_all_but_the_report_is_there(
     call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

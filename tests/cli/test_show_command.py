@@ -43,7 +43,7 @@ def test_show_draws_and_says_what_is_left_out_and_how_to_see_it(call):
     assert "2 boxes with scores below 0.3 are left out; --min-score 0 draws all" in result.stderr
     assert sorted(path.name for path in Path("out").iterdir()) == ["[red]b.jpg", "a.jpg"]
     again = call(*SHOW)
-    assert "2, 2 of them there already" in again.stdout
+    assert "2, 2 of them already existed" in again.stdout
 
 
 def test_frames_without_an_image_are_named(call):
@@ -116,7 +116,7 @@ def test_a_run_that_is_interrupted_twice_ends_at_once_leaves_whole_pictures_and_
             os.killpg(process.pid, signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "pictures stand in out; the same command goes on from there" in told
+    assert "pictures are in out; the same command resumes" in told
     stand = {path.name for path in Path("out").iterdir()}
     assert 5 <= len(stand) < 200
     assert stand <= set(names)

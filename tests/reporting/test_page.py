@@ -12,7 +12,6 @@ pytest.importorskip("jinja2", reason="NOT TESTED: pages, as Jinja2 is not instal
 
 import jinja2
 
-from bdd100k_zoo.reporting import page
 from bdd100k_zoo.reporting.page import data_url, markup, render_page
 
 ATTACKS = (
@@ -70,8 +69,3 @@ def test_without_the_extra_the_command_says_how_to_install_it(package: str, told
     assert done.returncode == 1
     assert told in done.stderr
     assert "pip install 'bdd100k-zoo[report]'" in done.stderr
-
-
-def test_templates_are_part_of_the_package() -> None:
-    for name in ("page.html", "page.css", "page.js", "report.html", "macros.html"):
-        assert page._file(name)

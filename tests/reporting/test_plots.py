@@ -31,7 +31,7 @@ from bdd100k_zoo.reporting.plots import (
     draw_learning_curve,
     run_letter,
 )
-from bdd100k_zoo.reporting.site import Point, family_marker, speed_plot
+from bdd100k_zoo.reporting.site_plots import Point, family_marker, speed_plot
 from bdd100k_zoo.training.record import EpochRecord, StepLine
 
 if TYPE_CHECKING:

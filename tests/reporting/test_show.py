@@ -78,7 +78,7 @@ def files_in(folder: str) -> dict[str, int]:
 def test_every_frame_becomes_a_picture_of_its_size_with_its_boxes(drive):
     shown = drawn()
     assert [str(each.path) for each in shown.pictures] == ["out/a.jpg", "out/b/c.jpg", "out/d.jpg"]
-    assert (shown.boxes, shown.left_out, shown.stood) == (3, 3, 0)
+    assert (shown.boxes, shown.left_out, shown.existing) == (3, 3, 0)
     for picture in shown.pictures:
         with Image.open(picture.path) as image:
             assert image.size == (160, 90)
@@ -104,7 +104,7 @@ def test_what_stands_is_not_drawn_again(drive):
     drawn()
     before, told = files_in("out"), Told()
     shown = drawn(told)
-    assert shown.stood == len(shown.pictures) == 3
+    assert shown.existing == len(shown.pictures) == 3
     assert files_in("out") == before
     assert told.done == {"Drawing": 3}
 
@@ -148,7 +148,7 @@ def test_files_of_others_are_never_overwritten(drive, fresh):
     Path("out/d.jpg").write_bytes(b"mine")
     with pytest.raises(StorageError) as caught:
         drawn(fresh=fresh)
-    assert caught.value.paths == (Path("out/d.jpg"),)
+    assert str(caught.value) == "out: holds other files under these names; nothing was written:\n  out/d.jpg"
     assert list(files_in("out")) == ["d.jpg"]
 
 
@@ -223,8 +223,8 @@ def test_images_that_cannot_be_read_are_told_and_the_others_drawn(drive):
     whole = Path("drive/d.jpg").read_bytes()
     Path("drive/d.jpg").write_bytes(whole[: len(whole) // 2])
     shown = drawn()
-    assert [failure.key for failure in shown.unreadable] == ["a.jpg", "d.jpg"]
-    assert all(failure.reason for failure in shown.unreadable)
+    assert list(shown.unreadable) == ["a.jpg", "d.jpg"]
+    assert all(shown.unreadable.values())
     assert list(files_in("out")) == ["b/c.jpg"]
 
 

@@ -28,17 +28,8 @@ from bdd100k_zoo.reporting.colours import (
     parse_hex,
     shades,
 )
-from bdd100k_zoo.reporting.site import (
-    Group,
-    Point,
-    Site,
-    ap_plot,
-    family_marker,
-    linkable,
-    render_site,
-    speed_plot,
-    write_site,
-)
+from bdd100k_zoo.reporting.site import linkable, render_site, write_site
+from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, speed_plot
 
 if TYPE_CHECKING:
     from bdd100k_zoo.registry import Model
@@ -72,7 +63,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def page(zoo: Zoo) -> Page:
-    return Page(render_site(Site(zoo=zoo)))
+    return Page(render_site(zoo))
 
 
 def changed(zoo: Zoo, **changes: Any) -> Zoo:
@@ -83,7 +74,7 @@ def changed(zoo: Zoo, **changes: Any) -> Zoo:
 
 def test_every_model_has_a_row_a_card_and_a_command(zoo: Zoo, page: Page) -> None:
     text = "".join(page.texts)
-    rows = re.findall(r"<tr data-.*?</tr>", render_site(Site(zoo=zoo)).decode(), re.DOTALL)
+    rows = re.findall(r"<tr data-.*?</tr>", render_site(zoo).decode(), re.DOTALL)
     assert len(rows) == 25
     for model in zoo.models:
         row = next(row for row in rows if f'href="#{model.name}"' in row)
@@ -101,11 +92,11 @@ def test_the_page_says_that_the_host_is_dead_where_its_commands_need_the_weights
     assert any(words in text for text in page.texts)
     elsewhere = msgspec.structs.replace(zoo.models[0].weights, address="https://weights.example/a.pth")
     own = msgspec.structs.replace(zoo.models[0], weights=elsewhere)
-    assert not any(words in text for text in Page(render_site(Site(zoo=Zoo(zoo.families, (own,), zoo.files)))).texts)
+    assert not any(words in text for text in Page(render_site(Zoo(zoo.families, (own,), zoo.files))).texts)
 
 
 def test_the_best_stand_first_and_those_without_an_ap_last(zoo: Zoo) -> None:
-    page = Page(render_site(Site(zoo=changed(zoo, ap_val=None))))
+    page = Page(render_site(changed(zoo, ap_val=None)))
     aps = [attributes["data-ap"] for tag, attributes in page.tags if tag == "tr" and "data-ap" in attributes]
     known = [float(ap) for ap in aps[:-1] if ap]
     assert aps[-1] == ""
@@ -115,7 +106,7 @@ def test_the_best_stand_first_and_those_without_an_ap_last(zoo: Zoo) -> None:
 
 @pytest.mark.parametrize("schedule", ["0.4x", "12.5x", "0x", "00.10x", "9" * 5000 + "x"])
 def test_every_schedule_that_a_zoo_file_may_have_is_sorted_by_its_length(zoo: Zoo, schedule: str) -> None:
-    page = Page(render_site(Site(zoo=changed(zoo, schedule=schedule))))
+    page = Page(render_site(changed(zoo, schedule=schedule)))
     offered = [text for text in page.texts if text in ("1x", "3x", schedule)][:3]
     assert offered == sorted({"1x", "3x", schedule}, key=lambda each: float(each[:-1]))
     assert schedule[:-1] in page.values("data-value")
@@ -123,7 +114,7 @@ def test_every_schedule_that_a_zoo_file_may_have_is_sorted_by_its_length(zoo: Zo
 
 def test_formulas_in_texts_are_no_formulas_in_plots(zoo: Zoo) -> None:
     text = r"$\bad{$ $x^2$"
-    page = Page(render_site(Site(zoo=changed(zoo, backbone=text))))
+    page = Page(render_site(changed(zoo, backbone=text)))
     assert any(text in each for each in page.texts)
 
 
@@ -146,7 +137,7 @@ def test_published_addresses_are_links_and_nothing_else_is_asked_for(zoo: Zoo, p
 
 
 def test_the_same_zoo_gives_the_same_bytes(zoo: Zoo) -> None:
-    assert render_site(Site(zoo=zoo)) == render_site(Site(zoo=zoo))
+    assert render_site(zoo) == render_site(zoo)
 
 
 def hostile_zoo(zoo: Zoo) -> Zoo:
@@ -165,7 +156,7 @@ def hostile_zoo(zoo: Zoo) -> Zoo:
 def test_texts_of_a_zoo_file_stay_texts(zoo: Zoo) -> None:
     scores = {metric: dict.fromkeys((*CLASSES, "OVERALL"), 1.0) for metric in ("AP", HOSTILE)}
     name = zoo.models[0].name
-    page = Page(render_site(Site(zoo=hostile_zoo(zoo), measured={name: scores}, speeds={HOSTILE: {name: 3.0}})))
+    page = Page(render_site(hostile_zoo(zoo), measured={name: scores}, speeds={HOSTILE: {name: 3.0}}))
     assert page.count("script") == 1
     assert page.count("img") == 0
     assert not [attribute for _, attributes in page.tags for attribute in attributes if attribute.startswith("on")]
@@ -177,7 +168,7 @@ def test_texts_of_a_zoo_file_stay_texts(zoo: Zoo) -> None:
 
 
 def test_no_address_that_is_not_http_becomes_a_link(zoo: Zoo) -> None:
-    page = Page(render_site(Site(zoo=hostile_zoo(zoo))))
+    page = Page(render_site(hostile_zoo(zoo)))
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert all(re.match(r"https?://[a-z]|#[a-z]", str(link)) for link in links)
     assert SCRIPT in "".join(page.texts)
@@ -207,7 +198,7 @@ def test_only_whole_http_addresses_become_links(address: str | None, links: bool
 
 def test_the_folder_of_a_zoo_file_stays_private(zoo: Zoo) -> None:
     own = changed(zoo, zoo_file=Path("/home/jane/secret project/my zoo.yaml"), config_path=Path("/home/jane/x.py"))
-    page = Page(render_site(Site(zoo=own)))
+    page = Page(render_site(own))
     text = "".join(page.texts)
     assert f"bdd100k-zoo --zoo 'my zoo.yaml' predict {own.models[0].name} --images DIR" in text
     assert "jane" not in text
@@ -218,7 +209,7 @@ def test_what_is_recorded_of_files_is_shown(zoo: Zoo) -> None:
     weights = msgspec.structs.replace(
         zoo.models[0].weights, digest=digest, size=123456789, alternates=("https://b.example/w.pth",)
     )
-    page = Page(render_site(Site(zoo=changed(zoo, weights=weights))))
+    page = Page(render_site(changed(zoo, weights=weights)))
     assert digest in page.texts
     assert any("123,456,789 bytes" in text for text in page.texts)
     assert "https://b.example/w.pth" in page.values("href")
@@ -228,7 +219,7 @@ def test_measured_scores_and_speeds_stand_beside_the_published(zoo: Zoo) -> None
     name = zoo.models[1].name
     scores = {metric: dict.fromkeys(CLASSES, 12.345) | {"OVERALL": 32.109} for metric in ("AP", "AP50", "AP75")}
     scores["AP"]["train"] = None
-    page = Page(render_site(Site(zoo=zoo, measured={name: scores}, speeds={"(GPU, fp16)": {name: 43.21, "gone": 9.0}})))
+    page = Page(render_site(zoo, measured={name: scores}, speeds={"(GPU, fp16)": {name: 43.21, "gone": 9.0}}))
     assert page.values("data-value").count("32.109") == 4  # in the table and, by three metrics, on the card
     assert page.values("data-value").count("12.345") == 3 * 10 - 1
     assert "43.21" in page.values("data-value")
@@ -238,7 +229,7 @@ def test_measured_scores_and_speeds_stand_beside_the_published(zoo: Zoo) -> None
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("inf")])
 def test_a_speed_that_cannot_be_is_not_plotted(zoo: Zoo, speed: float) -> None:
-    page = Page(render_site(Site(zoo=zoo, speeds={"(GPU, fp16)": {zoo.models[0].name: speed}})))
+    page = Page(render_site(zoo, speeds={"(GPU, fp16)": {zoo.models[0].name: speed}}))
     assert "speed-plot-0-t" not in page.values("id")
 
 
@@ -249,7 +240,7 @@ def without_ap(model: Model) -> Model:
 @pytest.mark.parametrize("models", [0, 1, 3])
 def test_a_zoo_of_few_models_without_scores_has_a_page_too(zoo: Zoo, models: int) -> None:
     few = msgspec.structs.replace(zoo, models=tuple(map(without_ap, zoo.models[:models])))
-    page = Page(render_site(Site(zoo=few)))
+    page = Page(render_site(few))
     assert page.count("article") == models
     assert "the-plot" not in page.values("id")
     assert "#the-plot" not in page.values("href")
@@ -257,7 +248,7 @@ def test_a_zoo_of_few_models_without_scores_has_a_page_too(zoo: Zoo, models: int
 
 def test_one_family_is_plotted_whole(zoo: Zoo) -> None:
     few = msgspec.structs.replace(zoo, models=zoo.models[:3])
-    page = Page(render_site(Site(zoo=few)))
+    page = Page(render_site(few))
     assert [name for name in page.values("id") if name.startswith("ap-plot-") and name.endswith("-t")] == [
         "ap-plot-0-t"
     ]

@@ -44,7 +44,7 @@ def test_the_command_tells_what_it_must_not_overwrite(tmp_path):
     command = [sys.executable, "-m", "tools.scenes", "--write", str(tmp_path), "--val", "1"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"error: {tmp_path} holds other files")
+    assert ended.stderr.startswith(f"error: {tmp_path}: holds other files")
 
 
 def test_the_command_prints_a_histogram():

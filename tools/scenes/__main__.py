@@ -46,7 +46,7 @@ def main() -> None:
         else:
             sys.stdout.write(report(_frames(given)))
     except ZooError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}\nhint: {error.hint}")
 
 
 def _parser() -> argparse.ArgumentParser:

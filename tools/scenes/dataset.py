@@ -14,7 +14,7 @@ from PIL import Image
 
 from bdd100k_zoo.child_processes import exit_with_parent
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.errors import FilesExistError
+from bdd100k_zoo.errors import StorageError, list_first
 from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.progress import NO_PROGRESS
 from tools.scenes.scene import draw_scene, frame_name
@@ -64,16 +64,15 @@ def write_scenes(
     """Write scenes as a dataset root that ``--data`` takes. A seed gives the same frames on every machine.
 
     Args:
-        root: the folder; what it holds of these very frames is written anew.
-        train: number of frames to train with; with 0 that split is left alone.
-        val: number of frames to validate with, likewise.
-        seed: of the whole set.
-        jobs: processes to draw with; None for one on each CPU.
+        root: the folder; files of the same frames are replaced.
+        train: number of frames to train with; with 0 the split is not written.
+        val: number of frames to validate with; with 0 the split is not written.
+        seed: random seed of the dataset.
+        jobs: number of processes; None for one per CPU.
         progress: reports each frame.
 
     Raises:
-        OtherFilesError: the folder holds images or labels of other frames in these splits; nothing was written.
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written, or holds images or labels of other frames in these splits.
     """
     seeds = {
         split: [frame_seed(split, seed, index) for index in range(count)]
@@ -94,7 +93,7 @@ def write_scenes(
 
 
 def encode_labels(frames: Iterable[LabelFrame]) -> bytes:
-    """Encode the labels of frames; the keys keep the order of the files that were shipped before."""
+    """Encode the labels of frames; the order of the keys is that of the files that the package ships."""
     return msgspec.json.encode(
         [
             {"name": frame.name, "labels": frame.labels, "attributes": frame.attributes, "size": frame.size}
@@ -114,7 +113,7 @@ def labels_file(root: Path, split: str) -> Path:
 
 
 def _refuse_others(root: Path, seeds: dict[str, list[int]]) -> None:
-    """Refuse a folder that holds something else: the scenes would be scored with it, or in its place."""
+    """Raise StorageError if a folder holds other images or labels: they would be scored together with the scenes."""
     others: list[Path] = []
     for split, several in seeds.items():
         folder, ours = images_folder(root, split), {frame_name(each) for each in several}
@@ -124,12 +123,16 @@ def _refuse_others(root: Path, seeds: dict[str, list[int]]) -> None:
         if labels_file(root, split).exists() and not present:
             others.append(labels_file(root, split))
     if others:
-        raise FilesExistError(root, tuple(others))
+        raise StorageError(
+            root,
+            f"holds other files, which would be mixed with the scenes; nothing was written:{list_first(others)}",
+            "move them away, or choose another folder",
+        )
 
 
 @contextmanager
 def _mapped(jobs: int | None, count: int) -> Iterator[Callable[..., Iterable[LabelFrame]]]:
-    """Return a ``map`` that several processes share; new ones, as a fork of one with threads may hang."""
+    """Yield a ``map`` over several processes. They are spawned: a fork of a process with threads may hang."""
     workers = min(jobs or os.cpu_count() or 1, max(count // (FEW // 2), 1))
     if workers == 1:
         yield map

@@ -1,5 +1,5 @@
 "use strict";
-// Tables whose columns can be sorted: rows without a value stay last, whatever the direction.
+// Tables with sortable columns. Rows without a value stay last in both directions.
 const valueOf = (row, column) => {
   const cell = row.cells[column];
   const given = cell.dataset.value;
@@ -29,7 +29,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.addEventListener("click", () => sortBy(table, heads, column));
   });
 }
-// Pictures that open at their full size; Escape, a click or Enter closes them.
+// Pictures open at their full size; Escape, a click or Enter closes them.
 const dialog = document.createElement("dialog");
 dialog.addEventListener("click", () => dialog.close());
 for (const image of document.querySelectorAll(".picture img")) {

@@ -1,9 +1,9 @@
-// Filters of the table of models: every one that is set must hold.
+// Filters of the table of models: a row must match all that are set.
 const loosely = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "");
 const filters = document.querySelector("form.filters");
 const rows = [...document.querySelector("table.sortable").tBodies[0].rows];
 const shown = document.querySelector(".shown");
-const told = rows.map((row) => [row, loosely(`${row.textContent} ${row.dataset.aliases}`)]);
+const texts = rows.map((row) => [row, loosely(`${row.textContent} ${row.dataset.aliases}`)]);
 const wanted = (key) => filters.querySelector(`[data-filter="${key}"]`).value.trim();
 const fits = (row, text) => {
   const least = wanted("ap");
@@ -15,7 +15,7 @@ const fits = (row, text) => {
 };
 const filter = () => {
   let count = 0;
-  for (const [row, text] of told) {
+  for (const [row, text] of texts) {
     row.hidden = !fits(row, text);
     count += !row.hidden;
   }
@@ -27,7 +27,7 @@ filters.addEventListener("submit", (event) => event.preventDefault());
 filters.hidden = false;
 filter();
 
-// Commands that can be copied; where the clipboard may not be used, they are selected for the reader to copy.
+// Commands that can be copied. Without access to the clipboard they are selected, for the reader to copy.
 const copy = async (button, code) => {
   try {
     await navigator.clipboard.writeText(code.textContent);
