@@ -1,11 +1,11 @@
-"""What can be timed, each in a ``WorkerProcess`` of its own: our pipeline, and mmdet's own test loop."""
+"""The loops that are timed, each in a ``WorkerProcess`` of its own: our pipeline, and mmdet's own test loop."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.data.images import find_images, read_image
@@ -24,22 +24,24 @@ if TYPE_CHECKING:
     from bdd100k_zoo.data.images import Frame
     from bdd100k_zoo.prediction.journal import ChunkResult
 
+Result = TypeVar("Result")
+
 STAGES = ("decode", "prepare", "detect")
 """The fields of ``StageSeconds`` that cost time for every image here."""
 
 
 class BenchSetup(NamedTuple):
-    """What is measured."""
+    """The model and the images of a benchmark."""
 
     model: str
     config_path: Path
     weights: Path
     images: str
-    """A folder of images, or another source that ``find_images`` takes."""
+    """A folder of images, or another source that ``find_images`` accepts."""
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
-    """Images at once; None for what suits the device."""
+    """Images at once; None for the default of the device."""
 
     @property
     def frames(self) -> list[Frame]:
@@ -54,7 +56,7 @@ class BenchSetup(NamedTuple):
         save_calibrated_random_weights(self.config_path, read_image(self.frames[0].path), self.weights, seed)
 
     def use_weights_folder(self) -> None:
-        """Put this process's temporary files beside the weights: they are removed with them, even if it is killed."""
+        """Put this process's temporary files beside the weights: they are removed with them, even after a kill."""
         tempfile.tempdir = str(self.weights.parent)
 
     def load(self) -> Detector:
@@ -71,7 +73,7 @@ class BenchSetup(NamedTuple):
 
 
 class DetectorInfo(NamedTuple):
-    """What the process of our detector reports."""
+    """Facts of the loaded detector and its process."""
 
     facts: DetectorFacts
     batch_size: int
@@ -79,14 +81,14 @@ class DetectorInfo(NamedTuple):
 
 
 class BenchRound(NamedTuple):
-    """What a round took."""
+    """The duration of one round."""
 
     images: int
     seconds: float
-    stages: Mapping[str, float]
+    stages: Mapping[str, float] = {}
     """Seconds by stage, of all threads; empty if stages are not measured."""
-    split: Mapping[int, int]
-    """Batches that had to be halved: how many, by size."""
+    split: Mapping[int, int] = {}
+    """Numbers of batches that were halved, by size."""
 
     @property
     def rate(self) -> float:
@@ -95,7 +97,7 @@ class BenchRound(NamedTuple):
 
 
 def read_detector_info(setup: BenchSetup, detector: Detector) -> DetectorInfo:
-    """Return what a detector computes on, and how many images at once."""
+    """Return the facts of a detector, and how many images it computes at once."""
     from bdd100k_zoo.backends.common.devices import device_name, resolve_device
 
     return DetectorInfo(detector.facts, setup.batch_size or detector.batch_size, device_name(resolve_device("cpu")))
@@ -112,19 +114,17 @@ def run_pipeline(detector: Detector, frames: Sequence[Frame], batch_size: int) -
 
 
 def sum_chunk_times(chunks: Sequence[ChunkResult]) -> tuple[dict[str, float], Counter[int]]:
-    """Return seconds by stage over all chunks, and how many batches had to be halved, by size."""
+    """Return seconds by stage over all chunks, and the numbers of batches that were halved, by size."""
     spent = sum((chunk.spent for chunk in chunks), StageSeconds())
     split = sum((Counter(chunk.split) for chunk in chunks), Counter[int]())
     return {stage: getattr(spent, stage) for stage in STAGES}, split
 
 
-# In processes of their own
+# Functions that prepare a ``WorkerProcess``
 
 
 def prepare_pipeline_engine(setup: BenchSetup) -> tuple[DetectorInfo, Callable[[int], BenchRound]]:
-    """Write random weights and load our detector; return what runs a round of a number of images."""
-    from bdd100k_zoo.backends.common.devices import synchronize_device
-
+    """Write random weights and load our detector; return the function that runs a round of some images."""
     setup.use_weights_folder()
     setup.save_weights()
     detector, frames = setup.load(), setup.frames
@@ -132,27 +132,30 @@ def prepare_pipeline_engine(setup: BenchSetup) -> tuple[DetectorInfo, Callable[[
 
     def run(images: int) -> BenchRound:
         chosen = [frames[place % len(frames)] for place in range(images)]
-        synchronize_device(detector.facts.device)
-        start = perf_counter()
-        done = run_pipeline(detector, chosen, info.batch_size)
-        synchronize_device(detector.facts.device)
-        return BenchRound(images, perf_counter() - start, *sum_chunk_times(done))
+        seconds, done = _measure(lambda: run_pipeline(detector, chosen, info.batch_size), detector.facts.device)
+        return BenchRound(images, seconds, *sum_chunk_times(done))
 
     return info, run
 
 
 def prepare_stock_engine(setup: BenchSetup) -> tuple[None, Callable[[int], BenchRound]]:
     """Load mmdet's own test loop, unchanged, with the weights that ``prepare_pipeline_engine`` wrote."""
-    from bdd100k_zoo.backends.common.devices import synchronize_device
-
     setup.use_weights_folder()
     loop, number = setup.load_stock(tf32=True), len(setup.frames)
 
     def run(images: int) -> BenchRound:
-        synchronize_device(setup.device)
-        start = perf_counter()
-        loop.detect([place % number for place in range(images)])
-        synchronize_device(setup.device)
-        return BenchRound(images, perf_counter() - start, {}, {})
+        chosen = [place % number for place in range(images)]
+        return BenchRound(images, _measure(lambda: loop.detect(chosen), setup.device)[0])
 
     return None, run
+
+
+def _measure(work: Callable[[], Result], device: str) -> tuple[float, Result]:
+    """Return the seconds that some work takes, the device's part of it included, and its result."""
+    from bdd100k_zoo.backends.common.devices import synchronize_device
+
+    synchronize_device(device)
+    start = perf_counter()
+    result = work()
+    synchronize_device(device)
+    return perf_counter() - start, result

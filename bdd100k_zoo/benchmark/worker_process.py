@@ -10,21 +10,18 @@ import sys
 import warnings
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from bdd100k_zoo.child_processes import exit_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
-    from types import TracebackType
 
-About = TypeVar("About")
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+    from typing_extensions import Self
 
 EXIT_SECONDS = 5.0
-"""Seconds that an idle process has to end by itself."""
+"""Seconds that an idle process gets to exit before it is terminated."""
 
 
 class WorkerDiedError(Exception):
@@ -35,67 +32,60 @@ class WorkerDiedError(Exception):
         self.status = status
 
 
-class WorkerProcess(Generic[About, Task, Result]):
-    """A process that prepares once and then does one task after the other, whenever it is asked to.
+class WorkerProcess:
+    """A process that prepares once and then does one task after the other on request.
 
-    It ends with its ``with`` block, and with it all processes that it has started. What it prints goes to stderr:
-    stdout belongs to the process that asks, which also handles Ctrl-C.
+    It ends with its ``with`` block, together with all processes that it has started. Its output goes to stderr, and its
+    warnings are ignored. Ctrl-C is handled by the calling process alone.
     """
 
-    def __init__(self, prepare: Callable[..., tuple[About, Callable[[Task], Result]]], *arguments: object) -> None:
-        """Start the process and wait until it has prepared.
+    def __init__(self, prepare: Callable[..., tuple[Any, Callable[[Any], Any]]], *arguments: object) -> None:
+        """Start the process and wait until it is prepared.
 
         Args:
-            prepare: a function of a module, called in the process; it returns what ``about`` is, and what does a task.
+            prepare: a function of a module, called in the process; it returns the value of ``about``, and the function
+                that does a task.
             arguments: those of ``prepare``.
 
         Raises:
-            Exception: what ``prepare`` raises.
+            Exception: an error of ``prepare``.
             WorkerDiedError: the process was killed.
         """
-        context = multiprocessing.get_context("spawn")  # nothing that this process has loaded
+        context = multiprocessing.get_context("spawn")  # a forked process would share what is loaded here
         self._pipe, theirs = context.Pipe()
-        silenced = ("ignore", None, Warning, None, 0) in warnings.filters  # no warnings are shown at all
-        self._process = context.Process(target=_serve, args=(theirs, silenced, prepare, arguments))
-        with _defer_interrupts():
+        self._process = context.Process(target=_serve, args=(theirs, prepare, arguments))
+        with _block_interrupts():
             self._process.start()
         theirs.close()
         try:
-            self.about = cast("About", self._answer())
+            self.about = self._answer()
         except BaseException:
-            self._end()
+            self._end(0)
             raise
 
-    def __enter__(self) -> WorkerProcess[About, Task, Result]:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._end(0 if kind else EXIT_SECONDS)
 
-    def do(self, task: Task) -> Result:
-        """Do a task and wait for its result; raises what the task raises, and WorkerDiedError."""
-        try:
+    def do(self, task: Any) -> Any:
+        """Do a task and return its result; raises errors of the task, and WorkerDiedError."""
+        with suppress(BrokenPipeError):  # the process has died, which the missing answer shows
             self._pipe.send(task)
-        except BrokenPipeError:
-            raise self._died() from None
-        return cast("Result", self._answer())
+        return self._answer()
 
-    def _answer(self) -> object:
+    def _answer(self) -> Any:
         try:
             is_error, answer = self._pipe.recv()
         except (EOFError, ConnectionError):
-            raise self._died() from None
+            self._process.join()
+            raise WorkerDiedError(self._process.exitcode) from None
         if is_error:
             raise answer
         return answer
 
-    def _died(self) -> WorkerDiedError:
-        self._process.join()
-        return WorkerDiedError(self._process.exitcode)
-
-    def _end(self, timeout: float = 0.0) -> None:
+    def _end(self, timeout: float) -> None:
         self._pipe.close()
         self._process.join(timeout)
         self._process.terminate()
@@ -106,8 +96,8 @@ class WorkerProcess(Generic[About, Task, Result]):
 
 
 @contextmanager
-def _defer_interrupts() -> Iterator[None]:
-    """Block Ctrl-C for a moment: a process that is started inside inherits that, and never receives it."""
+def _block_interrupts() -> Iterator[None]:
+    """Block Ctrl-C in the block: a process that is started inside inherits that, and never receives it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -119,26 +109,25 @@ def _defer_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, silenced: bool, prepare: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+def _serve(pipe: Connection, prepare: Callable[..., Any], arguments: tuple[object, ...]) -> None:
     exit_with_parent()
     with suppress(AttributeError):  # no process groups on this system
         os.setsid()
     sys.stdout.flush()
     os.dup2(2, 1)
-    if silenced:
-        warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")
     is_error, prepared = _outcome(prepare, *arguments)
-    with suppress(EOFError, ConnectionError):  # the process that asks is gone
+    with suppress(EOFError, ConnectionError):  # the calling process is gone
         pipe.send((is_error, prepared if is_error else prepared[0]))
         while not is_error:
             pipe.send(_outcome(prepared[1], pipe.recv()))
 
 
 def _outcome(function: Callable[..., Any], *arguments: object) -> tuple[bool, Any]:
-    """Return whether a function fails, and the error or what it returns."""
+    """Return whether a function fails, and the error or the result."""
     try:
         return False, function(*arguments)
-    except Exception as error:  # noqa: BLE001  (whatever it is, the process that asks raises it)
+    except Exception as error:  # noqa: BLE001  (the calling process raises it, whatever it is)
         try:
             pickle.loads(pickle.dumps(error))  # noqa: S301  (our own)
         except Exception:  # noqa: BLE001  (some errors of libraries cannot be pickled)

@@ -23,37 +23,35 @@ def bench(
     device: Device = "auto",
     images: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="Images in each of the rounds; default: 2 on the CPU, 16 batches on a GPU."
-        ),
+        typer.Option(min=1, metavar="N", help="Images per round; default: 2 on the CPU, at least 64 on a GPU."),
     ] = None,
     batch_size: BatchSize = None,
     precision: Precision = "auto",
     against_mmdet: Annotated[
-        bool, typer.Option("--against-mmdet", help="Measure mmdet's own test loop in turns, and the ratio.")
+        bool, typer.Option("--against-mmdet", help="Also measure mmdet's own test loop, and the ratio.")
     ] = False,
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append the result to FILE, which `table --speed` shows.")
+        Path | None, typer.Option(metavar="FILE", help="Append the result to FILE, for `table --speed`.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the speed of a model on this machine, with drawn frames and random weights."""
-    from bdd100k_zoo.benchmark import bench as job
+    """Measure the speed of a model on this machine, with random weights on synthetic frames."""
+    from bdd100k_zoo.benchmark.bench import run_bench
     from bdd100k_zoo.prediction.speeds import add_speed, check_speed_file
 
     here = get_session(context)
-    request = job.BenchRequest(
-        model=here.zoo()[model],
-        device=device,
-        images=images,
-        batch_size=batch_size,
-        precision=precision,
-        against_stock=against_mmdet,
-    )
     if record:
         check_speed_file(record)
     with raise_on_sigterm():
-        speed = job.run_bench(request, here.progress())
+        speed = run_bench(
+            here.zoo()[model],
+            here.progress(),
+            device=device,
+            images=images,
+            batch_size=batch_size,
+            precision=precision,
+            against_stock=against_mmdet,
+        )
     if record:
         add_speed(record, speed)
     if as_json:
@@ -65,17 +63,17 @@ def bench(
 def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
     yield "speed", f"{_spread(speed)}, in {len(speed.rates)} rounds of {_many(speed.images, 'image')}"
     if against := speed.against:
-        yield "mmdet", f"{_spread(against)}; its own test loop, one by one"
+        yield "mmdet", f"{_spread(against)}; its own test loop, one image at a time"
         yield "ratio", f"{against.ratio:.2f} times as fast ({min(against.ratios):.2f} to {max(against.ratios):.2f})"
     yield "an image", ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in speed.seconds.items())
-    yield "busy", f"the device is at work {speed.busy:.0%} of the time"
+    yield "busy", f"the device computes {speed.busy:.0%} of the time"
     threads = f", {_many(speed.machine.threads, 'thread')}" if speed.machine.threads else ""
     yield "device", f"{speed.device}, {speed.device_name}{threads}, {speed.precision}, batches of {speed.batch_size}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in speed.versions.items())
 
 
 def _spread(measured: Speed | StockBaseline) -> str:
-    """Format the median of some rounds with the slowest and the fastest."""
+    """Format the median rate with the slowest and the fastest round."""
     from bdd100k_zoo.cli.progress import format_rate
 
     least, most = format_rate(min(measured.rates)), format_rate(max(measured.rates))

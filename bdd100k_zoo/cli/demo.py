@@ -94,14 +94,10 @@ def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[st
 
 
 def _show_scores(evaluated: EvaluationResult) -> None:
-    from bdd100k_zoo.cli.evaluate import WIDE_TERMINAL, as_table
-    from bdd100k_zoo.cli.output import stdout_console
-    from bdd100k_zoo.reporting.score_tables import official_table
+    from bdd100k_zoo.cli.evaluate import as_table, official_table
 
     print_renderable("")
-    print_renderable(
-        as_table(official_table(evaluated.scores.plain(), 2 if stdout_console().width >= WIDE_TERMINAL else 1))
-    )
+    print_renderable(as_table(official_table(evaluated)))
 
 
 def _show_end(places: Places, *, kept: bool, reported: bool) -> None:

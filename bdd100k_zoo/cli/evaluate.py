@@ -30,7 +30,6 @@ from bdd100k_zoo.cli.output import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bdd100k_zoo.evaluation.bootstrap import Interval, Support
     from bdd100k_zoo.evaluation.evaluate import EvaluateRequest, EvaluationResult
     from bdd100k_zoo.reporting.score_tables import Grid
 
@@ -38,7 +37,7 @@ Engine = Literal["fast", "official"]
 Attribute = Literal["weather", "scene", "timeofday"]
 
 WIDE_TERMINAL = 86
-"""Columns that the official table needs with two digits; with fewer columns it has one digit."""
+"""Columns that the official table needs with two decimals; in narrower terminals it has one."""
 
 
 @handle_errors
@@ -48,7 +47,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL|PREDICTIONS]...",
-            help="Models whose runs to score, or predictions files; default: every run of the split.",
+            help="Models, whose runs are scored, or predictions files; default: every run of the split.",
             autocompletion=complete_model,
         ),
     ] = None,
@@ -57,14 +56,16 @@ def evaluate(
     labels: LabelFile = None,
     runs: RunsFolder = Path("runs"),
     out_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the scores of one file as the official tool does.")
+        Path | None, typer.Option(metavar="FILE", help="Write the scores of one file in the official format.")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="fast, or the official package; both give the same.")] = "fast",
+    engine: Annotated[
+        Engine, typer.Option(help="Scorer: this package's or the official one; both give the same scores.")
+    ] = "fast",
     lenient: Lenient = False,
     published: Annotated[bool, typer.Option("--published", help="Score the models' published predictions.")] = False,
     confidence: Confidence = False,
     resamples: Resamples = 1000,
-    by: Annotated[Attribute | None, typer.Option(help="AP for each value of this attribute of the frames.")] = None,
+    by: Annotated[Attribute | None, typer.Option(help="Report the AP for each value of this attribute.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions exactly as the official evaluation does."""
@@ -73,7 +74,7 @@ def evaluate(
     if published and not names:
         raise typer.BadParameter("--published needs the names of models")
     from bdd100k_zoo.evaluation import evaluate as job
-    from bdd100k_zoo.evaluation.resolve_runs import find_labels_file
+    from bdd100k_zoo.evaluation.runs import find_labels_file
     from bdd100k_zoo.hub.cache import Store
 
     here = get_session(context)
@@ -113,29 +114,35 @@ def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:
 
     for each in found:
         for kind in each.let_through:
-            print_message(
-                f"{each.subject.name}: {kind.count:,} {kind.kind}; first: {kind.examples[0]}", "yellow", "let through"
-            )
+            text = f"{each.subject.name}: {kind.count:,} {kind.kind}; first: {kind.examples[0]}"
+            print_message(text, "yellow", "accepted")
     if len(found) == 1:
-        digits = 2 if stdout_console().width >= WIDE_TERMINAL else 1
-        print_renderable(as_table(layout.official_table(found[0].scores.plain(), digits)))
+        print_renderable(as_table(official_table(found[0])))
         print_renderable("")
-    lines = [layout.ScoreRow(each.subject.name, each.scores.plain(), each.subject.published_ap) for each in found]
-    print_renderable(as_table(layout.comparison_table(lines)))
+    rows = [layout.ScoreRow(each.subject.name, each.scores.plain(), each.subject.published_ap) for each in found]
+    print_renderable(as_table(layout.comparison_table(rows)))
     if found[0].intervals:
         print_renderable("")
-        print_renderable(
-            as_table(layout.interval_table({each.subject.name: each.intervals for each in found}, found[0].support))
-        )
+        print_renderable(as_table(layout.interval_table({each.subject.name: each.intervals for each in found})))
         print_renderable(layout.intervals_note(request.resamples), soft_wrap=True)
     for comparison in compare_results(found):
         print_renderable(layout.difference_statement(*comparison), soft_wrap=True)
     for each in found if request.by else []:
-        tables = {value: scores.plain() for value, scores in each.conditions.items()}
-        print_renderable("")
-        print_renderable(
-            as_table(layout.condition_table(request.by or "", tables, each.condition_support), title=each.subject.name)
+        table = layout.condition_table(
+            request.by or "",
+            {condition.value: condition.scores.plain() for condition in each.conditions},
+            {condition.value: condition.support for condition in each.conditions},
         )
+        print_renderable("")
+        print_renderable(as_table(table, title=each.subject.name))
+
+
+def official_table(found: EvaluationResult) -> Grid:
+    """Return the official table of a predictions file, with as many decimals as fit into the terminal."""
+    from bdd100k_zoo.reporting import score_tables
+
+    digits = 2 if stdout_console().width >= WIDE_TERMINAL else 1
+    return score_tables.official_table(found.scores.plain(), digits)
 
 
 def as_table(grid: Grid, title: str = "") -> Table:
@@ -157,39 +164,28 @@ def as_table(grid: Grid, title: str = "") -> Table:
 def _document(labels: Path, found: list[EvaluationResult]) -> dict[str, Any]:
     from bdd100k_zoo.evaluation.evaluate import compare_results
 
-    return {
-        "labels": str(labels),
-        "results": [_record(each) for each in found],
-        "comparisons": [
-            {"a": first, "b": second, "difference": each.points, **_support_and_interval(each.support, each.interval)}
-            for first, second, each in compare_results(found)
-        ],
-    }
+    comparisons = []
+    for first, second, each in compare_results(found):
+        low, high = each.interval or (None, None)
+        support = each.support._asdict()
+        comparisons.append({"a": first, "b": second, "difference": each.points, **support, "low": low, "high": high})
+    return {"labels": str(labels), "results": [_record(each) for each in found], "comparisons": comparisons}
 
 
 def _record(each: EvaluationResult) -> dict[str, Any]:
-    subject = each.subject
-    scores = each.scores.plain()
-    measured = scores["AP"]["OVERALL"]
-    known = measured is not None and subject.published_ap is not None
+    subject, scores = each.subject, each.scores.plain()
+    measured, published = scores["AP"]["OVERALL"], subject.published_ap
     return {
         "name": subject.name,
         "predictions": str(subject.predictions),
         "model": subject.model.name if subject.model else None,
         "scores": scores,
-        "published_ap": subject.published_ap,
-        "difference": (measured or 0) - (subject.published_ap or 0) if known else None,
-        "intervals": {
-            name: _support_and_interval(each.support[name], interval) for name, interval in each.intervals.items()
-        },
+        "published_ap": published,
+        "difference": None if measured is None or published is None else measured - published,
+        "intervals": each.intervals,
         "conditions": {
-            value: {**each.condition_support[value]._asdict(), "scores": scores.plain()}
-            for value, scores in each.conditions.items()
+            condition.value: {**condition.support._asdict(), "scores": condition.scores.plain()}
+            for condition in each.conditions
         },
         "let_through": each.let_through,
     }
-
-
-def _support_and_interval(support: Support, interval: Interval | None) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {**support._asdict(), "low": low, "high": high}

@@ -68,7 +68,7 @@ def submit(
     from bdd100k_zoo.evaluation.submission import submit as job
 
     try:
-        submission = job(predictions, images, out, get_session(context).progress(), clip=clip)
+        submission = job(predictions, images, out, clip=clip)
     except SubmissionError as error:
         if not as_json:
             raise

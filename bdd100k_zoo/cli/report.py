@@ -50,7 +50,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a report on predictions as one page: scores, curves, errors, comparison, pictures."""
-    from bdd100k_zoo.evaluation.resolve_runs import find_labels_file
+    from bdd100k_zoo.evaluation.runs import find_labels_file
     from bdd100k_zoo.reporting import report as job
 
     session = get_session(context)

@@ -1,8 +1,7 @@
-"""How sure an AP is: intervals by bootstrap over frames."""
+"""Confidence intervals of the AP: a bootstrap over frames."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bdd100k_zoo.child_processes import usable_cores
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.matching import (
     ANY_SIZE,
@@ -32,38 +32,37 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int16]
-"""How often frames or detections count: small numbers, so that more of them fit into the processor's cache."""
-Totals = npt.NDArray[np.int32]
+"""How often frames or detections count; 16 bits, so that more of them fit into the processor's cache."""
 Samples = npt.NDArray[np.float64]
 """APs of one predictions file on resampled frames: [resamples, classes + 1], in percent, OVERALL last; NaN where a
-class had no object among the frames."""
+class has no object in the frames."""
 Key = TypeVar("Key")
 
 MIN_FRAMES = MIN_OBJECTS = 30
-"""With fewer, resampling cannot tell how much an AP varies: no interval is computed and no verdict given."""
+"""With fewer, resampling cannot show how much an AP varies: there is no interval and no verdict."""
 SEED = 0
 TAILS = (2.5, 97.5)
 """Percentiles that a 95 % interval lies between."""
 
 _RESAMPLES_AT_ONCE = 100
 _WEIGHTS_AT_ONCE = 1 << 20
-"""Of detections: few enough to stay in the processor's cache, many enough that numpy's calls cost little."""
+"""Weights of detections: few enough for the processor's cache, many enough that numpy's calls cost little."""
 _MAX_THREADS = 4
 _NO_SPREAD = 1e-9
-"""Points of AP: resamples that differ by less differ by rounding."""
+"""Points of AP: smaller differences between resamples are rounding errors."""
 
 
 class Support(NamedTuple):
-    """What an AP is computed from."""
+    """The numbers of frames and objects that an AP is computed from."""
 
     frames: int
-    """Of a class: those that hold an object of it."""
+    """Of a class: the frames with an object of it."""
     objects: int
-    """Labelled objects; crowds and ignored regions are not among them."""
+    """Labelled objects without crowds and ignored regions."""
 
     @property
     def enough(self) -> bool:
-        """Whether there is enough for an interval."""
+        """Whether there are enough for an interval."""
         return self.frames >= MIN_FRAMES and self.objects >= MIN_OBJECTS
 
 
@@ -75,11 +74,11 @@ class Interval(NamedTuple):
 
 
 Intervals = Mapping[str, Interval | None]
-"""Of the AP of each class and OVERALL; None where there is not enough for one."""
+"""Of the AP of each class and OVERALL; None if there are too few frames or objects."""
 
 
 def support_of(matches: Matches, frames: Sequence[int]) -> dict[str, Support]:
-    """Return the numbers of frames and objects among some of the frames, by class and OVERALL."""
+    """Return the numbers of frames and objects in some of the frames, by class and OVERALL."""
     objects = np.stack([found.objects[ANY_SIZE][np.asarray(frames, np.int64)] for found in matches.classes])
     with_any, totals = np.count_nonzero(objects, axis=1).tolist(), objects.sum(axis=1).tolist()
     everything = Support(len(frames), sum(totals))
@@ -87,7 +86,7 @@ def support_of(matches: Matches, frames: Sequence[int]) -> dict[str, Support]:
 
 
 def intervals_of(samples: Samples | None, support: Mapping[str, Support]) -> dict[str, Interval | None]:
-    """Return the interval of each class and of OVERALL, each on its own; None where there is not enough for one."""
+    """Return the pointwise interval of each class and of OVERALL; None if there are too few frames or objects."""
     if samples is None:
         return dict.fromkeys(support)
     columns = zip((*CLASSES, OVERALL), samples.T, strict=True)
@@ -95,34 +94,29 @@ def intervals_of(samples: Samples | None, support: Mapping[str, Support]) -> dic
 
 
 def percentile_interval(values: Floats) -> Interval | None:
-    """Return the 95 % interval of one number from its resamples; None where all of them are NaN."""
+    """Return the 95 % interval of one number from its resamples; None if all of them are NaN."""
     known = values[~np.isnan(values)]
     return Interval(*np.percentile(known, TAILS).tolist()) if known.size else None
 
 
 def simultaneous_intervals(values: Sequence[float], resampled: Floats) -> list[Interval]:
-    """Return intervals of several numbers that all hold together in 95 % of cases.
+    """Return simultaneous intervals of several numbers: in 95 % of cases all of them hold.
 
-    Each resample gives the largest of the numbers' distances from their resampled values, in standard deviations of
-    each number over the resamples. The 95th percentile of these maxima, times a number's standard deviation, is the
-    half width of its interval (Westfall and Young, Resampling-Based Multiple Testing, 1993: single-step maxT).
+    Each number's distance from its resampled value is measured in its standard deviations over the resamples. The 95th
+    percentile of the largest distances, times a number's standard deviation, is the half width of its interval
+    (Westfall and Young, Resampling-Based Multiple Testing, 1993: single-step maxT).
 
     Args:
         values: [n], as measured.
-        resampled: [resamples, n]: the same numbers of each resample, all from the same draw of frames. Where a number
-            is NaN in a resample, it is left out of that resample's maximum, and the resample out of its standard
-            deviation. A number that is the same in all resamples has an interval of no width, and no part in any
-            maximum.
+        resampled: [resamples, n]: the same numbers of each resample, all from the same draw of frames. A NaN is left
+            out of the maximum and of the standard deviation. A number that is the same in all resamples has an
+            interval of width 0 and is left out of every maximum.
     """
-    measured, known = np.asarray(values, np.float64), ~np.isnan(resampled)
-    number = known.sum(axis=0)
-    means = np.where(known, resampled, 0).sum(axis=0) / np.maximum(number, 1)
-    squares = np.where(known, resampled - means, 0) ** 2
-    spread = np.sqrt(squares.sum(axis=0) / np.maximum(number - 1, 1))
+    measured, known = np.asarray(values, np.float64), np.ma.masked_invalid(resampled)
+    spread = np.ma.filled(known.std(axis=0, ddof=1), 0)
     spread[spread < _NO_SPREAD] = 0
-    moving = known & (spread > 0)
-    distances = np.divide(np.abs(resampled - measured), spread, out=np.zeros_like(resampled), where=moving)
-    width = np.percentile(distances.max(axis=1, initial=0), 95) * spread
+    distances = np.ma.abs(known - measured) / spread  # division by 0 masks
+    width = np.percentile(np.ma.filled(distances.max(axis=1), 0), 95) * spread
     return [Interval(*ends) for ends in np.column_stack((measured - width, measured + width)).tolist()]
 
 
@@ -136,10 +130,9 @@ def bootstrap_parts(
 ) -> dict[Key, Samples]:
     """Return the APs of resamples: each draws as many frames as there are, with replacement.
 
-    All parts see the same draws of all frames: resample i of a part consists of those of its frames that draw i of all
-    frames holds, as often as it holds them. Two predictions files of the same labels get the same draws for the same
-    seed. So the resamples of all parts and files belong together, and their differences are paired. Each AP is exactly
-    that of a list in which every frame is repeated as often as it was drawn.
+    All parts share the draws: resample i of a part consists of the frames of draw i that belong to the part. Two
+    predictions files with the same labels and seed get the same draws, so the differences between parts and between
+    files are paired. Each AP is exactly that of a file in which every frame is repeated as often as it was drawn.
 
     Args:
         matches: those of all frames.
@@ -153,7 +146,7 @@ def bootstrap_parts(
         for key, frames in parts.items()
     }
     found: dict[Key, list[Floats]] = {key: [] for key in parts}
-    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))  # numpy releases the GIL as it works
+    threads = ThreadPoolExecutor(min(usable_cores(), _MAX_THREADS))  # numpy releases the GIL as it works
     with progress.task("Resampling", resamples, "resamples") as task:
         try:
             for weights in _draws(len(matches.frames), resamples, seed):
@@ -170,7 +163,7 @@ def bootstrap_parts(
 
 
 def _draws(frames: int, resamples: int, seed: int) -> Iterator[Counts]:
-    """Yield how often each frame was drawn, [resamples at once, frames]."""
+    """Yield how often each frame is drawn, [resamples at once, frames]."""
     generator = np.random.default_rng(seed)
     for done in range(0, resamples, _RESAMPLES_AT_ONCE):
         number = min(_RESAMPLES_AT_ONCE, resamples - done)
@@ -189,10 +182,10 @@ def _with_overall(by_class: Sequence[Floats]) -> Floats:
 class _Curves:
     """Precision and recall of one class at every threshold, prepared for many weightings of the frames.
 
-    The detections that count before a true positive are all before it, less those ignored at that threshold. So one
-    cumulative sum over all detections serves every threshold, and the rest is computed at true positives alone.
-    Precision rises along consecutive true positives, whatever their weights, so the envelope of the curve needs only
-    the last of each such sequence.
+    The detections that count before a true positive are all detections before it, minus those ignored at that
+    threshold. So one cumulative sum over all detections serves every threshold, and the rest is computed at true
+    positives alone. Precision rises along consecutive true positives, whatever their weights, so the envelope of the
+    curve needs only the last of each such sequence.
     """
 
     def __init__(self, found: ClassMatches) -> None:
@@ -201,12 +194,13 @@ class _Curves:
         self._thresholds = [_positions(found.outcomes[ANY_SIZE, place]) for place in range(len(IOU_THRESHOLDS))]
 
     def average_precisions(self, weights: Counts) -> Floats:
-        """Return the AP from 0 to 1 for each row of [resamples, frames]; NaN where there is no object."""
+        """Return the AP from 0 to 1 for each row of [resamples, frames]; NaN if there is no object."""
         totals = weights @ self._objects
         found = np.full(len(weights), np.nan)
-        there = np.flatnonzero(totals)
+        with_objects = np.flatnonzero(totals)
         at_once = max(1, _WEIGHTS_AT_ONCE // max(len(self._frames), 1))
-        for rows in (there[first : first + at_once] for first in range(0, len(there), at_once)):
+        for first in range(0, len(with_objects), at_once):
+            rows = with_objects[first : first + at_once]
             times = np.take(weights[rows], self._frames, axis=1)
             passed = np.cumsum(times, axis=1, dtype=np.int32)
             needed = _needed(totals[rows])
@@ -236,14 +230,14 @@ def _positions(outcomes: npt.NDArray[np.int8]) -> _Positions:
 def _needed(totals: Ints) -> Ints:
     """Return the smallest number of true positives that reaches each recall point, [resamples, recall points]."""
     wide = totals[:, None]
-    # Recall is compared as the official evaluation divides, so the product is corrected by one where it rounds.
+    # The official evaluation compares quotients, so the product is corrected by one where it rounds.
     needed = np.ceil(RECALL_POINTS * wide).astype(np.int64)
     needed -= (needed > 0) & ((needed - 1) / wide >= RECALL_POINTS)
     needed += needed / wide < RECALL_POINTS
     return needed
 
 
-def _mean_precisions(positions: _Positions, times: Counts, passed: Totals, needed: Ints) -> Floats:
+def _mean_precisions(positions: _Positions, times: Counts, passed: npt.NDArray[np.int32], needed: Ints) -> Floats:
     """Return the mean precision over the recall points, [resamples]."""
     hits, last, ignored, ignored_before = positions
     rows = np.arange(len(times))[:, None]
@@ -260,7 +254,7 @@ def _mean_precisions(positions: _Positions, times: Counts, passed: Totals, neede
         passed_ignored = np.zeros((len(times), len(ignored) + 1), np.int32)
         np.cumsum(np.take(times, ignored, axis=1), axis=1, dtype=np.int32, out=passed_ignored[:, 1:])
         seen -= np.take(passed_ignored, ignored_before, axis=1)
-    precision = np.zeros((len(times), len(last) + 1))  # the last is of points that are never reached
+    precision = np.zeros((len(times), len(last) + 1))  # the last one is for points that are never reached
     np.divide(true, seen + np.spacing(1), out=precision[:, :-1])
     firsts = np.clip(places, 0, len(last)) + rows * precision.shape[1]
     best = np.maximum.reduceat(precision.ravel(), firsts.ravel()).reshape(needed.shape)  # up to the next point

@@ -1,9 +1,10 @@
-"""Which errors cost the AP, which classes are confused, and how well scores are calibrated."""
+"""Errors that cost AP, confusion of classes, and calibration of scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import nan
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.scalabel import FRAME_SIZE
 from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.evaluation.matching import ANY_SIZE, AREAS, IGNORED, IOU_THRESHOLDS, TRUE_POSITIVE
 
@@ -21,73 +23,73 @@ if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.pairing import PairedFrames
 
 ERROR_KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
-"""TIDE's: wrong class, badly localised, both, duplicate, background, missed."""
+"""Those of TIDE: wrong class, bad localisation, both, duplicate, background, missed."""
 IOU, BACKGROUND_IOU = 0.5, 0.1
 """IoU that a detection needs to find an object, and to be near one."""
 MIN_SCORE = 0.3
+"""Detections with lower scores are left out of the confusion matrix."""
 BINS = 10
-
 HOTCOCO_EXTRA = "report"
-"""The extra that installs hotcoco, which computes error breakdown and confusion matrix."""
-_WIDTH, _HEIGHT = 1280, 720
-_LOWEST_IOU = 0
-"""Index into ``IOU_THRESHOLDS``."""
+"""The extra that installs hotcoco, which computes the error breakdown and the confusion matrix."""
 
 Floats = npt.NDArray[np.float64]
 
+_LOWEST_IOU = 0
+"""Index into ``IOU_THRESHOLDS``: 0.50."""
+
 
 class ErrorBreakdown(msgspec.Struct, frozen=True):
-    """How much AP50 each kind of error costs, by TIDE (Bolya and others, ECCV 2020)."""
+    """How much AP50 each kind of error costs, as TIDE defines it (Bolya et al., ECCV 2020)."""
 
     lost: Mapping[str, float]
-    """By kind of error: points of AP50 that would be gained without it, in percent. The kinds overlap."""
+    """By kind of error: points of AP50 that would be gained without it, in percent. They do not add up."""
     counts: Mapping[str, int]
     ap50: float
     """In percent."""
 
 
 class ConfusionMatrix(msgspec.Struct, frozen=True):
-    """Which class is taken for which."""
+    """Counts of labelled against detected classes."""
 
     counts: tuple[tuple[int, ...], ...]
     """[classes + 1][classes + 1]: labelled as, detected as; the last row is background, the last column is missed."""
     min_score: float
-    """Detections of a lower score are left out."""
+    """Detections with lower scores are left out."""
     iou: float
 
 
 class ScoreBin(NamedTuple):
-    """Detections whose scores lie between two bounds."""
+    """Detections with scores between two bounds."""
 
     low: float
     high: float
     """Exclusive, except in the last bin."""
     detections: int
     score: float
-    """Their mean score; NaN where there are none."""
+    """Their mean score; NaN if there are none."""
     precision: float
-    """Share of them that is right, 0 to 1; NaN where there are none."""
+    """Share of true positives among them, 0 to 1; NaN if there are none."""
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """Whether scores equal the shares of detections that are right."""
+    """Scores compared with the shares of true positives."""
 
     bins: tuple[ScoreBin, ...]
     """Of all classes together."""
     error: float
     """Expected calibration error of all classes together, 0 to 1; NaN without detections."""
     by_class: tuple[float, ...]
-    """The same of each class."""
+    """Expected calibration error of each class."""
     iou: float
-    """A detection is right that finds an object at this IoU."""
+    """IoU at which a detection is a true positive."""
 
 
 def analyse_errors(
     paired: PairedFrames, matches: Matches
 ) -> tuple[ErrorBreakdown, ConfusionMatrix] | tuple[None, None]:
-    """Return error breakdown and confusion matrix; None where there are no predictions, or scores that are not finite.
+    """Return the error breakdown and the confusion matrix.
 
-    Scores that are not finite have no order in hotcoco.
+    Both are None if there are no predictions, or if scores are not finite: hotcoco cannot sort those.
 
     Raises:
         MissingPackageError: hotcoco is not installed.
@@ -110,48 +112,45 @@ def compute_tide_errors(paired: PairedFrames) -> ErrorBreakdown:
     return ErrorBreakdown(lost, counts, 100 * float(found["ap_base"]))
 
 
-def build_confusion_matrix(paired: PairedFrames, matches: Matches, min_score: float = MIN_SCORE) -> ConfusionMatrix:
-    """Count which class is taken for which among detections of at least ``min_score``; needs finite scores.
+def build_confusion_matrix(paired: PairedFrames, matches: Matches) -> ConfusionMatrix:
+    """Count labelled against detected classes among detections of at least ``MIN_SCORE``; needs finite scores.
 
     Detections that the evaluation ignores, in a crowd or an ignored region of their class, are left out; hotcoco would
     count them as false positives.
     """
     ignored = [found.rows[found.outcomes[ANY_SIZE, _LOWEST_IOU] == IGNORED] for found in matches.classes]
     kept = ~np.isin(paired.rows, np.concatenate(ignored))
-    kept_before = np.concatenate((np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)))
     counted = replace(
         paired,
-        starts=kept_before[paired.starts],
+        starts=np.append(0, np.cumsum(kept))[paired.starts],
         rows=paired.rows[kept],
         classes=paired.classes[kept],
         scores=paired.scores[kept],
         boxes=paired.boxes[kept],
     )
-    found = build_evaluator(counted).confusion_matrix(iou_thr=IOU, min_score=min_score)
-    return ConfusionMatrix(tuple(map(tuple, found["matrix"].tolist())), min_score, IOU)
+    found = build_evaluator(counted).confusion_matrix(iou_thr=IOU, min_score=MIN_SCORE)
+    return ConfusionMatrix(tuple(map(tuple, found["matrix"].tolist())), MIN_SCORE, IOU)
 
 
 def measure_calibration(matches: Matches) -> Calibration:
-    """Compare scores with the share of detections that is right, in ten bins of equal width between 0 and 1.
+    """Compare scores with the share of true positives, in ten bins of equal width between 0 and 1.
 
-    A detection is right that finds an object at IoU 0.5. Those that the evaluation ignores are left out, and scores
-    outside 0 to 1 fall into the outermost bins. The expected calibration error (Naeini and others, AAAI 2015) is the
+    A detection is a true positive if it finds an object at IoU 0.5. Those that the evaluation ignores are left out, and
+    scores outside 0 to 1 fall into the outermost bins. The expected calibration error (Naeini et al., AAAI 2015) is the
     mean distance between mean score and precision of the bins, each weighted by its number of detections.
     """
     tables = [_bin_sums(found) for found in matches.classes]
-    together = np.sum(tables, axis=0)
-    edges = [place / BINS for place in range(BINS + 1)]
-    nan = float("nan")
+    total = np.sum(tables, axis=0)
     bins = (
-        ScoreBin(low, high, int(count), scores / count if count else nan, right / count if count else nan)
-        for low, high, (count, scores, right) in zip(edges[:-1], edges[1:], together.tolist(), strict=True)
+        ScoreBin(place / BINS, (place + 1) / BINS, int(count), scores / (count or nan), right / (count or nan))
+        for place, (count, scores, right) in enumerate(total.tolist())
     )
-    errors = [_expected_calibration_error(table) for table in (together, *tables)]
-    return Calibration(tuple(bins), errors[0], tuple(errors[1:]), float(IOU_THRESHOLDS[_LOWEST_IOU]))
+    error, *by_class = map(_expected_calibration_error, (total, *tables))
+    return Calibration(tuple(bins), error, tuple(by_class), float(IOU_THRESHOLDS[_LOWEST_IOU]))
 
 
 def _bin_sums(found: ClassMatches) -> Floats:
-    """Return [bins, 3]: number of detections, sum of their scores, number of them that is right."""
+    """Return [bins, 3]: number of detections, sum of their scores, number of true positives."""
     outcomes = found.outcomes[ANY_SIZE, _LOWEST_IOU]
     counted = (outcomes != IGNORED) & np.isfinite(found.scores)
     scores, right = found.scores[counted], outcomes[counted] == TRUE_POSITIVE
@@ -161,21 +160,21 @@ def _bin_sums(found: ClassMatches) -> Floats:
 
 
 def _expected_calibration_error(sums: Floats) -> float:
-    """Return the sum over bins of |sum of scores - number right|, divided by the number of detections."""
+    """Return the sum over bins of |sum of scores - true positives|, divided by the number of detections."""
     total = sums[:, 0].sum()
-    return float(np.abs(sums[:, 1] - sums[:, 2]).sum() / total) if total else float("nan")
+    return float(np.abs(sums[:, 1] - sums[:, 2]).sum() / total) if total else nan
 
 
 def check_hotcoco_installed() -> None:
-    """Raise MissingPackageError where hotcoco cannot be imported."""
+    """Raise MissingPackageError if hotcoco cannot be imported."""
     try:
-        import hotcoco  # noqa: F401  (asked for, not used)
+        import hotcoco  # noqa: F401  (imported only to see whether that works)
     except ImportError as error:
         raise MissingPackageError("hotcoco", HOTCOCO_EXTRA, str(error)) from error
 
 
 def build_evaluator(paired: PairedFrames) -> COCOeval:
-    """Return hotcoco's evaluator of labels and predictions, not run yet; it needs predictions with finite scores.
+    """Return hotcoco's evaluator of labels and predictions, before it runs; it needs predictions with finite scores.
 
     Raises:
         MissingPackageError: hotcoco is not installed.
@@ -184,7 +183,7 @@ def build_evaluator(paired: PairedFrames) -> COCOeval:
     from hotcoco import COCO, COCOeval
 
     labels = paired.labels
-    size = {"width": _WIDTH, "height": _HEIGHT, "file_name": ""}
+    size = {"width": FRAME_SIZE.width, "height": FRAME_SIZE.height, "file_name": ""}
     truth = COCO.from_arrays(
         [{"id": number, **size} for number in range(1, len(labels.frames) + 1)],
         [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)],
@@ -193,11 +192,7 @@ def build_evaluator(paired: PairedFrames) -> COCOeval:
         labels.boxes,
         iscrowd=labels.crowd,
     )
-    # hotcoco's rows: image id, x, y, width, height, score, category id.
-    results = np.empty((len(paired.rows), 7))
-    results[:, 0] = np.repeat(np.arange(1, len(paired.starts)), np.diff(paired.starts))
-    results[:, 1:5] = paired.boxes
-    results[:, 5] = paired.scores
-    results[:, 6] = paired.classes
-    results[:, 6] += 1
+    # hotcoco's columns: image id, x, y, width, height, score, category id.
+    images = np.repeat(np.arange(1, len(paired.starts)), np.diff(paired.starts))
+    results = np.column_stack((images, paired.boxes, paired.scores, paired.classes + 1.0))
     return COCOeval(truth, truth.load_res(results), "bbox")

@@ -1,8 +1,7 @@
-"""What became of each detection and object, and which frames cost the most AP."""
+"""The outcome of each detection and object, and the frames that cost the most AP."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,8 +30,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DetectionOutcomes:
+class DetectionOutcomes(NamedTuple):
     """Detections of one frame or of all; by frame, then in the order of their file."""
 
     classes: npt.NDArray[np.uint8]
@@ -47,12 +45,8 @@ class DetectionOutcomes:
     took: Ints
     """[n]: index of the object that it matched among the objects (of the same frame, or of all); -1 for none."""
 
-    def __len__(self) -> int:
-        return len(self.classes)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectOutcomes:
+class ObjectOutcomes(NamedTuple):
     """Labelled objects of one frame or of all; by frame, then in the order of their file."""
 
     classes: npt.NDArray[np.uint8]
@@ -64,9 +58,6 @@ class ObjectOutcomes:
     found_by: Ints
     """[n]: index of the detection that found it among the detections (of the same frame, or of all); -1 for none."""
 
-    def __len__(self) -> int:
-        return len(self.classes)
-
 
 class FrameOutcomes(NamedTuple):
     """Outcomes of one frame."""
@@ -76,8 +67,7 @@ class FrameOutcomes(NamedTuple):
     objects: ObjectOutcomes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MatchOutcomes:
+class MatchOutcomes(NamedTuple):
     """Outcomes of all frames at one IoU threshold, exactly those of the evaluation."""
 
     frames: tuple[str, ...]
@@ -89,34 +79,21 @@ class MatchOutcomes:
     """[frames + 1]: the detections of frame i are ``detection_starts[i]:detection_starts[i + 1]``."""
     objects: ObjectOutcomes
     object_starts: Ints
-    """[frames + 1], likewise."""
+    """[frames + 1]: the objects of frame i are ``object_starts[i]:object_starts[i + 1]``."""
 
     def of_frame(self, index: int) -> FrameOutcomes:
         """Return the outcomes of one frame; ``took`` and ``found_by`` count from its first object or detection."""
-        detections, objects = self.detections, self.objects
-        mine = slice(*self.detection_starts[index : index + 2].tolist())
+        detected = slice(*self.detection_starts[index : index + 2].tolist())
         labelled = slice(*self.object_starts[index : index + 2].tolist())
-        took, found_by = detections.took[mine], objects.found_by[labelled]
-        return FrameOutcomes(
-            self.frames[index],
-            DetectionOutcomes(
-                detections.classes[mine],
-                detections.scores[mine],
-                detections.boxes[mine],
-                detections.outcomes[mine],
-                np.where(took < 0, -1, took - labelled.start),
-            ),
-            ObjectOutcomes(
-                objects.classes[labelled],
-                objects.boxes[labelled],
-                objects.states[labelled],
-                np.where(found_by < 0, -1, found_by - mine.start),
-            ),
-        )
+        detections = DetectionOutcomes._make(column[detected] for column in self.detections)
+        objects = ObjectOutcomes._make(column[labelled] for column in self.objects)
+        took = np.where(detections.took < 0, -1, detections.took - labelled.start)
+        found_by = np.where(objects.found_by < 0, -1, objects.found_by - detected.start)
+        return FrameOutcomes(self.frames[index], detections._replace(took=took), objects._replace(found_by=found_by))
 
 
 class FrameAPLoss(NamedTuple):
-    """One frame's share in what the AP lacks to 100; over all frames the shares add up to exactly that."""
+    """One frame's share of the points that the AP lacks to 100; the shares of all frames add up to exactly that."""
 
     frame: int
     """Index into the frames in the official order."""
@@ -129,17 +106,8 @@ class FrameAPLoss(NamedTuple):
     """Points that missed objects cost, over all IoU thresholds."""
 
 
-class LostAP(NamedTuple):
-    """Points of AP that each frame costs. All together they are 100 minus the AP."""
-
-    to_false: Floats
-    """[frames]: by false positives."""
-    to_missed: Floats
-    """[frames]: by missed objects."""
-
-
 def build_match_outcomes(paired: PairedFrames, matches: Matches) -> MatchOutcomes:
-    """Return what became of each detection and of each labelled object, at the threshold ``matches.iou``.
+    """Return the outcome of each detection and of each labelled object, at the threshold ``matches.iou``.
 
     Args:
         paired: labels and predictions.
@@ -172,25 +140,29 @@ def build_match_outcomes(paired: PairedFrames, matches: Matches) -> MatchOutcome
     )
 
 
-def lost_ap(matches: Matches, classes: Collection[int] | None = None) -> LostAP:
-    """Attribute what the AP lacks to 100 to the frames.
+def lost_ap(matches: Matches, classes: Collection[int] | None = None) -> tuple[Floats, Floats]:
+    """Attribute the points that the AP lacks to 100 to the frames.
 
-    At each of the 101 recall points of a class and threshold, precision p lacks 1 - p to 1. Where p comes from a
-    detection, the false positives ranked before it share that equally; where the point is never reached, the missed
+    At each of the 101 recall points of a class and threshold, precision p lacks 1 - p to 1. If p comes from a
+    detection, the false positives ranked before it share that equally; if the point is never reached, the missed
     objects do. The mean over points, thresholds and classes is the AP's own.
 
     Args:
         matches: those of all frames.
-        classes: indices of the classes whose AP is meant, those without objects aside; None for all.
+        classes: indices of the classes whose AP is meant; None for all. Classes without objects have no AP.
+
+    Returns:
+        to_false: [frames]: points of AP that false positives cost.
+        to_missed: [frames]: points of AP that missed objects cost. All points together are 100 minus the AP.
     """
-    lost = LostAP(np.zeros(len(matches.frames)), np.zeros(len(matches.frames)))
+    to_false, to_missed = np.zeros((2, len(matches.frames)))
     chosen = [found for index, found in enumerate(matches.classes) if classes is None or index in classes]
     counted = [found for found in chosen if found.objects[ANY_SIZE].any()]
     for found in counted:
         for threshold in range(len(IOU_THRESHOLDS)):
-            _add_losses(found, threshold, lost)
+            _add_losses(found, threshold, to_false, to_missed)
     points = 100 / max(len(counted) * len(IOU_THRESHOLDS) * len(RECALL_POINTS), 1)
-    return LostAP(lost.to_false * points, lost.to_missed * points)
+    return to_false * points, to_missed * points
 
 
 def worst_frames(matches: Matches, number: int, classes: Collection[int] | None = None) -> tuple[FrameAPLoss, ...]:
@@ -210,17 +182,17 @@ def worst_frames(matches: Matches, number: int, classes: Collection[int] | None 
     )
 
 
-def _add_losses(found: ClassMatches, threshold: int, lost: LostAP) -> None:
-    """Add what one class loses at one threshold, in recall points of precision 1."""
+def _add_losses(found: ClassMatches, threshold: int, to_false: Floats, to_missed: Floats) -> None:
+    """Add the losses of one class at one threshold, in recall points of precision 1."""
     objects, outcomes = found.objects[ANY_SIZE], found.outcomes[ANY_SIZE, threshold]
     hits, false = np.flatnonzero(outcomes == TRUE_POSITIVE), np.flatnonzero(outcomes == FALSE_POSITIVE)
     recall = np.arange(1, len(hits) + 1) / objects.sum()
     places = np.searchsorted(recall, RECALL_POINTS, side="left")
     reached = places[places < len(hits)]
     costs = _false_positive_costs(hits, false, reached)
-    lost.to_false[:] += np.bincount(found.frames[false], costs, minlength=len(objects))
+    to_false += np.bincount(found.frames[false], costs, minlength=len(objects))
     missed = objects - np.bincount(found.frames[hits], minlength=len(objects))
-    lost.to_missed[:] += missed * ((len(places) - len(reached)) / max(missed.sum(), 1))
+    to_missed += missed * ((len(places) - len(reached)) / max(missed.sum(), 1))
 
 
 def _false_positive_costs(hits: Ints, false: Ints, reached: Ints) -> Floats:

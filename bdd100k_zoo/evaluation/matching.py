@@ -1,8 +1,8 @@
 """Matching of detections with labelled objects by COCO's rules, vectorised over frames, areas and thresholds.
 
-The rules are those of ``pycocotools`` 2.0.11 (``COCOeval.evaluateImg``). In each frame and class, detections are taken
-by descending score. Each matches the free object of highest IoU, the last of equal ones, and an ignored object only
-where no other is left. A crowd stays free, and its overlap is measured relative to the detection's own area.
+The rules are those of ``pycocotools`` 2.0.11 (``COCOeval.evaluateImg``). In each frame and class, detections are
+matched in descending order of score. Each takes the free object with the highest IoU, the last of equal ones; it takes
+an ignored object only if no other is left. A crowd stays free, and its overlap is relative to the detection's area.
 
 Detections of the same rank in different frames do not compete, so all frames are matched at once, rank by rank.
 """
@@ -17,14 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.evaluation.pairing import concatenate_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from bdd100k_zoo.evaluation.pairing import PairedFrames
 
-IOU_THRESHOLDS: npt.NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
-RECALL_POINTS: npt.NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+Outcomes = npt.NDArray[np.int8]
+
+IOU_THRESHOLDS: Floats = np.linspace(0.5, 0.95, 10)
+RECALL_POINTS: Floats = np.linspace(0.0, 1.0, 101)
 AREAS: tuple[tuple[str, float, float], ...] = (
     ("all", 0.0, 1e5**2),
     ("small", 0.0, 32.0**2),
@@ -39,33 +45,30 @@ MAX_DETECTIONS = (1, 10, 100)
 
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
-
 LARGEST = 1e150
-"""The overlaps of boxes are finite where sides and areas are no larger than this."""
+"""The overlaps of boxes are finite if no side or area is larger."""
 
 _PAIRS_AT_ONCE = 1 << 16
+"""Few enough that the arrays of one part fit into the processor's cache."""
 _COUNTED = np.uint64(1 << 63)
-"""Set in the keys of objects that are not ignored, so that each of them beats every ignored one."""
+"""Set in the keys of objects that are not ignored, so that each of them wins over every ignored one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassMatches:
     """Detections of one class, the 100 best of each frame; by descending score, ties in the official order."""
 
-    scores: npt.NDArray[np.float64]
+    scores: Floats
     """[n]."""
     frames: npt.NDArray[np.int32]
     """[n]: indices into ``Matches.frames``."""
     ranks: npt.NDArray[np.uint8]
     """[n]: how many detections of this class in the same frame are better, 0 to 99."""
-    rows: npt.NDArray[np.int64]
+    rows: Ints
     """[n]: rows of the table of predictions."""
-    outcomes: npt.NDArray[np.int8]
+    outcomes: Outcomes
     """[areas, thresholds, n]: TRUE_POSITIVE, FALSE_POSITIVE or IGNORED."""
-    took: npt.NDArray[np.int64]
+    took: Ints
     """[n]: row in the table of labels of the object of any size that it matched at ``Matches.iou``; -1 for none."""
     objects: npt.NDArray[np.int32]
     """[areas, frames]: numbers of labelled objects that are not ignored."""
@@ -82,7 +85,7 @@ class Matches:
     classes: tuple[ClassMatches, ...]
     """In the order of ``CLASSES``."""
     predictions: int
-    """Number of predictions: with none at all, the official tool scores by a rule of its own."""
+    """Number of predictions: the official evaluator has a rule of its own for a file without any."""
     iou: float
     """The one of ``IOU_THRESHOLDS`` that ``ClassMatches.took`` belongs to."""
 
@@ -104,14 +107,12 @@ class _Boxes(NamedTuple):
     def outside(self) -> Flags:
         """[n, areas]: whether a box is smaller or larger than the area's bounds."""
         low, high = np.array([bounds for _, *bounds in AREAS]).T
-        areas = self.areas[:, None]
-        outside: Flags = (areas < low) | (areas > high)
+        outside: Flags = (self.areas[:, None] < low) | (self.areas[:, None] > high)
         return outside
 
     def odd(self) -> Flags:
         """[n]: whether a box is so large, or not a number, that its overlaps may not be finite."""
-        numbers = np.array([*self.low, *self.high, self.areas])
-        odd: Flags = ~(np.abs(numbers) <= LARGEST).all(axis=0)
+        odd: Flags = ~(np.abs(np.array([*self.low, *self.high, self.areas])) <= LARGEST).all(axis=0)
         return odd
 
 
@@ -139,8 +140,6 @@ class _Detections(NamedTuple):
     ranks: Ints
     scores: Floats
     boxes: _Boxes
-    outside: Flags
-    """[n, areas]: whether their own area is outside the area's bounds."""
 
 
 class _Pairs(NamedTuple):
@@ -151,17 +150,8 @@ class _Pairs(NamedTuple):
     overlaps: Floats
 
 
-class _Results(NamedTuple):
-    """What matching writes: what becomes of detections, and which objects they match."""
-
-    outcomes: npt.NDArray[np.int8]
-    """[n, areas, thresholds]."""
-    took: Ints
-    """[n]: indices of objects of any size, at one threshold; -1 for none."""
-
-
 def match_detections(paired: PairedFrames, iou: float = 0.5) -> Matches:
-    """Match all classes.
+    """Match the detections of all classes.
 
     Args:
         paired: labels and predictions of the same frames.
@@ -170,7 +160,7 @@ def match_detections(paired: PairedFrames, iou: float = 0.5) -> Matches:
     threshold = int(np.flatnonzero(np.isclose(IOU_THRESHOLDS, iou))[0])
     frames = np.repeat(np.arange(len(paired.starts) - 1, dtype=np.int32), np.diff(paired.starts))
     label_frames = np.repeat(np.arange(len(paired.starts) - 1), np.diff(paired.labels.starts))
-    with np.errstate(all="ignore"):  # of boxes that are not finite, or have no size
+    with np.errstate(all="ignore"):  # boxes may be infinite, not a number, or without extent
         classes = (
             _match_class(_detections_of(paired, index, frames), _objects_of(paired, index, label_frames), threshold)
             for index in range(len(CLASSES))
@@ -184,7 +174,7 @@ def select_frames(matches: Matches, frames: Sequence[int]) -> Matches:
     places = np.full(len(matches.frames), -1, np.int32)
     places[chosen] = np.arange(len(chosen), dtype=np.int32)
     classes = tuple(_select(found, chosen, places) for found in matches.classes)
-    names = tuple(matches.frames[index] for index in chosen.tolist())
+    names = tuple(matches.frames[index] for index in frames)
     return Matches(names, classes, sum(len(found.scores) for found in classes), matches.iou)
 
 
@@ -207,11 +197,9 @@ def _select(found: ClassMatches, chosen: Ints, places: npt.NDArray[np.int32]) ->
 def _objects_of(paired: PairedFrames, index: int, label_frames: Ints) -> _Objects:
     labels = paired.labels
     rows = np.flatnonzero(labels.classes == index)
-    crowd = labels.crowd[rows]
+    crowd, boxes = labels.crowd[rows], _Boxes.of(labels.boxes[rows])
     counts = np.bincount(label_frames[rows], minlength=len(labels.frames))
-    starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
-    boxes = _Boxes.of(labels.boxes[rows])
-    return _Objects(boxes, crowd, boxes.outside() | crowd[:, None], starts, rows)
+    return _Objects(boxes, crowd, boxes.outside() | crowd[:, None], np.append(0, np.cumsum(counts)), rows)
 
 
 def _detections_of(paired: PairedFrames, index: int, frames: npt.NDArray[np.int32]) -> _Detections:
@@ -225,9 +213,8 @@ def _detections_of(paired: PairedFrames, index: int, frames: npt.NDArray[np.int3
     order = np.empty(len(by_frame), np.int64)
     order[by_frame] = np.where(best, np.cumsum(best) - 1, -1)
     rows, ranks = rows[by_frame[best]], ranks[best]
-    boxes = _Boxes.of(paired.boxes[rows])
     return _Detections(
-        order[order >= 0], paired.rows[rows], frames[rows], ranks, paired.scores[rows], boxes, boxes.outside()
+        order[order >= 0], paired.rows[rows], frames[rows], ranks, paired.scores[rows], _Boxes.of(paired.boxes[rows])
     )
 
 
@@ -239,17 +226,17 @@ def _places_in_groups(groups: npt.NDArray[np.integer]) -> Ints:
 
 
 def _match_class(detections: _Detections, objects: _Objects, threshold: int) -> ClassMatches:
-    unmatched = np.where(detections.outside, np.int8(IGNORED), np.int8(FALSE_POSITIVE))
+    unmatched = np.where(detections.boxes.outside(), np.int8(IGNORED), np.int8(FALSE_POSITIVE))
     outcomes = np.repeat(unmatched[:, :, None], len(IOU_THRESHOLDS), axis=2)
-    results = _Results(outcomes, np.full(len(detections.rows), -1))
+    took = np.full(len(detections.rows), -1)
     pairs = _overlapping_pairs(detections, objects)
     if odd := _odd_frames(detections, objects):
         for frame in odd:
-            _match_frame_naively(frame, detections, objects, threshold, results)
-        sound = ~np.isin(detections.frames[pairs.detections], odd)
-        pairs = _Pairs(pairs.detections[sound], pairs.objects[sound], pairs.overlaps[sound])
+            _match_frame_naively(frame, detections, objects, threshold, outcomes, took)
+        regular = ~np.isin(detections.frames[pairs.detections], odd)
+        pairs = _Pairs._make(column[regular] for column in pairs)
     if len(pairs.objects):
-        _match_pairs(pairs, detections, objects, threshold, results)
+        _match_pairs(pairs, detections, objects, threshold, outcomes, took)
     counted = np.concatenate((np.zeros((1, len(AREAS)), np.int32), np.cumsum(~objects.ignored, axis=0, dtype=np.int32)))
     order = detections.order
     return ClassMatches(
@@ -258,63 +245,76 @@ def _match_class(detections: _Detections, objects: _Objects, threshold: int) -> 
         ranks=detections.ranks[order].astype(np.uint8),
         rows=detections.rows[order],
         outcomes=np.ascontiguousarray(np.moveaxis(outcomes[order], 0, -1)),
-        took=np.append(objects.rows, -1)[results.took[order]],
+        took=np.append(objects.rows, -1)[took[order]],
         objects=np.ascontiguousarray(np.diff(counted[objects.starts], axis=0).T),
         labelled=len(objects.crowd) > 0,
     )
 
 
 def _overlapping_pairs(detections: _Detections, objects: _Objects) -> _Pairs:
-    parts = [_overlapping_part(detections, objects, part) for part in _parts(detections, objects)]
-    if not parts:
-        return _Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    return _Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def _parts(detections: _Detections, objects: _Objects) -> Iterator[slice]:
-    """Cut the detections into slices of about ``_PAIRS_AT_ONCE`` pairs."""
+    """Return the pairs of all frames, found in parts of about ``_PAIRS_AT_ONCE`` pairs."""
     before = np.cumsum(np.diff(objects.starts)[detections.frames]) // _PAIRS_AT_ONCE
-    cuts = np.flatnonzero(np.diff(before)) + 1
-    edges = [0, *cuts.tolist(), len(detections.rows)]
-    return (slice(first, last) for first, last in pairwise(edges) if last > first)
+    edges = [0, *(np.flatnonzero(np.diff(before)) + 1).tolist(), len(detections.rows)]
+    parts = [_overlapping_part(detections, objects, slice(*edge)) for edge in pairwise(edges)]
+    return _Pairs._make(map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _overlapping_part(detections: _Detections, objects: _Objects, part: slice) -> _Pairs:
-    """Compute the overlaps of the detections of one part with all objects of their frames.
+    """Return the pairs among the detections of one part and all objects of their frames.
 
-    Relative to the union of both areas, or to the detection's own area where the object is a crowd; in the order of
-    operations of ``bbIou`` in pycocotools' maskApi.c. Most pairs are apart, and are dropped as soon as that is known.
+    Most boxes are apart, and are dropped as soon as one axis shows it.
     """
     frames = detections.frames[part]
     begins = objects.starts[frames]
     counts = objects.starts[frames + 1] - begins
-    ends = np.cumsum(counts)
     chosen = np.repeat(np.arange(part.start, part.stop), counts)
-    found = np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
-    width = _common_side(detections.boxes, objects.boxes, 0, chosen, found)
+    found = concatenate_ranges(begins, counts)
+    width = _common_side(detections, objects, 0, chosen, found)
     near = np.flatnonzero(width > 0)
     chosen, found, width = chosen[near], found[near], width[near]
-    height = _common_side(detections.boxes, objects.boxes, 1, chosen, found)
+    height = _common_side(detections, objects, 1, chosen, found)
     near = np.flatnonzero(height > 0)
-    chosen, found, common = chosen[near], found[near], width[near] * height[near]
-    area = detections.boxes.areas[chosen]
-    union = np.where(objects.crowd[found], area, area + objects.boxes.areas[found] - common)
-    overlaps = common / union
+    chosen, found = chosen[near], found[near]
+    overlaps = _overlaps(detections, objects, width[near] * height[near], chosen, found)
     enough = np.flatnonzero(overlaps >= IOU_THRESHOLDS[0])
     return _Pairs(chosen[enough], found[enough], overlaps[enough])
 
 
-def _common_side(boxes: _Boxes, others: _Boxes, axis: int, chosen: Ints, found: Ints) -> Floats:
-    """Return the length that boxes and others share along an axis; negative where they are apart."""
-    common: Floats = np.minimum(boxes.high[axis][chosen], others.high[axis][found])
-    common -= np.maximum(boxes.low[axis][chosen], others.low[axis][found])
+def _common_side(detections: _Detections, objects: _Objects, axis: int, chosen: Ints, found: Ints) -> Floats:
+    """Return the length that boxes share along an axis; negative if they are apart.
+
+    As in ``bbIou`` of pycocotools' maskApi.c, ``fmin`` and ``fmax`` ignore NaN where the other number is known.
+    """
+    common: Floats = np.fmin(detections.boxes.high[axis][chosen], objects.boxes.high[axis][found])
+    common -= np.fmax(detections.boxes.low[axis][chosen], objects.boxes.low[axis][found])
     return common
 
 
-def _match_pairs(pairs: _Pairs, detections: _Detections, objects: _Objects, threshold: int, results: _Results) -> None:
+def _overlaps(detections: _Detections, objects: _Objects, common: Floats, chosen: Ints, found: Ints) -> Floats:
+    """Return common areas relative to the union of both boxes, or to the detection's own area if the object is a crowd.
+
+    The order of operations is that of ``bbIou`` in pycocotools' maskApi.c, on which the last bit depends.
+    """
+    area = detections.boxes.areas[chosen]
+    overlaps: Floats = common / np.where(objects.crowd[found], area, area + objects.boxes.areas[found] - common)
+    return overlaps
+
+
+class _Options(NamedTuple):
+    """The objects that detections may match, pair by pair; the higher key wins."""
+
+    objects: Ints
+    reached: npt.NDArray[np.uint8]
+    """[pairs]: how many of the thresholds the overlap reaches."""
+    keys: npt.NDArray[np.uint64]
+    """[pairs, areas]."""
+
+
+def _match_pairs(
+    pairs: _Pairs, detections: _Detections, objects: _Objects, threshold: int, outcomes: Outcomes, took: Ints
+) -> None:
     """Match all detections that overlap an object, one rank of all frames after the other."""
-    outcomes, took = results
-    # The bits of positive floats sort as the floats do; above all those of ignored objects come those of the others.
+    # The bits of positive floats sort as the floats do; the top bit puts objects that count above the ignored ones.
     keys = np.where(objects.ignored, np.uint64(0), _COUNTED)[pairs.objects] | pairs.overlaps.view(np.uint64)[:, None]
     reached = np.searchsorted(IOU_THRESHOLDS, pairs.overlaps, side="right").astype(np.uint8)
     options = _Options(pairs.objects, reached, keys)
@@ -335,19 +335,7 @@ def _match_pairs(pairs: _Pairs, detections: _Detections, objects: _Objects, thre
         taken[objects.crowd] = False
 
 
-class _Options(NamedTuple):
-    """The objects that detections may match, pair by pair; the higher key wins."""
-
-    objects: Ints
-    reached: npt.NDArray[np.uint8]
-    """[pairs]: how many of the thresholds the overlap reaches."""
-    keys: npt.NDArray[np.uint64]
-    """[pairs, areas]."""
-
-
-def _best_options(
-    options: _Options, begins: Ints, counts: Ints, taken: Flags
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+def _best_options(options: _Options, begins: Ints, counts: Ints, taken: Flags) -> tuple[npt.NDArray[np.uint64], Ints]:
     """Return the best key and its object for each detection, [n, areas, thresholds]; key 0 where there is none.
 
     Detections are sorted by descending number of options, so those that have one more option are the first ones.
@@ -365,6 +353,9 @@ def _best_options(
     return best, choice
 
 
+# Boxes that are infinite or not a number, which lenient reading accepts
+
+
 def _odd_frames(detections: _Detections, objects: _Objects) -> list[int]:
     """Return the frames with a box whose overlaps may not be finite."""
     frames = np.repeat(np.arange(len(objects.starts) - 1), np.diff(objects.starts))
@@ -372,50 +363,37 @@ def _odd_frames(detections: _Detections, objects: _Objects) -> list[int]:
 
 
 def _match_frame_naively(
-    frame: int, detections: _Detections, objects: _Objects, threshold: int, results: _Results
+    frame: int, detections: _Detections, objects: _Objects, threshold: int, outcomes: Outcomes, took: Ints
 ) -> None:
     """Match the detections of one frame comparison by comparison, as ``COCOeval.evaluateImg`` does.
 
-    An overlap that is NaN compares as false with thresholds and with other overlaps. So it wins over what was best
-    before, and whatever comes next wins over it.
+    An overlap that is NaN compares as false with thresholds and with other overlaps. So it wins over the best one
+    before it, and whatever comes next wins over it.
     """
     first, last = np.searchsorted(detections.frames, [frame, frame + 1]).tolist()
     begin, end = objects.starts[frame : frame + 2].tolist()
-    overlaps = _frame_overlaps(detections.boxes, slice(first, last), objects.boxes, slice(begin, end), objects.crowd)
+    chosen, found = np.arange(first, last)[:, None], np.arange(begin, end)
+    width, height = (_common_side(detections, objects, axis, chosen, found) for axis in (0, 1))
+    overlaps = _overlaps(detections, objects, width * height, chosen, found)
+    overlaps[(width <= 0) | (height <= 0)] = 0
     for area in range(len(AREAS)):
         ignored = objects.ignored[begin:end, area]
         order = np.argsort(ignored, kind="stable").tolist()
         for level, least in enumerate(IOU_THRESHOLDS.tolist()):
             taken: set[int] = set()
             for detection in range(last - first):
-                best, chosen = min(least, 1 - 1e-10), -1
+                best, choice = min(least, 1 - 1e-10), -1  # as pycocotools does
                 for place in order:
                     if place in taken and not objects.crowd[begin + place]:
                         continue
-                    if chosen >= 0 and not ignored[chosen] and ignored[place]:
+                    if choice >= 0 and not ignored[choice] and ignored[place]:
                         break
                     if overlaps[detection, place] < best:
                         continue
-                    best, chosen = overlaps[detection, place], place
-                if chosen < 0:
+                    best, choice = overlaps[detection, place], place
+                if choice < 0:
                     continue
-                taken.add(chosen)
-                results.outcomes[first + detection, area, level] = IGNORED if ignored[chosen] else TRUE_POSITIVE
+                taken.add(choice)
+                outcomes[first + detection, area, level] = IGNORED if ignored[choice] else TRUE_POSITIVE
                 if (area, level) == (ANY_SIZE, threshold):
-                    results.took[first + detection] = begin + chosen
-
-
-def _frame_overlaps(boxes: _Boxes, chosen: slice, others: _Boxes, found: slice, crowd: Flags) -> Floats:
-    """Return [chosen, found]: overlaps as ``bbIou`` in pycocotools' maskApi.c computes them.
-
-    Its ``fmin`` and ``fmax`` take the number where one side of the comparison is NaN.
-    """
-    sides = [
-        np.fmin(boxes.high[axis][chosen, None], others.high[axis][found])
-        - np.fmax(boxes.low[axis][chosen, None], others.low[axis][found])
-        for axis in (0, 1)
-    ]
-    common = sides[0] * sides[1]
-    area = boxes.areas[chosen, None]
-    union = np.where(crowd[found], area, area + others.areas[found] - common)
-    return np.where((sides[0] <= 0) | (sides[1] <= 0), 0, common / union)
+                    took[first + detection] = begin + choice

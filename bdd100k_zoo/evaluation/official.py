@@ -1,4 +1,4 @@
-"""The official evaluation itself, where its packages are installed: ``bdd100k`` 1.0.1 on ``scalabel`` 0.3.1."""
+"""The official evaluator, where its packages are installed: ``bdd100k`` 1.0.1 with ``scalabel`` 0.3.1."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ OFFICIAL_EXTRA = "official"
 
 
 def score_with_official_tool(labels: Path, predictions: Path) -> Scores:
-    """Score with the official packages, in this process; what they print is discarded.
+    """Score with the official packages, in this process; their output is discarded.
 
-    They accept much that ``score_predictions`` refuses; this function leaves that to them.
+    They accept much that ``score_predictions`` refuses, and so does this function.
 
     Raises:
-        MissingPackageError: the packages are missing, or refuse to be imported.
+        MissingPackageError: the packages are not installed, or their import fails.
         StorageError: a file cannot be read.
-        InputsError: what made them fail, where our own readers find it; theirs name neither file nor label.
+        InputsError: the cause of their failure, where our readers find it: their errors name neither file nor label.
         InvalidFileError: they failed for another reason.
     """
     with silence_libraries(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -38,14 +38,15 @@ def score_with_official_tool(labels: Path, predictions: Path) -> Scores:
             config = runner.load_bdd100k_config("det")
             frames = runner._load_frames(str(labels), str(predictions), config, 1)
             return parse_official_scores(dict(evaluator.evaluate_det(*frames, config.scalabel, nproc=1)))
-        except Exception as error:  # they fail by assertions, by pydantic's errors and more
+        except Exception as error:  # they fail with assertions, pydantic's errors and more
             tables = read_label_table(labels, lenient=True), read_prediction_table(predictions, lenient=True)
             pair_frames(*tables, lenient=True)
-            raise InvalidFileError(predictions, f"the official tool failed: {type(error).__name__}: {error}") from error
+            problem = f"the official evaluator failed: {type(error).__name__}: {error}"
+            raise InvalidFileError(predictions, problem) from error
 
 
 def _import(package: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
-    except Exception as error:  # with a newer pydantic they fail by errors of its own
+    except Exception as error:  # with pydantic 2 the import fails with errors of pydantic
         raise MissingPackageError(package, OFFICIAL_EXTRA, f"{type(error).__name__}: {error}") from error

@@ -1,37 +1,155 @@
-"""Which scores and recorded speeds of runs are shown beside the published ones, and why the others are not.
+"""Runs on disk: the predictions that a name stands for, and the scores and speeds to show beside the published ones.
 
-Whatever ``table`` and ``list`` load must not import numpy.
+``table`` and ``list`` load this module, so it does not import numpy.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from bdd100k_zoo.errors import InvalidFileError, NoRunsError, StorageError
+from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError, ZooError
 from bdd100k_zoo.evaluation.scores import OVERALL, SCORES_FILE, read_stored_scores
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, read_run
 from bdd100k_zoo.prediction.speeds import read_speed_summaries
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bdd100k_zoo.evaluation.scores import FileFingerprint, StoredScores
+    from bdd100k_zoo.hub.cache import Store
     from bdd100k_zoo.prediction.run import RunRecord
-
+    from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.registry import Model, Zoo
 
 JOURNAL_PATTERN = "journal-*.jsonl"
-"""Of a run's journals; written here again because ``prediction.journal`` imports numpy."""
+"""Journals of a run; repeated here because ``prediction.journal`` imports numpy."""
+LABELS_HINT = (
+    "use --labels FILE, or --data ROOT (or BDD100K_ROOT) with labels/det_20/det_val.json; "
+    "the Detection 2020 labels are at https://doc.bdd100k.com/download.html"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSubject:
+    """One predictions file to score."""
+
+    name: str
+    predictions: Path
+    model: Model | None
+    published_ap: float | None
+    """In percent, on the split."""
+    folder: Path | None = None
+    """The run's folder, if the file belongs to a run."""
+
+
+def find_runs(root: Path) -> Iterator[tuple[Path, RunRecord]]:
+    """Yield the folders and records of the finished runs below a folder, sorted by path; others are skipped."""
+    for path in sorted(root.rglob(RUN_FILE)):
+        if (path.parent / PREDICTIONS_FILE).is_file():
+            try:
+                yield path.parent, read_run(path.parent)
+            except ZooError:
+                continue
+
+
+def no_runs_error(runs: Path, problem: str, split: str) -> InputsError:
+    """Return the error for a folder without a run that can be evaluated."""
+    return InputsError(runs, problem, f"`bdd100k-zoo predict MODEL --split {split} --data ROOT` makes one")
+
+
+def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[EvaluationSubject]:
+    """Return the predictions that a name stands for: a run's folder, a predictions file, or a model with all its runs.
+
+    Args:
+        name: a path, or the name of a model.
+        zoo: the known models.
+        split: the split of the runs and of the published APs.
+        runs: folder of the runs that names of models stand for.
+
+    Raises:
+        UnknownNameError: it is none of these.
+        InputsError: there is no run of the model on the split.
+        InvalidFileError, StorageError: the run's record cannot be read.
+    """
+    path = Path(name)
+    if (path / PREDICTIONS_FILE).is_file():
+        path /= PREDICTIONS_FILE
+    if path.exists() or path.suffix == ".json":
+        return [resolve_file(path, zoo, split)]
+    model = zoo[name]
+    found = [
+        resolve_file(folder / PREDICTIONS_FILE, zoo, split)
+        for folder, run in find_runs(runs)
+        if (run.request.model, run.request.split) == (model.name, split)
+    ]
+    if not found:
+        raise no_runs_error(runs, f"holds no run of {model.name} on {split}", split)
+    return found
+
+
+def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
+    """Return a predictions file as a subject.
+
+    Predictions of other weights than the published ones have no published AP, and their name shows the weights. Raises
+    InvalidFileError or StorageError if the record of the run beside the file cannot be read.
+    """
+    folder = path.parent
+    if path.name != PREDICTIONS_FILE or not (folder / RUN_FILE).is_file():
+        return EvaluationSubject(name=str(path), predictions=path, model=None, published_ap=None)
+    record = read_run(folder)
+    name, other = record.request.model, record.weights.other
+    model = next((each for each in zoo.known if each.name == name), None)
+    return EvaluationSubject(
+        name=f"{name} ({other})" if other else name,
+        predictions=path,
+        model=model,
+        published_ap=None if other or model is None else _published_ap(model, split),
+        folder=folder,
+    )
+
+
+def fetch_published(name: str, zoo: Zoo, split: str, store: Store, progress: Progress) -> EvaluationSubject:
+    """Return the published predictions of a model; they are downloaded if they are not in the cache."""
+    model = zoo[name]
+    stored = store.fetch(model.artifact("preds"), progress)
+    kind = "published" if stored.verified else "published, unverified"
+    return EvaluationSubject(
+        name=f"{model.name} ({kind})",
+        predictions=stored.path,
+        model=model,
+        published_ap=_published_ap(model, split),
+    )
+
+
+def find_labels_file(labels: Path | None, data: Path | None, split: str) -> Path:
+    """Return the labels that were given, or those of the split below the dataset's root; raises ZooError."""
+    if labels is not None:
+        return labels
+    if data is None:
+        raise ZooError(f"no labels of {split}: neither --labels nor the dataset's root is given", LABELS_HINT)
+    found = data / "labels" / "det_20" / f"det_{split}.json"
+    if not found.is_file():
+        raise InputsError(found, f"there are no labels of {split}: the file does not exist", LABELS_HINT)
+    return found
+
+
+def _published_ap(model: Model, split: str) -> float | None:
+    return {"val": model.ap_val, "test": model.ap_test}.get(split)
+
+
+# Scores and speeds to show
 
 
 class SkippedRecord(msgspec.Struct, frozen=True):
     """A run or a speed record that is not shown."""
 
     name: str
-    """A run's folder, relative to that of all runs; a speed record's file and place in it."""
+    """A run's folder, relative to that of all runs; or the file of a speed record and its place in it."""
     reason: str
 
     def __str__(self) -> str:
@@ -39,10 +157,10 @@ class SkippedRecord(msgspec.Struct, frozen=True):
 
 
 class MeasuredResults(NamedTuple):
-    """What is shown beside the published AP, and what is not."""
+    """What is shown beside the published AP, and what is left out."""
 
     scores: Mapping[str, StoredScores] | None = None
-    """On a split, by model; None where no runs were asked for."""
+    """On a split, by model; None if no runs were requested."""
     speeds: Mapping[str, Mapping[str, float]] = {}
     """Images per second, by device with precision and by model."""
     left_out: tuple[SkippedRecord, ...] = ()
@@ -65,7 +183,7 @@ def read_measured_results(
         split: the part of the dataset that the scores are on.
 
     Raises:
-        NoRunsError: no run below the folder has scores that can be shown.
+        InputsError: no run below the folder has scores that can be shown.
         StorageError, InvalidFileError: the speed records cannot be read.
     """
     scores, skipped_runs = read_measured_scores(runs, models, split) if runs else (None, ())
@@ -78,24 +196,21 @@ def read_measured_scores(
 ) -> tuple[dict[str, StoredScores], tuple[SkippedRecord, ...]]:
     """Return the stored scores of each model that was run on a split, and the runs that are left out.
 
-    All scores are against the same labels, see ``_choose_labels``. Of several runs of one model, the last by path
-    counts.
+    All scores are against the same labels, see ``_choose_labels``. Of several runs of one model, the last by path is
+    used.
 
     Raises:
-        NoRunsError: no run below the folder has scores that can be shown.
+        InputsError: no run below the folder has scores that can be shown.
     """
     reasons: dict[Path, str] = {}
     usable: dict[Path, tuple[str, StoredScores]] = {}
     names = (RUN_FILE, PREDICTIONS_FILE, SCORES_FILE, JOURNAL_PATTERN)
     for folder in sorted({path.parent for name in names for path in root.rglob(name)}):
-        try:
-            record, stored = _read_scored_run(folder)
-            if reason := _reason_to_leave_out(record, stored, models, split):
-                reasons[folder] = reason
-            else:
-                usable[folder] = record.request.model, stored
-        except _UnusableError as error:
-            reasons[folder] = str(error)
+        found = _read_scored_run(folder, models, split)
+        if isinstance(found, str):
+            reasons[folder] = found
+        else:
+            usable[folder] = found
     labels = _choose_labels([stored.labels for _, stored in usable.values()], split)
     chosen = {model: folder for folder, (model, stored) in usable.items() if stored.labels.sha256 == labels}
     for folder, (model, stored) in usable.items():
@@ -106,67 +221,56 @@ def read_measured_scores(
             reasons[folder] = f"{chosen[model].relative_to(root).as_posix()} is shown for {model}"
     left_out = tuple(SkippedRecord(folder.relative_to(root).as_posix(), reasons[folder]) for folder in sorted(reasons))
     if not chosen:
-        raise NoRunsError(root, "holds no run with scores that can be shown", split, tuple(map(str, left_out)))
+        problem = "\n  ".join(("holds no run with scores that can be shown", *map(str, left_out)))
+        raise InputsError(root, problem, f"`bdd100k-zoo eval --split {split}` scores every run")
     return {model: usable[folder][1] for model, folder in chosen.items()}, left_out
 
 
 def _choose_labels(labels: Sequence[FileFingerprint], split: str) -> str | None:
     """Return the digest of the labels whose scores are shown.
 
-    Labels named like those of the split come first, then those that more runs are scored against, then those of the
-    later run.
+    Labels with the file name of the split are preferred, then those that more runs are scored against, then those of
+    the later run.
     """
     runs = Counter(each.sha256 for each in labels)
     preferred = {each.sha256: (Path(each.path).name == f"det_{split}.json", runs[each.sha256]) for each in labels}
     return max(reversed(preferred), key=preferred.__getitem__, default=None)
 
 
-class _UnusableError(Exception):
-    """A folder holds no run with scores; the text says why."""
-
-
-def _read_scored_run(folder: Path) -> tuple[RunRecord, StoredScores]:
-    """Read a finished run and its scores; raises _UnusableError."""
+def _read_scored_run(folder: Path, models: Collection[str], split: str) -> tuple[str, StoredScores] | str:
+    """Return the model and the scores of a finished run, or why they cannot be shown beside the published ones."""
     if not (folder / RUN_FILE).is_file() or not (folder / PREDICTIONS_FILE).is_file():
         if any(folder.glob(JOURNAL_PATTERN)):
-            raise _UnusableError("is not complete: the command that began it resumes it")
-        raise _UnusableError(f"is no run: it has no {PREDICTIONS_FILE if (folder / RUN_FILE).is_file() else RUN_FILE}")
+            return "is not complete: the command that began it resumes it"
+        return f"is no run: it has no {PREDICTIONS_FILE if (folder / RUN_FILE).is_file() else RUN_FILE}"
     try:
         record = read_run(folder)
     except InvalidFileError as error:
-        raise _UnusableError(f"its {RUN_FILE} {error.problem}") from error
+        return f"its {RUN_FILE} {error.problem}"
     except StorageError as error:
-        raise _UnusableError(f"its {RUN_FILE} cannot be read: {error.reason}") from error
+        return f"its {RUN_FILE} cannot be read: {error.reason}"
     stored = read_stored_scores(folder)
     if stored is None:
-        there = (folder / SCORES_FILE).is_file()
-        problem = f"its {SCORES_FILE} is unreadable or of an earlier version" if there else "is not scored"
-        raise _UnusableError(f"{problem}: `bdd100k-zoo eval` scores it")
+        exists = (folder / SCORES_FILE).is_file()
+        problem = f"its {SCORES_FILE} is unreadable or of an earlier version" if exists else "is not scored"
+        return f"{problem}: `bdd100k-zoo eval` scores it"
     if not stored.predictions.describes(folder / PREDICTIONS_FILE):
-        raise _UnusableError(f"its scores are of another {PREDICTIONS_FILE}: `bdd100k-zoo eval` scores it again")
-    return record, stored
-
-
-def _reason_to_leave_out(record: RunRecord, stored: StoredScores, models: Collection[str], split: str) -> str:
-    """Return why scores are not comparable with the published ones of a model; empty where they are."""
-    if record.request.model not in models:
-        return _not_shown(record.request.model)
-    if record.request.split not in (split, None):
-        return f"is on {record.request.split}, not on {split}"
-    if record.weights.other:
-        return f"has {record.weights.other}, not the published ones of {record.request.model}"
-    if record.request.cfg_options:
-        return f"has settings of its own: {', '.join(record.request.cfg_options)}"
+        return f"its scores are of another {PREDICTIONS_FILE}: `bdd100k-zoo eval` scores it again"
+    request, other = record.request, record.weights.other
+    if request.model not in models:
+        return f"its model {request.model} is not among those shown"
+    if request.split not in (split, None):
+        return f"is on {request.split}, not on {split}"
+    if other:
+        return f"has {other}, not the published ones of {request.model}"
+    if request.cfg_options:
+        return f"has other settings: {', '.join(request.cfg_options)}"
     if _overall(stored) is None:
         return "has no AP: its labels hold no object"
     if stored.lenient and stored.let_through:
         accepted = ", ".join(f"{each.count:,} {each.kind}" for each in stored.let_through)
-        return f"is scored with --lenient, which has accepted {accepted}"
-    return ""
-
-
-def _not_shown(model: str) -> str:
-    return f"its model {model} is not among those shown"
+        return f"is scored with --lenient, which accepted {accepted}"
+    return request.model, stored
 
 
 def _overall(stored: StoredScores) -> float | None:
@@ -178,23 +282,22 @@ def read_measured_speeds(
 ) -> tuple[dict[str, dict[str, float]], tuple[SkippedRecord, ...]]:
     """Return images per second by device with precision and by model, and the records that are left out.
 
-    Of several records of one model on one device in one precision, the last counts.
+    Of several records of one model on one device in one precision, the last is used.
 
     Raises:
         StorageError, InvalidFileError: the records cannot be read.
     """
     reasons: dict[int, str] = {}
-    shown: dict[tuple[str, str], tuple[int, float]] = {}
+    places: dict[tuple[str, str], int] = {}
+    speeds: dict[str, dict[str, float]] = {}
     for place, rate in enumerate(read_speed_summaries(path), 1):
         if rate.model not in models:
-            reasons[place] = _not_shown(rate.model)
+            reasons[place] = f"its model {rate.model} is not among those shown"
             continue
-        named = "".join(character if character.isprintable() else " " for character in rate.device_name)
-        by = f"({named}, {rate.precision})", rate.model
-        if by in shown:
-            reasons[shown[by][0]] = f"a later record is shown for {rate.model} {by[0]}"
-        shown[by] = place, rate.images_per_second
-    speeds: dict[str, dict[str, float]] = {}
-    for (device, model), (_, images_per_second) in shown.items():
-        speeds.setdefault(device, {})[model] = images_per_second
+        name = "".join(character if character.isprintable() else " " for character in rate.device_name)
+        device = f"({name}, {rate.precision})"
+        if (device, rate.model) in places:
+            reasons[places[device, rate.model]] = f"a later record is shown for {rate.model} {device}"
+        places[device, rate.model] = place
+        speeds.setdefault(device, {})[rate.model] = rate.images_per_second
     return speeds, tuple(SkippedRecord(f"{path.name}, record {place}", reasons[place]) for place in sorted(reasons))

@@ -1,6 +1,6 @@
 """Scores: 12 metrics by 10 classes and OVERALL; ``scores.json``, which stores them beside a run.
 
-Whatever ``table`` and ``list`` load must not import numpy.
+``table`` and ``list`` load this module, so it does not import numpy.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.formats import json_files
 from bdd100k_zoo.data.validation import IssueSummary
-from bdd100k_zoo.errors import InvalidFileError, StorageError
-from bdd100k_zoo.files import sha256_of, storage_errors, write_atomically
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.files import read_bytes, sha256_of, storage_errors, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 OVERALL = "OVERALL"
 SCORES_FILE = "scores.json"
 SCORING_VERSION = 2
-"""Raised whenever a file may score otherwise than before, or not at all: scores of earlier versions are not used."""
+"""Increased when a change of the code can change the scores of a file; stored scores of other versions are not used."""
 
 
 class MetricScores(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class MetricScores(msgspec.Struct, frozen=True):
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """All 132 numbers. Two of them are equal to the last bit exactly where their ``official_json()`` is equal."""
+    """All 132 numbers. Two ``Scores`` are equal to the last bit if and only if their ``official_json()`` is equal."""
 
     by_metric: Mapping[str, MetricScores]
     """In the order of ``METRICS``."""
@@ -79,28 +79,13 @@ class Scores(msgspec.Struct, frozen=True):
         return cls(by_metric)
 
 
-def read_official_scores(path: Path) -> Scores:
-    """Read a file that the official command, or ``Scores.official_json``, wrote.
-
-    Raises:
-        StorageError: the file cannot be read.
-        InvalidFileError: it is no such file.
-    """
-    with storage_errors(path):
-        content = path.read_bytes()
-    try:
-        return parse_official_scores(json.loads(content))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidFileError(path, "is no file of official detection scores") from error
-
-
 def parse_official_scores(document: Mapping[str, list[dict[str, float]]]) -> Scores:
-    """Build scores from the official document; raises KeyError, TypeError or ValueError where it is none."""
+    """Build scores from the document that the official evaluator returns; raises KeyError, TypeError or ValueError."""
     return Scores.from_plain({metric: {**classes, **overall} for metric, (classes, overall) in document.items()})
 
 
 class FileFingerprint(msgspec.Struct, frozen=True):
-    """Which file it was."""
+    """Identifies the file that scores were computed from."""
 
     path: str
     size: int
@@ -109,7 +94,7 @@ class FileFingerprint(msgspec.Struct, frozen=True):
     sha256: str
 
     def describes(self, path: Path) -> bool:
-        """Return whether a file is still that one; it is hashed only if its size is the same and its time is not."""
+        """Return whether a file is unchanged; it is hashed only if its size is the same and its time differs."""
         try:
             status = path.stat()
         except OSError:
@@ -119,23 +104,23 @@ class FileFingerprint(msgspec.Struct, frozen=True):
         return status.st_mtime_ns == self.mtime_ns or sha256_of(path) == self.sha256
 
 
-class StoredInterval(msgspec.Struct, frozen=True):
-    """A 95 % interval of an AP, in percent, and what it is computed from."""
+class APInterval(msgspec.Struct, frozen=True):
+    """A 95 % interval of an AP, in percent, with the numbers of frames and objects that it is computed from."""
 
     frames: int
-    """Of a class: those that hold an object of it."""
+    """Of a class: the frames with an object of it."""
     objects: int
     low: float | None
-    """None, as ``high``, where there is not enough for an interval."""
+    """None, like ``high``, if there are too few frames or objects for an interval."""
     high: float | None
 
 
 class StoredBootstrap(msgspec.Struct, frozen=True):
-    """Intervals by bootstrap over frames."""
+    """Intervals from a bootstrap over frames."""
 
     resamples: int
     seed: int
-    intervals: Mapping[str, StoredInterval]
+    intervals: Mapping[str, APInterval]
     """Of the AP of each class and OVERALL."""
 
 
@@ -145,18 +130,18 @@ class StoredScores(msgspec.Struct, frozen=True, kw_only=True):
     predictions: FileFingerprint
     labels: FileFingerprint
     engine: str
-    """``fast`` for our own, ``official`` for the official packages."""
+    """``fast`` for the scorer of this package, ``official`` for the official packages."""
     lenient: bool
     scores: Mapping[str, Mapping[str, float | None]]
-    """By metric and class, in percent; None for a class without labels. ``OVERALL`` is the mean."""
+    """By metric, then by class and OVERALL, the mean; in percent, None for a class without labels."""
     rules: int = 1
-    """The ``SCORING_VERSION`` of reading and scoring."""
+    """The ``SCORING_VERSION`` that they were computed with."""
     bootstrap: StoredBootstrap | None = None
     let_through: tuple[IssueSummary, ...] = ()
 
 
 def fingerprint_file(path: Path) -> FileFingerprint:
-    """Describe a file, or the JSON files of a folder as one; raises StorageError, WrongFileError."""
+    """Return the fingerprint of a file, or of the JSON files of a folder together; raises StorageError, InputsError."""
     files = json_files(path)
     with storage_errors(path):
         status = [file.stat() for file in files]
@@ -170,10 +155,9 @@ def write_stored_scores(folder: Path, scores: StoredScores) -> None:
 
 
 def read_stored_scores(folder: Path) -> StoredScores | None:
-    """Read the scores in a run's folder; None where there are none that can be read, or those of an earlier version."""
+    """Read the scores in a run's folder; return None if there are none, or none of this ``SCORING_VERSION``."""
     try:
-        with storage_errors(folder / SCORES_FILE):
-            stored = msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=StoredScores)
+        stored = msgspec.json.decode(read_bytes(folder / SCORES_FILE), type=StoredScores)
     except (StorageError, msgspec.DecodeError, RecursionError):
         return None
     return stored if stored.rules == SCORING_VERSION else None

@@ -1,7 +1,7 @@
-"""The official BDD100K detection scores: 132 numbers, bit for bit.
+"""The official BDD100K detection scores: 132 numbers, equal to the last bit.
 
-Rules of ``bdd100k`` 1.0.1 and ``scalabel`` 0.3.1 (``eval/detect.py``): those of COCO on box sizes of their own. The
-tests compare every number with the official packages and with hotcoco.
+The rules are those of ``bdd100k`` 1.0.1 and ``scalabel`` 0.3.1 (``eval/detect.py``): COCO's, with their own bounds of
+box sizes. The tests compare every number with the official packages and with hotcoco.
 """
 
 from __future__ import annotations
@@ -33,16 +33,9 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-_ALL, _SMALL, _MEDIUM, _LARGE = range(4)
-
 
 def score_predictions(labels: LabelTable, predictions: PredictionTable, *, lenient: bool = False) -> Scores:
-    """Score predictions as the official command does.
-
-    Raises:
-        BadFrameError: a frame appears twice; only if not ``lenient``.
-        FramesDifferError: frames are missing from the predictions or from the labels; only if not ``lenient``.
-    """
+    """Score predictions as the official command does; raises InputsError as ``pair_frames`` does."""
     return score_matches(match_detections(pair_frames(labels, predictions, lenient=lenient)))
 
 
@@ -52,7 +45,7 @@ def score_matches(matches: Matches) -> Scores:
 
 
 def score_accumulated(matches: Matches, precision: Floats, recall: Floats) -> Scores:
-    """Score matches from what ``accumulate`` returned for them."""
+    """Score matches, given what ``accumulate`` returns for them."""
     if not matches.predictions:
         return score_without_predictions([each.labelled for each in matches.classes])
     return summarise_scores(precision, recall)
@@ -63,7 +56,7 @@ def accumulate(matches: Matches) -> tuple[Floats, Floats]:
 
     Returns:
         precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is no object.
-        recall: [thresholds, classes, areas, numbers of detections]; -1 likewise.
+        recall: [thresholds, classes, areas, numbers of detections]; -1 where there is no object.
     """
     shape = len(IOU_THRESHOLDS), len(CLASSES), len(AREAS)
     precision = np.full((shape[0], len(RECALL_POINTS), *shape[1:]), -1.0)
@@ -81,11 +74,12 @@ def accumulate(matches: Matches) -> tuple[Floats, Floats]:
 def _curve(found: ClassMatches, outcomes: npt.NDArray[np.int8], total: int) -> tuple[Floats, list[float]]:
     """Return the precision at each recall point, and the recall at each number of detections.
 
-    Precision falls from one true positive to the next, so its envelope is computed at true positives alone.
+    Between two true positives precision only falls, so its envelope is computed at true positives alone.
     """
     hits = np.flatnonzero(outcomes == TRUE_POSITIVE)
     seen = np.cumsum(outcomes != IGNORED, dtype=np.int64)[hits]
     true = np.arange(1, len(hits) + 1)
+    # pycocotools adds np.spacing(1) to the denominator; without it the last bits differ.
     envelope = np.maximum.accumulate((true / (seen + np.spacing(1)))[::-1])[::-1]
     places = np.searchsorted(true / total, RECALL_POINTS, side="left")
     curve = np.append(envelope, 0.0)[places]
@@ -93,19 +87,15 @@ def _curve(found: ClassMatches, outcomes: npt.NDArray[np.int8], total: int) -> t
 
 
 def summarise_scores(precision: Floats, recall: Floats) -> Scores:
-    """Average precision and recall to the 12 metrics.
-
-    Args:
-        precision: [thresholds, recall points, classes, areas], at 100 detections; -1 where there is no object.
-        recall: [thresholds, classes, areas, numbers of detections]; -1 likewise.
-    """
+    """Average precision and recall, as ``accumulate`` returns them, to the 12 metrics."""
+    anywhere, *sizes = range(len(AREAS))
     cuts = (
-        precision[:, :, :, _ALL],
-        precision[:1, :, :, _ALL],
-        precision[5:6, :, :, _ALL],
-        *(precision[:, :, :, area] for area in (_SMALL, _MEDIUM, _LARGE)),
-        *(recall[:, :, _ALL, limit] for limit in range(3)),
-        *(recall[:, :, area, 2] for area in (_SMALL, _MEDIUM, _LARGE)),
+        precision[:, :, :, anywhere],
+        precision[:1, :, :, anywhere],  # IoU 0.50
+        precision[5:6, :, :, anywhere],  # IoU 0.75
+        *(precision[:, :, :, area] for area in sizes),
+        *(recall[:, :, anywhere, limit] for limit in range(len(MAX_DETECTIONS))),
+        *(recall[:, :, area, -1] for area in sizes),
     )
     return Scores(
         {
@@ -116,13 +106,16 @@ def summarise_scores(precision: Floats, recall: Floats) -> Scores:
 
 
 def _mean(values: Floats) -> float:
-    """Return the mean in percent over all but -1, in the order in which numpy sums these arrays: it is official."""
+    """Return the mean in percent over all values but -1.
+
+    The order in which numpy sums depends on the shape and layout of the array; this one gives the official bits.
+    """
     computed = values[values > -1]
     return float(np.mean(computed) * 100) if computed.size else float("nan")
 
 
 def score_without_predictions(labelled: Sequence[bool]) -> Scores:
-    """Score no predictions at all: 0 for each class with any label, crowds and empty areas included, else NaN."""
+    """Score a file without any prediction: 0 for each class with a label (crowds included, in every area), else NaN."""
     by_class = tuple(0.0 if has_labels else float("nan") for has_labels in labelled)
     overall = 0.0 if any(labelled) else float("nan")
     return Scores(dict.fromkeys(METRICS, MetricScores(by_class, overall)))

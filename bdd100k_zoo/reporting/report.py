@@ -17,7 +17,7 @@ from bdd100k_zoo.evaluation.error_analysis import check_hotcoco_installed
 from bdd100k_zoo.evaluation.frame_matching import build_match_outcomes, worst_frames
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames, unique_frame_names
-from bdd100k_zoo.evaluation.resolve_runs import EvaluationSubject, resolve_name
+from bdd100k_zoo.evaluation.runs import EvaluationSubject, resolve_name
 from bdd100k_zoo.evaluation.scores import fingerprint_file
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.prediction.run import read_run

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bdd100k_zoo.data.validation import IssueSummary
-    from bdd100k_zoo.evaluation.analysis import Analysis, APDifference
+    from bdd100k_zoo.evaluation.analysis import Analysis, APDifference, ConditionScores
     from bdd100k_zoo.evaluation.bootstrap import Interval
-    from bdd100k_zoo.evaluation.conditions import ConditionScores
     from bdd100k_zoo.evaluation.scores import FileFingerprint
     from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.registry import Family, Model

@@ -11,7 +11,8 @@ from bdd100k_zoo.reporting.page import NOTHING, format_percent
 
 if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.analysis import APDifference
-    from bdd100k_zoo.evaluation.bootstrap import Interval, Support
+    from bdd100k_zoo.evaluation.bootstrap import Support
+    from bdd100k_zoo.evaluation.scores import APInterval
 
 ScoreTable = Mapping[str, Mapping[str, float | None]]
 """By metric, then by class or ``OVERALL``, the mean; in percent, None for a class without labels."""
@@ -75,26 +76,26 @@ def format_difference(measured: float | None, published: float | None) -> str:
     return NOTHING if measured is None or published is None else f"{measured - published:+.2f}"
 
 
-def interval_table(found: Mapping[str, Mapping[str, Interval | None]], support: Mapping[str, Support]) -> Grid:
+def interval_table(found: Mapping[str, Mapping[str, APInterval]]) -> Grid:
     """Return the pointwise 95 % intervals of the AP: one row per class, one column per predictions file.
 
     Args:
         found: by predictions file, then by class and OVERALL.
-        support: by class and OVERALL.
     """
+    by_file = list(found.values())
     rows = (
-        (name, *format_counts(each), *(format_interval(by_class[name], each) for by_class in found.values()))
-        for name, each in support.items()
+        (name, f"{each.frames:,}", f"{each.objects:,}", *(format_interval(by_class[name]) for by_class in by_file))
+        for name, each in by_file[0].items()
     )
     headers = tuple(found) if len(found) > 1 else ("AP, 95 % interval",)
     return Grid(("", "frames", "objects", *headers), tuple(rows))
 
 
-def format_interval(found: Interval | None, support: Support) -> str:
+def format_interval(found: APInterval) -> str:
     """Write an interval in percent, or why there is none."""
-    if found:
+    if found.low is not None and found.high is not None:
         return f"{found.low:.2f} to {found.high:.2f}"
-    return NOTHING if support.enough or not support.objects else TOO_FEW
+    return TOO_FEW if found.objects else NOTHING
 
 
 def intervals_note(resamples: int) -> str:

@@ -1,4 +1,4 @@
-"""What bench computes from its rounds; the rounds themselves run a real model."""
+"""Records that bench computes from its rounds; tests/cli runs the rounds with a real model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ABOUT = DetectorInfo(
+INFO = DetectorInfo(
     DetectorFacts(
         backend="mmdet3",
         device="cuda:0",
@@ -37,7 +37,7 @@ def round_of(seconds: float, detect: float = 0.0) -> BenchRound:
     return BenchRound(10, seconds, {"decode": 0.5, "prepare": 0.25, "detect": detect}, {})
 
 
-def test_engines_take_turns_each_goes_first_as_often_and_the_first_round_does_not_count() -> None:
+def test_engines_alternate_and_the_first_round_does_not_count() -> None:
     asked: list[tuple[str, int]] = []
 
     def engine(name: str) -> Callable[[int], BenchRound]:
@@ -64,13 +64,12 @@ def test_engines_take_turns_each_goes_first_as_often_and_the_first_round_does_no
     assert advanced == [10] * 8
 
 
-def test_the_record_has_medians_and_ratios_of_pairs(zoo) -> None:
-    request = job.BenchRequest(model=zoo["fcos_r50_fpn_1x"], against_stock=True)
+def test_the_record_has_medians_and_ratios_of_pairs() -> None:
     ours, stock = (
         [round_of(1.0, 0.75), round_of(2.0, 1.5), round_of(5.0, 3.75)],
         [round_of(s) for s in (4.0, 5.0, 10.0)],
     )
-    speed = job.build_speed_record(request, ABOUT, ours, stock)
+    speed = job.build_speed_record("fcos_r50_fpn_1x", INFO, ours, stock)
     assert speed.rates == (10.0, 5.0, 2.0)
     assert speed.images_per_second == 5.0
     assert speed.seconds == {"decode": 0.05, "prepare": 0.025, "detect": 0.2}
@@ -81,20 +80,20 @@ def test_the_record_has_medians_and_ratios_of_pairs(zoo) -> None:
     assert speed.against.ratio == 2.5
     assert (speed.model, speed.device_name, speed.batch_size, speed.images) == ("fcos_r50_fpn_1x", "H100", 8, 10)
     assert speed.versions == {"bdd100k-zoo": bdd100k_zoo.__version__, "torch": "3"}
-    assert job.build_speed_record(request, ABOUT, ours).against is None
+    assert job.build_speed_record("fcos_r50_fpn_1x", INFO, ours).against is None
 
 
-def test_rounds_are_filled_by_the_device() -> None:
-    assert job.default_image_count(ABOUT._replace(batch_size=1)) == 64
-    assert job.default_image_count(ABOUT) == 128
-    assert job.default_image_count(ABOUT._replace(batch_size=32)) == 512
+def test_the_number_of_images_depends_on_the_device() -> None:
+    assert job.default_image_count(INFO._replace(batch_size=1)) == 64
+    assert job.default_image_count(INFO) == 128
+    assert job.default_image_count(INFO._replace(batch_size=32)) == 512
     on_cpu = DetectorFacts(
         backend="mmdet3", device="cpu", device_name="", precision="fp32", ops="torchvision", versions={}
     )
     assert job.default_image_count(DetectorInfo(on_cpu, 1, "")) == 2
 
 
-def test_the_commit_is_that_of_the_checkout_and_changes_are_told(tmp_path, monkeypatch) -> None:
+def test_the_commit_is_that_of_the_checkout_and_shows_changes(tmp_path, monkeypatch) -> None:
     package = tmp_path / "bdd100k_zoo" / "__init__.py"
     package.parent.mkdir()
     package.write_text("")
@@ -116,7 +115,7 @@ def test_the_commit_is_that_of_the_checkout_and_changes_are_told(tmp_path, monke
     assert job.read_checkout_commit() is None
 
 
-def test_drawn_streets_differ_and_are_the_same_every_time(tmp_path: Path) -> None:
+def test_synthetic_frames_differ_and_are_reproducible(tmp_path: Path) -> None:
     first, again = write_sample_frames(tmp_path / "a", 3), write_sample_frames(tmp_path / "b", 3)
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     pictures = [cv2.imread(str(path)) for path in first]

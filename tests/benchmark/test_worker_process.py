@@ -1,4 +1,4 @@
-"""Processes that take turns: what they are asked, what they raise, and how they end."""
+"""Worker processes: their tasks, their errors, and how they end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def adding(start: int) -> tuple[int, Callable[[int], int]]:
-    """Tell the number of the process; add up what is given."""
+    """Return the process id, and a function that adds up numbers."""
     total = [start]
 
     def add(number: int) -> int:
@@ -47,7 +47,7 @@ def dying() -> tuple[None, Callable[[int], None]]:
 
 
 class OddError(Exception):
-    """Cannot be built again from its arguments."""
+    """Cannot be unpickled."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first}{second}")
@@ -60,13 +60,13 @@ def failing_oddly() -> tuple[None, Callable[[int], None]]:
     return None, fail
 
 
-def test_a_worker_prepares_once_in_a_process_of_its_own_and_keeps_what_it_has() -> None:
+def test_a_worker_prepares_once_in_a_process_of_its_own_and_keeps_its_state() -> None:
     with WorkerProcess(adding, 10) as worker, WorkerProcess(adding, 0) as other:
         assert len({worker.about, other.about, os.getpid()}) == 3
         assert [worker.do(1), other.do(5), worker.do(2), other.do(5)] == [11, 5, 13, 10]
 
 
-def test_what_a_worker_raises_is_raised_here_and_it_goes_on() -> None:
+def test_an_error_of_a_worker_is_raised_in_the_caller_and_the_worker_continues() -> None:
     with pytest.raises(DeviceError, match="there is none"):
         WorkerProcess(failing, True)
     with WorkerProcess(failing, False) as worker:
@@ -76,19 +76,19 @@ def test_what_a_worker_raises_is_raised_here_and_it_goes_on() -> None:
             assert str(caught.value) == str(error)
 
 
-def test_an_error_that_cannot_cross_is_told_in_words() -> None:
+def test_an_error_that_cannot_be_pickled_is_raised_as_a_runtime_error() -> None:
     with WorkerProcess(failing_oddly) as worker, pytest.raises(RuntimeError, match="OddError: xy"):
         worker.do(1)
 
 
-def test_a_worker_that_is_killed_is_told() -> None:
+def test_a_killed_worker_is_reported_with_its_status() -> None:
     with WorkerProcess(dying) as worker:
         with pytest.raises(WorkerDiedError) as caught:
             worker.do(signal.SIGKILL)
         assert caught.value.status == -signal.SIGKILL
 
 
-def test_no_process_outlives_its_block_whatever_it_is_doing() -> None:
+def test_no_process_outlives_its_block() -> None:
     with WorkerProcess(adding, 0) as worker:
         process = worker.about
     assert is_gone(process)
@@ -98,7 +98,7 @@ def test_no_process_outlives_its_block_whatever_it_is_doing() -> None:
     assert is_gone(asleep.about)
 
 
-def test_processes_that_it_has_started_end_with_it() -> None:
+def test_processes_that_a_worker_has_started_end_with_it() -> None:
     worker = WorkerProcess(parent)
     with pytest.raises(Interrupted), worker:
         raise Interrupted
@@ -111,7 +111,7 @@ def parent() -> tuple[int, Callable[[None], None]]:
 
 
 def is_over(process: int) -> bool:
-    """Nobody waits for an orphan in a container without an init: it may stay as a zombie."""
+    """Return whether a process has ended; in a container without an init an orphan may stay as a zombie."""
     for _ in range(100):
         if is_gone(process) or Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
             return True
@@ -119,7 +119,7 @@ def is_over(process: int) -> bool:
     return False
 
 
-def test_what_it_prints_is_no_data_of_the_one_who_asks(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_worker_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     with WorkerProcess(printing) as worker:
         worker.do("loudly")
     assert capfd.readouterr() == ("", "loudly\n")
@@ -129,16 +129,10 @@ def printing() -> tuple[None, Callable[[str], None]]:
     return None, partial(print, flush=True)
 
 
-@pytest.mark.parametrize("silenced", [True, False])
-def test_warnings_are_shown_where_the_one_who_asks_shows_them(
-    capfd: pytest.CaptureFixture[str], silenced: bool
-) -> None:
-    with warnings.catch_warnings():
-        if silenced:
-            warnings.simplefilter("ignore")
-        with WorkerProcess(warning) as worker:
-            worker.do("mind the step")
-    assert ("mind the step" in capfd.readouterr().err) is not silenced
+def test_warnings_of_a_worker_are_ignored(capfd: pytest.CaptureFixture[str]) -> None:
+    with WorkerProcess(warning) as worker:
+        worker.do("mind the step")
+    assert "mind the step" not in capfd.readouterr().err
 
 
 def warning() -> tuple[None, Callable[[str], None]]:
@@ -161,7 +155,7 @@ def is_gone(process: int) -> bool:
     return False
 
 
-def test_ctrl_c_is_left_to_the_one_who_asks() -> None:
+def test_ctrl_c_does_not_reach_a_worker() -> None:
     with WorkerProcess(adding, 0) as worker:
         os.kill(worker.about, signal.SIGINT)
         assert worker.do(3) == 3

@@ -1,4 +1,4 @@
-"""bench as a user sees it, with a real model of few layers that is given small images."""
+"""bench as a user sees it, with a real model of few layers and small images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ test_dataloader = dict(dataset=dict(pipeline=[
 
 @pytest.fixture
 def arguments(write_zoo, monkeypatch):
-    """What measures a small model; by one thread, since several wait for one another where a machine has other work."""
+    """Return arguments that measure a small model, with one thread: several wait for one another on a busy machine."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     zoo = str(write_zoo("mine", config=SMALL))
     return ("--zoo", zoo, "bench", "mine", "--device", "cpu", "--images", "2")
@@ -48,7 +48,7 @@ def measure(call, arguments):
 
 @pytest.fixture
 def start(arguments, tmp_path):
-    """Measure in a process of its own, whose temporary files have a folder of their own."""
+    """Measure in another process, whose temporary files have a folder of their own."""
     (tmp_path / "temporary").mkdir()
 
     @contextmanager
@@ -68,7 +68,7 @@ def start(arguments, tmp_path):
     return run
 
 
-def test_speed_is_told_beside_that_of_mmdets_own_loop_recorded_and_shown_in_a_table(call, measure, write_zoo):
+def test_speed_is_printed_beside_that_of_mmdets_own_loop_recorded_and_shown_in_a_table(call, measure, write_zoo):
     result = measure("--against-mmdet", "--record", "out/speed.jsonl")
     assert result.exit_code == 0, result.stderr
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
@@ -89,34 +89,41 @@ def test_speed_is_told_beside_that_of_mmdets_own_loop_recorded_and_shown_in_a_ta
     assert f"img/s ({record['device_name']}, fp32)" in table.stdout
 
 
-def test_json_is_the_record_alone_and_nothing_is_left(start, tmp_path):
+@pytest.mark.slow
+def test_json_is_the_record_and_no_files_are_left(start, tmp_path):
     before = sorted(path.name for path in tmp_path.iterdir())
     with start("--json", "--batch-size", "2") as process:
-        out, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
+        out, messages = process.communicate(timeout=120)
+    assert process.returncode == 0, messages
     record = json.loads(out)
     assert (record["batch_size"], record["against"]) == (2, None)
-    assert "Warning" not in told
+    assert "Warning" not in messages
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert not list((tmp_path / "temporary").iterdir())
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
-def test_an_interrupt_ends_all_processes_and_leaves_nothing(start, tmp_path, number, status):
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGINT, 130, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 143, id="sigterm", marks=pytest.mark.slow),
+    ],
+)
+def test_an_interrupt_ends_all_processes_and_leaves_no_files(start, tmp_path, number, status):
     with start("--images", "100000") as process:
         while not (children := children_of(process.pid)) or not has_weights(tmp_path / "temporary"):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         os.killpg(process.pid, number)
-        told = process.communicate(timeout=60)[1]
-    assert process.returncode == status, told
-    assert "Traceback" not in told
+        messages = process.communicate(timeout=60)[1]
+    assert process.returncode == status, messages
+    assert "Traceback" not in messages
     assert all(map(ends, children))
     assert not list((tmp_path / "temporary").iterdir())
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a file of weights is below a folder whose other folders come and go: os.walk passes over those."""
+    """Return whether a file of weights is below a folder; os.walk skips other folders that disappear meanwhile."""
     return any(name.endswith(".pth") for _, _, names in os.walk(folder) for name in names)
 
 
@@ -125,7 +132,7 @@ def children_of(process: int) -> list[int]:
 
 
 def ends(process: int) -> bool:
-    """Tell whether a process is gone, or soon is: Python's own helper goes when it hears that all others are."""
+    """Return whether a process ends within seconds: Python's resource tracker exits after all others."""
     for _ in range(100):
         try:
             if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -136,7 +143,7 @@ def ends(process: int) -> bool:
     return False
 
 
-def test_a_record_that_cannot_be_written_is_told_before_anything_is_measured(measure, tmp_path):
+def test_a_record_that_cannot_be_written_is_an_error_before_anything_is_measured(measure, tmp_path):
     result = measure("--record", str(tmp_path))
     assert result.exit_code == 1
     assert "random weights" not in result.stderr
@@ -144,25 +151,25 @@ def test_a_record_that_cannot_be_written_is_told_before_anything_is_measured(mea
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "message"),
     [
         (("--device", "cuda:99"), "the device 'cuda:99' cannot be used"),
         (("--precision", "tf32"), "the device 'cpu' cannot be used: it does not support tf32"),
     ],
 )
-def test_what_this_machine_does_not_have_is_told_with_a_hint(measure, wanted, told):
+def test_an_unavailable_device_or_precision_is_an_error_with_a_hint(measure, wanted, message):
     result = measure(*wanted)
     assert result.exit_code == 1
-    assert told in result.stderr
+    assert message in result.stderr
     assert "hint: " in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--images", "--batch-size"])
-def test_none_at_all_is_wrong_usage(measure, option):
+def test_zero_is_wrong_usage(measure, option):
     assert measure(option, "0").exit_code == 2
 
 
-def test_a_model_that_there_is_not_is_a_failure(call):
+def test_an_unknown_model_is_a_failure(call):
     result = call("bench", "faster_rcnn_r50_fpn_2x")
     assert result.exit_code == 1
     assert "did you mean" in result.stderr

@@ -22,7 +22,7 @@ MODEL = "cascade_rcnn_r50_fpn_3x"
 
 
 def record(model: str, split: str | None, images: int, **weights_are: Any) -> RunRecord:
-    """The record of a run, as far as it matters here."""
+    """Return the record of a run."""
     weights = WeightsUsed(
         path="w.pth",
         size=1,
@@ -70,7 +70,7 @@ class Dataset:
         self.predictions = [found.get(frame["name"], {**empty, "name": frame["name"]}) for frame in self.case["labels"]]
 
     def run(self, model: str = MODEL, split: str | None = "val", share: float = 1.0, **weights_are: bool) -> Path:
-        """Write a run that holds a share of the predictions of each frame."""
+        """Write a run with a share of the predictions of each frame."""
         folder = Path("runs", model, split or "images-frames")
         folder.mkdir(parents=True)
         frames = [
@@ -91,7 +91,7 @@ def overall(case: dict, metric: str) -> str:
     return f"{case['official'][metric][1]['OVERALL']:.2f}"
 
 
-def test_every_run_of_the_split_is_scored_beside_what_was_published(call, dataset, monkeypatch):
+def test_every_run_of_the_split_is_scored_beside_the_published_ap(call, dataset, monkeypatch):
     dataset.run()
     dataset.run("retinanet_r50_fpn_1x", share=0.5)
     dataset.run("fcos_r50_fpn_1x", split="test")
@@ -127,7 +127,7 @@ def test_scores_intervals_and_conditions_need_no_hotcoco(call, dataset, monkeypa
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
 
 
-def test_kept_scores_are_used_until_a_file_changes(call, dataset):
+def test_stored_scores_are_used_until_a_file_changes(call, dataset):
     folder = dataset.run()
     arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
     assert "scoring" in call(*arguments).stderr
@@ -141,14 +141,14 @@ def test_kept_scores_are_used_until_a_file_changes(call, dataset):
     assert f"{MODEL} {overall(dataset.case, 'AP')}" not in re.sub(" +", " ", changed.stdout)
 
 
-def test_what_was_let_through_is_told_again_with_kept_scores(call, dataset):
+def test_accepted_issues_are_reported_again_with_stored_scores(call, dataset):
     folder = dataset.run()
     frames = json.loads((folder / "det.json").read_text())
     (folder / "det.json").write_text(json.dumps([*frames, {"name": "stranger.jpg", "labels": []}]))
     arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
-    told = [call(*arguments).stderr for _ in range(2)]
-    assert ["scoring" in each for each in told] == [True, False]
-    assert all("let through" in each and "stranger.jpg" in each for each in told)
+    outputs = [call(*arguments).stderr for _ in range(2)]
+    assert ["scoring" in each for each in outputs] == [True, False]
+    assert all("accepted: " in each and "stranger.jpg" in each for each in outputs)
 
 
 def test_folders_of_labels_and_predictions_score_as_their_files(call, dataset):
@@ -161,16 +161,16 @@ def test_folders_of_labels_and_predictions_score_as_their_files(call, dataset):
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
 
 
-def test_a_file_beside_a_runs_own_leaves_the_kept_scores_alone(call, dataset):
+def test_another_file_in_the_folder_of_a_run_does_not_change_the_stored_scores(call, dataset):
     folder = dataset.run()
     assert call("eval", MODEL, "--data", str(dataset.root), "--lenient").exit_code == 0
-    kept = (folder / "scores.json").read_bytes()
+    stored = (folder / "scores.json").read_bytes()
     shutil.copy(folder / "det.json", folder / "other.json")
     assert call("eval", str(folder / "other.json"), "--data", str(dataset.root), "--lenient").exit_code == 0
-    assert (folder / "scores.json").read_bytes() == kept
+    assert (folder / "scores.json").read_bytes() == stored
 
 
-def test_intervals_are_kept_with_the_scores(call, dataset):
+def test_intervals_are_stored_with_the_scores(call, dataset):
     dataset.run()
     arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient", "--confidence", "--resamples", "100"]
     first = call(*arguments)
@@ -181,7 +181,7 @@ def test_intervals_are_kept_with_the_scores(call, dataset):
     assert "scoring" in call(*arguments[:-1], "101").stderr
 
 
-def test_table_sets_measured_beside_published(call, dataset):
+def test_table_shows_measured_beside_published_scores(call, dataset):
     assert "holds no run with scores" in call("table", "--runs", "runs").stderr
     folder = dataset.run()
     assert call("eval", "--data", str(dataset.root), "--lenient").exit_code == 0
@@ -200,16 +200,16 @@ def test_table_sets_measured_beside_published(call, dataset):
     ("weights_are", "label"),
     [({"published": False}, "own weights"), ({"address": None}, "own weights"), ({"random": True}, "random weights")],
 )
-def test_a_score_of_other_weights_is_never_shown_as_the_models(call, dataset, weights_are, label):
+def test_a_score_of_other_weights_is_never_shown_as_that_of_the_model(call, dataset, weights_are, label):
     dataset.run(**weights_are)
     name = f"{MODEL} ({label})"
     arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
     (result,) = msgspec.json.decode(call(*arguments, "--json").stdout)["results"]
     assert (result["name"], result["model"]) == (name, MODEL)
     assert (result["published_ap"], result["difference"]) == (None, None)
-    told = call("table", "--runs", "runs")
-    assert told.exit_code == 1
-    assert "holds no run with scores" in told.stderr
+    message = call("table", "--runs", "runs")
+    assert message.exit_code == 1
+    assert "holds no run with scores" in message.stderr
     assert "holds no run with scores" in call("site", "--out", "site", "--runs", "runs").stderr
     assert (
         call("report", f"runs/{MODEL}/val", "--data", str(dataset.root), "--lenient", "--out", "r.html").exit_code == 0
@@ -220,7 +220,7 @@ def test_a_score_of_other_weights_is_never_shown_as_the_models(call, dataset, we
     assert "published 33.72" not in page
 
 
-def test_a_score_of_the_published_weights_stands_beside_one_of_other_weights(call, dataset):
+def test_a_score_of_the_published_weights_is_shown_and_one_of_other_weights_is_not(call, dataset):
     dataset.run(published=True)
     dataset.run("retinanet_r50_fpn_1x", published=False)
     assert call("eval", "--data", str(dataset.root), "--lenient").exit_code == 0
@@ -229,7 +229,7 @@ def test_a_score_of_the_published_weights_stands_beside_one_of_other_weights(cal
     assert {name for name, ap in measured.items() if ap} == {MODEL}
 
 
-def test_json_has_everything_and_no_nan(call, dataset):
+def test_json_is_complete_and_has_no_nan(call, dataset):
     dataset.run()
     shutil.copytree(Path("runs", MODEL), Path("runs", "copy"))
     arguments = ["eval", f"runs/{MODEL}/val", "runs/copy/val/det.json", "--data", str(dataset.root), "--lenient"]
@@ -248,7 +248,7 @@ def test_json_has_everything_and_no_nan(call, dataset):
 
 
 def test_few_frames_give_neither_intervals_nor_a_verdict(call, dataset):
-    """The case has fewer than 30 frames: the difference is printed, and that it has no verdict."""
+    """The case has fewer than 30 frames: the difference is printed without a verdict."""
     folder = dataset.run()
     dataset.run("retinanet_r50_fpn_1x", share=0.2)
     frames = len(dataset.case["labels"])
@@ -263,11 +263,11 @@ def test_few_frames_give_neither_intervals_nor_a_verdict(call, dataset):
     for interval in (*document["results"][0]["intervals"].values(), *document["comparisons"]):
         assert (interval["low"], interval["high"]) == (None, None)
         assert interval["frames"] <= frames
-    kept = msgspec.json.decode((folder / "scores.json").read_bytes())["bootstrap"]["intervals"]
-    assert kept == document["results"][0]["intervals"]
+    stored = msgspec.json.decode((folder / "scores.json").read_bytes())["bootstrap"]["intervals"]
+    assert stored == document["results"][0]["intervals"]
 
 
-def test_labels_without_objects_are_no_ground_for_a_comparison(call, tmp_path):
+def test_labels_without_objects_allow_no_comparison(call, tmp_path):
     inputs = make_inputs(tmp_path / "data", frames=40, images=0)
     labels = [{**frame, "labels": []} for frame in json.loads(inputs.labels.read_text())]
     inputs.labels.write_text(json.dumps(labels))
@@ -278,7 +278,7 @@ def test_labels_without_objects_are_no_ground_for_a_comparison(call, tmp_path):
     assert " minus " not in call("eval", *inputs.arguments, "--confidence").stdout
 
 
-def test_confidence_says_whether_one_file_is_better_and_of_how_many_frames_and_objects(call, tmp_path):
+def test_confidence_shows_which_file_is_better_and_the_numbers_of_frames_and_objects(call, tmp_path):
     inputs = make_inputs(tmp_path / "data", frames=45, images=0)
     labels = json.loads(inputs.labels.read_text())
     for place, frame in enumerate(labels):
@@ -308,7 +308,7 @@ def test_confidence_says_whether_one_file_is_better_and_of_how_many_frames_and_o
     assert all((each["low"] is not None) == (each["frames"] >= 30) for name, each in intervals.items())
 
 
-def test_a_run_without_a_split_counts_when_its_frames_are_those_of_the_labels(call, dataset):
+def test_a_run_without_a_split_is_scored_if_its_frames_are_the_labelled_ones(call, dataset):
     dataset.run(split=None)
     result = call("eval", "--data", str(dataset.root), "--lenient")
     assert result.exit_code == 0, result.stderr
@@ -316,7 +316,7 @@ def test_a_run_without_a_split_counts_when_its_frames_are_those_of_the_labels(ca
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told", "hint"),
+    ("arguments", "message", "hint"),
     [
         ([], "no labels of val", "--labels"),
         (["--data", "nowhere"], "det_val.json", "bdd100k.com"),
@@ -327,15 +327,15 @@ def test_a_run_without_a_split_counts_when_its_frames_are_those_of_the_labels(ca
         (["bdd/labels/det_20/det_val.json", "--data", "bdd"], "det_val.json", ""),
     ],
 )
-def test_what_is_missing_or_wrong_is_one_message(call, dataset, arguments, told, hint):
+def test_a_missing_or_wrong_input_is_reported_in_one_message(call, dataset, arguments, message, hint):
     result = call("eval", *arguments)
     assert result.exit_code == 1
-    assert told in result.stderr
+    assert message in result.stderr
     assert hint in result.stderr
     assert "unexpected" not in result.stderr
 
 
-def test_strictness_names_file_frame_and_label(call, dataset):
+def test_a_strict_error_names_file_frame_and_label(call, dataset):
     folder = dataset.run()
     frames = json.loads((folder / "det.json").read_text())
     frames[-1]["labels"] = [
@@ -396,15 +396,15 @@ def scored(*labels):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a"])
-def test_flat_predictions_are_scored_and_images_without_a_box_are_told(call, name):
+def test_flat_predictions_are_scored_and_images_without_a_box_are_reported(call, name):
     flat = [{"name": name, "timestamp": 1, "category": "car", "bbox": [10, 20, 50, 60], "score": 0.5}]
     (result,) = evaluated(call, flat)["results"]
     whole = {"id": 1, "category": "car", "score": 0.5, "box2d": BOX}
     assert result["scores"] == evaluated(call, scored(whole))["results"][0]["scores"]
     assert result["scores"]["AP"]["OVERALL"] == pytest.approx(100)
-    (told,) = result["let_through"]
-    assert (told["kind"], told["count"]) == ("frames without predictions", 1)
-    assert "b.jpg" in told["examples"][0]
+    (message,) = result["let_through"]
+    assert (message["kind"], message["count"]) == ("frames without predictions", 1)
+    assert "b.jpg" in message["examples"][0]
 
 
 def test_flat_predictions_of_unknown_frames_are_an_error(call):
@@ -419,7 +419,7 @@ def test_predictions_without_a_box_are_an_error_unless_lenient(call, predictions
     assert "--lenient" in document["hint"]
     (result,) = evaluated(call, predictions, "--lenient")["results"]
     assert result["scores"]["AP"]["OVERALL"] == 0
-    assert "files without a box" in [told["kind"] for told in result["let_through"]]
+    assert "files without a box" in [message["kind"] for message in result["let_through"]]
 
 
 NORMAL = {"x1": 0.1, "y1": 0.2, "x2": 0.5, "y2": 0.6}
@@ -433,18 +433,18 @@ NORMAL = {"x1": 0.1, "y1": 0.2, "x2": 0.5, "y2": 0.6}
         ([{"name": "a.jpg", "category": "car", "bbox": [10, 20, 50, 60], "score": 0.5}], "flat predictions"),
     ],
 )
-def test_the_official_engine_scores_nothing_that_it_would_take_for_no_box(call, predictions, problem):
+def test_the_official_engine_refuses_files_that_it_would_silently_score_0(call, predictions, problem):
     document = evaluated(call, predictions, "--engine", "official", expect=1)
     assert problem in document["error"]
 
 
-def test_scores_that_are_kept_by_older_rules_are_not_used(call, dataset):
+def test_stored_scores_of_an_older_version_are_not_used(call, dataset):
     folder = dataset.run()
     arguments = ["eval", MODEL, "--data", str(dataset.root), "--lenient"]
     first = call(*arguments)
-    kept = json.loads((folder / "scores.json").read_text())
+    stored = json.loads((folder / "scores.json").read_text())
     assert "scoring" not in call(*arguments).stderr
-    (folder / "scores.json").write_text(json.dumps({**kept, "rules": 1}))
+    (folder / "scores.json").write_text(json.dumps({**stored, "rules": 1}))
     again = call(*arguments)
     assert "scoring" in again.stderr
     assert again.stdout == first.stdout
@@ -473,18 +473,18 @@ def test_boxes_that_are_not_in_pixels_are_an_error_unless_lenient(call, which):
     assert ("labels.json" if which == "labels" else "det.json") in error
     (result,) = evaluated(call, predictions, "--lenient", labels=labels)["results"]
     assert result["scores"]["AP"]["OVERALL"] == 0
-    assert "files whose boxes all lie within 0 to 1" in [told["kind"] for told in result["let_through"]]
+    assert "files whose boxes all lie within 0 to 1" in [message["kind"] for message in result["let_through"]]
 
 
-def test_boxes_that_are_not_finite_are_scored_when_lenient_and_told(call):
+def test_boxes_that_are_not_finite_are_scored_and_reported_when_lenient(call):
     odd = {"id": 1, "category": "car", "score": 0.9, "box2d": BOX | {"x2": float("nan")}}
     whole = {"id": 2, "category": "car", "score": 0.5, "box2d": BOX}
     assert "box2d.x2 is not a finite number: nan" in evaluated(call, scored(odd, whole), expect=1)["error"]
     (result,) = evaluated(call, scored(odd, whole), "--lenient")["results"]
-    # Its overlap is not a number, which is below no threshold: it takes the car, and the whole box finds none left.
+    # Its overlap is NaN, which is below no threshold: it takes the car, and the other box finds none left.
     assert result["scores"]["AP"]["car"] == pytest.approx(100)
     assert result["scores"]["AR1"]["car"] == pytest.approx(100)
-    assert "corners that are not finite" in [told["kind"] for told in result["let_through"]]
+    assert "corners that are not finite" in [message["kind"] for message in result["let_through"]]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The official packages as oracle: every number, to the last bit, on cases that are made to differ."""
+"""The official packages as oracle: every number, to the last bit, on cases that provoke differences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_lenient_scores_of_any_case_equal_the_official_ones(official: Engine, ca
 
 @thorough
 @given(case=cases(sound=True))
-def test_strict_scores_of_sound_cases_equal_the_official_ones(official: Engine, case: Case) -> None:
+def test_strict_scores_of_valid_cases_equal_the_official_ones(official: Engine, case: Case) -> None:
     try:
         ours = case.scores()
     except InputsError:
@@ -57,18 +57,19 @@ BROKEN: list[Document] = [
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=json.dumps)
-def test_what_stops_the_official_tool_stops_ours_with_file_frame_and_label(official: Engine, broken: Any) -> None:
+def test_labels_that_the_evaluator_refuses_are_reported_with_their_place(official: Engine, broken: Any) -> None:
     case = Case([frame("a", label())], [frame("a", label(score=0.5), broken)])
     with pytest.raises(InputsError) as theirs:
         case.within(official)
     with pytest.raises(InputsError) as ours:
         case.scores(lenient=True)
     for caught in (ours.value, theirs.value):
-        assert (caught.path.name, caught.frame) == ("predictions.json", "a")
-        assert "no. 2" in caught.label
+        assert caught.path.name == "predictions.json"
+        assert "frame a: label" in str(caught)
+        assert "no. 2" in str(caught)
 
 
-def test_a_frame_without_a_name_stops_both(official: Engine) -> None:
+def test_a_frame_without_a_name_is_refused_by_both(official: Engine) -> None:
     case = Case([frame("a", label())], [{"labels": []}])
     with pytest.raises(InputsError):
         case.within(official)
@@ -78,7 +79,7 @@ def test_a_frame_without_a_name_stops_both(official: Engine) -> None:
 
 @pytest.mark.parametrize("value", [True, 0, 0.5, 1.5, "yes", "0", "0.5", "", "crowd", " 0 ", 1e300])
 @pytest.mark.parametrize("attribute", ["crowd", "ignored", "occluded"])
-def test_attributes_of_any_type_count_as_the_official_tool_has_it(official: Engine, attribute: str, value: Any) -> None:
+def test_attributes_of_any_type_count_as_in_the_evaluator(official: Engine, attribute: str, value: Any) -> None:
     region = label(box=(0, 0, 90, 90), attributes={attribute: value})
     found = [label(box=(0, 0, 40, 40), score=0.9), label(box=(45, 45, 89, 89), score=0.8)]
     case = Case([frame("a", region, label(box=(200, 200, 240, 240)))], [frame("a", *found)])

@@ -1,4 +1,4 @@
-"""What a report tells: the official scores, and parts that agree with them and with one another."""
+"""Analyses: the official scores, and parts that agree with them and with one another."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from hypothesis import given, settings
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.analysis import (
+    ALL_FRAMES,
+    MAX_ATTRIBUTE_VALUES,
+    RARE,
     RunAnalysis,
     analyse_run,
     compare_runs,
 )
 from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, Support, bootstrap, intervals_of, percentile_interval
-from bdd100k_zoo.evaluation.conditions import ALL_FRAMES, MAX_ATTRIBUTE_VALUES, RARE
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames
 from bdd100k_zoo.evaluation.scores import OVERALL
@@ -32,14 +34,14 @@ def analyse(label_table, prediction_table, resamples: int = 0, *, lenient: bool 
 
 
 @pytest.mark.parametrize("path", OFFICIAL, ids=lambda path: path.stem)
-def test_scores_are_the_official_ones_to_the_last_bit(path: Path):
+def test_scores_equal_the_official_ones_to_the_last_bit(path: Path):
     case, official = frozen_case(path)
     assert analyse(*case.tables(lenient=True), lenient=True).analysis.scores.official_json() == official
 
 
 @settings(deadline=None, max_examples=60)
 @given(cases())
-def test_scores_of_anything_are_those_of_the_evaluation(case: Case):
+def test_scores_of_any_case_equal_those_of_the_evaluation(case: Case):
     label_table, prediction_table = case.tables(lenient=True)
     expected = score_predictions(label_table, prediction_table, lenient=True)
     found = analyse(label_table, prediction_table, lenient=True)
@@ -55,7 +57,7 @@ def test_the_mean_of_a_curve_is_the_ap_at_its_iou():
             assert curve is None or 100 * np.mean(curve) == pytest.approx(ap)
 
 
-def test_counts_are_of_objects_to_find_of_frames_that_hold_them_and_of_detections():
+def test_objects_frames_and_detections_are_counted_by_class():
     labels = [
         frame("a", label("car"), label("car", attributes={"crowd": True}), label("trailer"), label("bus")),
         frame("b", label("car"), label("car")),
@@ -74,7 +76,7 @@ def test_counts_are_of_objects_to_find_of_frames_that_hold_them_and_of_detection
     assert {name: number for name, number in detections.items() if number} == {"car": 1, "train": 1}
 
 
-def test_conditions_part_the_frames_and_attributes_that_the_labels_do_not_tell_are_left_out():
+def test_conditions_partition_the_frames_and_missing_attributes_are_left_out():
     labels, predictions = scene(15, seed=2)
     analysis = analyse(*tables(labels, predictions)).analysis
     assert {each.attribute for each in analysis.conditions} == {"weather"}
@@ -86,7 +88,7 @@ def test_conditions_part_the_frames_and_attributes_that_the_labels_do_not_tell_a
         assert each.scores.official_json() == alone.analysis.scores.official_json()
 
 
-def test_rare_values_are_taken_together():
+def test_rare_values_are_grouped():
     labels, predictions = scene(3 * MAX_ATTRIBUTE_VALUES, seed=3)
     for place, each in enumerate(labels):
         each["attributes"] = {"scene": f"scene {max(place - MAX_ATTRIBUTE_VALUES, 0):02}"}
@@ -96,7 +98,7 @@ def test_rare_values_are_taken_together():
     assert sum(each.support.frames for each in conditions) == len(labels)
 
 
-def test_intervals_are_those_of_the_bootstrap_whatever_runs_beside_it():
+def test_intervals_equal_those_of_the_bootstrap():
     label_table, prediction_table = tables(*scene(3 * MIN_FRAMES, seed=4))
     found = analyse(label_table, prediction_table, resamples=30)
     expected = bootstrap(match_detections(pair_frames(label_table, prediction_table)), 30, NO_PROGRESS)
@@ -108,7 +110,7 @@ def test_intervals_are_those_of_the_bootstrap_whatever_runs_beside_it():
 
 
 def test_too_few_frames_or_objects_get_neither_an_interval_nor_a_verdict():
-    """One foggy frame, as it was reported, 29 rainy ones, and classes that the others hardly show."""
+    """One foggy frame, 29 rainy ones, and a class with 29 frames."""
     labels, predictions = scene(60, seed=8)
     for place, each in enumerate(labels):
         each["attributes"] = {"weather": "foggy" if place == 7 else "rainy" if place < 30 else "clear"}
@@ -130,7 +132,7 @@ def test_too_few_frames_or_objects_get_neither_an_interval_nor_a_verdict():
     assert {each.interval for each in compare_runs(few, few)} == {None}
 
 
-def test_a_file_is_compared_with_a_worse_one_class_by_class_and_condition_by_condition():
+def test_a_file_is_compared_with_a_worse_one_by_class_and_condition():
     labels, predictions = scene(120, seed=5)
     worse = [{**each, "labels": each["labels"][: len(each["labels"]) // 3]} for each in predictions]
     good, bad = (analyse(*tables(labels, each), resamples=50) for each in (predictions, worse))
@@ -149,7 +151,7 @@ def test_a_file_is_compared_with_a_worse_one_class_by_class_and_condition_by_con
 
 
 def test_classes_and_conditions_of_two_files_are_one_family():
-    """Their intervals are wider than each on its own, by one factor for all; OVERALL keeps its own interval."""
+    """All simultaneous intervals are wider than pointwise ones by one factor; OVERALL keeps its pointwise interval."""
     labels, predictions = scene(120, seed=6)
     worse = [{**each, "labels": each["labels"][:-1]} for each in predictions]
     first, other = (analyse(*tables(labels, each), resamples=200) for each in (predictions, worse))
@@ -168,10 +170,11 @@ def test_classes_and_conditions_of_two_files_are_one_family():
     assert 2.2 < factor < 3
 
 
-def test_two_detectors_of_one_quality_are_seldom_told_apart_anywhere():
-    """Predictions of two runs of one process, frames swapped between them at random: in truth they do not differ.
+@pytest.mark.slow
+def test_two_equally_good_detectors_rarely_differ_beyond_chance():
+    """Predictions of one random process, with frames swapped between two files at random, do not differ in truth.
 
-    Of all 4 classes and 3 conditions one would be called better in every fourth case or so by intervals of their own.
+    With pointwise intervals, one of the 4 classes and 3 conditions would differ in about every fourth case.
     """
     rng = np.random.default_rng(7)
     labels, _ = scene(120, seed=7)
@@ -200,7 +203,7 @@ def test_without_resamples_a_difference_has_no_interval():
     assert {each.interval for each in compare_runs(found, found)} == {None}
 
 
-def test_no_predictions_at_all_score_nothing_and_break_nothing():
+def test_an_analysis_without_predictions_scores_0():
     labels, predictions = scene(6, seed=7)
     analysis = analyse(*tables(labels, [{**each, "labels": []} for each in predictions]), resamples=10).analysis
     assert analysis.scores.ap == 0

@@ -1,4 +1,4 @@
-"""Bootstrap: exactly what repeated frames would score; and intervals."""
+"""Bootstrap: resamples score exactly as repeated frames do; and intervals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdd100k_zoo.evaluation import bootstrap as analysis
+from bdd100k_zoo.evaluation.analysis import group_frames
 from bdd100k_zoo.evaluation.bootstrap import (
     bootstrap,
     bootstrap_parts,
@@ -17,13 +18,12 @@ from bdd100k_zoo.evaluation.bootstrap import (
     simultaneous_intervals,
     support_of,
 )
-from bdd100k_zoo.evaluation.conditions import group_frames
 from bdd100k_zoo.evaluation.scoring import score_predictions
 from bdd100k_zoo.progress import NO_PROGRESS
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_resample_scores_as_a_list_in_which_frames_repeat(seed):
+def test_a_resample_scores_as_a_file_with_repeated_frames(seed):
     labels, predictions = scene(12, seed)
     found = match_predictions(*tables(labels, predictions))
     weights = np.bincount(np.random.default_rng(seed).integers(0, 12, 12), minlength=12)
@@ -55,7 +55,7 @@ def test_an_interval_lies_around_its_score_and_shrinks_with_more_frames():
     assert width(160) < width(20)
 
 
-def test_a_file_differs_from_itself_by_nothing_and_from_a_worse_one_for_sure():
+def test_a_file_does_not_differ_from_itself_and_differs_from_a_worse_one():
     labels, predictions = scene(40, seed=7)
     worse = [{**frame, "labels": frame["labels"][: len(frame["labels"]) // 3]} for frame in predictions]
     good, bad = (bootstrap(match_predictions(*tables(labels, each)), 100, NO_PROGRESS) for each in (predictions, worse))
@@ -66,7 +66,7 @@ def test_a_file_differs_from_itself_by_nothing_and_from_a_worse_one_for_sure():
 
 
 def test_intervals_are_of_classes_with_enough_frames_and_objects():
-    """A class has enough with 30 objects in 30 frames, whatever else there is; 29 of either are too few."""
+    """30 objects in 30 frames are enough; 29 of either are too few."""
     labels = [frame(f"{place:02}", *[label("car")] * 2) for place in range(40)]
     for place in range(30):
         labels[place]["labels"].append(label("bus"))
@@ -84,13 +84,13 @@ def test_intervals_are_of_classes_with_enough_frames_and_objects():
     assert set(intervals_of(None, support).values()) == {None}
 
 
-def test_a_number_that_no_resample_knows_has_no_interval():
+def test_a_number_that_is_nan_in_all_resamples_has_no_interval():
     assert percentile_interval(np.full(3, np.nan)) is None
     assert percentile_interval(np.array([1.0, np.nan, 1.0])) == (1, 1)
 
 
-def test_parts_see_the_same_draws_of_all_frames():
-    """Resample i of a part is what the frames of the part score as often as draw i of all frames holds them."""
+def test_parts_share_the_draws_of_all_frames():
+    """Resample i of a part scores the frames of the part as often as they are in draw i of all frames."""
     labels, predictions = scene(12, seed=9)
     label_table, prediction_table = tables(labels, predictions)
     found = match_predictions(label_table, prediction_table)
@@ -108,7 +108,7 @@ def test_parts_see_the_same_draws_of_all_frames():
 
 
 def reference_intervals(values: np.ndarray, resampled: np.ndarray) -> list[tuple[float, float]]:
-    """Westfall and Young's single-step maxT, one number after the other."""
+    """Return the intervals of Westfall and Young's single-step maxT, computed number by number."""
     spread = [float(np.nanstd(column, ddof=1)) for column in resampled.T]
     largest = []
     for row in resampled:
@@ -144,8 +144,8 @@ def test_one_number_alone_has_an_interval_about_as_wide_as_the_usual_one():
     assert (low, high) == pytest.approx((2 - 1.96, 2 + 1.96), abs=0.05)
 
 
-def test_rounding_is_no_spread():
-    """Numbers that differ in the last bit alone neither widen the other intervals nor have one of their own."""
+def test_rounding_errors_are_not_spread():
+    """Numbers that differ only in the last bit do not widen the other intervals and have an interval of width 0."""
     rng = np.random.default_rng(1)
     resampled = np.column_stack((rng.normal(0, 1, 500), 50 + 1e-14 * rng.integers(0, 2, 500)))
     (alone,) = simultaneous_intervals([0.0], resampled[:, :1])
@@ -155,7 +155,7 @@ def test_rounding_is_no_spread():
 
 
 def test_all_intervals_hold_the_truth_together_in_95_of_100_cases():
-    """Means of correlated numbers, whose truth is known: of 4 cases, one or more fail with intervals of their own."""
+    """Means of correlated numbers with known truth; pointwise intervals fail in more than one of 4 cases."""
     rng = np.random.default_rng(2)
     truth = np.linspace(-2, 2, 12)
     mixing = rng.normal(0, 1, (12, 12)) * 0.3 + np.eye(12)

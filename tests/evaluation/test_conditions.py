@@ -1,4 +1,4 @@
-"""Conditions: exactly what the chosen frames would score."""
+"""Conditions: the scores of the chosen frames alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from cases import WEATHER, match_predictions, scene, tables
 
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
-from bdd100k_zoo.evaluation.conditions import score_frames
+from bdd100k_zoo.evaluation.analysis import score_frames
 from bdd100k_zoo.evaluation.scoring import score_predictions
 
 
@@ -21,14 +21,14 @@ def test_frames_of_a_condition_score_as_if_there_were_no_others():
         assert score_frames(found, chosen).official_json() == alone.official_json()
 
 
-def test_frames_without_predictions_score_nothing():
+def test_frames_without_predictions_score_0():
     labels, predictions = scene(6, seed=4)
     predictions[0]["labels"] = []
     found = match_predictions(*tables(labels, predictions))
     assert score_frames(found, [0]).ap == 0.0
 
 
-def test_the_frozen_cases_weighted_once_give_the_official_ap(shared, tmp_path):
+def test_all_frames_of_the_frozen_cases_score_as_the_whole_case(shared, tmp_path):
     cases = sorted((shared / "official" / "fuzz").glob("*.json.gz"))[:8]
     for case in cases:
         content = json.loads(gzip.decompress(case.read_bytes()))

@@ -1,4 +1,4 @@
-"""Kinds of error and confusions, each on the least case that has it; calibration by hand, and as hotcoco has it."""
+"""Kinds of error and confusions on minimal cases; calibration by hand, and compared with hotcoco."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def paired(labels: list, predictions: list) -> PairedFrames:
 
 
 def confusions(labels: list, predictions: list) -> dict[tuple[int, int], int]:
-    """What is labelled as, what it is detected as, how often."""
+    """Return the counts by labelled class and detected class."""
     found = paired(labels, predictions)
     counts = np.array(build_confusion_matrix(found, match_detections(found)).counts)
     return {(row, column): int(counts[row, column]) for row, column in np.argwhere(counts).tolist()}
@@ -50,7 +50,7 @@ def confusions(labels: list, predictions: list) -> dict[tuple[int, int], int]:
         ("Miss", []),
     ],
 )
-def test_each_kind_of_error_is_counted_as_what_it_is(kind: str, predictions: list) -> None:
+def test_each_kind_of_error_is_counted(kind: str, predictions: list) -> None:
     far_off = label("car", (900, 100, 950, 150))
     hit = label("car", (900, 100, 950, 150), score=0.5)
     errors = compute_tide_errors(paired([label("car", HERE), far_off], [*predictions, hit]))
@@ -58,7 +58,7 @@ def test_each_kind_of_error_is_counted_as_what_it_is(kind: str, predictions: lis
     assert set(errors.counts) == set(errors.lost) == set(ERROR_KINDS)
 
 
-def test_an_error_costs_what_mending_it_would_win() -> None:
+def test_an_error_costs_the_ap_that_its_correction_gains() -> None:
     labels = [label("car", HERE), label("car", AWAY)]
     errors = compute_tide_errors(paired(labels, [label("car", HERE, score=0.9)]))
     assert errors.lost["Miss"] == pytest.approx(100 - errors.ap50)
@@ -70,13 +70,13 @@ def test_an_error_costs_what_mending_it_would_win() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_ap_that_errors_are_measured_from_is_the_official_one(seed: int) -> None:
+def test_the_base_ap_of_errors_is_the_official_one(seed: int) -> None:
     found = pair_frames(*crowded_case(seed).tables())
     assert compute_tide_errors(found).ap50 == pytest.approx(score_matches(match_detections(found))["AP50"].overall)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_errors_are_those_of_hotcoco(seed: int) -> None:
+def test_errors_equal_those_of_hotcoco(seed: int) -> None:
     found = pair_frames(*crowded_case(seed).tables())
     run = build_evaluator(found)
     run.evaluate()
@@ -86,26 +86,26 @@ def test_errors_are_those_of_hotcoco(seed: int) -> None:
     assert dict(ours.lost) == {kind: 100 * theirs["delta_ap"][kind] for kind in ERROR_KINDS}
 
 
-def test_confusions_tell_labelled_from_detected() -> None:
+def test_confusions_count_labelled_against_detected() -> None:
     assert confusions([label("car", HERE)], [label("car", HERE, score=0.9)]) == {(CAR, CAR): 1}
     assert confusions([label("car", HERE)], [label("bus", HERE, score=0.9)]) == {(CAR, BUS): 1}
     assert confusions([label("car", HERE)], []) == {(CAR, NOTHING): 1}
     assert confusions([label("car", HERE)], [label("car", AWAY, score=0.9)]) == {(CAR, NOTHING): 1, (NOTHING, CAR): 1}
 
 
-def test_detections_of_low_score_do_not_confuse() -> None:
+def test_detections_with_low_scores_are_left_out_of_confusions() -> None:
     assert confusions([label("car", HERE)], [label("bus", HERE, score=MIN_SCORE / 2)]) == {(CAR, NOTHING): 1}
 
 
 @pytest.mark.parametrize("region", [label("car", CROWD, attributes={"crowd": True}), label("other vehicle", CROWD)])
-def test_what_the_evaluation_ignores_is_no_confusion(region: dict) -> None:
+def test_ignored_detections_are_left_out_of_confusions(region: dict) -> None:
     inside = label("car", (420, 420, 460, 460), score=0.8)
     hit = label("car", HERE, score=0.9)
     assert confusions([label("car", HERE), region], [hit, inside]) == {(CAR, CAR): 1}
     assert confusions([label("car", HERE), region], [inside]) == {(CAR, NOTHING): 1}
 
 
-def test_without_predictions_or_an_order_of_scores_there_is_nothing_to_break_down() -> None:
+def test_there_is_no_error_breakdown_without_predictions_or_finite_scores() -> None:
     strange = Case([frame("a.jpg", label("car", HERE))], [frame("a.jpg", label("car", HERE, score=float("nan")))])
     for found in (paired([label("car", HERE)], []), pair_frames(*strange.tables(lenient=True), lenient=True)):
         assert analyse_errors(found, match_detections(found)) == (None, None)
@@ -117,14 +117,14 @@ BOXES = [(100 * place, 0, 100 * place + 50, 50) for place in range(10)]
 
 
 def calibration_case(right: int, score: float) -> Case:
-    """Ten detections of one score, of which so many are right."""
+    """Return a case of ten detections with one score, of which ``right`` are true positives."""
     labels = [label("car", box) for box in BOXES[:right]]
     labels.append(label("car", (0, 600, 50, 650)))
     return Case([frame("a.jpg", *labels)], [frame("a.jpg", *(label("car", box, score=score) for box in BOXES))])
 
 
 @pytest.mark.parametrize(("right", "score", "error"), [(7, 0.7, 0.0), (7, 0.95, 0.25), (0, 1.0, 1.0), (10, 0.0, 1.0)])
-def test_the_error_is_the_distance_between_score_and_share_that_is_right(
+def test_the_calibration_error_is_the_distance_between_score_and_precision(
     right: int, score: float, error: float
 ) -> None:
     calibration = measure_calibration(calibration_case(right, score).matches())
@@ -134,7 +134,7 @@ def test_the_error_is_the_distance_between_score_and_share_that_is_right(
     assert full.low <= score <= full.high
 
 
-def test_ten_bins_lie_side_by_side_and_empty_ones_have_no_precision() -> None:
+def test_ten_bins_are_adjacent_and_empty_ones_have_no_precision() -> None:
     bins = measure_calibration(calibration_case(3, 0.55).matches()).bins
     assert len(bins) == BINS
     assert [each.low for each in bins[1:]] == [each.high for each in bins[:-1]]
@@ -142,14 +142,14 @@ def test_ten_bins_lie_side_by_side_and_empty_ones_have_no_precision() -> None:
     assert [isnan(each.precision) for each in bins] == [each.detections == 0 for each in bins]
 
 
-def test_detections_that_the_evaluation_ignores_are_left_out() -> None:
+def test_ignored_detections_are_left_out_of_the_calibration() -> None:
     labels = [label("car", BOXES[0]), label("car", (0, 500, 400, 700), attributes={"crowd": True})]
     found = [label("car", BOXES[0], score=0.9), label("car", (10, 510, 50, 550), score=0.9)]
     calibration = measure_calibration(Case([frame("a.jpg", *labels)], [frame("a.jpg", *found)]).matches())
     assert sum(each.detections for each in calibration.bins) == 1
 
 
-def test_a_class_without_detections_has_no_error_and_strange_scores_fall_outermost() -> None:
+def test_a_class_without_detections_has_no_error_and_large_scores_are_in_the_last_bin() -> None:
     strange = Case([frame("a.jpg", label("car", BOXES[0]))], [frame("a.jpg", label("bus", BOXES[0], score=7))])
     calibration = measure_calibration(strange.matches())
     assert [isnan(error) for error in calibration.by_class] == [place != 4 for place in range(10)]
@@ -157,7 +157,7 @@ def test_a_class_without_detections_has_no_error_and_strange_scores_fall_outermo
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_bins_and_error_are_those_of_hotcoco(seed: int) -> None:
+def test_bins_and_error_equal_those_of_hotcoco(seed: int) -> None:
     paired = pair_frames(*crowded_case(seed).tables())
     run = build_evaluator(paired)
     run.evaluate()

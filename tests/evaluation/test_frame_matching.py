@@ -1,4 +1,4 @@
-"""Verdicts: those of COCO's rules, told object by object; and what the AP lacks, shared out among frames."""
+"""Outcomes of each detection and object by COCO's rules, and the AP that each frame costs."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def paired(case: Case) -> PairedFrames:
     return pair_frames(*case.tables(lenient=True), lenient=True)
 
 
-def judged(labels: list, predictions: list, iou: float = 0.5) -> MatchOutcomes:
+def match(labels: list, predictions: list, iou: float = 0.5) -> MatchOutcomes:
     pairs = paired(Case(labels, predictions))
     return build_match_outcomes(pairs, match_detections(pairs, iou))
 
 
 def first_frame(labels: list, predictions: list, iou: float = 0.5) -> FrameOutcomes:
-    return judged([frame("a", *labels)], [frame("a", *predictions)], iou).of_frame(0)
+    return match([frame("a", *labels)], [frame("a", *predictions)], iou).of_frame(0)
 
 
 def naive(pairs: PairedFrames, iou: float) -> tuple[list[int], list[int]]:
-    """Outcome of each detection and the label it took, one frame, class and detection after the other."""
+    """Return the outcome of each detection and the label it took, computed one by one."""
     outcomes, took = [IGNORED] * len(pairs.rows), [-1] * len(pairs.rows)
     labels = pairs.labels
     for index in range(len(labels.frames)):
@@ -83,42 +83,42 @@ def overlap_of(box, other, crowd: bool) -> float:
 
 @given(case=cases(sound=True), iou=st.sampled_from(IOU_THRESHOLDS.tolist()))
 @QUICK
-def test_verdicts_are_those_of_the_rules_followed_one_by_one(case: Case, iou: float) -> None:
+def test_outcomes_equal_those_of_the_rules_applied_one_by_one(case: Case, iou: float) -> None:
     pairs = paired(case)
-    verdicts = build_match_outcomes(pairs, match_detections(pairs, iou))
+    found = build_match_outcomes(pairs, match_detections(pairs, iou))
     outcomes, took = naive(pairs, iou)
-    assert verdicts.detections.outcomes.tolist() == outcomes
-    assert verdicts.detections.took.tolist() == took
+    assert found.detections.outcomes.tolist() == outcomes
+    assert found.detections.took.tolist() == took
     found_by = {place: by for by, place in enumerate(took) if outcomes[by] == TRUE_POSITIVE}
-    assert verdicts.objects.found_by.tolist() == [found_by.get(i, -1) for i in range(len(verdicts.objects))]
+    assert found.objects.found_by.tolist() == [found_by.get(i, -1) for i in range(len(found.objects.states))]
     expected = [
         IGNORE_REGION if crowd else FOUND if i in found_by else MISSED
         for i, crowd in enumerate(pairs.labels.crowd.tolist())
     ]
-    assert verdicts.objects.states.tolist() == expected
+    assert found.objects.states.tolist() == expected
 
 
-def test_verdicts_of_crowded_frames_are_those_of_the_rules_too() -> None:
+def test_outcomes_of_crowded_frames_equal_those_of_the_rules() -> None:
     pairs = paired(crowded_case(seed=3))
-    verdicts = build_match_outcomes(pairs, match_detections(pairs))
-    assert (verdicts.detections.outcomes.tolist(), verdicts.detections.took.tolist()) == naive(pairs, 0.5)
-    assert (verdicts.detections.outcomes == IGNORED).sum() == 3 * 30
+    found = build_match_outcomes(pairs, match_detections(pairs))
+    assert (found.detections.outcomes.tolist(), found.detections.took.tolist()) == naive(pairs, 0.5)
+    assert (found.detections.outcomes == IGNORED).sum() == 3 * 30
 
 
 @given(case=cases())
 @QUICK
-def test_any_case_is_judged_and_both_sides_agree_on_who_found_whom(case: Case) -> None:
+def test_detections_and_objects_of_any_case_refer_to_each_other(case: Case) -> None:
     pairs = paired(case)
-    verdicts = build_match_outcomes(pairs, match_detections(pairs))
-    for index in range(len(verdicts.frames)):
-        _, detections, objects = verdicts.of_frame(index)
+    found = build_match_outcomes(pairs, match_detections(pairs))
+    for index in range(len(found.frames)):
+        _, detections, objects = found.of_frame(index)
         hits = np.flatnonzero(detections.outcomes == TRUE_POSITIVE)
         assert objects.found_by[detections.took[hits]].tolist() == hits.tolist()
         assert (objects.states == FOUND).sum() == len(hits)
         assert ((objects.found_by >= 0) == (objects.states == FOUND)).all()
 
 
-def test_each_kind_of_verdict_is_told() -> None:
+def test_each_kind_of_outcome() -> None:
     crowd = label("car", (300, 0, 500, 200), attributes={"crowd": True})
     found = [
         label("car", (11, 20, 51, 60), score=0.9),
@@ -134,21 +134,21 @@ def test_each_kind_of_verdict_is_told() -> None:
 
 
 @pytest.mark.parametrize(("iou", "outcome"), [(0.5, TRUE_POSITIVE), (0.75, TRUE_POSITIVE), (0.95, FALSE_POSITIVE)])
-def test_the_threshold_decides(iou: float, outcome: int) -> None:
+def test_the_iou_threshold_decides(iou: float, outcome: int) -> None:
     near = label("car", (12, 20, 52, 60), score=0.9)
     assert first_frame([label("car")], [near], iou).detections.outcomes.tolist() == [outcome]
 
 
-def test_places_are_counted_from_the_first_of_the_frame() -> None:
+def test_indices_count_from_the_first_of_the_frame() -> None:
     labels = [frame(name, label("bus"), label("car")) for name in "ab"]
-    verdicts = judged(labels, [frame(name, label("car", score=0.5), label("car", score=0.6)) for name in "ab"])
+    found = match(labels, [frame(name, label("car", score=0.5), label("car", score=0.6)) for name in "ab"])
     for index in range(2):
-        name, detections, objects = verdicts.of_frame(index)
+        name, detections, objects = found.of_frame(index)
         assert (name, detections.took.tolist(), objects.found_by.tolist()) == ("ab"[index], [-1, 1], [-1, 1])
 
 
 def losses(found: ClassMatches, threshold: int, frames: int) -> np.ndarray:
-    """What each frame costs, one recall point after the other."""
+    """Return the loss of each frame, computed recall point by recall point."""
     lost, outcomes = np.zeros(frames), found.outcomes[0, threshold]
     counted = np.flatnonzero(outcomes != IGNORED)
     true = np.cumsum(outcomes[counted] == TRUE_POSITIVE)
@@ -176,7 +176,7 @@ def expected_losses(matches: Matches) -> np.ndarray:
 
 @given(case=cases(sound=True))
 @QUICK
-def test_losses_are_those_of_the_definition_and_add_up_to_what_the_ap_lacks(case: Case) -> None:
+def test_losses_follow_the_definition_and_add_up_to_100_minus_ap(case: Case) -> None:
     matches = match_detections(paired(case))
     to_false, to_missed = lost_ap(matches)
     np.testing.assert_allclose(to_false + to_missed, expected_losses(matches), atol=1e-9)
@@ -184,7 +184,7 @@ def test_losses_are_those_of_the_definition_and_add_up_to_what_the_ap_lacks(case
         assert to_false.sum() + to_missed.sum() == pytest.approx(100 - score_matches(matches).ap, abs=1e-9)
 
 
-def test_losses_of_crowded_frames_add_up_too() -> None:
+def test_losses_of_crowded_frames_add_up() -> None:
     matches = match_detections(paired(crowded_case(seed=5)))
     to_false, to_missed = lost_ap(matches)
     np.testing.assert_allclose(to_false + to_missed, expected_losses(matches), atol=1e-9)
@@ -196,7 +196,7 @@ FAR = (600, 0, 640, 40)
 
 
 def scene() -> Matches:
-    """a is right, b misses one of two cars, c finds a car that is none before all others, d misses a bus."""
+    """Return matches: a is right, b misses one of two cars, c has a false car with the best score, d misses a bus."""
     right = [label("car"), label("car", (100, 20, 150, 60))]
     found = [each | {"score": 0.8} for each in right]
     labels = [frame("a", *right), frame("b", *right), frame("c", *right), frame("d", label("bus", FAR))]
@@ -205,7 +205,7 @@ def scene() -> Matches:
     return match_detections(paired(Case(labels, predictions)))
 
 
-def test_the_worst_frames_come_first_with_what_they_lost_to() -> None:
+def test_the_worst_frames_come_first_with_their_losses() -> None:
     bus, missed, false = worst_frames(scene(), 3)
     assert (bus.name, bus.to_false, bus.to_missed) == ("d", 0, pytest.approx(50))
     assert (false.name, false.to_missed) == ("c", 0)
@@ -214,26 +214,26 @@ def test_the_worst_frames_come_first_with_what_they_lost_to() -> None:
     assert all(each.lost == each.to_false + each.to_missed for each in (bus, missed, false))
 
 
-def test_frames_that_cost_nothing_are_not_among_the_worst() -> None:
+def test_frames_that_cost_nothing_are_left_out() -> None:
     assert sorted(each.name for each in worst_frames(scene(), 10)) == ["b", "c", "d"]
     assert worst_frames(scene(), 0) == ()
 
 
-def test_the_worst_frames_for_some_classes_leave_the_others_out_of_account() -> None:
+def test_the_worst_frames_for_some_classes_ignore_the_others() -> None:
     cars = CLASSES.index("car")
     worst = worst_frames(scene(), 10, classes=[cars])
     assert sorted(each.name for each in worst) == ["b", "c"]
     assert sum(each.lost for each in worst) == pytest.approx(100 - score_matches(scene())["AP"].by_class[cars])
 
 
-def test_equal_losses_go_by_name() -> None:
+def test_equal_losses_are_ordered_by_name() -> None:
     labels = [frame(name, label("car")) for name in "cab"]
     assert [each.name for each in worst_frames(match_detections(paired(Case(labels, [frame("a")]))), 2)] == ["a", "b"]
 
 
 @given(box=boxes(least=-8))
 @QUICK
-def test_a_label_inside_out_is_nothing_to_find(box: tuple[float, ...]) -> None:
+def test_an_inverted_label_is_ignored(box: tuple[float, ...]) -> None:
     _, _, objects = first_frame([label("car", box)], [])
     width, height = box[2] - box[0] + 1, box[3] - box[1] + 1
     assert objects.states.tolist() == [MISSED if width * height >= 0 else IGNORE_REGION]

@@ -1,4 +1,4 @@
-"""The official packages, called or missing."""
+"""The official packages, installed or missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_official_engine_gives_frozen_official_scores(official: Engine, shar
     assert scores.official_json() == (folder / "scores.json").read_bytes()
 
 
-def test_the_official_engine_says_nothing(official: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_official_engine_prints_nothing(official: Engine, capfd: pytest.CaptureFixture[str]) -> None:
     Case([frame("a", label()), frame("b")], [frame("a", label(score=1))]).within(official)
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("anything").isEnabledFor(logging.CRITICAL)
@@ -39,14 +39,14 @@ def test_a_missing_file_is_a_storage_error(official: Engine, tmp_path: Path) -> 
         official(tmp_path / "none.json", tmp_path / "none.json")
 
 
-def test_a_file_of_another_kind_is_named(official: Engine) -> None:
+def test_a_file_of_another_format_is_named(official: Engine) -> None:
     with pytest.raises(InputsError, match="COCO"):
         Case({"images": [], "annotations": []}, []).within(official)
     with pytest.raises(InputsError):
         Case([frame("a", label())], [frame("a", label())]).within(official)
 
 
-def test_without_the_packages_the_extra_is_named(tmp_path: Path) -> None:
+def test_without_the_packages_the_error_names_the_extra(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['bdd100k'] = None\n"
         "from pathlib import Path\n"
@@ -59,7 +59,7 @@ def test_without_the_packages_the_extra_is_named(tmp_path: Path) -> None:
     assert ran.stdout.split() == ["bdd100k", "official"]
 
 
-def test_packages_that_refuse_to_be_imported_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_whose_import_fails_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "refuses_import.py").write_text("raise TypeError('made for pydantic 1')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingPackageError, match="made for pydantic 1"):

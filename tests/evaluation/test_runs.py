@@ -1,4 +1,4 @@
-"""Which runs are shown beside the published scores, and why the others are left out."""
+"""Runs that are shown beside the published scores, and why others are left out."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ AFTERWARDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no objects": (lambda folder: score(folder, None), "has no AP: its labels hold no object"),
     "lenient": (
         lambda folder: score(folder, 30.0, lenient=True, let_through=ACCEPTED),
-        "is scored with --lenient, which has accepted 1,234 frames missing from the predictions",
+        "is scored with --lenient, which accepted 1,234 frames missing from the predictions",
     ),
     "other labels": (
         lambda folder: score(folder, 30.0, labels="some/mine.json"),
@@ -100,7 +100,7 @@ RECORDS: dict[str, tuple[RunRecord, str]] = {
     "another split": (record(split="test"), "is on test, not on val"),
     "settings": (
         record(cfg_options={"model.test_cfg.score_thr": 0.5}),
-        "has settings of its own: model.test_cfg.score_thr",
+        "has other settings: model.test_cfg.score_thr",
     ),
     "own weights": (record({"published": False}), f"has own weights, not the published ones of {MODEL}"),
     "a file of the user's": (record({"address": None}), f"has own weights, not the published ones of {MODEL}"),
@@ -109,7 +109,7 @@ RECORDS: dict[str, tuple[RunRecord, str]] = {
 
 
 @pytest.mark.parametrize("fault", AFTERWARDS)
-def test_a_run_that_is_no_whole_scored_one_is_left_out(fault: str, tmp_path: Path) -> None:
+def test_an_incomplete_or_unscored_run_is_left_out(fault: str, tmp_path: Path) -> None:
     run(tmp_path / "shown", run_record=record(model=OTHER))
     change, reason = AFTERWARDS[fault]
     change(run(tmp_path / "a" / "val", 99.0))
@@ -121,7 +121,7 @@ def test_a_run_that_is_no_whole_scored_one_is_left_out(fault: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("fault", RECORDS)
-def test_a_run_of_something_else_is_left_out(fault: str, tmp_path: Path) -> None:
+def test_a_run_of_another_model_split_or_setting_is_left_out(fault: str, tmp_path: Path) -> None:
     run(tmp_path / "shown", run_record=record(model=OTHER))
     run_record, reason = RECORDS[fault]
     run(tmp_path / "a", 99.0, run_record)
@@ -129,21 +129,21 @@ def test_a_run_of_something_else_is_left_out(fault: str, tmp_path: Path) -> None
     assert left_out(tmp_path) == {"a": reason}
 
 
-def test_a_run_under_way_is_left_out(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_left_out(tmp_path: Path) -> None:
     run(tmp_path / "shown")
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "journal-0.jsonl").write_text("{}\n")
     assert left_out(tmp_path) == {"begun": "is not complete: the command that began it resumes it"}
 
 
-def test_lenient_scores_that_accepted_nothing_and_runs_of_no_split_are_shown(tmp_path: Path) -> None:
+def test_lenient_scores_without_issues_and_runs_without_a_split_are_shown(tmp_path: Path) -> None:
     run(tmp_path / "a", 30.0, record(split=None), lenient=True)
     scores, without = read_measured_scores(tmp_path, MODELS)
     assert scores[MODEL].scores["AP"]["OVERALL"] == 30.0
     assert without == ()
 
 
-def test_of_several_runs_of_a_model_the_last_by_path_is_shown_and_the_others_say_so(tmp_path: Path) -> None:
+def test_of_several_runs_of_a_model_the_last_by_path_is_shown(tmp_path: Path) -> None:
     for name, ap in (("b", 32.0), ("a", 31.0), ("c", 33.0)):
         run(tmp_path / name, ap)
     run(tmp_path / "d", 34.0, record(model="gone_1x"))
@@ -156,7 +156,7 @@ def test_of_several_runs_of_a_model_the_last_by_path_is_shown_and_the_others_say
     }
 
 
-def test_scores_against_the_splits_own_labels_come_before_those_of_more_runs(tmp_path: Path) -> None:
+def test_labels_of_the_split_are_preferred_to_those_of_more_runs(tmp_path: Path) -> None:
     for number in range(3):
         run(tmp_path / f"mine{number}", labels="part.json")
     run(tmp_path / "val", 31.0, record(model=OTHER))
@@ -167,16 +167,16 @@ def test_scores_against_the_splits_own_labels_come_before_those_of_more_runs(tmp
     assert set(read_measured_scores(tmp_path / "two", MODELS)[0]) == MODELS
 
 
-def test_where_no_run_can_be_shown_the_error_names_them_all(tmp_path: Path) -> None:
+def test_if_no_run_can_be_shown_the_error_lists_them_all(tmp_path: Path) -> None:
     spoil("scores.json", None)(run(tmp_path / "a"))
     run(tmp_path / "b", run_record=record(split="test"))
-    with pytest.raises(InputsError) as told:
+    with pytest.raises(InputsError) as caught:
         read_measured_scores(tmp_path, MODELS)
-    assert str(told.value).splitlines() == [
-        f"{tmp_path} holds no run with scores that can be shown",
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}: holds no run with scores that can be shown",
         "  a: is not scored: `bdd100k-zoo eval` scores it",
         "  b: is on test, not on val",
     ]
-    with pytest.raises(InputsError) as told:
+    with pytest.raises(InputsError) as caught:
         read_measured_scores(tmp_path / "none", MODELS)
-    assert str(told.value) == f"{tmp_path / 'none'} holds no run with scores that can be shown"
+    assert str(caught.value) == f"{tmp_path / 'none'}: holds no run with scores that can be shown"

@@ -1,4 +1,4 @@
-"""Scores against frozen official ones, and the special cases of the official rules worked out by hand."""
+"""Scores against frozen official ones, and special cases of the official rules computed by hand."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def check(case: Case, expected: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
-def test_committed_official_scores_are_met_bit_for_bit(path: Path) -> None:
+def test_scores_equal_the_committed_official_ones_bit_for_bit(path: Path) -> None:
     check(*frozen_case(path))
 
 
 @pytest.mark.parametrize("name", FUZZ_CASES)
-def test_frozen_official_scores_are_met_bit_for_bit(shared: Path, name: str) -> None:
+def test_scores_equal_the_frozen_official_ones_bit_for_bit(shared: Path, name: str) -> None:
     check(*frozen_case(shared / f"official/fuzz/{name}.json.gz"))
 
 
-def test_scalabels_own_test_case_is_met_bit_for_bit_and_needs_no_leniency(shared: Path) -> None:
+def test_scalabels_own_test_case_is_scored_bit_for_bit_without_leniency(shared: Path) -> None:
     folder = shared / "official/scalabel_det"
     labels, predictions = read_label_table(folder / "labels.json"), read_prediction_table(folder / "predictions.json")
     assert score_predictions(labels, predictions).official_json() == (folder / "scores.json").read_bytes()
@@ -70,7 +70,7 @@ def test_a_perfect_detection_scores_a_hundred_and_classes_without_labels_do_not_
 
 
 @pytest.mark.parametrize("predictions", [[frame("a")], [{"name": "a", "labels": None}], [{"name": "a"}]])
-def test_no_predictions_at_all_score_nought_for_every_class_with_any_label(predictions: Any) -> None:
+def test_an_empty_predictions_file_scores_0_for_every_class_with_any_label(predictions: Any) -> None:
     labels = [frame("a", label("car"), label("bus", attributes={"crowd": True}), label("trailer"))]
     scores = score(labels, predictions)
     for metric in METRICS:
@@ -80,19 +80,19 @@ def test_no_predictions_at_all_score_nought_for_every_class_with_any_label(predi
         assert scores[metric].overall == 0
 
 
-def test_no_labels_at_all_are_nothing_to_score() -> None:
+def test_without_labels_all_scores_are_nan() -> None:
     for predictions in ([frame("a")], [frame("a", label(score=1))]):
         scores = score([frame("a")], predictions)
         assert all(isnan(value) for metric in METRICS for value in (*scores[metric].by_class, scores[metric].overall))
     assert isnan(score([], []).ap)
 
 
-def test_a_class_of_crowds_alone_is_nothing_to_find_once_there_is_any_prediction() -> None:
+def test_a_class_with_only_crowds_scores_nan_if_there_is_any_prediction() -> None:
     labels = [frame("a", label("car", attributes={"crowd": True}), FAR)]
     assert isnan(of_class(score(labels, [frame("a", label("car", score=0.5))]), "AP"))
 
 
-def test_a_crowd_takes_up_any_number_of_detections_that_lie_mostly_within_it() -> None:
+def test_a_crowd_absorbs_any_number_of_detections_that_lie_mostly_inside_it() -> None:
     crowd = label("other vehicle", (0, 0, 400, 400))
     inside = [label(box=(10 * n, 10 * n, 10 * n + 40, 10 * n + 40), score=0.9) for n in range(5)]
     scores = score(
@@ -125,7 +125,7 @@ def test_objects_outside_an_area_are_neither_found_nor_missed_there() -> None:
     assert isnan(of_class(scores, "APm"))
 
 
-def test_the_bounds_of_areas_are_inclusive_and_sizes_count_the_last_pixel() -> None:
+def test_the_bounds_of_areas_are_inclusive_and_sizes_include_the_last_pixel() -> None:
     scores = score([frame("a", label(box=(0, 0, 31, 31)))], [frame("a", label(box=(0, 0, 31, 31), score=0.5))])
     assert of_class(scores, "ARs") == of_class(scores, "ARm") == 100
     assert isnan(of_class(scores, "ARl"))
@@ -152,7 +152,7 @@ def test_equal_scores_keep_the_order_of_the_file(first: bool, ap: float) -> None
     assert of_class(score([frame("a", label())], [frame("a", *found)]), "AP50") == pytest.approx(ap, abs=1e-9)
 
 
-def test_equal_scores_in_different_frames_go_by_the_names_of_the_frames() -> None:
+def test_equal_scores_in_different_frames_are_ordered_by_frame_name() -> None:
     labels = [frame("b", label()), frame("a", FAR)]
     found = [frame("b", label(score=0.5)), frame("a", label(score=0.5))]
     assert of_class(score(labels, found), "AP50") == pytest.approx(50, abs=1e-9)
@@ -168,26 +168,26 @@ def test_of_equally_overlapping_objects_the_last_of_the_file_is_taken() -> None:
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 5), (5, 5, 5, 40), (5.25, 5, 5.5, 5.5)])
-def test_boxes_of_no_extent_are_a_pixel_wide(box: tuple[float, ...]) -> None:
+def test_boxes_with_equal_corners_are_a_pixel_wide(box: tuple[float, ...]) -> None:
     scores = score([frame("a", label(box=box))], [frame("a", label(box=box, score=0.5))])
     assert of_class(scores, "AR1") == 100
 
 
-def test_boxes_that_are_inside_out_are_scored_when_lenient() -> None:
+def test_inverted_boxes_are_scored_when_lenient() -> None:
     inverted = (60, 60, 20, 20)
     labels, found = [frame("a", label(box=inverted), FAR)], [frame("a", label(box=inverted, score=0.5))]
     assert of_class(score(labels, found, lenient=True), "AR100") == 0
 
 
 @pytest.mark.parametrize("lenient", [False, True])
-def test_videos_tell_frames_of_one_name_apart(lenient: bool) -> None:
+def test_videos_distinguish_frames_of_one_name(lenient: bool) -> None:
     here, there = label(), label(box=(300, 300, 340, 340))
     labels = [frame("a", here, videoName="v"), frame("a", there, videoName="w")]
     found = [frame("a", there | {"score": 0.5}, videoName="w"), frame("a", here | {"score": 0.6}, videoName="v")]
     assert of_class(score(labels, found, lenient=lenient), "AP50") == pytest.approx(100, abs=1e-9)
 
 
-def test_videos_are_no_matter_where_names_are_unique() -> None:
+def test_videos_are_ignored_if_names_are_unique() -> None:
     labels, found = [frame("a", label(), videoName="v")], [frame("a", label(score=0.5))]
     assert of_class(score(labels, found), "AP50") == pytest.approx(100, abs=1e-9)
 
@@ -210,8 +210,8 @@ def check_against_hotcoco(paired: PairedFrames) -> None:
 
 
 @given(case=cases(finite=True))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_scores_are_those_of_hotcoco_on_any_finite_case(case: Case) -> None:
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_scores_equal_those_of_hotcoco_on_any_finite_case(case: Case) -> None:
     paired = pair_frames(*case.tables(lenient=True), lenient=True)
     assume(len(paired.rows))  # hotcoco lacks the official rule for no predictions at all
     check_against_hotcoco(paired)
@@ -219,7 +219,7 @@ def test_scores_are_those_of_hotcoco_on_any_finite_case(case: Case) -> None:
 
 @given(case=cases(sound=True))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_strict_scores_are_those_of_hotcoco_on_sound_cases(case: Case) -> None:
+def test_strict_scores_equal_those_of_hotcoco_on_valid_cases(case: Case) -> None:
     try:
         paired = pair_frames(*case.tables())
     except InputsError:
@@ -229,12 +229,12 @@ def test_strict_scores_are_those_of_hotcoco_on_sound_cases(case: Case) -> None:
 
 
 @pytest.mark.parametrize("seed", [7, *range(20, 24)])
-def test_scores_are_those_of_hotcoco_on_crowded_frames(seed: int) -> None:
+def test_scores_equal_those_of_hotcoco_on_crowded_frames(seed: int) -> None:
     check_against_hotcoco(pair_frames(*crowded_case(seed).tables()))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_scores_are_those_of_hotcoco_on_whole_scenes_with_crowds(seed: int) -> None:
+def test_scores_equal_those_of_hotcoco_on_scenes_with_crowds(seed: int) -> None:
     check_against_hotcoco(pair_frames(*Case(*scene(60, seed)).tables()))
 
 
@@ -250,30 +250,29 @@ def test_missing_and_unknown_frames_are_an_error_that_names_them() -> None:
     case = Case([frame("a", label()), frame("b")], [frame("b"), frame("zz")])
     with pytest.raises(InputsError) as caught:
         case.scores()
-    assert (caught.value.missing, caught.value.unknown) == (("a",), ("zz",))
     assert "1 frames missing: a; 1 frames not in the labels: zz" in str(caught.value)
     assert str(caught.value).count(".json") == 2
 
 
 @pytest.mark.parametrize("doubled", ["labels", "predictions"])
-def test_frames_that_stand_twice_are_an_error_naming_file_and_frame(doubled: str) -> None:
+def test_frames_that_appear_twice_are_an_error_naming_file_and_frame(doubled: str) -> None:
     once, twice = [frame("a", label(score=None))], [frame("a"), frame("a")]
     case = Case(twice, [frame("a")]) if doubled == "labels" else Case(once, twice)
     with pytest.raises(InputsError) as caught:
         case.scores()
-    assert (caught.value.path.name, caught.value.frame) == (f"{doubled}.json", "a")
+    assert f"{doubled}.json: frame a: appears 2 times" in str(caught.value)
 
 
 def accepted(case: Case) -> tuple[IssueSummary, ...]:
     return pair_frames(*case.tables(lenient=True), lenient=True).let_through
 
 
-def test_what_leniency_let_through_is_told_with_counts_and_examples() -> None:
+def test_accepted_issues_are_reported_with_counts_and_examples() -> None:
     labels = [frame(name, label()) for name in "abcde"]
     wrong = label(box=(9, 9, 1, 1), score=float("nan"), id=7)
     found = [frame("a", wrong, label(box=None, score=0.5)), frame("a", wrong, wrong), frame("zz")]
-    told = {each.kind: each for each in accepted(Case(labels, found))}
-    assert {kind: each.count for kind, each in told.items()} == {
+    reported = {each.kind: each for each in accepted(Case(labels, found))}
+    assert {kind: each.count for kind, each in reported.items()} == {
         "boxes with x2 < x1 - 1": 3,
         "boxes with y2 < y1 - 1": 3,
         "scores that are not finite": 3,
@@ -282,12 +281,12 @@ def test_what_leniency_let_through_is_told_with_counts_and_examples() -> None:
         "frames without predictions": 4,
         "frames without labels": 1,
     }
-    assert len(told["frames without predictions"].examples) == 3
-    (first, *_) = told["scores that are not finite"].examples
+    assert len(reported["frames without predictions"].examples) == 3
+    (first, *_) = reported["scores that are not finite"].examples
     assert all(part in first for part in ("predictions.json", "frame a", "label 7 (no. 1)", "nan"))
 
 
-def test_a_sound_case_lets_nothing_through() -> None:
+def test_a_valid_case_has_no_issues() -> None:
     case = Case([frame("a", label())], [frame("a", label(score=0.5))])
     assert accepted(case) == ()
     with pytest.raises(InputsError):

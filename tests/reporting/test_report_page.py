@@ -16,9 +16,8 @@ pytest.importorskip("matplotlib", reason="NOT TESTED: reports, as matplotlib is 
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.validation import IssueSummary
-from bdd100k_zoo.evaluation.analysis import Analysis, APDifference, Curves
+from bdd100k_zoo.evaluation.analysis import Analysis, APDifference, ConditionScores, Curves
 from bdd100k_zoo.evaluation.bootstrap import Interval, Support
-from bdd100k_zoo.evaluation.conditions import ConditionScores
 from bdd100k_zoo.evaluation.error_analysis import Calibration, ConfusionMatrix, ErrorBreakdown, ScoreBin
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL, FileFingerprint, MetricScores, Scores
 from bdd100k_zoo.registry import load_zoo
