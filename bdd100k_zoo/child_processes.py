@@ -1,16 +1,17 @@
-"""Count the usable cores, and make child processes exit when their parent has ended, even if it was killed."""
+"""Count the usable cores, handle signals, and make child processes exit when their parent has ended."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import stat
-from contextlib import suppress
-from threading import Thread
-from typing import TYPE_CHECKING
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 ORPHANED_STATUS = 1
 """Exit status of a process whose parent has ended."""
@@ -19,6 +20,27 @@ ORPHANED_STATUS = 1
 def usable_cores() -> int:
     """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def handle_signals(handlers: Mapping[signal.Signals, Callable[[int, Any], None]]) -> Iterator[None]:
+    """Handle signals in the block, except those that are ignored, as in the background of a script.
+
+    In other threads than the main thread nothing changes: Python does not let them set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_with_parent() -> None:
@@ -48,4 +70,4 @@ def _exit_after(wait: Callable[[], object]) -> None:
         # Immediately and without cleanup: unfinished work is resumed as after any kill.
         os._exit(ORPHANED_STATUS)
 
-    Thread(target=end, name="parent", daemon=True).start()
+    threading.Thread(target=end, name="parent", daemon=True).start()

@@ -150,7 +150,7 @@ def measure(folder: Path, number: int, batch_size: int) -> None:
     print(f"before the first image: {peak():.0f} MiB (of which {number:,} names and paths)")
     with run_folder_lock(part.folder):
         start = perf_counter()
-        record = compute_shard(detector, part, header, process, Journals(part.folder), watch)
+        record = compute_shard(detector, part, header, process, Journals(), watch)
     if record is None:
         raise RuntimeError("the run is not complete")
     for share, mark in zip(("1/4", "1/2", "end"), watch.peaks, strict=True):

@@ -49,6 +49,7 @@ if __name__ == "__main__":
 # An agent that is in another session, and its worker in a third, neither of which hears of what happens to the first.
 LAUNCHED = """
 import sys
+from pathlib import Path
 from bdd100k_zoo.prediction import launch
 
 child = '''
@@ -65,7 +66,7 @@ else:
 time.sleep(600)
 '''
 launch.torchrun_command = lambda processes, arguments: [sys.executable, "-c", child, *arguments, "agent", child]
-launch.launch_processes(2, sys.argv[1:])
+launch.launch_processes(2, sys.argv[1:], Path(sys.argv[1]))
 """
 
 

@@ -105,12 +105,10 @@ def read_detector_info(setup: BenchSetup, detector: Detector) -> DetectorInfo:
 
 def run_pipeline(detector: Detector, frames: Sequence[Frame], batch_size: int) -> list[ChunkResult]:
     """Compute some frames as a run does, without its files, and return their chunks; raises ZooError."""
-    done: list[ChunkResult] = []
     chunks = Chunks(len(frames), chunk_size(batch_size))
     work = DetectionWork(frames, chunks, range(chunks.count), batch_size, default_workers(detector.facts.device))
     with NO_PROGRESS.task("", len(frames), "images") as task:
-        detect_chunks(detector, work, done.append, NO_PROGRESS, task)
-    return done
+        return list(detect_chunks(detector, work, NO_PROGRESS, task))
 
 
 def sum_chunk_times(chunks: Sequence[ChunkResult]) -> tuple[dict[str, float], Counter[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 
 
 def nonempty_path(value: str) -> Path:
-    """Parse a path, but refuse the empty text of an unset shell variable, which would mean the current folder."""
+    """Parse a path; refuse an empty one, as from an unset shell variable: it would mean the current folder."""
     if not value:
         raise typer.BadParameter("is empty; is a variable of the shell unset?")
     return Path(value)
+
+
+def path_option(metavar: str, description: str, variable: str | None = None) -> Any:
+    """Return an option that takes a path, if any, with its name in the help and its environment variable."""
+    return typer.Option(metavar=metavar, parser=nonempty_path, envvar=variable, help=description)
 
 
 class ProcessCount(NamedTuple):
@@ -54,26 +59,26 @@ ModelName = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Gpus = Annotated[
     ProcessCount | None,
-    typer.Option(metavar="N|all", parser=parse_process_count, help="A process for each of N GPUs of this machine."),
+    typer.Option(metavar="N|all", parser=parse_process_count, help="Start one process on each of N local GPUs."),
 ]
 Launcher = Annotated[
     Literal["none", "pytorch", "slurm", "mpi"] | None,
     typer.Option(
         metavar="NAME",
-        help="What started this process: pytorch (torchrun), slurm, mpi or none; default: what its variables say.",
+        help="What started this process: pytorch (torchrun), slurm, mpi or none; default: detected.",
     ),
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "tf32", "fp16", "bf16"],
-    typer.Option(metavar="NAME", help="How the network computes: fp32 (auto), tf32, fp16 or bf16."),
+    typer.Option(metavar="NAME", help="Precision of the network: fp32 (auto), tf32, fp16 or bf16."),
 ]
 Backend = Annotated[
     Literal["auto", "mmdet3", "mmdet2"],
-    typer.Option(metavar="NAME", help="What computes: mmdet3, mmdet2 or the installed one (auto)."),
+    typer.Option(metavar="NAME", help="mmdet3, mmdet2, or auto for the installed one."),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Images at once; default: what suits the device, 1 on the CPU."),
+    typer.Option(min=1, metavar="N", help="Images per batch; default: suits the device, 1 on the CPU."),
 ]
 ConfigOptions = Annotated[
     list[str] | None,
@@ -81,7 +86,7 @@ ConfigOptions = Annotated[
 ]
 
 # Of eval and report:
-Split = Annotated[str, typer.Option(help="The split whose runs and labels are meant.")]
+Split = Annotated[str, typer.Option(help="The split of the runs and labels.")]
 DatasetRoot = Annotated[Path | None, typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset.")]
 LabelFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Labels; default: labels/det_20/det_SPLIT.json below the root.")

@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import sys
-import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from rich.console import Console, RenderableType
@@ -197,46 +196,24 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM arrived; it ends commands in the same way as Ctrl-C."""
 
 
-SIGNAL_EXCEPTIONS: Mapping[int, type[KeyboardInterrupt]] = {
-    signal.SIGINT: KeyboardInterrupt,
-    signal.SIGTERM: Terminated,
-}
-
-
 def raise_on_sigterm() -> AbstractContextManager[None]:
     """Raise Terminated in the block when SIGTERM arrives."""
+    from bdd100k_zoo.child_processes import handle_signals
 
     def end(*_: object) -> None:
         raise Terminated
 
-    return _handle_signals({signal.SIGTERM: end})
+    return handle_signals({signal.SIGTERM: end})
 
 
 def stop_on_signals(stop: GracefulStop) -> AbstractContextManager[None]:
     """Let Ctrl-C and SIGTERM in the block ask a job to stop."""
+    from bdd100k_zoo.child_processes import handle_signals
 
     def ask(number: int, _: object) -> None:
-        stop.ask(SIGNAL_EXCEPTIONS[number]())
+        stop.ask(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
 
-    return _handle_signals(dict.fromkeys(SIGNAL_EXCEPTIONS, ask))
-
-
-@contextmanager
-def _handle_signals(handlers: Mapping[int, Callable[[int, Any], None]]) -> Iterator[None]:
-    """Handle signals in the block, except those that are ignored, as in the background of a script.
-
-    In other threads than the main thread nothing changes: Python does not let them set handlers.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heeded = {number: end for number, end in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
-    before = {number: signal.signal(number, handler) for number, handler in heeded.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handle_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), ask))
 
 
 @contextmanager

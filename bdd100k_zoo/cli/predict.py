@@ -20,7 +20,7 @@ from bdd100k_zoo.cli.options import (
     ModelName,
     Precision,
     get_session,
-    nonempty_path,
+    path_option,
 )
 from bdd100k_zoo.cli.output import handle_errors, print_field, raise_on_sigterm, translate_signal_exits, write_json
 
@@ -42,27 +42,16 @@ def predict(
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Images: folders (with all below), files, videos, quoted patterns, .txt lists of paths, or - for a "
-            "list on standard input (repeatable).",
+            help="Images: folders (searched recursively), files, videos, quoted patterns, .txt lists of paths, or "
+            "- for a list on standard input (repeatable).",
         ),
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, take every Nth frame.")] = 1,
-    split: Annotated[Split | None, typer.Option(help="The images of this split of the dataset instead.")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="ROOT", parser=nonempty_path, envvar="BDD100K_ROOT", help="Root of the dataset, for --split."
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", parser=nonempty_path, help="A checkpoint instead of the published one."),
-    ] = None,
+    split: Annotated[Split | None, typer.Option(help="Instead: the images of this split of the dataset.")] = None,
+    data: Annotated[Path | None, path_option("ROOT", "Root of the dataset, for --split.", "BDD100K_ROOT")] = None,
+    weights: Annotated[Path | None, path_option("FILE", "A checkpoint to use instead of the published one.")] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", parser=nonempty_path, help="Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT."
-        ),
+        Path | None, path_option("DIR", "Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT.")
     ] = None,
     device: Device = "auto",
     gpus: Gpus = None,
@@ -75,20 +64,18 @@ def predict(
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images could not be read.")
     ] = False,
     cfg_options: ConfigOptions = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over, and replace the run that stands in its folder.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace the run in its folder.")] = False,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Only put together what the journals in the run's folder hold.")
+        bool, typer.Option("--merge", help="Compute nothing; merge the journals in the run's folder.")
     ] = False,
     draw: Annotated[
-        bool, typer.Option("--show", help="Then draw what was found into pictures/ in the run's folder.")
+        bool, typer.Option("--show", help="Then draw the detections into pictures/ in the run's folder.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Detect objects in images and write det.json and run.json.
 
-    A run that is cut short is kept: the same command resumes it.
+    A run that is interrupted keeps what is done; the same command resumes it.
     """
     paths = [*(images or ()), *(more or ())]
     if "" in paths:
@@ -98,7 +85,7 @@ def predict(
     if split and data is None:
         raise typer.BadParameter("--split needs --data ROOT (or BDD100K_ROOT): the folder that holds images/100k")
     if merge and (fresh or gpus):
-        raise typer.BadParameter("--merge computes nothing: it goes with neither --fresh nor --gpus")
+        raise typer.BadParameter("--merge computes nothing: use it without --fresh and --gpus")
     if draw and "-" in paths:
         raise typer.BadParameter("--show reads the images again: name a list's file instead of -")
     if gpus and "-" in paths:
@@ -114,7 +101,7 @@ def predict(
     place = read_process_rank(os.environ, launcher)
     if place.world > 1 and not started and fresh:
         raise typer.BadParameter(
-            f"--fresh: none of {place.world} processes can tell what the others have just written; "
+            f"--fresh: none of the {place.world} processes knows what the others have just written; "
             "give another --out, or remove the run's folder first"
         )
     if place.world > 1 and not started and gpus:
@@ -176,12 +163,12 @@ def _draw(request: PredictRequest, here: Session, progress: Progress, *, as_json
 def _show_run(folder: Path, record: RunRecord) -> None:
     from bdd100k_zoo.cli.output import print_message
     from bdd100k_zoo.cli.progress import format_rate
+    from bdd100k_zoo.errors import join_first
 
-    counts, seconds = record.counts, record.seconds
-    rate = format_rate((counts.images - counts.unreadable) / seconds.detect if seconds.detect else None)
-    device = record.facts.device
+    counts, seconds, device = record.counts, record.seconds, record.facts.device
     if record.processes > 1:
         device = f"{device.partition(':')[0]}, in each of {record.processes} processes"
+    rate = format_rate((counts.images - counts.unreadable) / seconds.detect if seconds.detect else None)
     unreadable = f", {counts.unreadable:,} of them unreadable" if counts.unreadable else ""
     print_field("predictions", str(folder / "det.json"))
     print_field("record", str(folder / "run.json"))
@@ -189,8 +176,5 @@ def _show_run(folder: Path, record: RunRecord) -> None:
     print_field("boxes", f"{counts.detections:,}")
     print_field("speed", f"{rate} on {device}")
     if counts.unreadable:
-        names = ", ".join(image.name for image in record.unreadable[:3])
-        more = f" and {counts.unreadable - 3} more" if counts.unreadable > 3 else ""
-        print_message(
-            f"{counts.unreadable} unreadable: {names}{more}; they have empty frames", "bold yellow", "warning"
-        )
+        names = join_first([image.name for image in record.unreadable], "unreadable")
+        print_message(f"{names}; they have empty frames", "bold yellow", "warning")

@@ -19,7 +19,7 @@ from bdd100k_zoo.cli.options import (
     ModelName,
     Precision,
     get_session,
-    nonempty_path,
+    path_option,
 )
 from bdd100k_zoo.cli.output import handle_errors, print_field, stop_on_signals, translate_signal_exits, write_json
 
@@ -33,33 +33,26 @@ def train(
     model: ModelName,
     data: Annotated[
         Path,
-        typer.Option(
-            metavar="ROOT",
-            parser=nonempty_path,
-            envvar="BDD100K_ROOT",
-            help="Root of the dataset: images/100k/{train,val}, labels/det_20/det_{train,val}.json.",
+        path_option(
+            "ROOT", "Root of the dataset: images/100k/{train,val}, labels/det_20/det_{train,val}.json.", "BDD100K_ROOT"
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=nonempty_path, help="The folder; default: runs/MODEL/train.")
-    ] = None,
+    out: Annotated[Path | None, path_option("DIR", "Folder of the training; default: runs/MODEL/train.")] = None,
     pretrained: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", parser=nonempty_path, help="What the backbone starts from; default: as the recipe says."
-        ),
+        Path | None, path_option("FILE", "Weights that the backbone starts from; default: those of the recipe.")
     ] = None,
     from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="Let the backbone start from random values.")
+        bool, typer.Option("--from-scratch", help="Start the backbone from random values.")
     ] = False,
     epochs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Another length than the recipe's; its steps move along.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Length; default: the recipe's. It scales the schedule."),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Images at once in each process; the learning rate follows."),
+        typer.Option(min=1, metavar="N", help="Images per batch in each process; it scales the learning rate."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="What all chance is drawn from.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed.")] = 0,
     device: Device = "auto",
     gpus: Gpus = None,
     launcher: Launcher = None,
@@ -69,16 +62,14 @@ def train(
     ] = None,
     cfg_options: ConfigOptions = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Fail if there is no checkpoint to go on from; else one is used anyway.")
+        bool, typer.Option("--resume", help="Fail if there is no checkpoint; one that exists is resumed in any case.")
     ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over, and replace the training that stands in its folder.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace the training in its folder.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a model by its recipe, and score it on val after each epoch.
 
-    A training that is cut short is kept: the same command resumes from its last checkpoint.
+    A training that is interrupted keeps its last checkpoint; the same command resumes from it.
     """
     if pretrained and from_scratch:
         raise typer.BadParameter("give either --pretrained FILE or --from-scratch")
@@ -94,7 +85,7 @@ def train(
     started = read_launch_info(os.environ)
     place = read_process_rank(os.environ, launcher)
     if place.world > 1 and not started and (fresh or gpus):
-        raise typer.BadParameter("--fresh and --gpus are for a command that nothing has started as one of several")
+        raise typer.BadParameter("--fresh and --gpus are not for one of several processes that a launcher started")
     request = job.TrainRequest(
         model=here.zoo()[model],
         data=data,

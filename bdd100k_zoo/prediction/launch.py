@@ -1,6 +1,6 @@
-"""Which process of how many this one is, from its launcher's environment; and starting several on one machine.
+"""Which process of how many this one is, by its launcher's environment; and starting several on one machine.
 
-The processes of a run do not communicate: each computes its share, and they meet in the run's folder.
+The processes of a prediction run do not communicate: each computes its share, and they meet in the run's folder.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from bdd100k_zoo.child_processes import usable_cores
-from bdd100k_zoo.errors import LauncherError
+from bdd100k_zoo.child_processes import handle_signals, usable_cores
+from bdd100k_zoo.errors import SettingsError, WorkerFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from types import FrameType
 
     from bdd100k_zoo.registry import Model
 
@@ -48,23 +47,23 @@ LAUNCH_VARIABLE = "BDD100K_ZOO_STARTED"
 
 
 class LaunchInfo(NamedTuple):
-    """What the process that started this one, and others, has decided for all of them."""
+    """What the process that started this one and others has decided for all of them."""
 
     replaceable: str | None
-    """The SHA-256 of a run.json that is to be replaced, whatever it is of; None where nothing is."""
+    """The SHA-256 of a run.json that is to be replaced, whatever run it is of; None where nothing is."""
 
 
 def read_launch_info(environment: Mapping[str, str]) -> LaunchInfo | None:
-    """Read what the process that started this one decided; None if a user, or another launcher, started it."""
+    """Return what the process that started this one decided; None if a user, or another launcher, started it."""
     text = environment.get(LAUNCH_VARIABLE)
     if text is None:
         return None
-    return LaunchInfo(text.partition(":")[2] if text.startswith("replacing:") else None)
+    return LaunchInfo(text.removeprefix("replacing:") if text.startswith("replacing:") else None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """What prediction and training are asked alike."""
+    """The settings that prediction and training share."""
 
     model: Model
     out: Path | None = None
@@ -72,7 +71,7 @@ class JobRequest:
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
-    """Images at once in each process; None for what suits the device, or for the recipe's."""
+    """Images at once in each process; None for what suits the device, or for the recipe's number."""
     workers: int | None = None
     """Threads or processes that read ahead, for each process; None for what suits the device."""
     cfg_options: Mapping[str, object] = field(default_factory=dict)
@@ -81,7 +80,7 @@ class JobRequest:
     """Start over, and replace what the folder holds."""
     place: ProcessRank = SINGLE_PROCESS
     started: LaunchInfo | None = None
-    """Set if a process of this package started this one, and validated what is validated once for all."""
+    """Set if a process of this package started this one; it has validated what is the same for all of them."""
 
 
 class _Variables(NamedTuple):
@@ -92,8 +91,8 @@ class _Variables(NamedTuple):
     local_rank: str
 
 
-# In the order of the search: torchrun may run inside a step of SLURM or under mpirun, and mpirun starts
-# its processes inside a step.
+# In the order of the search, the innermost launcher first: torchrun may run inside a step of SLURM or under mpirun, and
+# mpirun starts its processes inside a step.
 LAUNCHER_VARIABLES: Mapping[Launcher, _Variables] = {
     "pytorch": _Variables("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     "mpi": _Variables("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
@@ -102,7 +101,7 @@ LAUNCHER_VARIABLES: Mapping[Launcher, _Variables] = {
 LAUNCHER_NAMES: Mapping[Launcher, str] = {"pytorch": "torchrun", "mpi": "mpirun", "slurm": "srun"}
 SLURM_STEP_VARIABLE = "SLURM_STEP_ID"
 SLURM_RESERVED_STEPS = 0xFFFFFFF0
-"""SLURM numbers the steps of batch scripts, interactive shells and the like from here on: their tasks are no ranks."""
+"""SLURM gives these numbers to the steps of batch scripts and interactive shells, whose tasks are not ranks."""
 
 
 def read_process_rank(environment: Mapping[str, str], launcher: Launcher | None = None) -> ProcessRank:
@@ -110,48 +109,45 @@ def read_process_rank(environment: Mapping[str, str], launcher: Launcher | None 
 
     Args:
         environment: its variables.
-        launcher: what started it; None to find out by the variables, and for a single process without any.
+        launcher: what started it; None to detect that by the variables, and for a single process without any.
 
     Raises:
-        LauncherError: the launcher's variables are missing, or make no sense.
+        SettingsError: the launcher's variables are missing or invalid.
     """
-    if launcher == "none":
+    detected: Launcher = next((each for each in LAUNCHER_VARIABLES if not _missing(each, environment)), "none")
+    found = launcher or detected
+    if found == "none":
         return SINGLE_PROCESS
-    if launcher:
-        return _read(launcher, environment)
-    found = next((each for each in LAUNCHER_VARIABLES if _is_there(each, environment)), None)
-    return _read(found, environment) if found else SINGLE_PROCESS
-
-
-def _is_there(launcher: Launcher, environment: Mapping[str, str]) -> bool:
-    names = LAUNCHER_VARIABLES[launcher]
-    return {names.rank, names.world} <= environment.keys() and (launcher != "slurm" or _in_step(environment))
-
-
-def _in_step(environment: Mapping[str, str]) -> bool:
-    """Return whether srun started the process: batch scripts have most variables of a step, too."""
-    step = environment.get(SLURM_STEP_VARIABLE, "")
-    return step.isdecimal() and int(step) < SLURM_RESERVED_STEPS
-
-
-def _read(launcher: Launcher, environment: Mapping[str, str]) -> ProcessRank:
-    names = LAUNCHER_VARIABLES[launcher]
-    missing = [name for name in (names.rank, names.world) if name not in environment]
-    if launcher == "slurm" and not _in_step(environment):
-        missing.append(SLURM_STEP_VARIABLE)
-    if missing:
-        raise LauncherError(launcher, f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set")
-    rank, world = (_number(launcher, name, environment[name]) for name in (names.rank, names.world))
-    local_rank = _number(launcher, names.local_rank, environment.get(names.local_rank, "0"))
+    if missing := _missing(found, environment):
+        raise launcher_error(found, f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set")
+    names = LAUNCHER_VARIABLES[found]
+    texts = [environment[names.rank], environment[names.world], environment.get(names.local_rank, "0")]
+    for name, text in zip(names, texts, strict=True):
+        if not text.isdecimal():
+            raise launcher_error(found, f"{name} is {text!r}, expected a whole number")
+    rank, world, local_rank = map(int, texts)
     if rank >= world:
-        raise LauncherError(launcher, f"{names.rank} is {rank} and {names.world} is {world}")
+        raise launcher_error(found, f"{names.rank} is {rank} and {names.world} is {world}")
     return ProcessRank(rank, world, local_rank)
 
 
-def _number(launcher: Launcher, name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise LauncherError(launcher, f"{name} is {text!r}, expected a whole number")
-    return int(text)
+def _missing(launcher: Launcher, environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that a process of this launcher would have, and this one does not."""
+    missing = [name for name in LAUNCHER_VARIABLES[launcher][:2] if name not in environment]
+    # Batch scripts have most variables of a step, too.
+    step = environment.get(SLURM_STEP_VARIABLE, "")
+    if launcher == "slurm" and not (step.isdecimal() and int(step) < SLURM_RESERVED_STEPS):
+        missing.append(SLURM_STEP_VARIABLE)
+    return missing
+
+
+def launcher_error(launcher: Launcher, problem: str) -> SettingsError:
+    """Return the error for a launcher's variables that are missing or invalid."""
+    hint = (
+        f"start this process with {LAUNCHER_NAMES[launcher]}; or leave out --launcher, to detect the launcher by its "
+        "variables; --launcher none runs a single process"
+    )
+    return SettingsError(f"launcher {launcher}", "", problem, hint)
 
 
 def torchrun_command(processes: int, arguments: Sequence[str]) -> list[str]:
@@ -160,21 +156,33 @@ def torchrun_command(processes: int, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", AGENT_MODULE, *agent, "-m", "bdd100k_zoo", *arguments]
 
 
-def launch_processes(processes: int, arguments: Sequence[str], replaceable: str | None = None) -> int:
-    """Start this command line several times on this machine, wait, and return their common exit status.
+def launch_processes(processes: int, arguments: Sequence[str], folder: Path, replaceable: str | None = None) -> None:
+    """Start this command line several times on this machine, and wait.
 
-    When one dies, the agent restarts all of them, and they resume. The first Ctrl-C or SIGTERM is forwarded, and the
-    status is then 128 plus the signal's number. When this process is killed, they end at once: their stdin is a pipe
-    that it holds open, see ``child_processes.exit_with_stdin``.
+    When one dies, the agent restarts all of them, and they resume. The first Ctrl-C or SIGTERM is forwarded. When this
+    process is killed, they end at once: their stdin is a pipe that it holds open, see
+    ``child_processes.exit_with_stdin``.
 
     Args:
         processes: how many.
         arguments: those of the command line.
+        folder: where they write, for the error.
         replaceable: see ``LaunchInfo``.
+
+    Raises:
+        WorkerFailedError: they failed; after a signal that was forwarded, its status is 128 plus the signal's number.
     """
     begun = "going on" if replaceable is None else f"replacing:{replaceable}"
     defaults = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))}
-    with _SignalForwarder() as signals:
+    received: list[int] = []
+    agent: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _: object) -> None:
+        if agent and not received:
+            agent.send_signal(number)
+        received.append(number)
+
+    with handle_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), forward)):
         # In a session of its own: Ctrl-C in the terminal would reach every process there, and be forwarded once more.
         agent = subprocess.Popen(  # noqa: S603  (this very command line)
             torchrun_command(processes, arguments),
@@ -182,35 +190,12 @@ def launch_processes(processes: int, arguments: Sequence[str], replaceable: str 
             start_new_session=True,
             stdin=subprocess.PIPE,
         )
-        signals.forward_to(agent)
+        if received:  # before there was an agent
+            agent.send_signal(received[0])
         status = agent.wait()
-    return 128 + signals.received if signals.received else status
-
-
-class _SignalForwarder:
-    """Forwards the first Ctrl-C or SIGTERM to another process; a signal that is ignored stays ignored."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self._agent: subprocess.Popen[bytes] | None = None
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _SignalForwarder:
-        heeded = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
-        self._before = {each: signal.signal(each, self._take) for each in heeded}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
-
-    def forward_to(self, agent: subprocess.Popen[bytes]) -> None:
-        """Choose the process; a signal that came before is forwarded at once."""
-        self._agent = agent
-        if self.received:
-            agent.send_signal(self.received)
-
-    def _take(self, number: int, _: FrameType | None) -> None:
-        if not self.received and self._agent:
-            self._agent.send_signal(number)
-        self.received = self.received or number
+    if status := 128 + received[0] if received else status:
+        raise WorkerFailedError(
+            f"the processes that shared the run in {folder} ended with status {status}",
+            "the first error above says why; the same command resumes with what is missing",
+            status,
+        )

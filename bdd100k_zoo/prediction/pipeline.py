@@ -1,9 +1,10 @@
-"""Frames → results, in stages that overlap: threads read ahead, this thread detects, another writes what is done."""
+"""Frames → results, in stages that overlap: threads read ahead while this thread detects."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from itertools import chain, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -14,8 +15,7 @@ from bdd100k_zoo.errors import DeviceError, ImagesError, NotFiniteError, Unreada
 from bdd100k_zoo.prediction.journal import ChunkResult, FrameResult, StageSeconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-    from types import TracebackType
+    from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 
     from bdd100k_zoo.backends.protocol import Detector, Prepared
     from bdd100k_zoo.data.images import Frame
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from bdd100k_zoo.progress import Progress, Task
 
 Item = TypeVar("Item")
-
-MAX_UNWRITTEN_CHUNKS = 2
-"""Chunks that may wait to be written before detection waits for them."""
 
 
 class DetectionWork(NamedTuple):
@@ -46,44 +43,67 @@ class DetectionWork(NamedTuple):
 class _PreparedFrame(NamedTuple):
     """A frame that was read."""
 
-    frame: Frame
     number: int
     """Its place in the sorted list of all frames."""
+    frame: Frame
     prepared: Prepared | None
-    unreadable: str
-    """Why it could not be read; empty if it could."""
+    unreadable: str | None
+    """Why it could not be read."""
     spent: StageSeconds
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Frames of one shape may share a batch."""
+        return None if self.prepared is None else self.prepared.shape
 
 
 def detect_chunks(
-    detector: Detector, work: DetectionWork, write: Callable[[ChunkResult], None], progress: Progress, task: Task
-) -> None:
-    """Detect objects in the frames of some chunks, and write each chunk when it is whole, in their order.
+    detector: Detector, work: DetectionWork, progress: Progress, task: Task
+) -> Generator[ChunkResult, None, None]:
+    """Detect objects in the frames of some chunks, and yield each chunk when all of its frames are done.
 
-    An image that cannot be read, or that the detector cannot take, is reported, and has no detections. A batch that the
-    device has no memory for is halved, down to single images. Only a few batches of images are in memory.
+    An image that cannot be read, or that the detector cannot take, is reported, and has no detections. A batch that
+    does not fit into the device's memory is halved, down to single images. Only a few batches of images are in memory.
+
+    Close the generator where it is not exhausted: it holds threads.
 
     Args:
         detector: what finds the objects.
         work: which frames, in which batches.
-        write: called with every chunk, in a thread of its own.
-        progress: where images and batches that were not as they should be are reported.
+        progress: where unreadable images and halved batches are reported.
         task: advanced by every frame that is done.
 
     Raises:
-        Exception: whatever one of the stages raises. What was done before is written.
+        ZooError: a model gives NaN or infinity, the device fails, or an image has changed since it was found.
     """
-    numbers = chain.from_iterable(map(work.chunks.frames_of, work.pending))
-    with _ChunkWriter(write) as writer, _Readers(detector, work) as readers:
-        stage = _DetectStage(detector, work, readers.read_ahead(numbers), progress, task)
+    split: Counter[int] = Counter()
+    with closing(_read_ahead(detector, work)) as ahead:
+        since = perf_counter()
         for chunk in work.pending:
-            writer.submit(stage.detect_chunk(chunk))
+            numbers = work.chunks.frames_of(chunk)
+            done: dict[int, FrameResult] = {}
+            spent, split_before = StageSeconds(), Counter(split)
+            shaped = ((each.shape, each) for each in islice(ahead, len(numbers)))
+            for batch in batch_by_shape(shaped, work.batch_size):
+                start = perf_counter()
+                found = _detect(detector, batch, split, progress)
+                spent += StageSeconds(detect=perf_counter() - start)
+                for each, detections in zip(batch, found, strict=True):
+                    if each.unreadable is not None:
+                        shown = each.frame.path if each.frame.index is None else each.frame.name
+                        progress.warn(f"unreadable image: {shown}: {each.unreadable}")
+                    done[each.number] = FrameResult(each.number, each.frame.name, detections, each.unreadable)
+                    spent += each.spent
+                task.advance(len(batch))
+            now = perf_counter()
+            spent, since = spent + StageSeconds(wall=now - since), now
+            yield ChunkResult(chunk, [done[number] for number in numbers], spent, dict(split - split_before))
 
 
 def batch_by_shape(items: Iterable[tuple[Hashable, Item]], size: int) -> Iterator[list[Item]]:
-    """Group one chunk's items by shape, in stable order, into batches of at most ``size``.
+    """Group the items of one chunk by shape, in stable order, into batches of at most ``size``.
 
-    A batch is yielded as soon as it is full, and what is left at the end. Which items share one depends on their order
+    A batch is yielded as soon as it is full, and the rest at the end. Which items share a batch depends on their order
     alone.
 
     Args:
@@ -99,158 +119,68 @@ def batch_by_shape(items: Iterable[tuple[Hashable, Item]], size: int) -> Iterato
     yield from waiting.values()
 
 
-class _Readers:
-    """Threads that read and preprocess frames ahead, in their order.
+def _detect(
+    detector: Detector, batch: Sequence[_PreparedFrame], split: Counter[int], progress: Progress
+) -> list[Detections]:
+    """Detect objects in a batch of one shape, or of unreadable frames; count the batches that are halved by size."""
+    try:
+        prepared = [each.prepared for each in batch if each.prepared is not None]
+        return detector.detect_prepared(prepared) if prepared else [Detections.empty()] * len(batch)
+    except NotFiniteError as error:
+        if len(batch) == 1:
+            raise NotFiniteError(error.model, error.precision, batch[0].frame.name) from error
+        size = 1  # one by one, to find out which image it is
+    except DeviceError as error:
+        if not error.out_of_memory or len(batch) == 1:
+            raise
+        size = (len(batch) + 1) // 2
+        if len(batch) not in split:
+            progress.warn(
+                f"the device has no memory for {len(batch)} images at once: such batches are halved; "
+                f"--batch-size {size} avoids the failed attempts"
+            )
+        split[len(batch)] += 1
+    # Outside of the except clauses: there, the error would keep what was on the device.
+    parts = (batch[start : start + size] for start in range(0, len(batch), size))
+    return [found for part in parts for found in _detect(detector, part, split, progress)]
 
-    Frames of one file, a video, are read by one thread one after the other; files take turns.
+
+def _read_ahead(detector: Detector, work: DetectionWork) -> Generator[_PreparedFrame, None, None]:
+    """Read and preprocess the frames of the pending chunks in threads, and yield them in order.
+
+    The frames of a video are read one after the other by one thread; files take turns.
     """
-
-    def __init__(self, detector: Detector, work: DetectionWork) -> None:
-        self._detector = detector
-        self._frames = work.frames
-        self._most = 2 * work.batch_size + work.workers
-        self._threads = [ThreadPoolExecutor(1, "reader") for _ in range(work.workers)]
-        self._readers = [FrameReader() for _ in range(work.workers)]
-        self._turn = 0
-
-    def __enter__(self) -> _Readers:
-        for reader in self._readers:
-            reader.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for thread in self._threads:
-            thread.shutdown(wait=False, cancel_futures=True)
-        for thread, reader in zip(self._threads, self._readers, strict=True):
-            thread.shutdown(wait=True)
-            reader.__exit__(kind, error, trace)
-
-    def read_ahead(self, numbers: Iterable[int]) -> Iterator[_PreparedFrame]:
-        """Yield frames by their numbers."""
-        waiting: deque[Future[_PreparedFrame]] = deque()
-        for number in numbers:
-            if number == 0 or self._frames[number].path != self._frames[number - 1].path:
-                self._turn = (self._turn + 1) % len(self._threads)
-            waiting.append(self._threads[self._turn].submit(self._read, number, self._turn))
-            if len(waiting) > self._most:
+    most = 2 * work.batch_size + work.workers
+    waiting: deque[Future[_PreparedFrame]] = deque()
+    with ExitStack() as stack:
+        readers = [stack.enter_context(FrameReader()) for _ in range(work.workers)]
+        threads = [stack.enter_context(ThreadPoolExecutor(1, "reader")) for _ in range(work.workers)]
+        for thread in threads:  # runs first at the end, so that no thread reads what is no longer needed
+            stack.callback(thread.shutdown, wait=False, cancel_futures=True)
+        turn = 0
+        for number in chain.from_iterable(map(work.chunks.frames_of, work.pending)):
+            frame = work.frames[number]
+            if number == 0 or frame.path != work.frames[number - 1].path:
+                turn = (turn + 1) % work.workers
+            waiting.append(threads[turn].submit(_read, number, frame, readers[turn], detector))
+            if len(waiting) > most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
-    def _read(self, number: int, worker: int) -> _PreparedFrame:
-        frame, start = self._frames[number], perf_counter()
-        prepared, unreadable, decoded = None, "", start
+
+def _read(number: int, frame: Frame, reader: FrameReader, detector: Detector) -> _PreparedFrame:
+    start = perf_counter()
+    prepared, unreadable = None, None
+    try:
+        image = reader.read(frame)
+    except UnreadableImageError as error:
+        unreadable, decoded = error.reason, perf_counter()
+    else:
+        decoded = perf_counter()
         try:
-            image = self._readers[worker].read(frame)
-            decoded = perf_counter()
-            prepared = self._detector.prepare(image)
-        except UnreadableImageError as error:
-            unreadable, decoded = error.reason, perf_counter()
-        except ImagesError as error:
+            prepared = detector.prepare(image)
+        except ImagesError as error:  # of a shape that the detector cannot take
             unreadable = str(error)
-        spent = StageSeconds(decode=decoded - start, prepare=perf_counter() - decoded)
-        return _PreparedFrame(frame, number, prepared, unreadable, spent)
-
-
-class _DetectStage:
-    """The stage that uses the device."""
-
-    def __init__(
-        self,
-        detector: Detector,
-        work: DetectionWork,
-        frames: Iterator[_PreparedFrame],
-        progress: Progress,
-        task: Task,
-    ) -> None:
-        self._detector, self._work, self._frames = detector, work, frames
-        self._progress, self._task = progress, task
-        self._since = perf_counter()
-        self._too_large: set[int] = set()
-        self._split: Counter[int] = Counter()
-        self._spent = StageSeconds()
-
-    def detect_chunk(self, chunk: int) -> ChunkResult:
-        """Compute the next chunk."""
-        self._spent, self._split = StageSeconds(), Counter()
-        numbers = self._work.chunks.frames_of(chunk)
-        done: dict[int, FrameResult] = {}
-        for batch in batch_by_shape(self._readable(len(numbers), done), self._work.batch_size):
-            start = perf_counter()
-            found = self._detect(batch)
-            self._spent += StageSeconds(detect=perf_counter() - start)
-            for (number, _), detections in zip(batch, found, strict=True):
-                done[number] = FrameResult(number, self._work.frames[number].name, detections)
-            self._task.advance(len(batch))
-        now = perf_counter()
-        self._spent += StageSeconds(wall=now - self._since)
-        self._since = now
-        return ChunkResult(chunk, [done[number] for number in numbers], self._spent, dict(self._split))
-
-    def _readable(
-        self, count: int, done: dict[int, FrameResult]
-    ) -> Iterator[tuple[tuple[int, ...], tuple[int, Prepared]]]:
-        """Yield shape, number and image of the next frames; unreadable ones go to ``done`` at once."""
-        for read in islice(self._frames, count):
-            self._spent += read.spent
-            if read.prepared is None:
-                shown = read.frame.path if read.frame.index is None else read.frame.name
-                self._progress.warn(f"unreadable image: {shown}: {read.unreadable}")
-                done[read.number] = FrameResult(read.number, read.frame.name, Detections.empty(), read.unreadable)
-                self._task.advance(1)
-            else:
-                yield read.prepared.shape, (read.number, read.prepared)
-
-    def _detect(self, batch: Sequence[tuple[int, Prepared]]) -> list[Detections]:
-        try:
-            return self._detector.detect_prepared([image for _, image in batch])
-        except NotFiniteError as error:
-            if len(batch) == 1:
-                name = self._work.frames[batch[0][0]].name
-                raise NotFiniteError(error.model, error.precision, name) from error
-            size = 1  # alone, to find out which image it is
-        except DeviceError as error:
-            if not error.out_of_memory or len(batch) == 1:
-                raise
-            self._report_too_large(len(batch))
-            size = (len(batch) + 1) // 2
-        # Outside of the except clauses: there, the error would keep what was on the device.
-        parts = (batch[start : start + size] for start in range(0, len(batch), size))
-        return [found for part in parts for found in self._detect(part)]
-
-    def _report_too_large(self, size: int) -> None:
-        self._split[size] += 1
-        if size not in self._too_large:
-            self._too_large.add(size)
-            smaller = (size + 1) // 2
-            self._progress.warn(
-                f"the device has no memory for {size} images at once: halved, and so on where it happens again; "
-                f"--batch-size {smaller} saves the attempts"
-            )
-
-
-class _ChunkWriter:
-    """A thread that writes chunks in their order; its errors are raised with the next chunk, or after the last one."""
-
-    def __init__(self, write: Callable[[ChunkResult], None]) -> None:
-        self._write = write
-        self._thread = ThreadPoolExecutor(1, "writer")
-        self._waiting: deque[Future[None]] = deque()
-
-    def __enter__(self) -> _ChunkWriter:
-        return self
-
-    def submit(self, done: ChunkResult) -> None:
-        self._waiting.append(self._thread.submit(self._write, done))
-        while len(self._waiting) > MAX_UNWRITTEN_CHUNKS:
-            self._waiting.popleft().result()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._thread.shutdown(wait=True)
-        if error is None:
-            for future in self._waiting:
-                future.result()
+    spent = StageSeconds(decode=decoded - start, prepare=perf_counter() - decoded)
+    return _PreparedFrame(number, frame, prepared, unreadable, spent)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from bdd100k_zoo.backends.protocol import requested_precision
 from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.data.images import find_images
-from bdd100k_zoo.errors import ArtifactError, NoImagesError, WorkerFailedError
+from bdd100k_zoo.errors import ArtifactError, ImagesError, WorkerFailedError
 from bdd100k_zoo.files import sha256_of, storage_errors
 from bdd100k_zoo.prediction.detector import build_weights_record, fetch_weights, random_weights_warning
 from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo
 from bdd100k_zoo.prediction.launch import JobRequest, launch_processes
-from bdd100k_zoo.prediction.run import RunRequest, compared, frames_digest, read_run, to_json_object
+from bdd100k_zoo.prediction.run import RunRequest, check_same_run, compared, frames_digest, read_run, to_json_object
 from bdd100k_zoo.prediction.run_folder import (
     RunFolderState,
-    check_same_run,
     clean_run_folder,
     default_run_folder,
     read_run_digest,
@@ -32,12 +30,13 @@ from bdd100k_zoo.prediction.run_folder import (
 )
 from bdd100k_zoo.prediction.sharding import (
     RunShard,
-    assemble_run,
     check_run_complete,
     chunk_size,
     compute_shard,
     describe_saved_frames,
     finish_run,
+    merge_journals,
+    report_saved_frames,
 )
 from bdd100k_zoo.progress import NO_PROGRESS
 
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bdd100k_zoo.backends.protocol import Detector
-    from bdd100k_zoo.backends.selection import Backend
+    from bdd100k_zoo.data.images import Frame
     from bdd100k_zoo.hub.cache import Store, StoredFile
     from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.progress import Progress
@@ -75,7 +74,7 @@ class PredictRequest(JobRequest):
 def predict(request: PredictRequest, store: Store, progress: Progress) -> RunRecord | None:
     """Run a model over images and write the run's folder: predictions file and record.
 
-    What earlier processes of the same run have done is not done again; a run that is complete is left as it is.
+    What earlier processes of the same run have computed is not computed again; a complete run is left as it is.
 
     Returns:
         The run's record; None where this process is one of several, and others are not done yet.
@@ -83,26 +82,40 @@ def predict(request: PredictRequest, store: Store, progress: Progress) -> RunRec
     Raises:
         ZooError: whatever is in the way; images that cannot be read are counted instead.
     """
-    run = _Run(request, store, progress)
-    with run_folder_lock(run.folder, request.place.rank):
-        state = run.read_folder()
-        return run.reuse_finished(state) or run.compute(state)
+    plan = _plan_run(request)
+    with run_folder_lock(request.folder, request.place.rank):
+        state = _read_state(plan)
+        if record := _reuse_finished(plan, state, store, progress):
+            return record
+        shard = RunShard(request.folder, plan.frames, request.place, request.workers)
+        if state.journals.header and not shard.pending_chunks(state.journals.header, state.journals):
+            return finish_run(shard, state.journals, progress)
+        asked, weights = _fetch_weights(plan, state, store, progress)
+        detector = _load_detector(request, weights, progress)
+        header = _build_header(request, asked, state, weights, detector)
+        if state.journals.header:
+            check_same_run(request.folder, state.journals.header.compared(), header.compared())
+        if request.fresh:
+            remove_journals(request.folder, request.place.rank)
+        load = (datetime.now(timezone.utc) - plan.started).total_seconds()
+        process = ProcessInfo(started=plan.started.isoformat(timespec="seconds"), load=load)
+        reports = nullcontext() if request.started else report_saved_frames(shard, progress, fresh=request.fresh)
+        with reports:
+            return compute_shard(detector, shard, header, process, state.journals, progress)
 
 
 def merge_run(request: PredictRequest, store: Store, progress: Progress) -> RunRecord | None:
     """Merge the journals in a run's folder, wherever they were written, and compute nothing.
 
     Raises:
-        UnfinishedRunError: frames are missing; they are listed.
+        InvalidFileError: frames are missing; they are listed.
         ZooError: whatever else is in the way.
     """
-    run = _Run(request, store, progress)
-    with storage_errors(run.folder):
-        exists = run.folder.is_dir()
-    state = run.read_folder() if exists else RunFolderState(Journals(run.folder))
+    plan = _plan_run(request)
+    state = _read_state(plan)
     if not state.finished:
-        check_run_complete(run.folder, state.journals, run.frames)
-    return run.reuse_finished(state) or state.finished
+        check_run_complete(request.folder, state.journals, plan.frames)
+    return _reuse_finished(plan, state, store, progress) or state.finished
 
 
 def predict_in_processes(
@@ -123,166 +136,155 @@ def predict_in_processes(
         WorkerFailedError: they ended before the run was complete.
         ZooError: whatever else is in the way.
     """
-    run = _Run(request, store, progress)
-    with run_folder_lock(run.folder):
-        state = run.read_folder()
-        if record := run.reuse_finished(state):
+    plan = _plan_run(request)
+    with run_folder_lock(request.folder):
+        state = _read_state(plan)
+        if record := _reuse_finished(plan, state, store, progress):
             return record
-        run.backend.import_backend()
+        select_backend(request.backend).import_backend()
         from bdd100k_zoo.backends.common.devices import process_count
 
         number = process_count(processes, request.device)
-        run.prepare(state)
+        _fetch_weights(plan, state, store, progress)
         if request.fresh:
-            remove_journals(run.folder)
-    if status := launch_processes(number, arguments, state.replaces if request.fresh else None):
-        saved = describe_saved_frames(Journals(run.folder).look(), len(run.frames), fresh=request.fresh)
-        if saved:
+            remove_journals(request.folder)
+    try:
+        launch_processes(number, arguments, request.folder, state.replaces if request.fresh else None)
+    except WorkerFailedError:
+        if saved := describe_saved_frames(request.folder, len(plan.frames), fresh=request.fresh):
             progress.warn(saved)
-        raise WorkerFailedError(
-            f"the processes that shared the run in {run.folder} ended with status {status}",
-            "the first error above says why; the same command resumes with what is missing",
-            status,
-        )
-    return read_run(run.folder)
+        raise
+    return read_run(request.folder)
 
 
 def split_image_folder(root: Path, split: str) -> str:
-    """Return the image folder of a split below a dataset root; raises NoImagesError, StorageError."""
+    """Return the image folder of a split below a dataset root; raises ImagesError, StorageError."""
     folder = root / "images" / "100k" / split
     with storage_errors(folder):
         found = folder.is_dir()
     if not found:
-        raise NoImagesError(str(folder), "does not exist; a BDD100K root holds images/100k/val and images/100k/test")
+        raise ImagesError(
+            f"{folder}: does not exist",
+            "--data names the root of the dataset, the folder that holds images/100k/val and images/100k/test",
+        )
     return str(folder)
 
 
-class _Run:
-    """One process's work on a request: its steps, from what is cheap to check to what takes long."""
+# The steps, from what is cheap to check to what takes long
 
-    def __init__(self, options: PredictRequest, store: Store, progress: Progress) -> None:
-        self._started, self._clock = datetime.now(timezone.utc), perf_counter()
-        self._options, self._store, self._progress = options, store, progress
-        self.frames = find_images(options.images, every=options.every)
-        self.folder = options.folder
-        self._request = RunRequest(
-            model=options.model.name,
-            config=options.model.config,
-            config_sha256=sha256_of(options.model.config_path),
-            cfg_options=to_json_object(options.cfg_options),
-            split=options.split,
-            image_roots=tuple(map(resolve_input, options.images)),
-            every=options.every,
-            frames=len(self.frames),
-            frames_sha256=frames_digest((frame.name, frame.stamp) for frame in self.frames),
-            backend=None if options.backend == "auto" else options.backend,
-            precision=requested_precision(options.precision),
-            batch_size=options.batch_size,
-        )
-        self._shard = RunShard(
-            folder=self.folder,
-            frames=self.frames,
-            place=options.place,
-            workers=options.workers,
-            fresh=options.fresh,
-            hushed=options.started is not None,
-        )
 
-    @property
-    def backend(self) -> Backend:
-        """What computes. A finished run needs none, so it is not chosen earlier; raises BackendError."""
-        return select_backend(self._options.backend)
+class _Plan(NamedTuple):
+    """What a run is to do, as far as it is known before a model is loaded."""
 
-    def read_folder(self) -> RunFolderState:
-        """Read what the folder holds; with --fresh, as if it were empty."""
-        if self._options.fresh:
-            return RunFolderState(Journals(self.folder), replaces=read_run_digest(self.folder))
-        started = self._options.started
-        return read_run_folder(self.folder, compared(self._request), started.replaceable if started else None)
+    options: PredictRequest
+    frames: Sequence[Frame]
+    asked: RunRequest
+    started: datetime
 
-    def reuse_finished(self, state: RunFolderState) -> RunRecord | None:
-        """Return the run if nothing is left to be computed; neither a model nor weights are loaded to find out."""
-        if state.finished and state.finished.request.frames_sha256:
-            self._check_known_weights(state)
-            self._progress.note(f"{self.folder} holds this run already, complete; --fresh makes it again")
-            clean_run_folder(self.folder)
-            return state.finished
-        if not state.journals.complete:
-            return None
-        self._check_known_weights(state)
-        return assemble_run(self.folder, self._progress)
 
-    def _check_known_weights(self, state: RunFolderState) -> None:
-        """Compare a run's weights with the given or cached ones; without either, nothing is downloaded to compare."""
-        artifact, stored = self._options.model.artifact("weights"), None
-        if self._options.weights:
-            stored = self._store.adopt(artifact, self._options.weights)
-        else:
-            with suppress(ArtifactError):
-                stored = self._store.find(artifact)
-        if stored:
-            self._add_known(state, weights_sha256=stored.sha256)
+def _plan_run(options: PredictRequest) -> _Plan:
+    started = datetime.now(timezone.utc)
+    frames = find_images(options.images, every=options.every)
+    asked = RunRequest(
+        model=options.model.name,
+        config=options.model.config,
+        config_sha256=sha256_of(options.model.config_path),
+        cfg_options=to_json_object(options.cfg_options),
+        split=options.split,
+        image_roots=tuple(map(resolve_input, options.images)),
+        every=options.every,
+        frames=len(frames),
+        frames_sha256=frames_digest((frame.name, frame.stamp) for frame in frames),
+        backend=None if options.backend == "auto" else options.backend,
+        precision=requested_precision(options.precision),
+        batch_size=options.batch_size,
+    )
+    return _Plan(options, frames, asked, started)
 
-    def _add_known(self, state: RunFolderState, **known: object) -> None:
-        """Add to the request what is known by now, and compare it again; raises RunMismatchError."""
-        self._request = msgspec.structs.replace(self._request, **known)
-        check_same_run(self.folder, state.existing, compared(self._request))
 
-    def compute(self, state: RunFolderState) -> RunRecord | None:
-        """Compute what is left of this process's share."""
-        options, journals = self._options, state.journals
-        if journals.header and not self._shard.pending_chunks(journals.header, journals):
-            return finish_run(self._shard, journals, self._progress)
-        weights = self.prepare(state)
-        detector = self._load(weights)
-        if detector.facts.random_weights and options.place.rank == 0:
-            self._progress.warn(random_weights_warning(weights))
-        header = self._header(state, weights, detector)
-        if journals.header:
-            check_same_run(self.folder, journals.header.compared(), header.compared())
-        if options.fresh:
-            remove_journals(self.folder, options.place.rank)
-        process = ProcessInfo(started=self._started.isoformat(timespec="seconds"), load=perf_counter() - self._clock)
-        return compute_shard(detector, self._shard, header, process, journals, self._progress)
+def _read_state(plan: _Plan) -> RunFolderState:
+    """Return what the folder holds; with --fresh, as if it were empty."""
+    folder, started = plan.options.folder, plan.options.started
+    if plan.options.fresh:
+        return RunFolderState(Journals(), replaces=read_run_digest(folder))
+    return read_run_folder(folder, compared(plan.asked), started.replaceable if started else None)
 
-    def prepare(self, state: RunFolderState) -> StoredFile:
-        """Check what is cheap to check, then fetch the weights and return them."""
-        options, images = self._options, len(self.frames)
-        reports = options.place.rank == 0 and not options.started  # one process for all
-        if reports:
-            so_far = f", {state.journals.frames:,} of them done already" if state.journals.frames else ""
-            plural = "" if images == 1 else "s"
-            self._progress.note(f"{options.model.name} on {images:,} image{plural}{so_far} → {self.folder}")
-        self._add_known(state, backend=self.backend.NAME)
-        self.backend.check(options.model.config_path, self._device(), options.cfg_options, options.precision)
-        weights = fetch_weights(options.model, options.weights, self._store, self._progress if reports else NO_PROGRESS)
-        self._add_known(state, weights_sha256=weights.sha256)
-        return weights
 
-    def _load(self, weights: StoredFile) -> Detector:
-        options, model = self._options, self._options.model
-        return self.backend.load(
-            model.name, model.config_path, weights.path, self._device(), options.cfg_options, options.precision
-        )
+def _reuse_finished(plan: _Plan, state: RunFolderState, store: Store, progress: Progress) -> RunRecord | None:
+    """Return the run if nothing is left to compute; no model is loaded and no weights are downloaded to find out."""
+    # Version 0.1.0 recorded no digest of the images: nothing shows that they are still the same.
+    finished = state.finished if state.finished and state.finished.request.frames_sha256 else None
+    if not (finished or state.journals.complete):
+        return None
+    options, folder = plan.options, plan.options.folder
+    artifact, stored = options.model.artifact("weights"), None
+    if options.weights:
+        stored = store.adopt(artifact, options.weights)
+    else:
+        with suppress(ArtifactError):
+            stored = store.find(artifact)
+    if stored:
+        _check_asked(plan, state, weights_sha256=stored.sha256)
+    if not finished:
+        return merge_journals(folder, progress)
+    progress.note(f"{folder} holds this run already, complete; --fresh makes it again")
+    clean_run_folder(folder)
+    return finished
 
-    def _device(self) -> str:
-        """Return the device to use: of several processes on a machine, each has its own GPU."""
-        local_rank = self._options.place.local_rank
-        if local_rank is None:
-            return self._options.device
-        self.backend.import_backend()
-        from bdd100k_zoo.backends.common.devices import device_of_rank
 
-        return device_of_rank(self._options.device, local_rank)
+def _check_asked(plan: _Plan, state: RunFolderState, **known: object) -> RunRequest:
+    """Return the request with what is known by now; raises RunMismatchError if the folder's run differs in it."""
+    asked = msgspec.structs.replace(plan.asked, **known)
+    check_same_run(plan.options.folder, state.existing, compared(asked))
+    return asked
 
-    def _header(self, state: RunFolderState, weights: StoredFile, detector: Detector) -> JournalHeader:
-        """Return what decides the predictions: the request, and the facts of the loaded detector."""
-        begun = state.journals.header
-        size = self._options.batch_size or (begun and begun.facts.batch_size) or detector.batch_size
-        return JournalHeader(
-            request=self._request,
-            facts=msgspec.structs.replace(detector.facts, batch_size=size),
-            weights=build_weights_record(weights, detector.facts),
-            chunk_size=chunk_size(size),
-            replaces=state.replaces,
-        )
+
+def _fetch_weights(
+    plan: _Plan, state: RunFolderState, store: Store, progress: Progress
+) -> tuple[RunRequest, StoredFile]:
+    """Check what is cheap to check, then return the request, complete by now, and the weights."""
+    options, done = plan.options, state.journals.frames
+    backend = select_backend(options.backend)
+    reports = options.place.rank == 0 and not options.started  # one process for all
+    if reports:
+        images = f"{len(plan.frames):,} image{'' if len(plan.frames) == 1 else 's'}"
+        so_far = f", {done:,} of them done already" if done else ""
+        progress.note(f"{options.model.name} on {images}{so_far} → {options.folder}")
+    _check_asked(plan, state, backend=backend.NAME)
+    backend.check(options.model.config_path, _device(options), options.cfg_options, options.precision)
+    weights = fetch_weights(options.model, options.weights, store, progress if reports else NO_PROGRESS)
+    return _check_asked(plan, state, backend=backend.NAME, weights_sha256=weights.sha256), weights
+
+
+def _load_detector(options: PredictRequest, weights: StoredFile, progress: Progress) -> Detector:
+    model, backend = options.model, select_backend(options.backend)
+    device = _device(options)
+    detector = backend.load(model.name, model.config_path, weights.path, device, options.cfg_options, options.precision)
+    if detector.facts.random_weights and options.place.rank == 0:
+        progress.warn(random_weights_warning(weights))
+    return detector
+
+
+def _device(options: PredictRequest) -> str:
+    """Return the device to use: of several processes on a machine, each has its own GPU."""
+    if options.place.local_rank is None:
+        return options.device
+    select_backend(options.backend).import_backend()
+    from bdd100k_zoo.backends.common.devices import device_of_rank
+
+    return device_of_rank(options.device, options.place.local_rank)
+
+
+def _build_header(
+    options: PredictRequest, asked: RunRequest, state: RunFolderState, weights: StoredFile, detector: Detector
+) -> JournalHeader:
+    """Return what decides the predictions: the request, and the facts of the loaded detector."""
+    begun = state.journals.header
+    size = options.batch_size or (begun and begun.facts.batch_size) or detector.batch_size
+    return JournalHeader(
+        request=asked,
+        facts=msgspec.structs.replace(detector.facts, batch_size=size),
+        weights=build_weights_record(weights, detector.facts),
+        chunk_size=chunk_size(size),
+        replaces=state.replaces,
+    )

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from bdd100k_zoo.backends.protocol import DetectorFacts
-from bdd100k_zoo.errors import InvalidFileError
+from bdd100k_zoo.errors import InvalidFileError, RunMismatchError
 from bdd100k_zoo.files import storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -129,6 +129,12 @@ def differences(existing: Mapping[str, object], requested: Mapping[str, object])
     if NUMBER_OF_FRAMES in found:
         found.pop(FRAMES_DIGEST, None)  # it differs, of course
     return tuple(found.values())
+
+
+def check_same_run(path: Path, existing: Mapping[str, object], requested: Mapping[str, object]) -> None:
+    """Raise RunMismatchError, which names ``path``, where the facts of two runs differ, as far as both are known."""
+    if existing and (found := differences(existing, requested)):
+        raise RunMismatchError(path, found)
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The folder of a run: its name, which process may work in it, and what it holds already."""
+"""The folder of a run: its name, which process may write into it, and what it already holds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bdd100k_zoo.data.video import VIDEO_SUFFIXES
 from bdd100k_zoo.errors import FolderBusyError, InvalidFileError, RunMismatchError, StorageError
 from bdd100k_zoo.files import lower_suffix, sha256_of, storage_errors
 from bdd100k_zoo.hub.locks import acquire_lock
-from bdd100k_zoo.prediction.journal import Journals, delete_journals, journal_paths
-from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, compared, differences, read_run
+from bdd100k_zoo.prediction.journal import Journals, delete_journals, journal_paths, read_journals
+from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, check_same_run, compared, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RUN_LOCK_PREFIX = ".lock-"
 """Followed by a rank, or ``merge``."""
 RUN_LOCK_SECONDS = 2.0
-"""Seconds to wait for a lock that a process may hold for a moment only, to clean up."""
+"""Seconds to wait for a lock: another process may hold it only for a moment, to clean up."""
 
 
 def default_run_folder(model: str, images: Sequence[str], split: str | None) -> Path:
@@ -62,18 +62,18 @@ def resolve_input(given: str) -> str:
 
 
 def _real_path(given: str) -> str:
-    """``Path``'s own methods raise RuntimeError for an unknown ~user and for links that form a circle."""
     with storage_errors(Path(given)):
+        # Path's own methods raise RuntimeError for an unknown ~user and for links that form a circle.
         return os.path.realpath(os.path.expanduser(given))  # noqa: PTH111
 
 
 @contextmanager
 def run_folder_lock(folder: Path, rank: int = 0) -> Iterator[None]:
-    """Make a folder and keep other processes of the same rank out of it; remove the folders that stay empty.
+    """Create a folder and lock it for one process of each rank; at the end remove the folders that stay empty.
 
     Raises:
-        FolderBusyError: another process of that rank works there, for longer than RUN_LOCK_SECONDS.
-        StorageError: the folder cannot be made or written.
+        FolderBusyError: another process of that rank holds the lock for longer than RUN_LOCK_SECONDS.
+        StorageError: the folder cannot be created or written.
     """
     made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]  # noqa: PTH110  (as above)
     try:
@@ -91,7 +91,7 @@ def run_folder_lock(folder: Path, rank: int = 0) -> Iterator[None]:
 
 @contextmanager
 def merge_lock(folder: Path) -> Iterator[bool]:
-    """Yield whether this process may merge the journals: one at a time does. Raises StorageError."""
+    """Lock the merging of journals; yield False if another process holds that lock. Raises StorageError."""
     with _folder_lock(folder, "merge") as taken:
         yield taken
 
@@ -106,13 +106,13 @@ def _folder_lock(folder: Path, name: str, seconds: float = 0.0) -> Iterator[bool
         yield taken
     finally:
         if taken:
-            with suppress(OSError):  # Windows removes it on release, and refuses before
+            with suppress(OSError):  # Windows deletes the file on release, and refuses to do so before
                 path.unlink()
             lock.release()
 
 
 def remove_journals(folder: Path, rank: int = 0) -> None:
-    """Remove the journals in a folder, for a process of rank ``rank`` that starts over.
+    """Remove the journals in a folder; the caller holds the lock of ``rank`` itself.
 
     Raises:
         FolderBusyError: a process is writing one of them; none is removed.
@@ -126,7 +126,7 @@ def remove_journals(folder: Path, rank: int = 0) -> None:
 
 
 def clean_run_folder(folder: Path) -> None:
-    """Remove what a complete run no longer needs: its journals, and what killed processes have left beside them.
+    """Remove what a complete run no longer needs: its journals, and the files that killed processes left behind.
 
     Raises:
         StorageError: a journal cannot be removed.
@@ -161,14 +161,14 @@ def read_run_folder(folder: Path, requested: Mapping[str, object], replaceable: 
     Args:
         folder: the run's folder.
         requested: what is compared of the requested run.
-        replaceable: the SHA-256 of a run.json that may be replaced, of whatever run (empty: what has no run.json).
+        replaceable: the SHA-256 of a run.json that may be replaced, whatever run it is of (empty: there is none).
 
     Raises:
         RunMismatchError: frames or predictions of another run, or predictions without a record.
         InvalidFileError: a file of a journal's name is no journal.
         StorageError: the folder cannot be read.
     """
-    journals, replaces = Journals(folder).look(), read_run_digest(folder)
+    journals, replaces = read_journals(folder), read_run_digest(folder)
     begun_later = any(header.replaces == replaces for header in journals.headers)
     if begun_later or (journals.header and not replaces) or replaces == replaceable:
         existing = journals.header.compared() if journals.header else {}
@@ -190,19 +190,12 @@ def _read_finished(folder: Path, replaces: str) -> RunFolderState:
         raise RunMismatchError(folder, (f"its {RUN_FILE} {error.problem}",)) from error
     roots = tuple(map(resolve_input, record.request.image_roots))
     existing = compared(msgspec.structs.replace(record.request, image_roots=roots))
-    finished = record if _exists(folder / PREDICTIONS_FILE) else None
-    return RunFolderState(Journals(folder), existing, finished, replaces)
+    return RunFolderState(Journals(), existing, record if _exists(folder / PREDICTIONS_FILE) else None, replaces)
 
 
 def read_run_digest(folder: Path) -> str:
     """Return the SHA-256 of the run.json in a folder; empty without one. Raises StorageError."""
     return sha256_of(folder / RUN_FILE) if _exists(folder / RUN_FILE) else ""
-
-
-def check_same_run(folder: Path, existing: Mapping[str, object], requested: Mapping[str, object]) -> None:
-    """Raise RunMismatchError where the compared facts of two runs differ, as far as both are known."""
-    if existing and (found := differences(existing, requested)):
-        raise RunMismatchError(folder, found)
 
 
 def _exists(path: Path) -> bool:

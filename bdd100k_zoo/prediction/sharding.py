@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from bdd100k_zoo.data.detections import PredictionsWriter
-from bdd100k_zoo.errors import UnfinishedRunError
+from bdd100k_zoo.errors import InvalidFileError, list_first
 from bdd100k_zoo.files import storage_errors
-from bdd100k_zoo.prediction.journal import Journal, Journals, journal_path
+from bdd100k_zoo.prediction.journal import Journal, journal_path, read_journals
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import (
@@ -26,12 +28,12 @@ from bdd100k_zoo.prediction.run_folder import clean_run_folder, merge_lock
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bdd100k_zoo.backends.protocol import Detector
     from bdd100k_zoo.data.images import Frame
-    from bdd100k_zoo.prediction.journal import JournalHeader, ProcessInfo
+    from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo
     from bdd100k_zoo.progress import Progress
 
 BATCHES_PER_CHUNK = 4
@@ -56,8 +58,7 @@ def default_workers(device: str) -> int:
     return 1 if device == "cpu" else min(MAX_READERS, os.cpu_count() or 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunShard:
+class RunShard(NamedTuple):
     """A process's share of a run."""
 
     folder: Path
@@ -66,15 +67,14 @@ class RunShard:
     place: ProcessRank = SINGLE_PROCESS
     workers: int | None = None
     """Threads that read ahead; None for what suits the device."""
-    fresh: bool = False
-    """The same command would start over."""
-    hushed: bool = False
-    """The process that started this one reports how much is kept."""
+
+    def chunks(self, header: JournalHeader) -> range:
+        """Return the chunks of this process."""
+        return shard_chunks(header.chunks.count, self.place.rank, self.place.world)
 
     def pending_chunks(self, header: JournalHeader, journals: Journals) -> list[int]:
         """Return the chunks of this process that no journal has."""
-        mine = shard_chunks(header.chunks.count, self.place.rank, self.place.world)
-        return [chunk for chunk in mine if not journals.has(chunk)]
+        return [chunk for chunk in self.chunks(header) if not journals.has(chunk)]
 
 
 def compute_shard(
@@ -99,76 +99,85 @@ def compute_shard(
         The run's record; None while other processes are not done.
 
     Raises:
-        KeyboardInterrupt: as it came; its text reports how much is done and kept.
-        ZooError: whatever is in the way. What was done is kept, and reported.
+        ZooError: whatever is in the way. What was done is kept.
     """
     chunks, pending = header.chunks, shard.pending_chunks(header, journals)
-    mine = shard_chunks(chunks.count, shard.place.rank, shard.place.world)
-    total, left = (sum(len(chunks.frames_of(chunk)) for chunk in some) for some in (mine, pending))
+    total, left = (sum(len(chunks.frames_of(chunk)) for chunk in some) for some in (shard.chunks(header), pending))
     workers = shard.workers or default_workers(header.facts.device)
     work = DetectionWork(shard.frames, chunks, pending, header.facts.batch_size or detector.batch_size, workers)
     title = "Predicting" if shard.place.world == 1 else f"Predicting, {shard.place}"
+    with (
+        Journal(journal_path(shard.folder, shard.place.rank), header, process) as journal,
+        progress.task(title, total, "images", done=total - left) as task,
+        closing(detect_chunks(detector, work, progress, task)) as results,
+    ):
+        for result in results:
+            journal.write(result)
+    return finish_run(shard, read_journals(shard.folder), progress)
+
+
+@contextmanager
+def report_saved_frames(shard: RunShard, progress: Progress, *, fresh: bool = False) -> Iterator[None]:
+    """Where the block fails, warn how many images of the run are done, and what resumes it; so in an interrupt's text.
+
+    ``fresh`` states that the same command would start over.
+    """
     try:
-        with (
-            Journal(journal_path(shard.folder, shard.place.rank), header, process) as journal,
-            progress.task(title, total, "images", done=total - left) as task,
-        ):
-            detect_chunks(detector, work, journal.write, progress, task)
-        return finish_run(shard, journals.look(), progress)
+        yield
     except KeyboardInterrupt as interrupt:
         # Of several processes that are interrupted together, only the first one reports.
-        saved = "" if shard.place.rank else _describe_saved(shard, journals)
+        saved = "" if shard.place.rank else describe_saved_frames(shard.folder, len(shard.frames), fresh=fresh)
         raise type(interrupt)(f"interrupted: {saved}" if saved else "") from None
     except BaseException:
-        if saved := _describe_saved(shard, journals):
+        if saved := describe_saved_frames(shard.folder, len(shard.frames), fresh=fresh):
             progress.warn(saved)
         raise
 
 
-def finish_run(shard: RunShard, journals: Journals, progress: Progress) -> RunRecord | None:
-    """Merge the journals if they are complete; otherwise report what is missing, and return None."""
-    if journals.complete:
-        return assemble_run(shard.folder, progress)
-    missing = len(shard.frames) - journals.frames
-    progress.note(
-        f"{shard.place} is done; {missing:,} of {len(shard.frames):,} images still missing; the last process to end "
-        f"writes {shard.folder / PREDICTIONS_FILE}, and if one has died, the same command goes on"
-    )
-    return None
-
-
-def _describe_saved(shard: RunShard, journals: Journals) -> str:
-    return "" if shard.hushed else describe_saved_frames(journals.look(), len(shard.frames), fresh=shard.fresh)
-
-
-def describe_saved_frames(journals: Journals, total: int, *, fresh: bool) -> str:
-    """Report how many images of an interrupted run are done, and what resumes it; empty if none are."""
-    if not journals.frames:
+def describe_saved_frames(folder: Path, total: int, *, fresh: bool) -> str:
+    """Return how many images of an interrupted run are done, and what resumes it; empty if none are."""
+    done = read_journals(folder).frames
+    if not done:
         return ""
     command = "the same command, without --fresh," if fresh else "the same command"
-    done = f"{journals.frames:,} of {total:,} images are done and kept in {journals.folder}"
-    return f"{done}; {command} goes on from there"
+    return f"{done:,} of {total:,} images are done and kept in {folder}; {command} resumes from there"
+
+
+def finish_run(shard: RunShard, journals: Journals, progress: Progress) -> RunRecord | None:
+    """Merge the journals if they are complete; otherwise report how many images are missing, and return None."""
+    if journals.complete:
+        return merge_journals(shard.folder, progress)
+    missing = len(shard.frames) - journals.frames
+    progress.note(
+        f"{shard.place} is done; {missing:,} of {len(shard.frames):,} images are still missing; the last process "
+        f"to end writes {shard.folder / PREDICTIONS_FILE}, and if one was killed, the same command resumes its share"
+    )
+    return None
 
 
 def check_run_complete(folder: Path, journals: Journals, frames: Sequence[Frame]) -> None:
     """Check that every frame of a run is done.
 
     Raises:
-        UnfinishedRunError: some are missing; they are listed by their numbers, from 1, and names.
+        InvalidFileError: some are missing; they are listed by their numbers, from 1, and names.
     """
     if journals.complete:
         return
     gaps = journals.missing() if journals.header else [range(len(frames))]
-    missing = tuple(
+    missing = [
         f"{gap.start + 1:,} to {gap.stop:,}: {frames[gap.start].name} to {frames[gap.stop - 1].name}"
         if len(gap) > 1
         else f"{gap.stop:,}: {frames[gap.start].name}"
         for gap in gaps
+    ]
+    raise InvalidFileError(
+        folder,
+        f"{sum(map(len, gaps)):,} of {len(frames):,} frames are missing:{list_first(missing, what='ranges')}",
+        "the same command without --merge computes them; or copy the other journals into the folder",
     )
-    raise UnfinishedRunError(folder, len(frames), missing)
 
 
-def assemble_run(folder: Path, progress: Progress) -> RunRecord | None:
+def merge_journals(folder: Path, progress: Progress) -> RunRecord | None:
     """Merge complete journals: write the predictions file, then the record, then remove the journals.
 
     Args:
@@ -176,21 +185,20 @@ def assemble_run(folder: Path, progress: Progress) -> RunRecord | None:
         progress: where to report.
 
     Returns:
-        The record; None if another process is doing it, or has done it.
+        The record; None if another process is merging them, or has merged them.
 
     Raises:
-        InvalidFileError: a journal is damaged.
         StorageError: the disk is full. The journals stay.
     """
     with merge_lock(folder) as is_mine:
-        journals = Journals(folder).look()
-        if not is_mine or journals.header is None or not journals.complete:
-            progress.note(f"another process puts {folder / PREDICTIONS_FILE} together")
+        journals = read_journals(folder)
+        if not is_mine or not journals.complete:
+            progress.note(f"another process merges the journals into {folder / PREDICTIONS_FILE}")
             return None
         start = perf_counter()
         shown = progress if journals.frames >= LONG_RUN_FRAMES else NO_PROGRESS
         unreadable = _write_predictions(folder, journals, shown)
-        record = _build_record(journals, journals.header, unreadable, perf_counter() - start)
+        record = _build_record(journals, unreadable, perf_counter() - start)
         write_run(folder, record)
         clean_run_folder(folder)
     return record
@@ -216,24 +224,15 @@ def _write_predictions(folder: Path, journals: Journals, progress: Progress) -> 
     return tuple(unreadable)
 
 
-def _build_record(
-    journals: Journals, header: JournalHeader, unreadable: tuple[Unreadable, ...], assembling: float
-) -> RunRecord:
-    spent, load = journals.spent, sum(process.load for process in journals.processes)
+def _build_record(journals: Journals, unreadable: tuple[Unreadable, ...], merging: float) -> RunRecord:
+    header, spent, load = journals.headers[0], journals.spent, sum(process.load for process in journals.processes)
+    stages = {name: seconds for name, seconds in msgspec.structs.asdict(spent).items() if name != "wall"}
     return RunRecord(
         request=header.request,
         weights=header.weights,
         facts=header.facts,
         counts=RunCounts(images=journals.frames, unreadable=len(unreadable), detections=journals.detections),
-        seconds=RunSeconds(
-            load=load,
-            decode=spent.decode,
-            prepare=spent.prepare,
-            detect=spent.detect,
-            write=spent.write,
-            assemble=assembling,
-            total=load + spent.wall + assembling,
-        ),
+        seconds=RunSeconds(**stages, load=load, assemble=merging, total=load + spent.wall + merging),
         unreadable=unreadable,
         started=min(process.started for process in journals.processes),
         processes=journals.ranks,

@@ -1,8 +1,7 @@
-"""Checkpoints of a training: tensors, numbers and text, written whole or not at all, read without running anything."""
+"""Checkpoints of a training: tensors, numbers and text; written completely or not at all, read without running code."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from bdd100k_zoo.backends.common.checkpoint_limits import verify_crcs
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.errors import StorageError, UnsafeCheckpointError, ZooError
 from bdd100k_zoo.files import atomic_writer, storage_errors
+from bdd100k_zoo.training.record import checkpoint_path, list_checkpoints
 from bdd100k_zoo.training.runner import unwrap_model
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKPOINT_FORMAT = "bdd100k-zoo training, 1"
-CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{8})\.pth")
 MAX_KEPT_CHECKPOINTS = 2
 """Should the last checkpoint be damaged, the training resumes from the one before."""
 SCHEDULER_STATE_KEYS = ("last_step", "_global_step", "base_values", "_last_value")
@@ -27,23 +26,11 @@ SCHEDULER_STATE_KEYS = ("last_step", "_global_step", "base_values", "_last_value
 
 
 class SavedCheckpoint(NamedTuple):
-    """A checkpoint that was found to be whole."""
+    """A checkpoint that is complete and undamaged."""
 
     path: Path
     step: int
     content: dict[str, Any]
-
-
-def checkpoint_path(folder: Path, step: int) -> Path:
-    """Return the path of a step's checkpoint."""
-    return folder / f"checkpoint-{step:08}.pth"
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints in a folder, the last one first; raises StorageError."""
-    with storage_errors(folder):
-        found = [path for path in folder.glob("checkpoint-*.pth") if CHECKPOINT_NAME.fullmatch(path.name)]
-    return sorted(found, reverse=True)
 
 
 def save_checkpoint(folder: Path, runner: Any, plan: str) -> Path:
@@ -95,7 +82,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def find_last_checkpoint(folder: Path, plan: str) -> tuple[SavedCheckpoint | None, list[ZooError]]:
-    """Return a plan's last whole checkpoint in a folder, if there is one, and what is wrong with later ones."""
+    """Return the last undamaged checkpoint of a plan in a folder, if any, and what is wrong with later ones."""
     problems: list[ZooError] = []
     for path in list_checkpoints(folder):
         try:
@@ -109,21 +96,21 @@ def _read(path: Path, plan: str) -> SavedCheckpoint:
     verify_crcs(path)
     content = read_torch_file(path)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
-        raise UnsafeCheckpointError(path, "it is no checkpoint of a training")
+        raise UnsafeCheckpointError(path, "it is not a checkpoint of a training")
     if content.get("plan") != plan:
-        raise UnsafeCheckpointError(path, "it is of another training")
+        raise UnsafeCheckpointError(path, "it belongs to another training")
     meta = content.get("meta")
     step = meta.get("iter") if isinstance(meta, dict) else None
     if not isinstance(step, int):
-        raise UnsafeCheckpointError(path, f"it is no checkpoint of a training: its step is {step!r:.40}")
+        raise UnsafeCheckpointError(path, f"it is not a checkpoint of a training: its step is {step!r:.40}")
     return SavedCheckpoint(path, step, content)
 
 
 def restore_runner(saved: SavedCheckpoint, runner: Any) -> None:
-    """Bring a runner that has taken no step to the state of a checkpoint.
+    """Restore the state of a checkpoint in a runner that has taken no step.
 
     Raises:
-        UnsafeCheckpointError: it is not of such a runner.
+        UnsafeCheckpointError: the checkpoint does not fit the runner.
     """
     content = saved.content
     runner._resume = True  # mmengine's hooks load their part of the state only then
@@ -135,13 +122,13 @@ def restore_runner(saved: SavedCheckpoint, runner: Any) -> None:
             scheduler.load_state_dict(state)
     except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise UnsafeCheckpointError(
-            saved.path, f"it is not of this training: {' '.join(str(error).split())}"
+            saved.path, f"it does not belong to this training: {' '.join(str(error).split())}"
         ) from error
     runner.train_loop.resume_at(saved.step)
 
 
 def _to_plain_values(node: Any) -> Any:
-    """Copy nested state to the CPU; raises TypeError for objects, which could not be read again."""
+    """Copy nested state to the CPU; raises TypeError for objects, which could not be loaded again."""
     if isinstance(node, torch.Tensor):
         return node.detach().cpu()
     if node is None or isinstance(node, (str, bool, int, float)):

@@ -33,7 +33,7 @@ class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
     frame, or less than a pixel wide or high. Training leaves out frames whose shorter side is less than ``min_size`` of
     ``filter_cfg``, and with ``filter_empty_gt`` frames that keep no box (``CocoDataset`` trains on those all of whose
     boxes it has dropped). A file that cannot be read, or a box of an unknown category, raises StorageError,
-    InputsError, FrameNameError or InvalidFileError.
+    InputsError or InvalidFileError.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": CLASSES}

@@ -1,4 +1,4 @@
-"""Processes that train one model together: their rendezvous, and the exchange of numbers."""
+"""Processes that train one model together: how they meet, and how they exchange numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
-from bdd100k_zoo.errors import LauncherError, PeerLostError
+from bdd100k_zoo.errors import WorkerFailedError
+from bdd100k_zoo.prediction.launch import launcher_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,8 +35,8 @@ def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
     """Join the other processes of a training; alone, do nothing.
 
     Raises:
-        LauncherError: the address of the first process is not known.
-        PeerLostError: another one has ended.
+        SettingsError: the address of the first process is not known.
+        WorkerFailedError: another process has ended.
     """
     if place.world == 1:
         yield
@@ -55,7 +56,10 @@ def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if not LOST_PEER_ERROR.search(str(error)):
             raise
-        raise PeerLostError(place.rank, str(error).splitlines()[0]) from error
+        raise WorkerFailedError(
+            f"process {place.rank} of the training has lost contact to another one: {str(error).splitlines()[0]}",
+            "the messages of the lost process say why; the same command resumes from the last checkpoint",
+        ) from error
     finally:
         distributed.destroy_process_group()
 
@@ -64,7 +68,7 @@ def rendezvous_address(environment: Mapping[str, str], place: ProcessRank) -> tu
     """Return the address at which the first process waits for the others.
 
     Raises:
-        LauncherError: the environment does not have it, and the processes may be on several machines.
+        SettingsError: the environment does not have it, and the processes may be on several machines.
     """
     # Two jobs of SLURM that share a machine must not share a port.
     default_port = DEFAULT_MASTER_PORT + int(environment.get("SLURM_JOB_ID", "0")) % 10000
@@ -75,7 +79,7 @@ def rendezvous_address(environment: Mapping[str, str], place: ProcessRank) -> tu
         return _first_host(nodes), port
     if environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == str(place.world):
         return "127.0.0.1", port
-    raise LauncherError("mpi" if "OMPI_COMM_WORLD_SIZE" in environment else "pytorch", "MASTER_ADDR is not set")
+    raise launcher_error("mpi" if "OMPI_COMM_WORLD_SIZE" in environment else "pytorch", "MASTER_ADDR is not set")
 
 
 def _first_host(nodes: str) -> str:
@@ -85,7 +89,7 @@ def _first_host(nodes: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]  # noqa: S603
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
-        raise LauncherError("slurm", f"MASTER_ADDR is not set, and scontrol does not tell it: {error}") from error
+        raise launcher_error("slurm", f"MASTER_ADDR is not set, and scontrol does not report it: {error}") from error
 
 
 def all_reduce_mean(values: Sequence[float], place: ProcessRank, device: torch.device) -> list[float]:

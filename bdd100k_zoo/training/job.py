@@ -1,84 +1,59 @@
-"""What a training is asked to do, whom it reports to, and how it is asked to stop."""
+"""What a training is built from, what it reports, and how it is asked to stop."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
-
-from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.progress import Progress
-
-
-class BackboneInit(NamedTuple):
-    """What the backbone starts from."""
-
-    kind: Literal["file", "named", "config", "random"]
-    """A user's file; the one that the config names; random because the config names none; random although it does."""
-    path: Path | None = None
-    """The file; None also if the training resumes from a checkpoint."""
+    from bdd100k_zoo.training.recipe import Recipe
+    from bdd100k_zoo.training.train import TrainRequest
 
 
 class TrainingJob(NamedTuple):
-    """The settings of a training."""
+    """What one process's part in a training is built from."""
 
-    name: str
-    """The model, in messages."""
-    config_path: Path
-    overrides: Mapping[str, object]
-    data_root: Path
-    folder: Path
-    """Of the checkpoints."""
-    start: BackboneInit
-    epochs: int | None = None
-    """None for the recipe's."""
-    batch_size: int | None = None
-    """Images at once in each process; None for the recipe's."""
-    workers: int | None = None
-    """Processes that read ahead for each process; None for what suits the device."""
-    seed: int = 0
-    precision: str = "auto"
-    device: str = "auto"
-    place: ProcessRank = SINGLE_PROCESS
+    request: TrainRequest
+    recipe: Recipe
+    start: Path | None
+    """The file that the backbone starts from, if it starts from one."""
+    plan: str
+    """What identifies the training, in a line of text."""
+    observer: TrainingObserver
 
 
 class TrainingFacts(NamedTuple):
-    """What is known of a training when it starts."""
+    """What is known of a training once its model is built."""
 
     frames: int
     """Images of an epoch."""
-    epochs: int
     epoch_length: int
-    """Optimisation steps of an epoch."""
-    batch_size: int
-    processes: int
-    workers: int
-    warm_up: int
-    """Steps over which the learning rate rises."""
-    published_rate: float
-    """The recipe's learning rate, for the recipe's batch."""
-    published_batch: int
-    rate: float
-    """The learning rate for this batch."""
-    device: str
-    device_name: str
-    precision: str
-    ops: str
+    """Optimiser steps of an epoch."""
     parameters: int
     """Trainable ones."""
+    learning_rate: float
+    """For this batch."""
+    published_learning_rate: float
+    published_batch: int
+    """What the recipe's learning rate is for."""
+    warm_up: int
+    """Steps over which the learning rate rises."""
+    device: str
+    device_name: str
+    ops: str
+    workers: int
+    versions: Mapping[str, str]
     begun_at: int
     """Steps that earlier processes took."""
-    versions: Mapping[str, str]
 
 
 class TrainingStep(NamedTuple):
-    """One optimisation step; numbers are means over all processes."""
+    """One optimiser step; numbers are means over all processes."""
 
     epoch: int
     """From 1."""
@@ -92,18 +67,12 @@ class TrainingStep(NamedTuple):
 
 
 class TrainingObserver(Protocol):
-    """Receives what happens in a training; only that of the first process receives anything."""
+    """Receives what happens in a training. Of several processes, only the first one calls its methods."""
 
-    @property
-    def progress(self) -> Progress:
-        """Where to report."""
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the training should end after this step."""
-
-    def gently(self) -> AbstractContextManager[None]:
-        """Defer interrupts in the block, where ``stopping`` is looked at after each step."""
+    progress: Progress
+    """Where to report."""
+    stop: GracefulStop
+    """Whether the training should end after the step under way."""
 
     def began(self, facts: TrainingFacts) -> None:
         """Called before the first step."""
@@ -112,17 +81,14 @@ class TrainingObserver(Protocol):
         """Called after each step."""
 
     def validated(self, epoch: int, scores: Scores) -> None:
-        """Called with the scores after an epoch."""
+        """Called with the scores after an epoch, whose checkpoint is written by then."""
 
     def scored(self, epoch: int) -> bool:
         """Return whether the scores after an epoch are known."""
 
-    def saved(self, path: Path, step: int) -> None:
-        """Called when a checkpoint is whole."""
-
 
 class GracefulStop:
-    """A request to stop a training, which a signal's handler makes with the interrupt that it would raise.
+    """A request to stop a training, made by a signal handler with the interrupt that it would raise otherwise.
 
     Attributes:
         interrupt: the first request that came while stopping was deferred; None before.
@@ -144,8 +110,8 @@ class GracefulStop:
         self.interrupt = interrupt
 
     @contextmanager
-    def gently(self) -> Iterator[None]:
-        """Defer stopping: the block looks at ``asked``, and only a second request interrupts it."""
+    def deferred(self) -> Iterator[None]:
+        """Defer stopping: the block checks ``asked``, and only a second request interrupts it."""
         self._deferred = True
         try:
             yield

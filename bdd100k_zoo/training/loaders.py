@@ -114,7 +114,7 @@ def build_train_loader(
     Raises:
         ConfigError: the settings ask for another way to choose images, or mmdet cannot build them.
         InvalidFileError: there is nothing to learn in the labels.
-        StorageError, FrameNameError: the labels cannot be read.
+        StorageError, InvalidFileError: the labels cannot be read.
     """
     settings = config.train_dataloader
     if unknown := sorted(set(settings) - HANDLED_KEYS - FORWARDED_KEYS):
@@ -132,7 +132,7 @@ def build_val_loader(config: Config, *, name: str, batch_size: int, workers: int
     """Build the loader of one process's share of the validation images, in order; its sampler is their indices.
 
     Raises:
-        ConfigError, StorageError, FrameNameError: as ``build_train_loader``.
+        ConfigError, StorageError, InvalidFileError: as ``build_train_loader``.
     """
     dataset = _build_dataset(config.test_dataloader.dataset, name)
     first, end = (len(dataset) * rank // place.world for rank in (place.rank, place.rank + 1))

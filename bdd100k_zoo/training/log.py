@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import ExitStack
+from datetime import datetime, timezone
 from math import isnan
 from statistics import fmean
 from time import monotonic
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from bdd100k_zoo import training
 from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.files import sha256_of, write_atomically
 from bdd100k_zoo.reporting.plots import draw_learning_curve
+from bdd100k_zoo.training.checkpoints import export_weights
 from bdd100k_zoo.training.record import (
     BEST_WEIGHTS_FILE,
     CURVE_FILE,
@@ -23,18 +24,20 @@ from bdd100k_zoo.training.record import (
     MetricsWriter,
     StepLine,
     TrainingRecord,
+    checkpoint_path,
     read_metrics,
+    read_training,
     write_training,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.progress import Progress, Task
     from bdd100k_zoo.training.job import GracefulStop, TrainingFacts, TrainingStep
+    from bdd100k_zoo.training.record import TrainingPlan
+    from bdd100k_zoo.training.train import TrainRequest
 
 LOSS_WINDOW = 50
 """Steps whose mean loss is shown."""
@@ -43,42 +46,27 @@ LOSS_WINDOW = 50
 class TrainingLog:
     """A ``TrainingObserver`` that writes into the training's folder and reports to the terminal."""
 
+    _record: TrainingRecord
+    _metrics: MetricsWriter
+    _task: Task
+
     def __init__(
-        self, folder: Path, begin: Callable[[TrainingFacts], TrainingRecord], progress: Progress, stop: GracefulStop
+        self, request: TrainRequest, plan: TrainingPlan, start: str, progress: Progress, stop: GracefulStop
     ) -> None:
-        """Prepare it; files are written when the training begins.
+        """Prepare it; files are written once the training begins.
 
         Args:
-            folder: the training's.
-            begin: returns the record of a training that begins, or resumes.
+            request: what is asked for.
+            plan: the facts that decide the training.
+            start: what the backbone starts from, in words.
             progress: where to report.
             stop: whether the training was asked to stop.
         """
-        self.progress = progress
-        self._folder, self._begin, self._stop = folder, begin, stop
+        self.progress, self.stop, self.steps = progress, stop, 0
+        self._request, self._plan, self._start, self._folder = request, plan, start, request.folder
         self._open = ExitStack()
         self._recent: deque[float] = deque(maxlen=LOSS_WINDOW)
         self._clock = 0.0
-        self._record: TrainingRecord | None = None
-        self._metrics: MetricsWriter | None = None
-        self._task: Task | None = None
-        self.steps = 0
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the training should end after this step."""
-        return self._stop.asked
-
-    def gently(self) -> AbstractContextManager[None]:
-        """Defer interrupts in the block."""
-        return self._stop.gently()
-
-    @property
-    def record(self) -> TrainingRecord:
-        """What is known by now; ValueError before the training has begun."""
-        if self._record is None:
-            raise ValueError("the training has not begun")
-        return self._record
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -88,51 +76,77 @@ class TrainingLog:
 
     def began(self, facts: TrainingFacts) -> None:
         """Write what will be done, and report it."""
-        self._record = self._begin(facts)
-        known = tuple(each for each in self._record.epochs if each.epoch * facts.epoch_length <= facts.begun_at)
-        self._record = replace(self._record, epochs=known)
+        self._report_start(facts)
+        self._record = self._begin_record(facts)
         write_training(self._folder, self._record)
         self._metrics = MetricsWriter(self._folder, facts.begun_at)
         self._open.callback(self._metrics.close)
-        total, self.steps = facts.epochs * facts.epoch_length, facts.begun_at
-        title = f"Epoch {facts.begun_at // facts.epoch_length + 1}/{facts.epochs}"
-        self._task = self._open.enter_context(self.progress.task(title, total, "steps", done=facts.begun_at))
+        epochs, self.steps = self._plan.epochs, facts.begun_at
+        title = f"Epoch {self.steps // facts.epoch_length + 1}/{epochs}"
+        total = epochs * facts.epoch_length
+        self._task = self._open.enter_context(self.progress.task(title, total, "steps", done=self.steps))
         self._clock = monotonic()
+
+    def _report_start(self, facts: TrainingFacts) -> None:
+        plan, note = self._plan, self.progress.note
+        length, batch = facts.epoch_length, plan.batch_size * plan.processes
+        epochs = f"{plan.epochs:,} epoch{'' if plan.epochs == 1 else 's'}"
+        note(
+            f"{plan.model} on {facts.frames:,} images, {epochs} of {length:,} step{'' if length == 1 else 's'} → "
+            f"{self._folder}"
+        )
+        note(f"backbone: {self._start}")
+        rate = f"learning rate {facts.learning_rate:g} for a batch of {batch}"
+        if batch != facts.published_batch:
+            rate += f"; {facts.published_learning_rate:g} for a batch of {facts.published_batch}"
+        note(rate)
+        if 2 * facts.warm_up > (total := plan.epochs * length):
+            self.progress.warn(f"the learning rate rises over {facts.warm_up:,} steps, and there are {total:,}")
+        if facts.begun_at:
+            note(f"resuming after step {facts.begun_at:,}")
+
+    def _begin_record(self, facts: TrainingFacts) -> TrainingRecord:
+        record = TrainingRecord(
+            plan=self._plan,
+            config=self._request.model.config,
+            cfg_options=self._request.cfg_options,
+            data_root=str(self._request.data),
+            start=self._start,
+            command=self._request.command,
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **{name: each for name, each in facts._asdict().items() if name in TrainingRecord.__struct_fields__},
+        )
+        before = read_training(self._folder)
+        if not (before and facts.begun_at):
+            return record
+        known = tuple(each for each in before.epochs if each.epoch * facts.epoch_length <= facts.begun_at)
+        return replace(
+            record, started=before.started, epochs=known, seconds=before.seconds, best_epoch=before.best_epoch
+        )
 
     def stepped(self, step: TrainingStep) -> None:
         """Write a step."""
         now = monotonic()
         seconds, self._clock = now - self._clock, now
-        line = StepLine(
-            step=step.step,
-            epoch=step.epoch,
-            rate=step.rate,
-            loss=step.loss,
-            parts=step.parts,
-            seconds=round(seconds, 4),
-        )
-        if self._metrics and self._task:
-            self._metrics.write(line)
-            self._recent.append(step.loss)
-            self._task.retitle(f"Epoch {step.epoch}/{self.record.plan.epochs} · loss {fmean(self._recent):.4f}")
-            self._task.advance(1)
+        line = StepLine(**step._asdict(), seconds=round(seconds, 4))
+        self._metrics.write(line)
+        self._recent.append(step.loss)
+        self._task.retitle(f"Epoch {step.epoch}/{self._plan.epochs} · loss {fmean(self._recent):.4f}")
+        self._task.advance(1)
         self.steps = step.step
-
-    def saved(self, path: Path, step: int) -> None:
-        """Ignore it: nothing is reported of checkpoints."""
 
     def scored(self, epoch: int) -> bool:
         """Return whether the scores after an epoch are known."""
-        return any(each.epoch == epoch and each.ap is not None for each in self.record.epochs)
+        return any(each.epoch == epoch and each.ap is not None for each in self._record.epochs)
 
     def validated(self, epoch: int, scores: Scores) -> None:
         """Write an epoch, draw the curve, and save the weights if they are the best so far."""
-        record, lines = self.record, read_metrics(self._folder)
+        record, lines = self._record, read_metrics(self._folder)
         done = _epoch_record(epoch, [line for line in lines if line.epoch == epoch], scores)
         epochs = (*(each for each in record.epochs if each.epoch < epoch), done)
         best = max(epochs, key=lambda each: (each.ap or 0.0, -each.epoch))
         if best.epoch == epoch:
-            training.export_weights(self._checkpoint(epoch), self._folder / BEST_WEIGHTS_FILE)
+            export_weights(self._checkpoint(epoch), self._folder / BEST_WEIGHTS_FILE)
         seconds = record.seconds + monotonic() - self._clock + done.seconds
         self._record = replace(record, epochs=epochs, best_epoch=best.epoch, seconds=round(seconds, 3))
         write_training(self._folder, self._record)
@@ -145,20 +159,18 @@ class TrainingLog:
 
     def finish(self) -> TrainingRecord:
         """Write the last weights, and the record of a finished training."""
-        record = self.record
-        training.export_weights(self._checkpoint(record.plan.epochs), self._folder / WEIGHTS_FILE)
+        record = self._record
+        export_weights(self._checkpoint(record.plan.epochs), self._folder / WEIGHTS_FILE)
         files = {name: sha256_of(self._folder / name) for name in (WEIGHTS_FILE, BEST_WEIGHTS_FILE)}
         self._record = replace(record, finished=True, files=files)
         write_training(self._folder, self._record)
         return self._record
 
     def _checkpoint(self, epoch: int) -> Path:
-        from bdd100k_zoo.training.checkpoints import checkpoint_path
-
-        return checkpoint_path(self._folder, epoch * self.record.epoch_length)
+        return checkpoint_path(self._folder, epoch * self._record.epoch_length)
 
     def _draw(self, lines: list[StepLine]) -> None:
-        record = self.record
+        record = self._record
         try:
             picture = draw_learning_curve(record.plan.model, lines, record.epochs, record.epoch_length)
         except MissingPackageError as error:

@@ -1,4 +1,4 @@
-"""The loop over epochs: it can begin at any step, be stopped after any step, and reports to an observer."""
+"""The loop over epochs: it can start at any step, be stopped after any step, and reports to an observer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.runner import BaseLoop
 
-from bdd100k_zoo.errors import DivergedError
+from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.training.distributed import all_reduce_mean
 from bdd100k_zoo.training.job import TrainingStep
 from bdd100k_zoo.training.loaders import seed_rngs
@@ -27,8 +27,8 @@ SAVE_INTERVAL = 600.0
 """Seconds between two checkpoints within an epoch: what a kill loses at most."""
 
 
-class TrainingStopped(Exception):  # noqa: N818  (no error: it was asked for)
-    """The training has ended early, as it was asked to, with a checkpoint of its last step."""
+class TrainingStopped(Exception):  # noqa: N818  (not an error: a stop was requested)
+    """The training has ended early, as requested, with a checkpoint of its last step."""
 
 
 class TrainLoop(BaseLoop):  # type: ignore[misc]
@@ -48,7 +48,7 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
         device: torch.device,
         validation: Validation,
         observer: TrainingObserver,
-        save: Callable[[Any], None],
+        save: Callable[[], object],
     ) -> None:
         super().__init__(runner, loader)
         self.max_epochs, self.epoch, self.iter = epochs, 0, 0
@@ -58,11 +58,11 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
         self._saved_at = monotonic()
 
     def resume_at(self, step: int) -> None:
-        """Begin after some steps of an earlier process."""
+        """Continue after a number of steps that an earlier process took."""
         self.iter, self.epoch = step, step // len(self.dataloader)
 
     def run(self) -> Any:
-        """Train to the end; raises DivergedError, and TrainingStopped where it was asked to end early."""
+        """Train to the end; raises TrainingStopped where a stop was requested, ZooError where the loss diverges."""
         self.runner.call_hook("before_train")
         self._validate_if_due()
         while self.epoch < self.max_epochs:
@@ -100,7 +100,7 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
         self.iter += 1
         numbers = [float(value.detach()) for value in outputs.values()]
         # One exchange for both: all processes stop after the same step.
-        asked, *means = all_reduce_mean([float(self._observer.stopping), *numbers], self._place, self._device)
+        asked, *means = all_reduce_mean([float(self._observer.stop.asked), *numbers], self._place, self._device)
         self._report(rate, dict(zip(outputs, means, strict=True)))
         return asked > 0
 
@@ -108,7 +108,11 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
         loss = parts.get("loss", sum(value for name, value in parts.items() if "loss" in name))
         step = TrainingStep(self.epoch + 1, self.iter, rate, loss, {key: parts[key] for key in parts if key != "loss"})
         if not isfinite(loss):
-            raise DivergedError(step.epoch, step.step, loss)
+            raise ZooError(
+                f"the loss of step {step.step:,} (epoch {step.epoch}) is {loss}: the training has diverged",
+                "a lower learning rate often helps: --cfg-options optim_wrapper.optimizer.lr=…, with --fresh or "
+                "another --out; the checkpoints are from before",
+            )
         if self._place.rank == 0:
             self._observer.stepped(step)
 
@@ -120,7 +124,7 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
     def save(self) -> None:
         """Write a checkpoint, if this is the first process."""
         if self._place.rank == 0:
-            self._save(self.runner)
+            self._save()
         self._saved_at = monotonic()
 
     def _validate_if_due(self) -> None:

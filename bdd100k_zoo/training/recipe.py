@@ -1,24 +1,26 @@
-"""A config of the zoo to the settings of one training: batch, learning rate, length, start values."""
+"""From a config of the zoo to the settings of one training: batch, learning rate, length, start values."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 
 from bdd100k_zoo.backends.common.config import DATASET_TYPE, PRETRAINED_KEYS, load_config, mmdet_default_scope
 from bdd100k_zoo.errors import ConfigError
+from bdd100k_zoo.training.loaders import default_workers
 from bdd100k_zoo.training.runner import PreciseOptimWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
     from mmengine.config import Config
 
-    from bdd100k_zoo.training.job import BackboneInit, TrainingJob
+    from bdd100k_zoo.training.train import TrainRequest
 
 EPOCH_KEYS = ("begin", "end", "T_max", "step_size", "milestones")
 """Settings of schedulers that count epochs, where ``by_epoch`` is not false."""
@@ -33,17 +35,23 @@ class DatasetPaths(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """The settings of one training."""
+    """The settings of one training; it serves one, whose builders may change the config."""
 
     config: Config
+    device: torch.device
+    precision: str
+    train: DatasetPaths
+    val: DatasetPaths
     epochs: int
     batch_size: int
     """Images at once in each process."""
+    workers: int
+    """Processes that read ahead, for each process."""
     published_batch: int
     published_rate: float
     rate: float
     start_name: str
-    """What the config's backbone starts from, as the config names it; empty where it names nothing."""
+    """What the config's backbone starts from, as the config names it; empty where it starts from random values."""
 
     @property
     def warm_up(self) -> int:
@@ -52,33 +60,50 @@ class Recipe(NamedTuple):
         return max((int(each.end) for each in by_step if not each.get("begin") and each.get("end")), default=0)
 
 
-def build_recipe(job: TrainingJob, *, precision: str, device: str) -> Recipe:
-    """Read a job's config and fit it to the job.
+def build_recipe(request: TrainRequest, *, precision: str, device: torch.device) -> Recipe:
+    """Read a model's config and fit it to what a training is asked to do.
 
     The learning rate is proportional to the batch: twice the images, twice the rate (Goyal et al., arXiv:1706.02677).
 
     Raises:
         ConfigError: the config cannot be read, or is not one to train by.
     """
-    config = load_config(job.config_path, job.overrides, data_root=str(job.data_root))
-    _check(config, job.name)
-    batch_size = job.batch_size or int(config.train_dataloader.batch_size)
-    published_batch = int((config.get("auto_scale_lr") or {}).get("base_batch_size", batch_size * job.place.world))
-    optimizer = config.optim_wrapper.optimizer
+    name, world = request.model.name, request.place.world
+    config = load_config(request.model.config_path, request.cfg_options, data_root=str(request.data))
+    _check(config, name)
+    loader, optimizer = config.train_dataloader, config.optim_wrapper.optimizer
+    batch_size = request.batch_size or int(loader.batch_size)
+    published_batch = int((config.get("auto_scale_lr") or {}).get("base_batch_size", batch_size * world))
     published_rate = float(optimizer.lr)
-    images = batch_size * job.place.world * int(config.optim_wrapper.get("accumulative_counts", 1))
+    images = batch_size * world * int(config.optim_wrapper.get("accumulative_counts", 1))
     optimizer.lr = published_rate * images / published_batch
     published_epochs = int(config.train_cfg.max_epochs)
-    epochs = job.epochs or published_epochs
+    epochs = request.epochs or published_epochs
     config.param_scheduler = rescale_schedulers(config.get("param_scheduler"), epochs / published_epochs)
-    config.optim_wrapper.update(type=PreciseOptimWrapper, precision=precision, device=device)
+    config.optim_wrapper.update(type=PreciseOptimWrapper, precision=precision, device=str(device))
     start_name = pretrained_source(config)
-    config.model = strip_pretrained_source(config.model, job.start)
-    return Recipe(config, epochs, batch_size, published_batch, published_rate, float(optimizer.lr), start_name)
+    config.model = strip_pretrained_source(config.model, from_scratch=request.from_scratch)
+    workers = request.workers
+    if workers is None:
+        workers = default_workers(int(loader.get("num_workers", 0)), device.type, world)
+    return Recipe(
+        config=config,
+        device=device,
+        precision=precision,
+        train=data_files(loader, name),
+        val=data_files(config.test_dataloader, name),
+        epochs=epochs,
+        batch_size=batch_size,
+        workers=workers,
+        published_batch=published_batch,
+        published_rate=published_rate,
+        rate=float(optimizer.lr),
+        start_name=start_name,
+    )
 
 
 def rescale_schedulers(schedulers: Any, factor: float) -> list[ConfigDict]:
-    """Move what schedulers do at an epoch to the same part of a longer or shorter training."""
+    """Move the epochs at which schedulers act in proportion to the length of the training."""
     listed = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers] if schedulers else []
     rescaled = []
     for scheduler in listed:
@@ -94,18 +119,18 @@ def _scale_epochs(epochs: Any, factor: float) -> Any:
     return max(1, round(epochs * factor)) if epochs else epochs
 
 
-def strip_pretrained_source(model: Any, start: BackboneInit) -> Any:
-    """Return a model's settings with no file for its backbone to start from: building it fetches nothing.
+def strip_pretrained_source(model: Any, *, from_scratch: bool) -> Any:
+    """Return a model's settings without the file that its backbone starts from: building it downloads nothing.
 
     A backbone that starts from random values instead freezes nothing: its first stages and the statistics of its
-    normalisations are learnt as well.
+    normalisations are learned as well.
     """
     backbone = model.get("backbone") or {}
     named = {key: None for key in PRETRAINED_KEYS if _pretrained_file(backbone.get(key))}
     if not named:
         return model
-    learnt = _unfreeze_backbone(backbone) if start.kind == "random" else {}
-    return type(model)({**model, "backbone": {**backbone, **named, **learnt}})
+    unfrozen = _unfreeze_backbone(backbone) if from_scratch else {}
+    return type(model)({**model, "backbone": {**backbone, **named, **unfrozen}})
 
 
 def pretrained_source(config: Config) -> str:
@@ -154,19 +179,17 @@ def _find_datasets(node: Any) -> list[dict[str, Any]]:
 
 
 def _check(config: Config, name: str) -> None:
-    """Refuse a config that lacks what a training needs, or has settings that this package does not support."""
+    """Check that a config has what a training needs, and no setting that this package does not support."""
     for key in ("model", "train_dataloader", "train_cfg", "optim_wrapper", "test_dataloader"):
         if not config.get(key):
-            raise ConfigError(name, f"has no {key}: nothing to train by")
+            raise ConfigError(name, f"has no {key}: it cannot be trained")
     if not config.train_cfg.get("max_epochs"):
         raise ConfigError(name, "train_cfg.max_epochs: expected a number of epochs")
     for key in ("load_from", "resume", "activation_checkpointing", "compile"):
         if config.get(key):
-            raise ConfigError(name, f"{key}: training by bdd100k-zoo has no such setting")
+            raise ConfigError(name, f"{key}: `bdd100k-zoo train` does not support this setting")
     if config.optim_wrapper.get("type", "OptimWrapper") != "OptimWrapper":
-        raise ConfigError(name, "optim_wrapper.type: expected OptimWrapper; --precision says how to compute")
+        raise ConfigError(name, "optim_wrapper.type: expected OptimWrapper; set the precision with --precision")
     for key in ("lr", "type"):
         if key not in (config.optim_wrapper.get("optimizer") or {}):
             raise ConfigError(name, f"optim_wrapper.optimizer has no {key}")
-    data_files(cast("Any", config.train_dataloader), name)
-    data_files(cast("Any", config.test_dataloader), name)

@@ -1,4 +1,4 @@
-"""train.json and metrics.jsonl: what made a model, and its progress; the files of a training's folder."""
+"""The files of a training's folder: train.json, metrics.jsonl and the names of the others."""
 
 from __future__ import annotations
 
@@ -21,10 +21,23 @@ METRICS_FILE = "metrics.jsonl"
 WEIGHTS_FILE, BEST_WEIGHTS_FILE = "weights.pth", "best.pth"
 """A model's weights alone: of the last step, and of the epoch with the highest AP."""
 CURVE_FILE = "curve.png"
+CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{8})\.pth")
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the path of a step's checkpoint."""
+    return folder / f"checkpoint-{step:08}.pth"
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints in a folder, the last one first; raises StorageError."""
+    with storage_errors(folder):
+        found = [path for path in folder.glob("checkpoint-*.pth") if CHECKPOINT_NAME.fullmatch(path.name)]
+    return sorted(found, reverse=True)
 
 
 class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts that decide a training, which a folder has one of."""
+    """The facts that decide a training. A folder holds one training."""
 
     model: str
     config_sha256: str
@@ -169,7 +182,7 @@ class MetricsWriter:
 
 
 def read_metrics(folder: Path, until: int | None = None) -> list[StepLine]:
-    """Read the lines of a folder's metrics.jsonl up to a step, or to one that a killed process left broken.
+    """Read the lines of a folder's metrics.jsonl up to a step, or to an incomplete line that a killed process left.
 
     Raises:
         StorageError: it cannot be read.
@@ -196,22 +209,13 @@ UNFINISHED_PATTERN = re.compile(
 """Files of a training that are being written."""
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Return whether there is a checkpoint to resume from; raises StorageError."""
-    from bdd100k_zoo.training.checkpoints import list_checkpoints
-
-    return bool(list_checkpoints(folder))
-
-
 def remove_unfinished_files(folder: Path) -> None:
-    """Remove what a killed process left half written; raises StorageError."""
+    """Remove the incomplete files that a killed process left; raises StorageError."""
     _remove(path for path in folder.glob(".*.*") if UNFINISHED_PATTERN.fullmatch(path.name))
 
 
 def remove_training_files(folder: Path) -> None:
     """Remove a training's files from a folder, and no others; raises StorageError."""
-    from bdd100k_zoo.training.checkpoints import list_checkpoints
-
     _remove((*list_checkpoints(folder), *(folder / name for name in TRAINING_FILES)))
 
 

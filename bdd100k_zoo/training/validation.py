@@ -74,7 +74,7 @@ class Validation:
             use_precision(self._precision, self._device),
         ):
             for batch in self._loader:
-                if observer.stopping:
+                if observer.stop.asked:
                     break
                 try:
                     rows += self._detect(model, batch)
@@ -82,7 +82,7 @@ class Validation:
                     failure = error  # raised below: the others would wait for this process
                     break
                 task.advance(min(len(batch["inputs"]) * self._place.world, len(self._names)))
-        flags = [float(failure is not None), float(observer.stopping)]
+        flags = [float(failure is not None), float(observer.stop.asked)]
         failed, stopping = all_reduce_mean(flags, self._place, self._device)
         if failed:
             raise failure or NotFiniteError(self._name, self._precision, "an image of another process")

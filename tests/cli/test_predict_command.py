@@ -280,7 +280,7 @@ def test_merge_names_the_frames_that_are_missing_and_writes_nothing(call, trial,
     arguments = ["--images", str(mixed), "--weights", str(trial.weights), "--out", "out"]
     result = call("predict", MODEL, *arguments, "--merge")
     assert result.exit_code == 1
-    assert "all of 3 frames" in result.stderr
+    assert "3 of 3 frames are missing" in result.stderr
     assert "1 to 3: a.jpg to broken.png" in result.stderr
     assert "without --merge" in result.stderr
     assert not Path("out").exists()

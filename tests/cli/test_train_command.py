@@ -60,7 +60,7 @@ def test_with_json_a_failure_is_one_document(call, root):
     result = call(*arguments(root, "--json", "--resume"))
     assert result.exit_code == 1
     told = json.loads(result.stdout)
-    assert "no checkpoint to go on from" in told["error"]
+    assert "no checkpoint to resume from" in told["error"]
     assert "--resume" in told["hint"]
 
 

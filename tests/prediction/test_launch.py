@@ -97,7 +97,8 @@ def test_what_is_missing_or_makes_no_sense_is_told(
     with pytest.raises(SettingsError) as caught:
         read_process_rank(environment, launcher)
     assert told in str(caught.value)
-    assert caught.value.launcher in str(caught.value)
+    assert str(caught.value).startswith("launcher ")
+    assert "start this process with" in caught.value.hint
 
 
 @given(world=st.integers(1, 500), data=st.data())
@@ -127,6 +128,7 @@ def test_torchrun_is_asked_for_the_same_command() -> None:
 STAND_IN = """\
 import os, sys
 from pathlib import Path
+from bdd100k_zoo.errors import WorkerFailedError
 from bdd100k_zoo.prediction import launch
 
 child = '''
@@ -140,7 +142,10 @@ if sys.argv[2] != "wait":
 time.sleep(60)
 '''.replace("launch", repr(launch.LAUNCH_VARIABLE))
 launch.torchrun_command = lambda processes, arguments: [sys.executable, "-c", child, *arguments]
-sys.exit(launch.launch_processes(2, sys.argv[1:], "abc"))
+try:
+    launch.launch_processes(2, sys.argv[1:], Path("out"), "abc")
+except WorkerFailedError as error:
+    sys.exit(error.status)
 """
 
 

@@ -47,7 +47,7 @@ def test_sigterm_keeps_what_is_done_and_the_same_command_goes_on(job: Job, alone
     wait_for_chunk(out, 0, process)
     process.terminate()
     _, err = finished(process, 143)
-    assert f"of {IMAGES} images are done and kept in {out}; the same command goes on from there" in err
+    assert f"of {IMAGES} images are done and kept in {out}; the same command resumes from there" in err
     assert "Traceback" not in err
     _, err = finished(start(cli(job.into(out))))
     assert "of them done already" in err

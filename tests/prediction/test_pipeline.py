@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import Frame, FrameReader, find_images
-from bdd100k_zoo.errors import DeviceError, ImageShapeError, NotFiniteError, StorageError
-from bdd100k_zoo.prediction import pipeline
+from bdd100k_zoo.errors import DeviceError, ImagesError, NotFiniteError, StorageError
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
 from bdd100k_zoo.prediction.sharding import chunk_size
@@ -54,7 +53,7 @@ class BorderDetector:
 
     def prepare(self, image: np.ndarray) -> Image:
         if image.shape[1] == 99:
-            raise ImageShapeError("uint8 [10, 99, 3]", "too wide")
+            raise ImagesError("uint8 [10, 99, 3]: too wide")
         return Image(image.shape[:2], int(image[0, 0, 0]))
 
     def detect_prepared(self, batch: Sequence[Image]) -> list[Detections]:
@@ -121,7 +120,9 @@ def do(
     chunks = Chunks(len(frames), chunk_size(batch_size))
     work = DetectionWork(frames, chunks, range(chunks.count) if pending is None else pending, batch_size, workers)
     told = reports or Reports()
-    detect_chunks(detector or BorderDetector(), work, write or done.append, told, told)
+    with closing(detect_chunks(detector or BorderDetector(), work, told, told)) as results:
+        for result in results:
+            (write or done.append)(result)
     return done
 
 
@@ -245,7 +246,7 @@ def test_what_cannot_be_kept_ends_the_run_soon(tmp_path: Path, at: int) -> None:
     detector = BorderDetector()
     with pytest.raises(StorageError, match="No space left"):
         do(frames_of([20] * 30, tmp_path), detector, write=keep)
-    assert len(detector.batches) <= at + pipeline.MAX_UNWRITTEN_CHUNKS + 2
+    assert len(detector.batches) == at + 1
 
 
 class Interrupted(BorderDetector):

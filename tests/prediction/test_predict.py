@@ -193,11 +193,11 @@ def test_an_interrupted_run_says_what_is_kept_and_goes_on_there(trial, zoo, tmp_
     progress = Interrupted(after=3)
     with pytest.raises(KeyboardInterrupt, match="interrupted: 2 of 3 images are done and kept") as caught:
         job.predict(request, Store(offline=True), progress)
-    assert f"kept in {tmp_path / 'out'}; the same command goes on from there" in str(caught.value)
+    assert f"kept in {tmp_path / 'out'}; the same command resumes from there" in str(caught.value)
     assert not (tmp_path / "out" / "det.json").exists()
     with pytest.raises(InvalidFileError) as caught:
         job.merge_run(request, Store(offline=True), NO_PROGRESS)
-    assert caught.value.missing == ("3: c.jpg",)
+    assert str(caught.value) == f"{tmp_path / 'out'}: 1 of 3 frames are missing:\n  3: c.jpg"
     for changed in ({"cfg_options": {}}, {"batch_size": 2}, {"weights": trial.frames / "street.jpg"}):
         with pytest.raises(RunMismatchError):
             job.predict(replace(request, **changed), Store(offline=True), NO_PROGRESS)

@@ -21,12 +21,12 @@ from tiny import TinyDetector, draw, go_on, request_for
 
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import ImagesError, InvalidFileError, RunMismatchError
-from bdd100k_zoo.prediction.journal import Journals
+from bdd100k_zoo.prediction.journal import read_journals
 from bdd100k_zoo.prediction.launch import ProcessRank
 from bdd100k_zoo.prediction.pipeline import batch_by_shape
 from bdd100k_zoo.prediction.run import read_run
 from bdd100k_zoo.prediction.run_folder import merge_lock, run_folder_lock
-from bdd100k_zoo.prediction.sharding import assemble_run, check_run_complete, chunk_size, shard_chunks
+from bdd100k_zoo.prediction.sharding import check_run_complete, chunk_size, merge_journals, shard_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -159,7 +159,7 @@ def test_ranks_one_after_the_other_make_the_same_file_and_the_last_puts_it_toget
         assert (record is None) == (rank > 0)
         if rank:
             assert f"rank {rank} of {world} is done" in reports.said[-1]
-            assert "goes on" in reports.said[-1]
+            assert "the same command resumes its share" in reports.said[-1]
             assert not (tmp_path / "det.json").exists()
     assert (tmp_path / "det.json").read_bytes() == (alone / "det.json").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["det.json", "run.json"]
@@ -189,20 +189,24 @@ def test_journals_that_were_gathered_by_hand_are_put_together(images: Path, alon
     frames = find_images([str(images)])
     for rank in range(3):
         with pytest.raises(InvalidFileError):
-            check_run_complete(gathered, Journals(gathered).look(), frames)
+            check_run_complete(gathered, read_journals(gathered), frames)
         machine = tmp_path / str(rank)
         assert go_on(machine, images, TinyDetector(), place=ProcessRank(rank, 3, rank)) is None
         shutil.copy(machine / f"journal-{rank}.jsonl", gathered)
-    check_run_complete(gathered, Journals(gathered).look(), frames)
-    assert assemble_run(gathered, Reports()) is not None
+    check_run_complete(gathered, read_journals(gathered), frames)
+    assert merge_journals(gathered, Reports()) is not None
     assert (gathered / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
 
 def test_what_is_missing_is_named_by_number_and_name(images: Path, tmp_path: Path) -> None:
     go_on(tmp_path, images, TinyDetector(), place=ProcessRank(1, 4, 1))
     with pytest.raises(InvalidFileError) as caught:
-        check_run_complete(tmp_path, Journals(tmp_path).look(), find_images([str(images)]))
-    assert caught.value.missing == ("1 to 8: 0000.png to 0007.png", "17 to 30: 0016.png to 0029.png")
+        check_run_complete(tmp_path, read_journals(tmp_path), find_images([str(images)]))
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}: 22 of {FRAMES} frames are missing:",
+        "  1 to 8: 0000.png to 0007.png",
+        "  17 to 30: 0016.png to 0029.png",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -222,10 +226,10 @@ def test_while_one_puts_the_run_together_others_leave_it_alone(images: Path, alo
     reports = Reports()
     with merge_lock(tmp_path):
         assert go_on(tmp_path, images, TinyDetector(), progress=reports) is None
-    assert "another process puts" in reports.said[-1]
-    assert Journals(tmp_path).look().complete
-    assert assemble_run(tmp_path, reports) is not None
-    assert assemble_run(tmp_path, reports) is None  # its journals are gone
+    assert "another process merges" in reports.said[-1]
+    assert read_journals(tmp_path).complete
+    assert merge_journals(tmp_path, reports) is not None
+    assert merge_journals(tmp_path, reports) is None  # its journals are gone
     assert (tmp_path / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
 
@@ -250,7 +254,7 @@ def test_a_run_that_fails_says_what_is_kept(images: Path, tmp_path: Path) -> Non
     detector.left = 10
     with pytest.raises(KeyError):
         go_on(tmp_path, images, detector, progress=reports)
-    assert f"16 of {FRAMES} images are done and kept in {tmp_path}; the same command goes on" in reports.said[-1]
+    assert f"16 of {FRAMES} images are done and kept in {tmp_path}; the same command resumes" in reports.said[-1]
     with run_folder_lock(tmp_path):  # nothing is held any more
         pass
 
@@ -290,8 +294,8 @@ def test_a_full_disk_keeps_what_is_done_and_the_run_goes_on_when_there_is_room(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"StorageError {out / 'journal-0.jsonl'}: ")
-    assert f"of {FRAMES} images are done and kept in {out}; the same command goes on" in done.stdout
-    kept = Journals(out).look().frames
+    assert f"of {FRAMES} images are done and kept in {out}; the same command resumes" in done.stdout
+    kept = read_journals(out).frames
     assert 0 < kept < FRAMES
     reports = Reports()
     go_on(out, images, TinyDetector(), progress=reports)
@@ -318,7 +322,7 @@ def test_images_that_are_removed_end_the_run_which_goes_on_when_they_are_back(al
     draw(images, FRAMES)
     with pytest.raises(ImagesError, match="is gone since the run began"):
         go_on(out, images, _Unmounts(images), progress=reports)
-    assert f"of {FRAMES} images are done and kept in {out}; the same command goes on" in reports.said[-1]
+    assert f"of {FRAMES} images are done and kept in {out}; the same command resumes" in reports.said[-1]
     images.with_name("elsewhere").rename(images)
     go_on(out, images, TinyDetector())
     assert (out / "det.json").read_bytes() == (alone / "det.json").read_bytes()
@@ -326,7 +330,7 @@ def test_images_that_are_removed_end_the_run_which_goes_on_when_they_are_back(al
 
 def test_the_first_line_holds_everything_that_could_change_a_bit(images: Path, tmp_path: Path) -> None:
     go_on(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
-    header = Journals(tmp_path).look().header
+    header = read_journals(tmp_path).header
     assert header is not None
     known, facts = request_for(find_images([str(images)]), images), header.facts
     assert header.request == known
@@ -338,7 +342,7 @@ def test_the_first_line_holds_everything_that_could_change_a_bit(images: Path, t
 
 def test_a_run_records_request_and_facts_as_the_first_journal_has_them(images: Path, tmp_path: Path) -> None:
     go_on(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
-    header = Journals(tmp_path).look().header
+    header = read_journals(tmp_path).header
     assert header is not None
     record = go_on(tmp_path, images, TinyDetector(), place=ProcessRank(1, 2, 1))
     assert record is not None

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import TinyDetector, child, draw, dying_child, go_on
 
-from bdd100k_zoo.prediction.journal import Journals
+from bdd100k_zoo.prediction.journal import read_journals
 from bdd100k_zoo.prediction.run import read_run
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_whenever_processes_are_killed_the_file_is_that_of_an_unbroken_run(
                 process.join()
             if (out / "run.json").exists():
                 break
-            kept, before = Journals(out).look().frames, kept
+            kept, before = read_journals(out).frames, kept
             assert kept >= before
             all_kept.append(kept)
         _finish(out, images, chance.choice([1, 2, 3]))  # it goes on with another number of processes, too
@@ -121,7 +121,7 @@ def test_a_run_that_replaces_another_is_the_old_or_the_new_one_at_any_step(tmp_p
         shutil.copytree(tmp_path / "old", out)
         process = _child(dying_child, out, images, step, changes | {"fresh": True})
         process.join()
-        if Journals(out).look().header:
+        if read_journals(out).header:
             go_on(out, images, **changes)  # without `fresh`: what was begun goes on
             assert (out / "det.json").read_bytes() == new
         else:

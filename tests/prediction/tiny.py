@@ -21,10 +21,9 @@ from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import DeviceError
 from bdd100k_zoo.prediction.journal import JournalHeader, Journals
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
-from bdd100k_zoo.prediction.run import RunRequest, compared, frames_digest
+from bdd100k_zoo.prediction.run import RunRequest, check_same_run, compared, frames_digest
 from bdd100k_zoo.prediction.run_folder import (
     RunFolderState,
-    check_same_run,
     clean_run_folder,
     read_run_digest,
     read_run_folder,
@@ -32,7 +31,7 @@ from bdd100k_zoo.prediction.run_folder import (
     resolve_input,
     run_folder_lock,
 )
-from bdd100k_zoo.prediction.sharding import RunShard, chunk_size, compute_shard, finish_run
+from bdd100k_zoo.prediction.sharding import RunShard, chunk_size, compute_shard, finish_run, report_saved_frames
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def go_on(
     facts = msgspec.structs.replace(detector.facts, batch_size=batch_size)
     with run_folder_lock(out, place.rank):
         standing = (
-            RunFolderState(Journals(out), replaces=read_run_digest(out))
+            RunFolderState(Journals(), replaces=read_run_digest(out))
             if fresh
             else read_run_folder(out, compared(request))
         )
@@ -156,7 +155,8 @@ def go_on(
                 return finish_run(shard, standing.journals, progress)
         if fresh:
             remove_journals(out)
-        return compute_shard(detector, shard, header, PROCESS, standing.journals, progress)
+        with report_saved_frames(shard, progress, fresh=fresh):
+            return compute_shard(detector, shard, header, PROCESS, standing.journals, progress)
 
 
 def child(out: Path, images: Path, rank: int, world: int, pause: float) -> None:

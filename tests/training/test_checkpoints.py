@@ -16,7 +16,8 @@ from torch import nn
 
 from bdd100k_zoo.backends.common.checkpoint import read_checkpoint
 from bdd100k_zoo.errors import UnsafeCheckpointError
-from bdd100k_zoo.training import checkpoints, export_weights
+from bdd100k_zoo.training import checkpoints
+from bdd100k_zoo.training.checkpoints import export_weights
 
 
 class Runner:
@@ -91,7 +92,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(tmp_path: Path) ->
 
 def test_other_tensors_are_no_checkpoint_of_a_training(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, checkpoints.checkpoint_path(tmp_path, 1))
-    assert "no checkpoint of a training" in str(checkpoints.find_last_checkpoint(tmp_path, "plan")[1][0])
+    assert "not a checkpoint of a training" in str(checkpoints.find_last_checkpoint(tmp_path, "plan")[1][0])
 
 
 @pytest.mark.parametrize("part", ["plan", "meta", "iter", "state_dict", "optimizer", "param_schedulers"])
@@ -103,7 +104,7 @@ def test_a_checkpoint_whose_parts_are_something_else_is_told(part: str, value: o
     torch.save(content, path)
     saved, problems = checkpoints.find_last_checkpoint(tmp_path, "plan")
     if saved and (part, value) != ("iter", 7):
-        with pytest.raises(UnsafeCheckpointError, match="not of this training"):
+        with pytest.raises(UnsafeCheckpointError, match="does not belong to this training"):
             checkpoints.restore_runner(saved, Runner())
     else:
         assert saved or isinstance(problems[0], UnsafeCheckpointError)
@@ -128,7 +129,7 @@ def test_a_checkpoint_that_does_not_fit_is_told(tmp_path: Path) -> None:
     other.model = nn.Linear(3, 2)
     saved, _ = checkpoints.find_last_checkpoint(tmp_path, "plan")
     assert saved is not None
-    with pytest.raises(UnsafeCheckpointError, match="not of this training"):
+    with pytest.raises(UnsafeCheckpointError, match="does not belong to this training"):
         checkpoints.restore_runner(saved, other)
 
 

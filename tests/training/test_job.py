@@ -14,7 +14,7 @@ def test_outside_of_what_ends_gently_an_interrupt_comes_at_once() -> None:
 
 def test_inside_the_first_one_waits_and_the_second_does_not() -> None:
     stop, first = GracefulStop(), KeyboardInterrupt()
-    with stop.gently():
+    with stop.deferred():
         stop.ask(first)
         assert stop.asked
         with pytest.raises(KeyboardInterrupt):

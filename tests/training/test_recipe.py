@@ -3,13 +3,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from small_training import SMALL
 
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.prediction.launch import ProcessRank
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.training.job import BackboneInit, TrainingJob
-from bdd100k_zoo.training.recipe import build_recipe, data_files, rescale_schedulers
+from bdd100k_zoo.training.recipe import build_recipe, rescale_schedulers
+from bdd100k_zoo.training.train import TrainRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +21,8 @@ ZOO = load_zoo()
 
 
 def recipe(name: str, folder: Path, **changes: Any) -> Recipe:
-    settings: dict[str, Any] = {"overrides": {}, "start": BackboneInit("named")} | changes
-    job = TrainingJob(name, ZOO[name].config_path, data_root=folder / "root", folder=folder, **settings)
-    return build_recipe(job, precision="fp32", device="cpu")
+    request = TrainRequest(model=ZOO[name], data=folder / "root", out=folder, **changes)
+    return build_recipe(request, precision="fp32", device=torch.device("cpu"))
 
 
 PUBLISHED = {
@@ -55,18 +55,14 @@ def test_the_rate_follows_the_batch(
 ) -> None:
     overrides = {"optim_wrapper.accumulative_counts": accumulated}
     place = ProcessRank(0, world, 0)
-    found = recipe("retinanet_r50_fpn_1x", tmp_path, place=place, batch_size=batch_size, overrides=overrides)
+    found = recipe("retinanet_r50_fpn_1x", tmp_path, place=place, batch_size=batch_size, cfg_options=overrides)
     assert found.rate == pytest.approx(0.02 * factor)
 
 
 def test_all_data_is_below_the_root(tmp_path: Path) -> None:
-    config = recipe("fcos_r50_fpn_3x", tmp_path).config
-    root = tmp_path / "root"
-    assert data_files(config.train_dataloader, "x") == (
-        root / "labels/det_20/det_train.json",
-        root / "images/100k/train",
-    )
-    assert data_files(config.test_dataloader, "x") == (root / "labels/det_20/det_val.json", root / "images/100k/val")
+    found, root = recipe("fcos_r50_fpn_3x", tmp_path), tmp_path / "root"
+    assert found.train == (root / "labels/det_20/det_train.json", root / "images/100k/train")
+    assert found.val == (root / "labels/det_20/det_val.json", root / "images/100k/val")
 
 
 @pytest.mark.parametrize(("epochs", "milestones"), [(12, [8, 11]), (36, [24, 33]), (6, [4, 6]), (2, [1, 2]), (1, [1])])
@@ -96,7 +92,7 @@ def test_start_values_are_taken_from_the_settings_and_nothing_else_is_changed(tm
 
 @pytest.mark.parametrize("name", ["faster_rcnn_r50_fpn_1x", "fcos_r101_fpn_3x", "faster_rcnn_hrnetv2p_w32_1x"])
 def test_from_scratch_nothing_of_the_backbone_is_frozen(name: str, tmp_path: Path) -> None:
-    backbone = recipe(name, tmp_path, start=BackboneInit("random")).config.model.backbone
+    backbone = recipe(name, tmp_path, from_scratch=True).config.model.backbone
     assert backbone.init_cfg is None
     assert backbone.get("frozen_stages", -1) == -1
     assert backbone.norm_eval is False
@@ -105,7 +101,7 @@ def test_from_scratch_nothing_of_the_backbone_is_frozen(name: str, tmp_path: Pat
 
 def test_a_config_that_names_no_start_values_is_left_as_it_is(tmp_path: Path) -> None:
     overrides = SMALL | {"model.backbone.frozen_stages": 1, "model.backbone.norm_eval": True}
-    found = recipe("fcos_r50_fpn_3x", tmp_path, start=BackboneInit("random"), overrides=overrides)
+    found = recipe("fcos_r50_fpn_3x", tmp_path, from_scratch=True, cfg_options=overrides)
     assert found.start_name == ""
     assert (found.config.model.backbone.frozen_stages, found.config.model.backbone.norm_eval) == (1, True)
 
@@ -123,4 +119,4 @@ def test_a_config_that_names_no_start_values_is_left_as_it_is(tmp_path: Path) ->
 )
 def test_settings_that_training_has_no_place_for_are_told(tmp_path: Path, overrides: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        recipe("fcos_r50_fpn_1x", tmp_path, overrides=overrides)
+        recipe("fcos_r50_fpn_1x", tmp_path, cfg_options=overrides)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +12,15 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from small_training import make_root
 
-from bdd100k_zoo import training
 from bdd100k_zoo.backends.common.config import load_config, mmdet_default_scope
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.training.job import BackboneInit, TrainingFacts, TrainingJob, TrainingStep
+from bdd100k_zoo.training.job import GracefulStop, TrainingFacts, TrainingJob, TrainingStep
 from bdd100k_zoo.training.loaders import seed_rngs
+from bdd100k_zoo.training.train import TrainRequest
+from bdd100k_zoo.training.worker import resolve_recipe, train_model
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bdd100k_zoo.evaluation.scores import Scores
@@ -72,17 +71,14 @@ class Examine(Hook):  # type: ignore[misc]
 
 
 class Spectator:
-    """A Watcher that keeps the steps, and wants no validation."""
+    """An observer that keeps the steps, and wants no validation."""
 
     progress: Progress = NO_PROGRESS
-    stopping = False
 
     def __init__(self) -> None:
+        self.stop = GracefulStop()
         self.steps: list[TrainingStep] = []
         self.facts: TrainingFacts | None = None
-
-    def gently(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def began(self, facts: TrainingFacts) -> None:
         self.facts = facts
@@ -91,13 +87,10 @@ class Spectator:
         self.steps.append(step)
 
     def validated(self, epoch: int, scores: Scores) -> None:
-        raise AssertionError("the model's goodness is said to be known")
+        raise AssertionError("the scores are reported as known")
 
     def scored(self, epoch: int) -> bool:
         return True
-
-    def saved(self, path: Path, step: int) -> None:
-        pass
 
 
 def overrides(name: str) -> dict[str, Any]:
@@ -130,13 +123,11 @@ def normalised(name: str, folder: Path) -> Path:
 
 
 def take_steps(name: str, root: Path, out: Path, precision: str = "fp32") -> Spectator:
-    job = TrainingJob(
-        name=name,
-        config_path=load_zoo()[name].config_path,
-        overrides=overrides(name),
-        data_root=root,
-        folder=out,
-        start=BackboneInit("file", normalised(name, out)) if "hrnet" in name else BackboneInit("named"),
+    request = TrainRequest(
+        model=load_zoo()[name],
+        cfg_options=overrides(name),
+        data=root,
+        out=out,
         epochs=1,
         batch_size=2,
         workers=0,
@@ -144,7 +135,8 @@ def take_steps(name: str, root: Path, out: Path, precision: str = "fp32") -> Spe
         precision=precision,
     )
     seen = Spectator()
-    assert training.train_model(job, "plan", seen)
+    start = normalised(name, out) if "hrnet" in name else None
+    assert train_model(TrainingJob(request, resolve_recipe(request), start, "plan", seen))
     for path in out.glob("*.pth"):
         path.unlink()  # those of all recipes together fill a disk
     return seen

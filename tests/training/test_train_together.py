@@ -62,7 +62,7 @@ def test_processes_of_one_command_go_on_together(root: Path, tmp_path: Path, num
     else:
         first.send_signal(number)
         _, said = finished(first, 128 + number)
-        assert "which is kept; this goes on from there" in said
+        assert "which is saved; to resume:" in said
         assert len(steps(out)) < 6
         finished(start(words(out)))
     assert steps(out) == steps(tmp_path / "whole")

@@ -105,7 +105,7 @@ with process_group(place, cpu):
         loader, read_label_table(Path(sys.argv[3])), name="a model", place=place, device=cpu, precision="fp32"
     )
     try:
-        validation.run(Model(), SimpleNamespace(stopping=False, progress=NO_PROGRESS))
+        validation.run(Model(), SimpleNamespace(stop=SimpleNamespace(asked=False), progress=NO_PROGRESS))
     except NotFiniteError as error:
         print(error.image)
 """

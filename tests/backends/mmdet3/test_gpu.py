@@ -173,12 +173,10 @@ def test_a_batch_that_memory_does_not_suffice_for_is_halved(
 
 
 def run(detector: Detector, folder: Path, size: int) -> list[ChunkResult]:
-    done: list[ChunkResult] = []
     images = find_images([str(folder)])
     cut = Chunks(len(images), chunk_size(size))
     with NO_PROGRESS.task("", len(images), "images") as task:
-        detect_chunks(detector, DetectionWork(images, cut, range(cut.count), size, 4), done.append, NO_PROGRESS, task)
-    return done
+        return list(detect_chunks(detector, DetectionWork(images, cut, range(cut.count), size, 4), NO_PROGRESS, task))
 
 
 def frames(done: list[ChunkResult]) -> list[Any]:
