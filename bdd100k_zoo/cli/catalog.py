@@ -182,34 +182,32 @@ def _cache_state(state: StoredFile | ZooError | None) -> str:
 def table(
     context: typer.Context,
     family: Families = None,
-    form: Annotated[OutputFormat, typer.Option("--format", help="Form of the tables.")] = "markdown",
+    form: Annotated[OutputFormat, typer.Option("--format", help="Format of the tables.")] = "markdown",
     config_root: Annotated[
         str | None,
         typer.Option(
             metavar="PREFIX",
-            help="What links to configs begin with (markdown); default: ./configs/det, with --check and --write the "
-            "folder of configs that FILE can link to.",
+            help="Prefix of links to configs (markdown); default: ./configs/det, or with --check and --write the "
+            "configs folder beside FILE.",
         ),
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Set the AP measured on the runs below DIR beside the published.")
+        Path | None, typer.Option(metavar="DIR", help="Also show the AP measured on the runs below DIR.")
     ] = None,
     speed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add the speeds that `bench --record FILE` wrote.")
+        Path | None, typer.Option(metavar="FILE", help="Also show the speeds in a file of `bench --record`.")
     ] = None,
     check: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Say whether the generated block of FILE is up to date."),
+        typer.Option(metavar="FILE", help="Check that the generated block of FILE is up to date."),
     ] = None,
-    write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Bring the generated block of FILE up to date.")
-    ] = None,
+    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Update the generated block of FILE.")] = None,
 ) -> None:
-    """Print the result tables of the zoo, or keep a document's copy of them up to date."""
+    """Print the result tables of the zoo, or update the copy of them in a document."""
     if check and write:
         raise typer.BadParameter("--check and --write exclude each other")
     if (check or write) and form != "markdown":
-        raise typer.BadParameter("--check and --write work on markdown")
+        raise typer.BadParameter("--check and --write need --format markdown")
     from bdd100k_zoo.evaluation.runs import read_measured_results
     from bdd100k_zoo.registry.models import select_families
     from bdd100k_zoo.reporting import tables
