@@ -122,7 +122,7 @@ def show(
 
 
 def print_picture_summary(request: ShowRequest, shown: ShowResult, session: Session) -> None:
-    """Print what was drawn, and what was not."""
+    """Print a summary of the pictures, and warnings about frames without one."""
     existing = f", {shown.existing:,} of them already existed" if shown.existing else ""
     print_field("pictures", str(request.out))
     print_field("images", f"{len(shown.pictures):,}{existing}")

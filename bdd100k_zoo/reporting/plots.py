@@ -1,4 +1,4 @@
-"""Plots drawn by matplotlib: those of a report, as SVG, and the learning curve of a training, as PNG.
+"""matplotlib plots: those of a report, as SVG, and the learning curve of a training, as PNG.
 
 A report's plots refer to runs by a letter; the page names the run of each letter.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.bootstrap import MIN_OBJECTS
 from bdd100k_zoo.reporting.colours import LIGHT_THEME, RUN_COLOURS, sentinel
-from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, styled_figure
+from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, set_speed_axes, styled_figure
 from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def plot_ap_rows(
         for place, row in enumerate(rows):
             for run, dot in enumerate(row):
                 height = place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3)
-                _plot_dot(axes, dot, height, run_role(run), MARKERS[run % len(MARKERS)])
+                _plot_dot(axes, dot, height, run_role(run), marker=MARKERS[run % len(MARKERS)])
         _set_rows(figure, axes, _row_labels(labels), numbers)
         axes.set(xlabel="AP", xlim=ap_limits(*axes.get_xlim(), floor=0))
         texts = []
@@ -151,7 +151,7 @@ def plot_differences(name: str, title: str, labels: Sequence[str], values: Seque
             verdict, role = _verdict(dot), "good" if (dot.value or 0) > 0 else "bad"
             fill = {"markerfacecolor": sentinel("back")} if verdict == CANNOT_TELL else {}
             role = role if verdict == BEYOND_CHANCE else "soft"
-            _plot_dot(axes, dot, place, role, "o" if dot.interval else "x", **fill)
+            _plot_dot(axes, dot, place, role, marker="o" if dot.interval else "x", **fill)
         _set_rows(figure, axes, _row_labels(labels), numbers)
         axes.set(xlabel="difference in AP", xlim=ap_limits(*axes.get_xlim()))
         texts = [
@@ -168,13 +168,12 @@ def _verdict(dot: Dot) -> str:
     return CANNOT_TELL if dot.interval.low <= 0 <= dot.interval.high else BEYOND_CHANCE
 
 
-def _plot_dot(axes: Axes, dot: Dot, height: float, role: str, marker: str, **style: str) -> None:
+def _plot_dot(axes: Axes, dot: Dot, height: float, role: str, **style: str) -> None:
     """Plot a value and its interval; nothing without a value."""
-    if dot.value is None:
-        return
     if dot.interval:
         axes.plot(dot.interval, (height, height), color=sentinel(role), linewidth=1.6)
-    axes.plot([dot.value], [height], marker, color=sentinel(role), **style)  # type: ignore[arg-type]
+    if dot.value is not None:
+        axes.plot(dot.value, height, color=sentinel(role), **style)  # type: ignore[arg-type]
 
 
 def _dot_text(dot: Dot) -> str:
@@ -264,10 +263,7 @@ def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
             axes.plot(place.images_per_second, place.ap, MARKERS[place.run % len(MARKERS)], color=colour, markersize=7)
             at = place.images_per_second, place.ap
             axes.annotate(run_letter(place.run), at, (7, 5), textcoords="offset points", weight="bold")
-        axes.set(xscale="log", xlabel="images per second", ylabel="AP")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.margins(0.15)
-        axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
+        set_speed_axes(axes, "AP")
         figure.subplots_adjust(left=0.09, right=0.97, top=0.97, bottom=0.14)
         text = "; ".join(
             f"{run_letter(each.run)}: {each.images_per_second:.3g} images/s, AP {each.ap:.2f}" for each in places
