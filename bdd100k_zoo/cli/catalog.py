@@ -36,8 +36,7 @@ def list_models(
     backbone: Annotated[str | None, typer.Option(help="Only backbones whose name contains this: r-50, hrnet.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Only this schedule: 1x or 3x.")] = None,
     min_ap: Annotated[
-        float | None,
-        typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),
+        float | None, typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val.")
     ] = None,
     sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP; default: by family.")] = None,
     as_json: Json = False,
@@ -53,9 +52,7 @@ def list_models(
         write_json([describe_model(zoo, model) for model in models])
         return
     print_renderable(_models_table(zoo, models, by_family=not sort))
-    get_session(context).note(
-        f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows details"
-    )
+    get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows details")
 
 
 def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
@@ -139,10 +136,7 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
         ("code", family.code or "–"),
         ("backbone", model.backbone),
         ("training", training),
-        (
-            "box AP",
-            f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)",
-        ),
+        ("box AP", f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)"),
         ("aliases", ", ".join(model.aliases)),
         ("note", family.note or ""),
     ]
@@ -200,8 +194,7 @@ def table(
         Path | None, typer.Option(metavar="FILE", help="Also show the speeds in a file of `bench --record`.")
     ] = None,
     check: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Check that the generated block of FILE is up to date."),
+        Path | None, typer.Option(metavar="FILE", help="Check that the generated block of FILE is up to date.")
     ] = None,
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="Update the generated block of FILE.")] = None,
 ) -> None:

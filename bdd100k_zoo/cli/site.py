@@ -16,8 +16,7 @@ def site(
     context: typer.Context,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which to write index.html.")],
     runs: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Also show the scores of the runs below DIR."),
+        Path | None, typer.Option(metavar="DIR", help="Also show the scores of the runs below DIR.")
     ] = None,
     speed: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also show the speeds in a file of `bench --record`.")
