@@ -33,13 +33,12 @@ Families = Annotated[
 def list_models(
     context: typer.Context,
     family: Families = None,
-    backbone: Annotated[str | None, typer.Option(help="Only backbones whose name holds this: r-50, hrnet.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Only backbones whose name contains this: r-50, hrnet.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Only this schedule: 1x or 3x.")] = None,
     min_ap: Annotated[
-        float | None,
-        typer.Option(metavar="AP", min=0, max=100, help="Only models of at least this AP on val."),
+        float | None, typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val.")
     ] = None,
-    sort: Annotated[Sort | None, typer.Option(help="Sort by name or by AP; families stay together without it.")] = None,
+    sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP; default: by family.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the models with their published box AP."""
@@ -53,13 +52,13 @@ def list_models(
         write_json([describe_model(zoo, model) for model in models])
         return
     print_renderable(_models_table(zoo, models, by_family=not sort))
-    get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows one in full")
+    get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows details")
 
 
 def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
-    """Return a table of one row, each of whose cells holds a line for every model.
+    """Return a table of one row, whose cells have a line for every model.
 
-    Six cells instead of two hundred: `list` would spend most of its time on laying out small ones.
+    Six cells instead of two hundred: laying out many small cells would take most of the time of `list`.
     """
     from rich.table import Table
     from rich.text import Text
@@ -93,7 +92,7 @@ def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[
 
 @handle_errors
 def info(context: typer.Context, model: ModelName, as_json: Json = False) -> None:
-    """Show one model in full: paper, config, scores, addresses, cache state, how to run it."""
+    """Show one model in detail: paper, config, scores, addresses, cache state, how to run it."""
     from bdd100k_zoo.hub.cache import Store, describe_cached
     from bdd100k_zoo.registry import ARTIFACT_KINDS
     from bdd100k_zoo.registry.models import describe_model
@@ -111,7 +110,7 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
 
 
 def _find_or_error(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
-    """Find an artifact in the cache; what is wrong with it is shown, and hides nothing else."""
+    """Find an artifact in the cache; return an error instead of raising it, so that the rest is still shown."""
     from bdd100k_zoo.errors import ZooError
 
     try:
@@ -137,10 +136,7 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
         ("code", family.code or "–"),
         ("backbone", model.backbone),
         ("training", training),
-        (
-            "box AP",
-            f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)",
-        ),
+        ("box AP", f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)"),
         ("aliases", ", ".join(model.aliases)),
         ("note", family.note or ""),
     ]
@@ -165,7 +161,7 @@ def _file_lines(store: Store, artifact: Artifact, state: StoredFile | ZooError |
 
 def _partial_state(partial: PartialState) -> str:
     total = f" of {partial.total:,}" if partial.total else ""
-    return f"partly here: {partial.size:,}{total} bytes; `bdd100k-zoo download` goes on from there"
+    return f"partly here: {partial.size:,}{total} bytes; `bdd100k-zoo download` resumes from there"
 
 
 def _cache_state(state: StoredFile | ZooError | None) -> str:
@@ -182,34 +178,31 @@ def _cache_state(state: StoredFile | ZooError | None) -> str:
 def table(
     context: typer.Context,
     family: Families = None,
-    form: Annotated[OutputFormat, typer.Option("--format", help="Form of the tables.")] = "markdown",
+    form: Annotated[OutputFormat, typer.Option("--format", help="Format of the tables.")] = "markdown",
     config_root: Annotated[
         str | None,
         typer.Option(
             metavar="PREFIX",
-            help="What links to configs begin with (markdown); default: ./configs/det, with --check and --write the "
-            "folder of configs that FILE can link to.",
+            help="Prefix of links to configs (markdown); default: ./configs/det, or with --check and --write the "
+            "configs folder beside FILE.",
         ),
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Set the AP measured on the runs below DIR beside the published.")
+        Path | None, typer.Option(metavar="DIR", help="Also show the AP measured on the runs below DIR.")
     ] = None,
     speed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add the speeds that `bench --record FILE` wrote.")
+        Path | None, typer.Option(metavar="FILE", help="Also show the speeds in a file of `bench --record`.")
     ] = None,
     check: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Say whether the generated block of FILE is up to date."),
+        Path | None, typer.Option(metavar="FILE", help="Check that the generated block of FILE is up to date.")
     ] = None,
-    write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Bring the generated block of FILE up to date.")
-    ] = None,
+    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Update the generated block of FILE.")] = None,
 ) -> None:
-    """Print the result tables of the zoo, or keep a document's copy of them up to date."""
+    """Print the result tables of the zoo, or update the copy of them in a document."""
     if check and write:
         raise typer.BadParameter("--check and --write exclude each other")
     if (check or write) and form != "markdown":
-        raise typer.BadParameter("--check and --write work on markdown")
+        raise typer.BadParameter("--check and --write need --format markdown")
     from bdd100k_zoo.evaluation.runs import read_measured_results
     from bdd100k_zoo.registry.models import select_families
     from bdd100k_zoo.reporting import tables

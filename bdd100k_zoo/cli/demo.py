@@ -1,4 +1,4 @@
-"""demo: the whole chain on drawn scenes, offline."""
+"""demo: download, predict, eval, show and report on synthetic scenes, offline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bdd100k_zoo.demo_run.steps import Demo, Places
-    from bdd100k_zoo.evaluation.evaluate import EvaluationResult
 
 EXAMPLE_MODEL = "cascade_rcnn_r50_fpn_3x"
 """A model of the zoo, for the commands with the real dataset."""
@@ -36,14 +35,14 @@ def demo(
     context: typer.Context,
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", parser=nonempty_path, help="Work in this folder, and leave everything there."),
+        typer.Option(metavar="DIR", parser=nonempty_path, help="Work in this new or empty folder, and keep it."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the whole chain on drawn scenes in a minute: download, predict, eval, show, report.
+    """Run download, predict, eval, show and report on synthetic scenes, in a minute.
 
-    Needs no dataset, no network and no GPU. Everything is done in one folder, which is removed at the end unless it is
-    to be kept; the weights come with the package, and are served from this machine.
+    Needs no dataset, network or GPU. Works in a temporary folder, which is removed at the end; --keep works in a folder
+    that stays. The weights come with the package, and are served from this machine.
     """
     from bdd100k_zoo.demo_run import steps as job
 
@@ -58,13 +57,12 @@ def demo(
             return
         print_field("folder", f"{folder}" + ("" if keep else " (removed at the end; see --keep)"))
         done = dict(_steps(chain, print_field))
-        _show_scores(done["eval"])
-        _show_end(chain.places, kept=keep is not None, reported=done["report"] is not None)
+        _show_end(chain.places, done, kept=keep is not None)
         print_field("done", f"in {perf_counter() - start:.0f} s")
 
 
 def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
-    """Run the steps one after the other; report the result of each in a line, and yield it."""
+    """Run the steps; report the result of each in a line, and yield it."""
     from bdd100k_zoo.cli.progress import format_rate
     from bdd100k_zoo.demo_run.steps import FRAMES, MIN_SCORE
 
@@ -86,27 +84,26 @@ def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[st
     report("eval", f"AP {evaluated.scores.ap:.1f}, by the official metric")
     yield "eval", evaluated
     shown = chain.draw_pictures()
-    report("show", f"{len(shown.pictures):,} pictures, {shown.boxes:,} boxes of scores from {MIN_SCORE}")
+    report("show", f"{len(shown.pictures):,} pictures, {shown.boxes:,} boxes with scores of at least {MIN_SCORE}")
     yield "show", shown
     size = chain.write_report()
     report("report", f"{size:,} bytes" if size else "not written: it needs pip install 'bdd100k-zoo[report]'")
     yield "report", size
 
 
-def _show_scores(evaluated: EvaluationResult) -> None:
+def _show_end(places: Places, done: dict[str, Any], *, kept: bool) -> None:
     from bdd100k_zoo.cli.evaluate import as_table, official_table
+    from bdd100k_zoo.demo_run.steps import MODEL
 
     print_renderable("")
-    print_renderable(as_table(official_table(evaluated)))
-
-
-def _show_end(places: Places, *, kept: bool, reported: bool) -> None:
+    print_renderable(as_table(official_table(done["eval"])))
     print_renderable("")
     if kept:
-        for label, path in _files(places, reported=reported):
-            print_field(label, str(path))
-        for command in _commands(places):
-            print_field("try", command)
+        for label, path in _files(places, done).items():
+            print_field(label, path)
+        print_field("try", f"bdd100k-zoo predict {MODEL} --images {shlex.quote(str(places.images))}")
+        # 16 steps of two images: enough to see training work, far too few to learn from.
+        print_field("try", f"bdd100k-zoo train {MODEL} --data {shlex.quote(str(places.data))} --epochs 2")
         print_renderable("")
     print_renderable("With the dataset in ROOT and a model of the zoo:")
     for command in NEXT_COMMANDS:
@@ -114,31 +111,25 @@ def _show_end(places: Places, *, kept: bool, reported: bool) -> None:
     print_renderable("")
 
 
-def _commands(places: Places) -> Iterator[str]:
-    """Yield commands that run on the frames of a demo that was kept."""
-    from bdd100k_zoo.demo_run.steps import MODEL
-
-    yield f"bdd100k-zoo predict {MODEL} --images {shlex.quote(str(places.images))}"
-    # 16 steps of two images: enough to see training work, far too few to learn from.
-    yield f"bdd100k-zoo train {MODEL} --data {shlex.quote(str(places.data))} --epochs 2"
-
-
-def _files(places: Places, *, reported: bool) -> Iterator[tuple[str, Path]]:
-    yield "data", places.data
-    yield "images", places.images
-    yield "labels", places.labels
-    yield "weights", places.cache
-    yield "predictions", places.run / "det.json"
-    yield "record", places.run / "run.json"
-    yield "pictures", places.pictures
-    if reported:
-        yield "report", places.report
+def _files(places: Places, done: dict[str, Any]) -> dict[str, str]:
+    files = {
+        "data": places.data,
+        "images": places.images,
+        "labels": places.labels,
+        "weights": places.cache,
+        "predictions": places.run / "det.json",
+        "record": places.run / "run.json",
+        "pictures": places.pictures,
+    }
+    if done["report"] is not None:
+        files["report"] = places.report
+    return {label: str(path) for label, path in files.items()}
 
 
 def _document(places: Places, done: dict[str, Any], *, kept: bool, seconds: float) -> dict[str, Any]:
     from bdd100k_zoo.demo_run.steps import FRAMES, TRAIN_FRAMES
 
-    weights, record, evaluated = done["download"], done["predict"], done["eval"]
+    weights, record = done["download"], done["predict"]
     return {
         "folder": str(places.root),
         "kept": kept,
@@ -146,9 +137,9 @@ def _document(places: Places, done: dict[str, Any], *, kept: bool, seconds: floa
         "objects": done["scenes"],
         "weights": {"address": weights.address, "size": weights.size, "sha256": weights.sha256},
         "boxes": record.counts.detections,
-        "scores": evaluated.scores.plain(),
+        "scores": done["eval"].scores.plain(),
         "pictures": len(done["show"].pictures),
         "report": done["report"] is not None,
-        "files": {label: str(path) for label, path in _files(places, reported=done["report"] is not None)},
+        "files": _files(places, done),
         "seconds": seconds,
     }

@@ -1,9 +1,9 @@
-"""report: predictions → a page that shows how good they are and where they fail."""
+"""report: predictions → one page with their scores, errors and pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,6 @@ from bdd100k_zoo.cli.options import (
 )
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, write_json
 
-if TYPE_CHECKING:
-    from bdd100k_zoo.reporting.report_page import ReportRun
-
 
 @handle_errors
 def report(
@@ -31,7 +28,7 @@ def report(
         list[str],
         typer.Argument(
             metavar="PREDICTIONS|RUN|MODEL...",
-            help="Predictions files, folders of runs, or models whose runs are meant.",
+            help="Predictions files, folders of runs, or models (all their runs).",
             autocompletion=complete_model,
         ),
     ],
@@ -40,16 +37,17 @@ def report(
     split: Split = "val",
     runs: RunsFolder = Path("runs"),
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the frames: adds pictures of the worst and of others.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the frames; adds pictures of the worst and random ones."),
     ] = None,
     confidence: Confidence = False,
     resamples: Resamples = 1000,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="Of the page; default: the names of the runs.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write the page to.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Title of the page; default: the names of the runs.")] = None,
     lenient: Lenient = False,
     as_json: Json = False,
 ) -> None:
-    """Write a report on predictions as one page: scores, curves, errors, comparison, pictures."""
+    """Write a report on predictions as one HTML page: scores, curves, errors, comparison, pictures."""
     from bdd100k_zoo.evaluation.runs import find_labels_file
     from bdd100k_zoo.reporting import report as job
 
@@ -68,14 +66,17 @@ def report(
     )
     written = job.write_report(request, session.progress())
     if as_json:
-        runs_found = [_record(run) for run in written.report.runs]
+        runs_found = [
+            {
+                "name": run.name,
+                "predictions": run.predictions.path,
+                "ap": run.ap if run.ap == run.ap else None,  # NaN is not equal to itself, and JSON has none
+                "interval": run.interval,
+            }
+            for run in written.report.runs
+        ]
         write_json({"report": str(written.path), "bytes": written.size, "runs": runs_found})
         return
     for each in written.report.runs:
         print_field("AP", f"{each.ap:.2f} {each.name}")
     print_field("report", f"{written.path} ({written.size:,} bytes)")
-
-
-def _record(run: ReportRun) -> dict[str, Any]:
-    ap = run.ap if run.ap == run.ap else None  # NaN is not equal to itself, and JSON has none
-    return {"name": run.name, "predictions": run.predictions.path, "ap": ap, "interval": run.interval}

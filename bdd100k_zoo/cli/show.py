@@ -19,6 +19,7 @@ from bdd100k_zoo.cli.output import (
     write_json,
 )
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
+from bdd100k_zoo.errors import join_first
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +33,12 @@ DEFAULT_MIN_SCORE = 0.3
 """Detections with lower scores are not drawn by default: most of them are guesses."""
 
 
+LOSSES = ("lost", "to_false", "to_missed")
+"""The AP that a frame costs: in all, by false detections, by missed objects."""
+
+
 class ClassSelection(NamedTuple):
-    """--classes: some of the ten."""
+    """The value of --classes."""
 
     indices: tuple[int, ...]
 
@@ -42,7 +47,7 @@ def _parse_classes(value: str) -> ClassSelection:
     names = [CLASS_ALIASES.get(name, name) for name in (each.strip() for each in value.split(","))]
     for name in names:
         if name not in CLASSES:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(CLASSES)}")
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(CLASSES)}")
     return ClassSelection(tuple(CLASSES.index(name) for name in names))
 
 
@@ -52,44 +57,42 @@ def show(
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, or a run's folder.")],
     images: Annotated[
         list[str],
-        typer.Option(metavar="PATH", help="The images: folders, files, patterns, lists and videos as for predict."),
+        typer.Option(metavar="PATH", help="Images: folders, files, patterns, lists and videos, as for predict."),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", parser=nonempty_path, help="Where the pictures go.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", parser=nonempty_path, help="Folder for the pictures.")],
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", parser=nonempty_path, help="Labels: tell matched, missed and false boxes apart."),
+        typer.Option(metavar="FILE", parser=nonempty_path, help="Labels: mark matched, missed and false boxes."),
     ] = None,
     min_score: Annotated[
-        float, typer.Option(metavar="X", min=0, max=1, help="Leave out detections below this score.")
+        float, typer.Option(metavar="X", min=0, max=1, help="Leave out detections with lower scores.")
     ] = DEFAULT_MIN_SCORE,
     classes: Annotated[
         ClassSelection | None,
-        typer.Option(metavar="NAME,...", parser=_parse_classes, help="Only these classes, as in car,person."),
+        typer.Option(metavar="NAME,...", parser=_parse_classes, help="Only these classes: car,person."),
     ] = None,
     frames: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME|LIST", help="Only this frame, or those of a .txt list, a name a line (repeatable)."),
+        typer.Option(metavar="NAME|LIST", help="Only this frame, or those in a .txt list, one per line (repeatable)."),
     ] = None,
     top_errors: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the N frames that cost the most AP; needs --labels.")
     ] = None,
-    every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, every Nth frame was taken.")] = 1,
-    form: Annotated[ImageFormat, typer.Option("--format", help="Of the pictures.")] = "jpg",
-    viewer: Annotated[
-        Viewer, typer.Option(metavar="NAME", help="What draws: own, or scalabel, the official viewer.")
-    ] = "own",
-    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes; default: one a core.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Draw again what stands there already.")] = False,
+    every: Annotated[int, typer.Option(metavar="N", min=1, help="Predictions are of every Nth video frame.")] = 1,
+    form: Annotated[ImageFormat, typer.Option("--format", help="Format of the pictures.")] = "jpg",
+    viewer: Annotated[Viewer, typer.Option(metavar="NAME", help="own, or scalabel, the official viewer.")] = "own",
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes; default: one per core.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Draw existing pictures again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw predictions into their images, beside what is labelled where --labels are given.
+    """Draw predictions into their images; with --labels, mark how they match.
 
-    A picture that stands already and would look the same is not drawn again.
+    An existing picture that would look the same is not drawn again.
     """
     if top_errors and labels is None:
-        raise typer.BadParameter("--top-errors needs --labels FILE: the labels say what an error is")
+        raise typer.BadParameter("--top-errors needs --labels FILE")
     if viewer == "scalabel" and labels:
-        raise typer.BadParameter("--viewer scalabel draws predictions alone: it goes without --labels")
+        raise typer.BadParameter("--viewer scalabel draws predictions only: leave out --labels")
     from bdd100k_zoo.reporting import show as job
 
     session = get_session(context)
@@ -119,7 +122,7 @@ def show(
 
 
 def print_picture_summary(request: ShowRequest, shown: ShowResult, session: Session) -> None:
-    """Print what was drawn, and what was not."""
+    """Print a summary of the pictures, and warnings about frames without one."""
     existing = f", {shown.existing:,} of them already existed" if shown.existing else ""
     print_field("pictures", str(request.out))
     print_field("images", f"{len(shown.pictures):,}{existing}")
@@ -127,25 +130,15 @@ def print_picture_summary(request: ShowRequest, shown: ShowResult, session: Sess
     if request.top_errors:
         _print_losses(shown.pictures)
     if shown.left_out:
-        session.note(
-            f"note: {shown.left_out:,} boxes with scores below {request.min_score:g} are left out; --min-score 0 draws "
-            "all"
-        )
+        below = f"{shown.left_out:,} boxes with scores below {request.min_score:g}"
+        session.note(f"note: {below} are left out; --min-score 0 draws all")
     if shown.unlabelled:
-        session.note(f"note: {_frames(shown.unlabelled)} without labels: what was detected is drawn alone")
+        session.note(f"note: frames without labels show detections only: {shown.unlabelled:,}")
     unreadable = [f"{frame} ({reason})" for frame, reason in shown.unreadable.items()]
     for label, names in (("without an image", shown.without_image), ("unreadable", unreadable)):
         if names:
-            print_message(f"{_frames(len(names))} {label}: {_first_few(names)}", "bold yellow", "warning")
-
-
-def _frames(number: int) -> str:
-    return f"{number:,} frame{'' if number == 1 else 's'}"
-
-
-def _first_few(names: Sequence[str], limit: int = 3) -> str:
-    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
-    return f"{', '.join(names[:limit])}{more}"
+            frames = "frame" if len(names) == 1 else "frames"
+            print_message(join_first(names, f"{frames} {label}"), "bold yellow", "warning")
 
 
 def _print_losses(pictures: Sequence[ShownPicture]) -> None:
@@ -156,10 +149,8 @@ def _print_losses(pictures: Sequence[ShownPicture]) -> None:
     table.add_column("frame", overflow="fold")
     for header in ("AP lost", "to false", "to missed"):
         table.add_column(header, justify="right", no_wrap=True)
-    for each in pictures:
-        if each.loss:
-            points = (f"{value:.4f}" for value in (each.loss.lost, each.loss.to_false, each.loss.to_missed))
-            table.add_row(Text(sanitize_text(each.frame)), *points)
+    for frame, _, loss in pictures:
+        table.add_row(Text(sanitize_text(frame)), *(f"{getattr(loss, name):.4f}" for name in LOSSES))
     print_renderable("")
     stdout_console().print(table)
 
@@ -168,7 +159,10 @@ def _document(request: ShowRequest, shown: ShowResult) -> dict[str, Any]:
     return {
         "predictions": str(request.predictions),
         "out": str(request.out),
-        "pictures": [_record(each) for each in shown.pictures],
+        "pictures": [
+            {"frame": frame, "path": str(path), "ap": loss and {name: getattr(loss, name) for name in LOSSES}}
+            for frame, path, loss in shown.pictures
+        ],
         "stood": shown.existing,
         "boxes": shown.boxes,
         "left_out": shown.left_out,
@@ -176,9 +170,3 @@ def _document(request: ShowRequest, shown: ShowResult) -> dict[str, Any]:
         "without_image": shown.without_image,
         "unreadable": [{"name": name, "reason": reason} for name, reason in shown.unreadable.items()],
     }
-
-
-def _record(picture: ShownPicture) -> dict[str, Any]:
-    loss = picture.loss
-    lost = {"lost": loss.lost, "to_false": loss.to_false, "to_missed": loss.to_missed} if loss else None
-    return {"frame": picture.frame, "path": str(picture.path), "ap": lost}

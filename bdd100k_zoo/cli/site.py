@@ -16,14 +16,14 @@ def site(
     context: typer.Context,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which to write index.html.")],
     runs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Show the scores measured on the runs below DIR, by class too.")
+        Path | None, typer.Option(metavar="DIR", help="Also show the scores of the runs below DIR.")
     ] = None,
     speed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Show the speeds that `bench --record FILE` wrote.")
+        Path | None, typer.Option(metavar="FILE", help="Also show the speeds in a file of `bench --record`.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the zoo as one page: all models to sort and filter, their AP as a plot, a card for each."""
+    """Write the zoo as one HTML page: a table to sort and filter, plots of AP, a card for each model."""
     from bdd100k_zoo.reporting.site import write_site
 
     session = get_session(context)

@@ -71,7 +71,7 @@ def import_matplotlib() -> ModuleType:
 def styled_figure(
     height: float, width: float = WIDTH, style: Mapping[str, Any] = _STYLE
 ) -> Iterator[tuple[Figure, Axes]]:
-    """Open a figure of this size in points, in the package's style whatever the user's own style is."""
+    """Open a figure of this size in points, in the package's style, independent of the user's own."""
     mpl = import_matplotlib()
     from matplotlib.figure import Figure
 
@@ -85,10 +85,21 @@ def styled_figure(
         yield figure, axes
 
 
+def set_speed_axes(axes: Axes, ap_label: str) -> None:
+    """Set up axes of AP over images per second, after the points are plotted."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set(xscale="log", xlabel="images per second", ylabel=ap_label)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(0.1)
+    axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
+
+
 SERIES = "series-"
 """Prefix of the ids of groups that a page can hide: they become classes."""
 
-_NAMESPACE = re.compile(r"\{.*?\}")
 _REFERENCE = re.compile(r"url\(#(.*?)\)")
 _FONT_SIZE = re.compile(r"([\d.]+)px")
 _DROPPED = {"metadata", "style", "title", "desc"}
@@ -107,11 +118,12 @@ def figure_to_svg(figure: Figure, name: str, title: str, description: str) -> st
         title: what it shows, in a few words.
         description: its contents in words, for readers who cannot see it.
     """
-    root = ET.fromstring(_save_svg(figure, name))  # noqa: S314  (matplotlib has just written it)
-    values = [item for element in root.iter() for item in element.attrib.items()]
-    targets = {value.removeprefix("#") for attribute, value in values if attribute.endswith("href")}
-    targets |= {target for _, value in values for target in _REFERENCE.findall(value)}
-    used = targets & {element.get("id", "") for element in root.iter()}
+    svg = _save_svg(figure, name)
+    used = set(re.findall(r'(?:href="|url\()#(.+?)[")]', svg)) & set(re.findall(r' id="(.+?)"', svg))
+    root = ET.fromstring(svg)  # noqa: S314  (matplotlib has just written it)
+    for element in root.iter():  # without namespaces
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
     clean = _clean(root, name, used)
     clean.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-labelledby": f"{name}-t {name}-d"}
     clean.insert(0, _element("title", title, id=f"{name}-t"))
@@ -129,37 +141,36 @@ def _save_svg(figure: Figure, name: str) -> str:
 
 
 def _clean(element: ET.Element, name: str, used: set[str]) -> ET.Element:
-    """Return a copy without namespaces, metadata, styles and empty elements; ``used`` are the ids to keep."""
-    copy = ET.Element(_NAMESPACE.sub("", element.tag))
+    """Return a copy without metadata, styles and empty elements; ``used`` are the ids to keep."""
+    copy = ET.Element(element.tag)
     copy.text = element.text if copy.tag in ("text", "tspan") else None
     for attribute, value in _attributes(element, name, used):
         before = copy.get(attribute)  # an element may have two classes
         copy.set(attribute, f"{before} {value}" if before else value)
     if copy.tag == "a":
         copy.append(_element("title", copy.get("href", "").removeprefix("#")))
-    children = (_clean(child, name, used) for child in element if _NAMESPACE.sub("", child.tag) not in _DROPPED)
+    children = (_clean(child, name, used) for child in element if child.tag not in _DROPPED)
     copy.extend(child for child in children if len(child) or child.attrib or child.text)
     return copy
 
 
 def _attributes(element: ET.Element, name: str, used: set[str]) -> Iterator[tuple[str, str]]:
     for attribute, value in element.attrib.items():
-        plain = _NAMESPACE.sub("", attribute)
-        if plain == "id":
+        if attribute == "id":
             if value.startswith(SERIES):
                 yield "class", value
             elif value in used:
                 yield "id", f"{name}-{value}"
-        elif plain == "href":
+        elif attribute == "href":
             is_inside = value[1:] in used
             yield "href", f"#{name}-{value[1:]}" if is_inside else value
             if not is_inside:  # only the mouse uses links in a plot: the keyboard would stop at every point
                 yield "tabindex", "-1"
-        elif plain == "style":
+        elif attribute == "style":
             for declaration in value.split(";"):
                 yield from _presentation(*map(str.strip, declaration.partition(":")[::2]))
-        elif plain not in ("version", "width", "height", "target") or element.tag.endswith(("image", "rect", "use")):
-            yield plain, _REFERENCE.sub(rf"url(#{name}-\1)", value)
+        elif attribute not in ("version", "width", "height", "target") or element.tag in ("image", "rect", "use"):
+            yield attribute, _REFERENCE.sub(rf"url(#{name}-\1)", value)
 
 
 def _presentation(property_: str, value: str) -> Iterator[tuple[str, str]]:

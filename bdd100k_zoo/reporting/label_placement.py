@@ -12,7 +12,7 @@ MAX_DISTANCE = 9
 
 
 class Area(NamedTuple):
-    """A rectangle of whole pixels; right and bottom are exclusive."""
+    """A rectangle in pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -30,11 +30,8 @@ class Area(NamedTuple):
         return self.bottom - self.top
 
 
-class Size(NamedTuple):
-    """Size of a label, in pixels."""
-
-    width: int
-    height: int
+Size = tuple[int, int]
+"""Width and height of a label, in pixels."""
 
 
 class LabelPlacement(NamedTuple):
@@ -48,7 +45,7 @@ class LabelPlacement(NamedTuple):
 
 
 class OccupancyMap:
-    """The covered cells of a picture: an integer per row, a bit per cell, so that whole rows are compared at once."""
+    """The covered cells of a picture: an integer per row and a bit per cell, to compare rows quickly."""
 
     def __init__(self, width: int, height: int, cell: int = 1) -> None:
         """Start with nothing covered; cells are squares of ``cell`` pixels."""

@@ -1,4 +1,4 @@
-"""Pictures by the official viewer, where it is installed: scalabel 0.3.1, in the colours of bdd100k 1.0.1."""
+"""Pictures drawn by the official viewer, if installed: scalabel 0.3.1, in the colours of bdd100k 1.0.1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes drawn into images: pixels and marks → pixels, with Pillow alone, including its font.
+"""Boxes drawn into images: pixels and marks → pixels, with Pillow and its own font.
 
 Lines run around a box and leave its contents visible. The outcome of a detection or a labelled object is shown twice,
 by colour and by the kind of line.
@@ -24,13 +24,13 @@ from bdd100k_zoo.reporting.colours import (
     Colour,
     ink_on,
 )
-from bdd100k_zoo.reporting.label_placement import Area, OccupancyMap, Size, place_label
+from bdd100k_zoo.reporting.label_placement import Area, OccupancyMap, place_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 DRAWING_VERSION = 1
-"""Version of the drawing. It changes whenever the same marks give another picture, so that pictures are redrawn."""
+"""Version of the drawing code. It changes when the same marks give another picture, so that pictures are redrawn."""
 
 MarkKind = Literal["detection", "true", "false", "uncounted", "found", "missed", "region"]
 """A detection without labels; a true positive, a false positive, or a detection that is not counted; a labelled object
@@ -101,28 +101,21 @@ def draw_boxes(image: Image.Image, marks: Iterable[BoxMark], legend: str | None 
         legend: text at the end of a legend below the image, which counts each kind of mark; None for no legend.
     """
     sizes = DrawingSizes.of(*image.size)
-    seen = [DrawnMark(mark, area) for mark in marks if (area := _area_of(mark.box, *image.size))]
-    seen.sort(key=lambda each: (_ORDER[each.mark.kind], each.mark.score or 0))
+    seen = [(mark, area) for mark in marks if (area := _area_of(mark.box, *image.size))]
+    seen.sort(key=lambda each: (_ORDER[each[0].kind], each[0].score or 0))
     items = [] if legend is None else _legend_items([mark for mark, _ in seen], legend)
     strip = _LegendStrip(items, image.size, sizes)
     picture = Image.new("RGB", (image.width, image.height + strip.height), DARK_COLOUR)
     picture.paste(image)
     pen = ImageDraw.Draw(picture)
-    drawn = [DrawnMark(mark, _draw_box(pen, mark, area, sizes, image.size)) for mark, area in seen]
+    drawn = [(mark, _draw_box(pen, mark, area, sizes, image.size)) for mark, area in seen]
     _draw_labels(picture, pen, drawn, sizes, image.size)
     strip.draw(pen)
     return picture
 
 
-class DrawnMark(NamedTuple):
-    """A mark and the pixels of its box, or of its box and the line around it."""
-
-    mark: BoxMark
-    area: Area
-
-
 def _area_of(box: tuple[float, float, float, float], width: int, height: int) -> Area | None:
-    """Return the whole pixels that a box covers in the image, at least one; None for a box outside."""
+    """Return the pixels that a box covers in the image, at least one; None for a box outside."""
     if not all(map(isfinite, box)):
         return None
     left, top, right, bottom = box
@@ -186,7 +179,7 @@ def _cuts(first: int, last: int, long: int, gap: int) -> Iterator[tuple[int, int
 def _draw_labels(
     picture: Image.Image,
     pen: ImageDraw.ImageDraw,
-    drawn: Sequence[DrawnMark],
+    drawn: Sequence[tuple[BoxMark, Area]],
     sizes: DrawingSizes,
     size: tuple[int, int],
 ) -> None:
@@ -197,12 +190,12 @@ def _draw_labels(
             left, top = min(area.left + sizes.line, area.right - 1), min(area.top + sizes.line, area.bottom - 1)
             right, bottom = max(area.right - sizes.line, left + 1), max(area.bottom - sizes.line, top + 1)
             objects.cover(Area(left, top, right, bottom))
-    named = [each for each in drawn if MARK_STYLES[each.mark.kind].is_named]
-    named.sort(key=lambda each: (-_ORDER[each.mark.kind], -(each.mark.score or 0)))
+    named = [(mark, area) for mark, area in drawn if MARK_STYLES[mark.kind].is_named]
+    named.sort(key=lambda each: (-_ORDER[each[0].kind], -(each[0].score or 0)))
     plates = []
     for mark, area in named:
         forms = [_plate(text, mark.category, mark.kind, sizes) for text in _label_texts(mark)]
-        found = place_label(area, [Size(*form.size) for form in forms], labels, objects)
+        found = place_label(area, [form.size for form in forms], labels, objects)
         labels.cover(found.area)
         if found.is_apart:
             _draw_leader(pen, area, found.area, mark, sizes)
@@ -257,57 +250,51 @@ def _draw_leader(pen: ImageDraw.ImageDraw, box: Area, label: Area, mark: BoxMark
 # Legend ---------------------------------------------------------------------------------------------------------------
 
 
-class _Item(NamedTuple):
-    """A part of the legend: a sample of a line, and what it means."""
-
-    kind: MarkKind | None
-    """None for text without a line."""
-    text: str
-
-
-def _legend_items(marks: Sequence[BoxMark], note: str) -> list[_Item]:
-    """Return the legend's items with the counts of marks; of regions and found objects only where there are any."""
+def _legend_items(marks: Sequence[BoxMark], note: str) -> list[tuple[MarkKind | None, str]]:
+    """Return kinds of lines with their counts, regions and found objects only where there are any; then the note."""
     counts = {kind: sum(mark.kind == kind for mark in marks) for kind in MARK_STYLES}
-    items = [_Item(kind, f"{counts[kind]} {MARK_STYLES[kind].legend}") for kind in ("true", "false", "missed")]
+    items: list[tuple[MarkKind | None, str]] = [
+        (kind, f"{counts[kind]} {MARK_STYLES[kind].legend}") for kind in ("true", "false", "missed")
+    ]
     if counts["region"]:
-        items.append(_Item("region", f"{counts['region']} {MARK_STYLES['region'].legend}"))
+        items.append(("region", f"{counts['region']} {MARK_STYLES['region'].legend}"))
     if counts["found"]:
-        items.insert(1, _Item("found", MARK_STYLES["found"].legend))
-    return [*items, _Item(None, note)]
+        items.insert(1, ("found", MARK_STYLES["found"].legend))
+    return [*items, (None, note)]
 
 
 class _LegendStrip:
     """The legend, laid out in as many rows below a picture as it needs."""
 
-    def __init__(self, items: Sequence[_Item], size: tuple[int, int], sizes: DrawingSizes) -> None:
-        self._sizes, self._font = sizes, _font(sizes.text)
-        self._top, self._sample, gap = size[1], 2 * sizes.text, sizes.text
+    def __init__(
+        self, items: Sequence[tuple[MarkKind | None, str]], size: tuple[int, int], sizes: DrawingSizes
+    ) -> None:
+        self._line, self._font, self._top = sizes.line, _font(sizes.text), size[1]
+        gap, self._sample = sizes.text, 2 * sizes.text
         self._row_height = 2 * sum(self._font.getmetrics())
-        self._placed: list[tuple[_Item, int, int]] = []
+        self._placed: list[tuple[MarkKind | None, str, int, int, int]] = []
         x, row = gap, 0
-        for item in items:
-            width = self._text_offset(item) + round(self._font.getlength(item.text)) + gap
+        for kind, text in items:
+            offset = self._sample + sizes.text // 2 if kind else 0
+            width = offset + round(self._font.getlength(text)) + gap
             if x > gap and x + width > size[0]:
                 x, row = gap, row + 1
-            self._placed.append((item, x, row))
+            self._placed.append((kind, text, x, offset, row))
             x += width + gap
         self.height = (row + 1) * self._row_height if items else 0
         """Pixels."""
 
     def draw(self, pen: ImageDraw.ImageDraw) -> None:
         """Draw it below the picture."""
-        for item, x, row in self._placed:
+        for kind, text, x, offset, row in self._placed:
             top = self._top + row * self._row_height
-            if item.kind:
-                self._draw_sample(pen, MARK_STYLES[item.kind], x, top + self._row_height // 2)
-            ink = LIGHT_COLOUR if item.kind else IGNORED_COLOUR
-            pen.text((x + self._text_offset(item), top + self._row_height // 4), item.text, fill=ink, font=self._font)
-
-    def _text_offset(self, item: _Item) -> int:
-        return self._sample + self._sizes.text // 2 if item.kind else 0
+            if kind:
+                self._draw_sample(pen, MARK_STYLES[kind], x, top + self._row_height // 2)
+            ink = LIGHT_COLOUR if kind else IGNORED_COLOUR
+            pen.text((x + offset, top + self._row_height // 4), text, fill=ink, font=self._font)
 
     def _draw_sample(self, pen: ImageDraw.ImageDraw, style: MarkStyle, x: int, middle: int) -> None:
-        width = max(round(self._sizes.line * style.width), 1)
+        width = max(round(self._line * style.width), 1)
         top = middle - width // 2
         long, gap = (max(round(part * width), 1) for part in style.dash or (self._sample, 1))
         for first, last in _cuts(x, x + self._sample, long, gap):

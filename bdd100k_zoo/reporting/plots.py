@@ -1,4 +1,4 @@
-"""Plots drawn by matplotlib: those of a report, as SVG, and the learning curve of a training, as PNG.
+"""matplotlib plots: those of a report, as SVG, and the learning curve of a training, as PNG.
 
 A report's plots refer to runs by a letter; the page names the run of each letter.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.bootstrap import MIN_OBJECTS
 from bdd100k_zoo.reporting.colours import LIGHT_THEME, RUN_COLOURS, sentinel
-from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, styled_figure
+from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, set_speed_axes, styled_figure
 from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ MARKERS = "osD^vP"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 CSS_DASHES = ("", "8 3", "3 2.4", "9 3 3 3")
 """The same dashes in CSS, for legends."""
-BEYOND_CHANCE, CANNOT_TELL = "beyond chance", "cannot tell"
+SEE_TABLE = "The page has a table of the numbers."
+"""Description of a plot whose numbers are beside it."""
 RECALL = tuple(place / 100 for place in range(101))
 
 
@@ -129,14 +130,10 @@ def plot_ap_rows(
         for place, row in enumerate(rows):
             for run, dot in enumerate(row):
                 height = place + (run - (runs - 1) / 2) * min(0.8 / runs, 0.3)
-                _plot_dot(axes, dot, height, run_role(run), MARKERS[run % len(MARKERS)])
+                _plot_dot(axes, dot, height, run_role(run), marker=MARKERS[run % len(MARKERS)])
         _set_rows(figure, axes, _row_labels(labels), numbers)
         axes.set(xlabel="AP", xlim=ap_limits(*axes.get_xlim(), floor=0))
-        texts = []
-        for label, row in zip(labels, rows, strict=True):
-            parts = (f"{run_letter(run)} {_dot_text(dot)}" for run, dot in enumerate(row) if dot.value is not None)
-            texts.append(f"{escape_unprintable(label)}: {', '.join(parts) or 'nothing to score'}")
-        return figure_to_svg(figure, name, title, _describe_rows(texts, numbers))
+        return figure_to_svg(figure, name, title, f"{len(labels)} rows. {SEE_TABLE}")
 
 
 def plot_differences(name: str, title: str, labels: Sequence[str], values: Sequence[Dot], numbers: CountColumn) -> str:
@@ -148,38 +145,23 @@ def plot_differences(name: str, title: str, labels: Sequence[str], values: Seque
     with styled_figure(46 + 20 * len(labels)) as (figure, axes):
         axes.axvline(0, color=sentinel("soft"), linewidth=1)
         for place, dot in enumerate(values):
-            verdict, role = _verdict(dot), "good" if (dot.value or 0) > 0 else "bad"
-            fill = {"markerfacecolor": sentinel("back")} if verdict == CANNOT_TELL else {}
-            role = role if verdict == BEYOND_CHANCE else "soft"
-            _plot_dot(axes, dot, place, role, "o" if dot.interval else "x", **fill)
+            if dot.interval is None:
+                _plot_dot(axes, dot, place, "soft", marker="x")
+            elif dot.interval.low <= 0 <= dot.interval.high:
+                _plot_dot(axes, dot, place, "soft", marker="o", markerfacecolor=sentinel("back"))
+            else:
+                _plot_dot(axes, dot, place, "good" if dot.interval.low > 0 else "bad", marker="o")
         _set_rows(figure, axes, _row_labels(labels), numbers)
         axes.set(xlabel="difference in AP", xlim=ap_limits(*axes.get_xlim()))
-        texts = [
-            f"{escape_unprintable(label)}: "
-            + ("nothing to score" if dot.value is None else f"{_dot_text(dot)}, {_verdict(dot)}")
-            for label, dot in zip(labels, values, strict=True)
-        ]
-        return figure_to_svg(figure, name, title, _describe_rows(texts, numbers))
+        return figure_to_svg(figure, name, title, f"{len(labels)} rows. {SEE_TABLE}")
 
 
-def _verdict(dot: Dot) -> str:
-    if not dot.interval:
-        return "no interval"
-    return CANNOT_TELL if dot.interval.low <= 0 <= dot.interval.high else BEYOND_CHANCE
-
-
-def _plot_dot(axes: Axes, dot: Dot, height: float, role: str, marker: str, **style: str) -> None:
+def _plot_dot(axes: Axes, dot: Dot, height: float, role: str, **style: str) -> None:
     """Plot a value and its interval; nothing without a value."""
-    if dot.value is None:
-        return
     if dot.interval:
         axes.plot(dot.interval, (height, height), color=sentinel(role), linewidth=1.6)
-    axes.plot([dot.value], [height], marker, color=sentinel(role), **style)  # type: ignore[arg-type]
-
-
-def _dot_text(dot: Dot) -> str:
-    between = f" ({dot.interval.low:.1f} to {dot.interval.high:.1f})" if dot.interval else ""
-    return f"{dot.value or 0:.1f}{between}"
+    if dot.value is not None:
+        axes.plot(dot.value, height, color=sentinel(role), **style)  # type: ignore[arg-type]
 
 
 def _row_labels(labels: Sequence[str]) -> list[str]:
@@ -200,15 +182,6 @@ def _set_rows(figure: Figure, axes: Axes, labels: Sequence[str], numbers: CountC
         axes.text(edge, 1, numbers.of, transform=axes.transAxes, va="bottom", **style)
         for place, number in enumerate(numbers.values):
             axes.text(edge, place, f"{number:,}", transform=axes.get_yaxis_transform(), va="center_baseline", **style)
-
-
-def _describe_rows(texts: Sequence[str], numbers: CountColumn | None) -> str:
-    if numbers is None:
-        return "; ".join(texts)
-    return "; ".join(
-        f"{text}, {number:,} {numbers.of.removesuffix('s') if number == 1 else numbers.of}"
-        for text, number in zip(texts, numbers.values, strict=True)
-    )
 
 
 def plot_reliability(name: str, calibration: Calibration, of: str, run: int) -> str:
@@ -247,11 +220,7 @@ def plot_bars(name: str, title: str, labels: Sequence[str], rows: Sequence[Seque
                 axes.barh(place - 0.4 + (run + 0.5) * thick, value, 0.9 * thick, color=sentinel(run_role(run)))
         _set_rows(figure, axes, labels)
         axes.set(xlabel=unit, xlim=ap_limits(*axes.get_xlim(), floor=0))
-        text = "; ".join(
-            f"{label}: " + ", ".join(f"{run_letter(run)} {value:.2f}" for run, value in enumerate(row))
-            for label, row in zip(labels, rows, strict=True)
-        )
-        return figure_to_svg(figure, name, title, text)
+        return figure_to_svg(figure, name, title, f"{len(labels)} rows. {SEE_TABLE}")
 
 
 def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
@@ -264,10 +233,7 @@ def plot_speed_and_ap(name: str, places: Sequence[SpeedPoint]) -> str:
             axes.plot(place.images_per_second, place.ap, MARKERS[place.run % len(MARKERS)], color=colour, markersize=7)
             at = place.images_per_second, place.ap
             axes.annotate(run_letter(place.run), at, (7, 5), textcoords="offset points", weight="bold")
-        axes.set(xscale="log", xlabel="images per second", ylabel="AP")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.margins(0.15)
-        axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
+        set_speed_axes(axes, "AP")
         figure.subplots_adjust(left=0.09, right=0.97, top=0.97, bottom=0.14)
         text = "; ".join(
             f"{run_letter(each.run)}: {each.images_per_second:.3g} images/s, AP {each.ap:.2f}" for each in places

@@ -164,7 +164,7 @@ def _choose_frames(
 
 
 def _picture_paths(predictions: FramePredictions, request: ShowRequest) -> dict[str, Path]:
-    """Return each frame's picture: its name with the suffix replaced; or added, where replacing makes two alike."""
+    """Return the path of each frame's picture: its name with another suffix, added where replacing would collide."""
     keys, suffix = predictions.keys, f".{request.form}"
     replaced = [str(PurePosixPath(key).with_suffix(suffix)) for key in keys]
     added = [str(PurePosixPath(key + suffix)) for key in keys]

@@ -201,11 +201,10 @@ def _points(entries: Iterable[Entry]) -> Iterator[Point]:
 
 
 def _ap_figures(groups: list[Group]) -> Iterator[object]:
-    """Plot the families in two columns of about the same height; one family alone is one column."""
+    """Plot the families in two columns, half of them in each."""
     points = [point for group in groups for point in group.points]
     aps = [ap for point in points for ap in (point.ap_val, point.ap_test) if ap is not None]
-    lines = [1 + len(group.points) for group in groups]
-    cut = min(range(len(groups) + 1), key=lambda place: abs(sum(lines[:place]) - sum(lines[place:])), default=0)
+    cut = (len(groups) + 1) // 2
     for place, half in enumerate(half for half in (groups[:cut], groups[cut:]) if half):
         margin = max(0.04 * (max(aps) - min(aps)), 0.2)
         limits = ap_limits(min(aps) - margin, max(aps) + margin, floor=0)

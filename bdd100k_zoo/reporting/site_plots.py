@@ -6,7 +6,7 @@ from math import cos, pi, sin, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.reporting.colours import FAMILY_COLOURS, sentinel
-from bdd100k_zoo.reporting.figures import WIDTH, ap_limits, figure_to_svg, styled_figure
+from bdd100k_zoo.reporting.figures import WIDTH, figure_to_svg, set_speed_axes, styled_figure
 from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
 
 if TYPE_CHECKING:
@@ -34,12 +34,11 @@ def _polygon(points: int, turn: float = 0.0, inner: float = 1.0) -> tuple[Corner
         turn: angle of the first one from the top, in turns.
         inner: radius of a star's inner corners as a share of that of its tips; 1 for no star.
     """
-    step = 1 if inner == 1 else 2
-    corners = points * step
+    corners = points if inner == 1 else 2 * points
     tip = sqrt(2 * pi / (corners * inner * sin(2 * pi / corners)))
-    radii = [tip * inner if place % step else tip for place in range(corners)]
+    radii = tip, tip * inner
     angles = [2 * pi * (place / corners + turn) for place in range(corners)]
-    return tuple((round(r * sin(angle), 3), round(r * cos(angle), 3)) for r, angle in zip(radii, angles, strict=True))
+    return tuple((round(radii[n % 2] * sin(at), 3), round(radii[n % 2] * cos(at), 3)) for n, at in enumerate(angles))
 
 
 SHAPES = (
@@ -112,8 +111,8 @@ def ap_plot(name: str, groups: Sequence[Group], limits: tuple[float, float]) -> 
         for group in groups:
             title = escape_unprintable(group.title)
             _label(axes, line, truncate_middle(title, MAX_TITLE), weight="bold")
-            marker = group.points[0].mark.style(7)
-            axes.plot(_beside(6), line, **marker, transform=axes.get_yaxis_transform(), clip_on=False)
+            marker = group.points[0].mark.style(7) | {"transform": axes.get_yaxis_transform(), "clip_on": False}
+            axes.plot(_beside(6), line, **marker)
             for place, point in enumerate(group.points, line + 1):
                 label = truncate_middle(escape_unprintable(point.label), MAX_MODEL_LABEL)
                 _label(axes, place, label, url=f"#{point.name}")
@@ -161,18 +160,11 @@ def speed_plot(name: str, on: str, points: Sequence[Point], unbeaten: Sequence[P
         unbeaten: those of them on the front, from the best to the fastest.
     """
     with styled_figure(300) as (figure, axes):
-        from matplotlib.ticker import LogLocator, NullLocator
-
-        line: dict[str, Any] = {"color": sentinel("soft"), "linewidth": 1, "linestyle": (0, (4, 2))}
-        axes.plot([point.images_per_second for point in unbeaten], [point.ap_val for point in unbeaten], **line)
+        line = [point.images_per_second for point in unbeaten], [point.ap_val for point in unbeaten]
+        axes.plot(*line, color=sentinel("soft"), linewidth=1, linestyle=(0, (4, 2)))
         for point in points:
             axes.plot(point.images_per_second, point.ap_val, **point.mark.style(8), url=f"#{point.name}")
-        axes.set(xscale="log", xlabel="images per second", ylabel="box AP on val")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.margins(0.08)
-        axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
+        set_speed_axes(axes, "box AP on val")
         figure.subplots_adjust(left=0.13, right=0.97, top=0.98, bottom=0.15)
         text = "; ".join(f"{each.name}: {each.images_per_second:.3g} images/s, AP {each.ap_val:.2f}" for each in points)
         return figure_to_svg(figure, name, f"AP over speed {escape_unprintable(on)}", text)

@@ -36,33 +36,12 @@ CONFIG_ROOTS = (PUBLISHED_CONFIG_ROOT, "bdd100k_zoo/configs/det")
 SAFE_IN_LINKS = "%/:?#[]@!$&'*+,;=~"
 
 _MARKDOWN_HEADER = (
-    "Backbone",
-    "Lr schd",
-    "MS-train",
-    "Box AP-val",
-    "Scores-val",
-    "Box AP-test",
-    "Scores-test",
-    "Config",
-    "Weights",
-    "Preds",
-    "Visuals",
+    *("Backbone", "Lr schd", "MS-train", "Box AP-val", "Scores-val", "Box AP-test", "Scores-test"),
+    *("Config", "Weights", "Preds", "Visuals"),
 )
 _CSV_FIELDS = (
-    "name",
-    "family",
-    "backbone",
-    "schedule",
-    "multi_scale_training",
-    "ap_val",
-    "ap_test",
-    "config",
-    "weights",
-    "md5",
-    "predictions",
-    "visuals",
-    "scores_val",
-    "scores_test",
+    *("name", "family", "backbone", "schedule", "multi_scale_training", "ap_val", "ap_test", "config"),
+    *("weights", "md5", "predictions", "visuals", "scores_val", "scores_test"),
 )
 
 
@@ -120,8 +99,7 @@ def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measur
 
 def _insert_cells(row: Sequence[str], aps: Iterable[str], speeds: Iterable[str]) -> tuple[str, ...]:
     """Insert measured AP after the published AP on val, and speeds before the links to config and weights."""
-    after_ap, before_links = _MARKDOWN_HEADER.index("Scores-val"), _MARKDOWN_HEADER.index("Config")
-    return (*row[:after_ap], *aps, *row[after_ap:before_links], *speeds, *row[before_links:])
+    return (*row[:4], *aps, *row[4:7], *speeds, *row[7:])
 
 
 def _measured_cells(model: Model, measured: Measured | None, speeds: Speeds) -> tuple[list[str], list[str]]:
@@ -131,11 +109,9 @@ def _measured_cells(model: Model, measured: Measured | None, speeds: Speeds) -> 
 
 
 def _markdown_cells(model: Model, config_root: str | None) -> tuple[str, ...]:
-    if config_root is None:
-        config = _escape_markdown(model.config)
-    else:
-        name = quote(model.config, safe="/~")
-        config = _link("config", f"{config_root.rstrip('/')}/{name}" if config_root else name)
+    config = _escape_markdown(model.config)
+    if config_root is not None:
+        config = _link("config", "/".join(filter(None, (config_root.rstrip("/"), quote(model.config, safe="/~")))))
     weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
     return (
         _escape_markdown(model.backbone),
@@ -231,17 +207,14 @@ def table_records(zoo: Zoo, families: Iterable[Family], found: MeasuredResults) 
         found: measured APs and speeds.
     """
     aps = found.aps or {}
+
+    def record(model: Model) -> dict[str, Any]:
+        speeds = {on: by_model.get(model.name) for on, by_model in found.speeds.items()}
+        measured = {"measured_ap_val": aps.get(model.name), "images_per_second": speeds}
+        return msgspec.to_builtins(model, enc_hook=str) | measured  # type: ignore[no-any-return]
+
     records = [
-        {
-            "family": family.name,
-            "title": family.title,
-            "models": [
-                msgspec.to_builtins(model, enc_hook=str)
-                | {"measured_ap_val": aps.get(model.name)}
-                | {"images_per_second": {on: by_model.get(model.name) for on, by_model in found.speeds.items()}}
-                for model in models_of(zoo, family)
-            ],
-        }
+        {"family": family.name, "title": family.title, "models": [record(model) for model in models_of(zoo, family)]}
         for family in families
     ]
     return {"families": records, "left_out": found.left_out}

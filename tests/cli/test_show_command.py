@@ -160,4 +160,4 @@ def test_the_official_viewer_is_named_where_it_is_missing_and_nothing_is_written
 def test_the_official_viewer_draws_no_labels(call):
     result = call(*SHOW, "--viewer", "scalabel", "--labels", "labels.json")
     assert result.exit_code == 2
-    assert "draws predictions alone" in result.stderr
+    assert "draws predictions only" in result.stderr

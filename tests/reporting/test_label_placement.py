@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdd100k_zoo.reporting.label_placement import Area, LabelPlacement, OccupancyMap, Size, _beside, place_label
+from bdd100k_zoo.reporting.label_placement import Area, LabelPlacement, OccupancyMap, _beside, place_label
 
 WIDTH, HEIGHT = 200, 120
-LABEL = Size(40, 10)
-SIZES = (LABEL, Size(15, 10))
+LABEL = (40, 10)
+SIZES = (LABEL, (15, 10))
 
 
 def areas() -> st.SearchStrategy[Area]:
@@ -118,7 +118,7 @@ def test_where_everything_is_taken_a_label_covers_the_least():
     labels.cover(Area(0, 0, WIDTH, 60))
     labels.cover(Area(0, 61, WIDTH, HEIGHT))
     found = placed(box, labels=labels)
-    assert labels.covered(found.area) < LABEL.width * LABEL.height
+    assert labels.covered(found.area) < LABEL[0] * LABEL[1]
 
 
 def test_a_picture_smaller_than_a_label_has_one_all_the_same():

@@ -51,13 +51,13 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.scenes", description=__doc__)
-    parser.add_argument("--count", type=int, default=0, metavar="N", help="count the boxes of N scenes; write none")
-    parser.add_argument("--write", type=Path, metavar="ROOT", help="write a dataset root to this folder, and count")
-    parser.add_argument("--train", type=int, default=0, metavar="N", help="frames to train with, for --write")
-    parser.add_argument("--val", type=int, default=0, metavar="N", help="frames to validate with, for --write")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write --count scenes as one JPEG to look at")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed gives other scenes")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes, for --write; default: one on each CPU")
+    parser.add_argument("--count", type=int, default=0, metavar="N", help="count the boxes of N scenes")
+    parser.add_argument("--write", type=Path, metavar="ROOT", help="write a dataset here, and count its boxes")
+    parser.add_argument("--train", type=int, default=0, metavar="N", help="training frames for --write")
+    parser.add_argument("--val", type=int, default=0, metavar="N", help="validation frames for --write")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write the scenes of --count as one JPEG")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes for --write; default: one per CPU")
     return parser
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tools.scenes.roads import Road
 
 PER_METRE = 8
-"""Texels of a house's front in a metre."""
+"""Texels per metre of a house's front."""
 WALLS: tuple[tuple[float, float, float], ...] = (
     (150.0, 84.0, 64.0),
     (176.0, 150.0, 118.0),
@@ -33,7 +33,7 @@ WALLS: tuple[tuple[float, float, float], ...] = (
 
 
 def draw_sky(frame: Packed, camera: Camera, light: Light, rng: Rng) -> None:
-    """Draw the sky and what is seen on the horizon onto a frame of packed colours."""
+    """Draw the sky and the skyline onto a frame of packed colours."""
     rows = int(camera.horizon) + 2
     down = (np.arange(rows) + 1.0) / rows
     cover = {"clear": 0.0, "partly cloudy": 0.9}.get(light.weather, 0.4)
@@ -76,7 +76,7 @@ def _skyline(frame: Packed, camera: Camera, light: Light, rng: Rng) -> None:
 
 
 class House(NamedTuple):
-    """A house beside the road; metres."""
+    """A house beside the road; lengths in metres."""
 
     x: float
     start: float
@@ -86,7 +86,7 @@ class House(NamedTuple):
     """[rows, columns] from the ground up."""
 
     def draw(self, frame: Packed, owners: npt.NDArray[np.uint16], camera: Camera) -> None:
-        """Draw it onto a frame of packed colours; what it hides has no owner."""
+        """Draw it onto a frame of packed colours; the pixels that it covers get no owner."""
         for columns in (_side(self, camera), _front(self, camera)):
             if columns is not None:
                 _draw_wall(frame, owners, self, camera, columns)
@@ -103,7 +103,7 @@ class _Columns(NamedTuple):
 
 
 def build_houses(road: Road, light: Light, rng: Rng) -> list[House]:
-    """Build the houses of both sides, which ``House.draw`` puts into a frame."""
+    """Build the houses of both sides; ``House.draw`` draws them."""
     return [house for x in road.walls for house in _row_of_houses(x, road, light, rng)]
 
 
@@ -131,7 +131,7 @@ LEVELS, GLASS, LIT = 16, 32, 48
 
 @lru_cache(maxsize=24)
 def _pattern(number: int) -> Bytes:
-    """Draw the front of a house without its colours: 32 metres up by 26 along, floors and windows."""
+    """Draw the floors and windows of a house's front without colours, 32 metres high and 26 metres wide."""
     rng = Rng((6, number))
     floor, wide = 26, rng.integer(16, 30)
     rows, columns = 32 * PER_METRE, 26 * PER_METRE
@@ -175,7 +175,7 @@ def _side(house: House, camera: Camera) -> _Columns | None:
 
 
 def _front(house: House, camera: Camera) -> _Columns | None:
-    """Return the columns of the face towards us."""
+    """Return the columns of the face towards the camera."""
     scale, wide = camera.scale(house.start), 14.0 if house.x > 0 else -14.0
     zero = camera.centre + camera.shift(house.start)
     ends = [zero + scale * x for x in (house.x, house.x + wide)]

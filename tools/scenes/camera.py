@@ -1,4 +1,4 @@
-"""The camera: world coordinates → frame coordinates, and the faces of all things as the camera sees them.
+"""The camera: world coordinates → frame coordinates, and the visible faces of all things.
 
 World coordinates are metres from the point of the road below the camera: x to the right, y up, z ahead. Frame
 coordinates are pixels from the upper left corner, x to the right, y down.
@@ -28,7 +28,7 @@ class Camera(NamedTuple):
     """A camera behind a windscreen, level, on a road that bends."""
 
     focal: float
-    """In pixels."""
+    """Focal length in pixels."""
     centre: float
     """Column of the point straight ahead."""
     horizon: float
@@ -39,15 +39,15 @@ class Camera(NamedTuple):
     """Metres sideways that the road gains, for the square of each metre ahead."""
 
     def shift(self, z: float) -> float:
-        """Return the pixels by which the bend moves what stands at ``z`` metres."""
+        """Return by how many pixels the bend shifts things at ``z`` metres."""
         return self.focal * self.bend * z
 
     def scale(self, z: float) -> float:
-        """Return the pixels of a metre that stands at ``z`` metres."""
+        """Return the pixels per metre at a distance of ``z`` metres."""
         return self.focal / z
 
     def scales(self, points: Floats) -> Floats:
-        """Return the pixels of a metre at each of the points [..., 3]."""
+        """Return the pixels per metre at each of the points [..., 3]."""
         return self.focal / np.maximum(points[..., 2], 0.3)
 
     def project(self, points: Floats, depth: Floats) -> Floats:
@@ -70,16 +70,16 @@ def random_camera(rng: Rng) -> Camera:
 
 
 CORNERS = 14
-"""Of every polygon; those with fewer repeat their last."""
+"""Number of corners of every polygon; those with fewer repeat the last one."""
 FINEST = 0.5
-"""Pixels in width and height below which a face is left out."""
+"""Width and height in pixels below which a face is left out."""
 Flags = npt.NDArray[np.bool_]
 Wholes = npt.NDArray[np.int64]
 _TURN = np.array(TURN)
 
 
 class View(NamedTuple):
-    """Faces of all things as the camera sees them, thing after thing, far parts of each first."""
+    """The projected faces of all things, thing after thing, far parts of each first."""
 
     polygons: Floats
     """[n, CORNERS, 2] in frame coordinates."""
@@ -98,7 +98,7 @@ class View(NamedTuple):
 
 
 class _Places(NamedTuple):
-    """Places as columns, one for each thing, face or part."""
+    """Placements as columns, one for each thing, face or part."""
 
     x: Floats
     y: Floats
@@ -120,7 +120,7 @@ class _Places(NamedTuple):
 
 
 def look(things: Sequence[tuple[Solid, Place]], camera: Camera) -> View:
-    """See things in their places."""
+    """Return the visible faces of placed things."""
     solids = [solid for solid, _ in things]
     by_thing = _columns([place for _, place in things])
     owners = np.repeat(np.arange(len(solids)), [len(solid.counts) for solid in solids])
@@ -165,7 +165,7 @@ def _corners(solids: Sequence[Solid]) -> Floats:
 
 
 def _round_limbs(polygons: Floats, radii: Floats) -> None:
-    """Turn the two ends of each limb into its outline; radii [n, CORNERS] in pixels, 0 for what is no limb."""
+    """Turn the two ends of each limb into its outline; radii [n, CORNERS] in pixels, 0 for faces."""
     limbs = np.flatnonzero(radii[:, 0] > 0)
     start, end = polygons[limbs, 0], polygons[limbs, 1]
     along = end - start
@@ -191,7 +191,7 @@ def _normals(points: Floats) -> Floats:
 
 
 def _turn_outwards(points: Floats, normals: Floats, solids: Sequence[Solid], places: _Places, camera: Camera) -> Flags:
-    """Make all normals look outwards, or at the camera; say which faces are seen."""
+    """Turn all normals outwards or to the camera; return also which faces are visible."""
     one_sided = _flat(solids, "one_sided") > 0
     insides = places.put(_flat(solids, "insides").reshape(-1, 3))
     first = points[:, 0]
@@ -211,5 +211,5 @@ def _distances(solids: Sequence[Solid], by_thing: _Places, camera: Camera) -> Fl
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
-    """The scalar product, in an order of its own: libraries of linear algebra choose theirs."""
+    """Return the scalar product, summed in a fixed order: libraries of linear algebra choose their own."""
     return np.asarray(a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2])

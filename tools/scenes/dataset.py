@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val")
 QUALITY = 90
-"""Of the JPEG files."""
+"""Quality of the JPEG files."""
 FEW = 32
-"""Frames that one process draws before others would have started."""
+"""Frames that one process draws in the time that others take to start."""
 
 
 class Written(NamedTuple):
@@ -38,7 +38,7 @@ class Written(NamedTuple):
 
     root: Path
     splits: dict[str, tuple[LabelFrame, ...]]
-    """The labelled frames of each split that was asked for."""
+    """The labelled frames of each requested split."""
 
 
 def frame_seed(split: str, seed: int, index: int) -> int:
@@ -46,7 +46,7 @@ def frame_seed(split: str, seed: int, index: int) -> int:
 
     Args:
         split: ``train`` or ``val``.
-        seed: of the whole set, from 0.
+        seed: random seed of the dataset, from 0.
         index: of the frame in its split, 0 to 2^32 - 1.
     """
     return (seed * len(SPLITS) + SPLITS.index(split)) << 32 | index
@@ -168,7 +168,7 @@ class Census(NamedTuple):
 
     @property
     def small(self) -> float:
-        """The part of boxes that COCO calls small, 0 to 1."""
+        """The share of boxes that COCO calls small, 0 to 1."""
         below = BOUNDS.index(32) + 1
         return sum(sum(counts[:below]) for counts in self.by_class.values()) / max(self.total, 1)
 

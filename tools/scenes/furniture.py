@@ -1,4 +1,4 @@
-"""What stands beside and over the road: traffic lights and signs, their poles, lamps and trees."""
+"""Things beside and over the road: traffic lights and signs, their poles, lamps and trees."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ORANGE = Style((240, 130, 30), shine=REFLECTING)
 
 
 def traffic_light(rng: Rng, state: str, size: float) -> Solid:
-    """Build a traffic light around its own middle, facing backwards, to us; with the state NA it is turned away."""
+    """Build a traffic light around its own middle, facing the camera; with the state NA it is turned away."""
     solid = Solid()
     high, half, deep = 0.5 * size, 0.19 * size, 0.12 * size
     housing = Style(rng.choice(HOUSINGS))
@@ -75,7 +75,7 @@ def lamp_post(reach: float, height: float) -> Solid:
 
 
 def traffic_sign(rng: Rng, highway: bool) -> tuple[Solid, float]:
-    """Build a sign around its own middle, facing backwards (to us), and give half of its height."""
+    """Build a sign around its own middle, facing the camera; also return half of its height."""
     kinds = HIGHWAY_KINDS if highway else STREET_KINDS
     solid = Solid()
     half = rng.weighted(kinds)(solid, rng)
@@ -229,7 +229,7 @@ STREET_KINDS: dict[Callable[[Solid, Rng], float], float] = {
     _street_name: 2.6,
 }
 HIGHWAY_KINDS: dict[Callable[[Solid, Rng], float], float] = {_limit: 2.0, _diamond: 2.0, _guide: 4.0, _round: 0.4}
-"""What stands on highways."""
+"""Colours of the signs on highways."""
 
 
 LEAVES: tuple[Colour, ...] = ((66, 100, 48), (84, 116, 54), (58, 84, 52), (104, 120, 58), (150, 112, 50), (46, 74, 44))
@@ -237,7 +237,7 @@ BARK = Style((78, 62, 50))
 
 
 def tree(rng: Rng, *, bare: bool, twigs: int) -> Solid:
-    """Build a tree, or a bare one, of so many tufts or branches."""
+    """Build a tree, with leaves or bare."""
     solid = Solid()
     trunk, wide = rng.between(2.2, 3.2), rng.between(1.4, 2.5)
     solid.limb((0.0, 0.0, 0.0), (rng.between(-0.2, 0.2), trunk + 0.8, 0.0), rng.between(0.1, 0.2), BARK)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TIMES = {"daytime": 5.2, "night": 3.6, "dawn/dusk": 1.2}
 WEATHERS = {"clear": 4.6, "partly cloudy": 1.4, "overcast": 1.7, "rainy": 1.2, "snowy": 0.5, "foggy": 0.6}
 BRIGHTEST = 240
-"""So that the camera's noise can be added without a check."""
+"""Largest value of a colour: the camera's noise can be added without overflow."""
 
 Hue = tuple[float, float, float]
 
@@ -62,7 +62,7 @@ class Light:
     low: Floats
     """[3]: at the horizon."""
     beam: float
-    """Of our own headlamps."""
+    """Strength of the camera car's headlamps."""
 
     @property
     def lamps(self) -> bool:
@@ -71,11 +71,11 @@ class Light:
 
     @property
     def reach(self) -> float:
-        """How far one sees in the air: where a quarter of a colour is left, in metres."""
+        """Visibility in metres: the distance at which a quarter of a colour is left."""
         return 1.3 / self.thickness
 
     def clearness(self, depth: Floats | float) -> Floats:
-        """Return the part of a colour that the air lets through."""
+        """Return the share of a colour that the air lets through."""
         thick = np.asarray(depth, np.float64) * self.thickness
         return 1.0 / (1.0 + thick + thick * thick)
 
@@ -96,7 +96,7 @@ class Light:
         return self.hazed(colours * (self.ambient + self.sun * facing + near), view.depth[:, None])
 
     def beam_at(self, depth: Floats, side: Floats) -> Floats:
-        """Return the light of our own headlamps on things."""
+        """Return the light of the camera car's headlamps on things."""
         reach = np.clip(1.0 - depth / 70.0, 0.0, 1.0)
         aside = side / (3.0 + depth * 0.3)
         return self.beam * reach * reach / (1.0 + aside * aside)
@@ -151,11 +151,11 @@ FOOTPRINTS = {
     "bicycle": (0.15, 0.85),
     "motorcycle": (0.25, 0.95),
 }
-"""Half of the width and length of what casts a shadow, in metres."""
+"""Half of the width and length of a thing that casts a shadow, in metres."""
 
 
 def shadow(category: str | None) -> Solid | None:
-    """Return the ground that a thing keeps the light from."""
+    """Return the shadow of a thing on the ground."""
     if category not in FOOTPRINTS:
         return None
     half, long = FOOTPRINTS[category]
@@ -228,7 +228,7 @@ def draw_weather(frame: Bytes, light: Light, rng: Rng) -> None:
 
 @lru_cache(maxsize=4)
 def _streaks(number: int) -> npt.NDArray[np.int64]:
-    """Return the places of a shower's pixels."""
+    """Return the positions of the pixels of rain."""
     rng = Rng((4, number))
     places: list[int] = []
     slope = rng.between(-0.3, 0.3)
@@ -243,7 +243,7 @@ def _streaks(number: int) -> npt.NDArray[np.int64]:
 
 @lru_cache(maxsize=4)
 def _flakes(number: int) -> npt.NDArray[np.int64]:
-    """Return the places of the pixels of snow in the air."""
+    """Return the positions of the pixels of falling snow."""
     rng = Rng((5, number))
     places: list[int] = []
     for _ in range(900):

@@ -1,4 +1,4 @@
-"""Paint houses and all that is in traffic, from far to near; and label what was painted."""
+"""Paint houses and traffic from far to near, and label what is visible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Drawn(NamedTuple):
-    """A thing that was drawn and has a category."""
+    """A painted thing that has a category."""
 
     actor: Actor
     thing: Thing
@@ -30,12 +30,12 @@ class Drawn(NamedTuple):
 
 
 class Painter:
-    """Draws things from far to near, and records what is seen at each pixel."""
+    """Draws things from far to near, and records which thing is visible at each pixel."""
 
     def __init__(self, packed: Packed, actors: list[Actor], camera: Camera, light: Light) -> None:
         self.drawn: list[Drawn] = []
         self.owners = np.zeros((HEIGHT, WIDTH), np.uint16)
-        """[rows, columns]: the number in ``drawn``, from 1, of what is seen at each pixel; 0 for all else."""
+        """[rows, columns]: the number in ``drawn``, from 1, of the thing that is visible at each pixel; 0 for none."""
         self._packed = packed
         self._frame = packed.view(np.uint8).reshape(HEIGHT, WIDTH, 4)
         self._camera = camera
@@ -75,9 +75,9 @@ class Painter:
 
 
 HIDDEN = 0.8
-"""Part of an object's pixels that must be hidden for it to have no label."""
+"""An object has no label if more than this share of its pixels is hidden."""
 OCCLUDED = 0.03
-"""Part that must be hidden for it to count as occluded."""
+"""An object is occluded if more than this share of its pixels is hidden."""
 
 
 def labels_of(painter: Painter) -> tuple[Label, ...]:

@@ -52,7 +52,7 @@ def _clothes(rng: Rng) -> Clothes:
 
 
 def pedestrian(rng: Rng) -> Solid:
-    """Build a person who walks or stands; 0.9 to 1.9 m tall."""
+    """Build a walking or standing person, 0.9 to 1.9 m tall."""
     solid, clothes = Solid(), _clothes(rng)
     solid.part((0.0, 0.9, 0.0))
     size = rng.between(1.0, 1.4) / 1.75 if rng.chance(0.08) else rng.between(1.55, 1.92) / 1.75
@@ -129,12 +129,12 @@ def _cap(at: Point, size: float) -> list[Point]:
 
 
 class Ride(NamedTuple):
-    """What is ridden, and the points of it that its rider holds."""
+    """A bicycle or motorcycle, and the points that its rider touches."""
 
     solid: Solid
     seat: Point
     hands: Point
-    """The left one's is the mirror image."""
+    """The left one is the mirror image."""
     feet: Point
 
 
@@ -165,7 +165,7 @@ def bicycle(rng: Rng) -> Ride:
 
 
 def _wheel(solid: Solid, z: float, radius: float, thick: float) -> None:
-    """Add a wheel that one can look through."""
+    """Add a wheel with a visible background between its spokes."""
     solid.limb((0.0, thick / 2, z), (0.0, 2 * radius - thick / 2, z), thick / 2, TYRE)
     solid.face(disc((0.0, radius, z), radius), TYRE)
     solid.face(disc((0.0, radius, z), radius - thick), HOLE)

@@ -46,11 +46,11 @@ SHARES: Mapping[str, Mapping[str, float]] = {
     },
     "highway": {"car": 58, "light": 0.6, "sign": 15, "truck": 10, "bus": 3.5, "motorcyclist": 2.6},
 }
-"""How often a thing is added to a scene; lights come in groups."""
+"""How often each kind of thing is added to a scene; traffic lights come in groups."""
 
 
 def populate(road: Road, rng: Rng, reach: float) -> list[Actor]:
-    """Return random things on and beside a road, up to ``reach`` metres ahead, which is as far as one sees."""
+    """Return random things on and beside a road, up to ``reach`` metres ahead, the visibility."""
     plot = Plot(rng, reach)
     traffic, walkers, roadside = Traffic(plot, road, rng), Walkers(plot, road, rng), Roadside(plot, road, rng)
     adders: Mapping[str, Callable[[], None]] = {
@@ -81,21 +81,21 @@ EYE = 1.4
 
 
 class Actor(NamedTuple):
-    """A thing in its place."""
+    """A placed thing."""
 
     solid: Solid
     place: Place
     category: str | None = None
-    """None for what has no label."""
+    """None for things without labels."""
     light: str = "NA"
     """Of a traffic light: the lamp that is lit."""
 
 
 class Plot:
-    """Things in their places, no two of which overlap."""
+    """Placed things, no two of which overlap."""
 
     def __init__(self, rng: Rng, reach: float) -> None:
-        """Start empty; nothing is placed farther than ``reach`` metres, which is as far as one sees."""
+        """Start empty; nothing is placed farther than ``reach`` metres, the visibility."""
         self.actors: list[Actor] = []
         self._rng = rng
         self._farthest = min(reach, FARTHEST)
@@ -109,7 +109,7 @@ class Plot:
         self.actors.append(Actor(solid, place, category, light))
 
     def depth(self, near: float, far: float = FARTHEST) -> float:
-        """Choose a distance that one can see: mostly even in metres, now and then even in size."""
+        """Choose a visible distance: mostly uniform in metres, sometimes uniform in apparent size."""
         far = min(far, self._farthest)
         part = self._rng.uniform()
         if self._rng.chance(0.68):
@@ -117,7 +117,7 @@ class Plot:
         return 1 / (1 / far + (1 / near - 1 / far) * part)
 
     def take(self, x: float, z: float, wide: float, long: float) -> bool:
-        """Take a place around x and z, if it is free."""
+        """Occupy the place around x and z if it is free; return whether it was."""
         left, right, near, far = x - wide / 2, x + wide / 2, z - long / 2, z + long / 2
         for other in self._taken:
             if left < other[1] and right > other[0] and near < other[3] and far > other[2]:
@@ -126,7 +126,7 @@ class Plot:
         return True
 
     def take_in_sight(self, place: Place, size: tuple[float, float, float]) -> bool:
-        """Take a place for a vehicle of a width, height and length, if it neither hides another nor is hidden."""
+        """Occupy a place for a vehicle of this width, height and length if it neither hides another nor is hidden."""
         wide, high, long = size
         z = place.z
         sight = (place.x - wide / 2) / z, (place.x + wide / 2) / z, (high - EYE) / z
@@ -138,7 +138,7 @@ class Plot:
 
 
 def _hide(z: float, sight: tuple[float, float, float], *other: float) -> bool:
-    """Whether one of two vehicles hides the other, or nearly."""
+    """Return whether one of two vehicles hides the other almost completely."""
     depth, *corners = other
     front, back = (sight, corners) if z < depth else (corners, sight)
     shared = min(front[1], back[1]) - max(front[0], back[0])
@@ -172,7 +172,7 @@ class Traffic:
         self._rng = rng
 
     def add_tram(self) -> None:
-        """Add a tram, where there is a track, or now and then on a road that crosses."""
+        """Add a tram where there is a track, or sometimes on a crossing road."""
         if self._road.track is not None and self._rng.chance(0.85):
             self._tram()
         elif self._road.crossing is not None and self._road.scene == "city street" and self._rng.chance(0.17):
@@ -204,7 +204,7 @@ class Traffic:
         return Place(lane.x + rng.between(-slack, slack), z, turn, lane.oncoming)
 
     def _across(self, category: str) -> bool:
-        """Put a vehicle on the other road, if there is one and room on it."""
+        """Add a vehicle on the crossing road, if there is one with room."""
         rng, crossing, kind = self._rng, self._road.crossing, KINDS[category]
         if crossing is None:
             return False
@@ -249,7 +249,7 @@ class Walkers:
             x, z = x + rng.between(-1.0, 1.0), z + rng.between(-0.8, 0.8)
 
     def _footing(self) -> tuple[float, float]:
-        """Find where somebody on foot may be."""
+        """Choose a place for a pedestrian."""
         rng, road = self._rng, self._road
         if road.crossing is not None and rng.chance(0.4):
             start, end = road.crossing
@@ -304,7 +304,7 @@ class Roadside:
         self._rng = rng
 
     def furnish(self) -> None:
-        """Add what has no label: trees, lamps."""
+        """Add things without labels: trees, lamps."""
         rng, road = self._rng, self._road
         for side in (-1, 1):
             edge = road.right if side > 0 else -road.left

@@ -22,7 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 Columns = npt.NDArray[np.int16]
 Samples = npt.NDArray[np.uint64]
 FOURFOLD = np.uint64(0x0001_0001_0001_0001)
-"""Times a number of 16 bits: four of it."""
+"""Factor that repeats a 16-bit number four times."""
 
 
 class Window(NamedTuple):
@@ -46,7 +46,7 @@ class Window(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """What a thing covers of its window."""
+    """The part of its window that a thing covers."""
 
     window: Window
     colours: npt.NDArray[np.uint16]
@@ -56,7 +56,7 @@ class Patch(NamedTuple):
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Pixels that are covered by half or more."""
+        """Pixels of which at least half is covered."""
         return np.asarray(self.colours[..., 3] * np.uint16(2) >= self.samples)
 
 
@@ -68,11 +68,11 @@ class Thing(NamedTuple):
     end: int
     window: Window
     beyond: bool
-    """Whether it goes on outside the frame."""
+    """Whether it extends beyond the frame."""
 
 
 def find_things(polygons: Floats, things: Wholes) -> list[Thing]:
-    """Find the things of which the frame shows anything.
+    """Find the things that the frame shows.
 
     Args:
         polygons: [n, corners, 2] in frame coordinates.
@@ -97,7 +97,7 @@ class Sheet:
     """The polygons of many things, cut into rows of samples, all at once."""
 
     def __init__(self, polygons: Floats, colours: Bytes, holes: npt.NDArray[np.bool_], things: list[Thing]) -> None:
-        """Cut polygons [n, corners, 2], each convex, of colours [n, 3]; holes take away what was drawn before."""
+        """Cut polygons [n, corners, 2], each convex, of colours [n, 3]; holes remove what was drawn before."""
         wide = np.ones((len(colours), 4), np.uint16)
         wide[:, :3] = colours
         wide[holes] = 0
@@ -207,7 +207,7 @@ def put(frame: Bytes, patch: Patch) -> None:
 
 
 def darken(frame: Bytes, patch: Patch) -> None:
-    """Take half of the light from a frame where a patch covers it."""
+    """Halve the brightness of a frame where a patch covers it."""
     under = _under(frame, patch.window)
     mixed = _free(patch, 2 * patch.samples)
     mixed *= under
@@ -215,12 +215,12 @@ def darken(frame: Bytes, patch: Patch) -> None:
 
 
 def _under(frame: Bytes, window: Window) -> Bytes:
-    """Return the bytes of a window, [rows, 4 x columns]: long rows are gone through faster than short pixels."""
+    """Return the bytes of a window, [rows, 4 x columns]: numpy processes long rows faster than short pixels."""
     return frame.reshape(len(frame), -1)[window.top : window.bottom, 4 * window.left : 4 * window.right]
 
 
 def _free(patch: Patch, samples: int) -> npt.NDArray[np.uint16]:
-    """Return how many of so many samples are not covered, once for each byte of a pixel."""
+    """Return the number of samples that are not covered, once for each byte of a pixel."""
     free = (np.uint16(samples) - patch.colours[..., 3]).astype(np.uint64) * FOURFOLD
     return np.asarray(free.view(np.uint16))
 
@@ -229,7 +229,7 @@ Packed = npt.NDArray[np.uint32]
 SIDE = 256
 """Rows and columns of a square texture; a power of two."""
 LEVELS = 32
-"""Of brightness, in textures of the ground."""
+"""Levels of brightness in textures of the ground."""
 SPARE = 32
 """Rows and columns by which the camera's noise can be moved."""
 
@@ -282,7 +282,7 @@ def halo() -> npt.NDArray[np.uint16]:
 
 
 def blurred(values: npt.NDArray[np.int64], radius: int) -> npt.NDArray[np.int64]:
-    """Sum over squares of ``radius`` to all sides, round the edges; twice, so that no square is left to see."""
+    """Sum over squares of ``radius``, wrapping around at the edges; twice, so that no squares are visible."""
     for axis in (0, 1, 0, 1):
         around = np.concatenate((_tail(values, axis, radius + 1), values, _head(values, axis, radius)), axis)
         sums = np.cumsum(around, axis)

@@ -21,7 +21,7 @@ STOCK = 1024
 
 
 class Rng:
-    """A stream of choices that its seed determines."""
+    """A stream of random choices, determined by its seed."""
 
     def __init__(self, seed: int | Sequence[int]) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(seed))
@@ -39,7 +39,7 @@ class Rng:
         return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def integers(self, below: int, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-        """Return an array of whole numbers from 0 to ``below`` - 1."""
+        """Return an array of integers from 0 to ``below`` - 1."""
         count = 1
         for length in shape:
             count *= length
@@ -50,7 +50,7 @@ class Rng:
         return low + (high - low) * self.uniform()
 
     def integer(self, low: int, high: int) -> int:
-        """Return a whole number from ``low`` to ``high``, both included."""
+        """Return an integer from ``low`` to ``high``, both included."""
         return low + int(self.uniform() * (high - low + 1))
 
     def chance(self, probability: float) -> bool:
@@ -58,11 +58,11 @@ class Rng:
         return self.uniform() < probability
 
     def choice(self, choices: Sequence[Kind]) -> Kind:
-        """Return one of several, each as likely."""
+        """Return one of several values with equal probability."""
         return choices[int(self.uniform() * len(choices))]
 
     def weighted(self, weights: Mapping[Kind, float]) -> Kind:
-        """Return one of several by their weights."""
+        """Return one of several values by their weights."""
         left = self.uniform() * sum(weights.values())
         for choice, weight in weights.items():
             left -= weight

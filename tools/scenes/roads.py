@@ -30,7 +30,7 @@ class Lane(NamedTuple):
 
 
 class Road(NamedTuple):
-    """A road along the way that the camera looks; x in metres from the camera."""
+    """A road along the direction of view; x in metres from the camera."""
 
     scene: str
     lanes: tuple[Lane, ...]
@@ -40,7 +40,7 @@ class Road(NamedTuple):
     walk: float
     """Width of the pavements; 0 for none."""
     middle: float
-    """Where the ways part; the left edge where all go one way."""
+    """Where the two directions meet; the left edge of a one-way road."""
     walls: tuple[float, float]
     """Where houses begin, left and right."""
     crossing: tuple[float, float] | None
@@ -50,7 +50,7 @@ class Road(NamedTuple):
     snow: bool = False
 
     def lanes_that(self, *, parked: bool) -> tuple[Lane, ...]:
-        """Return the lanes for parking or for driving; all, where there are none such."""
+        """Return the lanes for parking or for driving; all lanes where there are none of that kind."""
         return tuple(lane for lane in self.lanes if lane.parked == parked) or self.lanes
 
     def on_crossing(self, z: float, margin: float = 0.0) -> bool:
@@ -118,9 +118,9 @@ def _highway(rng: Rng, snow: bool) -> Road:
 ASPHALT, WALK, GRASS, ZEBRA, KERB, SLEEPERS, BARE = range(7)
 MATERIALS = 7
 FINE = 32
-"""Steps of a metre across."""
+"""Steps per metre across the road."""
 REACH = 64
-"""Metres to either side beyond which all is the same."""
+"""Metres to either side beyond which the ground is uniform."""
 FARTHEST = 400.0
 WHITE_LINE = np.array((226.0, 226.0, 220.0))
 YELLOW_LINE = np.array((226.0, 176.0, 50.0))
@@ -139,7 +139,7 @@ class Rows(NamedTuple):
 
 
 def ground_rows(camera: Camera) -> Rows:
-    """Find the rows that show ground, and how far away it is."""
+    """Return the rows that show ground, and its distance."""
     first = int(camera.horizon) + 1
     below = np.arange(first, HEIGHT) + 0.5 - camera.horizon
     depth = np.minimum(camera.focal * camera.height / below, FARTHEST)
@@ -201,7 +201,7 @@ def _materials(road: Road) -> npt.NDArray[np.int32]:
 
 
 def _add_beam(index: npt.NDArray[np.int32], rows: Rows) -> None:
-    """Add the steps of brightness that our own headlamps give."""
+    """Add the levels of brightness of the camera car's headlamps."""
     lit = np.flatnonzero(rows.depth < 45.0)
     depth = rows.depth[lit]
     near = (1.0 - depth / 45.0) * np.clip(depth / 6.0 - 0.3, 0.3, 1.0)
@@ -239,7 +239,7 @@ def _colours(road: Road, rows: Rows, light: Light, rng: Rng) -> Packed:
 
 
 def _brightness(rows: Rows, light: Light) -> Floats:
-    """Return the factor of each row and level; far away the unevenness is too fine to be seen."""
+    """Return the factor of each row and level; far away the unevenness is too fine to be visible."""
     rough = np.clip(14.0 / rows.depth, 0.12, 1.0)[:, None]
     levels = np.minimum(np.arange(LEVELS), 7) if light.beam else np.arange(LEVELS)
     return 1.0 + rough * (levels - 3.5) * 0.045

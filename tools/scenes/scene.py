@@ -1,4 +1,4 @@
-"""One synthetic road scene with the labels that BDD100K's would have; ``painting.labels_of`` says what has one."""
+"""One synthetic road scene with labels in BDD100K's form; ``painting.labels_of`` decides what has a label."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Scene:
     pixels: Bytes
     """[720, 1280, 3]: red, green, blue."""
     labels: LabelFrame
-    """Its objects in the order of their drawing, far ones first; the frame's name is ``frame_name(seed)``."""
+    """Its objects in drawing order, far ones first; the frame's name is ``frame_name(seed)``."""
 
 
 def frame_name(seed: int) -> str:
-    """Return the name of a seed's frame, in the manner of BDD100K's."""
+    """Return the name of a seed's frame, in BDD100K's form."""
     return f"{seed >> 32:08x}-{seed & 0xFFFFFFFF:08x}.jpg"
 
 

@@ -25,20 +25,20 @@ class Style(NamedTuple):
     """How a face looks."""
 
     colour: Colour | None
-    """None takes away what was drawn before: a hole."""
+    """None for a hole, which removes what was drawn before."""
     shine: float = 0.0
-    """How much of the colour is seen without any other light where lamps are lit: 1 for lamps, less for reflectors."""
+    """Share of the colour that is visible without other light when lamps are lit: 1 for lamps, less for reflectors."""
 
 
 class Place(NamedTuple):
-    """Where a thing stands and which way it faces."""
+    """Position and direction of a thing."""
 
     x: float
     z: float
     turn: float = 0.0
     """The tangent of half the angle to the right of straight ahead; 0 is seen from behind, 1 faces right."""
     back: bool = False
-    """Turned round by 180 degrees more."""
+    """Whether it is turned by another 180 degrees."""
     y: float = 0.0
 
     @property
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 class Solid:
     """Faces and limbs that are drawn in the order in which they were added, part by part.
 
-    Numbers stand in plain lists, one thing's after the other's, to become arrays for all things of a scene at once.
+    Numbers are in plain lists, so that those of all things of a scene can be converted to arrays at once.
     """
 
     corners: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Solid:
     insides: list[float] = field(default_factory=list)
     """x, y, z of a point behind each face."""
     one_sided: list[bool] = field(default_factory=list)
-    """Whether the face is seen from the side that looks away from that point only."""
+    """Whether the face is visible only from the side that is turned away from that point."""
     radii: list[float] = field(default_factory=list)
     """Of limbs; 0 for faces."""
     parts: list[int] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Solid:
         self.middles += middle
 
     def face(self, points: Sequence[Point], style: Style, inside: Point | None = None) -> None:
-        """Add a convex face of 3 to 14 corners; with ``inside`` it is seen from the other side only."""
+        """Add a convex face of 3 to 14 corners; with ``inside`` it is visible only from the other side."""
         self._add(points, style, inside, 0.0)
 
     def limb(self, start: Point, end: Point, radius: float, style: Style) -> None:
@@ -122,7 +122,7 @@ class Rim(NamedTuple):
 class Prism:
     """A convex side view given from the rear's bottom over the top to the front's bottom.
 
-    Strip i is the face between corners i and i + 1, across the whole width.
+    Strip i is the face between corners i and i + 1, across the full width.
     """
 
     def __init__(self, solid: Solid, corners: Sequence[Rim]) -> None:
@@ -185,7 +185,7 @@ def box(solid: Solid, low: Point, high: Point, style: Style) -> Prism:
 
 
 def wheels(solid: Solid, half: float, axles: Sequence[float], radius: float, width: float = 0.24) -> None:
-    """Add wheels at both sides of each axle; of ``width`` 0 if they are seen from the side alone."""
+    """Add wheels at both sides of each axle; of ``width`` 0 if they are visible from the side only."""
     for z in axles:
         for sign in (-1, 1):
             inner, outer = sign * (half - width), sign * half
@@ -209,6 +209,6 @@ def upright_disc(centre: Point, radius: float) -> list[Point]:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Make a colour darker (below 1) or lighter."""
+    """Return a darker (below 1) or lighter colour."""
     red, green, blue = (min(255, int(part * factor)) for part in colour)
     return red, green, blue

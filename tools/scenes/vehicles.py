@@ -36,7 +36,7 @@ PLATES: tuple[Colour, ...] = ((238, 238, 230), (238, 238, 230), (232, 196, 70))
 
 
 class Build(NamedTuple):
-    """Measures of a car in metres; z from its middle, to the front."""
+    """Dimensions of a car in metres; z from its middle to the front."""
 
     length: float
     width: float
@@ -47,7 +47,7 @@ class Build(NamedTuple):
     bonnet: float
     """Height of the bonnet's front edge."""
     cabin: tuple[float, float, float, float]
-    """Window's foot behind, roof's end behind, roof's end ahead, windscreen's foot; parts of half the length."""
+    """z of the rear window's foot, the roof's two ends and the windscreen's foot, as shares of half the length."""
     wheel: float
     """Radius."""
 
