@@ -63,8 +63,8 @@ def test_list_shows_files_partial_ones_and_a_total(call, filed):
     assert lines[0] == ["Model", "What", "Size", "Date", "State"]
     assert ["mine", "weights", "13.0", "kB", lines[1][4], "verified", "by", "the", "publisher"] in lines
     assert [line[-3:] for line in lines if line[0] == "mine" and "partial" in line] == [["partial", "25", "%"]]
-    assert [line[-2:] for line in lines if line[0] == "notes.txt"] == [["not", "ours"]]
-    assert result.stdout.splitlines()[-1] == ("1 file, 13.0 kB; 1 partial file, 30 bytes; 1 thing not ours, 4 bytes")
+    assert [line[-1] for line in lines if line[0] == "notes.txt"] == ["other"]
+    assert result.stdout.splitlines()[-1] == ("1 file, 13.0 kB; 1 partial file, 30 bytes; 1 other file, 4 bytes")
 
 
 def test_list_fits_80_columns_with_the_longest_names(call, zoo):

@@ -196,28 +196,6 @@ def test_the_facts_say_who_is_at_work(target: Path) -> None:
     assert facts.pid is None
 
 
-@pytest.mark.parametrize(
-    ("facts", "swept"),
-    [
-        ({"pid": NOBODY}, True),
-        ({"pid": os.getppid()}, False),
-        ({"pid": os.getpid()}, False),
-        ({"pid": None}, False),
-        ({"pid": NOBODY, "host": "elsewhere"}, False),
-    ],
-)
-def test_facts_that_a_killed_process_left_unfinished_are_swept_at_once(
-    target: Path, facts: dict[str, object], swept: bool
-) -> None:
-    halfway = target.with_name(f".{target.name}.0123abcd.partial.json.{'0' * 32}")
-    known = build_partial_facts(
-        ARTIFACT, HERE, **{"host": socket.gethostname(), "boot": under_test.read_boot_id(), **facts}
-    )
-    halfway.write_bytes(msgspec.json.encode(known))
-    under_test.remove_partials(target)
-    assert halfway.exists() is not swept
-
-
 @pytest.mark.parametrize("named", ["partial", "facts"])
 def test_the_owner_of_a_partial_file_is_the_live_process_that_its_facts_name(target: Path, named: str) -> None:
     here = {"host": socket.gethostname(), "boot": under_test.read_boot_id()}

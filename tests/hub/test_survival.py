@@ -91,7 +91,7 @@ def _finish(root: Path, artifact: Artifact) -> None:
     assert process.exitcode == 0
     _check(root, artifact)
     path = Store(root).path(artifact)
-    names = {found.name for found in path.parent.glob("[!.]*")}  # unfinished small files are removed five minutes later
+    names = {found.name for found in path.parent.glob("[!.]*")}  # `cache prune` removes unfinished small files
     assert names - {"x.pth.lock"} == {"x.pth", "x.pth.ledger.json"}
     path.unlink()
     Path(f"{path}.ledger.json").unlink()
