@@ -34,15 +34,16 @@ if TYPE_CHECKING:
     from bdd100k_zoo.hub.retry import Timeouts
 
 CHUNK_BYTES = 1 << 20
+"""A body is read in pieces of at most this size; smaller ones are slower (docs/performance.md)."""
 MAX_REDIRECTS = 10
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
-"""What busy or unwell servers answer."""
+"""Answers of servers that are busy or have a temporary fault."""
 MAX_LENGTH_DIGITS = 18
 SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 
 
 class _PlainSession(requests.Session):
-    """Follows no redirects: requests would read their bodies whole, and follow to where we do not go."""
+    """Follows no redirects: requests would read their bodies completely, and follow them anywhere."""
 
     def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
         return iter(())
@@ -104,7 +105,7 @@ class _BoundedResponse(HTTPResponse):
 class _ExpiringOptions:
     """Socket options that raise when connecting takes too long.
 
-    urllib3 gives each address of a host the whole timeout, one after the other, and reads these options before each.
+    urllib3 gives each address of a host the full timeout, one after the other, and reads these options before each.
     """
 
     def __init__(self, options: Collection[Any], seconds: float) -> None:
@@ -348,7 +349,7 @@ def is_web_page(content_type: str, start: bytes = b"") -> bool:
 
 
 def read_content_length(response: requests.Response) -> int | None:
-    """Return the number of bytes that an answer promises; None if it does not say.
+    """Return the number of bytes that an answer promises; None if it promises none.
 
     Raises:
         FailedAttemptError: the number has so many digits that it cannot be a size.

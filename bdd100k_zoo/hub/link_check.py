@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 THREADS = 16
 PER_HOST = 4
+"""Requests to one host at once: checking the whole zoo should not burden a server."""
 MAX_HOST_FAILURES = 3
 """Addresses of a host without any answer, after which its other addresses are not requested."""
 LINK_TIMEOUTS = Timeouts(connect=5, read=10)

@@ -132,7 +132,7 @@ class PartialFile:
         for found in find_abandoned_partials(self.target):
             facts = read_partial_facts(found.path)
             if facts is not None and (facts.model, facts.what) == (self.facts.model, self.facts.what):
-                # Bytes that were not on the disk when the machine went down are lost: then only a digest can tell.
+                # Bytes that were not on the disk when the machine went down are lost, which only a digest detects.
                 self.facts = facts if facts.boot == read_boot_id() else replace(facts, address=None)
             self._write_facts()
             with suppress(FileNotFoundError):  # another process was faster
@@ -205,7 +205,7 @@ class PartialFile:
             return os.fstat(self._file.fileno())
 
     def move_into_place(self) -> None:
-        """Give the file its final name."""
+        """Move the file to its final name."""
         with storage_errors(self.target):
             if not self._is_still_open_file():
                 raise FileNotFoundError(f"{self.path.name} was removed or replaced while it was written")
@@ -310,7 +310,7 @@ def is_process_alive(pid: int) -> bool:
 
 
 def partial_of(path: Path) -> Path:
-    """Return the partial file that a path names by itself or by its facts."""
+    """Return the partial file of a path, which is its own or that of its facts."""
     return path.with_name(path.name.removesuffix(".json"))
 
 
