@@ -23,7 +23,7 @@ HOST = "https://far.example"
 
 
 class Told:
-    """A Progress that remembers what it was told."""
+    """A Progress that remembers its messages and tasks."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -53,7 +53,7 @@ class Told:
 
 
 def entry_of(name: str, **fields: Any) -> dict[str, Any]:
-    """A model as a zoo file lists it: RetinaNet, published on a host that nobody runs."""
+    """A model as a zoo file lists it: RetinaNet, published on a host that does not exist."""
     return {
         "name": name,
         "aliases": [],
@@ -93,7 +93,7 @@ def check_weights(model: Model, file: Path) -> None:
 
 
 class Surroundings:
-    """One cache, and the zoo that it is looked at with."""
+    """One cache, and the zoo that it belongs to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

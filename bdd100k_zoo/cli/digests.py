@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def digests(
     context: typer.Context,
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Record them in this zoo file, changing nothing else in it.")
+        Path | None, typer.Option(metavar="FILE", help="Record them in this zoo file; nothing else in it changes.")
     ] = None,
     include_unverified: Annotated[
         bool,
@@ -31,19 +31,19 @@ def digests(
     as_json: Json = False,
 ) -> None:
     """Print the digests and sizes of the files in the cache, or record them in a zoo file (for maintainers)."""
-    from bdd100k_zoo.hub import import_export as work
     from bdd100k_zoo.hub.cache import Store
+    from bdd100k_zoo.hub.import_export import load_zoo_with, read_cached_digests, write_digests
 
     if include_unverified and write is None:
         raise typer.BadParameter("--include-unverified needs --write")
     here = get_session(context)
     store, zoo = Store(offline=True), here.zoo()
     if write is None:
-        found = work.read_cached_digests(store, zoo)
+        found = read_cached_digests(store, zoo)
         write_json(found) if as_json else print_renderable(_lines(found), soft_wrap=True)
         return
-    extended = work.load_zoo_with(zoo, write, here.zoo_files)
-    written = work.write_digests(store, extended, write, here.progress(), include_unverified=include_unverified)
+    extended = load_zoo_with(zoo, write, here.zoo_files)
+    written = write_digests(store, extended, write, here.progress(), include_unverified=include_unverified)
     if as_json:
         write_json(written)
     else:
@@ -51,7 +51,7 @@ def digests(
             print_renderable(_lines(written.recorded), soft_wrap=True)
         here.note(
             f"{write}: {len(written.recorded)} recorded now, {written.already} before; "
-            f"{written.left_out} left out, of models that it does not list"
+            f"{written.left_out} left out, whose models it does not list"
         )
         if written.unverified:
             print_message("--include-unverified records the digests of unverified files too", "bold cyan", "hint")
@@ -64,9 +64,7 @@ def _lines(found: Iterable[CachedDigest]) -> Text:
 
     lines = []
     for each in found:
-        state = (f"verified by the {each.verified_by}", "green")
-        if each.verified_by is None:
-            state = ("unverified", "bold yellow")
+        state = (f"verified by the {each.verified_by}", "green") if each.verified_by else ("unverified", "bold yellow")
         lines.append(Text.assemble(f"{each.model} {each.what}, {each.size:,} bytes, ", state))
         lines.append(Text(f"  sha256:{each.sha256}"))
     return Text("\n").join(lines)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.options import Json, get_session
-from bdd100k_zoo.cli.output import complete_model, handle_errors, print_renderable, raise_on_sigterm, write_json
+from bdd100k_zoo.cli.output import (
+    complete_model,
+    handle_errors,
+    print_renderable,
+    raise_on_sigterm,
+    sanitize_text,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from bdd100k_zoo.hub.cache import StoredFile
@@ -38,7 +45,7 @@ def download(
     require_digest: Annotated[
         bool, typer.Option("--require-digest", help="Refuse a file that no digest verifies; a mirror's does not count.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many files at once.")] = 4,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many files to transfer at once.")] = 4,
     unpack: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Unpack the visuals of each model into DIR/MODEL.")
     ] = None,
@@ -70,17 +77,15 @@ def download(
         write_json(files)
     else:
         for stored in files:
-            _print_file(stored)
-    here.note(_summary(files, seconds))
+            print_stored(stored)
+    size, plural = sum(stored.size for stored in files), "" if len(files) == 1 else "s"
+    here.note(f"{len(files):,} file{plural}, {size:,} bytes, {seconds:,.1f} s")
 
 
-def _summary(files: list[StoredFile], seconds: float) -> str:
-    size = sum(stored.size for stored in files)
-    return f"{len(files):,} file{'' if len(files) == 1 else 's'}, {size:,} bytes, {seconds:,.1f} s"
-
-
-def _print_file(stored: StoredFile) -> None:
+def print_stored(stored: StoredFile) -> None:
+    """Print the path and size of a file in the cache, and what verified it."""
     from rich.text import Text
 
     state = (f"verified by the {stored.verified_by}", "green") if stored.verified else ("unverified", "bold yellow")
-    print_renderable(Text.assemble(str(stored.path), "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True)
+    path = sanitize_text(str(stored.path))
+    print_renderable(Text.assemble(path, "  ", f"{stored.size:,} bytes", "  ", state), soft_wrap=True)

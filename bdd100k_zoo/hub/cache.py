@@ -34,7 +34,6 @@ from bdd100k_zoo.registry.models import to_json_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     import requests
 
@@ -62,7 +61,7 @@ class StoredFile(Struct, frozen=True, kw_only=True):
     sha256: str
     """Lower-case hexadecimal."""
     address: str | None
-    """Where the file came from; None if somebody put it into the cache by hand."""
+    """Where the file came from; None if it was put into the cache by hand."""
     digest_address: str | None = None
     """Where the publisher's digest that verified it was read."""
     published: bool | None = None
@@ -106,9 +105,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -123,7 +120,7 @@ class Store:
         return self.root / "det" / artifact.what / cache_file_name(artifact)
 
     def routes(self, artifact: Artifact) -> tuple[Route, ...]:
-        """Return the addresses that are asked for an artifact, in order."""
+        """Return the addresses to try for an artifact, in order."""
         return build_routes(artifact, self.mirrors)
 
     def partials(self, artifact: Artifact) -> tuple[PartialState, ...]:
@@ -159,7 +156,7 @@ class Store:
             OfflineError: it is not in the cache, and the store is offline.
             TransferError: every address failed.
             DigestMismatchError: every address sent other bytes than the digest's (nothing of them is kept), or the
-                file in the cache is wrong and no other can be had.
+                file in the cache is wrong and no other is available.
             UnverifiedError: ``require_digest``, and no digest is available.
             StorageError: the cache cannot be read or written, the disk is full, or another process holds the lock.
         """

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from http.client import HTTPResponse
 from importlib.util import find_spec
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
     from bdd100k_zoo.hub.retry import Timeouts
 
 CHUNK_BYTES = 1 << 20
+"""A body is read in pieces of at most this size; smaller ones are slower (docs/performance.md)."""
 MAX_REDIRECTS = 10
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
-"""What busy or unwell servers answer."""
+"""Answers of servers that are busy or have a temporary fault."""
 MAX_LENGTH_DIGITS = 18
 SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 
 
 class _PlainSession(requests.Session):
-    """Follows no redirects: requests would read their bodies whole, and follow to where we do not go."""
+    """Follows no redirects: requests would read their bodies completely, and follow them anywhere."""
 
     def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
         return iter(())
@@ -104,7 +105,7 @@ class _BoundedResponse(HTTPResponse):
 class _ExpiringOptions:
     """Socket options that raise when connecting takes too long.
 
-    urllib3 gives each address of a host the whole timeout, one after the other, and reads these options before each.
+    urllib3 gives each address of a host the full timeout, one after the other, and reads these options before each.
     """
 
     def __init__(self, options: Collection[Any], seconds: float) -> None:
@@ -193,21 +194,60 @@ def open_response(
     Raises:
         FailedAttemptError: no such answer came.
     """
-    public, deadline = dict(headers or {}), monotonic() + timeouts.total
-    url, private = address, dict(private_headers or {})
-    for _ in range(MAX_REDIRECTS + 1):
-        response, redirect = send_request(session, "GET", url, timeouts, public | private, deadline)
-        if redirect is None and response.status_code in accepted:
-            with response:
-                yield response
-            return
-        response.close()
-        if redirect is None:
-            status = response.status_code
+    response = follow_redirects(session, "GET", address, timeouts, headers or {}, private_headers or {}, [])
+    with response:
+        status = response.status_code
+        if status not in accepted:
             transient = status in TRANSIENT_STATUSES
             wait = retry_after(response.headers.get("Retry-After", ""), datetime.now(timezone.utc))
             raise FailedAttemptError(f"answered {describe_status(status)}", transient, wait if transient else None)
-        url, private = resolve_redirect(address, url, redirect), {}
+        yield response
+
+
+class Hop(NamedTuple):
+    """One answer on the way through redirects."""
+
+    status: int
+    target: str | None
+    """Where it redirects; None for the last answer."""
+
+
+def follow_redirects(
+    session: requests.Session,
+    method: str,
+    address: str,
+    timeouts: Timeouts,
+    headers: Mapping[str, str],
+    private_headers: Mapping[str, str],
+    hops: list[Hop],
+    *,
+    allow_http: bool = False,
+) -> requests.Response:
+    """Request an address and return the answer at the end of its redirects, the body unread.
+
+    Args:
+        session: whose connections to use.
+        method: GET or HEAD.
+        address: what to request.
+        timeouts: how long to wait.
+        headers: sent with every request.
+        private_headers: tokens; sent to the address alone, not to where it redirects.
+        hops: receives every answer as it comes.
+        allow_http: follow redirects to plain http too.
+
+    Raises:
+        FailedAttemptError: no answer came, or a redirect may not be followed.
+    """
+    deadline, url, sent = monotonic() + timeouts.total, address, {**headers, **private_headers}
+    for _ in range(MAX_REDIRECTS + 1):
+        response, redirect = _send_request(session, method, url, timeouts, sent, deadline)
+        if redirect is None:
+            hops.append(Hop(response.status_code, None))
+            return response
+        response.close()
+        hops.append(Hop(response.status_code, None))
+        url, sent = resolve_redirect(address, url, redirect, allow_http=allow_http), dict(headers)
+        hops[-1] = hops[-1]._replace(target=url)
     raise FailedAttemptError(f"redirected more than {MAX_REDIRECTS} times")
 
 
@@ -231,7 +271,7 @@ def retry_after(value: str, now: datetime) -> float | None:
     return max(0.0, seconds)
 
 
-def send_request(
+def _send_request(
     session: requests.Session,
     method: str,
     address: str,
@@ -268,29 +308,26 @@ def send_request(
             raise
 
 
-def resolve_redirect(start: str, asked: str, redirect: str) -> str:
+def resolve_redirect(start: str, asked: str, redirect: str, *, allow_http: bool = False) -> str:
     """Return the address that a redirect leads to, if it may be followed.
 
-    Redirects lead to https, or within this machine; never from the network to this machine or to plain http.
+    Redirects lead to https, or within this machine; never from the network to this machine. They lead to plain http
+    only if ``allow_http``, for pages that people read.
 
     Raises:
-        FailedAttemptError: it may not.
+        FailedAttemptError: it may not be followed.
     """
-    target = join_redirect(asked, redirect)
-    problem = address_problem(target)
-    if problem:
+    try:
+        target = urljoin(asked, redirect)
+    except ValueError:
+        target = redirect
+    if problem := address_problem(target):
         raise FailedAttemptError(f"redirected to no usable address: {problem}")
-    if urlsplit(target).scheme == "https" or (_is_local_http(start) and _is_local_http(target)):
+    parts = urlsplit(target)
+    is_public = allow_http and parts.hostname not in LOOPBACK_HOSTS
+    if parts.scheme == "https" or is_public or (_is_local_http(start) and _is_local_http(target)):
         return target
     raise FailedAttemptError(f"redirected to {redact_address(target)}, which is not https")
-
-
-def join_redirect(asked: str, redirect: str) -> str:
-    """Return the absolute address of a redirect; one that is malformed as it is."""
-    try:
-        return urljoin(asked, redirect)
-    except ValueError:
-        return redirect
 
 
 def _is_local_http(address: str) -> bool:
@@ -312,7 +349,7 @@ def is_web_page(content_type: str, start: bytes = b"") -> bool:
 
 
 def read_content_length(response: requests.Response) -> int | None:
-    """Return the number of bytes that an answer promises; None if it does not say.
+    """Return the number of bytes that an answer promises; None if it promises none.
 
     Raises:
         FailedAttemptError: the number has so many digits that it cannot be a size.

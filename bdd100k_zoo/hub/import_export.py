@@ -333,7 +333,7 @@ class RecordedDigests(Struct, frozen=True, kw_only=True):
     file: Path
     recorded: tuple[CachedDigest, ...]
     already: int
-    """Files whose digest and size it had."""
+    """Files whose digest and size it recorded before."""
     left_out: int
     """Files of models that it does not list."""
     unverified: tuple[CachedDigest, ...]

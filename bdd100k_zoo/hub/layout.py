@@ -105,7 +105,7 @@ def quarantine_file(path: Path, *, keep_ledger: bool) -> Path:
 
     Args:
         path: the file.
-        keep_ledger: its ledger tells what the right bytes are, and stays to verify the next file. Otherwise it goes
+        keep_ledger: its ledger describes the right bytes, and stays to verify the next file. Otherwise it is renamed
             with the file.
 
     Raises:

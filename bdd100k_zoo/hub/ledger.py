@@ -44,7 +44,7 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
     model: str
     what: str
     address: str | None
-    """Where the file came from: an address, ``file://`` for a copy; None if somebody put it into the cache by hand."""
+    """Where the file came from: an address, ``file://`` for a copy; None if it was put into the cache by hand."""
     size: int
     mtime_ns: int
     md5: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -67,7 +67,7 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
 
     @property
     def is_pin(self) -> bool:
-        """Whether a later file must have the same bytes; not so if somebody put this one there by hand."""
+        """Whether a later file must have the same bytes; not so if this one was put there by hand."""
         return self.address is not None or self.verified_by is not None
 
     def matches_stat(self, file_stat: stat_result) -> bool:
@@ -134,7 +134,7 @@ class CacheLookup(NamedTuple):
     """What is under an artifact's name in the cache. A file that is neither wrong nor foreign can be used."""
 
     entry: LedgerEntry | None = None
-    """What is known about the file; None if there is no file, or nothing says whose it is."""
+    """What is known about the file; None if there is no file, or neither a ledger nor a model describes it."""
     mismatch: DigestMismatchError | None = None
     """How it differs from what the zoo file or its ledger records."""
     is_foreign: bool = False
@@ -167,7 +167,7 @@ def classify_cached(artifact: Artifact | None, entry: LedgerEntry, path: Path) -
 
 
 def resolve_verification(artifact: Artifact | None, entry: LedgerEntry) -> LedgerEntry:
-    """Return an entry whose ``verified_by``, ``digest_address`` and ``reason`` are those of today.
+    """Return an entry whose ``verified_by``, ``digest_address`` and ``reason`` are up to date.
 
     The zoo file's digest decides, else the ledger's entry, else the user's digest.
 
@@ -220,7 +220,7 @@ def inspect_cached(
 
     The file is hashed if its ledger does not describe it. The same bytes keep their history. Other bytes than those
     that were downloaded or verified are wrong, unless the zoo file's digest decides, or the user's if nothing else
-    verified them. A file that somebody put into the cache by hand may be replaced by hand.
+    verified them. A file that was put into the cache by hand may be replaced by hand.
 
     Args:
         path: the file.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import takewhile
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -15,20 +15,12 @@ from msgspec import Struct
 
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.hub.download import PLAIN_HTTP_REFUSED, run_in_threads
-from bdd100k_zoo.hub.http import (
-    MAX_REDIRECTS,
-    describe_status,
-    is_web_page,
-    join_redirect,
-    open_session,
-    resolve_redirect,
-    send_request,
-)
+from bdd100k_zoo.hub.http import Hop, describe_status, follow_redirects, is_web_page, open_session
 from bdd100k_zoo.hub.mirrors import local_path, resolve_address
 from bdd100k_zoo.hub.retry import FailedAttemptError, Timeouts
 from bdd100k_zoo.hub.verify import recorded_digests
 from bdd100k_zoo.registry import ARTIFACT_KINDS
-from bdd100k_zoo.registry.addresses import LOOPBACK_HOSTS, address_problem, is_tamper_proof, redact_address
+from bdd100k_zoo.registry.addresses import is_tamper_proof, redact_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +33,7 @@ if TYPE_CHECKING:
 
 THREADS = 16
 PER_HOST = 4
+"""Requests to one host at once: checking the whole zoo should not burden a server."""
 MAX_HOST_FAILURES = 3
 """Addresses of a host without any answer, after which its other addresses are not requested."""
 LINK_TIMEOUTS = Timeouts(connect=5, read=10)
@@ -167,65 +160,30 @@ def _check_link(
 ) -> CheckedLink:
     if outcome := host.give_up_reason():
         return _result(link, outcome)
-    start = monotonic()
-    check = _LinkCheck(session, host, link, url, private_headers, timeouts)
+    start, hops = monotonic(), list[Hop]()
+
+    def request(method: str, headers: dict[str, str]) -> tuple[int, str]:
+        """Return the status and the content type at the end of all redirects."""
+        hops.clear()
+        answer = follow_redirects(session, method, url, timeouts, headers, private_headers, hops, allow_http=link.page)
+        with answer:
+            return answer.status_code, answer.headers.get("Content-Type", "")
+
     try:
-        outcome = check.outcome()
+        status, content_type = request("HEAD", {})
+        if status >= HTTPStatus.BAD_REQUEST and status not in CONCLUSIVE_STATUSES:
+            status, content_type = request("GET", {"Range": "bytes=0-0"})
+        if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            outcome = f"answered {describe_status(status)}"
+        elif is_web_page(content_type) and not link.page:
+            outcome = "sent a web page, not a file"
     except FailedAttemptError as failure:
         outcome = failure.outcome
         host.failures.append(outcome)
         host.failed_seconds += monotonic() - start
-    return _result(link, outcome, round(1000 * (monotonic() - start)), check.moved_to)
-
-
-@dataclass
-class _LinkCheck:
-    """The requests for one link, and where it has moved to."""
-
-    session: requests.Session
-    host: _Host
-    link: Link
-    url: str
-    private_headers: dict[str, str]
-    timeouts: Timeouts
-    moved_to: str | None = None
-
-    def outcome(self) -> str:
-        """Request the head, or the first byte if the head is refused; return what is wrong with the answer."""
-        status, content_type = self._follow_redirects("HEAD", {})
-        if status >= HTTPStatus.BAD_REQUEST and status not in CONCLUSIVE_STATUSES:
-            status, content_type = self._follow_redirects("GET", {"Range": "bytes=0-0"})
-        if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            return f"answered {describe_status(status)}"
-        return "sent a web page, not a file" if is_web_page(content_type) and not self.link.page else ""
-
-    def _follow_redirects(self, method: str, headers: dict[str, str]) -> tuple[int, str]:
-        """Return the status and the content type at the end of all redirects."""
-        url, private, permanent, deadline = self.url, self.private_headers, True, monotonic() + self.timeouts.total
-        self.moved_to = None
-        for _ in range(MAX_REDIRECTS + 1):
-            response, redirect = send_request(self.session, method, url, self.timeouts, headers | private, deadline)
-            with response:
-                self.host.answered = True
-                status, content_type = response.status_code, response.headers.get("Content-Type", "")
-            if redirect is None:
-                return status, content_type
-            target = self._redirect_target(url, redirect)
-            permanent = permanent and status in PERMANENT_REDIRECTS
-            self.moved_to = target if permanent else self.moved_to
-            private = private if urlsplit(target)[:2] == urlsplit(url)[:2] else {}  # tokens go to this host alone
-            url = target
-        raise FailedAttemptError(f"redirected more than {MAX_REDIRECTS} times")
-
-    def _redirect_target(self, asked: str, redirect: str) -> str:
-        """Follow redirects as downloads do; those of pages may lead to plain http too, but never to this machine."""
-        try:
-            return resolve_redirect(self.url, asked, redirect)
-        except FailedAttemptError:
-            target = join_redirect(asked, redirect)
-            if self.link.page and not address_problem(target) and urlsplit(target).hostname not in LOOPBACK_HOSTS:
-                return target
-            raise
+    host.answered = host.answered or bool(hops)
+    moved = [hop.target for hop in takewhile(lambda hop: hop.status in PERMANENT_REDIRECTS, hops)]
+    return _result(link, outcome, round(1000 * (monotonic() - start)), moved[-1] if moved else None)
 
 
 def check_zoo_links(zoo: Zoo, mirrors: Sequence[Mirror], progress: Progress) -> list[CheckedLink]:

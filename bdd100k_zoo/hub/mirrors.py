@@ -33,7 +33,7 @@ MIRROR_FORMS = "https://HOST/…, file:///ABSOLUTE/FOLDER and hf://ORG/REPO[@REV
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 HUB_ADDRESS = re.compile(rf"hf://(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[^/@]+))?(?:/(?P<path>.*))?")
 NON_MODEL_PREFIXES = ("datasets", "spaces", "buckets", "kernels", "models")
-"""What is in the place of an organisation in addresses of Hugging Face's other kinds of repository."""
+"""Prefixes of Hugging Face's other kinds of repository, in the place of an organisation."""
 
 
 class Mirror(NamedTuple):
@@ -73,7 +73,7 @@ def configured_mirrors(
     for base, following in pairwise([*(base.strip() for base in bases), ""]):
         if base and (problem := mirror_problem(base)):
             if "@" in following and "://" not in following:
-                base = f"{base},{following}"  # a password that holds a comma
+                base = f"{base},{following}"  # a password that contains a comma
             raise SettingsError(setting, _without_secrets(base), problem, MIRRORS_HINT)
         if base:
             scheme, _, rest = base.partition("://")
@@ -89,17 +89,17 @@ def mirror_problem(base: str) -> str:
     """Return why an address cannot be the base of a mirror; empty if it can."""
     scheme, separator, rest = base.partition("://")
     if any(character.isspace() or not character.isprintable() for character in base):
-        return "holds spaces or control characters; a space is written %20"
+        return "has spaces or control characters; write a space as %20"
     if scheme not in ("https", "http", "file", "hf") or not separator:
         return f"is none of {MIRROR_FORMS}" + (
             f"; this folder is written file://{base}" if base.startswith("/") else ""
         )
     if scheme != "hf" and "@" in rest.partition("/")[0]:
-        return "holds credentials, which would be shown with every address; put them into ~/.netrc"
+        return "has credentials, which would be shown with every address; put them into ~/.netrc"
     if "?" in base or "#" in base:
-        return "has a query or a fragment; files are asked for by their paths below the base alone"
+        return "has a query or a fragment; files are requested by their paths below the base"
     if stray := next((character for character in base if character in FORBIDDEN_CHARACTERS), ""):
-        return f"holds {stray!r}, which no address may"
+        return f"has {stray!r}, which no address may have"
     if scheme in ("http", "https") and address_problem(base):
         return "is malformed: expected https://HOST[:PORT]/…"
     problem = _file_problem(rest) if scheme == "file" else _hub_problem(base) if scheme == "hf" else ""
@@ -109,9 +109,9 @@ def mirror_problem(base: str) -> str:
 def _file_problem(rest: str) -> str:
     host, slash, path = rest.partition("/")
     if host.startswith("~") or path.startswith("~"):
-        return "has a `~`, which stands for nothing here: write the folder in full, as in file:///home/NAME/FOLDER"
+        return "has a `~`, which is not expanded here: write the full path, as in file:///home/NAME/FOLDER"
     if host not in ("", "localhost") or not slash:
-        return "is no absolute path: a folder of this machine is written file:///ABSOLUTE/FOLDER, with three slashes"
+        return "is no absolute path: write a folder of this machine as file:///ABSOLUTE/FOLDER, with three slashes"
     return ""
 
 
@@ -123,7 +123,7 @@ def _hub_problem(base: str) -> str:
     if repo.partition("/")[0] in NON_MODEL_PREFIXES:
         return "is another kind of repository; a mirror is a repository of models, hf://ORG/REPO"
     if "--" in repo or ".." in repo or repo.endswith(".git"):
-        return "names no repository that can be"
+        return "is no valid name of a repository"
     if "//" in "/" + unquote(path).rstrip("/"):
         return "has a folder without a name"
     return _path_problem(revision)
@@ -132,7 +132,7 @@ def _hub_problem(base: str) -> str:
 def _path_problem(path: str) -> str:
     plain = unquote(path)
     if not all(character.isprintable() for character in plain):
-        return "holds an escaped control character"
+        return "has an escaped control character"
     if any(part in (".", "..") for part in re.split(r"[/\\]", plain)):
         return "has a `.` or `..` in its path"
     return ""
@@ -142,7 +142,7 @@ def local_path(address: str) -> Path | None:
     """Return the file that a ``file://`` address names; None for any other address.
 
     Raises:
-        SettingsError: the path is relative, another machine's, or holds what no file name can.
+        SettingsError: the path is relative, another machine's, or has characters that no file name has.
     """
     if not address.startswith("file:"):
         return None

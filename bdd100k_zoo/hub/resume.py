@@ -132,7 +132,7 @@ class PartialFile:
         for found in find_abandoned_partials(self.target):
             facts = read_partial_facts(found.path)
             if facts is not None and (facts.model, facts.what) == (self.facts.model, self.facts.what):
-                # Bytes that were not on the disk when the machine went down are lost: then only a digest can tell.
+                # Bytes that were not on the disk when the machine went down are lost, which only a digest detects.
                 self.facts = facts if facts.boot == read_boot_id() else replace(facts, address=None)
             self._write_facts()
             with suppress(FileNotFoundError):  # another process was faster
@@ -205,7 +205,7 @@ class PartialFile:
             return os.fstat(self._file.fileno())
 
     def move_into_place(self) -> None:
-        """Give the file its final name."""
+        """Move the file to its final name."""
         with storage_errors(self.target):
             if not self._is_still_open_file():
                 raise FileNotFoundError(f"{self.path.name} was removed or replaced while it was written")
@@ -232,7 +232,7 @@ class PartialFile:
 
 
 def find_partials(target: Path) -> list[PartialState]:
-    """Return the partial files of a target, the largest first. Links do not count: what they lead to is not ours."""
+    """Return the partial files of a target, the largest first. Links are left out: their targets lie elsewhere."""
     found = []
     for path in target.parent.glob(f"{target.name}.*{PARTIAL_SUFFIX}"):
         with suppress(OSError):
@@ -284,21 +284,13 @@ def describe_owner(facts: PartialFacts, host: str, boot_id: str | None, idle_sec
 
 
 def remove_partials(target: Path) -> None:
-    """Remove what was left beside a target that is complete now: partial files, their facts, unfinished records."""
+    """Remove the partial files of a target that is complete now, and their facts, unless a process works on them."""
     leftovers = []
     for state in find_abandoned_partials(target):
         leftovers += [state.path, partial_facts_path(state.path)]
     for facts_path in target.parent.glob(f"{target.name}.*{PARTIAL_FACTS_SUFFIX}"):
         if not partial_of(facts_path).exists() and not find_owner(facts_path):
             leftovers.append(facts_path)
-    for unfinished in target.parent.glob(f".{target.name}.*"):
-        with suppress(OSError):
-            idle_seconds, facts = time.time() - unfinished.lstat().st_mtime, _read_facts(unfinished)
-            # An unfinished ledger names no process; this one may be writing it in another thread.
-            named = facts if facts and facts.pid not in (None, os.getpid()) else None
-            gone = named and not describe_owner(named, socket.gethostname(), read_boot_id(), idle_seconds)
-            if gone or idle_seconds > STALE_SECONDS:
-                leftovers.append(unfinished)
     for path in leftovers:
         with suppress(OSError):
             path.unlink()
@@ -318,7 +310,7 @@ def is_process_alive(pid: int) -> bool:
 
 
 def partial_of(path: Path) -> Path:
-    """Return the partial file that a path names by itself or by its facts."""
+    """Return the partial file of a path, which is its own or that of its facts."""
     return path.with_name(path.name.removesuffix(".json"))
 
 
@@ -331,11 +323,7 @@ def read_boot_id() -> str | None:
 
 def read_partial_facts(partial: Path) -> PartialFacts | None:
     """Read the facts beside a partial file; None if they are missing or damaged."""
-    return _read_facts(partial_facts_path(partial))
-
-
-def _read_facts(path: Path) -> PartialFacts | None:
     try:
-        return msgspec.json.decode(read_record(path), type=PartialFacts)
+        return msgspec.json.decode(read_record(partial_facts_path(partial)), type=PartialFacts)
     except (OSError, msgspec.DecodeError, RecursionError):
         return None

@@ -152,7 +152,7 @@ class Timeouts(NamedTuple):
     connect: float
     """For a connection. A host of many addresses gets twice this for all of them."""
     read: float
-    """For the whole head of an answer, and for each piece of its body."""
+    """For the complete head of an answer, and for each piece of its body."""
 
     @property
     def total(self) -> float:

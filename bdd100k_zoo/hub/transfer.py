@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.files import READ_CHUNK_BYTES, storage_errors
@@ -52,24 +52,18 @@ class FileChangedError(FailedAttemptError):
     """The server's file is not the one that the kept bytes are of."""
 
 
-class Meter:
-    """The progress of one artifact, shown from its first answer on."""
+class Meter(ExitStack):
+    """The progress of one artifact, shown from its first answer on: the bar of a dead address would stay visible."""
 
     def __init__(self, progress: Progress, title: str) -> None:
+        super().__init__()
         self._progress, self._title = progress, title
         self._task: Task | None = None
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Meter:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)  # the task receives the error that ended it
 
     def begin(self, done: int, total: int | None) -> None:
         """Count from ``done``, of ``total`` bytes."""
         if self._task is None:
-            self._task = self._stack.enter_context(self._progress.task(self._title, total, "bytes", done))
+            self._task = self.enter_context(self._progress.task(self._title, total, "bytes", done))
         else:
             self._task.restart(done, total)
 
@@ -100,7 +94,7 @@ class Transfer(NamedTuple):
             expected: digests that the whole file must have, all of them.
 
         Raises:
-            FailedAttemptError: the address does not give a whole file; what has come so far is kept.
+            FailedAttemptError: the address does not give a complete file; the bytes received so far are kept.
             DigestMismatchError: it gives other bytes, twice if some were kept from before; nothing is kept.
             StorageError: the disk is full.
         """

@@ -87,7 +87,7 @@ class _DigestThread(Thread):
     """Hashes chunks in their order. Ctrl-C may interrupt the calling thread anywhere: simple queues survive that."""
 
     def __init__(self, name: str) -> None:
-        # A daemon: an interrupted process does not wait for digests that nobody will read.
+        # A daemon: an interrupted process does not wait for digests that it no longer needs.
         super().__init__(name=f"digest-{name}", daemon=True)
         self.state = hashlib.new(name, usedforsecurity=False)
         self._chunks: SimpleQueue[bytes | None] = SimpleQueue()

@@ -1,4 +1,4 @@
-"""cache as a user sees it: what is printed, what comes next, and the exit status."""
+"""cache as a user sees it: output, hints and exit status."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_list_shows_files_partial_ones_and_a_total(call, filed):
     assert lines[0] == ["Model", "What", "Size", "Date", "State"]
     assert ["mine", "weights", "13.0", "kB", lines[1][4], "verified", "by", "the", "publisher"] in lines
     assert [line[-3:] for line in lines if line[0] == "mine" and "partial" in line] == [["partial", "25", "%"]]
-    assert [line[-2:] for line in lines if line[0] == "notes.txt"] == [["not", "ours"]]
-    assert result.stdout.splitlines()[-1] == ("1 file, 13.0 kB; 1 partial file, 30 bytes; 1 thing not ours, 4 bytes")
+    assert [line[-1] for line in lines if line[0] == "notes.txt"] == ["other"]
+    assert result.stdout.splitlines()[-1] == ("1 file, 13.0 kB; 1 partial file, 30 bytes; 1 other file, 4 bytes")
 
 
 def test_list_fits_80_columns_with_the_longest_names(call, zoo):
@@ -103,7 +103,7 @@ def test_names_from_files_cannot_drive_the_terminal(call, tmp_path):
     assert "\x1b" not in call("cache", "prune").stdout
 
 
-def test_verify_says_who_vouches_for_each_file(call, filed):
+def test_verify_reports_what_verified_each_file(call, filed):
     zoo, _ = filed
     result = call("--zoo", zoo, "cache", "verify", "mine")
     assert result.exit_code == 0
@@ -127,7 +127,7 @@ def test_verify_names_what_was_damaged_its_new_name_and_the_next_command(call, f
     assert path.read_bytes() == CONTENT
 
 
-def test_a_damaged_file_is_told_in_one_json_document(call, filed):
+def test_a_damaged_file_is_reported_in_one_json_document(call, filed):
     zoo, path = filed
     path.write_bytes(b"")
     result = call("--zoo", zoo, "cache", "verify", "--json")
@@ -148,7 +148,7 @@ def test_the_next_command_names_the_kinds_of_files(call, zoo):
     assert "download fcos_r50_fpn_1x --what preds`" in call("cache", "verify").stderr
 
 
-def test_verify_deep_without_torch_says_so_before_anything_is_read(call, filed, monkeypatch):
+def test_verify_deep_without_torch_fails_before_anything_is_read(call, filed, monkeypatch):
     zoo, path = filed
     path.write_bytes(b"damaged")
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -158,7 +158,7 @@ def test_verify_deep_without_torch_says_so_before_anything_is_read(call, filed, 
     assert path.read_bytes() == b"damaged"  # it was not set aside
 
 
-def test_verify_deep_tells_a_wrong_file_where_no_digest_is_known(call, filed):
+def test_verify_deep_detects_a_wrong_file_where_no_digest_is_known(call, filed):
     zoo, path = filed
     result = call("--zoo", zoo, "cache", "verify", "--deep")
     assert result.exit_code == 1
@@ -177,7 +177,7 @@ def trained(trial, tmp_path):
     return path
 
 
-def test_import_says_where_the_copy_is_and_who_vouches_for_it(call, trained):
+def test_import_reports_the_path_and_what_verified_the_file(call, trained):
     name = "faster_rcnn_r50_fpn_1x"
     result = call("--offline", "cache", "import", name, str(trained))
     assert result.exit_code == 0, result.stderr
@@ -197,7 +197,7 @@ def test_import_of_the_random_weights_that_a_trial_makes_is_refused(call, trial,
     assert not (tmp_path / "cache").exists()
 
 
-def test_import_of_another_models_copy_says_what_does_not_fit(call, trained, tmp_path):
+def test_import_of_another_models_copy_reports_what_does_not_fit(call, trained, tmp_path):
     result = call("cache", "import", "retinanet_r50_fpn_1x", str(trained), "--json")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
@@ -244,7 +244,7 @@ def test_a_changed_file_of_the_cache_leads_to_verify(call, filed):
     assert "`bdd100k-zoo cache verify` sets it aside" in call("--offline", "--zoo", zoo, "download", "mine").stderr
 
 
-def test_a_failed_download_says_that_a_copy_can_be_imported(call, write_zoo):
+def test_a_failed_download_suggests_to_import_a_copy(call, write_zoo):
     result = call("--zoo", str(write_zoo()), "download", "mine")
     assert result.exit_code == 1
     assert "cache import mine FILE" in result.stderr
@@ -440,7 +440,7 @@ def test_export_into_the_cache_itself_is_wrong_usage(call, filed, folder, tmp_pa
     assert call("--zoo", filed[0], "cache", "export", folder).exit_code == 2
 
 
-def test_prune_says_what_it_removed_what_it_left_and_the_bytes_freed(call, filed):
+def test_prune_reports_removed_and_left_files_and_the_bytes_freed(call, filed):
     zoo, path = filed
     partial = partial_of(path)
     size = partial.stat().st_size + partial_facts_path(partial).stat().st_size

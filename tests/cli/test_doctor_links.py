@@ -62,7 +62,7 @@ def test_where_all_answer_the_hosts_are_counted_and_all_is_well(call, small_zoo,
     assert "3 addresses: 3 alive, 0 moved, 0 dead; --json lists every one" in result.stderr
 
 
-def test_a_dead_file_is_shown_whole_with_what_it_is_for_and_is_a_failure(call, small_zoo, served):
+def test_a_dead_file_is_shown_in_full_with_its_use_and_is_a_failure(call, small_zoo, served):
     small_zoo(weights="a_name_that_is_far_longer_than_the_line_of_a_terminal_but_must_stay_whole_for_copying.pth")
     result = call("doctor", "--links")
     assert result.exit_code == 1
@@ -73,14 +73,14 @@ def test_a_dead_file_is_shown_whole_with_what_it_is_for_and_is_a_failure(call, s
     assert lines[place + 1].strip() == "answered 404 Not Found; weights of tiny_1x"
 
 
-def test_a_dead_page_is_told_and_is_no_failure(call, small_zoo):
+def test_a_dead_page_is_reported_and_is_no_failure(call, small_zoo):
     small_zoo(page="gone")
     result = call("doctor", "--links")
     assert result.exit_code == 0
     assert "/gone\n       answered 404 Not Found; page of A. Author\n" in result.stdout
 
 
-def test_a_page_that_has_moved_says_where_to(call, small_zoo, served):
+def test_the_new_address_of_a_moved_page_is_shown(call, small_zoo, served):
     (served.folder / "people").mkdir()
     (served.folder / "people" / "index.html").write_text("me")
     small_zoo(page="people")
@@ -121,7 +121,7 @@ def test_mirrors_are_checked_too(call, small_zoo, monkeypatch):
     assert ["this", "machine", "1", "0", "0", "0", "ms"] in [line.split() for line in result.stdout.splitlines()]
 
 
-def test_a_mirror_that_is_written_wrongly_is_told_before_anything_is_asked(call, small_zoo, monkeypatch):
+def test_a_malformed_mirror_is_reported_before_anything_is_requested(call, small_zoo, monkeypatch):
     small_zoo()
     monkeypatch.setenv("BDD100K_ZOO_MIRRORS", "~/zoo")
     result = call("doctor", "--links")
@@ -130,7 +130,7 @@ def test_a_mirror_that_is_written_wrongly_is_told_before_anything_is_asked(call,
     assert "file:///" in result.stderr
 
 
-def test_without_any_network_the_hosts_are_given_up_together_and_the_whole_fits_the_terminal(call, monkeypatch):
+def test_without_a_network_the_hosts_are_given_up_together_and_the_output_fits_the_terminal(call, monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     result = call("doctor", "--links")

@@ -29,7 +29,7 @@ def weights(served):
     (served.folder / "weights.pth").write_bytes(CONTENT)
 
 
-def test_a_verified_download_says_so(call, served, write_zoo):
+def test_a_verified_download_is_reported_as_verified(call, served, write_zoo):
     (served.folder / "weights.md5").write_text(f"{MD5}  weights.pth\n")
     result = call("--zoo", str(write_zoo(md5=f"{served.address}/weights.md5")), "download", "mine")
     assert result.exit_code == 0, result.stderr
@@ -38,7 +38,7 @@ def test_a_verified_download_says_so(call, served, write_zoo):
     assert rest == f"{len(CONTENT):,} bytes  verified by the publisher\n"
 
 
-def test_an_unverified_download_is_said_aloud_and_known_to_info(call, served, write_zoo):
+def test_an_unverified_download_is_reported_and_shown_by_info(call, served, write_zoo):
     zoo = str(write_zoo(md5=f"{served.address}/none.md5"))
     result = call("--zoo", zoo, "download", "mine")
     assert result.exit_code == 0
@@ -76,7 +76,7 @@ def test_a_missing_file_names_the_address_and_the_answer(call, served, write_zoo
     assert "404" in result.stderr
 
 
-def test_a_required_digest_refuses_what_has_none(call, write_zoo):
+def test_a_required_digest_refuses_a_file_without_one(call, write_zoo):
     result = call("--zoo", str(write_zoo()), "download", "mine", "--require-digest")
     assert result.exit_code == 1
     assert "cannot be verified" in result.stderr
@@ -195,7 +195,7 @@ def arrived(tmp_path: Path, name: str) -> int:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("names", [("a",), ("a", "b")], ids=["alone", "several"])
-def test_an_interrupt_leaves_what_has_arrived_and_the_same_command_completes_it(
+def test_an_interrupt_keeps_received_bytes_and_the_same_command_completes_them(
     call, host, zoo_of, interrupted, tmp_path, names, number, status
 ):
     arguments = ["--zoo", zoo_of(*names, stalled=names), "download", *names]
@@ -215,7 +215,7 @@ def test_an_interrupt_leaves_what_has_arrived_and_the_same_command_completes_it(
     assert all(Path(line.split("  ")[0]).read_bytes() == BODY for line in result.stdout.splitlines())
 
 
-def test_an_interrupt_with_one_job_counts_what_is_whole_already(zoo_of, interrupted):
+def test_an_interrupt_with_one_job_counts_complete_files(zoo_of, interrupted):
     zoo = zoo_of("a", "b", "c", stalled=("b",))
     ended = interrupted(signal.SIGINT, ("b",), "--zoo", zoo, "download", "a", "b", "c", "--jobs", "1")
     assert ended.returncode == 130

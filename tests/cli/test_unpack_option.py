@@ -42,7 +42,7 @@ def test_the_json_document_stays_alone_on_stdout(call, zoo):
     assert Path("seen/mine/val/a.jpg").is_file()
 
 
-def test_a_folder_that_is_there_is_told_before_anything_is_downloaded(call, zoo):
+def test_an_existing_folder_is_reported_before_anything_is_downloaded(call, zoo):
     Path("seen/mine").mkdir(parents=True)
     result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "seen")
     assert result.exit_code == 1
@@ -50,7 +50,7 @@ def test_a_folder_that_is_there_is_told_before_anything_is_downloaded(call, zoo)
     assert not list(Path("cache").rglob("mine.zip"))
 
 
-def test_a_zip_that_would_harm_is_told_and_stays_in_the_cache(call, zoo, served):
+def test_a_harmful_zip_is_reported_and_stays_in_the_cache(call, zoo, served):
     with zipfile.ZipFile(served.folder / "mine.zip", "w") as zipped:
         zipped.writestr("../outside.jpg", b"")
     result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "seen")

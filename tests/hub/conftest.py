@@ -1,4 +1,4 @@
-"""A server that answers as it is told, and a fresh cache."""
+"""A server with scripted answers, and an empty cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def dead_address() -> str:
-    """An address of this machine where nobody listens."""
+    """An address of this machine without a server."""
     with running_host() as host:
         return host.address
 
@@ -68,7 +68,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def body() -> bytes:
-    """Contents of a file: more than one chunk, and not a whole number of them."""
+    """Contents of a file: more than one chunk, and not a multiple of one."""
     return bytes(range(256)) * 4096 * 2 + b"the end"
 
 

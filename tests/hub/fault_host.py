@@ -30,7 +30,7 @@ class Reply:
     framing: str = "length"
     """``length``, ``chunked``, ``until-close``; ``chunked-cut`` never sends the last chunk."""
     silent: bool = False
-    """Say nothing until the test is over."""
+    """Send nothing until the test is over."""
     stalls: bool = False
     """Send the body, then nothing more until the test is over."""
     cut: int | None = None
@@ -177,7 +177,7 @@ def running_host() -> Iterator[Host]:
 
 
 class Told:
-    """A Progress that remembers what it was told."""
+    """A Progress that remembers its messages and tasks."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

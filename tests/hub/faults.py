@@ -1,8 +1,8 @@
-"""What a server can do wrong, and what comes of it: the list that the tests try and the documents show.
+"""What a server can do wrong, and the outcome: the tests try this list, and docs/downloads.md shows it.
 
     python tests/hub/faults.py docs/downloads.md
 
-brings the table of that document up to date.
+updates the table of that document.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Fault:
     ranges: tuple[str, ...] = ()
     """The ranges that are asked for, in order."""
     kept: int = 0
-    """Bytes that the next try goes on from."""
+    """Bytes that the next try resumes from."""
     digest: bool = False
     """The zoo file records the digest."""
     size: bool = False
@@ -78,7 +78,7 @@ FAULTS = {
         (*tuple(replace(WHOLE, cut=size) for size in (HALF, *[STEP] * 4)), WHOLE),
         requests=6,
         ranges=tuple(f"bytes={HALF + STEP * more}-" for more in range(5)),
-        note="64 KiB are progress, and the count of tries starts again",
+        note="64 KiB count as progress, and the count of tries restarts",
     ),
     "drops for a byte": Fault(
         "hangs up again and again, each time a byte later",
@@ -86,7 +86,7 @@ FAULTS = {
         f"ended after {HALF + 2:,} of {len(BODY):,} bytes",
         requests=3,
         kept=HALF + 2,
-        note="fewer than 64 KiB are none, or it would never end",
+        note="fewer than 64 KiB do not count, or the tries would never end",
     ),
     "drops for good": Fault(
         "hangs up halfway, then before every further byte",
@@ -96,14 +96,14 @@ FAULTS = {
         kept=HALF,
     ),
     "no ranges": Fault(
-        "hangs up halfway, and knows no ranges",
+        "hangs up halfway, and does not support ranges",
         (replace(CUT, ranges="ignored"), replace(WHOLE, ranges="ignored")),
         requests=2,
         ranges=(f"bytes={HALF}-",),
-        note="the file begins anew",
+        note="starts over",
     ),
     "drops without ranges": Fault(
-        "hangs up at the same byte every time, and knows no ranges",
+        "hangs up at the same byte every time, and does not support ranges",
         (replace(CUT, ranges="ignored"),),
         f"ended after {HALF:,} of {len(BODY):,} bytes",
         requests=3,
@@ -114,10 +114,10 @@ FAULTS = {
         (CUT, other(WHOLE)),
         requests=2,
         content=BODY[::-1],
-        note="the file begins anew; no two versions are ever put together",
+        note="starts over; two versions are never mixed",
     ),
     "another version in ranges": Fault(
-        "the same, but sends the rest of the other version, against If-Range",
+        "the same, but sends the rest of the other version in spite of If-Range",
         (
             CUT,
             replace(
@@ -130,7 +130,7 @@ FAULTS = {
         ),
         requests=3,
         content=BODY[::-1],
-        note="begins anew, once",
+        note="starts over, once",
     ),
     "another size": Fault(
         "hangs up, and then names another total in Content-Range",
@@ -145,19 +145,19 @@ FAULTS = {
             WHOLE,
         ),
         requests=3,
-        note="begins anew, once",
+        note="starts over, once",
     ),
     "wrong offset": Fault(
         "starts a range one byte early",
         (CUT, replace(WHOLE, ranges="shifted"), WHOLE),
         requests=3,
-        note="begins anew, once",
+        note="starts over, once",
     ),
     "unlabelled range": Fault(
         "answers 206 without Content-Range",
         (CUT, replace(WHOLE, ranges="unlabelled"), WHOLE),
         requests=3,
-        note="begins anew, once",
+        note="starts over, once",
     ),
     "wrong offset again": Fault(
         "hangs up and starts the rest one byte early, every time",
@@ -165,23 +165,23 @@ FAULTS = {
         f"did not resume at byte {HALF:,}, as it was asked to",
         requests=4,
         kept=HALF,
-        note="begins anew once, not for ever",
+        note="starts over only once",
     ),
     "range of nothing": Fault(
         "answers 416 to the rest of the file",
         (CUT, replace(WHOLE, ranges="unsatisfied"), WHOLE),
         requests=3,
-        note="begins anew, once",
+        note="starts over, once",
     ),
     "wrong rest": Fault(
         "sends other bytes in the rest, under the same ETag",
         (CUT, replace(WHOLE, ranges="disguised"), WHOLE),
         requests=3,
         digest=True,
-        note="the digest tells; begins anew, once",
+        note="the digest differs; starts over, once",
     ),
     "a part unasked": Fault(
-        "answers 206 to a request for all", (replace(WHOLE, status=206),), "answered 206 Partial Content"
+        "answers 206 to a request for the whole file", (replace(WHOLE, status=206),), "answered 206 Partial Content"
     ),
     "busy": Fault("answers 503, then the file", (Reply(status=503), WHOLE), requests=2),
     "told to wait": Fault(
@@ -193,7 +193,7 @@ FAULTS = {
         "answers 503 with Retry-After: 3600",
         (Reply(status=503, headers={"Retry-After": "3600"}),),
         "answered 503 Service Unavailable, and asks clients to wait 3,600 s",
-        note="nobody waits for an hour; the next address is asked",
+        note="the next address is tried at once",
     ),
     "broken": Fault("answers 500 every time", (Reply(status=500),), "answered 500 Internal Server Error", requests=3),
     "missing": Fault("answers 404", (Reply(b"no", status=404),), "answered 404 Not Found"),
@@ -210,14 +210,14 @@ FAULTS = {
         (replace(WHOLE, promised=1000),),
         "sent other bytes: expected md5:",
         digest=True,
-        note="the digest or the recorded size tells; where neither is known, `cache verify --deep` does",
+        note="the digest or the recorded size shows it; where neither is known, `cache verify --deep` does",
     ),
     "other size": Fault(
         "has a file of another size than the zoo file records",
         (replace(WHOLE, body=BODY[:-1]),),
         f"has a file of {len(BODY) - 1:,} bytes; the zoo file records {len(BODY):,}",
         size=True,
-        note="told before its first byte",
+        note="reported before the first byte",
     ),
     "endless": Fault(
         "sends without end and without a length",
@@ -260,7 +260,7 @@ FAULTS = {
         "sent a web page, not a file",
         requests=2,
         kept=HALF,
-        note="what has arrived is not given up for it",
+        note="the bytes that have arrived are kept",
     ),
     "compressed": Fault(
         "sends a compressed body",
@@ -268,7 +268,7 @@ FAULTS = {
         "sent a compressed body ('gzip') although plain bytes were asked for",
     ),
     "silent": Fault(
-        "accepts the connection and says nothing",
+        "accepts the connection and sends nothing",
         (Reply(silent=True),),
         "timed out after 0.2 s without an answer",
         requests=3,
@@ -342,7 +342,7 @@ FAULTS = {
         note="neither is shown",
     ),
     "redirect to nothing": Fault(
-        "redirects to what is no address",
+        "redirects to something that is not an address",
         (Reply(status=302, headers={"Location": "http://[oops/x.pth"}),),
         "redirected to no usable address: 'http://[oops/x.pth' is malformed: Invalid IPv6 URL",
     ),

@@ -1,4 +1,4 @@
-"""Unpacking zips of visuals: whole or not at all, and nothing outside the folder, whatever the zip says."""
+"""Unpacking zips of visuals: completely or not at all, and never outside the folder."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_progress_counts_the_files(archive: Path, folder: Path, told: Told) -> N
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
-def test_what_stands_there_already_is_left_alone(archive: Path, folder: Path, kind: str) -> None:
+def test_an_existing_path_is_not_changed(archive: Path, folder: Path, kind: str) -> None:
     folder.parent.mkdir()
     {"file": folder.touch, "folder": folder.mkdir, "dangling link": lambda: folder.symlink_to("nowhere")}[kind]()
     with pytest.raises(StorageError, match="already exists"):
@@ -111,7 +111,7 @@ def test_what_stands_there_already_is_left_alone(archive: Path, folder: Path, ki
     assert not (folder.parent / "nowhere").exists()
 
 
-def test_a_zip_that_is_not_there_is_told(archive: Path, folder: Path) -> None:
+def test_a_missing_zip_is_reported(archive: Path, folder: Path) -> None:
     with pytest.raises(StorageError, match=r"visuals\.zip"):
         unpack_zip(archive, folder)
 
@@ -193,7 +193,7 @@ def test_two_entries_for_one_place_are_refused(
     ],
 )
 @pytest.mark.parametrize("system", [0, 3])
-def test_what_is_no_regular_file_is_refused(
+def test_anything_but_a_regular_file_is_refused(
     archive: Path, refused: Callable[..., InvalidFileError], name: str, mode: int, told: str, system: int
 ) -> None:
     archive.parent.mkdir()
@@ -224,7 +224,7 @@ def patched(archive: Path, signature: bytes, offset: int, value: bytes) -> None:
 
 LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
 FLAGS, METHOD, CRC, PACKED, SIZE = (6, 8), (8, 10), (14, 16), (18, 20), (22, 24)
-"""Where fields stand in an entry's own header, and in the list of entries."""
+"""Offsets of fields in an entry's own header, and in the list of entries."""
 
 
 def lying(archive: Path, field: tuple[int, int], value: bytes) -> None:
@@ -252,7 +252,7 @@ def test_other_ways_to_compress_are_refused(
     assert f"method {method}" in refused().problem
 
 
-def test_a_wrong_checksum_is_told(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
+def test_a_wrong_checksum_is_reported(archive: Path, refused: Callable[..., InvalidFileError]) -> None:
     write_zip(archive, FRAMES, zipfile.ZIP_STORED)
     patched(archive, FRAMES["val/b.jpg"][:10], 0, b"OTHER")
     error = refused()
@@ -261,14 +261,16 @@ def test_a_wrong_checksum_is_told(archive: Path, refused: Callable[..., InvalidF
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"<html>not found</html>", bytes(1000)])
-def test_what_is_no_zip_is_told(archive: Path, refused: Callable[..., InvalidFileError], content: bytes) -> None:
+def test_a_file_that_is_no_zip_is_reported(
+    archive: Path, refused: Callable[..., InvalidFileError], content: bytes
+) -> None:
     archive.parent.mkdir()
     archive.write_bytes(content)
     assert "zip" in refused().problem
 
 
 @pytest.mark.parametrize("length", [100, 2000, -1, -30])
-def test_a_zip_that_is_cut_off_is_told(archive: Path, refused: Callable[..., InvalidFileError], length: int) -> None:
+def test_a_truncated_zip_is_reported(archive: Path, refused: Callable[..., InvalidFileError], length: int) -> None:
     write_zip(archive, {**FRAMES, "c.jpg": os.urandom(3000)})
     archive.write_bytes(archive.read_bytes()[:length])
     assert "damaged" in refused().problem
@@ -327,7 +329,7 @@ def test_entries_that_share_bytes_are_refused(archive: Path, refused: Callable[.
 
 
 def _pointing_at_the_first(listed: bytes) -> tuple[bytes, bytes]:
-    """Give the first record of a list that points elsewhere than at byte 0, and the same pointing there."""
+    """Return the first record of a list that points elsewhere than at byte 0, and the same pointing there."""
     place = -1
     while (place := listed.find(CENTRAL, place + 1)) >= 0:
         record = listed[place : place + 46]
@@ -426,7 +428,7 @@ def test_names_that_do_not_clash_are_different_places_on_a_file_system_that_fold
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
-def test_a_zip_with_any_bytes_changed_is_unpacked_whole_or_refused(
+def test_a_zip_with_any_bytes_changed_is_unpacked_completely_or_refused(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
 ) -> None:
     base = tmp_path_factory.mktemp("fuzz")

@@ -67,7 +67,7 @@ def _put_by_hand(store: Store, artifact: Artifact, content: bytes) -> Path:
 
 
 @given(model=model_names, what=st.sampled_from(ARTIFACT_KINDS), address=addresses)
-def test_every_file_stands_directly_in_its_folder_of_the_cache(model: str, what: str, address: str) -> None:
+def test_every_file_is_directly_in_its_folder_of_the_cache(model: str, what: str, address: str) -> None:
     root = Path("/cache")
     path = Store(root).path(artifact_of(address, model=model, what=what))
     assert path.parent == root / "det" / what
@@ -96,7 +96,7 @@ def test_no_two_models_share_a_file(one: str, other: str, first: str, second: st
         ("https://[a.org/x.pth", "tiny_1x-weights"),
     ],
 )
-def test_a_file_keeps_its_published_name_where_that_tells_the_model(address: str, name: str) -> None:
+def test_a_file_keeps_its_published_name_if_that_names_the_model(address: str, name: str) -> None:
     assert cache_file_name(artifact_of(address)) == name
 
 
@@ -147,7 +147,7 @@ def test_a_published_digest_verifies_as_well(host: Host, store: Store, told: Tol
 
 
 @pytest.mark.parametrize("refetched", [False, True])
-def test_what_is_cached_is_given_again_and_nothing_is_contacted(host: Host, body: bytes, refetched: bool) -> None:
+def test_a_cached_file_is_returned_and_nothing_is_contacted(host: Host, body: bytes, refetched: bool) -> None:
     digest_address = host.serves("/x.md5", md5_of(body).encode())
     artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(digest_address,))
     with Store() as store:
@@ -158,7 +158,7 @@ def test_what_is_cached_is_given_again_and_nothing_is_contacted(host: Host, body
     assert host.asked == asked
 
 
-def test_a_dead_digest_address_leaves_the_file_unverified_which_is_said_whenever_it_is_given(
+def test_a_dead_digest_address_leaves_the_file_unverified_and_every_fetch_warns(
     host: Host, store: Store, told: Told, body: bytes
 ) -> None:
     digest_address = host.address + "/gone.md5"
@@ -176,7 +176,7 @@ def test_without_any_digest_the_file_is_unverified(host: Host, store: Store, tol
     assert stored.path.name == "tiny_1x-p.json"
 
 
-def test_a_required_digest_that_cannot_be_had_is_told_before_the_file_is_asked_for(
+def test_a_required_digest_that_is_missing_is_reported_before_the_file_is_requested(
     host: Host, store: Store, told: Told, body: bytes, left_over: Callable[[], list[str]]
 ) -> None:
     artifact = artifact_of(host.serves(f"/{NAME}", body), digest_addresses=(host.address + "/gone.md5",))
@@ -245,7 +245,7 @@ def test_only_wrong_bytes_are_a_digest_mismatch(
     assert left_over() == []
 
 
-def test_failures_of_several_kinds_are_all_told(
+def test_failures_of_several_kinds_are_all_reported(
     host: Host, dead_address: str, store: Store, body: bytes, left_over: Callable[[], list[str]]
 ) -> None:
     replies = {
@@ -285,7 +285,7 @@ def test_offline_contacts_nothing_and_names_what_is_missing(host: Host, body: by
 
 
 @pytest.mark.parametrize("value", ["1", "true", "TRUE", "yes", "on"])
-def test_the_variable_makes_a_store_offline_unless_the_program_says_otherwise(
+def test_the_variable_makes_a_store_offline_unless_the_argument_overrides_it(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("BDD100K_ZOO_OFFLINE", value)
@@ -294,16 +294,14 @@ def test_the_variable_makes_a_store_offline_unless_the_program_says_otherwise(
 
 
 @pytest.mark.parametrize("value", [None, "", "0", "false", "no"])
-def test_a_store_is_online_where_the_variable_does_not_say_offline(
-    monkeypatch: pytest.MonkeyPatch, value: str | None
-) -> None:
+def test_a_store_is_online_unless_the_variable_is_true(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
     if value is not None:
         monkeypatch.setenv("BDD100K_ZOO_OFFLINE", value)
     assert not Store().offline
     assert Store(offline=True).offline
 
 
-def test_a_cache_folder_of_an_unknown_user_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_of_an_unknown_user_is_used_literally(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BDD100K_ZOO_CACHE", "~nobody_of_that_name/cache")
     assert Store().root == Path("~nobody_of_that_name/cache").absolute()
 
@@ -396,7 +394,7 @@ def test_a_wrong_file_is_fetched_again_and_set_aside_once_the_right_one_is_here(
     assert "fetching it again" in told.warnings[0]
 
 
-def test_what_was_filed_first_is_pinned_and_another_file_later_is_an_error(
+def test_the_first_stored_file_is_pinned_and_another_file_later_is_an_error(
     host: Host, store: Store, told: Told, body: bytes
 ) -> None:
     artifact = artifact_of(host.serves(f"/{NAME}", body, body[::-1]))
@@ -446,7 +444,7 @@ def test_a_cached_file_that_the_zoo_file_contradicts_is_an_error_and_stays(
     assert store.find(artifact) is not None
 
 
-def test_a_damaged_file_that_the_zoo_file_contradicts_is_never_taken_into_the_ledger(
+def test_a_damaged_file_that_the_zoo_file_contradicts_never_changes_the_ledger(
     host: Host, store: Store, body: bytes
 ) -> None:
     artifact = artifact_of(host.serves(f"/{NAME}", body))
@@ -466,7 +464,7 @@ def test_a_ledger_that_contradicts_the_zoo_file_is_not_believed_unseen(host: Hos
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", b'{"model": "tiny_1x"}'])
-def test_a_damaged_ledger_counts_as_none_and_is_told(host: Host, store: Store, body: bytes, damage: bytes) -> None:
+def test_a_damaged_ledger_counts_as_none_and_is_reported(host: Host, store: Store, body: bytes, damage: bytes) -> None:
     artifact = artifact_of(
         host.serves(f"/{NAME}", body), digest_addresses=(host.serves("/x.md5", md5_of(body).encode()),)
     )
@@ -478,7 +476,7 @@ def test_a_damaged_ledger_counts_as_none_and_is_told(host: Host, store: Store, b
     assert f"its ledger {ledger_path(path)} was damaged" in str(stored.reason)
 
 
-def test_a_file_from_an_address_that_is_no_longer_listed_is_fetched_anew(
+def test_a_file_from_an_address_that_is_no_longer_listed_is_fetched_again(
     host: Host, store: Store, told: Told, body: bytes
 ) -> None:
     old = artifact_of(host.serves(f"/old/{NAME}", b"the old file"))
@@ -548,9 +546,7 @@ def test_a_file_that_the_disk_has_no_room_for_is_not_begun(host: Host, small_dis
     assert [path.suffix for path in small_disk.rglob("*") if path.is_file()] in ([], [".lock"])
 
 
-def test_what_fits_on_a_disk_that_runs_full_is_kept_and_goes_on_when_there_is_room(
-    host: Host, small_disk: Path, body: bytes
-) -> None:
+def test_a_transfer_that_fills_the_disk_resumes_when_there_is_space(host: Host, small_disk: Path, body: bytes) -> None:
     framing = {"framing": "chunked", "etag": '"1"', "ranges": "honoured"}
     artifact = artifact_of(host.serves(f"/{NAME}", Reply(body, **framing)))
     with Store(small_disk) as store:
@@ -564,7 +560,7 @@ def test_what_fits_on_a_disk_that_runs_full_is_kept_and_goes_on_when_there_is_ro
     assert host.seen_headers[-1]["Range"] == f"bytes={kept.size}-"
 
 
-def test_a_disk_that_may_not_be_written_is_told(host: Host, small_disk: Path) -> None:
+def test_a_read_only_disk_is_reported(host: Host, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with Store(small_disk) as store, pytest.raises(StorageError, match="Read-only file system"):
         store.fetch(artifact_of(host.serves(f"/{NAME}", b"content")), NO_PROGRESS)
@@ -580,14 +576,14 @@ def test_a_cache_that_may_only_be_read_still_gives_its_files(small_disk: Path) -
     assert stored.md5 == md5_of(b"content")
 
 
-def test_a_file_where_the_cache_should_be_is_told(host: Host, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_cache_is_reported(host: Host, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"")
     with Store() as store, pytest.raises(StorageError):
         store.fetch(artifact_of(host.serves(f"/{NAME}", b"content")), NO_PROGRESS)
     assert not host.asked
 
 
-def test_a_folder_where_the_file_should_be_is_told(
+def test_a_folder_in_place_of_the_file_is_reported(
     host: Host, store: Store, left_over: Callable[[], list[str]]
 ) -> None:
     artifact = artifact_of(host.serves(f"/{NAME}", b"content"))
@@ -654,7 +650,7 @@ class Interrupting(Told):
             raise KeyboardInterrupt
 
 
-def test_after_an_interrupt_the_next_fetch_goes_on_from_there(host: Host, store: Store, body: bytes) -> None:
+def test_after_an_interrupt_the_next_fetch_resumes(host: Host, store: Store, body: bytes) -> None:
     artifact = artifact_of(host.serves(f"/{NAME}", Reply(body, etag='"1"', ranges="honoured")))
     with pytest.raises(KeyboardInterrupt):
         store.fetch(artifact, Interrupting())
@@ -668,7 +664,7 @@ def test_after_an_interrupt_the_next_fetch_goes_on_from_there(host: Host, store:
     assert told.done == len(body)
 
 
-def test_no_password_is_recorded_or_told_and_the_next_fetch_goes_on_all_the_same(
+def test_no_password_is_recorded_or_shown_and_the_next_fetch_still_resumes(
     host: Host, store: Store, body: bytes, tmp_path: Path
 ) -> None:
     reply = Reply(body, etag='"1"', ranges="honoured")
@@ -713,7 +709,7 @@ def test_nothing_is_written_through_a_link_in_the_place_of_a_file_or_its_ledger(
     assert not outside.with_name("nowhere").exists()
 
 
-def test_a_link_in_the_place_of_a_lock_is_told_and_not_followed(
+def test_a_link_in_place_of_a_lock_is_reported_and_not_followed(
     host: Host, store: Store, body: bytes, outside: Path
 ) -> None:
     artifact = artifact_of(host.serves(f"/{NAME}", body))
@@ -774,7 +770,7 @@ def test_a_pipe_or_device_in_a_mirror_is_no_file(
     assert caught.value.attempts[1].outcome == "cannot be read: is not a regular file"
 
 
-def test_where_the_file_system_knows_no_locks_the_file_arrives_all_the_same(
+def test_on_a_file_system_without_locks_the_file_still_arrives(
     host: Host, store: Store, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(*_: object, **__: object) -> None:
@@ -891,7 +887,7 @@ def copy(tmp_path: Path, body: bytes) -> Path:
     return path
 
 
-def test_a_copy_is_taken_in_and_verified_by_the_published_digest(
+def test_a_copy_is_imported_and_verified_by_the_published_digest(
     host: Host, store: Store, copy: Path, body: bytes
 ) -> None:
     digest_address = host.serves("/x.md5", md5_of(body).encode())
@@ -1013,14 +1009,14 @@ def test_the_ledger_of_another_models_verified_file_verifies_nothing(host: Host,
         assert store.find(other) is None
 
 
-def test_offline_a_copy_is_taken_in_unverified(copy: Path, told: Told) -> None:
+def test_offline_a_copy_is_imported_unverified(copy: Path, told: Told) -> None:
     artifact = artifact_of(f"https://a.org/{NAME}", digest_addresses=("https://a.org/x.md5",))
     stored = Store(offline=True).import_file(artifact, copy, told)
     assert (stored.verified, stored.reason) == (False, "offline mode contacts no digest's address")
     assert "unverified" in told.warnings[0]
 
 
-def test_a_wrong_copy_is_not_taken_in(store: Store, copy: Path, told: Told, left_over: Callable[[], list[str]]) -> None:
+def test_a_wrong_copy_is_not_imported(store: Store, copy: Path, told: Told, left_over: Callable[[], list[str]]) -> None:
     with pytest.raises(DigestMismatchError):
         store.import_file(artifact_of(f"https://a.org/{NAME}", digest=OTHER_MD5), copy, told)
     assert left_over() == []
@@ -1040,5 +1036,5 @@ def test_a_copy_replaces_a_damaged_file_which_is_kept(store: Store, copy: Path, 
     assert aside.read_bytes() == changed
 
 
-def test_a_file_that_is_not_cached_is_described_so() -> None:
+def test_a_missing_file_is_described_as_not_cached() -> None:
     assert describe_cached(None) == {"cached": False}

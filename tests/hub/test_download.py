@@ -55,7 +55,7 @@ def wait_for(condition: Any) -> None:
 
 
 class Threads(Told):
-    """Remembers in which threads it was told of tasks, by their units."""
+    """Remembers the threads that opened tasks, by their units."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def test_a_single_file_or_one_job_stays_in_the_calling_thread(host, store, names
     assert told.threads["bytes"] == {threading.current_thread()}
 
 
-def test_several_jobs_work_in_threads_and_the_whole_is_counted_in_the_calling_one(host, store):
+def test_several_jobs_work_in_threads_and_the_calling_thread_counts_the_files(host, store):
     told = Threads()
     fetch_all(store, served_artifacts(host, *"abcd"), told, jobs=2)
     assert threading.current_thread() not in told.threads["bytes"]
@@ -93,7 +93,7 @@ def test_several_jobs_work_in_threads_and_the_whole_is_counted_in_the_calling_on
     assert ("Downloading", 4) in told.tasks
 
 
-def test_a_silent_server_holds_up_nobody_else(host, store):
+def test_a_silent_server_does_not_hold_up_the_others(host, store):
     silent = artifact_of(host.serves("/silent.pth", Reply(silent=True)), model="silent")
     others = served_artifacts(host, *"abc")
     release = threading.Thread(
@@ -108,7 +108,7 @@ def test_a_silent_server_holds_up_nobody_else(host, store):
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
-def test_failures_are_told_in_the_order_asked_for(host, store, jobs):
+def test_failures_are_listed_in_the_requested_order(host, store, jobs):
     missing = [artifact_of(f"{host.address}/{name}.pth", model=name) for name in ("x", "y", "z")]
     (fine,) = served_artifacts(host, "a")
     with pytest.raises(ArtifactError) as caught:
@@ -120,7 +120,7 @@ def test_failures_are_told_in_the_order_asked_for(host, store, jobs):
     assert lines[-2:] == ["in the cache:", f"  {store.path(fine)}"]
 
 
-def test_a_single_failure_is_told_as_it_is(host, store):
+def test_a_single_failure_is_raised_as_it_is(host, store):
     missing = artifact_of(f"{host.address}/x.pth", model="x")
     with pytest.raises(TransferError):
         fetch_all(store, [missing, missing], NO_PROGRESS)
@@ -159,7 +159,7 @@ def test_after_a_storage_error_nothing_more_is_begun(host, tmp_path, jobs):
     assert host.asked == Counter()
 
 
-def test_what_is_under_way_at_a_storage_error_is_ended_first(host, tmp_path):
+def test_transfers_in_progress_at_a_storage_error_end_first(host, tmp_path):
     full_disk(tmp_path)
     visuals = artifact_of(host.serves("/a.zip", b"zip"), model="a", what="visuals")
     weights, later = served_artifacts(host, "b", "c")
@@ -194,7 +194,7 @@ def _arrived(store: Store, artifact: Artifact) -> int:
     return max((each.size for each in store.partials(artifact)), default=0)
 
 
-def test_an_interrupt_says_what_is_whole_and_what_is_partly_here_and_begins_nothing_more(host, store):
+def test_an_interrupt_reports_complete_and_partial_files_and_starts_nothing_more(host, store):
     whole, *later = served_artifacts(host, *"abcd")
     stalled = [stalled_artifact(host, name) for name in ("x", "y")]
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -214,7 +214,7 @@ def test_an_interrupt_says_what_is_whole_and_what_is_partly_here_and_begins_noth
     assert not any(host.asked[f"/{each.model}.pth"] for each in later)
 
 
-def test_an_interrupt_before_anything_has_arrived_says_so_in_one_line(host, store):
+def test_an_interrupt_before_anything_has_arrived_is_reported_in_one_line(host, store):
     class Impatient(Told):
         def task(self, *_: Any, **__: Any) -> Any:
             raise KeyboardInterrupt

@@ -49,7 +49,7 @@ def test_the_file_arrives_in_spite_of(name: str, host: Host, store: Store) -> No
 
 
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.words])
-def test_the_address_fails_and_says_why(
+def test_the_address_fails_and_the_reason_is_reported(
     name: str, host: Host, store: Store, left_over: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault = FAULTS[name]

@@ -68,7 +68,7 @@ def test_the_request_names_the_package_and_asks_for_plain_bytes(host: Host, send
     assert headers["Accept-Encoding"] == "identity"
 
 
-def test_what_is_private_is_not_sent_to_where_an_address_redirects(host: Host, session: requests.Session) -> None:
+def test_private_headers_are_not_sent_to_where_an_address_redirects(host: Host, session: requests.Session) -> None:
     there = host.serves("/there", b"content")
     address = host.serves("/here", Reply(status=302, headers={"Location": there}))
     sent = {"headers": {"Range": "bytes=1-"}, "private_headers": {"Authorization": "Bearer secret"}}
@@ -81,7 +81,7 @@ def test_what_is_private_is_not_sent_to_where_an_address_redirects(host: Host, s
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
-def test_a_whole_body_arrives_byte_for_byte(
+def test_a_complete_body_arrives_byte_for_byte(
     host: Host, send: Callable[[str], bytes], body: bytes, framing: str
 ) -> None:
     assert send(host.serves("/x.pth", Reply(body, framing=framing))) == body
@@ -108,7 +108,7 @@ def test_a_date_to_wait_for_is_read(seconds: int) -> None:
 
 
 @given(text=st.text())
-def test_whatever_else_a_server_says_about_waiting_is_no_number_below_nought(text: str) -> None:
+def test_any_other_retry_after_is_never_negative(text: str) -> None:
     found = retry_after(text, NOW)
     assert found is None or found >= 0
 
@@ -127,7 +127,7 @@ def test_whatever_else_a_server_says_about_waiting_is_no_number_below_nought(tex
         (UnicodeError(), False),
     ],
 )
-def test_what_may_be_over_in_a_while_is_told_from_what_will_not(
+def test_transient_failures_are_distinguished_from_permanent_ones(
     session: requests.Session, error: Exception, transient: bool
 ) -> None:
     wrapped = requests.exceptions.ConnectionError()
@@ -178,7 +178,7 @@ def test_an_unknown_host_does_not_resolve(send: Callable[[str], bytes], monkeypa
         send("https://models.invalid/x.pth")
 
 
-def test_a_dead_proxy_is_called_so(
+def test_a_dead_proxy_is_reported_as_such(
     host: Host, dead_address: str, send: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", dead_address)
@@ -259,7 +259,7 @@ def test_a_host_without_tls_cannot_be_asked_over_https(host: Host, send: Callabl
         send(host.address.replace("http:", "https:") + "/x.pth")
 
 
-def test_a_certificate_that_is_not_trusted_is_told_from_other_failures_of_tls() -> None:
+def test_an_untrusted_certificate_is_distinguished_from_other_failures_of_tls() -> None:
     error = requests.exceptions.SSLError("details")
     assert describe_network_error(error, Timeouts(1, 1)) == "failed to set up an encrypted connection"
     error.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")

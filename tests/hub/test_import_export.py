@@ -86,7 +86,7 @@ def test_weights_that_are_not_finite_are_refused_and_the_parameter_named(
     assert here.names() == []
 
 
-def test_a_copy_that_fits_is_filed_and_called_unverified_where_no_digest_is_known(
+def test_a_copy_that_fits_is_imported_as_unverified_if_no_digest_is_known(
     here: Surroundings, checkpoint: Callable[..., Path]
 ) -> None:
     file = checkpoint(FITTING)
@@ -115,7 +115,7 @@ def test_a_fitting_copy_of_another_digest_is_refused(here: Surroundings, checkpo
     assert here.names() == []
 
 
-def test_a_copy_is_held_to_the_digest_of_the_damaged_file_it_replaces(
+def test_a_copy_is_checked_against_the_digest_of_the_damaged_file_it_replaces(
     here: Surroundings, checkpoint: Callable[..., Path]
 ) -> None:
     here.holds(b"the published bytes").unlink()
@@ -138,7 +138,7 @@ def test_a_checkpoint_of_other_classes_is_refused(here: Surroundings, checkpoint
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"PK\x03\x04 cut"])
-def test_what_is_no_checkpoint_is_refused(here: Surroundings, content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint_is_refused(here: Surroundings, content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
     with pytest.raises(UnsafeCheckpointError):
@@ -156,7 +156,7 @@ def test_a_file_that_is_not_there_is_named(here: Surroundings, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("without_torch")
-def test_without_torch_a_digest_must_vouch_for_the_copy(here: Surroundings, tmp_path: Path) -> None:
+def test_without_torch_a_digest_must_verify_the_copy(here: Surroundings, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(b"the published bytes")
     here.lists(entry_of(NAME, digest=sha256_of(file)))
@@ -166,7 +166,7 @@ def test_without_torch_a_digest_must_vouch_for_the_copy(here: Surroundings, tmp_
 
 
 @pytest.mark.usefixtures("without_torch")
-def test_without_torch_and_a_digest_the_error_says_what_both_lack(here: Surroundings, tmp_path: Path) -> None:
+def test_without_torch_and_a_digest_the_error_names_both(here: Surroundings, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(b"anything")
     with pytest.raises(ArtifactError) as caught:
@@ -183,7 +183,7 @@ def test_without_torch_and_a_digest_the_error_says_what_both_lack(here: Surround
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"AP": [NaN, 1.5]}', b"\xef\xbb\xbf{}", '{"name": "ü"}'.encode()])
-def test_json_is_filed(here: Surroundings, content: bytes, tmp_path: Path) -> None:
+def test_json_is_imported(here: Surroundings, content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "copy.json"
     file.write_bytes(content)
     for what in ("preds", "scores-val"):
@@ -202,7 +202,9 @@ def test_json_is_filed(here: Surroundings, content: bytes, tmp_path: Path) -> No
         (b"PK\x03\x04", InputsError),
     ],
 )
-def test_what_is_no_json_is_refused(here: Surroundings, content: bytes, error: type[Exception], tmp_path: Path) -> None:
+def test_a_file_that_is_no_json_is_refused(
+    here: Surroundings, content: bytes, error: type[Exception], tmp_path: Path
+) -> None:
     file = tmp_path / "copy.json"
     file.write_bytes(content)
     with pytest.raises(error):
@@ -210,7 +212,7 @@ def test_what_is_no_json_is_refused(here: Surroundings, content: bytes, error: t
     assert not here.store.root.exists()
 
 
-def test_a_zip_archive_is_filed_and_what_is_none_is_refused(here: Surroundings, tmp_path: Path) -> None:
+def test_a_zip_archive_is_imported_and_anything_else_is_refused(here: Surroundings, tmp_path: Path) -> None:
     file = tmp_path / "copy.zip"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.jpg", b"pixels")
@@ -225,7 +227,7 @@ def test_a_zip_archive_is_filed_and_what_is_none_is_refused(here: Surroundings, 
         take(here, file, "visuals")
 
 
-def test_what_the_model_does_not_publish_cannot_be_filed(here: Surroundings, tmp_path: Path) -> None:
+def test_a_file_that_the_model_does_not_publish_cannot_be_imported(here: Surroundings, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="scores-test"):
         take(here, tmp_path / "copy.json", "scores-test")
     assert HOST in here.zoo[NAME].artifact("preds").addresses[0]
@@ -251,7 +253,7 @@ def index(here: Surroundings) -> dict[str, Any]:
     return {entry["path"]: entry for entry in document["files"]}
 
 
-def test_files_stand_where_the_published_host_has_them_each_with_its_digest(here: Surroundings) -> None:
+def test_files_have_the_paths_of_the_published_host_each_with_its_digest(here: Surroundings) -> None:
     here.holds(CONTENT)
     here.holds(b"[]", "preds")
     exported = export(here)
@@ -264,7 +266,7 @@ def test_files_stand_where_the_published_host_has_them_each_with_its_digest(here
     assert here.told.done == {f"{NAME} weights": len(CONTENT), f"{NAME} preds": 2}
 
 
-def test_a_model_of_the_published_zoo_stands_under_its_published_path(here: Surroundings) -> None:
+def test_a_model_of_the_published_zoo_has_its_published_path(here: Surroundings) -> None:
     name = "fcos_r50_fpn_1x"
     for what in ARTIFACT_KINDS:
         here.holds(b"x", what, name)
@@ -274,7 +276,7 @@ def test_a_model_of_the_published_zoo_stands_under_its_published_path(here: Surr
     assert f"det/{MIRROR_FOLDERS['weights']}/{name}_det_bdd100k.md5" in files(here)
 
 
-def test_the_index_says_what_a_zoo_file_can_take_over(here: Surroundings) -> None:
+def test_the_index_has_the_digests_that_a_zoo_file_can_record(here: Surroundings) -> None:
     here.holds(CONTENT)
     here.holds(b"[]", "preds", verified_by=None, reason="no digest is known")
     export(here, include_unverified=True)
@@ -423,7 +425,7 @@ def test_nothing_to_export_is_an_error(here: Surroundings) -> None:
     assert not (here.folder / "mirror").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told(here: Surroundings) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(here: Surroundings) -> None:
     here.holds(CONTENT)
     write(here, "det", "a file in the way")
     with pytest.raises(StorageError, match="det"):
@@ -526,7 +528,7 @@ def test_a_zoo_file_that_is_not_in_use_is_loaded_and_one_that_is_not_read_twice(
         load_zoo_with(here.zoo, tmp_path / "none.yaml", ())
 
 
-def test_an_empty_cache_and_what_is_not_complete_have_no_digests(here: Surroundings) -> None:
+def test_an_empty_cache_and_partial_files_have_no_digests(here: Surroundings) -> None:
     with pytest.raises(ArtifactError):
         read_cached_digests(here.store, here.zoo)
     path = here.path()

@@ -1,4 +1,4 @@
-"""What stands in the cache is listed as what it is, and nothing is changed by looking."""
+"""The contents of the cache are listed, and listing changes nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_cache_that_does_not_exist_is_empty(store: Store) -> None:
     assert not store.root.exists()
 
 
-def test_a_verified_file_is_listed_with_what_is_known_of_it(store: Store) -> None:
+def test_a_verified_file_is_listed_with_its_facts(store: Store) -> None:
     path = place(store)
     record(path, zoo_file="/somewhere/mine.yaml")
     os.utime(path, ns=(0, 1_700_000_000_500_000_000))
@@ -92,13 +92,13 @@ def test_the_time_of_the_last_change_can_be_read_back(store: Store) -> None:
     assert read == datetime.fromtimestamp(int(changed), timezone.utc)
 
 
-def test_an_unverified_file_says_why(store: Store) -> None:
+def test_an_unverified_file_is_listed_with_the_reason(store: Store) -> None:
     record(place(store), verified_by=None, reason="the digest's address is dead")
     item = only(store, ARTIFACT)
     assert (item.state, item.verified_by, item.reason) == ("unverified", None, "the digest's address is dead")
 
 
-def test_a_digest_in_the_zoo_file_vouches_for_a_file_that_came_without_one(store: Store) -> None:
+def test_a_digest_in_the_zoo_file_verifies_a_file_that_came_without_one(store: Store) -> None:
     record(place(store), verified_by=None, reason="none then")
     item = only(store, artifact_of(ADDRESS, digest=f"md5:{md5_of(CONTENT)}"))
     assert (item.state, item.verified_by, item.reason) == ("verified", "zoo file", None)
@@ -126,7 +126,7 @@ def test_a_file_without_a_ledger_is_known_by_its_name(store: Store) -> None:
     assert (item.kind, item.model, item.state, item.reason) == ("file", "tiny_1x", "unknown", "it has no ledger")
 
 
-def test_a_damaged_ledger_tells_nothing(store: Store) -> None:
+def test_a_damaged_ledger_is_reported_and_not_used(store: Store) -> None:
     path = place(store)
     ledger_path(path).write_text("{")
     for artifacts in ([ARTIFACT], []):
@@ -140,7 +140,7 @@ def test_a_file_of_a_model_that_the_zoo_lacks_is_known_by_its_ledger(store: Stor
     assert (item.kind, item.model, item.state) == ("file", "tiny_1x", "verified")
 
 
-def test_what_nobody_names_is_none_of_ours(store: Store) -> None:
+def test_a_file_that_no_model_names_is_listed_as_other(store: Store) -> None:
     (place(store).parent / "notes.txt").write_text("mine")
     notes, weights = stock(store, ARTIFACT)
     assert (notes.kind, notes.path.name, notes.model) == ("other", "notes.txt", None)
@@ -206,7 +206,7 @@ def test_locks_and_the_ledgers_of_files_are_no_items(store: Store) -> None:
 
 @pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize(("verified_by", "state"), [(None, "unverified"), ("user", "verified")])
-def test_a_ledger_without_a_file_is_listed_with_what_it_says(
+def test_a_ledger_without_a_file_is_listed_with_its_facts(
     store: Store, listed: bool, verified_by: str | None, state: str
 ) -> None:
     path = place(store)
@@ -301,12 +301,12 @@ names = st.from_regex(SAFE_NAME, fullmatch=True).filter(lambda name: not name.en
 
 
 @given(name=names)
-def test_no_file_of_an_artifact_is_taken_for_what_stands_beside_one(name: str) -> None:
+def test_no_file_of_an_artifact_is_mistaken_for_a_sidecar(name: str) -> None:
     assert SIDECAR_PATTERN.fullmatch(name) is None
 
 
 @given(name=names, unique=st.from_regex("[0-9a-f]{8}", fullmatch=True), stamp=st.from_regex("[0-9T]+", fullmatch=True))
-def test_what_stands_beside_a_file_leads_back_to_it(name: str, unique: str, stamp: str) -> None:
+def test_a_sidecar_leads_back_to_its_file(name: str, unique: str, stamp: str) -> None:
     target = Path("/cache") / name
     partial = partial_path(target, unique)
     beside = {partial: "partial", partial_facts_path(partial): "partial", damaged_path(target, stamp): "damaged"}

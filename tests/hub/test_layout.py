@@ -1,4 +1,4 @@
-"""A file whose bytes are wrong is renamed, never lost, and its ledger stays or goes as asked."""
+"""A file whose bytes are wrong is renamed, never lost, and its ledger stays or is renamed with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What verifies a cached file: no digest of anybody but the zoo file, the publisher and the user ever does."""
+"""What verifies a cached file: only digests of the zoo file, the publisher and the user."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_file_is_verified_by_a_digest_that_it_has_or_by_its_own_ledger(
 
 
 @pytest.mark.parametrize("pinned", ["zoo file", "publisher", "user", None])
-def test_a_file_of_a_model_that_the_zoo_lacks_is_what_its_ledger_says(pinned: str | None) -> None:
+def test_a_file_of_an_unknown_model_is_described_by_its_ledger(pinned: str | None) -> None:
     assert resolve_verification(None, entry_of(pinned)).verified_by == pinned
 
 

@@ -67,7 +67,7 @@ def test_a_server_that_honours_the_range_is_alive_too(host: Host) -> None:
 
 
 @pytest.mark.parametrize(("status", "asked"), [(404, 1), (410, 1), (403, 2), (500, 2), (799, 2)])
-def test_an_address_that_refuses_is_dead_and_says_how(host: Host, status: int, asked: int) -> None:
+def test_an_address_that_refuses_is_dead_and_its_status_is_reported(host: Host, status: int, asked: int) -> None:
     verdict = verdict_on(host.serves("/x.pth", Reply(status=status)))
     assert verdict.state == "dead"
     assert verdict.outcome.startswith(f"answered {status}")
@@ -75,7 +75,7 @@ def test_an_address_that_refuses_is_dead_and_says_how(host: Host, status: int, a
 
 
 @pytest.mark.parametrize("status", [301, 308])
-def test_what_redirects_for_good_has_moved(host: Host, status: int) -> None:
+def test_a_permanent_redirect_counts_as_moved(host: Host, status: int) -> None:
     new = host.serves("/new.pth", b"weights")
     verdict = verdict_on(host.serves("/x.pth", Reply(status=status, headers={"Location": "/new.pth"})))
     assert (verdict.state, verdict.moved_to) == ("moved", new)
@@ -88,13 +88,13 @@ def test_the_token_of_a_place_that_it_moved_to_is_not_shown(host: Host) -> None:
 
 
 @pytest.mark.parametrize("status", [302, 303, 307])
-def test_what_redirects_for_the_moment_is_alive(host: Host, status: int) -> None:
+def test_a_temporary_redirect_counts_as_alive(host: Host, status: int) -> None:
     host.serves("/signed?until=tomorrow", b"weights")
     verdict = verdict_on(host.serves("/x.pth", Reply(status=status, headers={"Location": "/signed?until=tomorrow"})))
     assert (verdict.state, verdict.moved_to) == ("alive", None)
 
 
-def test_it_has_moved_as_far_as_the_redirects_are_for_good(host: Host) -> None:
+def test_an_address_has_moved_as_far_as_its_redirects_are_permanent(host: Host) -> None:
     host.serves("/a", Reply(status=301, headers={"Location": "/b"}))
     host.serves("/b", Reply(status=308, headers={"Location": "/c"}))
     host.serves("/c", Reply(status=302, headers={"Location": "/d"}))
@@ -104,7 +104,7 @@ def test_it_has_moved_as_far_as_the_redirects_are_for_good(host: Host) -> None:
     assert (verdict.state, verdict.moved_to) == ("moved", host.address + "/c")
 
 
-def test_what_moved_to_a_place_that_is_dead_is_dead(host: Host) -> None:
+def test_an_address_that_moved_to_a_dead_one_is_dead(host: Host) -> None:
     verdict = verdict_on(host.serves("/x.pth", Reply(status=301, headers={"Location": "/gone"})))
     assert (verdict.state, verdict.outcome) == ("dead", "answered 404 Not Found")
     assert verdict.moved_to == host.address + "/gone"
@@ -174,7 +174,7 @@ def test_a_page_may_be_plain_http_and_lead_there(host: Host, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:1/x", "http://localhost/x", "file:///etc/passwd"])
-def test_a_page_of_the_network_leads_nobody_into_this_machine(
+def test_a_page_of_the_network_cannot_redirect_into_this_machine(
     host: Host, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", host.address)
@@ -205,11 +205,11 @@ def test_a_web_page_is_no_file(host: Host, page: bool, state: str) -> None:
     assert verdict_on(host.serves("/x.pth", reply), page=page).state == state
 
 
-def test_an_address_where_nobody_listens_is_dead(dead_address: str) -> None:
+def test_an_address_without_a_server_is_dead(dead_address: str) -> None:
     assert verdict_on(dead_address + "/x.pth").outcome == "refused the connection"
 
 
-def test_a_server_that_says_nothing_is_waited_for_only_so_long(host: Host) -> None:
+def test_a_silent_server_times_out(host: Host) -> None:
     verdict = verdict_on(host.serves("/x.pth", Reply(silent=True)), waits=SOON)
     assert verdict.outcome == "timed out after 0.2 s without an answer"
 
@@ -278,7 +278,7 @@ def test_a_shared_folder_is_looked_into(tmp_path: Path) -> None:
     assert {verdict.host for verdict in verdicts} == {"this machine"}
 
 
-def test_a_mirror_on_hugging_face_without_the_package_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_on_hugging_face_without_the_package_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     verdict = verdict_on("hf://lab/zoo/det/models/x.pth")
     assert (verdict.host, verdict.state) == ("hf://lab/zoo", "dead")
@@ -290,7 +290,7 @@ class Interrupted(Told):
         raise KeyboardInterrupt
 
 
-def test_who_interrupts_waits_for_nobody_and_nothing_further_is_asked(host: Host) -> None:
+def test_an_interrupt_waits_for_no_server_and_nothing_more_is_requested(host: Host) -> None:
     links = [Link(host.serves("/x.pth", b"weights"))]
     links += [Link(host.serves(f"/{number}.pth", Reply(silent=True))) for number in range(40)]
     with pytest.raises(KeyboardInterrupt):
@@ -323,8 +323,8 @@ print(verdict.state, verdict.outcome)
     reason="MIRRORS ON HUGGING FACE NOT TESTED: pip install 'bdd100k-zoo[hf]'",
 )
 @pytest.mark.parametrize("target", ["same host", "other host"])
-def test_the_token_goes_to_the_hub_and_no_further(host: Host, other_host: Host, target: str) -> None:
-    """The hub sends on to where its files are stored, which is none of the token's business."""
+def test_the_token_is_sent_to_the_hub_only(host: Host, other_host: Host, target: str) -> None:
+    """The hub redirects to where its files are stored, which must not receive the token."""
     storage = host if target == "same host" else other_host
     signed = storage.serves("/storage/x?signed", b"weights")
     host.serves("/lab/zoo/resolve/v1/det/models/x.pth", Reply(status=302, headers={"Location": signed}))
@@ -334,7 +334,7 @@ def test_the_token_goes_to_the_hub_and_no_further(host: Host, other_host: Host, 
     )
     assert run.stdout == "alive \n"
     assert host.seen_headers[0]["Authorization"] == "Bearer hf_mine"
-    assert ("Authorization" in storage.seen_headers[-1]) == (target == "same host")
+    assert "Authorization" not in storage.seen_headers[-1]
 
 
 NOBODY = "http://127.0.0.1:9"
@@ -348,7 +348,7 @@ def checked(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> list[CheckedLink]:
     return check_zoo_links(zoo, [Mirror("https://mirror.example/zoo")], NO_PROGRESS)
 
 
-def test_every_address_stands_there_once_in_the_order_of_the_zoo(zoo: Zoo, checked: list[CheckedLink]) -> None:
+def test_every_address_is_listed_once_in_the_order_of_the_zoo(zoo: Zoo, checked: list[CheckedLink]) -> None:
     addresses = [link.address for link in checked]
     assert len(set(addresses)) == len(addresses)
     artifacts = [model.artifact(what) for model in zoo.models for what in ARTIFACT_KINDS]
@@ -363,7 +363,7 @@ def test_every_address_stands_there_once_in_the_order_of_the_zoo(zoo: Zoo, check
     assert not checked[-1].file
 
 
-def test_an_address_that_several_name_says_so_for_each(zoo: Zoo, checked: list[CheckedLink]) -> None:
+def test_a_shared_address_lists_each_use(zoo: Zoo, checked: list[CheckedLink]) -> None:
     uses = {link.address: link.uses for link in checked}
     assert uses[zoo.models[0].weights.address] == (f"weights of {zoo.models[0].name}",)
     shared = [use for each in uses.values() if len(each) > 1 for use in each]
@@ -382,7 +382,7 @@ def test_where_nothing_can_be_reached_no_host_is_asked_more_than_a_few_times(che
     assert max(asked.values()) < 10
 
 
-def test_a_page_that_is_a_file_too_is_held_to_the_rules_for_files(zoo: Zoo) -> None:
+def test_a_page_that_is_also_a_file_follows_the_rules_for_files(zoo: Zoo) -> None:
     from msgspec.structs import replace
 
     address = "http://far.example/x.pth"

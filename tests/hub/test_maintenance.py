@@ -98,7 +98,7 @@ def read_only(here: Surroundings) -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("locked_before", [False, True])
-def test_a_read_only_cache_is_verified_without_locks_and_what_is_damaged_stays(
+def test_a_read_only_cache_is_verified_without_locks_and_damaged_files_stay(
     here: Surroundings, read_only: Callable[[], None], locked_before: bool
 ) -> None:
     right = here.holds(CONTENT)
@@ -144,7 +144,7 @@ def test_a_file_as_its_ledger_describes_it_is_verified_by_whom_that_says(here: S
     assert not here.told.warnings
 
 
-def test_an_unverified_file_stays_and_says_why(here: Surroundings) -> None:
+def test_an_unverified_file_stays_and_the_reason_is_reported(here: Surroundings) -> None:
     here.holds(CONTENT, verified_by=None, reason="no digest")
     checked = only(here)
     assert (checked.state, checked.reason, checked.problem) == ("unverified", "no digest", None)
@@ -156,7 +156,7 @@ def test_the_zoo_files_digest_decides_where_there_is_one(here: Surroundings) -> 
     assert (only(here).state, only(here).verified_by) == ("verified", "zoo file")
 
 
-def test_a_ledger_of_other_bytes_is_put_right_where_the_zoo_files_digest_vouches_for_the_file(
+def test_a_ledger_of_other_bytes_is_corrected_if_the_zoo_files_digest_verifies_the_file(
     here: Surroundings,
 ) -> None:
     here.lists(entry_of(NAME, digest=sha256(), size=len(CONTENT)))
@@ -207,7 +207,7 @@ def test_files_of_every_kind_and_of_models_that_the_zoo_lacks_are_checked(here: 
     ]
 
 
-def test_partial_files_and_what_is_not_ours_are_left_out(here: Surroundings) -> None:
+def test_partial_and_other_files_are_left_out(here: Surroundings) -> None:
     path = here.holds(CONTENT)
     partial_path(path, "1a2b3c4d").write_bytes(b"half")
     (path.parent / "notes.txt").write_text("mine")
@@ -246,7 +246,7 @@ def test_the_ledger_stays_to_hold_the_next_file_to_its_digest(
 
 
 @pytest.mark.parametrize("known", [{"digest": OTHER}, {"digest": "md5:" + "0" * 32}, {"size": 3}])
-def test_a_ledger_that_the_zoo_file_contradicts_goes_with_its_file(
+def test_a_ledger_that_the_zoo_file_contradicts_is_renamed_with_its_file(
     here: Surroundings, known: dict[str, object]
 ) -> None:
     here.holds(CONTENT)
@@ -349,7 +349,7 @@ def test_a_model_of_which_there_is_nothing_is_an_error_and_an_empty_cache_is_non
 # Deep
 
 
-def test_weights_that_fit_their_model_say_so(here: Surroundings, checkpoint: Callable[..., Path]) -> None:
+def test_weights_that_fit_their_model_are_reported_so(here: Surroundings, checkpoint: Callable[..., Path]) -> None:
     here.holds(checkpoint("retinanet_r50_fpn_1x").read_bytes())
     here.holds(b"{}", "preds")
     weights, preds = verify_cache(here.store, here.zoo, (), NO_PROGRESS, check_weights=check_weights)
@@ -359,7 +359,7 @@ def test_weights_that_fit_their_model_say_so(here: Surroundings, checkpoint: Cal
     assert only(here).fits_model is None
 
 
-def test_weights_of_another_model_are_set_aside_with_the_ledger_that_vouches_for_them(
+def test_weights_of_another_model_are_set_aside_with_their_ledger(
     here: Surroundings, checkpoint: Callable[..., Path]
 ) -> None:
     path = here.holds(checkpoint("fcos_r50_fpn_1x").read_bytes())
@@ -381,7 +381,7 @@ def test_a_wrong_file_without_a_ledger_leaves_no_pin_either(
     assert pinned(path) is None
 
 
-def test_what_is_no_checkpoint_is_set_aside(here: Surroundings) -> None:
+def test_a_file_that_is_no_checkpoint_is_set_aside(here: Surroundings) -> None:
     here.holds(CONTENT)
     checked = only(here, deep=True)
     assert (checked.state, checked.fits_model) == ("damaged", False)
@@ -432,7 +432,7 @@ def every_file(root: Path) -> dict[str, bytes]:
 
 
 def run(here: Surroundings, **options: Any) -> PruneResult:
-    """Prune, and see to it that a dry run before said the same and changed nothing."""
+    """Prune, and check that a dry run before reports the same and changes nothing."""
     before = every_file(here.folder)
     planned = prune_cache(here.store, here.zoo, dry_run=True, **options)
     assert every_file(here.folder) == before
@@ -542,7 +542,7 @@ def test_a_file_whose_ledger_is_damaged_stays_and_is_named(here: Surroundings) -
     assert [left.path for left in run(here).left] == [path]
 
 
-def test_what_is_not_ours_stays_and_is_named(here: Surroundings, tmp_path: Path) -> None:
+def test_other_files_stay_and_are_listed(here: Surroundings, tmp_path: Path) -> None:
     folder = here.holds(b"x").parent
     (folder / "notes.txt").write_text("mine")
     (folder / "mine.partial").write_text("no transfer of ours")
@@ -599,7 +599,7 @@ def hold(path: Path) -> Path:
     [partial_of, lambda target: damaged_path(target, STAMP), hold],
     ids=["partial", "damaged", "unnamed"],
 )
-def test_what_stands_beside_a_file_whose_lock_is_held_stays(here: Surroundings, leave: Callable[[Path], Path]) -> None:
+def test_sidecars_of_a_file_whose_lock_is_held_stay(here: Surroundings, leave: Callable[[Path], Path]) -> None:
     target = here.holds(b"x", zoo_file=None)
     path = leave(target)
     if not path.exists():
@@ -629,7 +629,7 @@ def test_locks_that_no_process_holds_go(here: Surroundings) -> None:
     assert path.is_file()
 
 
-def test_a_ledger_without_a_file_goes_only_where_that_is_asked_for(here: Surroundings) -> None:
+def test_a_ledger_without_a_file_is_removed_only_on_request(here: Surroundings) -> None:
     path = here.holds(b"x", verified_by=None, reason="no digest")
     size = ledger_path(path).stat().st_size
     path.unlink()
@@ -642,7 +642,7 @@ def test_a_ledger_without_a_file_goes_only_where_that_is_asked_for(here: Surroun
     assert (kept.is_file(), ledger_path(kept).is_file()) == (True, True)
 
 
-def test_a_folder_that_cannot_be_changed_is_told_file_by_file(here: Surroundings) -> None:
+def test_a_folder_that_cannot_be_changed_is_reported_file_by_file(here: Surroundings) -> None:
     partial = partial_of(here.path())
     lock_path(here.path()).mkdir()
     pruned = prune_cache(here.store, here.zoo)

@@ -1,4 +1,4 @@
-"""Mirrors: where they are named, what they may be, and what is asked for on Hugging Face."""
+"""Mirrors: where they are configured, which are accepted, and what is requested on Hugging Face."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def test_a_path_that_leaves_the_base_a_query_and_a_control_character_are_refused
 
 
 @given(good_bases, st.characters(categories=("Z", "C")), st.data())
-def test_spaces_and_control_characters_are_refused_wherever_they_stand(
-    base: str, character: str, data: st.DataObject
-) -> None:
+def test_spaces_and_control_characters_are_refused_everywhere(base: str, character: str, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(base)))
     assert mirror_problem(base[:place] + character + base[place:])
 
@@ -143,7 +141,7 @@ def test_whatever_is_accepted_gives_addresses_below_it_that_can_be_asked_for(bas
         ("hf://lab/zoo//x", "without a name"),
     ],
 )
-def test_what_is_refused_is_told_with_the_right_form(base: str, told: str) -> None:
+def test_a_refused_mirror_is_reported_with_the_right_form(base: str, told: str) -> None:
     with pytest.raises(SettingsError) as caught:
         configured_mirrors({"BDD100K_ZOO_MIRRORS": f"https://good.example,{base}"})
     assert told in str(caught.value)
@@ -174,7 +172,7 @@ def test_the_configuration_file_counts_where_the_variable_is_not_set(tmp_path: P
     assert configured_mirrors({}, tmp_path / "none.yaml") == ()
 
 
-def test_a_wrong_mirror_of_the_configuration_file_is_told_with_the_file(tmp_path: Path) -> None:
+def test_a_wrong_mirror_in_the_configuration_file_is_reported_with_the_file(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("mirrors: [/mnt/zoo]\n")
     with pytest.raises(SettingsError) as caught:
@@ -191,7 +189,7 @@ def test_the_examples_of_the_documentation_are_accepted(tmp_path: Path) -> None:
     assert len(others) == 3
 
 
-def test_the_environment_of_the_process_is_what_counts_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BDD100K_ZOO_MIRRORS", "https://one.example")
     assert configured_mirrors() == (Mirror("https://one.example"),)
 
@@ -230,7 +228,7 @@ def test_an_address_on_hugging_face_that_cannot_be_is_refused(address: str) -> N
         resolve_address(address)
 
 
-def test_without_the_package_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_explains_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingPackageError) as caught:
         resolve_address("hf://lab/zoo/x.pth")
@@ -246,7 +244,7 @@ print(url, headers.get("Authorization", "-"), sep="\\n")
 
 
 def opened_with(address: str, **environment: str) -> list[str]:
-    """What is asked for in a fresh process: huggingface_hub reads its settings once, at import."""
+    """Return what is requested in a fresh process: huggingface_hub reads its settings once, at import."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     command = [sys.executable, "-W", "error", "-c", ASK, address]
     asked = subprocess.run(command, env={**clean, **environment}, check=True, capture_output=True, text=True)
@@ -272,7 +270,7 @@ def test_a_revision_with_a_slash_stays_one_part_of_the_address() -> None:
     ("endpoint", "sent"),
     [("https://hub.example", True), ("http://127.0.0.1:9000", True), ("http://hub.example", False)],
 )
-def test_the_token_goes_to_no_endpoint_that_others_can_listen_to(endpoint: str, sent: bool) -> None:
+def test_the_token_is_not_sent_to_an_endpoint_that_others_can_read(endpoint: str, sent: bool) -> None:
     url, token = opened_with("hf://lab/zoo/x.pth", HF_TOKEN="hf_mine", HF_ENDPOINT=endpoint)
     assert url == f"{endpoint}/lab/zoo/resolve/main/x.pth"
     assert token == ("Bearer hf_mine" if sent else "-")

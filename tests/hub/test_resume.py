@@ -60,7 +60,7 @@ def _json(value: object) -> str:
     return "null" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def test_what_has_arrived_is_taken_over_with_what_is_known_of_it(target: Path) -> None:
+def test_a_partial_file_is_adopted_with_its_facts(target: Path) -> None:
     left = _leave(target, b"begin")
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
         assert partial.path != left
@@ -105,7 +105,7 @@ def test_bytes_of_another_model_need_a_digest(target: Path) -> None:
         assert partial.facts.address is None
 
 
-def test_the_largest_part_is_taken_and_an_empty_one_goes(target: Path) -> None:
+def test_the_largest_partial_file_is_adopted_and_an_empty_one_removed(target: Path) -> None:
     with PartialFile(target, build_partial_facts(ARTIFACT)) as smaller:
         smaller.restart(build_partial_facts(ARTIFACT, HERE))
         smaller.write(b"sma")
@@ -118,7 +118,7 @@ def test_the_largest_part_is_taken_and_an_empty_one_goes(target: Path) -> None:
     assert [state.size for state in find_partials(target)] == [3]
 
 
-def test_a_part_that_this_process_is_at_work_on_is_not_left(target: Path) -> None:
+def test_a_partial_file_that_this_process_writes_is_not_abandoned(target: Path) -> None:
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
         partial.restart(build_partial_facts(ARTIFACT, HERE))
         partial.write(b"begin")
@@ -131,7 +131,7 @@ def test_a_part_that_this_process_is_at_work_on_is_not_left(target: Path) -> Non
     assert [state.size for state in find_abandoned_partials(target)] == [5]
 
 
-def test_a_part_of_a_process_that_is_gone_is_left(target: Path) -> None:
+def test_the_partial_file_of_a_dead_process_is_abandoned(target: Path) -> None:
     path = _leave(target, b"begin", pid=NOBODY)
     assert [state.path for state in find_abandoned_partials(target)] == [path]
     _leave_to(path, os.getppid())
@@ -150,7 +150,7 @@ boots = st.sampled_from(["now", "before", None])
 @given(
     host=hosts, pid=st.sampled_from([None, os.getppid(), NOBODY]), booted=boots, quiet=st.floats(0, 2 * STALE_SECONDS)
 )
-def test_a_part_is_left_only_by_a_process_that_is_gone_as_far_as_can_be_known(
+def test_a_partial_file_is_abandoned_only_by_a_process_that_has_ended_as_far_as_is_known(
     host: str | None, pid: int | None, booted: str | None, quiet: float
 ) -> None:
     facts = PartialFacts(model="m", what="weights", address=HERE, host=host, pid=pid, boot=booted)
@@ -163,7 +163,7 @@ def test_a_part_is_left_only_by_a_process_that_is_gone_as_far_as_can_be_known(
         assert left == (quiet > STALE_SECONDS)
 
 
-def test_a_part_that_somebody_took_away_never_gets_the_name(target: Path) -> None:
+def test_a_partial_file_that_was_removed_never_gets_the_name(target: Path) -> None:
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
         partial.restart(build_partial_facts(ARTIFACT, HERE))
         partial.write(b"begin")
@@ -174,7 +174,7 @@ def test_a_part_that_somebody_took_away_never_gets_the_name(target: Path) -> Non
     assert target.with_name("stolen").read_bytes() == b"begin"
 
 
-def test_a_link_in_the_place_of_a_part_is_not_followed(target: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_partial_file_is_not_followed(target: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"mine")
     target.with_name("x.pth.0a0b0c0d.partial").symlink_to(precious)
@@ -184,7 +184,7 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(target: Path, tmp_path: P
     assert precious.read_bytes() == b"mine"
 
 
-def test_the_facts_say_who_is_at_work(target: Path) -> None:
+def test_the_facts_name_the_writing_process(target: Path) -> None:
     with PartialFile(target, build_partial_facts(ARTIFACT)) as partial:
         partial.restart(build_partial_facts(ARTIFACT, HERE))
         partial.write(b"x")
@@ -194,28 +194,6 @@ def test_the_facts_say_who_is_at_work(target: Path) -> None:
     facts = under_test.read_partial_facts(partial.path)
     assert facts is not None
     assert facts.pid is None
-
-
-@pytest.mark.parametrize(
-    ("facts", "swept"),
-    [
-        ({"pid": NOBODY}, True),
-        ({"pid": os.getppid()}, False),
-        ({"pid": os.getpid()}, False),
-        ({"pid": None}, False),
-        ({"pid": NOBODY, "host": "elsewhere"}, False),
-    ],
-)
-def test_facts_that_a_killed_process_left_unfinished_are_swept_at_once(
-    target: Path, facts: dict[str, object], swept: bool
-) -> None:
-    halfway = target.with_name(f".{target.name}.0123abcd.partial.json.{'0' * 32}")
-    known = build_partial_facts(
-        ARTIFACT, HERE, **{"host": socket.gethostname(), "boot": under_test.read_boot_id(), **facts}
-    )
-    halfway.write_bytes(msgspec.json.encode(known))
-    under_test.remove_partials(target)
-    assert halfway.exists() is not swept
 
 
 @pytest.mark.parametrize("named", ["partial", "facts"])
@@ -261,7 +239,7 @@ resumable = given(
 
 
 @resumable
-def test_bytes_are_gone_on_from_only_where_something_tells_a_mixture_of_two_files(
+def test_a_transfer_resumes_only_if_a_mixture_of_two_files_would_be_detected(
     facts: PartialFacts, kept: int, address: str, digest_known: bool, size: int | None
 ) -> None:
     headers = range_headers(facts, kept, address, digest_known=digest_known, size=size)
@@ -276,7 +254,7 @@ def test_bytes_are_gone_on_from_only_where_something_tells_a_mixture_of_two_file
 
 
 @resumable
-def test_bytes_are_gone_on_from_only_within_the_file(
+def test_a_transfer_resumes_only_within_the_file(
     facts: PartialFacts, kept: int, address: str, digest_known: bool, size: int | None
 ) -> None:
     headers = range_headers(facts, kept, address, digest_known=digest_known, size=size)
@@ -290,7 +268,7 @@ def test_bytes_are_gone_on_from_only_within_the_file(
 
 
 @resumable
-def test_what_can_be_gone_on_from_is_never_thrown_away(
+def test_bytes_that_can_be_resumed_are_never_discarded(
     facts: PartialFacts, kept: int, address: str, digest_known: bool, size: int | None
 ) -> None:
     fits = 0 < kept <= min(x for x in (facts.total, size, 99) if x is not None)

@@ -12,7 +12,7 @@ chances = st.floats(0, 1)
 
 
 @given(failures=st.integers(1, 20), asked=st.none() | st.floats(0, 1e6), chance=chances)
-def test_pauses_are_bounded_and_never_shorter_than_what_the_server_asks(
+def test_pauses_are_bounded_and_never_shorter_than_retry_after(
     failures: int, asked: float | None, chance: float
 ) -> None:
     pause = DEFAULT_RETRY_POLICY.pause_seconds(failures, asked, chance)

@@ -40,7 +40,7 @@ SLOW = Reply(BODY, etag='"1"', ranges="honoured", slow=0.004)
 WHOLE_HASHES = Hashes(len(BODY), md5_of(BODY), hashlib.sha256(BODY).hexdigest())
 ROUNDS = [10, pytest.param(100, marks=pytest.mark.slow)]
 OURS = re.compile(r"x\.pth(\.lock|\.ledger\.json|\.[0-9a-f]{8}\.partial(\.json)?)?|\.x\.pth\..*\.[0-9a-f]{32}")
-"""Every name that may stand in the cache; the last form is a small file on its way to its name."""
+"""Every name that the cache may contain; the last form is a small file that is being written."""
 
 
 def _fetch(root: Path, artifact: Artifact, prepare: Callable[..., None] | None = None, *arguments: Any) -> None:
@@ -70,7 +70,7 @@ def artifact(host: Host, request: pytest.FixtureRequest) -> Artifact:
 
 
 def _check(root: Path, artifact: Artifact) -> int:
-    """Check that nothing in the cache is wrong; give how many bytes are kept of a file that is not whole."""
+    """Check that nothing in the cache is wrong; return how many bytes are kept of an incomplete file."""
     path = Store(root).path(artifact)
     for found in path.parent.glob("*"):
         assert OURS.fullmatch(found.name), found
@@ -85,13 +85,13 @@ def _check(root: Path, artifact: Artifact) -> int:
 
 
 def _finish(root: Path, artifact: Artifact) -> None:
-    """Let an undisturbed process have its way, and start over."""
+    """Let an undisturbed process finish, check the cache, and empty it."""
     process = _child(root, artifact)
     process.join()
     assert process.exitcode == 0
     _check(root, artifact)
     path = Store(root).path(artifact)
-    names = {found.name for found in path.parent.glob("[!.]*")}  # unfinished small files are removed five minutes later
+    names = {found.name for found in path.parent.glob("[!.]*")}  # `cache prune` removes unfinished small files
     assert names - {"x.pth.lock"} == {"x.pth", "x.pth.ledger.json"}
     path.unlink()
     Path(f"{path}.ledger.json").unlink()
@@ -118,7 +118,7 @@ def test_a_process_that_is_killed_at_any_moment_loses_and_breaks_nothing(
 
 
 def _die_at_step(root: Path, step: int) -> None:
-    """Have this process killed just before its so-manieth step in the cache's folder."""
+    """Kill this process just before a numbered step in the cache's folder."""
     steps = count(1)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -184,7 +184,7 @@ def test_eight_processes_whose_locks_silently_do_nothing_all_get_the_file(
     _finish(root, artifact)
 
 
-def test_those_who_wait_go_on_where_one_that_is_killed_has_stopped(host: Host, root: Path, artifact: Artifact) -> None:
+def test_waiting_processes_resume_where_a_killed_one_has_stopped(host: Host, root: Path, artifact: Artifact) -> None:
     host.serves("/x.pth", replace(SLOW, slow=1.0), SLOW)  # the first one is not done before it is killed
     first = _child(root, artifact)
     while not Store(root).partials(artifact):

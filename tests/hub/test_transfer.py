@@ -26,7 +26,7 @@ RIGHT = ExpectedDigest(f"md5:{md5_of(BODY)}", "zoo file")
 
 @pytest.fixture
 def receive(tmp_path: Path, told: Told) -> Callable[..., bytes]:
-    """Receive addresses one after the other into one partial file, as far as each comes; give what it holds."""
+    """Receive addresses one after the other into one partial file, as far as each comes; return its content."""
 
     def receive_from(*addresses: str, expected: tuple[ExpectedDigest, ...] = (), **known: object) -> bytes:
         artifact = artifact_of(*addresses, **known)
@@ -48,7 +48,7 @@ def receive(tmp_path: Path, told: Told) -> Callable[..., bytes]:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
-def test_a_whole_file_arrives_byte_for_byte(
+def test_a_complete_file_arrives_byte_for_byte(
     host: Host, receive: Callable[..., bytes], told: Told, framing: str
 ) -> None:
     assert receive(host.serves("/x.pth", Reply(BODY, framing=framing))) == BODY
@@ -56,7 +56,7 @@ def test_a_whole_file_arrives_byte_for_byte(
     assert told.done == len(BODY)
 
 
-def test_another_address_goes_on_where_one_broke_off_if_a_digest_will_tell(
+def test_another_address_resumes_an_interrupted_transfer_if_a_digest_is_known(
     host: Host, receive: Callable[..., bytes]
 ) -> None:
     dying = host.serves("/a.pth", CUT, replace(WHOLE, cut=0))
@@ -66,14 +66,14 @@ def test_another_address_goes_on_where_one_broke_off_if_a_digest_will_tell(
     assert "If-Range" not in host.seen_headers[-1]
 
 
-def test_another_address_begins_anew_where_no_digest_would_tell(host: Host, receive: Callable[..., bytes]) -> None:
+def test_another_address_starts_over_if_no_digest_is_known(host: Host, receive: Callable[..., bytes]) -> None:
     dying = host.serves("/a.pth", CUT, replace(WHOLE, cut=0))
     mirror = host.serves("/b.pth", replace(WHOLE, body=BODY[::-1]))
     assert receive(dying, mirror) == BODY[::-1]
     assert "Range" not in host.seen_headers[-1]
 
 
-def test_another_address_with_another_file_begins_anew_when_the_digest_has_told(
+def test_another_address_with_another_file_starts_over_after_the_digest_differs(
     host: Host, receive: Callable[..., bytes], told: Told
 ) -> None:
     dying = host.serves("/a.pth", replace(CUT, body=BODY[::-1]), replace(WHOLE, cut=0))
@@ -94,7 +94,7 @@ def test_every_expected_digest_must_hold(host: Host, receive: Callable[..., byte
 
 
 @pytest.mark.parametrize("validators", [{"etag": 'W/"1"'}, {"etag": None}])
-def test_without_a_strong_validator_or_a_digest_the_file_begins_anew(
+def test_without_a_strong_validator_or_a_digest_the_transfer_starts_over(
     host: Host, receive: Callable[..., bytes], validators: dict[str, str | None]
 ) -> None:
     assert receive(host.serves("/x.pth", replace(CUT, **validators), replace(WHOLE, **validators))) == BODY
@@ -163,7 +163,9 @@ def test_the_body_of_a_redirect_is_not_waited_for(host: Host, receive: Callable[
     assert receive(host.serves("/x.pth", endless)) == BODY
 
 
-def test_a_pause_that_a_server_asks_for_is_kept_and_said(host: Host, receive: Callable[..., bytes], told: Told) -> None:
+def test_a_pause_that_a_server_asks_for_is_kept_and_reported(
+    host: Host, receive: Callable[..., bytes], told: Told
+) -> None:
     busy = Reply(status=429, headers={"Retry-After": "1"})
     address = host.serves("/x.pth", busy, WHOLE)
     assert receive(address) == BODY

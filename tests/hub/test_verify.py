@@ -62,7 +62,7 @@ def test_every_form_of_a_digest_file_gives_its_digest(digest: str, name: str, be
 
 
 @given(text=st.text())
-def test_any_text_gives_a_digest_that_stands_in_it_or_none(text: str) -> None:
+def test_any_text_gives_a_digest_that_it_contains_or_none(text: str) -> None:
     found = parse_md5(text)
     assert found is None or (len(found) == 32 and found in text.lower())
 
@@ -76,7 +76,7 @@ def test_two_digests_are_none(digest: str, other: str, name: str) -> None:
     "text",
     ["", "<html>" + "a" * 32 + "</html>", "a" * 31, "a" * 33, "g" * 32, SHA256_OF_NOTHING, "MD5 () = " + "a" * 32],
 )
-def test_what_is_not_an_md5_digest_gives_none(text: str) -> None:
+def test_text_that_is_not_an_md5_digest_gives_none(text: str) -> None:
     assert parse_md5(text) is None
 
 
@@ -108,7 +108,7 @@ def test_a_digest_is_read_from_its_address(host: Host, session: requests.Session
         (Reply(b"a" * 32, promised=40), "ended after 32 of 40 bytes"),
     ],
 )
-def test_what_went_wrong_with_a_digest_is_told(
+def test_a_failure_to_read_a_digest_is_reported(
     host: Host, session: requests.Session, reply: Reply, outcome: str
 ) -> None:
     address = host.serves("/x.md5", reply)
@@ -161,7 +161,7 @@ def _never() -> ExpectedDigest:
     raise AssertionError("the publisher need not be asked")
 
 
-def test_the_zoo_file_speaks_first_then_the_ledger_then_the_user_then_the_publisher() -> None:
+def test_the_zoo_file_decides_first_then_the_ledger_then_the_user_then_the_publisher() -> None:
     artifact = artifact_of("https://a.org/x.pth")
     recorded = artifact._replace(digest="sha256:" + "c" * 64)
     zoo = ExpectedDigest("sha256:" + "c" * 64, "zoo file")
@@ -216,7 +216,7 @@ def test_the_first_of_the_publishers_addresses_that_has_a_digest_counts(host: Ho
     assert none == "the zoo file records no digest and no address of one"
 
 
-def test_where_two_digests_contradict_each_other_the_error_names_both() -> None:
+def test_if_two_digests_contradict_each_other_the_error_names_both() -> None:
     hashes = Hashes(1, "a" * 32, "b" * 64)
     expected = (ExpectedDigest("md5:" + "c" * 32, "zoo file"), ExpectedDigest("sha256:" + "b" * 64, "lab.yaml"))
     told = str(digest_mismatch(hashes, "x.pth", expected, None, ""))
@@ -252,7 +252,7 @@ def test_a_hasher_leaves_no_thread_behind() -> None:
     assert threading.active_count() == before
 
 
-def test_a_file_is_hashed_as_a_whole(tmp_path: Path, body: bytes) -> None:
+def test_a_file_is_hashed_completely(tmp_path: Path, body: bytes) -> None:
     file = tmp_path / "x"
     file.write_bytes(body)
     assert hash_file(file) == Hashes(len(body), md5_of(body), hashlib.sha256(body).hexdigest())
