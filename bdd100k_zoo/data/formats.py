@@ -81,15 +81,10 @@ def is_true(value: Any) -> bool:
 
 
 def to_mapping(value: object) -> dict[str, Any] | None:
-    """Return a JSON object, or a list of pairs or an empty value as one, as pydantic does; None for anything else."""
+    """Return a JSON object; an empty list or text is an empty one, as for pydantic; None for anything else."""
     if isinstance(value, dict):
         return value
-    if not isinstance(value, (list, str)):
-        return None
-    try:
-        return dict(value)  # type: ignore[arg-type]  # raises if these are no pairs
-    except (TypeError, ValueError):
-        return None
+    return {} if value in ([], "") else None
 
 
 def to_number(value: object) -> float | None:
