@@ -37,7 +37,6 @@ FRAMES = "labels or predictions in Scalabel's format"
 ANY_FORMAT = "labels or predictions in Scalabel's or COCO's format"
 COCO_LABELS = "a COCO labels file"
 COCO_RESULTS = "a list of COCO results"
-EMPTY_LIST = "an empty list"
 
 FileFormat = Literal["Scalabel frames", "COCO labels", "COCO results"]
 
@@ -250,7 +249,7 @@ def _broken_file_error(path: Path, problem: str) -> InputsError:
 
 
 class FrameDocuments(NamedTuple):
-    """Frames as plain JSON documents in Scalabel's current form, otherwise unchecked."""
+    """Frames as plain JSON documents in Scalabel's current form, or not decoded yet, otherwise unchecked."""
 
     frames: list[Any]
     flat: bool = False
