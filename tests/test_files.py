@@ -29,7 +29,7 @@ def listing(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [0, 1, READ_CHUNK_BYTES, 2 * READ_CHUNK_BYTES + 7])
-def test_the_pieces_of_a_file_are_the_file(tmp_path: Path, size: int) -> None:
+def test_the_chunks_of_a_file_are_the_file(tmp_path: Path, size: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(os.urandom(size))
     pieces = list(read_chunks(path))
@@ -42,14 +42,14 @@ def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
         list(read_chunks(tmp_path / "none"))
 
 
-def test_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_parent_folders_are_created_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "run.json"
     write_atomically(path, b"\x00content")
     assert path.read_bytes() == b"\x00content"
     assert listing(path.parent) == ["run.json"]
 
 
-def test_an_old_file_is_replaced_and_keeps_its_rights(tmp_path: Path) -> None:
+def test_an_old_file_is_replaced_and_its_permissions_kept(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(b"old and longer")
     path.chmod(0o604)
@@ -58,14 +58,14 @@ def test_an_old_file_is_replaced_and_keeps_its_rights(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o604
 
 
-def test_a_new_file_has_the_rights_that_the_user_gives_new_files(tmp_path: Path) -> None:
+def test_a_new_file_has_the_users_default_permissions(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_bytes(b"")
     write_atomically(tmp_path / "whole", b"")
     assert (tmp_path / "whole").stat().st_mode == plain.stat().st_mode
 
 
-def test_who_has_the_old_file_open_still_reads_it_whole(tmp_path: Path) -> None:
+def test_a_reader_of_the_old_file_still_reads_all_of_it(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     write_atomically(path, b"old")
     with path.open("rb") as reader:
@@ -73,7 +73,7 @@ def test_who_has_the_old_file_open_still_reads_it_whole(tmp_path: Path) -> None:
         assert reader.read() == b"old"
 
 
-def test_what_a_link_leads_to_is_written_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_the_target_of_a_link_is_written_if_links_are_followed(tmp_path: Path) -> None:
     path, link = tmp_path / "there" / "file", tmp_path / "link"
     link.symlink_to(path)
     write_atomically(link, b"x", follow_links=True)
@@ -81,7 +81,7 @@ def test_what_a_link_leads_to_is_written_where_that_is_asked_for(tmp_path: Path)
     assert path.read_bytes() == b"x"
 
 
-def test_a_link_in_the_place_of_a_record_is_replaced_and_what_it_leads_to_left_alone(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_record_is_replaced_and_its_target_unchanged(tmp_path: Path) -> None:
     path, link = tmp_path / "there", tmp_path / "run.json"
     path.write_bytes(b"of somebody else")
     path.chmod(0o604)
@@ -98,7 +98,7 @@ def test_a_link_in_the_place_of_a_record_is_replaced_and_what_it_leads_to_left_a
 
 
 @pytest.mark.parametrize("mode", ["w", "a", "r+", "x+"])
-def test_no_record_is_opened_through_a_link(tmp_path: Path, mode: str) -> None:
+def test_records_are_not_opened_through_a_link(tmp_path: Path, mode: str) -> None:
     path, link = tmp_path / "there", tmp_path / "journal"
     path.write_bytes(b"of somebody else")
     link.symlink_to(path)
@@ -118,7 +118,7 @@ def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
         read_record(tmp_path / "large")
 
 
-def test_a_folder_in_the_way_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_a_storage_error_and_nothing_is_left(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.mkdir()
     with pytest.raises(StorageError) as caught:
@@ -128,7 +128,7 @@ def test_a_folder_in_the_way_is_told_and_nothing_is_left(tmp_path: Path) -> None
     assert listing(tmp_path) == ["run.json"]
 
 
-def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"")
     with pytest.raises(StorageError):
         write_atomically(tmp_path / "runs" / "x" / "run.json", b"x")
@@ -164,7 +164,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_part_of_the_new(tmp_path: 
     assert listing(tmp_path) == ["run.json"]
 
 
-def test_storage_errors_translates_what_the_system_says_and_nothing_else(tmp_path: Path) -> None:
+def test_storage_errors_translates_only_os_errors(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"No such file or directory") as caught, storage_errors(tmp_path):
         (tmp_path / "gone").read_bytes()
     assert isinstance(caught.value.__cause__, FileNotFoundError)
@@ -172,7 +172,7 @@ def test_storage_errors_translates_what_the_system_says_and_nothing_else(tmp_pat
         _ = 1 / 0
 
 
-def test_an_error_of_the_system_without_words_is_told_by_what_it_has(tmp_path: Path) -> None:
+def test_an_os_error_without_strerror_keeps_its_text(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="odd"), storage_errors(tmp_path):
         raise OSError("odd")
 
@@ -195,7 +195,7 @@ def test_an_error_of_the_system_without_words_is_told_by_what_it_has(tmp_path: P
         "100%.jpg",
     ],
 )
-def test_a_relative_name_is_given_back(name: str) -> None:
+def test_a_relative_name_is_returned(name: str) -> None:
     assert check_frame_name(name) == name
 
 
@@ -229,7 +229,7 @@ def test_a_relative_name_is_given_back(name: str) -> None:
         "a/\ud800.jpg",
     ],
 )
-def test_a_name_that_leaves_its_folder_or_is_no_plain_text_is_refused(name: str) -> None:
+def test_a_name_that_leaves_its_folder_or_is_not_printable_is_refused(name: str) -> None:
     with pytest.raises(InvalidFileError) as caught:
         check_frame_name(name)
     assert repr(name) in str(caught.value)
@@ -239,7 +239,7 @@ def test_a_name_that_leaves_its_folder_or_is_no_plain_text_is_refused(name: str)
 @given(st.text(alphabet=st.sampled_from("./\\:aC~\0é -\n"), max_size=12))
 @example("a/./..")
 @example("a/..\n")
-def test_what_passes_stays_inside_its_folder(name: str) -> None:
+def test_accepted_names_stay_inside_their_folder(name: str) -> None:
     try:
         check_frame_name(name)
     except InvalidFileError:

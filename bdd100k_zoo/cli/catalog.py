@@ -36,9 +36,10 @@ def list_models(
     backbone: Annotated[str | None, typer.Option(help="Only backbones whose name contains this: r-50, hrnet.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Only this schedule: 1x or 3x.")] = None,
     min_ap: Annotated[
-        float | None, typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val.")
+        float | None,
+        typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),
     ] = None,
-    sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP; default: by family.")] = None,
+    sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP.  [default: by family]")] = None,
     as_json: Json = False,
 ) -> None:
     """List the models with their published box AP."""
@@ -52,13 +53,13 @@ def list_models(
         write_json([describe_model(zoo, model) for model in models])
         return
     print_renderable(_models_table(zoo, models, by_family=not sort))
-    get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows details")
+    get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows the details")
 
 
 def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
-    """Return a table of one row, whose cells have a line for every model.
+    """Return a table of one row, in which each cell holds one line per model.
 
-    Six cells instead of two hundred: laying out many small cells would take most of the time of `list`.
+    Rich takes as long for a cell as for a line: with a row per model, layout would take most of the time of `list`.
     """
     from rich.table import Table
     from rich.text import Text
@@ -92,7 +93,7 @@ def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[
 
 @handle_errors
 def info(context: typer.Context, model: ModelName, as_json: Json = False) -> None:
-    """Show one model in detail: paper, config, scores, addresses, cache state, how to run it."""
+    """Show all about one model: paper, config, scores, addresses, state in the cache, how to run it."""
     from bdd100k_zoo.hub.cache import Store, describe_cached
     from bdd100k_zoo.registry import ARTIFACT_KINDS
     from bdd100k_zoo.registry.models import describe_model
@@ -110,7 +111,7 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
 
 
 def _find_or_error(store: Store, artifact: Artifact) -> StoredFile | ZooError | None:
-    """Find an artifact in the cache; return an error instead of raising it, so that the rest is still shown."""
+    """Find an artifact in the cache; return an error about it, so that the rest can be shown."""
     from bdd100k_zoo.errors import ZooError
 
     try:
@@ -128,6 +129,7 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
     family = zoo.family(model.family)
     print_renderable(Text(model.name, style="bold"))
     training = f"{model.schedule} schedule" + (", multi-scale" if model.multi_scale_training else "")
+    aps = f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)"
     facts = [
         ("family", family.title),
         ("paper", f"{family.paper.title} [{family.paper.venue}]"),
@@ -136,32 +138,26 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
         ("code", family.code or "–"),
         ("backbone", model.backbone),
         ("training", training),
-        ("box AP", f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)"),
+        ("box AP", aps),
         ("aliases", ", ".join(model.aliases)),
         ("note", family.note or ""),
     ]
     print_renderable(details_table([(label, value) for label, value in facts if value]))
     print_field("config", str(model.config_path))
     for artifact, state in files.items():
-        for label, value in _file_lines(store, artifact, state):
-            print_field(label, value)
+        addresses = [*(route.address for route in store.routes(artifact)), *artifact.digest_addresses]
+        lines = [*addresses, *map(_partial_state, store.partials(artifact))]
+        lines += [_cache_state(state)] if state or artifact.what == "weights" else []
+        for number, line in enumerate(lines):
+            print_field("" if number else artifact.what, line)
     builtin = model.zoo_file == zoo.files[0] or model in zoo.unlisted
     option = "" if builtin else f"--zoo {shlex.quote(str(model.zoo_file))} "
     print_field("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
 
 
-def _file_lines(store: Store, artifact: Artifact, state: StoredFile | ZooError | None) -> list[tuple[str, str]]:
-    addresses = [*(route.address for route in store.routes(artifact)), *artifact.digest_addresses]
-    lines: list[tuple[str, str]] = [("", address) for address in addresses]
-    lines[0] = (artifact.what, addresses[0])
-    lines += [("", _partial_state(partial)) for partial in store.partials(artifact)]
-    lines += [("", _cache_state(state))] if state or artifact.what == "weights" else []
-    return lines
-
-
 def _partial_state(partial: PartialState) -> str:
     total = f" of {partial.total:,}" if partial.total else ""
-    return f"partly here: {partial.size:,}{total} bytes; `bdd100k-zoo download` resumes from there"
+    return f"partly downloaded: {partial.size:,}{total} bytes; `bdd100k-zoo download` resumes from there"
 
 
 def _cache_state(state: StoredFile | ZooError | None) -> str:
@@ -183,43 +179,45 @@ def table(
         str | None,
         typer.Option(
             metavar="PREFIX",
-            help="Prefix of links to configs (markdown); default: ./configs/det, or with --check and --write the "
-            "configs folder beside FILE.",
+            help="What links to configs begin with, in Markdown.  [default: ./configs/det; with --check and --write, "
+            "the folder of configs beside FILE]",
         ),
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also show the AP measured on the runs below DIR.")
+        Path | None, typer.Option(metavar="DIR", help="Add the AP measured on the runs below DIR to the published AP.")
     ] = None,
     speed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also show the speeds in a file of `bench --record`.")
+        Path | None, typer.Option(metavar="FILE", help="Add the speeds that `bench --record FILE` wrote.")
     ] = None,
     check: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Check that the generated block of FILE is up to date.")
+        Path | None, typer.Option(metavar="FILE", help="Check that the tables in FILE are up to date.")
     ] = None,
-    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Update the generated block of FILE.")] = None,
+    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Update the tables in FILE.")] = None,
 ) -> None:
-    """Print the result tables of the zoo, or update the copy of them in a document."""
+    """Print the tables of published results, or update them in a document."""
     if check and write:
-        raise typer.BadParameter("--check and --write exclude each other")
+        raise typer.BadParameter("--check and --write cannot be combined")
     if (check or write) and form != "markdown":
-        raise typer.BadParameter("--check and --write need --format markdown")
+        raise typer.BadParameter("--check and --write require --format markdown")
     from bdd100k_zoo.evaluation.runs import read_measured_results
     from bdd100k_zoo.registry.models import select_families
     from bdd100k_zoo.reporting import tables
 
-    session = get_session(context)
-    zoo = session.zoo()
+    zoo = get_session(context).zoo()
     families = select_families(zoo, family or ())
     shown = {model.name for each in families for model in tables.models_of(zoo, each)}
     found = read_measured_results(shown, runs, speed)
-    session.note_left_out(found.left_out)
+    get_session(context).note_left_out(found.left_out)
     if form == "json":
         write_json(tables.table_records(zoo, families, found))
         return
     root = tables.config_root_for(check or write) if config_root is None else config_root
     text = tables.render_tables(zoo, families, form, root, found.aps, found.speeds)
-    if document := check or write:
-        was_stale = tables.update_block(document, text, check=check is not None)
-        session.note(f"{document}: {'updated' if was_stale else 'is up to date'}")
+    if check:
+        tables.check_block(check, text)
+        get_session(context).note(f"{check}: up to date")
+    elif write:
+        changed = tables.write_block(write, text)
+        get_session(context).note(f"{write}: {'updated' if changed else 'up to date already'}")
     else:
         write_text(text)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bdd100k_zoo.cli.options import Json, get_session
 from bdd100k_zoo.cli.output import details_table, explain, handle_errors, print_renderable, sanitize_text, write_json
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.data.convert import ConversionResult
+    from bdd100k_zoo.evaluation.submission import Submission
 
 LabelFormat = Literal["scalabel", "coco"]
 
@@ -17,52 +21,47 @@ LabelFormat = Literal["scalabel", "coco"]
 @handle_errors
 def convert(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results: a file, or a folder of them.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results: a file, or a folder of files.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     to: Annotated[LabelFormat, typer.Option("--to", help="The format to write.")],
     source_format: Annotated[
-        LabelFormat | None, typer.Option("--from", help="The format of IN; its content tells without it.")
+        LabelFormat | None, typer.Option("--from", help="The format of IN.  [default: found from its content]")
     ] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option(metavar="LABELS", help="For results: the labels, in either format, whose images they are of."),
+        Path | None, typer.Option(metavar="FILE", help="For results: the labels of their images, in either format.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Convert labels or results between Scalabel's and COCO's format, exactly."""
+    """Convert labels or results between the formats of Scalabel and COCO, without loss."""
     _refuse_same_file(source, out, "OUT")
     from bdd100k_zoo.data.convert import convert_file as job
 
     converted = job(source, out, to, source_format, labels)
-    if as_json:
-        write_json(converted)
-        return
     pairs = [
         ("found", converted.found),
         ("written", f"{converted.written}: {converted.path}"),
         ("images", f"{converted.images:,}"),
         ("objects", f"{converted.objects:,}"),
     ]
-    print_renderable(details_table(pairs))
-    for note in converted.notes:
-        get_session(context).note(f"note: {note}")
+    _print_result(context, converted, pairs, as_json=as_json)
 
 
 @handle_errors
 def submit(
     context: typer.Context,
     predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, a folder of them, or a run's folder.")
+        Path,
+        typer.Argument(metavar="PREDICTIONS", help="A predictions file, a folder of such files, or a run's folder."),
     ],
     images: Annotated[
         str,
-        typer.Option(metavar="DIR|LIST", help="The split's images: their folder, or a text file with a name a line."),
+        typer.Option(metavar="DIR|LIST", help="The split's images: a folder, or a text file with one name per line."),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to hand in.")],
-    clip: Annotated[bool, typer.Option("--clip", help="Clip boxes that reach beyond their image.")] = False,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to submit.")],
+    clip: Annotated[bool, typer.Option("--clip", help="Clip boxes that extend beyond their image.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check predictions completely and write the file for the evaluation server; nothing is contacted."""
+    """Validate predictions and write the file for the evaluation server; works offline."""
     _refuse_same_file(predictions, out, "--out")
     from bdd100k_zoo.errors import SubmissionError
     from bdd100k_zoo.evaluation.submission import submit as job
@@ -76,27 +75,33 @@ def submit(
         problems = [problem._asdict() for problem in error.problems]
         write_json({"error": sanitize_text(message), "hint": hint, "problems": problems})
         raise typer.Exit(1) from None
-    if as_json:
-        write_json(submission)
-        return
     pairs = [
         ("written", submission.path),
         ("frames", f"{submission.frames:,}"),
         ("boxes", f"{submission.boxes:,}"),
         ("size", f"{submission.bytes:,} bytes"),
     ]
+    _print_result(context, submission, pairs, as_json=as_json)
+
+
+def _print_result(
+    context: typer.Context, result: ConversionResult | Submission, pairs: list[tuple[str, str]], *, as_json: bool
+) -> None:
+    """Print a result as JSON, or as label and value with its notes on stderr."""
+    if as_json:
+        write_json(result)
+        return
     print_renderable(details_table(pairs))
-    for note in submission.notes:
+    for note in result.notes:
         get_session(context).note(f"note: {note}")
 
 
 def _refuse_same_file(source: Path, out: Path, name: str) -> None:
-    """Refuse to write the file that is read, or one beside the files that are read."""
+    """Refuse to write the file that is read, or a JSON file into the folder that is read."""
     from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 
     read = source / PREDICTIONS_FILE if (source / PREDICTIONS_FILE).is_file() else source
     # realpath: Path.resolve raises RuntimeError for a link that leads to itself.
     real, target = Path(os.path.realpath(read)), Path(os.path.realpath(out))
-    among = read.is_dir() and out.suffix == ".json" and target.parent == real
-    if real == target or among:
-        raise typer.BadParameter(f"{name} is the file that is read, or in the folder that is read: choose another")
+    if real == target or (read.is_dir() and out.suffix == ".json" and target.parent == real):
+        raise typer.BadParameter(f"{name} is the file that is read, or in the folder that is read: choose another path")

@@ -26,7 +26,7 @@ from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 AnnotationFormat = Literal["scalabel", "coco"]
@@ -126,19 +126,12 @@ def read_coco(path: Path, file_type: type[CocoType]) -> CocoType:
 
 # Categories
 
-_CLASS_OF_CATEGORY = {**{name: name for name in CLASSES}, **CLASS_ALIASES, **IGNORED_CLASSES}
+CLASS_OF_CATEGORY = {**{name: name for name in CLASSES}, **CLASS_ALIASES, **IGNORED_CLASSES}
 
 
 def class_of(category: str | None) -> str | None:
     """Return the class of a category; None if the benchmark has no such category."""
-    return _CLASS_OF_CATEGORY.get(category or "")
-
-
-def category_ids(categories: Mapping[str, int]) -> dict[str, int]:
-    """Return the category id by name, for the file's own names and for the other names of their classes."""
-    ids = {class_of(name) or name: number for name, number in categories.items() if name not in IGNORED_CLASSES}
-    ids.update(categories)
-    return {other: ids[name] for other, name in _CLASS_OF_CATEGORY.items() if name in ids} | ids
+    return CLASS_OF_CATEGORY.get(category or "")
 
 
 # Boxes
@@ -203,8 +196,3 @@ def frame_keys(path: Path, frames: Sequence[Named]) -> dict[str, Named]:
                 issues.add("names that appear more than once", name)
         issues.raise_all(path)
     return by_name
-
-
-def find_frame_key(keys: Mapping[str, Any], frame: LabelFrame) -> str:
-    """Return the key of ``frame_keys`` that a frame of another file has."""
-    return frame.name if frame.name in keys else f"{frame.videoName}/{frame.name}"

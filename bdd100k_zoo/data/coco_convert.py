@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from bdd100k_zoo.data.classes import CLASSES, IGNORED_CLASSES
 from bdd100k_zoo.data.coco import (
+    CLASS_OF_CATEGORY,
     CocoAnnotation,
     CocoCategory,
     CocoImage,
@@ -23,9 +24,7 @@ from bdd100k_zoo.data.coco import (
     ScalabelOrigin,
     box_to_coco,
     box_to_scalabel,
-    category_ids,
     class_of,
-    find_frame_key,
     frame_keys,
     is_finite,
     read_coco,
@@ -47,11 +46,13 @@ INVALID_BOXES = "boxes whose size is too large or not a number"
 
 
 class _Categories:
-    """The categories of a labels file, by id and by name."""
+    """The categories of a labels file, by id, and their ids by all names of their classes."""
 
     def __init__(self, categories: Sequence[CocoCategory]) -> None:
         self.names = {category.id: category.name for category in categories}
-        self.ids = category_ids({category.name: category.id for category in categories})
+        own = {category.name: category.id for category in categories}
+        ids = {class_of(name) or name: number for name, number in own.items() if name not in IGNORED_CLASSES} | own
+        self.ids = {other: ids[name] for other, name in CLASS_OF_CATEGORY.items() if name in ids} | ids
 
 
 # Scalabel to COCO
@@ -167,7 +168,8 @@ def results_to_coco(
     results: list[CocoResult] = []
     for frame in sorted(frames, key=lambda frame: frame.name):
         # BDD100K's old submissions omit the suffix.
-        image = images.get(find_frame_key(images, frame)) or images.get(f"{frame.name}.jpg")
+        keys = (frame.name, f"{frame.videoName}/{frame.name}", f"{frame.name}.jpg")
+        image = next((images[key] for key in keys if key in images), None)
         if image is None:
             issues.add(f"frames that {labels_path} lacks", frame.name)
             continue
@@ -281,13 +283,13 @@ def _to_frames(
         raise InvalidFileError(labels_path, "image ids or category ids repeat", "give every image and category its own")
     issues = ValidationIssues()
     for number, item in enumerate(items, 1):
-        place = f"annotation {item.id}" if isinstance(item, CocoAnnotation) else f"result {number}"
         if item.image_id not in labels or item.category_id not in names:
+            place = _place(number, item)
             kind = f"{place.split()[0]}s of an image or category that {labels_path} lacks"
             issues.add(kind, f"{place}: image {item.image_id}, category {item.category_id}")
             continue
         if item.bbox and not is_finite(item.bbox):
-            issues.add(INVALID_BOXES, place)
+            issues.add(INVALID_BOXES, _place(number, item))
         labels[item.image_id].append(_to_label(number, item, names[item.category_id]))
     issues.raise_all(path)
     images = sorted(dataset.images, key=lambda image: image.file_name)
@@ -302,6 +304,10 @@ def _to_frames(
         )
         for image in images
     )
+
+
+def _place(number: int, item: CocoAnnotation | CocoResult) -> str:
+    return f"annotation {item.id}" if isinstance(item, CocoAnnotation) else f"result {number}"
 
 
 def _to_label(number: int, item: CocoAnnotation | CocoResult, name: str) -> Label:

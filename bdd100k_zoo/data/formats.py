@@ -37,7 +37,6 @@ FRAMES = "labels or predictions in Scalabel's format"
 ANY_FORMAT = "labels or predictions in Scalabel's or COCO's format"
 COCO_LABELS = "a COCO labels file"
 COCO_RESULTS = "a list of COCO results"
-EMPTY_LIST = "an empty list"
 
 FileFormat = Literal["Scalabel frames", "COCO labels", "COCO results"]
 
@@ -81,15 +80,10 @@ def is_true(value: Any) -> bool:
 
 
 def to_mapping(value: object) -> dict[str, Any] | None:
-    """Return a JSON object, or a list of pairs or an empty value as one, as pydantic does; None for anything else."""
+    """Return a JSON object; an empty list or text is an empty one, as for pydantic; None for anything else."""
     if isinstance(value, dict):
         return value
-    if not isinstance(value, (list, str)):
-        return None
-    try:
-        return dict(value)  # type: ignore[arg-type]  # raises if these are no pairs
-    except (TypeError, ValueError):
-        return None
+    return {} if value in ([], "") else None
 
 
 def to_number(value: object) -> float | None:
@@ -255,7 +249,7 @@ def _broken_file_error(path: Path, problem: str) -> InputsError:
 
 
 class FrameDocuments(NamedTuple):
-    """Frames as plain JSON documents in Scalabel's current form, otherwise unchecked."""
+    """Frames as plain JSON documents in Scalabel's current form, or not decoded yet, otherwise unchecked."""
 
     frames: list[Any]
     flat: bool = False

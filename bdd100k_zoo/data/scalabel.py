@@ -200,8 +200,9 @@ class FrameRows(NamedTuple):
 
 def is_crowd(category: str | None, attributes: Mapping[str, Any] | None) -> bool:
     """Return whether a label is a crowd box in the evaluation: by its attributes, or by its category."""
-    marks = attributes or {}
-    return is_true(marks.get("crowd")) or is_true(marks.get("ignored")) or category in IGNORED_CLASSES
+    if category in IGNORED_CLASSES or not attributes:
+        return category in IGNORED_CLASSES
+    return is_true(attributes.get("crowd", False)) or is_true(attributes.get("ignored", False))
 
 
 def to_bbox(box: Box2D) -> Bbox:

@@ -17,7 +17,7 @@ from array import array
 from dataclasses import dataclass
 from math import isfinite
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -173,23 +173,16 @@ class _NamedFrame(PlainFrame, frozen=True):
     name: str | int | float
 
 
-@dataclass(frozen=True, slots=True)
-class LooseFrames:
-    """The frames of a predictions file, which are decoded one by one: memory holds the labels of one frame only."""
+def read_loose_frames(path: Path) -> FrameDocuments:
+    """Read a predictions file, or a folder of such files, without decoding the frames.
 
-    frames: Sequence[Raw | Any]
-    flat: bool = False
-    """The file lists boxes, not frames, so that images without a box have no frame."""
-
-
-def read_loose_frames(path: Path) -> LooseFrames:
-    """Read a predictions file, or a folder of such files, without decoding the labels.
+    ``decode_loose_frame`` decodes them one by one, so that memory holds the labels of one frame only.
 
     Raises:
         StorageError: the file cannot be read.
         InputsError: it holds no frames.
     """
-    frames: list[Raw | Any] = []
+    frames: list[Any] = []
     is_flat = False
     for file in decode_files(path, _NamedFrame, PREDICTIONS):
         if file.records is None:
@@ -199,7 +192,7 @@ def read_loose_frames(path: Path) -> LooseFrames:
         else:
             document = msgspec.json.decode(file.content, type=list[Raw] | ScalabelDataset[Raw])
             frames += document.frames if isinstance(document, ScalabelDataset) else document
-    return LooseFrames(frames, is_flat)
+    return FrameDocuments(frames, is_flat)
 
 
 def decode_loose_frame(frame: Raw | Any) -> LooseFrame | str:
@@ -215,17 +208,12 @@ def decode_loose_frame(frame: Raw | Any) -> LooseFrame | str:
 # Columns
 
 
-class ScalabelRows(NamedTuple):
-    """The boxes of a file, or of a folder of files."""
-
-    rows: list[FrameRows]
-    let_through: list[IssueSummary]
-    flat: bool
-    """A file lists boxes, not frames, so that images without a box have no frame."""
-
-
-def read_rows(path: Path, *, scored: bool, lenient: bool) -> ScalabelRows:
+def read_rows(path: Path, *, scored: bool, lenient: bool) -> tuple[list[FrameRows], list[IssueSummary], bool]:
     """Read the boxes of labels, or of predictions, which are ``scored``.
+
+    Returns:
+        The boxes by frame, what was accepted leniently, and whether a file lists boxes, not frames, so that images
+        without a box have no frame.
 
     Raises:
         StorageError: the file cannot be read.
@@ -246,7 +234,7 @@ def read_rows(path: Path, *, scored: bool, lenient: bool) -> ScalabelRows:
             issues.raise_first()
         rows += found
         let_through += issues.summarise()
-    return ScalabelRows(rows, let_through, is_flat)
+    return rows, let_through, is_flat
 
 
 if TYPE_CHECKING:

@@ -38,7 +38,6 @@ from bdd100k_zoo.data.validation import (
     NORMALISED,
     IssueSummary,
     ValidationIssues,
-    frame_error,
     merge_issue_summaries,
     printable,
     unlikely_boxes_error,
@@ -257,8 +256,7 @@ def read_coco_results(path: Path, labels: Path, *, lenient: bool = False) -> Pre
     empty = ValidationIssues()
     for frame in frames:
         if not frame.labels:
-            error = frame_error(path, printable(frame.name), f"missing, but in {labels}")
-            empty.add("frames without predictions", error)
+            empty.add("frames without predictions", f"{path}: frame {printable(frame.name)}: missing, but in {labels}")
     return PredictionTable(
         **_shared_columns(path, rows, boxes, let_through + empty.summarise()),
         scores=_join([frame.scores for frame in rows]),

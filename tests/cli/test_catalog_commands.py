@@ -67,7 +67,7 @@ def test_list_as_json_has_every_field(call):
     assert models[0]["weights"]["digest"] is None
 
 
-def test_no_match_says_what_there_is(call):
+def test_no_match_is_answered_with_the_known_values(call):
     result = call("list", "--backbone", "swin")
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -123,7 +123,7 @@ def test_table_prints_each_family_as_published(call, zoo, shared):
         assert table.rstrip("\n") in text
 
 
-def test_a_stale_document_is_told_and_mended(call, tmp_path):
+def test_a_stale_document_is_reported_and_updated(call, tmp_path):
     document = tmp_path / "doc.md"
     document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     stale = call("table", "--check", "doc.md")
@@ -186,7 +186,7 @@ families:
     return str(file)
 
 
-def test_markup_in_a_zoo_file_is_shown_as_it_is(call, write_zoo):
+def test_markup_in_a_zoo_file_is_printed_literally(call, write_zoo):
     zoo = hostile_zoo(write_zoo, "[bold]x[/bold]")
     for command in (["list"], ["info", "hostile_1x"]):
         result = call("--zoo", zoo, *command)
@@ -226,7 +226,7 @@ def test_recorded_speeds_become_a_column(call):
     assert "line 1 is no speed record" in result.stderr
 
 
-def test_the_detector_of_the_demo_has_a_card_and_stands_in_no_list_or_table(call):
+def test_the_detector_of_the_demo_has_a_card_but_is_in_no_list_or_table(call):
     card = call("info", "demo_fcos_r18_fpn")
     assert card.exit_code == 0, card.stderr
     assert "bdd100k-zoo predict demo_fcos_r18_fpn --images DIR" in card.stdout

@@ -19,7 +19,7 @@ def files() -> None:
     Path("names.txt").write_text("a.jpg\n")
 
 
-def test_convert_says_what_it_found_and_wrote(call):
+def test_convert_prints_what_it_found_and_wrote(call):
     result = call("convert", "labels.json", "coco.json", "--to", "coco")
     assert result.exit_code == 0, result.stderr
     assert "Scalabel labels" in result.stdout
@@ -30,7 +30,7 @@ def test_convert_says_what_it_found_and_wrote(call):
     assert frame["labels"] == FRAMES[0]["labels"]
 
 
-def test_convert_results_needs_the_labels_and_says_so(call):
+def test_convert_asks_for_the_labels_of_results(call):
     arguments = ["convert", "det.json", "results.json", "--to", "coco"]
     result = call(*arguments)
     assert result.exit_code == 1
@@ -55,7 +55,7 @@ def test_convert_notes_what_was_left_out_unless_quiet(call):
     assert call("--quiet", *arguments).stderr == ""
 
 
-def test_a_contradiction_to_from_is_an_error(call):
+def test_another_format_than_from_is_an_error(call):
     result = call("convert", "labels.json", "out.json", "--from", "coco", "--to", "scalabel")
     assert result.exit_code == 1
     assert "found Scalabel frames" in result.stderr
@@ -79,7 +79,7 @@ def test_wrong_usage_changes_nothing(call, arguments):
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
 
-def test_submit_writes_the_file_and_says_its_size(call):
+def test_submit_writes_the_file_and_prints_its_size(call):
     result = call("submit", "det.json", "--images", "names.txt", "--out", "out/submission.json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(Path("out/submission.json").read_text()) == FOUND
@@ -94,7 +94,7 @@ def test_submit_as_json_is_one_document(call):
     assert (document["frames"], document["boxes"], document["path"]) == (1, 1, "out.json")
 
 
-def test_submit_tells_all_problems_at_once_with_a_hint(call):
+def test_submit_reports_all_problems_at_once_with_a_hint(call):
     Path("names.txt").write_text("b.jpg\n")
     arguments = ["submit", "det.json", "--images", "names.txt", "--out", "out.json"]
     result = call(*arguments)
@@ -117,7 +117,7 @@ def test_submit_as_json_lists_every_problem(call):
     assert document["hint"]
 
 
-def test_boxes_outside_are_clipped_on_demand_alone(call):
+def test_boxes_outside_are_clipped_only_with_the_option(call):
     Path("det.json").write_text(
         json.dumps([{**FOUND[0], "labels": [{**FOUND[0]["labels"][0], "box2d": {**BOX, "x2": 1300}}]}])
     )
@@ -136,7 +136,7 @@ def test_boxes_outside_are_clipped_on_demand_alone(call):
         ["submit", "loop.json", "--images", "names.txt", "--out", "o"],
     ],
 )
-def test_a_link_that_leads_to_itself_is_no_bug(call, command):
+def test_a_link_that_leads_to_itself_is_not_reported_as_a_bug(call, command):
     Path("loop.json").symlink_to("loop.json")
     result = call(*command)
     assert result.exit_code == 1

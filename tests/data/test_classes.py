@@ -7,7 +7,7 @@ import pytest
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES, IGNORED_CLASSES
 
 
-def test_the_classes_stand_in_the_benchmarks_order() -> None:
+def test_classes_have_the_order_of_the_benchmark() -> None:
     assert ", ".join(CLASSES) == (
         "pedestrian, rider, car, truck, bus, train, motorcycle, bicycle, traffic light, traffic sign"
     )

@@ -124,7 +124,7 @@ def test_a_bbox_comes_back_to_the_bit(bbox: Bbox) -> None:
     assert bits_of(box_to_coco(box, kept)[0]) == bits_of(bbox)
 
 
-def test_boxes_of_whole_numbers_and_of_float32_detectors_need_no_original() -> None:
+def test_boxes_of_integers_and_of_float32_detectors_need_no_original() -> None:
     for box in (Box2D(3, 4, 120, 719), Box2D(644.0753784179688, 358.0701904296875, 665.1045532226562, 406.5)):
         assert box_to_coco(box, msgspec.UNSET)[1] is msgspec.UNSET
 
@@ -267,9 +267,7 @@ def test_labels_of_other_tools_are_read_with_their_names_and_folders(put: Callab
 
 
 @pytest.mark.parametrize(("iscrowd", "expected"), [(1, True), (0, False), (None, False)])
-def test_crowds_of_other_tools_are_told_by_an_attribute(
-    put: Callable[..., Path], iscrowd: int | None, expected: bool
-) -> None:
+def test_crowds_of_other_tools_get_an_attribute(put: Callable[..., Path], iscrowd: int | None, expected: bool) -> None:
     annotation = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}
     path = put(coco(annotations=[annotation | ({} if iscrowd is None else {"iscrowd": iscrowd})]))
     (label,) = frames_in(path)[1].labels
@@ -296,7 +294,7 @@ def test_an_annotation_without_bbox_or_id_is_a_label_without_a_box(put: Callable
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"annotations": [{"id": 9, "image_id": 8, "category_id": 1, "bbox": [1, 2, 3, 4]}]}, "annotation 9"),
         ({"annotations": [{"id": 9, "image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4]}]}, "annotation 9"),
@@ -309,9 +307,9 @@ def test_an_annotation_without_bbox_or_id_is_a_label_without_a_box(put: Callable
         ({"categories": [{"id": 1, "name": "car"}, {"id": 1, "name": "bus"}]}, "category ids"),
     ],
 )
-def test_labels_that_do_not_fit_together_are_told(put: Callable[..., Path], changes: Any, told: str) -> None:
+def test_inconsistent_labels_are_refused(put: Callable[..., Path], changes: Any, message: str) -> None:
     path = put(coco(**changes))
-    with pytest.raises((InvalidFileError, InputsError), match=told) as caught:
+    with pytest.raises((InvalidFileError, InputsError), match=message) as caught:
         read_coco_labels(path)
     assert caught.value.path == path
 
@@ -363,7 +361,7 @@ def test_results_of_scalabel_labels_have_the_ids_of_their_conversion(put: Callab
 
 
 @pytest.mark.parametrize("bbox", [[1, 2, -3, 4], [1, 2, 3, -0.5]])
-def test_boxes_of_negative_size_are_told_unless_lenient(put: Callable[..., Path], bbox: list[float]) -> None:
+def test_boxes_of_negative_size_are_refused_unless_lenient(put: Callable[..., Path], bbox: list[float]) -> None:
     annotation = {"id": 9, "image_id": 7, "category_id": 1, "bbox": bbox}
     labels, results = put(coco(annotations=[annotation])), put([result(bbox=bbox)], "results.json")
     with pytest.raises(InvalidFileError, match=r"negative size: val/b\.jpg: label 9"):
@@ -393,14 +391,14 @@ def test_a_class_is_found_among_the_categories_of_other_tools_by_its_alias() -> 
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ([{"id": "4", "category": "lane", "box2d": {"x1": 0, "y1": 0, "x2": 1, "y2": 1}}], "a.jpg: label 4: lane"),
         ([{"id": "4", "category": "car", "box2d": {"x1": -1e308, "y1": 0, "x2": 1e308, "y2": 1}}], "too large"),
     ],
 )
-def test_scalabel_labels_that_coco_cannot_hold_are_told(labels: Any, told: str) -> None:
-    with pytest.raises(InvalidFileError, match=told):
+def test_scalabel_labels_that_coco_cannot_hold_are_refused(labels: Any, message: str) -> None:
+    with pytest.raises(InvalidFileError, match=message):
         labels_to_coco(FILE, frames_of([{"name": "a.jpg", "labels": labels}]))
 
 
@@ -412,7 +410,7 @@ def test_results_need_scores(score: Any) -> None:
         results_to_coco(FILE, frames, labels_to_coco(FILE, frames_of([{"name": "a"}])), FILE)
 
 
-def test_names_that_repeat_are_told_apart_by_their_video_or_refused() -> None:
+def test_repeated_names_are_distinguished_by_their_video_or_refused() -> None:
     document: list[dict[str, Any]] = [{"name": "1.jpg", "videoName": "b"}, {"name": "1.jpg", "videoName": "a"}]
     dataset = through_file(labels_to_coco(FILE, frames_of(document)))
     assert [(image.id, image.videoName) for image in dataset.images] == [(1, "b"), (2, "a")]
@@ -423,7 +421,7 @@ def test_names_that_repeat_are_told_apart_by_their_video_or_refused() -> None:
         labels_to_coco(FILE, frames_of([{"name": "1.jpg"}, {"name": "1.jpg"}]))
 
 
-def test_what_frames_say_of_themselves_is_kept() -> None:
+def test_fields_of_frames_are_kept() -> None:
     document = [
         {
             "name": "a.jpg",
@@ -462,7 +460,7 @@ def test_a_file_is_recognised_by_its_outermost_names(tmp_path: Path, document: s
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
         ("", "is empty"),
         (" \n", "is empty"),
@@ -478,9 +476,9 @@ def test_a_file_is_recognised_by_its_outermost_names(tmp_path: Path, document: s
         ("[]", "holds no box"),
     ],
 )
-def test_a_wrong_file_given_as_labels_is_named(put: Callable[..., Path], document: str, told: str) -> None:
+def test_a_wrong_file_given_as_labels_is_named(put: Callable[..., Path], document: str, message: str) -> None:
     path = put(document)
-    with pytest.raises((InvalidFileError, InputsError), match=told) as caught:
+    with pytest.raises((InvalidFileError, InputsError), match=message) as caught:
         read_labels(path)
     assert caught.value.path == path
 
@@ -523,7 +521,7 @@ def test_the_evaluation_gets_the_same_tables_from_either_format(
 
 
 @given(coco_files())
-def test_the_evaluation_gets_the_very_boxes_of_a_coco_file(dataset: CocoLabels) -> None:
+def test_the_evaluation_gets_the_boxes_of_a_coco_file_to_the_bit(dataset: CocoLabels) -> None:
     path = Path("boxes.json")
     path.write_bytes(msgspec.json.encode(dataset))
     names = {image.id: image.file_name for image in dataset.images}
@@ -534,7 +532,7 @@ def test_the_evaluation_gets_the_very_boxes_of_a_coco_file(dataset: CocoLabels) 
     assert table.classes.tolist() == [annotation.category_id - 1 for annotation in ordered]
 
 
-def test_the_published_cases_come_back_whole(shared: Path) -> None:
+def test_the_published_cases_are_restored_completely(shared: Path) -> None:
     content = (shared / "official" / "scalabel_det" / "labels.json").read_bytes()
     frames = msgspec.json.decode(content, type=tuple[LabelFrame, ...])
     again = labels_from_coco(FILE, through_file(labels_to_coco(FILE, frames)))
@@ -567,12 +565,12 @@ def test_results_of_ultralytics_are_matched_by_file_names(
     found = {name: CLASSES[index] for name, index in zip(table.frames, table.classes.tolist(), strict=True)}
     assert found == {"deep/b1-c2.jpg": "pedestrian", "a.jpg": "traffic sign", "007.jpg": "car"}
     assert table.boxes.tolist() == [[1.5, 2, 30, 40]] * 3
-    (told,) = table.let_through
-    assert (told.kind, told.count) == ("results whose images were found by their file names", 3)
-    assert f"category ids were taken to be {first} pedestrian, {first + 1} rider" in told.examples[0]
+    (issue,) = table.let_through
+    assert (issue.kind, issue.count) == ("results whose images were found by their file names", 3)
+    assert f"category ids were taken to be {first} pedestrian, {first + 1} rider" in issue.examples[0]
 
 
-def test_file_names_of_newer_versions_of_ultralytics_tell_the_images(put: Callable[..., Path]) -> None:
+def test_file_names_of_newer_versions_of_ultralytics_identify_the_images(put: Callable[..., Path]) -> None:
     labels = put([{"name": "x/0010.jpg"}, {"name": "x/2.jpg"}])
     results = [
         {"image_id": 2, "file_name": "2.jpg", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5},
@@ -583,7 +581,7 @@ def test_file_names_of_newer_versions_of_ultralytics_tell_the_images(put: Callab
 
 
 @pytest.mark.parametrize(
-    ("names", "results", "told"),
+    ("names", "results", "message"),
     [
         (STEMS["files"], ultralytics(1, 2, 9), "no category id 0 or 10, so they may begin at 0 or at 1"),
         ([*STEMS["files"], "other/a.png"], ultralytics(0, 1, 2), r"coco\.json has several named a"),
@@ -597,14 +595,14 @@ def test_file_names_of_newer_versions_of_ultralytics_tell_the_images(put: Callab
         ),
     ],
 )
-def test_what_may_be_meant_in_two_ways_is_an_error(
-    put: Callable[..., Path], names: list[str], results: list[dict[str, Any]], told: str | None
+def test_ambiguous_ids_are_an_error(
+    put: Callable[..., Path], names: list[str], results: list[dict[str, Any]], message: str | None
 ) -> None:
     labels = put([{"name": name} for name in names])
-    if told is None:
+    if message is None:
         assert read_coco_results(put(results, "results.json"), labels).starts.tolist() == [0, 0, 1, 2]
         return
-    with pytest.raises(InvalidFileError, match=told):
+    with pytest.raises(InvalidFileError, match=message):
         read_coco_results(put(results, "results.json"), labels)
 
 
@@ -617,9 +615,9 @@ def test_ids_of_coco_labels_hold_whatever_their_files_are_called(put: Callable[.
 
 def test_images_without_a_result_are_counted(put: Callable[..., Path]) -> None:
     labels = put([{"name": "a.jpg"}, {"name": "b.jpg"}])
-    (told,) = read_coco_results(put([result(image_id=2)], "results.json"), labels).let_through
-    assert (told.kind, told.count) == ("frames without predictions", 1)
-    assert "a.jpg" in told.examples[0]
+    (issue,) = read_coco_results(put([result(image_id=2)], "results.json"), labels).let_through
+    assert (issue.kind, issue.count) == ("frames without predictions", 1)
+    assert "a.jpg" in issue.examples[0]
 
 
 def test_labels_carry_what_pycocotools_needs_to_read_results() -> None:

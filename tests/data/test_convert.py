@@ -41,9 +41,9 @@ def put(path: Path, document: object) -> Path:
     return path
 
 
-def test_labels_become_coco_and_come_back_whole() -> None:
-    told = convert_file(put(IN, LABELLED), OUT, "coco")
-    assert (told.found, told.written, told.images, told.objects) == ("Scalabel labels", "COCO labels", 2, 2)
+def test_labels_are_converted_to_coco_and_restored_completely() -> None:
+    result = convert_file(put(IN, LABELLED), OUT, "coco")
+    assert (result.found, result.written, result.images, result.objects) == ("Scalabel labels", "COCO labels", 2, 2)
     coco = json.loads(OUT.read_text())
     assert [(image["id"], image["file_name"], image["width"]) for image in coco["images"]] == [
         (1, "a.jpg", 1280),
@@ -61,8 +61,8 @@ def test_labels_become_coco_and_come_back_whole() -> None:
 
 def test_results_become_coco_with_the_ids_of_the_labels_and_come_back_with_every_frame() -> None:
     put(LABELS, LABELLED)
-    told = convert_file(put(IN, DETECTED), OUT, "coco", labels=LABELS)
-    assert (told.found, told.written, told.objects) == ("Scalabel results", "COCO results", 1)
+    result = convert_file(put(IN, DETECTED), OUT, "coco", labels=LABELS)
+    assert (result.found, result.written, result.objects) == ("Scalabel results", "COCO results", 1)
     assert json.loads(OUT.read_text()) == [
         {"image_id": 2, "category_id": 3, "bbox": [-3.3, 2, 3 + 3.3 + 1, 3], "score": 0.1}
     ]
@@ -94,27 +94,27 @@ def test_results_without_a_box_are_refused_and_images_without_labels_are_not() -
     with pytest.raises(InputsError, match="no box"):
         convert_file(put(BACK, []), OUT, "scalabel", "coco", LABELS)
     assert not OUT.exists()
-    told = convert_file(IN, OUT, "coco")
-    assert (told.found, told.notes) == ("Scalabel labels", ("there is no label: only the images were written",))
+    result = convert_file(IN, OUT, "coco")
+    assert (result.found, result.notes) == ("Scalabel labels", ("there is no label: only the images were written",))
 
 
-def test_what_a_format_cannot_hold_is_said() -> None:
+def test_what_a_format_cannot_hold_is_noted() -> None:
     lane = {"id": "9", "category": "lane/road curb", "poly2d": []}
-    told = convert_file(put(IN, [{"name": "a.jpg", "labels": [lane]}]), OUT, "coco")
-    assert told.notes == ("1 labels without a box were left out",)
+    result = convert_file(put(IN, [{"name": "a.jpg", "labels": [lane]}]), OUT, "coco")
+    assert result.notes == ("1 labels without a box were left out",)
     coco = {
         "images": [{"id": 1, "file_name": "a.jpg"}],
         "categories": [{"id": n, "name": f"animal {n}"} for n in range(9)],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "segmentation": {"counts": "x", "size": [1, 1]}}],
     }
-    told = convert_file(put(IN, coco), OUT, "scalabel")
-    assert "1 annotations have no bbox" in told.notes[0]
-    assert "animal 0, animal 1, animal 2, animal 3, animal 4, …" in told.notes[1]
+    result = convert_file(put(IN, coco), OUT, "scalabel")
+    assert "1 annotations have no bbox" in result.notes[0]
+    assert "animal 0, animal 1, animal 2, animal 3, animal 4, …" in result.notes[1]
     assert json.loads(OUT.read_text())[0]["labels"] == [{"id": "1", "category": "animal 3"}]
 
 
 @pytest.mark.parametrize(
-    ("document", "to", "given", "told"),
+    ("document", "to", "given", "message"),
     [
         (LABELLED, "coco", "coco", r"expected coco \(--from\), found Scalabel frames"),
         (LABELLED, "scalabel", None, "in the format scalabel already"),
@@ -134,20 +134,20 @@ def test_what_a_format_cannot_hold_is_said() -> None:
         ([{"name": "a.jpg", "labels": [{"box2d": {"x1": 1}}]}], "coco", None, r"y1.*labels\[0\]\.box2d"),
     ],
 )
-def test_what_cannot_be_converted_is_told_and_nothing_is_written(document: Any, to: Any, given: Any, told: str) -> None:
-    with pytest.raises((InvalidFileError, InputsError), match=told) as caught:
+def test_invalid_input_is_an_error_and_nothing_is_written(document: Any, to: Any, given: Any, message: str) -> None:
+    with pytest.raises((InvalidFileError, InputsError), match=message) as caught:
         convert_file(put(IN, document), OUT, to, given)
     assert caught.value.path == IN
     assert not OUT.exists()
 
 
-def test_results_of_frames_that_the_labels_lack_are_told_with_the_labels_file() -> None:
+def test_results_of_frames_that_the_labels_lack_are_an_error_with_the_labels_file() -> None:
     put(LABELS, [{"name": "z.jpg"}])
     with pytest.raises(InvalidFileError, match=r"1 frames that labels\.json lacks: b\.jpg"):
         convert_file(put(IN, DETECTED), OUT, "coco", labels=LABELS)
 
 
-def test_a_missing_file_is_told() -> None:
+def test_a_missing_file_is_a_storage_error() -> None:
     with pytest.raises(StorageError):
         convert_file(IN, OUT, "coco")
 
@@ -186,7 +186,7 @@ def test_boxes_that_are_not_in_pixels_are_refused(scored: bool) -> None:
     assert not OUT.exists()
 
 
-def test_what_was_assumed_of_ids_is_noted() -> None:
+def test_assumptions_about_ids_are_noted() -> None:
     put(LABELS, LABELLED)
     results = [
         {"image_id": name, "category_id": category, "bbox": [1, 2, 3, 4], "score": 1}
@@ -204,7 +204,7 @@ def test_whatever_is_in_info_and_licenses_is_read(rest: dict[str, Any]) -> None:
     assert convert_file(BACK, IN, "scalabel").images == len(LABELLED)
 
 
-def test_text_that_is_no_unicode_is_named() -> None:
+def test_text_that_is_not_valid_unicode_is_named() -> None:
     odd = {"id": "1\ud800", "category": "car", "box2d": box(1, 2, 3, 4)}
     with pytest.raises(InvalidFileError, match="not valid Unicode"):
         convert_file(put(IN, [{"name": "a.jpg", "labels": [odd]}]), OUT, "coco")

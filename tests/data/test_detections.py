@@ -116,7 +116,7 @@ def test_class_indices_are_those_of_the_ten_classes(index: int) -> None:
 # The predictions file
 
 
-def test_a_file_is_written_as_the_format_has_it(path: Path) -> None:
+def test_a_file_has_the_documented_format(path: Path) -> None:
     found = write(path, [("a.jpg", detections((2, 0.5, (10.25, 20, 31.5, 41)))), ("sub/b.jpg", detections())])
     assert found == [
         {
@@ -134,7 +134,7 @@ def test_a_file_is_written_as_the_format_has_it(path: Path) -> None:
     ]
 
 
-def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(path: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_an_unfinished_file_is_not_written_through(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"of somebody else")
     path.parent.mkdir(exist_ok=True)
@@ -166,7 +166,7 @@ def test_equal_scores_of_one_class_keep_the_detectors_order(path: Path) -> None:
     assert starts == [*range(0, 40, 2), *range(1, 40, 2)]
 
 
-def test_ids_count_up_over_the_whole_file(path: Path) -> None:
+def test_ids_count_up_over_the_file(path: Path) -> None:
     box = (0, 0, 2, 2)
     two = detections((1, 0.5, box), (0, 0.5, box))
     frames = write(path, [("a.jpg", two), ("b.jpg", detections()), ("c.jpg", two), ("d.jpg", two)])
@@ -183,7 +183,7 @@ number = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @settings(max_examples=300, deadline=None)
 @given(score=st.floats(0, 1, width=32), corners=st.tuples(number, number, number, number))
-def test_every_float_comes_back_from_the_file_bit_for_bit_as_float64_arithmetic_has_it(
+def test_every_float_is_read_back_from_the_file_bit_for_bit_as_float64(
     tmp_path_factory: pytest.TempPathFactory, score: float, corners: tuple[float, float, float, float]
 ) -> None:
     (frame,) = write(tmp_path_factory.mktemp("run") / "det.json", [("a.jpg", detections((4, score, corners)))])
@@ -225,7 +225,7 @@ def test_no_frame_at_all_is_an_empty_list(path: Path) -> None:
     assert write(path, []) == []
 
 
-def test_the_final_name_appears_only_with_the_whole_file(path: Path) -> None:
+def test_the_final_name_appears_only_with_the_complete_file(path: Path) -> None:
     writer = PredictionsWriter(path)
     writer.write("a.jpg", detections())
     assert not path.exists()
@@ -234,7 +234,7 @@ def test_the_final_name_appears_only_with_the_whole_file(path: Path) -> None:
     assert listing(path.parent) == ["det.json"]
 
 
-def test_an_earlier_file_stays_until_the_new_one_is_whole(path: Path) -> None:
+def test_an_earlier_file_stays_until_the_new_one_is_complete(path: Path) -> None:
     write(path, [("old.jpg", detections())])
     writer = PredictionsWriter(path)
     writer.write("new.jpg", detections())
@@ -252,7 +252,7 @@ def test_the_counts_follow_what_was_written(path: Path) -> None:
 
 
 @pytest.mark.parametrize("number_of_frames", [0, 3])
-def test_what_is_abandoned_leaves_nothing(path: Path, number_of_frames: int) -> None:
+def test_an_abandoned_writer_leaves_nothing(path: Path, number_of_frames: int) -> None:
     writer = PredictionsWriter(path)
     for place in range(number_of_frames):
         writer.write(f"{place}.jpg", detections((0, 0.5, (0, 0, 1, 1))))
@@ -260,7 +260,7 @@ def test_what_is_abandoned_leaves_nothing(path: Path, number_of_frames: int) -> 
     assert listing(path.parent) == []
 
 
-def test_what_a_killed_process_left_is_started_over(path: Path) -> None:
+def test_the_file_of_a_killed_process_is_overwritten(path: Path) -> None:
     left = PredictionsWriter(path)
     left.write("a.jpg", detections(*[(0, 0.5, (0, 0, 1, 1))] * 100))
     frames = [("b.jpg", detections())]
@@ -283,7 +283,7 @@ def test_a_refused_frame_leaves_the_file_as_it_was(path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
-def test_what_json_has_no_number_for_is_refused(path: Path, odd: float) -> None:
+def test_numbers_that_json_cannot_represent_are_refused(path: Path, odd: float) -> None:
     writer = PredictionsWriter(path)
     writer.write("a.jpg", detections())
     for found in (detections((0, odd, (0, 0, 1, 1))), detections((0, 0.5, (0, 0, odd, 1)))):
@@ -306,14 +306,14 @@ def test_names_are_sorted_by_code_point_and_may_hold_any_script(path: Path) -> N
     assert [frame["name"] for frame in write(path, [(name, detections()) for name in names])] == names
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"")
     with pytest.raises(StorageError) as caught:
         PredictionsWriter(tmp_path / "runs" / "det.json")
     assert caught.value.path == tmp_path / "runs" / "det.json"
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_a_storage_error(path: Path) -> None:
     path.mkdir(parents=True)
     writer = PredictionsWriter(path)
     writer.write("a.jpg", detections())
@@ -346,7 +346,7 @@ writer.abandon()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
 @pytest.mark.parametrize(("limit", "frames"), [(10, 1), (1000, 100), (100_000, 10_000)])
-def test_a_disk_that_fills_up_is_told_and_nothing_is_left(path: Path, limit: int, frames: int) -> None:
+def test_a_full_disk_is_a_storage_error_and_nothing_is_left(path: Path, limit: int, frames: int) -> None:
     """A limit on the size of files stands for the full disk, in a process of its own."""
     found = subprocess.run(
         [sys.executable, "-W", "error", "-c", FULL_DISK, str(path), str(limit), str(frames)],

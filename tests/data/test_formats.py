@@ -108,7 +108,7 @@ FORMS: dict[str, Callable[[Path, bool], object]] = {
 
 @readers
 @pytest.mark.parametrize("form", FORMS)
-def test_every_reader_takes_every_form(tmp_path: Path, reader: str, form: str) -> None:
+def test_every_reader_reads_every_form(tmp_path: Path, reader: str, form: str) -> None:
     scored, read = READERS[reader]
     path = tmp_path / "frames.json"
     FORMS[form](path, scored)
@@ -188,12 +188,12 @@ def test_the_labels_of_2018_are_read_from_their_folder(tmp_path: Path, reader: s
     assert READERS[reader][1](tmp_path / "train") == EXPECTED
 
 
-def test_what_the_labels_of_2018_say_of_a_frame_is_kept(tmp_path: Path) -> None:
+def test_attributes_of_the_labels_of_2018_are_kept(tmp_path: Path) -> None:
     in_a_folder(tmp_path / "train", of_2018())
     table = read_label_table(tmp_path / "train")
     assert {attributes and attributes.weather for attributes in table.attributes} == {"clear"}
-    (told,) = table.let_through
-    assert (told.kind, told.count) == ("labels without a box, which are not scored", 2)
+    (issue,) = table.let_through
+    assert (issue.kind, issue.count) == ("labels without a box, which are not scored", 2)
 
 
 def test_a_file_of_2018_with_several_frames_is_named(tmp_path: Path) -> None:
@@ -213,9 +213,9 @@ def test_lanes_and_areas_are_skipped_counted_and_reported(tmp_path: Path, reader
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(documents))
     assert READERS[reader][1](path) == EXPECTED
-    (told,) = read_label_table(path).let_through
-    assert (told.kind, told.count) == ("labels without a box, which are not scored", 2)
-    assert told.examples == (f"{path}: frame b.jpg: 2",)
+    (issue,) = read_label_table(path).let_through
+    assert (issue.kind, issue.count) == ("labels without a box, which are not scored", 2)
+    assert issue.examples == (f"{path}: frame b.jpg: 2",)
 
 
 def test_a_box_of_an_unknown_category_is_refused_although_lanes_are_skipped(tmp_path: Path) -> None:
@@ -248,18 +248,18 @@ OTHERS = {
 
 @readers
 @pytest.mark.parametrize("other", OTHERS)
-def test_every_reader_names_what_it_does_not_read(tmp_path: Path, reader: str, other: str) -> None:
-    content, told = OTHERS[other]
+def test_every_reader_names_other_formats(tmp_path: Path, reader: str, other: str) -> None:
+    content, message = OTHERS[other]
     path = tmp_path / "file.json"
     path.write_bytes(content)
     with pytest.raises(InputsError) as caught:
         READERS[reader][1](path)
     assert caught.value.path == path  # type: ignore[attr-defined]
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.timeout(60)
-def test_a_text_that_does_not_end_within_the_first_look_is_no_hang(tmp_path: Path) -> None:
+def test_an_unterminated_string_does_not_hang(tmp_path: Path) -> None:
     path = tmp_path / "cut.json"
     path.write_bytes(b'["' + b'\\"' * (1 << 20))
     with pytest.raises(InputsError):
@@ -302,12 +302,12 @@ def test_values_that_are_false(value: object) -> None:
 
 
 @pytest.mark.parametrize(("value", "number"), [(1, 1.0), (0.25, 0.25), ("0.25", 0.25), (" 1e3 ", 1000.0), (True, 1.0)])
-def test_numbers_and_texts_that_say_numbers(value: object, number: float) -> None:
+def test_numbers_and_texts_that_are_numbers(value: object, number: float) -> None:
     assert to_number(value) == number
 
 
 @pytest.mark.parametrize("value", [None, "", "high", [1], {}, 10**400])
-def test_what_is_no_number(value: Any) -> None:
+def test_values_that_are_no_number(value: Any) -> None:
     assert to_number(value) is None
 
 

@@ -63,7 +63,7 @@ def test_suffixes_count_in_any_case(tmp_path: Path) -> None:
     assert names(tmp_path) == ["1.JPG", "2.JpEg", "3.PNG"]
 
 
-def test_what_starts_with_a_dot_is_passed_over_in_folders_and_patterns(tmp_path: Path) -> None:
+def test_hidden_files_are_skipped_in_folders_and_patterns(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", ".2.jpg", ".cache/3.jpg", ".jpg", "sub/._4.jpg")
     assert names(tmp_path) == ["1.jpg"]
     assert names(tmp_path / "*.jpg") == ["1.jpg"]
@@ -93,7 +93,7 @@ def test_a_pattern_that_the_shell_left_alone_is_expanded(tmp_path: Path) -> None
     assert names(tmp_path / "day[2-9]/?.*") == ["2.PNG"]
 
 
-def test_brackets_in_the_name_of_a_file_or_folder_are_taken_as_they_stand(tmp_path: Path) -> None:
+def test_brackets_in_the_name_of_an_existing_path_are_no_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "run[1]/a[0].jpg", "run1/b.jpg")
     assert names(tmp_path / "run[1]") == ["a[0].jpg"]
     assert names(tmp_path / "run[1]" / "a[0].jpg") == ["a[0].jpg"]
@@ -101,7 +101,7 @@ def test_brackets_in_the_name_of_a_file_or_folder_are_taken_as_they_stand(tmp_pa
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX files")
-def test_what_is_no_regular_file_is_a_frame_that_cannot_be_read(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_frames_that_cannot_be_read(tmp_path: Path) -> None:
     """Reading a pipe would wait for a writer, and a device may give bytes without end."""
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
@@ -189,7 +189,7 @@ def test_a_broken_link_does_not_hide_that_two_images_share_a_name(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ("gone", "does not exist"),
         ("gone.jpg", "does not exist"),
@@ -205,14 +205,16 @@ def test_a_broken_link_does_not_hide_that_two_images_share_a_name(tmp_path: Path
         ("hidden", "found no files"),
     ],
 )
-def test_a_path_without_images_is_told_with_what_there_is_instead(tmp_path: Path, given: str, told: str) -> None:
+def test_a_path_without_images_is_an_error_with_the_kinds_of_its_files(
+    tmp_path: Path, given: str, message: str
+) -> None:
     touch(tmp_path, "notes.md", "papers/a.pdf", "papers/B.PDF", "papers/LICENSE", "hidden/.1.jpg")
     (tmp_path / "empty").mkdir()
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     (tmp_path / "holds nothing").mkdir()
     if not given:
         os.chdir(tmp_path / "empty")
-    with pytest.raises(ImagesError, match=told) as caught:
+    with pytest.raises(ImagesError, match=message) as caught:
         find_images([given])
     assert Path(str(caught.value).partition(": ")[0]) == Path(given)
     assert caught.value.hint
@@ -254,7 +256,7 @@ def test_a_name_that_could_drive_a_terminal_is_refused(tmp_path: Path) -> None:
         find_images([str(tmp_path)])
 
 
-def test_a_path_that_no_system_takes_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     with pytest.raises((StorageError, ImagesError), match="x" * 100):
         find_images(["x" * 5000])
 
@@ -273,15 +275,15 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_one(tmp_pat
         find_images([str(tmp_path / "frames")])
 
 
-def test_videos_in_a_folder_are_passed_over_and_told_of_where_nothing_else_is_there(tmp_path: Path) -> None:
+def test_videos_in_a_folder_are_skipped_and_mentioned_if_there_is_nothing_else(tmp_path: Path) -> None:
     touch(tmp_path, "mixed/1.jpg", "mixed/drive.mp4", "drives/a.mp4", "drives/b.MOV", "drives/c.mp4")
     assert names(tmp_path / "mixed") == ["1.jpg"]
-    told = r"or videos that are named themselves, or by a pattern, found 2 of \.mp4, 1 of \.mov$"
-    with pytest.raises(ImagesError, match=told):
+    message = r"or videos that are named themselves, or by a pattern, found 2 of \.mp4, 1 of \.mov$"
+    with pytest.raises(ImagesError, match=message):
         find_images([str(tmp_path / "drives")])
 
 
-def test_the_kinds_of_a_folder_are_told_without_videos_where_there_are_none(tmp_path: Path) -> None:
+def test_videos_are_not_mentioned_if_there_are_none(tmp_path: Path) -> None:
     touch(tmp_path, "a.pdf")
     with pytest.raises(ImagesError, match=r"^[^(]*expected JPEG or PNG files \(.jpg, .jpeg, .png\), found 1 of .pdf$"):
         find_images([str(tmp_path)])
@@ -301,7 +303,7 @@ def test_a_stamp_is_size_and_time_of_change_however_the_file_was_given(tmp_path:
         assert frame.index is None
 
 
-def test_a_changed_file_has_another_stamp_and_one_that_is_gone_has_none(tmp_path: Path) -> None:
+def test_a_changed_file_has_another_stamp_and_a_missing_file_has_none(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     before = {frame.name: frame.stamp for frame in find_images([str(tmp_path)])}
@@ -346,7 +348,7 @@ def test_a_list_may_begin_with_a_byte_order_mark_and_need_not_end_with_a_line_en
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         (b"gone.jpg", "gone.jpg: does not exist"),
         (b"day", "day: is a folder: a list names files"),
@@ -360,21 +362,21 @@ def test_a_list_may_begin_with_a_byte_order_mark_and_need_not_end_with_a_line_en
         (b"loop.jpg", "loop.jpg: does not exist"),
     ],
 )
-def test_a_line_that_names_no_image_is_told_with_its_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes, told: str
+def test_a_line_that_names_no_image_is_an_error_with_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes, message: str
 ) -> None:
     touch(tmp_path, "day/1.jpg", "notes.md")
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     (tmp_path / "list.txt").write_bytes(b"# two lines before it\nday/1.jpg\n" + line + b"\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ImagesError, match=told) as caught:
+    with pytest.raises(ImagesError, match=message) as caught:
         find_images(["list.txt"])
     assert str(caught.value).startswith("list.txt, line 3: ")
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"# nothing\n  \n"])
-def test_a_list_without_any_path_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_list_without_any_path_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(ImagesError, match="names no image: expected one path per line"):
         find_images([str(tmp_path / "list.txt")])

@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("document", [f"[{FRAME}]", f'{{"frames": [{FRAME}], "config": {{}}, "groups": null}}'])
-def test_both_outer_forms_are_read_and_foreign_fields_passed_over(file: Path, document: str) -> None:
+def test_both_outer_forms_are_read_and_unknown_fields_ignored(file: Path, document: str) -> None:
     file.write_text(document)
     (frame,) = read_label_frames(file)
     car, lane = frame.labels
@@ -35,7 +35,7 @@ def test_both_outer_forms_are_read_and_foreign_fields_passed_over(file: Path, do
     assert [is_crowd(label.category, label.attributes) for label in frame.labels] == [True, False]
 
 
-def test_numbers_stand_for_names_and_null_for_no_labels(file: Path) -> None:
+def test_names_may_be_numbers_and_labels_null(file: Path) -> None:
     file.write_text('[{"name": 12, "labels": null, "size": {"width": 640, "height": 360}}, {"name": "b"}]')
     first, second = read_label_frames(file)
     assert (first.name, first.labels, first.size) == ("12", (), ImageSize(640, 360))
@@ -64,7 +64,7 @@ def test_crowds_and_ignored_labels_are_regions(file: Path, attribute: str, value
         ('[{"name": ' + "[" * 100_000 + "]" * 100_000 + "}]", "nested too deeply"),
     ],
 )
-def test_what_is_no_label_file_is_an_error_naming_the_file_and_the_place(file: Path, document: str, found: str) -> None:
+def test_an_invalid_label_file_is_an_error_naming_the_file_and_the_place(file: Path, document: str, found: str) -> None:
     file.write_text(document)
     with pytest.raises(InputsError) as caught:
         read_label_frames(file)

@@ -52,7 +52,7 @@ def test_labels_become_columns_in_the_official_order_of_frames(file: Path, outer
         frame(label(box2d=None), name="Z"),
         {"name": 7, "labels": None},
     ]
-    told = IssueSummary("labels without a box, which are not scored", 1, (f"{file}: frame Z: 1",))
+    issue = IssueSummary("labels without a box, which are not scored", 1, (f"{file}: frame Z: 1",))
     table = read_label_table(write(file, outer(frames)))
     assert table.frames == ("7", "Z", "a", "b")
     assert table.videos == (None, None, "v", None)
@@ -61,7 +61,7 @@ def test_labels_become_columns_in_the_official_order_of_frames(file: Path, outer
     assert table.crowd.tolist() == [True, False, True]
     assert table.boxes.tolist() == [[1.5, 2, 29.75, 39]] * 3
     assert table.attributes == (None, None, None, FrameAttributes("rainy", "city street", "night"))
-    assert table.let_through == (told,)
+    assert table.let_through == (issue,)
 
 
 def test_predictions_become_columns_in_the_order_of_the_file(file: Path) -> None:
@@ -130,7 +130,7 @@ ODD_BUT_TAKEN = [
 
 
 @pytest.mark.parametrize("fields", ODD_BUT_TAKEN, ids=json.dumps)
-def test_odd_types_that_the_official_tool_takes_are_taken(file: Path, fields: dict[str, Any]) -> None:
+def test_odd_types_that_the_official_evaluator_accepts_are_accepted(file: Path, fields: dict[str, Any]) -> None:
     write(file, [frame(label(**fields), label(score=0.75))])
     predictions, labels = read_prediction_table(file), read_label_table(write(file, [frame(label(**fields), label())]))
     assert predictions.scores.tolist() == [float(fields["score"]), 0.75]
@@ -169,7 +169,7 @@ def second_label(path: Path, fields: dict[str, Any], *, lenient: bool) -> Inputs
 
 @pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize(("fields", "problem"), REFUSED)
-def test_what_cannot_be_scored_is_refused_naming_file_frame_and_label(
+def test_invalid_values_are_refused_naming_file_frame_and_label(
     file: Path, fields: dict[str, Any], problem: str, lenient: bool
 ) -> None:
     error = second_label(file, fields, lenient=lenient)
@@ -177,18 +177,18 @@ def test_what_cannot_be_scored_is_refused_naming_file_frame_and_label(
 
 
 @pytest.mark.parametrize(("fields", "problem"), HIDDEN)
-def test_what_the_official_tool_hides_is_refused_unless_lenient(
+def test_what_the_official_evaluator_hides_is_refused_unless_lenient(
     file: Path, fields: dict[str, Any], problem: str
 ) -> None:
     error = second_label(file, fields, lenient=False)
     assert str(error) == f"{file}: frame b.jpg: label x7 (no. 2): {problem}"
     assert error.lenient_hint
-    (told,) = read_prediction_table(file, lenient=True).let_through
-    assert told.count == 1
-    assert told.examples == (str(error),)
+    (issue,) = read_prediction_table(file, lenient=True).let_through
+    assert issue.count == 1
+    assert issue.examples == (str(error),)
 
 
-def test_a_prediction_thinner_than_a_pixel_is_whole_and_such_a_label_is_not(file: Path) -> None:
+def test_a_prediction_thinner_than_a_pixel_is_valid_but_such_a_label_is_not(file: Path) -> None:
     thin = BOX | {"x2": 0.5}
     boxes = read_prediction_table(write(file, [frame(label(score=1, box2d=thin))])).boxes
     assert boxes.tolist() == [[1.5, 2, 0, 39]]
@@ -197,7 +197,7 @@ def test_a_prediction_thinner_than_a_pixel_is_whole_and_such_a_label_is_not(file
 
 
 @pytest.mark.parametrize("fields", [fields for fields, _ in REFUSED if "score" not in fields])
-def test_labels_are_held_to_the_same(file: Path, fields: dict[str, Any]) -> None:
+def test_labels_are_checked_like_predictions(file: Path, fields: dict[str, Any]) -> None:
     write(file, [frame(label(**fields), name="b.jpg")])
     with pytest.raises(InputsError) as caught:
         read_label_table(file, lenient=True)
@@ -224,7 +224,7 @@ def test_attributes_that_are_no_plain_values_are_refused(file: Path, attributes:
 
 
 @pytest.mark.parametrize("broken", [{"labels": []}, 5, "a.jpg", {"name": "a", "labels": {}}])
-def test_a_frame_that_is_none_is_refused(file: Path, broken: Any) -> None:
+def test_an_invalid_frame_is_refused(file: Path, broken: Any) -> None:
     with pytest.raises(InputsError):
         read_label_table(write(file, [frame(), broken]))
 
@@ -271,7 +271,7 @@ def test_labels_given_as_predictions_are_recognised(file: Path) -> None:
             read_prediction_table(file, lenient=lenient)
 
 
-def test_predictions_given_as_labels_are_recognised_but_let_through_when_lenient(file: Path) -> None:
+def test_predictions_given_as_labels_are_recognised_but_accepted_if_lenient(file: Path) -> None:
     write(file, [frame(), frame(label(score=0.5), label(score=0.6))])
     with pytest.raises(InputsError, match="predictions: every label has a score"):
         read_label_table(file)
@@ -287,7 +287,7 @@ def test_an_empty_file_is_an_error(file: Path, read: Any, content: str) -> None:
 
 @pytest.mark.parametrize("read", [read_label_table, read_prediction_table])
 @pytest.mark.parametrize("length", [1, 30, 60, 100])
-def test_a_file_that_was_cut_off_is_an_error_with_the_byte(file: Path, read: Any, length: int) -> None:
+def test_a_truncated_file_is_an_error_with_the_byte(file: Path, read: Any, length: int) -> None:
     whole = json.dumps([frame(label(score=0.5), name="ä")], ensure_ascii=False).encode()
     file.write_bytes(whole[:length])
     with pytest.raises(InputsError) as caught:

@@ -109,21 +109,21 @@ def test_frames_are_numbered_as_they_are_shown(reached: Path) -> None:
 
 @given(order=st.lists(st.integers(0, 39), min_size=1, max_size=12))
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_pixels_of_a_frame_are_the_same_whichever_way_it_is_reached(reached: Path, order: list[int]) -> None:
+def test_the_pixels_of_a_frame_are_the_same_in_any_order_of_reading(reached: Path, order: list[int]) -> None:
     frames = frames_of(reached)
     in_order = read_all(frames)
     for number, pixels in zip(order, read_all(frames[number] for number in order), strict=True):
         assert np.array_equal(pixels, in_order[number])
 
 
-def test_what_is_shown_before_a_key_frame_is_decoded_from_the_one_before_that() -> None:
+def test_a_frame_shown_before_a_key_frame_is_decoded_from_the_previous_one() -> None:
     """Both orders of an open group: I0 P3 B1 B2 I6 B4 B5 P9 B7 B8, as they stand in the file."""
     times = [0, 3, 1, 2, 6, 4, 5, 9, 7, 8]
     index = PacketIndex(times, sorted(range(10), key=times.__getitem__), keys=[0, 4], damaged=[], is_timed=True)
     assert [index.seek_start(index.frames[number]) for number in range(10)] == [0, 0, 0, 0, 0, 0, 4, 4, 4, 4]
 
 
-def test_every_nth_frame_is_taken_and_reached(reached: Path) -> None:
+def test_every_nth_frame_is_used(reached: Path) -> None:
     frames = frames_of(reached, every=15)
     assert [frame.name for frame in frames] == ["x-0000000.jpg", "x-0000015.jpg", "x-0000030.jpg"]
     assert [number_in(pixels) for pixels in read_all(frames)] == [0, 15, 30]
@@ -197,14 +197,14 @@ def test_two_videos_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "named after its file" in caught.value.hint
 
 
-def test_a_broken_video_in_a_list_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_broken_video_in_a_list_is_an_error_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_text("no video")
     (tmp_path / "list.txt").write_text("#\nx.mp4\n")
     with pytest.raises(ImagesError, match=r"line 2: .*x\.mp4: is not a complete MP4"):
         frames_of(tmp_path / "list.txt")
 
 
-def test_a_link_to_a_video_that_is_gone_is_told_when_a_pattern_matches_it(tmp_path: Path) -> None:
+def test_a_broken_link_to_a_video_is_an_error_if_a_pattern_matches_it(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").symlink_to(tmp_path / "gone.mp4")
     with pytest.raises(UnreadableImageError, match="No such file"):
         find_images([str(tmp_path / "*.mp4")])
@@ -257,7 +257,7 @@ def test_suffixes_of_videos_count_in_any_case(tmp_path: Path, suffix: str) -> No
 
 
 @pytest.mark.parametrize("name", ["front:left.mp4", "concat:x.mp4", "ä 車|.mp4", "drive.v2.mp4"])
-def test_a_name_is_a_name_whatever_it_looks_like(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_may_look_like_a_protocol(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     film(tmp_path / "x.mp4", 2).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     frames = find_images([f"./{name}"])
@@ -413,7 +413,7 @@ def test_pictures_of_motion_jpeg_are_turned_as_their_exif_orientation_says(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is not a complete MP4, MOV, AVI, Matroska or WebM video"),
         (b"just text\n" * 100, "is not a complete"),
@@ -423,22 +423,22 @@ def test_pictures_of_motion_jpeg_are_turned_as_their_exif_orientation_says(
         (b"\xff\xd8\xff\xe0" + bytes(1000), "is not a complete"),
     ],
 )
-def test_a_file_that_is_no_video_is_told_and_leads_nowhere(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_no_video_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     film(tmp_path / "other.mp4", 3)
     (tmp_path / "x.mp4").write_bytes(content)
-    with pytest.raises(UnreadableImageError, match=told) as caught:
+    with pytest.raises(UnreadableImageError, match=message) as caught:
         frames_of(tmp_path / "x.mp4")
     assert caught.value.path == tmp_path / "x.mp4"
 
 
 @pytest.mark.parametrize("with_cover", [False, True])
-def test_sound_without_a_video_is_told(tmp_path: Path, with_cover: bool) -> None:
+def test_sound_without_a_video_is_an_error(tmp_path: Path, with_cover: bool) -> None:
     tune(tmp_path / "x.mp4", with_cover=with_cover)
     with pytest.raises(ImagesError, match="holds no video: found audio"):
         frames_of(tmp_path / "x.mp4")
 
 
-def test_a_video_without_frames_is_told(tmp_path: Path) -> None:
+def test_a_video_without_frames_is_an_error(tmp_path: Path) -> None:
     whole = film(tmp_path / "x.mkv", 30)
     whole.write_bytes(whole.read_bytes()[:600])
     with pytest.raises(ZooError, match=r"without any frame|is not a complete"):
@@ -462,7 +462,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("part", [0.5, 0.8])
-def test_of_a_video_that_is_cut_off_what_is_there_is_read(
+def test_of_a_truncated_video_the_frames_that_are_there_are_read(
     tmp_path: Path, name: str, container: dict[str, str], codec: str, part: float
 ) -> None:
     pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -487,7 +487,7 @@ def what_is_readable(frames: Iterable[Frame]) -> Iterator[int | str]:
                 yield error.reason.split()[0]
 
 
-def test_an_mp4_whose_table_of_contents_is_cut_off_is_told(tmp_path: Path) -> None:
+def test_an_mp4_without_its_table_of_contents_is_an_error(tmp_path: Path) -> None:
     path = film(tmp_path / "x.mp4", 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UnreadableImageError, match="is not a complete"):
@@ -496,7 +496,7 @@ def test_an_mp4_whose_table_of_contents_is_cut_off_is_told(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("place", [12, 19, 26])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_what_is_damaged_is_refused_up_to_the_next_key_frame_whichever_way_it_is_reached(
+def test_damaged_frames_are_refused_up_to_the_next_key_frame_in_any_order(
     tmp_path: Path, place: int, suffix: str
 ) -> None:
     path = film(tmp_path / f"x{suffix}", 60, keys=12, between=0, size=(240, 320))
@@ -531,7 +531,7 @@ def test_a_video_that_is_shorter_than_its_frames_are_many_is_unreadable_there(tm
         reader.read(Frame("x-0000000.jpg", path, 0))
 
 
-def test_a_file_that_is_another_one_since_it_was_found_is_not_read(tmp_path: Path) -> None:
+def test_a_file_that_changed_since_it_was_found_is_not_read(tmp_path: Path) -> None:
     video, image = film(tmp_path / "x.mp4", 3), tmp_path / "y.png"
     Image.new("RGB", (4, 4)).save(image)
     frames = find_images([str(video), str(image)])
@@ -556,7 +556,7 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         reader.read(Frame("x-0000000.jpg", path, 0))
 
 
-def test_a_reader_reads_image_files_as_ever(tmp_path: Path) -> None:
+def test_a_reader_reads_image_files_too(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(drawing(3)))
     (frame,) = find_images([str(tmp_path)])
     assert np.array_equal(read_all([frame])[0], read_image(tmp_path / "x.png"))

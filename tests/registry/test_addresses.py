@@ -63,7 +63,7 @@ def test_a_well_formed_address_has_no_problem(address: str) -> None:
         "http://far.example\\@localhost/",
     ],
 )
-def test_a_malformed_address_is_told_with_the_address(address: str) -> None:
+def test_a_malformed_address_is_named_in_the_problem(address: str) -> None:
     assert repr(address)[1:-1] in address_problem(address)
 
 
@@ -172,7 +172,7 @@ def test_passwords_and_tokens_are_not_shown(address: str, shown: str) -> None:
         "",
     ],
 )
-def test_an_address_without_secrets_is_shown_as_it_is(address: str) -> None:
+def test_an_address_without_secrets_is_unchanged(address: str) -> None:
     assert redact_address(address) == redact_text(address) == address
     assert secret_problem(address) == ""
 

@@ -50,7 +50,7 @@ def changed_lines(before: str, after: str) -> list[str]:
     return [line for line in lines if line[0] in "+-"]
 
 
-def test_nulls_become_values_and_comments_stay() -> None:
+def test_nulls_are_replaced_and_comments_stay() -> None:
     after = edited(TEXT, {"first": {"weights": KNOWN}})
     assert after == TEXT.replace("digest: null  #", f"digest: {SHA}  #").replace("size: ~", "size: 1234")
 
@@ -76,7 +76,7 @@ def test_the_last_model_of_a_file_without_a_last_line_end_gets_its_field() -> No
     assert after == f"{text}\n    digests:\n      visuals: {{digest: {SHA}, size: 1234}}\n"
 
 
-def test_a_field_that_is_there_is_added_to() -> None:
+def test_digests_are_added_to_an_existing_field() -> None:
     field = f"    digests:\n      preds: {{digest: {OTHER}, size: 7}}  # seen\n"
     text = TEXT.replace("    scores_test", field + "    scores_test")
     after = edited(text, {"first": {"preds": KNOWN, "visuals": KNOWN}})

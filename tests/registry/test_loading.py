@@ -242,7 +242,7 @@ def test_one_wrong_value_is_refused_with_file_entry_and_field(
         ("families.0.authors", []),
     ],
 )
-def test_values_at_the_edge_are_taken(document: Document, write: Write, path: str, value: object) -> None:
+def test_values_at_the_limit_are_accepted(document: Document, write: Write, path: str, value: object) -> None:
     put(document, path, value)
     assert len(load_zoo(write(document)).models) == 26
 
@@ -302,13 +302,13 @@ def test_plain_http_to_a_far_host_is_refused_where_no_digest_is_known(
 
 @pytest.mark.parametrize("field", FETCHED)
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:80"])
-def test_plain_http_to_this_machine_is_taken(document: Document, write: Write, field: str, host: str) -> None:
+def test_plain_http_to_this_machine_is_accepted(document: Document, write: Write, field: str, host: str) -> None:
     put(document, f"models.0.{field}", f"http://{host}/file")
     assert len(load_zoo(write(document)).models) == 26
 
 
 @pytest.mark.parametrize("digest", [MD5, SHA256])
-def test_plain_http_is_taken_for_weights_whose_digest_is_recorded(
+def test_plain_http_is_accepted_for_weights_with_a_recorded_digest(
     document: Document, write: Write, digest: str
 ) -> None:
     put(document, "models.0.weights.digest", digest)
@@ -320,7 +320,7 @@ def test_plain_http_is_taken_for_weights_whose_digest_is_recorded(
     )
 
 
-def test_a_digest_of_the_weights_vouches_for_no_other_file(document: Document, write: Write) -> None:
+def test_a_digest_of_the_weights_verifies_no_other_file(document: Document, write: Write) -> None:
     put(document, "models.0.weights.digest", MD5)
     put(document, "models.0.predictions", "http://far.example/p.json")
     assert refusal(write(document)).field == "predictions"
@@ -335,7 +335,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("field", "what"), OTHERS)
-def test_a_digest_of_another_file_vouches_for_that_file_alone(
+def test_a_digest_of_another_file_verifies_only_that_file(
     document: Document, write: Write, field: str, what: ArtifactKind
 ) -> None:
     put(document, "models.0.digests", {what: {"digest": SHA256, "size": 12}})
@@ -452,13 +452,13 @@ def test_a_document_of_another_form_is_refused(write: Write, text: str, entry: s
         pytest.param(b"models: !mine []", id="a private tag"),
     ],
 )
-def test_what_is_no_plain_yaml_in_utf_8_is_refused(write: Write, content: bytes) -> None:
+def test_invalid_yaml_and_other_encodings_are_refused(write: Write, content: bytes) -> None:
     error = refusal(write(content))
     assert (error.entry, error.field) == ("", "")
     assert "\n" not in str(error)
 
 
-def test_a_key_that_stands_twice_is_named_with_its_line(write: Write) -> None:
+def test_a_key_that_appears_twice_is_named_with_its_line(write: Write) -> None:
     error = refusal(write("models:\n  - name: a\n    family: b\n    name: c\n"))
     assert "'name'" in error.problem
     assert "line 4" in error.problem
@@ -484,7 +484,7 @@ def laughs(open_link: str) -> str:
         pytest.param("models:\n  " + "- " * 100_000 + "a", id="deep lists"),
     ],
 )
-def test_a_hostile_file_ends_with_an_error_and_not_with_the_process(write: Write, text: str) -> None:
+def test_a_hostile_file_is_an_error_and_does_not_crash_the_process(write: Write, text: str) -> None:
     """In a process of its own, with little memory: the parser's stack once ended it with a segmentation fault."""
     file = write(text)
     program = (
@@ -521,7 +521,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, make: str) -> None:
     assert caught.value.problem.startswith("cannot be read: ")
 
 
-def test_a_missing_file_of_the_environment_is_no_smaller_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_file_of_the_environment_is_an_error_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BDD100K_ZOO_FILES", str(tmp_path / "gone.yaml"))
     with pytest.raises(ManifestError, match=r"gone\.yaml: cannot be read"):
         load_zoo()
@@ -626,9 +626,7 @@ def test_a_file_of_digests_can_add_nothing_else(
     assert words in error.problem
 
 
-def test_digests_of_a_model_of_a_users_own_belong_into_its_own_file(
-    document: Document, write: Write, digests: Write
-) -> None:
+def test_digests_of_a_users_model_belong_in_its_own_file(document: Document, write: Write, digests: Write) -> None:
     own, file = write(document), digests({"night_net_r50_1x": {"weights": SHA256}})
     with pytest.raises(ManifestError) as caught:
         load_zoo(own, file)

@@ -54,7 +54,7 @@ def test_r_50_is_not_r_101(zoo: Zoo) -> None:
 
 
 @pytest.mark.parametrize(("schedule", "number"), [("1x", 9), ("3x", 16), ("3X", 16)])
-def test_a_schedule_is_matched_whole(zoo: Zoo, schedule: str, number: int) -> None:
+def test_a_schedule_is_not_matched_by_a_part(zoo: Zoo, schedule: str, number: int) -> None:
     assert len(select_models(zoo, schedule=schedule)) == number
 
 
@@ -73,7 +73,7 @@ def test_a_model_without_a_published_ap_passes_no_smallest_ap(zoo: Zoo) -> None:
     assert unknown in select_models(zoo)
 
 
-def test_filters_hold_together(zoo: Zoo) -> None:
+def test_filters_are_combined(zoo: Zoo) -> None:
     found = select_models(zoo, families=["retinanet", "fcos"], backbone="r-50", schedule="3x", min_ap=30.9)
     assert names(found) == ["retinanet_r50_fpn_3x"]
 
@@ -107,7 +107,7 @@ def test_unknown_aps_come_last_even_after_zero_and_equal_ones_by_name(zoo: Zoo) 
     assert names(sort_models(models, "val")) == ["b", "c", "z", "a"]
 
 
-def test_a_description_holds_every_field_and_the_whole_family_as_plain_json(zoo: Zoo) -> None:
+def test_a_description_holds_every_field_and_the_family_as_plain_json(zoo: Zoo) -> None:
     model = zoo["faster_rcnn_r50_fpn_deconv_1x"]
     record = json.loads(json.dumps(describe_model(zoo, model)))
     assert set(record) == set(model.__struct_fields__)

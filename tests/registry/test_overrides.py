@@ -106,7 +106,7 @@ def test_values_are_set_in_dicts_and_lists_and_missing_names_are_made() -> None:
     }
 
 
-def test_a_whole_element_of_a_list_can_be_replaced() -> None:
+def test_an_element_of_a_list_can_be_replaced() -> None:
     assert applied({"heights": [1, 2]}, "heights.0=7") == {"heights": [7, 2]}
 
 
@@ -134,7 +134,7 @@ def test_a_dict_is_merged_unless_it_says_delete() -> None:
         ("model.pair.0=1", "'model.pair' is the tuple (1, 2), which has no part '0'"),
     ],
 )
-def test_a_key_that_leads_nowhere_is_an_error_naming_it_and_what_stands_there(text: str, found: str) -> None:
+def test_a_key_that_leads_nowhere_is_an_error_with_the_value_found(text: str, found: str) -> None:
     settings = {"model": {"number": 5, "nothing": None, "heads": [{}, {}], "pair": (1, 2)}}
     with pytest.raises(ConfigError) as caught:
         applied(settings, *text.split())

@@ -258,7 +258,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(zoo: Zoo) -> None:
     assert set(caught.value.nearest) <= set(NAMES)
 
 
-def test_the_nearest_to_a_later_name_is_told_by_the_models_own_name_once(zoo: Zoo) -> None:
+def test_the_nearest_to_a_later_name_is_listed_once_by_the_models_own_name(zoo: Zoo) -> None:
     with pytest.raises(UnknownNameError) as caught:
         zoo["libra_faster_rcnn_r50_fpn_2x"]
     nearest = caught.value.nearest

@@ -37,7 +37,7 @@ def test_mirrors_are_read_in_their_order(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("mirror: []\n", "mirror"),
         ("mirrors: https://one.example\n", "mirrors in "),
@@ -50,12 +50,12 @@ def test_mirrors_are_read_in_their_order(config: Path) -> None:
         ("mirrors: " + "[" * 5000, "nest"),
     ],
 )
-def test_what_is_not_as_it_should_be_is_an_error_that_names_the_file(config: Path, text: str, told: str) -> None:
+def test_an_invalid_setting_is_an_error_that_names_the_file(config: Path, text: str, message: str) -> None:
     config.write_text(text)
     with pytest.raises(SettingsError) as caught:
         read_settings(config)
     assert str(config) in str(caught.value)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"mirrors: [\xff]\n", b"\x00"])
@@ -77,13 +77,13 @@ def test_the_variable_names_another_file_and_may_begin_at_home(tmp_path: Path, m
     assert settings_file({"BDD100K_ZOO_CONFIG": "~/mine.yaml"}) == mine
 
 
-def test_a_named_file_that_is_not_there_is_an_error_that_names_the_variable(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_that_names_the_variable(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"BDD100K_ZOO_CONFIG: .*none\.yaml.*is not there"):
         settings_file({"BDD100K_ZOO_CONFIG": str(tmp_path / "none.yaml")})
 
 
 @pytest.mark.parametrize("environment", [{}, {"BDD100K_ZOO_CONFIG": ""}])
-def test_by_default_it_stands_in_the_user_s_folder_of_settings(environment: dict[str, str]) -> None:
+def test_by_default_the_file_is_in_the_users_folder_of_settings(environment: dict[str, str]) -> None:
     file = settings_file(environment)
     assert file.is_absolute()
     assert file.parts[-2:] == ("bdd100k-zoo", "config.yaml")
