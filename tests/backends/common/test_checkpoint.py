@@ -152,7 +152,7 @@ def test_the_hostile_pickle_would_have_run(tmp_path: Path) -> None:
 
 
 def test_a_module_in_place_of_tensors_is_refused(save: Save) -> None:
-    refusal = r"a whole pickled model, not a state dict: it names torch\.nn\.modules\.linear\.Linear"
+    refusal = r"it is a pickled model or another object, not a state dict: it names torch\.nn\.modules\.linear\.Linear"
     with pytest.raises(UnsafeCheckpointError, match=refusal) as caught:
         read_checkpoint(save(linear()))
     assert "torch.save(model.state_dict()" in caught.value.hint

@@ -27,9 +27,8 @@ from bdd100k_zoo.backends.common.precision import (
     set_older_switches,
     use_precision,
 )
-from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model
+from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model, build_pipeline, preprocess_batch
 from bdd100k_zoo.backends.mmdet3.fast_cpu import onednn_forward
-from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, preprocess_batch
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights
 from bdd100k_zoo.backends.protocol import PRECISIONS
 from bdd100k_zoo.data.images import read_image

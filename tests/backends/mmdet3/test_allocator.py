@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bdd100k_zoo.backends.mmdet3.allocator import keep_freed_memory
+from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory
 
 if TYPE_CHECKING:
     import subprocess
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FAULTS = """
 import ctypes, resource, sys
-from bdd100k_zoo.backends.mmdet3.allocator import keep_freed_memory
+from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory() and keep_freed_memory()
 libc = ctypes.CDLL(None)

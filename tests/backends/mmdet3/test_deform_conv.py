@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import ops as vision
 
-from bdd100k_zoo.backends.mmdet3 import deform_conv as fast
+from bdd100k_zoo.backends.mmdet3 import cpu_ops as fast
 
 pairs = st.tuples(st.integers(1, 2), st.integers(1, 2))
 

@@ -15,8 +15,7 @@ from torch import nn
 
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.backends.common.config import load_config
-from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model
-from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, pipeline_for_arrays
+from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model, build_pipeline, pipeline_for_arrays
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import read_image

@@ -14,9 +14,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdd100k_zoo.backends.common.config import load_config
 from bdd100k_zoo.backends.mmdet3 import fast_cpu
-from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model
+from bdd100k_zoo.backends.mmdet3.detector import (
+    MmdetDetector,
+    build_model,
+    build_pipeline,
+    preprocess_batch,
+    split_detections,
+)
 from bdd100k_zoo.backends.mmdet3.fast_cpu import onednn_forward, optimize_for_cpu
-from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, preprocess_batch, split_detections
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights, save_random_weights
 from bdd100k_zoo.data.images import read_image
 from tools.fidelity.results import rows_of

@@ -11,7 +11,7 @@ from reference import HERE, MODELS, config_path, differences
 
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.backends.common.precision import use_precision
-from bdd100k_zoo.backends.mmdet3.preprocessing import collate_batch, preprocess_image, split_detections
+from bdd100k_zoo.backends.mmdet3.detector import collate_batch, preprocess_image, split_detections
 from bdd100k_zoo.data.images import find_images, read_image
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks

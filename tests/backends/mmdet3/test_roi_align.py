@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torchvision import ops as vision
 
-from bdd100k_zoo.backends.mmdet3 import roi_align as fast
+from bdd100k_zoo.backends.mmdet3 import cpu_ops as fast
 
 HEIGHT, WIDTH = 9, 13
 
