@@ -35,7 +35,7 @@ OLDER_START = b"".join(pickle.dumps(each, 2) for each in (0x1950A86A20F9469CFC6C
 
 
 def write(path: Path, body: bytes, *, zipped: bool = True) -> Path:
-    """A file of either of torch's formats around the instructions of a pickle, with no tensor's bytes."""
+    """Write a file in one of torch's formats with the instructions of a pickle, without the bytes of tensors."""
     content = b"\x80\x02" + body + b"."
     if zipped:
         with zipfile.ZipFile(path, "w") as archive:
@@ -74,7 +74,7 @@ def tensor(elements: int, sizes: tuple[int, ...], strides: tuple[int, ...], offs
 
 
 def attribute(key: bytes) -> bytes:
-    """A tensor with an attribute of its own."""
+    """Return a tensor with an additional attribute."""
     rest = integer(0), numbers(3), numbers(1), b"\x89", call("collections.OrderedDict")
     arguments = b"(" + storage(3) + b"".join(rest) + b"t"
     names = b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nTensor\n"
@@ -272,7 +272,7 @@ def test_a_second_pickle_under_a_name_in_another_case_is_refused(name: str, tmp_
     assert "cut short, damaged" in refusal(hidden_pickle(name, tmp_path / "weights.pth"))
 
 
-def test_a_zip_file_with_a_comment_or_something_behind_it_is_refused(tmp_path: Path) -> None:
+def test_a_zip_file_with_a_comment_or_trailing_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"weight": torch.ones(3)}, path)
     whole = path.read_bytes()
@@ -300,7 +300,7 @@ def test_an_archive_of_the_oldest_format_is_refused_before_torch_reads_it(tmp_pa
     assert refusal(path) == "it is damaged, or not a checkpoint"
 
 
-# What passes
+# Valid checkpoints
 
 FLOATS = ("float16", "float32", "float64", "bfloat16", "complex64", "complex128")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8")
@@ -315,7 +315,7 @@ def test_types_that_only_the_newer_format_knows_pass(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_another_pickle_protocol_is_named_where_torch_cannot_read_it(protocol: int, tmp_path: Path) -> None:
+def test_a_pickle_protocol_that_torch_cannot_read_is_named(protocol: int, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     content = {"meta": {"config": b"abc"}, "state_dict": {"weight": torch.ones(3)}}
     torch.save(content, path, pickle_protocol=protocol)
@@ -342,7 +342,7 @@ def test_a_checkpoint_of_protocol_3_that_torch_reads_passes(tmp_path: Path) -> N
     ],
     ids=["Namespace", "path", "datetime", "defaultdict"],
 )
-def test_an_object_of_python_is_refused_by_name_with_what_to_save(
+def test_an_object_of_python_is_refused_by_name_with_a_repair(
     value: object, name: str, older: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "weights.pth"

@@ -1,4 +1,4 @@
-"""What a batch gives comes back image by image."""
+"""The results of a batch are split by image."""
 
 from __future__ import annotations
 

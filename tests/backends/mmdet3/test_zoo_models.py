@@ -23,14 +23,14 @@ ZOO = load_zoo()
 
 
 def shape_of(name: str) -> nn.Module:
-    """The model with neither memory nor values behind its parameters."""
+    """Build a model without memory for its parameters."""
     config = load_config(ZOO[name].config_path)
     with torch.device("meta"):
         return build_model(config, name=name)
 
 
 def numbered(model: nn.Module) -> dict[str, Tensor]:
-    """A state dict of the model's own shapes, each parameter filled with its own number, in a few bytes each."""
+    """Return a state dict of the model's shapes, each parameter filled with its own number, in a few bytes each."""
     return {
         name: torch.tensor(number).to(like.dtype).expand(like.shape)
         for number, (name, like) in enumerate(model.state_dict().items())
