@@ -1,4 +1,4 @@
-"""Processes end soon after the one that started them was killed, whatever they are at."""
+"""Processes end soon after their parent was killed, whatever they are doing."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def _heed_hangups() -> None:
-    """As a terminal starts programs, even if the tests run under nohup."""
+def _reset_hangups() -> None:
+    """Handle hangups as in a terminal, even if the tests run under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -88,7 +88,7 @@ def _heed_hangups() -> None:
 def test_children_end_with_a_parent_that_is_killed(program: str, number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
-    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=_heed_hangups)
+    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=_reset_hangups)
     pids: list[int] = []
     try:
         while not pids:

@@ -116,7 +116,7 @@ def test_the_command_for_a_published_checkpoint_compares_it_with_the_published_a
 
 def test_every_model_is_shown_to_find_the_classic_boxes():
     text = (DOCS / "fidelity.md").read_text(encoding="utf-8")
-    assert "**25 of 25 models find the same boxes** through `mmdet3` as through `mmdet2`" in text
+    assert "**25 of 25 models find the same boxes** with `mmdet3` as with `mmdet2`" in text
     assert [model.name for model in load_zoo().models if f"| `{model.name}` |" not in text] == []
 
 

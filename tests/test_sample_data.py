@@ -1,4 +1,4 @@
-"""Random weights and a drawn frame, whole or not at all."""
+"""Random weights and a synthetic frame, complete or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """Let writing fail as it does on a full disk: in the middle."""
+    """Make writing fail in the middle, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -40,14 +40,14 @@ def test_a_folder_that_is_a_file_is_a_storage_error(zoo, tmp_path):
         job.write_sample_data(zoo[job.DEFAULT_MODEL], tmp_path / "trial")
 
 
-def test_a_trial_is_a_checkpoint_and_a_frame_of_the_dataset(trial):
+def test_the_sample_is_a_checkpoint_and_a_frame_of_the_datasets_size(trial):
     assert trial.weights.read_bytes().startswith(b"PK")
     (frame,) = trial.frames.iterdir()
     with Image.open(frame) as image:
         assert (image.format, image.size) == ("JPEG", (1280, 720))
 
 
-def test_the_command_says_how_to_run_what_it_made(tmp_path: Path, monkeypatch, capsys):
+def test_the_command_prints_how_to_run_the_model(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["trial", job.DEFAULT_MODEL, str(tmp_path / "here")])
     assert job.main() == 0
     out = capsys.readouterr().out

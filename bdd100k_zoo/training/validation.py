@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bdd100k_zoo.backends.common.models import refuse_non_finite_outputs
+from bdd100k_zoo.backends.common.detector import refuse_non_finite_outputs
 from bdd100k_zoo.backends.common.precision import use_precision
 from bdd100k_zoo.data.tables import PredictionTable
 from bdd100k_zoo.errors import NotFiniteError

@@ -9,8 +9,8 @@ from bdd100k_zoo.backends.common.config import mmdet_default_scope, translate_co
 from bdd100k_zoo.backends.common.devices import device_errors, device_name, device_of_rank, resolve_device
 from bdd100k_zoo.backends.common.packages import stack_versions
 from bdd100k_zoo.backends.common.precision import HALF_DTYPES, force_float32_heads, resolve_precision, torch_defaults
-from bdd100k_zoo.backends.mmdet3.allocator import keep_freed_memory
 from bdd100k_zoo.backends.mmdet3.detector import check_config
+from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory
 from bdd100k_zoo.backends.mmdet3.ops import install_ops
 from bdd100k_zoo.data.tables import check_boxes, read_label_table
 from bdd100k_zoo.training.checkpoints import find_last_checkpoint, restore_runner, save_checkpoint

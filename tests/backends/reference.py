@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 MODELS = ("faster_rcnn_r50_fpn_1x", "retinanet_r50_fpn_1x", "faster_rcnn_r50_fpn_deconv_1x")
-"""Those with results in ``HERE``, which came from elsewhere, as those in ``SHARED`` did."""
+"""Those with results in ``HERE``, which have another origin than ``tools.fidelity``, like those in ``SHARED``."""
 DATA = Path(__file__).resolve().parents[1] / "data"
 HERE = DATA / "reference"
 CLASSIC = DATA / "classic"
-"""What ``python -m tools.fidelity freeze --small --backend mmdet2`` wrote."""
+"""The results of ``python -m tools.fidelity freeze --small --backend mmdet2``."""
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 def weights_of(name: str) -> SyntheticWeights:
-    """Give the weights that the results in ``HERE`` and ``SHARED`` were made with."""
+    """Return the weights with which the results in ``HERE`` and ``SHARED`` were computed."""
     outputs = msgspec.json.decode((DATA / "reference_outputs.json").read_bytes(), type=dict[str, dict[str, Output]])
     return SyntheticWeights(outputs[name])
 
 
 def keep_weights(backend: Backend, folders: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give what writes, once, the checkpoint of a model that the results in ``HERE`` were made with."""
+    """Return a function that writes the checkpoint of a model in ``HERE``, once."""
 
     @cache
     def save_once(name: str) -> Path:
@@ -52,7 +52,7 @@ def keep_weights(backend: Backend, folders: pytest.TempPathFactory) -> Callable[
 
 
 def loader(load: Callable[..., Detector], weights: Callable[[str], Path]) -> Callable[..., Detector]:
-    """Give what loads a model with those weights, from a file, as the command line does."""
+    """Return a function that loads a model with those weights from a file, as the command line does."""
 
     def load_it(name: str, overrides: dict[str, object] | None = None) -> Detector:
         return load(name, config_path(name), weights(name), "cpu", overrides)
@@ -61,17 +61,17 @@ def loader(load: Callable[..., Detector], weights: Callable[[str], Path]) -> Cal
 
 
 def config_path(name: str) -> Path:
-    """Find the config that the zoo names for a model."""
+    """Return the config of a model."""
     return load_zoo()[name].config_path
 
 
 def differences(expected: Rows, found: Rows) -> list[str]:
-    """Say what differs between the boxes of one image, in whatever order they come, ties of scores aside."""
+    """Return the differences between the boxes of one image in any order, except those caused by ties of scores."""
     return [*compare(in_order(expected), in_order(found)).failures]
 
 
 def differences_from_frozen(model: Model, backend: str, folder: Path) -> list[str]:
-    """Let a backend find boxes in the small images, and say what differs from those in ``CLASSIC``."""
+    """Detect objects in the small images with a backend, and return the differences from those in ``CLASSIC``."""
     freeze(folder, model, small_images(), backend)
     expected, found = (read_frozen(each) for each in (CLASSIC, folder))
     assert found.images == expected.images

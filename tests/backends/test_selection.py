@@ -1,4 +1,4 @@
-"""Which backend is chosen, by what is installed, and that both can be used alike."""
+"""The selection of a backend, and the interface that both share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bdd100k_zoo.errors import BackendError
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Let a version of mmdet seem to be installed; none without one."""
+    """Pretend that a version of mmdet, or none, is installed."""
 
     def seem(version: str = "") -> None:
         standard = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
@@ -36,19 +36,19 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("version", "name"), [("2.28.2", "mmdet2"), ("3.3.0", "mmdet3"), ("", "mmdet3"), ("1.2.0", "mmdet3")]
 )
-def test_auto_takes_what_is_installed_and_else_the_default(version: str, name: str, install) -> None:
+def test_auto_selects_the_installed_backend_or_else_the_default(version: str, name: str, install) -> None:
     install(version)
     assert name == select_backend().NAME
 
 
 @pytest.mark.parametrize(("version", "name"), [("2.28.2", "mmdet2"), ("3.3.0", "mmdet3")])
-def test_what_is_installed_may_be_asked_for(version: str, name: str, install) -> None:
+def test_the_installed_backend_can_be_requested(version: str, name: str, install) -> None:
     install(version)
     assert name == select_backend(name).NAME
 
 
 @pytest.mark.parametrize(
-    ("version", "name", "told", "hint"),
+    ("version", "name", "problem", "hint"),
     [
         ("3.3.0", "mmdet2", "it needs mmdet 2, and mmdet 3.3.0 is installed", ".ci/classic"),
         ("2.28.2", "mmdet3", "it needs mmdet 3, and mmdet 2.28.2 is installed", "pip install 'bdd100k-zoo[predict]'"),
@@ -56,21 +56,21 @@ def test_what_is_installed_may_be_asked_for(version: str, name: str, install) ->
         ("3.3.0", "mmdet4", "expected auto, mmdet3 or mmdet2", "leave out --backend"),
     ],
 )
-def test_what_is_not_installed_is_refused_with_the_way_to_it(
-    version: str, name: str, told: str, hint: str, install
+def test_a_backend_that_is_not_installed_is_refused_with_a_repair(
+    version: str, name: str, problem: str, hint: str, install
 ) -> None:
     install(version)
     with pytest.raises(BackendError) as caught:
         select_backend(name)
     message, advice = explain(caught.value)
-    assert told in message
+    assert problem in message
     assert hint in advice
 
 
 # One interface
 
 
-def test_what_is_public_of_a_backend_is_what_all_backends_have() -> None:
+def test_all_backends_have_the_same_public_names() -> None:
     interface = {name for name in dir(Backend) if name[0] != "_"} | Backend.__annotations__.keys()
     for backend in BACKENDS:
         assert {name for name in dir(backend) if name[0] != "_"} == interface
@@ -79,7 +79,7 @@ def test_what_is_public_of_a_backend_is_what_all_backends_have() -> None:
 
 
 @pytest.mark.parametrize("name", ["mmdet2", "mmdet3"])
-def test_the_module_detector_of_a_backend_has_what_the_stack_names(name: str) -> None:
+def test_the_module_detector_of_a_backend_implements_the_stack(name: str) -> None:
     """It is parsed, not imported: the two versions of mmdet cannot be installed together."""
     spec = find_spec(f"bdd100k_zoo.backends.{name}")
     assert spec is not None

@@ -1,4 +1,4 @@
-"""The demo's weights, from a training into the package."""
+"""Bundling of the demo's weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.demo_weights import bundle
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a training writes: nothing in it says that its values are random."""
+    """Return weights as a training writes them, without metadata that states that they are random."""
     path = tmp_path_factory.mktemp("weights") / "weights.pth"
     save_random_weights(load_zoo()[MODEL].config_path, path)
     torch.save({"meta": {}, "state_dict": state_of(path)}, path)
@@ -31,7 +31,9 @@ def state_of(path: Path) -> dict[str, torch.Tensor]:
     return dict(torch.load(path, weights_only=True)["state_dict"])
 
 
-def test_what_is_bundled_is_half_as_large_and_within_rounding_of_what_was_learnt(weights: Path, tmp_path: Path) -> None:
+def test_bundled_weights_have_half_the_size_and_equal_the_trained_ones_except_for_rounding(
+    weights: Path, tmp_path: Path
+) -> None:
     zoo_file = Path(shutil.copy(DEMO_ZOO_FILE, tmp_path / "zoo.yaml"))
     bundle(weights, tmp_path / "small.pth", zoo_file)
     assert (tmp_path / "small.pth").stat().st_size < 0.55 * weights.stat().st_size
@@ -42,9 +44,7 @@ def test_what_is_bundled_is_half_as_large_and_within_rounding_of_what_was_learnt
         torch.testing.assert_close(tensor.to(learnt[name].dtype), learnt[name], rtol=1e-3, atol=1e-7)
 
 
-def test_digest_and_size_take_the_place_of_the_recorded_ones_and_nothing_else_changes(
-    weights: Path, tmp_path: Path
-) -> None:
+def test_only_digest_and_size_change_in_the_zoo_file(weights: Path, tmp_path: Path) -> None:
     zoo_file = Path(shutil.copy(DEMO_ZOO_FILE, tmp_path / "zoo.yaml"))
     known = bundle(weights, tmp_path / "small.pth", zoo_file)
     assert known.digest == f"sha256:{sha256_of(tmp_path / 'small.pth')}"
@@ -83,7 +83,7 @@ def test_a_number_that_16_bits_cannot_hold_keeps_its_32(weights: Path, tmp_path:
     assert (state_of(tmp_path / "small.pth")[name] == 1e5).all()
 
 
-def test_only_what_the_model_takes_is_bundled(weights: Path, tmp_path: Path) -> None:
+def test_only_entries_of_the_model_are_bundled(weights: Path, tmp_path: Path) -> None:
     state = state_of(weights)
     averages = {"ema_" + name.replace(".", "_"): tensor for name, tensor in state.items()}
     torch.save({"meta": {}, "state_dict": state | averages}, tmp_path / "averaged.pth")

@@ -1,4 +1,4 @@
-"""Synthetic weights and images, and the comparison of what two stacks found with them."""
+"""Synthetic weights and images, and the comparison of two stacks' results with them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_entry_has_the_same_bits_everywhere() -> None:
     assert draw.sha256 == DIGEST
 
 
-def test_an_entry_does_not_depend_on_what_is_drawn_before() -> None:
+def test_an_entry_does_not_depend_on_earlier_ones() -> None:
     one, other = (SyntheticWeights({}) for _ in range(2))
     one("a.weight", (3, 3))
     assert np.array_equal(one("b.weight", (2, 2)), other("b.weight", (2, 2)))
@@ -52,7 +52,7 @@ def test_an_entry_does_not_depend_on_what_is_drawn_before() -> None:
     assert one.sha256 == other.sha256
 
 
-def test_the_digest_tells_other_bits_and_other_names() -> None:
+def test_the_digest_depends_on_bits_and_names() -> None:
     digests = set()
     for name, outputs in (("a", {}), ("b", {}), ("a", {"a": Output(2.0)})):
         draw = SyntheticWeights(outputs)
@@ -99,7 +99,7 @@ def test_images_are_as_large_as_their_names_say() -> None:
 
 
 def frozen(folder: Path, backend: str = "mmdet2", change: float = 0.0, **changes: Any) -> Path:
-    """A folder with two boxes of every model, one of them changed in the last model."""
+    """Write a folder with two boxes of every model, one of which is changed in the last model."""
     record = Frozen(
         stack=Stack(
             backend=backend, ops="mmcv", optimised=False, processor="a processor", threads=2, versions={"torch": "2.14"}
@@ -128,7 +128,7 @@ def test_equal_results_pass_and_the_page_lists_every_model(folders: tuple[Path, 
     assert capsys.readouterr().out == "25 of 25 models find the same boxes\n"
     text = page.read_text()
     assert [name for name in NAMES if f"| `{name}` | 2 | 2 | 0 | 0 | 0 | 0 | 0 | 0 |" not in text] == []
-    assert "**25 of 25 models find the same boxes** through `mmdet3` as through `mmdet2`" in text
+    assert "**25 of 25 models find the same boxes** with `mmdet3` as with `mmdet2`" in text
     assert "| torch | 2.14 | 2.14 |" in text
     assert "Failures\n" not in text
 
@@ -139,9 +139,7 @@ def test_a_difference_fails_and_is_on_the_page(folders: tuple[Path, Path], capsy
     text = capsys.readouterr().out
     assert "**24 of 25 models find the same boxes**" in text
     assert f"- `{NAMES[-1]}`, {STREET}: lost class 0, score 0.800000, corners 5.00, 2.00, 34.00, 40.00\n" in text
-    assert (
-        f"- `{NAMES[-1]}`, {STREET}: found besides class 0, score 0.800000, corners 5.00, 2.00, 34.02, 40.00\n" in text
-    )
+    assert f"- `{NAMES[-1]}`, {STREET}: additional class 0, score 0.800000, corners 5.00, 2.00, 34.02, 40.00\n" in text
 
 
 def test_a_box_that_ties_swap_passes_and_is_on_the_page(folders: tuple[Path, Path], capsys) -> None:
@@ -153,18 +151,18 @@ def test_a_box_that_ties_swap_passes_and_is_on_the_page(folders: tuple[Path, Pat
 
 
 def as_built(folder: Path, **changes: Any) -> Path:
-    """What mmdet's own layers find with the last model."""
+    """Write the results of mmdet's own layers with the last model."""
     frozen(folder, "mmdet3", **{"weights": {NAMES[-1]: "1" * 64}, **changes})
     return folder
 
 
 def faster(folder: Path, change: float) -> None:
-    """Results of a stack whose models were made faster, with a box that differs."""
+    """Write results of a stack with optimised models, in which one box differs."""
     record = read_frozen(frozen(folder, "mmdet3", change=change))
     write_frozen(folder, msgspec.structs.replace(record, stack=msgspec.structs.replace(record.stack, optimised=True)))
 
 
-def test_what_rounding_changed_passes_and_is_on_the_page(folders: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+def test_changes_by_rounding_pass_and_are_on_the_page(folders: tuple[Path, Path], tmp_path: Path, capsys) -> None:
     faster(folders[1], 0.02)
     assert main(["compare", *map(str, folders)]) == 1
     capsys.readouterr()
@@ -177,7 +175,7 @@ def test_what_rounding_changed_passes_and_is_on_the_page(folders: tuple[Path, Pa
     assert f"freeze {NAMES[-1]} \\\n  --backend mmdet3 --as-built --out frozen/mmdet3-as-built\n" in text
 
 
-def test_rounding_is_not_to_blame_where_mmdets_own_layers_differ(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_rounding_is_not_the_cause_if_mmdets_own_layers_differ(folders: tuple[Path, Path], tmp_path: Path) -> None:
     faster(folders[1], 0.02)
     built = frozen(tmp_path / "built", "mmdet3", change=0.03)
     comparison = compare_folders(*folders, built)
@@ -188,9 +186,9 @@ def test_rounding_is_not_to_blame_where_mmdets_own_layers_differ(folders: tuple[
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"weights": {NAMES[-1]: "2" * 64}}, f"other weights than those compared with: {NAMES[-1]}"),
-        ({"weights": {"a_stranger": "1" * 64}}, "other weights than those compared with: a_stranger"),
-        ({"images": {}}, f"other images than those compared with: {STREET}"),
+        ({"weights": {NAMES[-1]: "2" * 64}}, f"the same weights as in the compared folder, which differ: {NAMES[-1]}"),
+        ({"weights": {"a_stranger": "1" * 64}}, "the same weights as in the compared folder, which differ: a_stranger"),
+        ({"images": {}}, f"the same images as in the compared folder, which differ: {STREET}"),
     ],
 )
 def test_results_of_mmdets_own_layers_are_of_the_same_weights_and_images(
@@ -203,18 +201,25 @@ def test_results_of_mmdets_own_layers_are_of_the_same_weights_and_images(
 
 def test_results_of_faster_layers_excuse_nothing(folders: tuple[Path, Path]) -> None:
     faster(folders[1], 0.02)
-    with pytest.raises(InvalidFileError, match="is not of the stack compared with, its layers as mmdet builds them"):
+    with pytest.raises(
+        InvalidFileError, match="expected results of the compared stack with the layers that mmdet builds"
+    ):
         compare_folders(*folders, folders[1])
-    with pytest.raises(InvalidFileError, match="is not of the stack compared with, its layers as mmdet builds them"):
+    with pytest.raises(
+        InvalidFileError, match="expected results of the compared stack with the layers that mmdet builds"
+    ):
         compare_folders(*folders, folders[0])
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"images": {STREET: FrozenImage(64, 48, "2" * 64)}}, f"other images than those compared with: {STREET}"),
-        ({"weights": {**dict.fromkeys(NAMES, "1" * 64), NAMES[3]: "2" * 64}}, f"other weights .*: {NAMES[3]}"),
-        ({"weights": {NAMES[0]: "1" * 64}}, f"other weights .*: .*{NAMES[1]}"),
+        (
+            {"images": {STREET: FrozenImage(64, 48, "2" * 64)}},
+            f"the same images as in the compared folder, which differ: {STREET}",
+        ),
+        ({"weights": {**dict.fromkeys(NAMES, "1" * 64), NAMES[3]: "2" * 64}}, f"the same weights .*: {NAMES[3]}"),
+        ({"weights": {NAMES[0]: "1" * 64}}, f"the same weights .*: .*{NAMES[1]}"),
     ],
 )
 def test_results_of_other_images_weights_or_models_are_not_compared(
@@ -231,19 +236,19 @@ def test_results_that_lack_an_image_are_not_compared(folders: tuple[Path, Path])
         compare_folders(*folders)
 
 
-def test_a_folder_that_is_missing_is_told_in_one_line(folders: tuple[Path, Path], capsys) -> None:
+def test_a_missing_folder_is_reported_in_one_line(folders: tuple[Path, Path], capsys) -> None:
     assert main(["compare", str(folders[0]), "nowhere"]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_folder_of_other_images_is_left_alone(folders: tuple[Path, Path], capsys) -> None:
+def test_a_folder_of_other_images_is_not_changed(folders: tuple[Path, Path], capsys) -> None:
     before = {file.name: file.read_bytes() for file in folders[0].iterdir()}
     assert main(["freeze", NAMES[0], "--small", "--out", str(folders[0])]) == 1
-    assert "frozen.json: is of other images" in capsys.readouterr().err
+    assert "frozen.json: holds results of other images" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in folders[0].iterdir()} == before
 
 
-def test_a_model_that_does_not_exist_is_told_in_one_line(tmp_path: Path, capsys) -> None:
+def test_an_unknown_model_is_reported_in_one_line(tmp_path: Path, capsys) -> None:
     assert main(["freeze", "no_such_model", "--out", str(tmp_path / "frozen")]) == 1
     assert "no_such_model" in capsys.readouterr().err
     assert not (tmp_path / "frozen").exists()

@@ -1,4 +1,4 @@
-"""Folders of frozen results: read back as written, refused otherwise."""
+"""Folders of frozen results."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_same_boxes_are_the_same_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"stack": {}}', b"\xff"])
 def test_a_file_that_is_no_record_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "frozen.json").write_bytes(content)
-    with pytest.raises(InvalidFileError, match=r"frozen\.json: is no record of frozen results"):
+    with pytest.raises(InvalidFileError, match=r"frozen\.json: not a record of frozen results"):
         read_frozen(tmp_path)
 
 

@@ -4,9 +4,9 @@
     python -m tools.fidelity freeze --backend mmdet3 --out frozen/mmdet3
     python -m tools.fidelity compare frozen/mmdet2 frozen/mmdet3 --write docs/fidelity.md
 
-The first two each in an environment that has the backend. With --small, the first model of every architecture and small
-images alone: what the tests keep. Models that fail may be frozen with --as-built as well; compare then tells which of
-their differences are rounding in layers that were made faster.
+Run each freeze in an environment with that backend. --small restricts it to the first model of every architecture and
+to small images, whose results the tests keep. Models that fail can be frozen with --as-built as well; compare then
+reports which of their differences are caused by rounding in optimised layers.
 """
 
 from __future__ import annotations
@@ -37,25 +37,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(given.do(given))
     except ZooError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.fidelity", description=_first_line())
     commands = parser.add_subparsers(required=True, metavar="freeze|compare")
-    one = commands.add_parser("freeze", help="let a stack find boxes")
+    one = commands.add_parser("freeze", help="detect objects with one stack, and write the boxes")
     one.add_argument("models", nargs="*", metavar="MODEL", help="default: all of the zoo")
-    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the boxes are written")
+    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the boxes to")
     one.add_argument("--backend", default="auto", choices=("auto", "mmdet3", "mmdet2"))
-    one.add_argument("--small", action="store_true", help="small images; by default a model of every architecture")
-    one.add_argument("--as-built", action="store_true", help="compute by mmdet's own layers, made no faster")
+    one.add_argument(
+        "--small", action="store_true", help="only small images, and by default only one model of every architecture"
+    )
+    one.add_argument("--as-built", action="store_true", help="compute with mmdet's own layers, without optimisation")
     one.set_defaults(do=_freeze)
-    other = commands.add_parser("compare", help="compare what two have found")
+    other = commands.add_parser("compare", help="compare the boxes of two stacks")
     other.add_argument("expected", type=Path, metavar="EXPECTED", help="a folder that freeze wrote")
     other.add_argument("found", type=Path, metavar="FOUND", help="another")
-    other.add_argument("--as-built", type=Path, metavar="DIR", help="what FOUND's stack finds by mmdet's own layers")
-    other.add_argument("--write", type=Path, metavar="FILE", help="write the page here instead of on standard output")
+    other.add_argument(
+        "--as-built", type=Path, metavar="DIR", help="the boxes of FOUND's stack with mmdet's own layers"
+    )
+    other.add_argument(
+        "--write", type=Path, metavar="FILE", help="write the page to this file instead of standard output"
+    )
     other.set_defaults(do=_compare)
     return parser
 

@@ -23,17 +23,17 @@ CORNER_TOLERANCE = 0.01
 """Pixels."""
 
 TIE = 1e-5
-"""Scores this close may be sorted either way: two stacks' scores differ in their last bits."""
-STAND_IN = 0.5
+"""Scores that differ by less may be sorted either way: two stacks' scores differ in their last bits."""
+REPLACEMENT_OVERLAP = 0.5
 """Smallest overlap (intersection over union) of boxes of which suppression keeps one: no model has a lower limit."""
 APART = 1.0
 """Smallest difference of a corner between two such boxes, in pixels. With a smaller one it is one box, displaced."""
-MOST_STAND_INS = 2
-"""In one image. More are no chance."""
+MAX_REPLACEMENTS = 2
+"""In one image. More are not caused by chance."""
 
 
 class Agreement(NamedTuple):
-    """How the boxes that were found in an image differ from the expected ones."""
+    """The differences between the boxes found in an image and the expected ones."""
 
     expected: int
     """Boxes."""
@@ -43,19 +43,19 @@ class Agreement(NamedTuple):
     moved: tuple[str, ...]
     """Boxes that were found at another place, among scores that tie."""
     swapped: tuple[str, ...]
-    """Boxes in whose place an overlapping one of the same score was kept: suppression keeps one, ties may choose it."""
+    """Boxes in whose place suppression kept an overlapping box of the same score: either one may be kept."""
     failures: tuple[str, ...]
-    """What nothing explains."""
+    """Unexplained differences."""
     score: float
     """Largest difference of a score, among boxes that were found."""
     corner: float
     """Largest difference of a corner, in pixels, among boxes that were found."""
     rounded: tuple[str, ...] = ()
-    """Boxes that differ because of rounding alone: computed by the layers that mmdet builds, they do not."""
+    """Boxes that differ only because of rounding: with the layers that mmdet builds, they do not."""
 
 
 class Comparison(NamedTuple):
-    """What two stacks found with the same weights in the same images."""
+    """The boxes that two stacks found with the same weights in the same images."""
 
     expected: Frozen
     found: Frozen
@@ -69,23 +69,23 @@ class Comparison(NamedTuple):
 
     @property
     def rounded(self) -> list[str]:
-        """The models with boxes that differ because of rounding alone."""
+        """The models with boxes that differ only because of rounding."""
         return [name for name, images in self.models.items() if any(each.rounded for each in images.values())]
 
 
 def compare_folders(expected: Path, found: Path, as_built: Path | None = None) -> Comparison:
-    """Compare what two stacks found with the same weights in the same images.
+    """Compare the boxes that two stacks found with the same weights in the same images.
 
     Args:
         expected: a folder that ``freeze`` wrote.
-        found: another.
-        as_built: what the second stack finds, with some of the models, by the layers that mmdet builds. An image in
-            which these are the expected boxes does not fail: faster layers round otherwise, and candidates tied.
+        found: another one.
+        as_built: the boxes of the second stack and some of the models, with the layers that mmdet builds. An image with
+            the expected boxes there does not fail: optimised layers round differently, and candidates tie.
 
     Raises:
         StorageError: a file cannot be read.
         InvalidFileError: a folder holds no frozen results, or those of other models, weights or images than the other;
-            or ``as_built`` is of another stack than ``found``, or of one that was made faster.
+            or ``as_built`` is of another stack than ``found``, or of optimised models.
     """
     first, second = read_frozen(expected), read_frozen(found)
     for what in ("images", "weights"):
@@ -99,10 +99,12 @@ def compare_folders(expected: Path, found: Path, as_built: Path | None = None) -
 def _without_rounding(
     models: Mapping[str, dict[str, Agreement]], expected: Path, as_built: Path, first: Frozen, second: Frozen
 ) -> dict[str, dict[str, Agreement]]:
-    """Compare the models of a third folder, and take its word where it is that the boxes are the same."""
+    """Compare the models of a third folder, and explain differences by rounding where its boxes are the same."""
     third = read_frozen(as_built)
     if third.stack != structs.replace(second.stack, optimised=False):
-        raise InvalidFileError(as_built / FROZEN, "is not of the stack compared with, its layers as mmdet builds them")
+        raise InvalidFileError(
+            as_built / FROZEN, "expected results of the compared stack with the layers that mmdet builds"
+        )
     _check_same("images", first.images, third.images, as_built)
     _check_same("weights", {model: first.weights.get(model) for model in third.weights}, third.weights, as_built)
     plain = {model: _compare_images(expected, as_built, model, first) for model in third.weights}
@@ -118,7 +120,9 @@ def _rounded(agreement: Agreement, plain: Agreement) -> Agreement:
 def _check_same(what: str, expected: Mapping[str, object], found: Mapping[str, object], folder: Path) -> None:
     differing = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
     if differing:
-        raise InvalidFileError(folder / FROZEN, f"other {what} than those compared with: {', '.join(differing)}")
+        raise InvalidFileError(
+            folder / FROZEN, f"expected the same {what} as in the compared folder, which differ: {', '.join(differing)}"
+        )
 
 
 def _compare_images(expected: Path, found: Path, model: str, frozen: Frozen) -> dict[str, Agreement]:
@@ -134,26 +138,28 @@ def _rows(folder: Path, model: str, frozen: Frozen) -> dict[str, Rows]:
 
 
 def compare(expected: Rows, found: Rows) -> Agreement:
-    """Compare two lists of boxes that are in order: by class, then by descending score.
+    """Compare two lists of boxes that are sorted by class, then by descending score.
 
-    Each expected box is assigned the nearest of those found that is left and within the tolerances.
+    Each expected box is assigned the nearest remaining box within the tolerances.
     """
     pairs = _pairs(expected, found)
     moved = list(_moved(expected, pairs))
     lost = [place for place in range(len(expected)) if place not in pairs]
     more = [place for place in range(len(found)) if place not in pairs.values()]
-    stands = _stand_ins(expected, found, lost, more)
+    replaced = _find_replacements(expected, found, lost, more)
     differences = np.array([np.abs(expected[one] - found[other]) for one, other in pairs.items()]).reshape(-1, 6)
     return Agreement(
         expected=len(expected),
         found=len(found),
         same=len(pairs) - len(moved),
         moved=tuple(text for text, tied in moved if tied),
-        swapped=tuple(f"{_told(found[other])} in place of {_told(expected[one])}" for one, other in stands.items()),
+        swapped=tuple(
+            f"{_describe(found[other])} in place of {_describe(expected[one])}" for one, other in replaced.items()
+        ),
         failures=(
             *(text for text, tied in moved if not tied),
-            *(f"lost {_told(expected[place])}" for place in lost if place not in stands),
-            *(f"found besides {_told(found[place])}" for place in more if place not in stands.values()),
+            *(f"lost {_describe(expected[place])}" for place in lost if place not in replaced),
+            *(f"additional {_describe(found[place])}" for place in more if place not in replaced.values()),
         ),
         score=float(differences[:, 4].max(initial=0)),
         corner=float(differences[:, :4].max(initial=0)),
@@ -161,7 +167,7 @@ def compare(expected: Rows, found: Rows) -> Agreement:
 
 
 def _pairs(expected: Rows, found: Rows) -> dict[int, int]:
-    """Assign expected boxes found ones, both by their places."""
+    """Assign found boxes to expected ones, both by their indices."""
     left = np.ones(len(found), bool)
     pairs = {}
     for place, row in enumerate(expected):
@@ -174,37 +180,37 @@ def _pairs(expected: Rows, found: Rows) -> dict[int, int]:
 
 
 def _distances(row: Rows, others: Rows) -> npt.NDArray[np.float64]:
-    """How far boxes are from one, in tolerances; infinite for another class."""
+    """Return the distances of boxes from one box, in tolerances; infinite for another class."""
     difference = np.abs(others.astype(np.float64) - row)
     corner, score = difference[:, :4].max(1) / CORNER_TOLERANCE, difference[:, 4] / SCORE_TOLERANCE
     return np.where(difference[:, 5] == 0, np.maximum(corner, score), np.inf)
 
 
 def _moved(expected: Rows, pairs: dict[int, int]) -> Iterator[tuple[str, bool]]:
-    """Tell which boxes took another's place among the pairs, and whether the scores of the two tie."""
+    """Yield the boxes that took another's place among the pairs, and whether the scores of the two tie."""
     places = list(pairs)
     for one, rank in zip(places, np.argsort(np.argsort(list(pairs.values()))), strict=True):
         other = places[int(rank)]
         if other != one:
             gap = abs(float(expected[one, 4]) - float(expected[other, 4]))
-            yield f"{_told(expected[one])} at the place of a box whose score differs by {gap:.1e}", gap < TIE
+            yield f"{_describe(expected[one])} at the place of a box whose score differs by {gap:.1e}", gap < TIE
 
 
-def _stand_ins(expected: Rows, found: Rows, lost: list[int], more: list[int]) -> dict[int, int]:
-    """Assign lost boxes overlapping ones of their class and score that were found besides, unless that is too often."""
-    left, stands = list(more), {}
+def _find_replacements(expected: Rows, found: Rows, lost: list[int], more: list[int]) -> dict[int, int]:
+    """Assign additional boxes to lost ones that they overlap, with the same class and score, unless there are many."""
+    left, replaced = list(more), {}
     for place in lost:
         tied = (other for other in left if _is_tied(expected[place], found[other]))
         if (other := next(tied, None)) is not None:
-            stands[place] = other
+            replaced[place] = other
             left.remove(other)
-    return stands if len(stands) <= MOST_STAND_INS else {}
+    return replaced if len(replaced) <= MAX_REPLACEMENTS else {}
 
 
 def _is_tied(one: Rows, other: Rows) -> bool:
     difference = np.abs(one.astype(np.float64) - other)
     same_but_corners = difference[5] == 0 and difference[4] < TIE
-    return bool(same_but_corners and difference[:4].max() >= APART and _overlap(one, other) >= STAND_IN)
+    return bool(same_but_corners and difference[:4].max() >= APART and _overlap(one, other) >= REPLACEMENT_OVERLAP)
 
 
 def _overlap(one: Rows, other: Rows) -> float:
@@ -214,6 +220,6 @@ def _overlap(one: Rows, other: Rows) -> float:
     return common / (areas - common) if areas > common else 0.0
 
 
-def _told(row: Rows) -> str:
+def _describe(row: Rows) -> str:
     corners = ", ".join(f"{corner:.2f}" for corner in row[:4])
     return f"class {int(row[5])}, score {row[4]:.6f}, corners {corners}"

@@ -50,18 +50,20 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
         model: of the zoo.
         images: uint8 [height, width, 3], BGR, by name.
         backend: ``mmdet3``, ``mmdet2`` or ``auto``.
-        as_built: compute by the layers that mmdet builds, without what makes them faster.
+        as_built: compute with the layers that mmdet builds, without optimisation.
 
     Raises:
         InvalidFileError: the folder holds results of another stack, or of other images.
-        ZooError: whatever else is in the way.
+        ZooError: the model cannot be loaded or run, or a file cannot be written.
     """
     described = {name: _image(pixels) for name, pixels in images.items()}
-    before = _held(folder, described)
+    before = _read_record(folder, described)
     detector, digest = load_detector(model, backend, as_built=as_built)
     stack = _stack(detector.facts)
     if before and before.stack != stack:
-        raise InvalidFileError(folder / FROZEN, "is of another stack: expected a folder of its own")
+        raise InvalidFileError(
+            folder / FROZEN, "holds results of another stack", "write these to another folder with --out"
+        )
     write_rows(folder, model.name, {name: rows_of(detector.detect(image)) for name, image in images.items()})
     record = Frozen(
         stack=stack,
@@ -83,13 +85,15 @@ def load_detector(model: Model, backend: str, *, as_built: bool = False) -> tupl
         return detector, draw.sha256
 
 
-def _held(folder: Path, images: Mapping[str, FrozenImage]) -> Frozen | None:
-    """Return the record of a folder of these images; None where there is none."""
+def _read_record(folder: Path, images: Mapping[str, FrozenImage]) -> Frozen | None:
+    """Return the record of a folder with results of these images; None if there is none."""
     if not (folder / FROZEN).exists():
         return None
     before = read_frozen(folder)
     if before.images != images:
-        raise InvalidFileError(folder / FROZEN, "is of other images: expected a folder of its own")
+        raise InvalidFileError(
+            folder / FROZEN, "holds results of other images", "write these to another folder with --out"
+        )
     return before
 
 
@@ -110,7 +114,7 @@ def _image(pixels: Pixels) -> FrozenImage:
 
 
 def small_images() -> dict[str, Pixels]:
-    """Return images that cost a detector little: narrow parts, which it enlarges to the height or width of a frame.
+    """Return images that a detector processes quickly: narrow parts, which it enlarges to a frame's height or width.
 
     Returns:
         uint8 [height, width, 3], BGR, by name.
@@ -123,7 +127,7 @@ def small_images() -> dict[str, Pixels]:
 
 
 def all_images() -> dict[str, Pixels]:
-    """Return the small images, and others: a frame, enlarged and reduced ones, a square, a portrait, odd sides.
+    """Return the small images and others: a frame, enlarged and reduced ones, a square, a portrait, odd sizes.
 
     Returns:
         uint8 [height, width, 3], BGR, by name.

@@ -1,4 +1,4 @@
-"""Frozen results: a folder with what a stack found in some images, an npz for every model, and ``frozen.json``."""
+"""Frozen results: a folder with the boxes that a stack found in some images, an npz per model, and ``frozen.json``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.errors import InvalidFileError
-from bdd100k_zoo.files import storage_errors, write_atomically
+from bdd100k_zoo.files import read_bytes, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,21 +27,21 @@ Rows = npt.NDArray[np.float32]
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
-    """What found the boxes, in fp32 on the CPU."""
+    """The stack that found the boxes, in fp32 on the CPU."""
 
     backend: str
     """``mmdet3`` or ``mmdet2``."""
     ops: str
-    """Who serves mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
+    """The package that provides mmcv's compiled ops: ``torchvision`` or ``mmcv``."""
     optimised: bool
-    """The models were changed for speed, in ways that may change last bits."""
+    """The models were changed for speed, which may change the last bits."""
     processor: str
     threads: int | None
     versions: Mapping[str, str]
 
 
 class FrozenImage(msgspec.Struct, frozen=True):
-    """An image that every model was given."""
+    """An image that every model processed."""
 
     width: int
     """Pixels."""
@@ -51,7 +51,7 @@ class FrozenImage(msgspec.Struct, frozen=True):
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a folder of frozen results was made of."""
+    """The inputs of the results in a folder."""
 
     stack: Stack
     images: Mapping[str, FrozenImage]
@@ -74,39 +74,37 @@ def in_order(rows: Rows) -> Rows:
 
 
 def write_frozen(folder: Path, frozen: Frozen) -> None:
-    """Write what a folder was made of; raises StorageError."""
+    """Write the record of a folder; raises StorageError."""
     write_atomically(folder / FROZEN, msgspec.json.format(msgspec.json.encode(frozen), indent=1) + b"\n")
 
 
 def read_frozen(folder: Path) -> Frozen:
-    """Read what a folder was made of; raises StorageError, InvalidFileError."""
+    """Read the record of a folder; raises StorageError, InvalidFileError."""
     path = folder / FROZEN
-    with storage_errors(path):
-        content = path.read_bytes()
+    content = read_bytes(path)
     try:
         return msgspec.json.decode(content, type=Frozen)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidFileError(path, f"is no record of frozen results: {error}") from error
+        raise InvalidFileError(path, f"not a record of frozen results: {error}") from error
 
 
 def write_rows(folder: Path, model: str, rows: Mapping[str, Rows]) -> None:
-    """Write what a model found, by image; raises StorageError."""
+    """Write a model's boxes, by image; raises StorageError."""
     content = io.BytesIO()
     np.savez_compressed(content, **rows)  # type: ignore[arg-type]  # no options: names of images
     write_atomically(folder / f"{model}.npz", content.getvalue())
 
 
 def read_rows(folder: Path, model: str) -> dict[str, Rows]:
-    """Read what a model found, by image; raises StorageError, InvalidFileError."""
+    """Read a model's boxes, by image; raises StorageError, InvalidFileError."""
     path = folder / f"{model}.npz"
-    with storage_errors(path):
-        content = io.BytesIO(path.read_bytes())
+    content = io.BytesIO(read_bytes(path))
     try:
         with np.load(content, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    # What numpy raises for one array in place of several, bytes that are no zip, and bytes that are damaged.
+    # The errors of numpy for one array in place of several, for bytes that are not a zip, and for damaged ones.
     except (AttributeError, TypeError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise InvalidFileError(path, f"holds no frozen results: {error}") from error
+        raise InvalidFileError(path, f"does not hold frozen results: {error}") from error
     for name, rows in found.items():
         if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != 6:
             raise InvalidFileError(path, f"{name}: expected float32 [n, 6], found {rows.dtype} {list(rows.shape)}")

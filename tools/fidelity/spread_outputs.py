@@ -2,8 +2,8 @@
 
     python -m tools.fidelity.spread_outputs [MODEL…]
 
-A layer's outputs get the deviation below over a part of a synthetic frame, and each of their channels the mean below.
-The file is part of the weights: with other numbers, the results in tests/data/classic must be frozen again.
+A layer's outputs get the deviation below on a part of a synthetic frame, and each of their channels the mean below. The
+file is part of the weights: if its numbers change, the results in tests/data/classic must be frozen again.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ SPREADS = {
 }
 """Deviation and mean by the name of a layer."""
 SIX_STAGES = SPREADS | {"fc_cls": (0.5, -1.0), "fc_reg": (0.03, 0.0)}
-"""Those of Sparse R-CNN: each stage moves the boxes of the one before, and nothing clips them."""
+"""Those of Sparse R-CNN: each stage moves the boxes of the previous one, and they are not clipped."""
 
 
 def measure(model: Model, folder: Path) -> dict[str, Output]:
-    """Run a frame through a model, and give what its last layers want."""
+    """Run a model on a frame, and return the scaling of its last layers."""
     weights = folder / "weights.pth"
     save_weights(MMDET3, model.config_path, weights, SyntheticWeights({}))
     detector: Any = mmdet3.load(model.name, model.config_path, weights, "cpu")
@@ -72,7 +72,7 @@ def _measuring(name: str, spread: tuple[float, float], found: dict[str, Output])
 
 
 def main() -> None:
-    """Measure the models that were named, or one of every architecture."""
+    """Measure the given models, or one of every architecture."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.fidelity.spread_outputs", description=__doc__.splitlines()[0]
     )

@@ -1,7 +1,7 @@
-"""Weights that depend on nothing but names and shapes: the same bits on every stack.
+"""Weights that depend only on names and shapes: the same bits on every stack.
 
-Nothing is run to generate them, and they are not trained. How a last layer is scaled was measured once, so that boxes
-have all classes, many sizes and scores that differ (``outputs.json``, by ``spread_outputs.py``).
+They are not trained, and generated without running a model. The scaling of the last layers was measured once, so that
+boxes have all classes, many sizes and different scores (``outputs.json``, by ``spread_outputs.py``).
 """
 
 from __future__ import annotations
@@ -30,51 +30,53 @@ REGRESSORS = ("fc_reg", "retina_reg", "conv_reg", "rpn_reg")
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How the random values of a last layer are changed."""
+    """The scaling of the random values of a last layer."""
 
     factor: float
-    """Its weights, and its bias where no other is given, are multiplied by it."""
+    """The layer's weights are multiplied by it, and so is its bias if ``bias`` is None."""
     bias: tuple[float, ...] | None = None
 
 
 def architecture_of(model: Model) -> str:
-    """Return the name that models share that differ in nothing but their training: such models get the same weights."""
+    """Return the name of an architecture: models that differ only in their training get the same weights."""
     return f"{model.family} {model.backbone}"
 
 
 def outputs_of(model: Model) -> dict[str, Output]:
-    """Read how the last layers of a model are scaled, by name; raises InvalidFileError where that is not known."""
+    """Read the scaling of a model's last layers, by name; raises InvalidFileError if it is unknown."""
     known = msgspec.json.decode(OUTPUTS.read_bytes(), type=dict[str, dict[str, Output]])
     if architecture_of(model) not in known:
-        raise InvalidFileError(OUTPUTS, f"lists no {architecture_of(model)}: its last layers have not been measured")
+        raise InvalidFileError(
+            OUTPUTS, f"does not list {architecture_of(model)}", "run `python -m tools.fidelity.spread_outputs`"
+        )
     return known[architecture_of(model)]
 
 
 class SyntheticWeights:
-    """Generates a model's entries one by one, each from its own name, and keeps their digests."""
+    """Generates a model's entries one by one, each from its name, and records their digests."""
 
     def __init__(self, outputs: dict[str, Output]) -> None:
-        """Take how last layers are scaled, as ``outputs_of`` gives it."""
+        """``outputs`` is the scaling of the last layers, as ``outputs_of`` returns it."""
         self._outputs = outputs
         self._digests: dict[str, str] = {}
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Generate the entry of that name in a state dict."""
-        drawn = np.asarray(_draw(name, shape), np.float32).reshape(shape)
+        values = np.asarray(_generate(name, shape), np.float32).reshape(shape)
         layer, _, kind = name.rpartition(".")
         if output := self._outputs.get(layer):
-            drawn = _scaled(drawn, kind, output)
-        self._digests[name] = hashlib.sha256(drawn.tobytes()).hexdigest()
-        return drawn
+            values = _scaled(values, kind, output)
+        self._digests[name] = hashlib.sha256(values.tobytes()).hexdigest()
+        return values
 
     @property
     def sha256(self) -> str:
-        """The digest of everything that was generated so far, whatever the order."""
+        """The digest of all entries that were generated so far, in any order."""
         return hashlib.sha256(msgspec.json.encode(self._digests, order="sorted")).hexdigest()
 
 
-def save_weights(backend: Backend, config_path: Path, path: Path, draw: SyntheticWeights) -> None:
-    """Write a checkpoint of the shape of a backend's model; counters, such as those of batches, are zero.
+def save_weights(backend: Backend, config_path: Path, path: Path, generate: SyntheticWeights) -> None:
+    """Write a checkpoint with the shapes of a backend's model; counters, such as those of batches, are zero.
 
     Raises:
         MissingPackageError, ConfigError: the model cannot be built.
@@ -84,24 +86,24 @@ def save_weights(backend: Backend, config_path: Path, path: Path, draw: Syntheti
     from bdd100k_zoo.backends.common.checkpoint import save_random_state_dict
 
     like = backend.build_meta_model(config_path, str(config_path)).state_dict()
-    save_random_state_dict({name: _entry(name, tensor, draw) for name, tensor in like.items()}, path)
+    save_random_state_dict({name: _entry(name, tensor, generate) for name, tensor in like.items()}, path)
 
 
-def _entry(name: str, like: Tensor, draw: SyntheticWeights) -> Tensor:
+def _entry(name: str, like: Tensor, generate: SyntheticWeights) -> Tensor:
     import torch
 
     if not like.is_floating_point():
         return torch.zeros(like.shape, dtype=like.dtype)
-    return torch.from_numpy(draw(name, tuple(like.shape)))
+    return torch.from_numpy(generate(name, tuple(like.shape)))
 
 
-def _scaled(drawn: npt.NDArray[np.float32], kind: str, output: Output) -> npt.NDArray[np.float32]:
+def _scaled(values: npt.NDArray[np.float32], kind: str, output: Output) -> npt.NDArray[np.float32]:
     if kind == "bias" and output.bias is not None:
         return np.array(output.bias, np.float32)
-    return drawn * np.float32(output.factor)
+    return values * np.float32(output.factor)
 
 
-def _draw(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+def _generate(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     if "init_proposal_bboxes" in name:  # centre and size, as parts of the image
         return 0.2 + 0.5 * generator.random(shape)
@@ -116,14 +118,14 @@ def _draw(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
 
 
 def _spread(name: str, shape: tuple[int, ...]) -> float:
-    """He's initialisation, wider or narrower by the kind of layer. The order of the products decides the last bit."""
+    """Return He's deviation, changed by the kind of layer. The order of the products determines the last bit."""
     spread = float((2.0 / int(np.prod(shape[1:]))) ** 0.5)
     kinds = (
         (0.5, "conv_offset" in name),
         (3.0, any(layer in name for layer in CLASSIFIERS)),
         (0.3, any(layer in name for layer in REGRESSORS)),
         (0.4, "backbone" in name and "conv3" in name),
-        # Attention: wide logits make a choice of its softmax, and last bits decide between stacks and threads.
+        # Attention: with large logits its softmax selects one value, which depends on the last bits.
         (0.1, ".theta." in name or ".phi." in name),
     )
     for factor, applies in kinds:

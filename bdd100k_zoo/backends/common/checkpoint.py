@@ -20,7 +20,6 @@ from bdd100k_zoo.backends.common.checkpoint_limits import (
     read_errors,
     verify_crcs,
 )
-from bdd100k_zoo.backends.common.models import read_normalisation
 from bdd100k_zoo.backends.common.pickle_values import DAMAGED, IGNORED_GLOBALS, PickleError
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 from bdd100k_zoo.errors import CheckpointError, UnsafeCheckpointError, join_first
@@ -159,7 +158,7 @@ def check_parameters(
     averages = {EMA_PREFIX + name.replace(".", "_") for name in expected}
     rest = {name: tensor for name, tensor in tensors.items() if name in expected or name not in averages}
     unusable = []
-    for name, numbers in read_normalisation(model).items():
+    for name, numbers in _read_normalisation(model).items():
         if name in rest:
             found = rest[name].flatten()[:16].tolist()
             # The rounding of bfloat16 is a little smaller than this.
@@ -169,6 +168,18 @@ def check_parameters(
         if name not in expected:
             rest.pop(name, None)
     return match_state_dict(expected, rest, model_name=model_name, path=path, unusable=unusable)
+
+
+def _read_normalisation(model: nn.Module) -> dict[str, tuple[float, ...]]:
+    """Return mean and std of a model's config, by the names that checkpoints give them."""
+    config: Any = getattr(model, "cfg", None) or {}
+    settings = config.get("model", {}).get("data_preprocessor")
+    if not settings:  # a config of mmdet 2, which normalises in a step of its test pipeline
+        steps = config.get("data", {}).get("test", {}).get("pipeline", ())
+        nested = (step for each in steps for step in (each, *each.get("transforms", ())))
+        settings = next((step for step in nested if step.get("type") == "Normalize"), {})
+    pairs = ((name, settings.get(name)) for name in ("mean", "std"))
+    return {f"data_preprocessor.{name}": tuple(map(float, numbers)) for name, numbers in pairs if numbers is not None}
 
 
 def match_state_dict(
@@ -294,9 +305,7 @@ def _load_torch(path: Path, head: bytes) -> Any:
             with torch.serialization.safe_globals(SAFE_GLOBALS):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except PickleError as error:
-        whole_model = error.named.startswith("torch.nn.")
-        reason = f"it is a whole pickled model, not a state dict: it names {error.named}" if whole_model else str(error)
-        raise UnsafeCheckpointError(path, reason, SAVE_HINT if error.named else "") from None
+        raise UnsafeCheckpointError(path, str(error), SAVE_HINT if error.named else "") from None
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:

@@ -53,6 +53,7 @@ STORAGE_ELEMENT_SIZES = {
 } | {"torch.storage.UntypedStorage": 1}
 """Bytes of one element by kind of storage."""
 
+
 UNSUPPORTED_TENSORS = {
     "torch._utils._rebuild_meta_tensor_no_storage": "has no values, it was saved from the device meta",
     "torch._utils._rebuild_nested_tensor": "is a nested tensor",
@@ -60,11 +61,6 @@ UNSUPPORTED_TENSORS = {
     "torch._utils._rebuild_sparse_tensor": "is a sparse tensor",
 }
 """Functions that rebuild tensors which no detector has, and whose arguments torch does not check."""
-
-TENSOR = "torch.Tensor"
-"""The class that a tensor with additional attributes names, such as a ``torch.nn.Buffer``. It may not be called."""
-TENSOR_V2 = "torch._utils._rebuild_tensor_v2"
-TENSOR_V3 = "torch._utils._rebuild_tensor_v3"
 
 
 class PickleError(ValueError):
@@ -208,29 +204,6 @@ def _parameter(_: Totals, data: Any, grad: Any, hooks: Any) -> Value:
     return Value("tensor")
 
 
-def _parameter_with_state(totals: Totals, data: Any, grad: Any, hooks: Any, state: Any) -> Value:
-    return _with_attributes(totals, _parameter(totals, data, grad, hooks), state)
-
-
-def _tensor_with_state(totals: Totals, function: Any, made: Any, arguments: Any, state: Any) -> Value:
-    """``_rebuild_from_type_v2``, of a plain tensor."""
-    require(kind_of(function) == "global" and function.content in (TENSOR_V2, TENSOR_V3))
-    require(kind_of(made) == "global" and made.content == TENSOR and kind_of(arguments) == "tuple")
-    return _with_attributes(totals, CALLS[function.content](totals, *arguments.content), state)
-
-
-def _with_attributes(totals: Totals, tensor: Value, state: Any) -> Value:
-    require(kind_of(state) == "dict")
-    totals.count("steps", state.length)
-    for key in state.content:
-        # Torch sets them as attributes. Some would change the tensor, or hide its methods.
-        require(isinstance(key, str) and key.isidentifier() and not key.startswith("__"))
-        if hasattr(torch.nn.Parameter, key):
-            raise PickleError(f"one of its tensors has an attribute {key}, which would hide that of torch")
-    add_items(tensor, [state])
-    return tensor
-
-
 def _ordered(totals: Totals, pairs: Any = None) -> Value:
     """An OrderedDict; Python 2 wrote one with a list of its pairs."""
     return Value("ordered") if pairs is None else _copy(totals, pairs, "list", "ordered", keys=True)
@@ -255,32 +228,20 @@ def _encode(totals: Totals, text: Any, encoding: Any) -> Value:
     return Value("bytes", length=size)
 
 
-def _bytearray(totals: Totals, content: Any = None) -> Value:
-    if content is not None:
-        require(kind_of(content) == "bytes")
-        totals.count("copied", content.length)
-    return Value("other")
-
-
-def _plain(_: Totals, *arguments: Any) -> Value:
-    """A complex number or a device."""
+def _device(_: Totals, *arguments: Any) -> Value:
     require(len(arguments) <= 2 and not any(isinstance(each, Value) for each in arguments))
     return Value("other")
 
 
 CALLS: dict[str, Callable[..., Value]] = {
     "torch._utils._rebuild_tensor": _tensor,
-    TENSOR_V2: _tensor,
-    TENSOR_V3: _tensor_v3,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
     "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter_with_state,
-    "torch._tensor._rebuild_from_type_v2": _tensor_with_state,
     "collections.OrderedDict": _ordered,
     "collections.Counter": lambda totals, counts: _copy(totals, counts, "dict", "counter"),
     "builtins.set": lambda totals, items: _copy(totals, items, "list", "set", keys=True),
-    "builtins.bytearray": _bytearray,
-    "builtins.complex": _plain,
-    "torch.device": _plain,
+    "torch.device": _device,
     "torch.Size": lambda totals, items: _copy(totals, items, "tuple", "size"),
     "_codecs.encode": _encode,
     **dict.fromkeys(IGNORED_GLOBALS, lambda *_: Value("ignored")),

@@ -18,7 +18,6 @@ from bdd100k_zoo.backends.common.pickle_values import (
     MAX_KEY,
     NOT_PLAIN,
     STORAGE_ELEMENT_SIZES,
-    TENSOR,
     UNSUPPORTED_TENSORS,
     PickleError,
     Storage,
@@ -133,16 +132,16 @@ class PickleWalker:
         # Pickles of protocol 2 name modules as Python 2 did.
         path = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if kind := UNSUPPORTED_TENSORS.get(path):
-            raise PickleError(f"its parameter {self._parameter_name()} {kind}: expected a dense tensor of numbers")
-        if path not in CALLS and path not in STORAGE_ELEMENT_SIZES and path != TENSOR and not element_size(path):
+            values = (value for stack in (self._stack, *reversed(self._marked)) for value in reversed(stack))
+            key = next((value for value in values if isinstance(value, str)), "without a name")
+            raise PickleError(f"its parameter {key} {kind}: expected a dense tensor of numbers")
+        if path not in CALLS and path not in STORAGE_ELEMENT_SIZES and not element_size(path):
             name = path.removeprefix("builtins.")
+            # The class of a whole model comes first; in torch's older format behind the text "module".
+            if self._stack == ["module"] or not (self._stack or self._marked):
+                raise PickleError(f"it is a pickled model or another object, not a state dict: it names {name}", name)
             raise PickleError(f"it names {name}, which is neither a tensor nor a plain value", name)
         self._push(Value("global", path))
-
-    def _parameter_name(self) -> str:
-        """Return the key whose value is being created: the last text on the stacks."""
-        waiting = (value for stack in (self._stack, *reversed(self._marked)) for value in reversed(stack))
-        return next((value for value in waiting if isinstance(value, str)), "without a name")
 
     def _push_tuple(self, items: list[Any]) -> None:
         value = Value("tuple", tuple(items))

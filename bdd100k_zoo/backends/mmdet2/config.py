@@ -32,6 +32,7 @@ CONVERTED_KEYS = frozenset({"type", "mean", "std", "bgr_to_rgb", "rgb_to_bgr", "
 IGNORED_KEYS = frozenset({"pad_mask", "mask_pad_value", "pad_seg", "seg_pad_value", "boxtype2tensor", "non_blocking"})
 """Settings of the preprocessor that change no pixel of an image without labels."""
 RESIZE_KEYS = frozenset({"type", "scale", "scale_factor", "keep_ratio", "backend", "interpolation"})
+KNOWN_STEPS = frozenset({"LoadImageFromFile", "LoadAnnotations", "Resize", "PackDetInputs"})
 SYNONYMS: Mapping[str, str] = {"mstrain": "ms"}
 """Words in mmdet 2's file names, and mmdet 3's words for them."""
 MMDET3_MODULES = "bdd100k_zoo.training."
@@ -150,14 +151,20 @@ def to_mmdet2_pipeline(
         ConfigError: mmdet 2 does not support a step or a setting, or there is not exactly one Resize.
     """
     kinds = [step.get("type") for step in steps]
-    known = {"LoadImageFromFile", "LoadAnnotations", "Resize", "PackDetInputs"}
-    if other := [kind for kind in kinds if kind not in known]:
-        raise ConfigError(name, f"mmdet 2 does not support the step {other[0]} of the test pipeline")
+    for kind in kinds:
+        if kind not in KNOWN_STEPS:
+            raise ConfigError(name, f"mmdet 2 does not support the step {kind} of the test pipeline")
     if kinds.count("Resize") != 1:
         raise ConfigError(name, f"expected one Resize in the test pipeline, found {kinds.count('Resize')}")
     resize = steps[kinds.index("Resize")]
     _refuse_settings(resize.keys() - RESIZE_KEYS, "Resize of the test pipeline", name)
     kept = {key: value for key, value in resize.items() if key not in ("scale", "scale_factor")}
+    scale, factor = resize.get("scale"), resize.get("scale_factor")
+    if (scale is None) == (factor is None):
+        raise ConfigError(name, "expected either scale or scale_factor in the Resize of the test pipeline")
+    size: PipelineStep = {"scale_factor": factor}
+    if scale is not None:
+        size = {"img_scale": tuple(scale) if isinstance(scale, (list, tuple)) else (scale, scale)}
     transforms = [
         {"keep_ratio": False, **kept},
         {"type": "RandomFlip"},  # it flips nothing, but adds the metadata that says so
@@ -167,17 +174,8 @@ def to_mmdet2_pipeline(
     ]
     return [
         {"type": "LoadImageFromWebcam", "to_float32": any(step.get("to_float32") for step in steps)},
-        {"type": "MultiScaleFlipAug", **_to_mmdet2_scale(resize, name), "flip": False, "transforms": transforms},
+        {"type": "MultiScaleFlipAug", **size, "flip": False, "transforms": transforms},
     ]
-
-
-def _to_mmdet2_scale(resize: PipelineStep, name: str) -> PipelineStep:
-    scale, factor = resize.get("scale"), resize.get("scale_factor")
-    if (scale is None) == (factor is None):
-        raise ConfigError(name, "expected either scale or scale_factor in the Resize of the test pipeline")
-    if factor is not None:
-        return {"scale_factor": factor}
-    return {"img_scale": tuple(scale) if isinstance(scale, (list, tuple)) else (scale, scale)}
 
 
 def _to_mmdet2_preprocessing(preprocessor: Mapping[str, Any], name: str) -> list[PipelineStep]:

@@ -14,8 +14,12 @@ from mmdet.datasets.pipelines import Compose
 
 from bdd100k_zoo.backends.common import devices
 from bdd100k_zoo.backends.common.config import check_postprocessing, translate_config_errors
-from bdd100k_zoo.backends.common.detector import BaseDetector
-from bdd100k_zoo.backends.common.models import FRAME_SHAPE, check_number_of_classes, translate_image_errors
+from bdd100k_zoo.backends.common.detector import (
+    FRAME_SHAPE,
+    BaseDetector,
+    check_number_of_classes,
+    translate_image_errors,
+)
 from bdd100k_zoo.backends.common.precision import torch_defaults, unsupported_precision
 from bdd100k_zoo.backends.mmdet2.config import load_config as load_config
 from bdd100k_zoo.backends.protocol import requested_precision

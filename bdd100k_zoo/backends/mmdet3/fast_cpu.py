@@ -1,10 +1,13 @@
-"""Changes of a model with which a CPU computes the same in less time."""
+"""Changes of a model, and of the allocator, with which a CPU computes the same in less time."""
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import re
+import sys
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,14 +27,14 @@ PROBE_SIZE = 64
 """Height and width of the test image, in pixels: a multiple of every stride of a model."""
 
 FEATURE_TOLERANCE = 1e-3
-"""Largest difference of features, relative to the largest feature. Rounding alone makes a hundredth of it."""
+"""Largest difference of features, relative to the largest feature. Rounding causes a hundredth of it."""
 
 
 def patch_model(model: Any, patches: Iterable[Patch], device: torch.device) -> bool:
     """Change a model of mmdet in evaluation mode, and return whether it stays changed.
 
-    Its parameters are then no longer those that were loaded. The changes are undone where the model no longer computes
-    the same features of a small image, or fails; a model that cannot run on one, as a user's own, is not changed.
+    Its parameters are then no longer those that were loaded. The changes are undone if the model no longer computes the
+    same features of a small image, or fails. A user's own model that cannot process a small image is not changed.
     """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates some of what mmdet calls
@@ -72,7 +75,7 @@ def _still_matches(model: Any, image: Tensor, expected: Sequence[Tensor]) -> boo
 
 
 MIN_LINEAR_WEIGHTS = 2**20
-"""Fully connected layers of fewer weights are left as they are: their time does not matter."""
+"""Fully connected layers with fewer weights are not changed: their time does not matter."""
 
 
 def optimize_for_cpu(model: Any) -> bool:
@@ -88,7 +91,7 @@ def _fuse_normalisations(model: Any) -> Undo:
 
 
 def _find_conv_norm_pairs(part: nn.Module) -> Iterator[tuple[nn.Module, str, Any, nn.Conv2d]]:
-    """Find normalisations right behind a convolution among the layers of a block: (block, name, norm, convolution)."""
+    """Yield normalisations that directly follow a convolution in a block: (block, name, norm, convolution)."""
     for block in part.modules():
         for (_, conv), (name, norm) in itertools.pairwise(block.named_children()):
             if type(conv) is not nn.Conv2d or not isinstance(norm, _BatchNorm) or norm.running_mean is None:
@@ -114,7 +117,7 @@ def _fuse(block: nn.Module, name: str, norm: Any, conv: nn.Conv2d) -> Undo:
 
 
 def _use_onednn_linears(model: nn.Module) -> Undo:
-    """Compute large fully connected layers by oneDNN on AMD, where MKL does not use AVX-512 (docs/performance.md)."""
+    """Compute large fully connected layers with oneDNN on AMD, where MKL does not use AVX-512 (docs/performance.md)."""
     large = [part for part in model.modules() if type(part) is nn.Linear and part.weight.numel() >= MIN_LINEAR_WEIGHTS]
     for linear in large if _is_amd_with_avx512() else ():
         if forward := onednn_forward(linear):
@@ -123,7 +126,7 @@ def _use_onednn_linears(model: nn.Module) -> Undo:
 
 
 def onednn_forward(linear: nn.Linear) -> Callable[[Tensor], Tensor] | None:
-    """Return a layer's forward function by torch's private oneDNN ops; None where this torch has none that agree."""
+    """Return a layer's forward function with torch's private oneDNN ops; None if this torch has none that agree."""
     ops, plain = torch.ops.mkldnn, linear.forward
     sample = torch.randn(2, linear.in_features, generator=torch.Generator().manual_seed(0))
 
@@ -137,10 +140,34 @@ def onednn_forward(linear: nn.Linear) -> Callable[[Tensor], Tensor] | None:
     try:
         weight = ops._reorder_linear_weight(linear.weight.detach())
         return forward if features_match([plain(sample)], [forward(sample)]) else None
-    except (AttributeError, RuntimeError, TypeError):  # of another torch
+    except (AttributeError, RuntimeError, TypeError):  # another version of torch
         return None
 
 
 def _is_amd_with_avx512() -> bool:
     is_amd = re.search(r"^vendor_id\s*:\s*AuthenticAMD$", read_cpuinfo(), re.MULTILINE) is not None
     return is_amd and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+MALLOPT_PARAMETERS = {
+    -3: 2**30,  # M_MMAP_THRESHOLD: smaller blocks come from the heap
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: the heap keeps its free end up to this
+    -2: 2**26,  # M_TOP_PAD: the heap grows by this much more than requested
+}
+"""Parameters of mallopt(3), in bytes, by their number in malloc.h."""
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Make glibc's allocator keep the memory that is freed between images, and return whether this is glibc.
+
+    By default it maps every tensor above some megabytes anew, so that the kernel zeroes it page by page, and unmaps it
+    when it is freed. Afterwards the process keeps its peak memory, and some more because of fragmentation.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):  # musl has a mallopt that does nothing, or none
+        return False
+    taken = [library.mallopt(parameter, value) == 1 for parameter, value in MALLOPT_PARAMETERS.items()]
+    return all(taken)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import torch
 from torchvision import ops as vision
 
-from bdd100k_zoo.backends.mmdet3 import deform_conv as fast_deform_conv
-from bdd100k_zoo.backends.mmdet3 import roi_align as fast_roi_align
+from bdd100k_zoo.backends.mmdet3 import cpu_ops
 from bdd100k_zoo.errors import BackendError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -131,8 +130,8 @@ def roi_align(
         raise unsupported_op("roi_align", f"expected the pool_mode 'avg', found {pool_mode!r}")
     dtype = _compute_dtype(input.dtype)
     features, regions, size = input.to(dtype), rois.to(dtype), _pair(output_size)
-    fast = fast_roi_align.supports_roi_align(features, regions)
-    pool = fast_roi_align.roi_align_channels_last if fast else vision.roi_align
+    fast = cpu_ops.supports_roi_align(features, regions)
+    pool = cpu_ops.roi_align_channels_last if fast else vision.roi_align
     pooled: Tensor = pool(features, regions, size, spatial_scale, sampling_ratio, aligned)
     return pooled.to(input.dtype)
 
@@ -185,8 +184,8 @@ def modulated_deform_conv2d(
     features, offset_, weight = (tensor.to(dtype) for tensor in (input, offset, weight))
     bias, mask = (None if tensor is None else tensor.to(dtype) for tensor in (bias, mask))
     spacing = (_pair(stride), _pair(padding), _pair(dilation))
-    fast = fast_deform_conv.supports_deform_conv2d(features, offset_, weight)
-    convolve = fast_deform_conv.deform_conv2d_channels_last if fast else vision.deform_conv2d
+    fast = cpu_ops.supports_deform_conv2d(features, offset_, weight)
+    convolve = cpu_ops.deform_conv2d_channels_last if fast else vision.deform_conv2d
     convolved: Tensor = convolve(features, offset_, weight, bias, *spacing, mask)
     return convolved.to(offset.dtype)
 

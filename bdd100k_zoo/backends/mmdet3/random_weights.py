@@ -72,8 +72,7 @@ def save_calibrated_random_weights(config_path: Path, image: npt.NDArray[np.uint
         StorageError: the file cannot be written.
     """
     import_backend()
-    from bdd100k_zoo.backends.mmdet3.detector import build_model
-    from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, preprocess_batch
+    from bdd100k_zoo.backends.mmdet3.detector import build_model, build_pipeline, preprocess_batch
 
     config, name = load_config(config_path), str(config_path)
     with torch_defaults():

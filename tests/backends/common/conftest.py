@@ -1,4 +1,4 @@
-"""mmdet 3, imported as the package imports it: what both backends share is tested with it."""
+"""Import mmdet 3 as the package does; the common parts of the backends are tested with it."""
 
 from bdd100k_zoo.backends.mmdet3 import import_backend
 

@@ -104,6 +104,7 @@ def test_a_missing_file_is_a_storage_error(tmp_path: Path) -> None:
         check(tmp_path / "none.pth")
 
 
+@pytest.mark.slow
 def test_the_check_takes_no_memory_for_the_model(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -228,7 +229,9 @@ def test_a_missing_package_is_named() -> None:
         "raise Exception('something never seen')",
     ],
 )
-def test_a_package_that_does_not_import_says_why(failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_cannot_be_imported_is_reported_with_the_reason(
+    failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken_package.py").write_text(failure)
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()

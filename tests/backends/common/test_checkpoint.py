@@ -60,7 +60,7 @@ def linear() -> nn.Linear:
     return nn.Linear(3, 2)
 
 
-# What is read
+# Reading
 
 
 def test_tensors_of_a_published_checkpoint_are_read(save: Save) -> None:
@@ -84,7 +84,7 @@ def test_a_bare_state_dict_is_read(save: Save) -> None:
     assert list(read_checkpoint(save(linear().state_dict())).state_dict) == ["weight", "bias"]
 
 
-def test_the_prefix_of_a_parallel_model_is_taken_off(save: Save) -> None:
+def test_the_prefix_of_a_parallel_model_is_removed(save: Save) -> None:
     assert list(read_checkpoint(save(nn.DataParallel(linear()).state_dict())).state_dict) == ["weight", "bias"]
     kept = {"module.weight": torch.ones(1), "other": torch.ones(1)}
     assert list(read_checkpoint(save(kept)).state_dict) == list(kept)
@@ -95,7 +95,7 @@ def test_the_prefix_of_a_parallel_model_is_taken_off(save: Save) -> None:
     [np.float64(0.5), np.int64(3), np.bool_(1), np.arange(3.0), np.array(["a", None], object)],
     ids=["float", "integer", "bool", "array", "objects"],
 )
-def test_values_of_numpy_in_the_log_are_passed_over(value: object, save: Save) -> None:
+def test_values_of_numpy_in_the_log_are_ignored(value: object, save: Save) -> None:
     path = save({"meta": {"CLASSES": CLASSES, "best": value}, "state_dict": linear().state_dict()})
     assert read_checkpoint(path).classes == CLASSES
 
@@ -122,11 +122,11 @@ def test_class_names_are_read_where_they_are_recorded(meta: Any, expected: tuple
     assert read_checkpoint(save({"meta": meta, "state_dict": linear().state_dict()})).classes == expected
 
 
-# What is refused
+# Refusals
 
 
 class Hostile:
-    """Makes a file when it is unpickled in the ordinary way."""
+    """Creates a file when it is unpickled without protection."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -152,7 +152,7 @@ def test_the_hostile_pickle_would_have_run(tmp_path: Path) -> None:
 
 
 def test_a_module_in_place_of_tensors_is_refused(save: Save) -> None:
-    refusal = r"a whole pickled model, not a state dict: it names torch\.nn\.modules\.linear\.Linear"
+    refusal = r"it is a pickled model or another object, not a state dict: it names torch\.nn\.modules\.linear\.Linear"
     with pytest.raises(UnsafeCheckpointError, match=refusal) as caught:
         read_checkpoint(save(linear()))
     assert "torch.save(model.state_dict()" in caught.value.hint
@@ -199,7 +199,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(save: Save) -> None:
         (pickle.dumps({"weight": 1.0}), "it is a pickle, not a file as torch.save writes it by default"),
     ],
 )
-def test_something_else_is_refused_with_its_reason(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_refused_by_name(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(UnsafeCheckpointError) as caught:
@@ -232,7 +232,7 @@ def test_a_missing_file_and_a_folder_are_storage_errors(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
 
 
-# What is loaded
+# Loading
 
 
 def test_tensors_are_copied_into_the_model(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_tensors_by_the_names_of_a_parallel_model_are_loaded(tmp_path: Path) -> 
     [CLASSES, (), ("person", "rider", "car", "truck", "bus", "train", "motor", "bike", *CLASSES[8:]), ("a",) * 80],
     ids=["ours", "none", "aliases", "eighty"],
 )
-def test_fitting_class_names_pass(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_valid_class_names_pass(names: tuple[str, ...], tmp_path: Path) -> None:
     check_classes(names, path=tmp_path)
 
 
@@ -283,7 +283,7 @@ def test_another_order_of_the_classes_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}: expected the classes {', '.join(CLASSES)}; found {', '.join(swapped)}"
 
 
-def test_a_checkpoint_of_mmdet_3_is_read_past_its_log(save: Save) -> None:
+def test_the_log_of_a_checkpoint_of_mmdet_3_is_ignored(save: Save) -> None:
     from mmengine.logging import MessageHub
 
     hub = MessageHub.get_instance("a run")
@@ -314,7 +314,7 @@ def test_getattr_in_a_checkpoint_is_named_but_never_called(save: Save) -> None:
 
 
 def normalised(std: float = 1.0) -> nn.Module:
-    """A model whose layers have the usual names, with the normalisation that mmdet 3's configs have."""
+    """Return a model with the usual layer names, and the normalisation as in mmdet 3's configs."""
     model = nn.Sequential(OrderedDict(backbone=nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 2, 1), bn1=norm()))))
     model.cfg = {"model": {"data_preprocessor": {"mean": [123.675, 116.28, 103.53], "std": [std] * 3}}}
     return model
@@ -325,7 +325,7 @@ def norm() -> nn.BatchNorm2d:
 
 
 def as_mmdet_2(model: nn.Module) -> nn.Module:
-    """The same with its normalisation where mmdet 2's configs have it."""
+    """Move the normalisation to its place in mmdet 2's configs."""
     step = {"type": "Normalize", **model.cfg["model"]["data_preprocessor"], "to_rgb": True}
     steps = [{"type": "LoadImageFromWebcam"}, {"type": "MultiScaleFlipAug", "transforms": [{"type": "Pad"}, step]}]
     model.cfg = {"model": {}, "data": {"test": {"pipeline": steps}}}
@@ -348,7 +348,7 @@ def test_the_averages_that_mmdet_2_keeps_as_buffers_are_ignored() -> None:
         load(model, averages)
 
 
-def test_the_averages_that_mmengine_keeps_beside_the_weights_are_ignored(save: Save) -> None:
+def test_the_averages_that_mmengine_keeps_with_the_weights_are_ignored(save: Save) -> None:
     average = {f"module.{name}": torch.zeros_like(tensor) for name, tensor in linear().state_dict().items()}
     path = save({"state_dict": linear().state_dict(), "ema_state_dict": average | {"steps": torch.tensor(5)}})
     assert torch.equal(read_checkpoint(path).state_dict["weight"], linear().weight)
@@ -467,7 +467,7 @@ def test_numbers_are_finite_if_each_of_them_is(numbers: list[float], dtype: torc
 # Random weights
 
 
-def test_random_weights_are_loaded_and_known_as_such_but_never_pass_as_the_models(tmp_path: Path) -> None:
+def test_random_weights_are_loaded_and_recognised_but_never_pass_as_trained_ones(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     save_random_state_dict(linear().state_dict(), path)
     assert torch.load(path, weights_only=True)["meta"][RANDOM_WEIGHTS_KEY] is True
@@ -492,7 +492,7 @@ def test_a_safetensors_file_is_loaded_whatever_it_is_called(name: str, dtype: to
     assert torch.equal(model.weight, expected["weight"].float())
 
 
-def test_a_safetensors_file_is_held_against_the_model_as_any_other(tmp_path: Path) -> None:
+def test_a_safetensors_file_is_checked_against_the_model_like_any_other(tmp_path: Path) -> None:
     save_file({"weight": torch.full((2, 3), float("nan")), "other": torch.ones(1)}, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load_weights(linear(), tmp_path / "w.safetensors", model_name="a model")

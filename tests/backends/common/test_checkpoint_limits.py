@@ -122,7 +122,7 @@ def test_compressed_entries_are_refused_even_where_they_save_nothing(path: Path)
     assert refusal(path) == "its entries are compressed, which those of a checkpoint never are"
 
 
-def test_a_limit_names_itself_at_its_very_border(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_applies_exactly(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = save(path).stat().st_size
     monkeypatch.setattr(checkpoint_limits, "MAX_BYTES", size)
     monkeypatch.setattr(checkpoint_limits, "MAX_ENTRIES", len(entries_of(path)))
@@ -143,7 +143,7 @@ def test_a_zip_checkpoint_whose_tensor_is_shorter_than_it_claims_is_refused(path
 
 
 def older_that_claims(numbers: int, path: Path) -> Path:
-    """A file of the older format whose one tensor claims that many numbers, and has three."""
+    """Write a file of the older format whose only tensor claims that many numbers, but has three."""
     torch.save({"weight": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
     content = path.read_bytes()
     claim, longer = pickle.dumps(3, 2)[2:-1], pickle.dumps(numbers, 2)[2:-1]
@@ -173,7 +173,7 @@ except StorageError as error:
 """
 
 
-def test_a_file_of_more_than_the_memory_is_no_reason_to_call_it_damaged(path: Path, run_python: Run) -> None:
+def test_a_file_larger_than_the_memory_is_not_reported_as_damaged(path: Path, run_python: Run) -> None:
     older_that_claims(1 << 28, path)
     with path.open("r+b") as file:
         file.truncate((1 << 30) + 4096)
@@ -183,7 +183,7 @@ def test_a_file_of_more_than_the_memory_is_no_reason_to_call_it_damaged(path: Pa
 # Checksums
 
 
-def test_a_flipped_bit_is_found_though_torch_loads_it(path: Path) -> None:
+def test_a_flipped_bit_is_found_although_torch_loads_it(path: Path) -> None:
     verify_crcs(save(path))
     flip_a_bit(path, torch.arange(5000.0).numpy().tobytes()[:64])
     assert set(read_checkpoint(path).state_dict) == {"weight", "bias"}
@@ -191,7 +191,7 @@ def test_a_flipped_bit_is_found_though_torch_loads_it(path: Path) -> None:
         verify_crcs(path)
 
 
-def test_a_file_written_without_checksums_is_taken_as_it_is(path: Path) -> None:
+def test_a_file_without_checksums_passes(path: Path) -> None:
     torch.serialization.set_crc32_options(False)
     try:
         save(path)

@@ -63,7 +63,7 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
 
 
 class Recipe(NamedTuple):
-    """What a family was trained with, beside what all share."""
+    """The training settings in which families differ."""
 
     optimizer: dict[str, Any]
     paramwise: dict[str, Any] | None = None
@@ -113,7 +113,7 @@ def base_model(name: str) -> dict[str, Any]:
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of nested containers by its dotted path; empty containers and a tuple's type count."""
+    """Yield every value of nested containers by its dotted path, and the types of the containers."""
     if isinstance(node, (dict, list, tuple)) and node:
         yield f"{path}<{'dict' if isinstance(node, dict) else type(node).__name__}>", len(node)
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
@@ -150,7 +150,7 @@ def test_every_number_of_classes_is_ten(model: Any) -> None:
 
 
 @by_model
-def test_colours_are_those_of_the_backbones_training(model: Any) -> None:
+def test_the_normalisation_is_that_of_the_backbones_training(model: Any) -> None:
     preprocessor = loaded(model.name).model.data_preprocessor
     if model.family == "fcos":
         expected = (False, [102.9801, 115.9465, 122.7717], [1.0, 1.0, 1.0])
@@ -187,7 +187,7 @@ def test_the_optimizer_and_the_batch_are_the_published_ones(model: Any) -> None:
 
 
 @by_model
-def test_scales_vary_in_training_where_the_zoo_says_so_and_never_in_inference(model: Any) -> None:
+def test_scales_vary_in_multi_scale_training_and_never_in_inference(model: Any) -> None:
     config = loaded(model.name)
     train, test = (loader.dataset.pipeline for loader in (config.train_dataloader, config.test_dataloader))
     names = [step.type for step in train]
@@ -205,7 +205,7 @@ def test_scales_vary_in_training_where_the_zoo_says_so_and_never_in_inference(mo
 
 
 @by_model
-def test_nothing_of_the_bases_data_and_no_helper_is_left(model: Any) -> None:
+def test_no_data_settings_of_the_bases_and_no_helper_variables_remain(model: Any) -> None:
     config = loaded(model.name)
     assert not [text for text in strings(config.to_dict()) if "coco" in text.lower() or "annotations/" in text]
     assert not [key for key in config.to_dict() if key.startswith(("bdd100k", "_"))]
@@ -216,7 +216,7 @@ def test_nothing_of_the_bases_data_and_no_helper_is_left(model: Any) -> None:
 
 
 @by_model
-def test_no_address_is_left_without_pretrained(model: Any) -> None:
+def test_no_address_remains_without_pretrained_weights(model: Any) -> None:
     config = loaded(model.name)
     assert [text for text in strings(config.model) if "://" in text]
     cleared = without_pretrained(config.model)
@@ -225,7 +225,7 @@ def test_no_address_is_left_without_pretrained(model: Any) -> None:
     assert kept.items() <= dict(leaves(config.model)).items()
 
 
-def test_start_values_are_cleared_in_lists_too_and_the_given_settings_stay() -> None:
+def test_pretrained_weights_are_cleared_in_lists_too_and_the_given_settings_stay() -> None:
     given = {"heads": [{"init_cfg": [{"type": "Xavier"}]}], "plugins": ({"pretrained": "https://host/x"},)}
     assert without_pretrained(given) == {"heads": [{"init_cfg": None}], "plugins": ({"pretrained": None},)}
     assert given["heads"][0] == {"init_cfg": [{"type": "Xavier"}]}
@@ -280,12 +280,12 @@ def test_an_override_that_does_not_fit_is_an_error(key: str, found: str) -> None
 def test_a_config_that_does_not_run_is_an_error_naming_it(tmp_path: Path, text: str, found: str) -> None:
     path = tmp_path / "mine.py"
     path.write_text(text)
-    way = Config.__dict__["_get_cfg_path"]
+    original = Config.__dict__["_get_cfg_path"]
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert caught.value.config == str(path)
     assert found in caught.value.problem
-    assert Config.__dict__["_get_cfg_path"] is way
+    assert Config.__dict__["_get_cfg_path"] is original
 
 
 def test_a_missing_config_is_an_error(tmp_path: Path) -> None:
@@ -328,6 +328,7 @@ print(len(load_zoo().models))
 """
 
 
+@pytest.mark.slow
 def test_all_configs_load_without_setuptools_and_without_a_warning() -> None:
     ran = subprocess.run([sys.executable, "-c", WITHOUT_SETUPTOOLS], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout.split()[-1:], ran.stderr) == (0, ["25"], "")
@@ -337,7 +338,7 @@ def test_all_configs_load_without_setuptools_and_without_a_warning() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, None, 3, {"nms": None}, {"nms": {"type": min}}, [{"score_thr": None}]])
-def test_settings_that_ask_for_nothing_to_be_evaluated_pass(settings: Any) -> None:
+def test_settings_without_an_invalid_value_pass(settings: Any) -> None:
     check_postprocessing(settings, name="a model")
 
 
@@ -346,12 +347,12 @@ def test_a_value_is_named_by_its_place_in_lists_too() -> None:
         check_postprocessing({"stages": ({}, {"nms_pre": "5"})}, name="a model", place="m")
 
 
-def test_an_error_of_ours_is_not_blamed_on_settings() -> None:
-    with pytest.raises(ManifestError), translate_config_errors("go on", name="a model"):
+def test_our_own_errors_are_not_translated() -> None:
+    with pytest.raises(ManifestError), translate_config_errors("run", name="a model"):
         raise ManifestError(Path("x"), "", "", "wrong")
 
 
-def test_a_config_of_the_package_is_told_from_a_users(tmp_path: Path) -> None:
+def test_configs_of_the_package_and_of_users_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "link.py").symlink_to(config_path(NAMES[0]))
     (tmp_path / "copy.py").write_bytes(config_path(NAMES[0]).read_bytes())
     assert is_package_config(config_path(NAMES[0]))

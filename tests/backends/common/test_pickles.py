@@ -35,7 +35,7 @@ OLDER_START = b"".join(pickle.dumps(each, 2) for each in (0x1950A86A20F9469CFC6C
 
 
 def write(path: Path, body: bytes, *, zipped: bool = True) -> Path:
-    """A file of either of torch's formats around the instructions of a pickle, with no tensor's bytes."""
+    """Write a file in one of torch's formats with the instructions of a pickle, without the bytes of tensors."""
     content = b"\x80\x02" + body + b"."
     if zipped:
         with zipfile.ZipFile(path, "w") as archive:
@@ -74,7 +74,7 @@ def tensor(elements: int, sizes: tuple[int, ...], strides: tuple[int, ...], offs
 
 
 def attribute(key: bytes) -> bytes:
-    """A tensor with an attribute of its own."""
+    """Return a tensor with an additional attribute."""
     rest = integer(0), numbers(3), numbers(1), b"\x89", call("collections.OrderedDict")
     arguments = b"(" + storage(3) + b"".join(rest) + b"t"
     names = b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nTensor\n"
@@ -84,10 +84,11 @@ def attribute(key: bytes) -> bytes:
 LONG = 1 << 20
 PLAIN = "it holds more than tensors and plain values"
 STEPS = f"its list of tensors takes more than {MAX_STEPS:,} steps to read"
+BYTEARRAY = "it names bytearray, which is neither a tensor nor a plain value"
 NESTED = f"its values are nested more than {MAX_DEPTH} deep, or refer to one another too often"
 
 ATTACKS = {
-    "12 bytearrays of 768 MB": (b"](" + call("__builtin__.bytearray", integer(768 << 20)) * 12 + b"e", PLAIN),
+    "12 bytearrays of 768 MB": (b"](" + call("__builtin__.bytearray", integer(768 << 20)) * 12 + b"e", BYTEARRAY),
     "60 MB of dictionaries": (b"](" + b"}" * (60 << 20) + b"e", STEPS),
     "60 MB of lists": (b"](" + b"]" * (60 << 20) + b"e", STEPS),
     "60 MB of marks": (b"(" * (60 << 20), STEPS),
@@ -131,7 +132,7 @@ ATTACKS = {
     "two lists that hold each other": (b"]q\x00]q\x01h\x00ah\x00h\x01a", PLAIN),
     "a tensor made by its class": (
         b"ctorch\nFloatTensor\n" + numbers(1 << 30) + b"\x81",
-        "it names torch.FloatTensor, which is neither a tensor nor a plain value",
+        "it is a pickled model or another object, not a state dict: it names torch.FloatTensor",
     ),
     "a new object of a size": (b"ctorch\nSize\n" + numbers(1) + b"\x85\x81", PLAIN),
     "a storage that is called": (call("torch.FloatStorage", integer(1 << 30)), PLAIN),
@@ -140,38 +141,14 @@ ATTACKS = {
         call("collections.OrderedDict") + b"}" + text("items") + b"K\x01sb",
         PLAIN,
     ),
-    "an attribute that hides a tensor's shape": (
+    "a tensor with an attribute that hides its shape": (
         attribute(text("shape")),
-        "one of its tensors has an attribute shape, which would hide that of torch",
+        "it is a pickled model or another object, not a state dict: it names torch._tensor._rebuild_from_type_v2",
     ),
-    "an attribute that changes a tensor's values": (
-        attribute(text("data")),
-        "one of its tensors has an attribute data, which would hide that of torch",
+    "the class of tensors, called": (
+        call("torch.Tensor", integer(1 << 40)),
+        "it is a pickled model or another object, not a state dict: it names torch.Tensor",
     ),
-    "an attribute that changes a tensor's class": (attribute(text("__class__")), PLAIN),
-    "an attribute that is no name": (attribute(text("a b")), PLAIN),
-    "an attribute that is a number": (attribute(integer(1)), PLAIN),
-    "the attributes of one dictionary 100,000 times": (
-        b"]("
-        + (b"}(" + b"".join(text(f"k{n}") + b"N" for n in range(4000)) + b"uq\x00")
-        + b"ctorch._utils\n_rebuild_parameter_with_state\nq\x01"
-        + (tensor(3, (3,), (1,)) + b"q\x02" + call("collections.OrderedDict") + b"q\x03")
-        + b"h\x01(h\x02\x88h\x03h\x00tR" * 100_000
-        + b"e",
-        STEPS,
-    ),
-    "another function than a tensor's for a tensor with attributes": (
-        call(
-            "torch._tensor._rebuild_from_type_v2",
-            b"c__builtin__\nbytearray\n",
-            b"ctorch\nTensor\n",
-            numbers(768 << 20),
-            b"}",
-        ),
-        PLAIN,
-    ),
-    "the class of tensors, called": (call("torch.Tensor", integer(1 << 40)), PLAIN),
-    "a new object of the class of tensors": (b"ctorch\nTensor\n" + numbers(1 << 40) + b"\x81", PLAIN),
     "a tensor larger than its storage": (
         tensor(3, (1 << 40,), (1,)),
         "one of its tensors needs 4,398,046,511,104 bytes of a storage of 12",
@@ -210,7 +187,7 @@ for path in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "older"])
+@pytest.mark.parametrize("zipped", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["zip", "older"])
 def test_every_attack_is_refused_within_half_a_gigabyte(zipped: bool, tmp_path: Path, run_python: Run) -> None:
     paths = [
         write(tmp_path / f"{number}.pth", body, zipped=zipped) for number, (body, _) in enumerate(ATTACKS.values())
@@ -270,6 +247,15 @@ def test_tensors_that_no_detector_has_are_refused_by_name(
     assert refusal(tmp_path / "weights.pth") == f"its parameter weight {kind}: expected a dense tensor of numbers"
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_a_tensor_with_attributes_is_refused_with_a_repair(older: bool, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": torch.nn.Buffer(torch.ones(2))}, path, _use_new_zipfile_serialization=not older)
+    with pytest.raises(UnsafeCheckpointError, match=r"names torch\._tensor\._rebuild_from_type_v2, which") as caught:
+        read_checkpoint(path)
+    assert "torch.save(model.state_dict()" in caught.value.hint
+
+
 # Readers of zip files differ: what is walked must be what torch reads.
 
 
@@ -286,7 +272,7 @@ def test_a_second_pickle_under_a_name_in_another_case_is_refused(name: str, tmp_
     assert "cut short, damaged" in refusal(hidden_pickle(name, tmp_path / "weights.pth"))
 
 
-def test_a_zip_file_with_a_comment_or_something_behind_it_is_refused(tmp_path: Path) -> None:
+def test_a_zip_file_with_a_comment_or_trailing_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"weight": torch.ones(3)}, path)
     whole = path.read_bytes()
@@ -314,7 +300,7 @@ def test_an_archive_of_the_oldest_format_is_refused_before_torch_reads_it(tmp_pa
     assert refusal(path) == "it is damaged, or not a checkpoint"
 
 
-# What passes
+# Valid checkpoints
 
 FLOATS = ("float16", "float32", "float64", "bfloat16", "complex64", "complex128")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8")
@@ -328,38 +314,8 @@ def test_types_that_only_the_newer_format_knows_pass(name: str, tmp_path: Path) 
     assert read_checkpoint(path).state_dict["weight"].dtype == getattr(torch, name)
 
 
-def with_attribute(made: torch.Tensor, value: Any) -> torch.Tensor:
-    made.tag = value
-    return made
-
-
-@pytest.mark.parametrize("older", [False, True])
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: with_attribute(torch.ones(3), ["a", torch.zeros(2)]),
-        lambda: with_attribute(torch.nn.Parameter(torch.ones(3)), "a"),
-        lambda: torch.nn.Buffer(torch.ones(3)),
-        lambda: with_attribute(torch.nn.Buffer(torch.ones(3)), "a"),
-    ],
-    ids=["tensor", "parameter", "buffer", "buffer with another"],
-)
-def test_tensors_with_attributes_of_their_own_pass(
-    make: Callable[[], torch.Tensor], older: bool, tmp_path: Path
-) -> None:
-    path = tmp_path / "weights.pth"
-    torch.save({"weight": make()}, path, _use_new_zipfile_serialization=not older)
-    assert read_checkpoint(path).state_dict["weight"].tolist() == [1.0, 1.0, 1.0]
-
-
-def test_a_tensor_of_a_newer_type_with_an_attribute_passes(tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    torch.save({"weight": with_attribute(torch.zeros(3, dtype=torch.uint16), "a")}, path)
-    assert read_checkpoint(path).state_dict["weight"].dtype == torch.uint16
-
-
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_another_pickle_protocol_is_named_where_torch_cannot_read_it(protocol: int, tmp_path: Path) -> None:
+def test_a_pickle_protocol_that_torch_cannot_read_is_named(protocol: int, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     content = {"meta": {"config": b"abc"}, "state_dict": {"weight": torch.ones(3)}}
     torch.save(content, path, pickle_protocol=protocol)
@@ -386,7 +342,7 @@ def test_a_checkpoint_of_protocol_3_that_torch_reads_passes(tmp_path: Path) -> N
     ],
     ids=["Namespace", "path", "datetime", "defaultdict"],
 )
-def test_an_object_of_python_is_refused_by_name_with_what_to_save(
+def test_an_object_of_python_is_refused_by_name_with_a_repair(
     value: object, name: str, older: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "weights.pth"
@@ -406,8 +362,6 @@ views = st.one_of(
     st.integers(0, 5).map(lambda number: torch.arange(100.0)[number :: number + 1]),
     st.builds(lambda grad: torch.nn.Parameter(torch.ones(2), requires_grad=grad), st.booleans()),
     st.just(torch.ones(2, dtype=torch.cfloat).conj()),
-    st.builds(with_attribute, tensors, st.integers() | st.text() | st.none()),
-    tensors.map(torch.nn.Buffer),
 )
 log = st.one_of(
     st.floats(width=64).map(np.float64),
@@ -419,8 +373,6 @@ texts = st.text(max_size=300) | st.binary(max_size=300)
 keys = st.one_of(texts, st.integers(), st.booleans(), st.none(), st.floats(), st.tuples(st.integers(), st.text()))
 values = st.one_of(
     keys,
-    st.complex_numbers(),
-    st.binary(max_size=9).map(bytearray),
     st.sets(st.integers() | st.text(), max_size=5),
     st.lists(st.integers()).map(Counter),
     st.sampled_from(SAVED),

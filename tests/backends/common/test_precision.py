@@ -27,9 +27,8 @@ from bdd100k_zoo.backends.common.precision import (
     set_older_switches,
     use_precision,
 )
-from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model
+from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model, build_pipeline, preprocess_batch
 from bdd100k_zoo.backends.mmdet3.fast_cpu import onednn_forward
-from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, preprocess_batch
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights
 from bdd100k_zoo.backends.protocol import PRECISIONS
 from bdd100k_zoo.data.images import read_image
@@ -187,9 +186,7 @@ new_switches = pytest.mark.skipif(
 @new_switches
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
 @pytest.mark.parametrize("host", HOSTS)
-def test_factors_are_rounded_for_tf32_alone_and_the_host_finds_its_switches_as_they_were(
-    host: str, precision: str
-) -> None:
+def test_factors_are_rounded_for_tf32_only_and_the_hosts_switches_are_restored(host: str, precision: str) -> None:
     HOSTS[host]()
     before = switches()
 
@@ -231,7 +228,7 @@ def test_a_cpu_rounds_nothing_and_touches_no_switch_of_cuda(host: str) -> None:
     assert switches() == before
 
 
-def test_on_a_cpu_products_are_exact_although_the_host_asks_for_less() -> None:
+def test_on_a_cpu_products_are_exact_although_the_host_requests_less() -> None:
     factors = torch.randn(2, 300, 300, generator=torch.Generator().manual_seed(0))
     expected = factors[0] @ factors[1]
     torch.set_float32_matmul_precision("medium")
@@ -242,7 +239,7 @@ def test_on_a_cpu_products_are_exact_although_the_host_asks_for_less() -> None:
 
 @pytest.mark.parametrize("host", ["untouched", "highest", "high", "medium", "old products", "old convolutions"])
 @pytest.mark.parametrize("wanted", ["ieee", "tf32"])
-def test_with_the_switches_of_an_older_torch_the_host_finds_them_as_they_were(host: str, wanted: str) -> None:
+def test_the_switches_of_an_older_torch_are_restored(host: str, wanted: str) -> None:
     HOSTS[host]()
     before = old_switches()
     restore = set_older_switches(wanted)
@@ -257,7 +254,7 @@ def old_switches() -> dict[str, str]:
 
 
 @new_switches
-def test_threads_that_compute_in_other_precisions_never_see_those_of_others() -> None:
+def test_threads_never_see_the_precision_of_others() -> None:
     before, wrong = switches(), []
 
     def compute(precision: str) -> None:
@@ -361,7 +358,7 @@ def test_a_thread_that_holds_a_value_enters_it_again_although_another_waits() ->
     assert entered.is_set()
 
 
-def test_two_values_inside_one_another_in_one_thread_are_an_error_and_leave_the_first() -> None:
+def test_nested_values_in_one_thread_are_an_error_and_keep_the_first() -> None:
     value: list[str] = []
     setting = _ProcessSetting[str](lambda wanted: value.append(wanted) or value.clear)  # type: ignore[func-returns-value]
 
@@ -404,7 +401,7 @@ def test_a_failure_to_restore_or_to_set_wakes_the_threads_that_wait() -> None:
         running[2].result(timeout=10)
 
 
-def test_a_switch_that_cannot_be_set_leaves_those_before_it_as_they_were() -> None:
+def test_if_a_switch_cannot_be_set_those_before_it_are_restored() -> None:
     class Fixed:
         fp32_precision = property(lambda _: "none", lambda *_: fail())
 
@@ -418,7 +415,7 @@ def test_a_switch_that_cannot_be_set_leaves_those_before_it_as_they_were() -> No
 
 
 @new_switches
-def test_a_switch_that_the_host_sets_meanwhile_stays_as_it_set_it() -> None:
+def test_a_switch_that_the_host_sets_in_the_meantime_is_kept() -> None:
     with use_precision("fp32", CUDA):
         torch.backends.cudnn.fp32_precision = "tf32"
         torch.set_default_dtype(torch.float64)
@@ -452,7 +449,7 @@ class Head(nn.Module):
         return features @ weight
 
 
-def test_heads_give_float32_and_choose_in_it() -> None:
+def test_heads_return_float32_and_select_boxes_in_it() -> None:
     model = nn.Sequential(nn.Linear(4, 4), Head())
     force_float32_heads(model, CPU)
     with torch.inference_mode(), use_precision("bf16", CPU):
@@ -515,7 +512,7 @@ def features_like(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=chance).bfloat16().to(memory_format=torch.channels_last)
 
 
-def test_regions_are_pooled_from_short_numbers_as_from_their_float32() -> None:
+def test_regions_are_pooled_from_16_bits_as_from_float32() -> None:
     features, rois = features_like(1, 8, 20, 20), torch.tensor([[0, 1.0, 2.0, 15.0, 18.0], [0, 3.3, 3.3, 5.0, 9.9]])
     with torch.inference_mode():
         expected = roi_align(features.float(), rois, (7, 7), 1.0, 0, "avg", True)
@@ -526,7 +523,7 @@ def test_regions_are_pooled_from_short_numbers_as_from_their_float32() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_displaced_points_are_convolved_from_short_numbers_as_from_their_float32(masked: bool) -> None:
+def test_displaced_points_are_convolved_from_16_bits_as_from_float32(masked: bool) -> None:
     features, weight = features_like(2, 8, 12, 12), features_like(8, 8, 3, 3).float()
     offset, mask = features_like(2, 18, 12, 12), features_like(2, 9, 12, 12)
 
@@ -543,7 +540,7 @@ def test_displaced_points_are_convolved_from_short_numbers_as_from_their_float32
     assert torch.equal(found, expected.bfloat16())
 
 
-def test_large_layers_leave_short_numbers_to_torch() -> None:
+def test_large_layers_leave_16_bits_to_torch() -> None:
     linear = nn.Linear(1100, 1000).eval()
     with torch.inference_mode():
         forward = onednn_forward(linear)

@@ -28,7 +28,7 @@ def classic() -> None:
 
 @pytest.fixture(scope="session")
 def save_weights(classic: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Write the checkpoint of a model that the frozen results were made with, once."""
+    """Write the checkpoint of a model with which the frozen results were computed, once."""
     from reference import keep_weights
 
     return keep_weights(MMDET2, tmp_path_factory)

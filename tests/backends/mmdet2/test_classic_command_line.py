@@ -69,7 +69,7 @@ def test_images_become_official_scores_and_pictures(predict: tuple[object, ...],
         assert picture.size == (200, 200)
 
 
-def test_several_processes_find_what_one_finds(predict: tuple[object, ...]) -> None:
+def test_several_processes_find_the_same_as_one(predict: tuple[object, ...]) -> None:
     run(*predict, "--out", "one")
     run(*predict, "--out", "two", "--gpus", 2, "--device", "cpu", "--backend", "mmdet2")
     assert json.loads(Path("two/run.json").read_text())["backend"] == "mmdet2"
@@ -77,19 +77,19 @@ def test_several_processes_find_what_one_finds(predict: tuple[object, ...]) -> N
     assert [(frame["name"], len(frame["labels"])) for frame in one] == [(f["name"], len(f["labels"])) for f in two]
 
 
-def test_the_other_backend_is_refused_with_the_way_to_it(predict: tuple[object, ...]) -> None:
+def test_the_other_backend_is_refused_with_a_repair(predict: tuple[object, ...]) -> None:
     done = run(*predict, "--out", "out", "--backend", "mmdet3", status=1)
     assert "it needs mmdet 3, and mmdet 2.28" in " ".join(done.stderr.split())
     assert "bdd100k-zoo[predict]" in done.stderr
     assert not Path("out").exists()
 
 
-def test_what_takes_mmdet_3_says_so() -> None:
+def test_a_command_that_needs_mmdet_3_reports_it() -> None:
     done = run("bench", MODEL, "--images", 1, status=1)
     assert "mmdet 3 is needed and cannot be imported: mmdet 2.28.2 is installed" in " ".join(done.stderr.split())
 
 
-def test_a_cut_run_of_another_backend_is_not_gone_on_with(predict: tuple[object, ...]) -> None:
+def test_an_interrupted_run_of_another_backend_is_not_resumed(predict: tuple[object, ...]) -> None:
     run(*predict, "--out", "out")
     record = json.loads(Path("out/run.json").read_text())
     Path("out/run.json").write_text(json.dumps(record | {"backend": "mmdet3"}))

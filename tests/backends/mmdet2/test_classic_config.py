@@ -1,4 +1,4 @@
-"""Configs for mmdet 3 in mmdet 2's terms. mmdet 2 itself is not needed: a config stands for those that it ships."""
+"""Translation of configs to mmdet 2, without mmdet 2 itself: one config replaces those that it ships."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ STEPS = [{"type": "LoadImageFromFile"}, {"type": "Resize", "scale": (640, 360)},
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> Path:
-    """A folder as that of the configs that mmdet 2 ships, with one of them."""
+    """Return a folder like that of the configs that mmdet 2 ships, with one of them."""
     folder = tmp_path / "shipped"
     (folder / "retinanet").mkdir(parents=True)
     (folder / "retinanet" / "retinanet_r50_fpn_1x_coco.py").write_text(SHIPPED)
@@ -98,14 +98,14 @@ def test_the_bases_of_the_zoo_are_found_among_all_of_them(base: str, tmp_path: P
     assert find_mmdet2_config(base, tmp_path) == tmp_path / BASES[base]
 
 
-def test_every_base_that_the_configs_name_is_among_those_that_are_tried() -> None:
+def test_every_base_of_the_configs_is_tested() -> None:
     import re
 
     named = {base for file in CONFIG_FOLDER.glob("*.py") for base in re.findall(r"mmdet::([^\"]+)", file.read_text())}
     assert named == BASES.keys()
 
 
-def test_a_config_of_the_zoo_is_told_in_the_terms_of_mmdet_2(shipped: Path) -> None:
+def test_a_config_of_the_zoo_is_translated_to_mmdet_2(shipped: Path) -> None:
     settings = load_config(OWN, shipped=shipped)
     assert settings["model"] == {
         "type": "RetinaNet",
@@ -139,7 +139,7 @@ def test_overrides_have_the_keys_that_they_have_with_mmdet_3(shipped: Path) -> N
     assert settings["data"]["test"]["pipeline"][1]["img_scale"] == (160, 90)
 
 
-def test_a_users_config_on_one_of_the_package_is_told_too(shipped: Path, tmp_path: Path) -> None:
+def test_a_users_config_based_on_one_of_the_package_is_translated_too(shipped: Path, tmp_path: Path) -> None:
     config = tmp_path / "mine.py"
     config.write_text(
         f'_base_ = "bdd100k_zoo::{OWN.name}"\n'
@@ -168,7 +168,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('custom_imports = dict(_delete_=True, imports=["no_such_module"])', "imports no_such_module"),
         ("model = dict(_delete_=True)", "describes no model"),
@@ -183,12 +183,12 @@ def write(tmp_path: Path, text: str) -> Path:
         ("x = _base_.no_such_thing", "no_such_thing"),
     ],
 )
-def test_what_mmdet_2_has_no_counterpart_for_is_a_clear_error(
-    text: str, told: str, shipped: Path, tmp_path: Path
+def test_a_setting_that_mmdet_2_does_not_support_is_an_error(
+    text: str, message: str, shipped: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, text), shipped=shipped)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(tmp_path / "mine.py") in str(caught.value)
 
 
@@ -208,14 +208,14 @@ def test_modules_that_a_user_imports_are_imported(
     assert sys.modules.pop("mine_for_mmdet2")
 
 
-def test_telling_a_pipeline_there_and_back_changes_nothing() -> None:
+def test_translating_a_pipeline_to_mmdet_2_and_back_changes_nothing() -> None:
     there = to_mmdet2_pipeline(STEPS, PREPROCESSOR, name="a model")
     back = [{"type": "LoadImageFromFile"}, STEPS[1] | {"keep_ratio": False}, {"type": "PackDetInputs"}]
     assert to_mmdet3_pipeline(there) == back
     assert to_data_preprocessor(there) == PREPROCESSOR | {"type": "DetDataPreprocessor"}
 
 
-def test_a_factor_of_scale_stays_one() -> None:
+def test_a_scale_factor_stays_a_scale_factor() -> None:
     steps = [{"type": "Resize", "scale_factor": 0.5, "keep_ratio": True}]
     (_, augmented) = to_mmdet2_pipeline(steps, PREPROCESSOR, name="a model")
     assert augmented["scale_factor"] == 0.5

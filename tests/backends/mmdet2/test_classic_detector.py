@@ -54,7 +54,7 @@ def test_every_architecture_gets_the_boxes_that_this_stack_has_frozen(architectu
 
 
 @pytest.mark.filterwarnings("ignore:.*pipeline is replaced by:UserWarning")
-def test_it_finds_what_mmdets_own_function_finds(load_detector: Callable[..., Detector]) -> None:
+def test_it_finds_the_same_as_mmdets_own_function(load_detector: Callable[..., Detector]) -> None:
     from mmdet.apis import inference_detector
 
     detector: Any = load_detector(MODEL, SMALL)
@@ -81,7 +81,7 @@ def test_images_of_one_padded_shape_may_share_a_batch(load_detector: Callable[..
         assert differences(rows_of(detector.detect(image)), rows_of(found)) == []
 
 
-def test_facts_say_what_computes(load_detector: Callable[..., Detector]) -> None:
+def test_facts_describe_the_detector(load_detector: Callable[..., Detector]) -> None:
     facts = load_detector(MODEL, SMALL).facts
     assert (facts.backend, facts.ops, facts.precision, facts.device) == ("mmdet2", "mmcv", "fp32", "cpu")
     assert facts.optimised is False
@@ -108,7 +108,7 @@ def test_a_model_builds_and_strictly_loads_a_checkpoint_of_its_own_shape(model: 
     assert [key for key in numbered if not bool((loaded[key] == numbered[key]).all())] == []
 
 
-def test_a_file_of_weights_is_held_against_its_model(save_weights: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_file_of_weights_is_checked_against_its_model(save_weights: Callable[[str], Path], tmp_path: Path) -> None:
     random, weights = save_weights(MODEL), tmp_path / "weights.pth"
     with pytest.raises(UnsafeCheckpointError, match="its weights are random"):
         mmdet2.check_checkpoint(MODEL, config_path(MODEL), random)
@@ -136,13 +136,13 @@ def test_a_model_that_overflows_is_an_error_and_not_an_image_without_boxes(
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), "a path", np.zeros((1, 9000, 3), np.uint8)])
-def test_what_is_no_image_is_refused(image: Any, load_detector: Callable[..., Detector]) -> None:
+def test_other_values_than_images_are_refused(image: Any, load_detector: Callable[..., Detector]) -> None:
     with pytest.raises(ImagesError):
         load_detector(MODEL, SMALL).prepare(image)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ({"model.backbone.depth": 7}, "mmdet 2 cannot build the model"),
         ({"model.test_cfg.rcnn.nms.type": "print(1)"}, "expected a dict with a type of nms or soft_nms"),
@@ -150,19 +150,19 @@ def test_what_is_no_image_is_refused(image: Any, load_detector: Callable[..., De
         ({"test_dataloader.dataset.pipeline.1.scale": "small"}, "test pipeline"),
     ],
 )
-def test_settings_that_do_not_fit_are_told(overrides: dict[str, object], told: str) -> None:
+def test_settings_that_do_not_fit_are_refused(overrides: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         mmdet2.check(config_path(MODEL), "cpu", overrides)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "tf32"])
-def test_only_float32_is_served(precision: str) -> None:
+def test_only_float32_is_supported(precision: str) -> None:
     with pytest.raises(DeviceError, match="only computes in fp32"):
         mmdet2.check(config_path(MODEL), "cpu", precision=precision)
 
 
-def test_a_device_that_mmcv_has_no_ops_for_is_refused() -> None:
+def test_a_device_without_ops_of_mmcv_is_refused() -> None:
     from mmcv.ops import get_compiling_cuda_version
 
     if get_compiling_cuda_version() != "not available":

@@ -1,4 +1,4 @@
-"""mmdet, imported as the package imports it, and detectors with the weights of the frozen results."""
+"""mmdet, imported as the package does it, and detectors with the weights of the frozen results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def save_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Write the checkpoint of a model that the frozen results were made with, once."""
+    """Write the checkpoint of a model with which the frozen results were computed, once."""
     return keep_weights(MMDET3, tmp_path_factory)
 
 

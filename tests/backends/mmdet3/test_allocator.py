@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bdd100k_zoo.backends.mmdet3.allocator import keep_freed_memory
+from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory
 
 if TYPE_CHECKING:
     import subprocess
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FAULTS = """
 import ctypes, resource, sys
-from bdd100k_zoo.backends.mmdet3.allocator import keep_freed_memory
+from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory() and keep_freed_memory()
 libc = ctypes.CDLL(None)
@@ -34,12 +34,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this system has no glibc")
-def test_memory_that_was_freed_is_used_again_and_not_asked_for_anew(run_python: Run) -> None:
+def test_freed_memory_is_reused(run_python: Run) -> None:
     faults = {setting: int(run_python(FAULTS, setting).stdout) for setting in ("kept", "given back")}
     assert faults["kept"] < 100 < faults["given back"]
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
-def test_other_systems_are_left_alone(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_systems_are_not_changed(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", system)
     assert not keep_freed_memory.__wrapped__()

@@ -1,4 +1,4 @@
-"""The fast deformable convolution computes what torchvision's computes."""
+"""The fast deformable convolution computes the same as torchvision's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import ops as vision
 
-from bdd100k_zoo.backends.mmdet3 import deform_conv as fast
+from bdd100k_zoo.backends.mmdet3 import cpu_ops as fast
 
 pairs = st.tuples(st.integers(1, 2), st.integers(1, 2))
 
@@ -19,7 +19,7 @@ pairs = st.tuples(st.integers(1, 2), st.integers(1, 2))
     st.integers(0, 2**31), st.integers(1, 2), pairs, pairs, pairs, pairs, st.sampled_from([1, 2]), st.booleans(),
     st.sampled_from([0.0, 0.5, 3.0, 20.0]),
 )  # fmt: skip
-def test_it_computes_what_torchvision_computes(
+def test_it_computes_the_same_as_torchvision(
     seed: int,
     images: int,
     stride: tuple[int, int],
@@ -66,11 +66,11 @@ OFFSET, WEIGHT = torch.zeros(1, 18, 6, 8), torch.randn(3, 4, 3, 3)
     ],
     ids=["rows", "double", "gradient", "grouped", "nan", "far"],
 )
-def test_what_it_does_not_serve(features: torch.Tensor, offset: torch.Tensor, weight: torch.Tensor) -> None:
+def test_unsupported_inputs(features: torch.Tensor, offset: torch.Tensor, weight: torch.Tensor) -> None:
     assert not fast.supports_deform_conv2d(features, offset, weight)
 
 
-def test_mmcv_is_served_alike_in_both_layouts_and_learns_in_both() -> None:
+def test_mmcvs_op_gives_the_same_values_and_gradients_in_both_layouts() -> None:
     layer = mmcv.ops.DeformConv2dPack(4, 3, 3, padding=1)
     torch.nn.init.normal_(layer.conv_offset.weight, std=0.1)
     with torch.no_grad():

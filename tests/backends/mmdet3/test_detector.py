@@ -15,8 +15,7 @@ from torch import nn
 
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.backends.common.config import load_config
-from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model
-from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, pipeline_for_arrays
+from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model, build_pipeline, pipeline_for_arrays
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import read_image
@@ -46,7 +45,7 @@ SMALL: dict[str, object] = {
         {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
     ]
 }
-"""Images of an eighth of the size: what these tests ask for does not depend on it."""
+"""Images of an eighth of the size, on which the results of these tests do not depend."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def test_boxes_grow_with_the_image(detector: Detector, image: Any) -> None:
     assert np.allclose(reach[1], 2 * reach[0], rtol=0.1)
 
 
-def test_detecting_twice_gives_the_same_and_leaves_the_image_alone(detector: Detector, image: Any) -> None:
+def test_detecting_twice_gives_the_same_and_does_not_change_the_image(detector: Detector, image: Any) -> None:
     before = image.copy()
     first, second = detector.detect(image), detector.detect(image)
     assert np.array_equal(first.boxes, second.boxes)
@@ -95,14 +94,14 @@ def test_an_image_in_which_nothing_scores_has_no_detections(save_weights: Callab
     assert found.boxes.shape == (0, 4)
 
 
-def test_any_size_and_memory_layout_is_taken(detector: Detector) -> None:
+def test_any_size_and_memory_layout_is_accepted(detector: Detector) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (37, 211, 3), np.uint8)
     turned = np.asfortranarray(pixels)
     assert np.array_equal(detector.detect(pixels).boxes, detector.detect(turned).boxes)
     assert np.array_equal(detector.detect(pixels[:, ::-1]).boxes, detector.detect(pixels[:, ::-1].copy()).boxes)
 
 
-def test_nothing_global_is_left_changed(detector: Detector, image: Any) -> None:
+def test_global_settings_are_not_changed(detector: Detector, image: Any) -> None:
     before = torch.is_grad_enabled(), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     detector.detect(image)
     assert before == (
@@ -113,7 +112,7 @@ def test_nothing_global_is_left_changed(detector: Detector, image: Any) -> None:
     assert DefaultScope.get_current_instance() is None
 
 
-def test_facts_name_what_computed(detector: Detector) -> None:
+def test_facts_describe_the_detector(detector: Detector) -> None:
     facts = detector.facts
     assert (facts.backend, facts.device, facts.precision, facts.ops) == ("mmdet3", "cpu", "fp32", "torchvision")
     assert facts.optimised
@@ -151,12 +150,14 @@ def test_loading_and_detecting_print_nothing(
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_no_python_to_come_is_missed(monkeypatch: pytest.MonkeyPatch, image: Any, load_detector: Any) -> None:
+def test_nothing_that_later_versions_of_python_lack_is_used(
+    monkeypatch: pytest.MonkeyPatch, image: Any, load_detector: Any
+) -> None:
     monkeypatch.delattr(pkgutil, "find_loader", raising=False)  # Python 3.14 has none
     assert len(load_detector(NAME, SMALL).detect(image)) > 0
 
 
-# What no detector takes
+# Invalid images
 
 PIXELS = np.zeros((9, 16, 3), np.uint8)
 
@@ -197,7 +198,7 @@ def test_an_image_too_thin_to_be_scaled_is_refused(size: tuple[int, int], detect
 
 
 @pytest.mark.parametrize("size", [(1, 100), (100, 1), (1, 1)])
-def test_a_thin_image_that_can_be_scaled_is_taken(size: tuple[int, int], detector: Detector) -> None:
+def test_a_thin_image_that_can_be_scaled_is_accepted(size: tuple[int, int], detector: Detector) -> None:
     found = detector.detect(np.zeros((*size, 3), np.uint8))
     assert (found.boxes <= [size[1], size[0], size[1], size[0]]).all()
 
@@ -217,13 +218,13 @@ def test_images_of_one_padded_shape_share_a_batch_and_give_what_each_gives_alone
         assert np.allclose(alone.boxes, together.boxes, atol=1e-2)
 
 
-def test_images_of_other_padded_shapes_are_told_apart(detector: Detector, image: Any) -> None:
+def test_images_of_different_padded_shapes_have_different_shapes(detector: Detector, image: Any) -> None:
     shapes = [detector.prepare(each).shape for each in (image, image.transpose(1, 0, 2))]
     assert shapes == [(96, 160), (160, 96)]
     assert detector.batch_size == 1
 
 
-def test_threads_may_prepare_at_once_and_images_may_be_given_again(detector: Detector, image: Any) -> None:
+def test_threads_may_prepare_at_once_and_images_may_be_passed_again(detector: Detector, image: Any) -> None:
     with ThreadPoolExecutor(4) as threads:
         prepared = list(threads.map(detector.prepare, [image] * 8))
     once, again = detector.detect_prepared(prepared[:1])[0], detector.detect_prepared(prepared[:1])[0]
@@ -232,11 +233,11 @@ def test_threads_may_prepare_at_once_and_images_may_be_given_again(detector: Det
     assert np.array_equal(again.boxes, alone.boxes)
 
 
-# Failing while it computes
+# Failures while computing
 
 
 class Failing(nn.Module):
-    """In the place of a model, does one thing when it is called."""
+    """A replacement for a model that calls a function."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
         super().__init__()
@@ -256,7 +257,7 @@ def failing(act: Callable[[], Any], *, customised: bool, device: str = "cpu") ->
     ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)],
 )
 @pytest.mark.parametrize("customised", [True, False])
-def test_a_device_without_enough_memory_is_told_as_that(device: str, customised: bool) -> None:
+def test_a_device_without_enough_memory_is_reported_as_out_of_memory(device: str, customised: bool) -> None:
     detector = failing(lambda: torch.empty(2**50, device=device), customised=customised, device=device)
     with pytest.raises(DeviceError, match=r"memory") as caught:
         detector.detect(PIXELS)
@@ -264,7 +265,7 @@ def test_a_device_without_enough_memory_is_told_as_that(device: str, customised:
     assert caught.value.out_of_memory
 
 
-def test_a_device_that_fails_otherwise_has_memory_enough() -> None:
+def test_other_failures_of_a_device_are_not_out_of_memory() -> None:
     def fail() -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
@@ -273,7 +274,7 @@ def test_a_device_that_fails_otherwise_has_memory_enough() -> None:
     assert not caught.value.out_of_memory
 
 
-def test_a_failure_is_blamed_on_settings_only_where_they_are_the_users() -> None:
+def test_a_failure_is_attributed_to_settings_only_if_they_are_the_users() -> None:
     def fail() -> None:
         raise IndexError("too far")
 
@@ -306,7 +307,7 @@ def test_a_model_that_overflows_is_an_error_and_not_an_image_without_boxes(
 
 
 @pytest.mark.parametrize("field", ["scores", "bboxes"])
-def test_scores_and_boxes_that_are_not_finite_are_an_error_wherever_they_come_from(field: str) -> None:
+def test_scores_and_boxes_that_are_not_finite_are_an_error(field: str) -> None:
     found = {"scores": torch.ones(2), "bboxes": torch.ones(2, 4), "labels": torch.zeros(2, dtype=torch.long)}
     found[field].view(-1)[1] = float("nan")
     sample = SimpleNamespace(pred_instances=SimpleNamespace(**found))
@@ -314,7 +315,7 @@ def test_scores_and_boxes_that_are_not_finite_are_an_error_wherever_they_come_fr
         failing(lambda: [sample], customised=True).detect(PIXELS)
 
 
-def test_a_checkpoint_of_random_weights_is_known_as_such(detector: Detector) -> None:
+def test_a_checkpoint_of_random_weights_is_recognised(detector: Detector) -> None:
     assert detector.facts.random_weights
     trained = bundled_weights(load_zoo())
     assert not mmdet3.load("demo", config_path("demo_fcos_r18_fpn"), trained, "cpu").facts.random_weights
@@ -342,7 +343,7 @@ def test_a_users_own_config_that_fails_in_the_model_is_a_config_error(
 
 
 @pytest.mark.parametrize("name", [NAME, "faster_rcnn_r50_fpn_1x", "faster_rcnn_hrnetv2p_w18_1x"])
-def test_no_part_of_a_model_would_fetch_start_values(name: str) -> None:
+def test_no_part_of_a_model_would_download_pretrained_weights(name: str) -> None:
     with torch.device("meta"):
         model = build_model(load_config(config_path(name)))
     wanted = [str(getattr(part, "init_cfg", None)) for part in model.modules()]

@@ -1,4 +1,4 @@
-"""A model that was changed for speed finds what it found before."""
+"""A model that was changed for speed finds the same boxes as before."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdd100k_zoo.backends.common.config import load_config
 from bdd100k_zoo.backends.mmdet3 import fast_cpu
-from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model
+from bdd100k_zoo.backends.mmdet3.detector import (
+    MmdetDetector,
+    build_model,
+    build_pipeline,
+    preprocess_batch,
+    split_detections,
+)
 from bdd100k_zoo.backends.mmdet3.fast_cpu import onednn_forward, optimize_for_cpu
-from bdd100k_zoo.backends.mmdet3.preprocessing import build_pipeline, preprocess_batch, split_detections
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights, save_random_weights
 from bdd100k_zoo.data.images import read_image
 from tools.fidelity.results import rows_of
@@ -39,7 +44,7 @@ SMALL = {"test_dataloader.dataset.pipeline.1.scale": (320, 180)}
 
 
 def lively(name: str, overrides: dict[str, Any], image: Any) -> tuple[Any, Callable[[], Any]]:
-    """A model with weights that find boxes in an image, and what makes the image a batch for it."""
+    """Return a model with weights that find boxes in an image, and a function that makes the image a batch for it."""
     config = load_config(config_path(name), overrides)
     model, pipeline = build_model(config, name=name), build_pipeline(config, name=name)
 
@@ -63,7 +68,7 @@ def check_same_detections(name: str, overrides: dict[str, Any], image: Any) -> N
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_model_of_every_family_finds_the_same_when_it_is_fast(name: str) -> None:
+def test_a_model_of_every_family_finds_the_same_after_optimisation(name: str) -> None:
     check_same_detections(name, SMALL, read_image(HERE / "street.png"))
 
 
@@ -79,7 +84,7 @@ def model() -> Any:
     return lively("retinanet_r50_fpn_1x", SMALL, read_image(HERE / "street.png"))[0]
 
 
-def test_normalisations_are_gone_and_features_lie_channels_last(model: Any) -> None:
+def test_normalisations_are_fused_and_features_are_channels_last(model: Any) -> None:
     assert optimize_for_cpu(model)
     assert not [part for part in model.modules() if isinstance(part, _BatchNorm)]
     with torch.inference_mode():
@@ -95,7 +100,7 @@ def test_normalisations_that_are_not_by_batch_stay() -> None:
     assert nn.BatchNorm2d not in kinds
 
 
-def test_what_follows_a_deformable_convolution_stays() -> None:
+def test_normalisations_after_a_deformable_convolution_stay() -> None:
     with torch.random.fork_rng():
         model = build_model(load_config(config_path("faster_rcnn_r50_fpn_deconv_1x"))).eval()
     assert optimize_for_cpu(model)
@@ -108,11 +113,11 @@ def nhwc(tensor: torch.Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last)
 
 
-# What does not bear it
+# Models that cannot be changed
 
 
 class Backwards(nn.Module):
-    """Has its normalisation behind the convolution, and computes it before."""
+    """Defines its normalisation after the convolution, but computes it before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +130,7 @@ class Backwards(nn.Module):
 
 
 class Detector(nn.Module):
-    """As much of a detector as is asked."""
+    """The parts of a detector that are used."""
 
     def __init__(self, predict: Callable[[torch.Tensor], object] = lambda features: None) -> None:
         super().__init__()
@@ -152,7 +157,7 @@ def view_flat(features: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("detector", [Detector(), Plain(view_flat)], ids=["order", "layout"])
-def test_a_model_that_does_not_bear_it_is_left_as_it_was(detector: Detector) -> None:
+def test_a_model_that_computes_something_else_when_changed_is_restored(detector: Detector) -> None:
     model = detector.eval()
     before, image = state(model), torch.randn(1, 3, 9, 9)
     expected = model.extract_feat(image)[0]
@@ -164,7 +169,7 @@ def test_a_model_that_does_not_bear_it_is_left_as_it_was(detector: Detector) -> 
     assert torch.equal(model.extract_feat(image)[0], expected)
 
 
-def test_a_plain_model_bears_it() -> None:
+def test_a_simple_model_is_changed() -> None:
     model = Plain().eval()
     image = torch.randn(1, 3, 9, 9)
     expected = model.extract_feat(image)[0]
@@ -173,7 +178,7 @@ def test_a_plain_model_bears_it() -> None:
     assert torch.allclose(model.extract_feat(image)[0], expected, atol=1e-5)
 
 
-def test_a_model_that_takes_no_small_image_is_left_alone() -> None:
+def test_a_model_that_cannot_process_a_small_image_is_not_changed() -> None:
     class Particular(Plain):
         def extract_feat(self, image: torch.Tensor) -> tuple[torch.Tensor]:
             raise ValueError("expected 1280x720")
@@ -198,7 +203,7 @@ def test_onednn_computes_a_layer_alike(bias: bool) -> None:
             assert torch.equal(forward(odd), linear(odd))
 
 
-def test_another_torch_without_these_ops_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_without_these_ops_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
     assert onednn_forward(nn.Linear(8, 8)) is None
 
@@ -212,7 +217,7 @@ def test_an_op_that_computes_something_else_is_not_used(monkeypatch: pytest.Monk
         assert onednn_forward(nn.Linear(8, 8)) is None
 
 
-def test_large_layers_are_given_to_onednn_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_layers_use_onednn_only_on_amd_with_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Linear(1100, 1000), nn.Linear(8, 8))
     with torch.no_grad():
         for pays in (False, True):
@@ -252,7 +257,8 @@ detector.detect(np.zeros((90, 160, 3), np.uint8))
 """
 
 
-def test_what_torch_says_to_mmdet_is_not_told_to_users(tmp_path: Path, run_python: Any) -> None:
+@pytest.mark.slow
+def test_deprecations_in_mmdet_are_not_printed(tmp_path: Path, run_python: Any) -> None:
     save_random_weights(config_path("fcos_r50_fpn_1x"), tmp_path / "weights.pth")
     done = run_python(LOUD, config_path("fcos_r50_fpn_1x"), tmp_path / "weights.pth")
     assert (done.stdout, done.stderr) == ("", "")

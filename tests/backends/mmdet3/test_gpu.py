@@ -1,4 +1,4 @@
-"""On a GPU: the boxes of the CPU, whatever the batch; less arithmetic within bounds; memory that does not suffice."""
+"""On a GPU: the same boxes as on the CPU in any batch, bounds of lower precisions, and too little memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reference import HERE, MODELS, config_path, differences
 
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.backends.common.precision import use_precision
-from bdd100k_zoo.backends.mmdet3.preprocessing import collate_batch, preprocess_image, split_detections
+from bdd100k_zoo.backends.mmdet3.detector import collate_batch, preprocess_image, split_detections
 from bdd100k_zoo.data.images import find_images, read_image
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.gpu
 
 NAME = "faster_rcnn_r50_fpn_1x"
 BOUNDS: Mapping[str, tuple[float, float]] = {"tf32": (5e-3, 0.85), "fp16": (5e-3, 0.85), "bf16": (3e-2, 0.6)}
-"""Of every precision, how far features may be apart, as a part of the largest, and the boxes that are found again."""
+"""For every precision, the largest difference of features, relative to the largest one, and the boxes found again."""
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,7 @@ def test_the_same_batch_gives_the_same_bits(load_on_gpu: Callable[..., Any], str
 # Copies
 
 
-def test_pixels_wait_in_pinned_memory_that_is_left_alone_until_they_are_copied(
-    load_on_gpu: Callable[..., Any], street: Any
-) -> None:
+def test_pinned_memory_is_not_reused_before_its_pixels_are_copied(load_on_gpu: Callable[..., Any], street: Any) -> None:
     detector = load_on_gpu()
     images = [np.random.default_rng(seed).integers(0, 255, street.shape, np.uint8) for seed in range(64)]
     copied = []
@@ -115,7 +113,7 @@ def test_detections_of_a_batch_come_back_in_one_copy(load_on_gpu: Callable[..., 
     assert len([event for event in profile.events() if "Memcpy DtoH" in event.name]) == 1
 
 
-# Less arithmetic
+# Lower precisions
 
 
 def features_of(detector: Any, image: Any, precision: str) -> list[torch.Tensor]:
@@ -127,7 +125,7 @@ def features_of(detector: Any, image: Any, precision: str) -> list[torch.Tensor]
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("precision", BOUNDS)
-def test_less_arithmetic_stays_within_bounds(
+def test_lower_precisions_stay_within_bounds(
     name: str, precision: str, load_on_gpu: Callable[..., Any], street: Any
 ) -> None:
     exact, less = load_on_gpu(name), load_on_gpu(name, precision)
@@ -158,7 +156,7 @@ def little_memory() -> Iterator[Callable[[int], None]]:
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_a_batch_that_memory_does_not_suffice_for_is_halved(
+def test_a_batch_that_exceeds_the_memory_is_halved(
     load_on_gpu: Callable[..., Any], little_memory: Callable[[int], None], tmp_path: Path
 ) -> None:
     detector: Detector = load_on_gpu()

@@ -1,4 +1,4 @@
-"""mmdet's own test loop finds what mmdet's function for one image finds."""
+"""mmdet's own test loop finds the same as mmdet's function for one image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATHS = [HERE / "street.png", HERE / "square.png"]
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Several threads wait for one another where a machine has other work."""
+    """Use one thread: several wait for one another on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -49,7 +49,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> StockLoop:
     return load_stock(folder / "config.py", folder / "weights.pth", PATHS, "cpu", tf32=False)
 
 
-def test_it_gives_what_mmdet_finds_in_each_file_in_the_order_that_is_asked(loop: StockLoop) -> None:
+def test_it_finds_the_same_as_mmdet_in_each_file_in_the_requested_order(loop: StockLoop) -> None:
     found = loop.detect([1, 0, 1])
     assert len(found) == 3
     with mmdet_default_scope():
@@ -63,19 +63,19 @@ def test_it_gives_what_mmdet_finds_in_each_file_in_the_order_that_is_asked(loop:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # what mmdet's loader does, from Python 3.12 on
-def test_processes_that_read_ahead_change_nothing_but_the_time(loop: StockLoop) -> None:
+def test_processes_that_read_ahead_do_not_change_the_boxes(loop: StockLoop) -> None:
     ahead = StockLoop(loop.model, PATHS, torch.device("cuda"), tf32=True)
     for places in ([0, 1, 0], [1]):
         for found, expected in zip(ahead.detect(places), loop.detect(places), strict=True):
             np.testing.assert_array_equal(found.boxes, expected.boxes)
 
 
-def test_none_of_our_settings_are_in_it(loop: StockLoop) -> None:
+def test_the_model_is_not_optimised(loop: StockLoop) -> None:
     kinds = {type(part) for part in loop.model.modules()}
     assert torch.nn.BatchNorm2d in kinds
     assert next(loop.model.backbone.parameters()).is_contiguous()
 
 
-def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_an_absent_device_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="cuda:99"):
         load_stock(config_path("retinanet_r50_fpn_1x"), tmp_path / "x.pth", PATHS, "cuda:99", tf32=True)

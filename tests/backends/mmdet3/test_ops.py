@@ -34,7 +34,7 @@ def _seeded() -> None:
     torch.manual_seed(3)
 
 
-# Who serves
+# Which package provides the ops
 
 
 def test_installing_again_changes_nothing() -> None:
@@ -43,7 +43,7 @@ def test_installing_again_changes_nothing() -> None:
     assert mmcv.ops.roi_align is served
 
 
-def test_the_loader_of_compiled_ops_is_left_as_it_was() -> None:
+def test_the_loader_of_compiled_ops_is_restored() -> None:
     loader = importlib.import_module("mmcv.utils.ext_loader")
     with pytest.raises(ModuleNotFoundError, match=r"mmcv\._ext"):
         loader.load_ext("_ext", ["nms"])
@@ -91,7 +91,7 @@ else:
 """
 
 
-def test_a_compiled_mmcv_is_left_alone(tmp_path: Path, run_python: Run) -> None:
+def test_a_compiled_mmcv_is_not_changed(tmp_path: Path, run_python: Run) -> None:
     (tmp_path / "_ext.py").write_text(COMPILED)
     said = run_python(WITH_COMPILED, tmp_path).stdout.splitlines()
     assert said == ["mmcv", "True", "RoIAlignFunction DeformConv2dFunction"]
@@ -114,7 +114,7 @@ thresholds = st.sampled_from([0.1, 0.3, 0.5, 0.7])
 
 
 @given(scored, thresholds, st.sampled_from([0, 1]), st.sampled_from([0, 0.25]), st.sampled_from([-1, 2]))
-def test_nms_keeps_what_plain_suppression_keeps(
+def test_nms_keeps_the_same_as_plain_suppression(
     found: list[Any], threshold: float, offset: int, least: float, most: int
 ) -> None:
     boxes, scores = _arrays(found)
@@ -142,14 +142,14 @@ def test_batched_nms_keeps_classes_apart(found: list[Any], classes: list[int], t
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_nms_serves_every_float(dtype: torch.dtype) -> None:
+def test_nms_supports_every_float(dtype: torch.dtype) -> None:
     boxes = torch.tensor([[0, 0, 8, 8], [0, 0, 8, 7], [20, 20, 24, 24]], dtype=dtype)
     kept, indices = mmcv.ops.nms(boxes, torch.tensor([0.5, 0.75, 0.25], dtype=torch.float32), 0.5)
     assert indices.tolist() == [1, 2]
     assert kept[:, 4].tolist() == [0.75, 0.25]
 
 
-def test_nms_takes_numpy_arrays() -> None:
+def test_nms_accepts_numpy_arrays() -> None:
     kept, indices = mmcv.ops.nms(np.array([[0, 0, 4, 4], [0, 0, 4, 4]], np.float32), np.array([1, 2], np.float32), 0.5)
     assert isinstance(kept, np.ndarray)
     assert indices.tolist() == [1]
@@ -161,7 +161,7 @@ def _arrays(found: list[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.f
 
 
 def _suppress(boxes: Array, scores: Array, candidates: list[int], threshold: float, offset: int) -> list[int]:
-    """The textbook's way: take the best, drop what overlaps it too much, go on."""
+    """Suppress as in a textbook: keep the best, drop what overlaps it too much, repeat."""
     rest, kept = sorted(candidates, key=lambda index: -scores[index]), []
     while rest:
         best, *others = rest
@@ -227,7 +227,7 @@ def test_roi_align_follows_the_type_of_the_features() -> None:
     assert torch.allclose(pooled.float(), mmcv.ops.roi_align(features, rois, (2, 2)), atol=0.01)
 
 
-def test_roi_align_refuses_to_pool_maxima() -> None:
+def test_roi_align_does_not_support_maxima() -> None:
     with pytest.raises(BackendError, match="expected the pool_mode 'avg', found 'max'"):
         mmcv.ops.RoIAlign((2, 2), pool_mode="max")(torch.rand(1, 1, 4, 4), torch.zeros(1, 5))
 
@@ -328,7 +328,7 @@ def test_a_mask_weights_each_point_and_a_bias_is_added() -> None:
     assert torch.allclose(without_bias, 0.25 * plain, atol=1e-5)
 
 
-def test_offsets_of_16_bits_decide_the_type_as_mmcv_lets_them() -> None:
+def test_offsets_of_16_bits_determine_the_type_as_in_mmcv() -> None:
     features, weight, offset = torch.rand(1, 2, 5, 5), torch.rand(3, 2, 3, 3), torch.rand(1, 18, 5, 5)
     weight.requires_grad_()
     convolved = mmcv.ops.deform_conv2d(features, offset.bfloat16(), weight, 1, 1)
@@ -343,7 +343,7 @@ def test_offsets_of_16_bits_decide_the_type_as_mmcv_lets_them() -> None:
 @pytest.mark.parametrize(
     "arguments", [(1, 1, 1, 1, 1, True), (1, 1, 1, 2, 1), (1, 1, 1, 1, 2)], ids=["bias", "groups", "deform_groups"]
 )
-def test_deformable_convolution_refuses_what_it_would_get_wrong(arguments: tuple[Any, ...]) -> None:
+def test_deformable_convolution_refuses_unsupported_arguments(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(BackendError, match=r"mmcv's op 'deform_conv2d' is not supported here: (it has no|expected)"):
         mmcv.ops.deform_conv2d(torch.rand(1, 2, 5, 5), torch.zeros(1, 18, 5, 5), torch.rand(3, 2, 3, 3), *arguments)
 
@@ -386,7 +386,7 @@ def test_focal_loss_of_no_boxes_is_zero() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(2.0, 0.25, torch.ones(4)), (2.0, -1.0)])
-def test_focal_loss_refuses_what_it_would_get_wrong(arguments: tuple[Any, ...]) -> None:
+def test_focal_loss_refuses_unsupported_arguments(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(BackendError, match="sigmoid_focal_loss"):
         mmcv.ops.sigmoid_focal_loss(torch.rand(2, 4), torch.tensor([0, 1]), *arguments)
 

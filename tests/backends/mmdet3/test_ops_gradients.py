@@ -68,7 +68,7 @@ def test_the_focal_loss(scale: float) -> None:
 
 
 @pytest.mark.parametrize("value", [-200.0, -40.0, 0.0, 40.0, 200.0])
-def test_the_focal_loss_of_logits_that_are_very_sure(value: float) -> None:
+def test_the_focal_loss_of_extreme_logits(value: float) -> None:
     """Values and gradients are finite, and those of mmdet's Python."""
     found, expected = (torch.full((2, 2), value, requires_grad=True) for _ in range(2))
     loss = mmcv.ops.sigmoid_focal_loss(found, torch.tensor([0, 2]), 2.0, 0.25, None, "sum")

@@ -1,4 +1,4 @@
-"""What a batch gives comes back image by image."""
+"""The results of a batch are split by image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bdd100k_zoo.backends.mmdet3.preprocessing import split_detections
+from bdd100k_zoo.backends.mmdet3.detector import split_detections
 
 
 def sample(number: int, seed: int, dtype: torch.dtype = torch.float32) -> Any:

@@ -1,4 +1,4 @@
-"""The fast RoIAlign pools what torchvision's pools."""
+"""The fast RoIAlign pools the same as torchvision's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torchvision import ops as vision
 
-from bdd100k_zoo.backends.mmdet3 import roi_align as fast
+from bdd100k_zoo.backends.mmdet3 import cpu_ops as fast
 
 HEIGHT, WIDTH = 9, 13
 
@@ -36,7 +36,7 @@ scales = st.sampled_from([1.0, 0.5, 0.25, 1 / 3])
 @given(regions, bins, bins, scales, st.integers(-1, 3), st.booleans())
 @example([], 7, 7, 1.0, 0, True)
 @example([(0, 5, 5, 2, 2), (1, 3, 3, 3, 3)], 2, 2, 1.0, 2, True)
-def test_it_pools_what_torchvision_pools(
+def test_it_pools_the_same_as_torchvision(
     rois: list[Any], height: int, width: int, scale: float, sampling_ratio: int, aligned: bool
 ) -> None:
     given_, pixels = torch.tensor(rois).reshape(-1, 5).float(), features()
@@ -70,14 +70,14 @@ def test_proposals_of_a_pyramid_are_pooled_alike(stride: int) -> None:
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
 
 
-def test_many_pixels_are_taken_in_parts_and_pool_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_pixels_are_processed_in_parts_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     rois = torch.tensor([[0, 0, 0, 12, 8], [1, 1, 2, 3, 4], [0, -3, 2, 30, 7], [1, 5, 5, 4, 4]], dtype=torch.float32)
     at_once = fast.roi_align_channels_last(features(), rois, (3, 2), 1.0, 0, True)
     monkeypatch.setattr(fast, "MAX_PIXELS_PER_CALL", 20)
     assert torch.equal(fast.roi_align_channels_last(features(), rois, (3, 2), 1.0, 0, True), at_once)
 
 
-def test_an_image_pools_to_the_same_bits_alone_and_beside_others() -> None:
+def test_an_image_pools_to_the_same_bits_alone_and_with_others() -> None:
     rois = torch.tensor([[0, 1, 2, 9, 8], [0, 0, 0, 4, 4]], dtype=torch.float32)
     alone = fast.roi_align_channels_last(features()[1:], rois, (7, 7), 1.0, 0, True)
     beside = fast.roi_align_channels_last(features(), rois + torch.tensor([1.0, 0, 0, 0, 0]), (7, 7), 1.0, 0, True)
@@ -107,17 +107,17 @@ REGION = torch.tensor([[0, 1.0, 1.0, 6.0, 7.0]])
     ],
     ids=["rows", "double", "bfloat16", "gradient", "nan", "inf", "far"],
 )
-def test_what_it_does_not_serve(pixels: torch.Tensor, rois: torch.Tensor) -> None:
+def test_unsupported_inputs(pixels: torch.Tensor, rois: torch.Tensor) -> None:
     assert not fast.supports_roi_align(pixels, rois)
 
 
-def test_without_a_gradient_asked_for_it_serves_what_could_have_one() -> None:
+def test_inputs_that_require_gradients_are_supported_without_grad_mode() -> None:
     pixels = features().requires_grad_()
     with torch.no_grad():
         assert fast.supports_roi_align(pixels, REGION)
 
 
-def test_mmcv_is_served_alike_in_both_layouts_and_learns_in_both() -> None:
+def test_mmcvs_op_gives_the_same_values_and_gradients_in_both_layouts() -> None:
     pixels = features()
     expected = mmcv.ops.roi_align(pixels.contiguous(), REGION, (7, 7), 0.5, 0)
     assert torch.allclose(mmcv.ops.roi_align(pixels, REGION, (7, 7), 0.5, 0), expected, atol=1e-5)
