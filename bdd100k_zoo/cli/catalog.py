@@ -213,11 +213,8 @@ def table(
         return
     root = tables.config_root_for(check or write) if config_root is None else config_root
     text = tables.render_tables(zoo, families, form, root, found.aps, found.speeds)
-    if check:
-        tables.check_block(check, text)
-        get_session(context).note(f"{check}: up to date")
-    elif write:
-        changed = tables.write_block(write, text)
-        get_session(context).note(f"{write}: {'updated' if changed else 'up to date already'}")
+    if document := check or write:
+        was_stale = tables.update_block(document, text, check=check is not None)
+        get_session(context).note(f"{document}: {'updated' if was_stale else 'up to date'}")
     else:
         write_text(text)
