@@ -298,10 +298,6 @@ def explain(error: Exception, *, lenient: bool | None = None) -> tuple[str, str]
         from bdd100k_zoo.diagnostics.repairs import suggest_repairs
 
         hint = f"repair it with `{suggest_repairs(error.reason, error.extra)[0]}`; `bdd100k-zoo doctor` examines all"
-    if not hint:
-        from bdd100k_zoo.cli.hints import legacy_hint
-
-        hint = legacy_hint(error)
     if lenient is False and isinstance(error, errors.InputsError) and error.lenient_hint:
         hint = f"{hint}; {error.lenient_hint}"
     return str(error), hint

@@ -143,9 +143,9 @@ def _find_in_list(given: str, every: int) -> Iterator[Frame]:
             text = os.path.join(folder, text)  # noqa: PTH118  (Path would turn "./~x" into "~x")
             path, status = _look_up(text)
             if status is None:
-                raise ImagesError(f"{text}: does not exist")
+                raise ImagesError(f"{text}: does not exist", LIST_HINT)
             if stat.S_ISDIR(status.st_mode):
-                raise ImagesError(f"{text}: is a folder: a list names files")
+                raise ImagesError(f"{text}: is a folder: a list names files", LIST_HINT)
             yield from _find_in_file(text, path, _stamp(status), every)
         except UnicodeDecodeError as error:
             problem = f"is not UTF-8 text (byte {error.start + 1})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import bdd100k_zoo
 from bdd100k_zoo import __version__
-from bdd100k_zoo.cli import hints
 from bdd100k_zoo.cli.app import COMMANDS, app_for, build_app, expand_cfg_options, move_globals_first
 from bdd100k_zoo.cli.download import FileKind
 from bdd100k_zoo.cli.output import handle_errors, sanitize_text
@@ -220,8 +221,8 @@ def test_no_message_shows_the_password_of_an_address(call):
     assert "https://***@far.example/x.pth?token=***" in result.output
 
 
-def test_hints_speak_of_commands_that_exist():
-    names = COMMANDS.keys()
-    source = Path(hints.__file__).read_text()
-    spoken = {word.split()[0] for word in source.split("{PROGRAM} ")[1:]}
-    assert {name.strip("`") for name in spoken} <= names
+def test_messages_name_only_commands_that_exist():
+    package = Path(bdd100k_zoo.__file__).parent
+    sources = [path.read_text() for path in package.rglob("*.py")]
+    named = {name for source in sources for name in re.findall(r"`bdd100k-zoo ([a-z]+)[ `]", source)}
+    assert {"predict", "eval", "list"} <= named <= COMMANDS.keys()
