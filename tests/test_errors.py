@@ -101,7 +101,7 @@ def test_the_hint_about_a_missing_package_is_the_repair_of_this_environment() ->
 
 def test_a_failed_transfer_names_every_address_and_its_answer() -> None:
     attempts = (TransferAttempt("https://far.example/x", "404"), TransferAttempt("https://near.example/x", "no route"))
-    message = str(errors.TransferError("model_a", "weights", attempts, 1_234))
+    message = str(errors.TransferError("model_a", "weights", attempts, 1_234, HINT))
     assert message.splitlines()[1:5] == [
         "  https://far.example/x",
         "    404",
