@@ -545,7 +545,7 @@ STEMS = {"files": ["deep/b1-c2.jpg", "a.jpg", "007.jpg"], "ids": ["b1-c2", "a", 
 
 
 def ultralytics(*categories: int, **fields: Any) -> list[dict[str, Any]]:
-    """Results as ultralytics writes them with ``save_json``: image ids are the names of files without their suffixes."""
+    """Results that ultralytics writes with ``save_json``: image ids are the names of files without suffixes."""
     return [
         {"image_id": image, "category_id": category, "bbox": [1.5, 2, 30, 40], "score": 0.5} | fields
         for image, category in zip(STEMS["ids"], categories, strict=True)

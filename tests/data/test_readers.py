@@ -57,7 +57,7 @@ def test_every_function_that_decodes_labels_or_predictions_is_known() -> None:
 
 
 def names_in(module: Path) -> set[str]:
-    """Return the fields that a module declares, or names in a string; a module that only accesses a field did not read it."""
+    """Return the fields that a module declares or names in a string; a field that is only accessed was read before."""
     nodes = list(ast.walk(ast.parse(module.read_text())))
     fields = [node.target for node in nodes if isinstance(node, ast.AnnAssign)]
     texts = [node.value for node in nodes if isinstance(node, ast.Constant)]

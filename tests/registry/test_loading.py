@@ -465,7 +465,7 @@ def test_a_key_that_appears_twice_is_named_with_its_line(write: Write) -> None:
 
 
 def laughs(open_link: str) -> str:
-    """Nine times nine times nine … of one value: a file of a few kilobytes that would exceed any memory when expanded."""
+    """Nine times nine times nine … of one value: a small file that would exceed any memory when expanded."""
     levels = ["models:", "  - &level0 {name: x}"]
     levels += [f"  - &level{deep} {{{open_link}: [{', '.join([f'*level{deep - 1}'] * 9)}]}}" for deep in range(1, 40)]
     return "\n".join(levels)
