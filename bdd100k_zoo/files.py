@@ -24,7 +24,7 @@ READ_CHUNK_BYTES = 1 << 20
 """Bytes to read at once."""
 LARGEST_RECORD = 16 << 20
 """Largest size in bytes of the small files that this package writes; ``read_record`` refuses larger ones."""
-LINK_REFUSED = "is a link, and nothing is written through links here; remove it"
+LINK_REFUSED = "is a link, and this file is never written through a link; remove it"
 
 
 @contextmanager

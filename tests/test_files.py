@@ -136,7 +136,7 @@ def test_a_file_in_place_of_a_folder_is_a_storage_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
 def test_a_full_disk_keeps_the_old_file_and_leaves_no_part_of_the_new(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk, in a process of its own."""
+    """A limit on the size of files simulates the full disk, in a separate process."""
     path = tmp_path / "run.json"
     path.write_bytes(b"old")
     program = (

@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 _PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[!#-;=?-\[\]_a-z~]*)?")
-"""Surely well formed; spares most of the zoo's 200 addresses the slower check."""
+"""Certainly well formed; most of the zoo's 200 addresses need no slower check."""
 
 FORBIDDEN_CHARACTERS = '"<>\\^`{|}'
-"""RFC 3986 has none of them, and programs disagree on where a host ends at a backslash."""
+"""Not allowed by RFC 3986; programs disagree on where a host ends at a backslash."""
 
 
 def address_problem(address: str) -> str:
@@ -20,15 +20,15 @@ def address_problem(address: str) -> str:
         return ""
     shown = redact_address(address)
     if any(character.isspace() or not character.isprintable() for character in address):
-        return f"{shown!r} holds spaces or control characters"
+        return f"{shown!r} contains spaces or control characters"
     if stray := next((character for character in address if character in FORBIDDEN_CHARACTERS), ""):
-        return f"{shown!r} holds {stray!r}, which no address may"
+        return f"{shown!r} contains {stray!r}, which is not allowed in an address"
     try:
         parts = urlsplit(address)
         host = parts.hostname
         _ = parts.port
     except ValueError as error:
-        # urllib quotes the part that it cannot read, which may be a password that holds a slash.
+        # urllib quotes the part that it cannot read, which may be a password with a slash.
         return f"{shown!r} is malformed" + (f": {error}" if shown == address else "")
     if parts.scheme not in ("http", "https") or not host:
         return f"expected an address https://HOST/…, found {shown!r}"
@@ -40,7 +40,7 @@ def secret_problem(address: str) -> str:
     if redact_address(address) == address:
         return ""
     return (
-        f"{redact_address(address)!r} holds a password or a token, which everyone with this file could use; "
+        f"{redact_address(address)!r} contains a password or a token, which everyone with this file could use; "
         "remove it, and put a password into ~/.netrc"
     )
 
@@ -63,7 +63,7 @@ _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+[^\s'\"<>]+")
 def redact_address(address: str) -> str:
     """Return an address with ``***`` in place of passwords and tokens.
 
-    It need not be well formed: what a user mistypes may hold a password too.
+    The address may be malformed: a mistyped address may contain a password too.
     """
     start = _START.match(address)
     before, rest = (address[: start.end()], address[start.end() :]) if start else ("", address)
@@ -72,8 +72,8 @@ def redact_address(address: str) -> str:
         before, rest = "", REDACTION + address[at:]  # a mistyped scheme: "https//user:…", "<https://user:…"
     if before.lower() != "file:///":
         authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
-        # A password may hold "@", a slash, "?" or "#": then its end is the last "@". So it is where there is a password
-        # at all, or no port follows the colon.
+        # A password may contain "@", a slash, "?" or "#", so its end is the last "@". There is a password if the
+        # authority has an "@", or if no port follows its colon.
         at = rest.rfind("@") if "@" in authority or not _HOST_AND_PORT.fullmatch(authority) else -1
         rest = REDACTION + rest[at:] if at >= 0 else rest
     return _HUB_TOKEN.sub(f"hf_{REDACTION}", before + _PARAMETER.sub(_hidden, rest))
@@ -89,7 +89,7 @@ def redact_text(text: str) -> str:
 
 
 def is_tamper_proof(address: str) -> bool:
-    """Return whether nobody on the way can change what an address answers: https, or this machine."""
+    """Return whether no one on the network can change what an address answers: https, or this machine."""
     if address.startswith("https://"):
         return True
     parts = urlsplit(address)

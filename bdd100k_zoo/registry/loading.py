@@ -315,7 +315,7 @@ def _download_problem(address: str, digest: str | None) -> str:
     """Return what is wrong with an address that this package downloads from; without a digest it must be https."""
     problem = _address_problem(address)
     if not problem and digest is None and not is_tamper_proof(address):
-        problem = f"{address!r} is plain http, which anyone on the way can change; use https, or record a digest"
+        problem = f"{address!r} is plain http, which anyone on the network can change; use https, or record a digest"
     return problem
 
 

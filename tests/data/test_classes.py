@@ -1,4 +1,4 @@
-"""The ten classes, as the benchmark numbers and names them."""
+"""The ten classes, with the names and numbers of the benchmark."""
 
 from __future__ import annotations
 

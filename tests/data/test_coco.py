@@ -1,4 +1,4 @@
-"""COCO ↔ Scalabel: what comes back is what was there, to the bit."""
+"""COCO ↔ Scalabel: conversions in both directions restore the original to the bit."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def frames_of(document: list[dict[str, Any]]) -> tuple[LabelFrame, ...]:
 
 
 def through_file(value: Any) -> Any:
-    """What a reader gets of what was written."""
+    """Return a value after it has been written and read."""
     return msgspec.json.decode(msgspec.json.encode(value), type=type(value))
 
 
 def restored(document: list[dict[str, Any]], frames: tuple[LabelFrame, ...]) -> None:
-    """Every frame and label is what the document said, to the bit and by type."""
+    """Assert that every frame and label equals the document's, to the bit and by type."""
     assert [frame.name for frame in frames] == sorted(frame["name"] for frame in document)
     by_name = {frame["name"]: frame for frame in document}
     for frame in frames:
@@ -169,7 +169,7 @@ def test_coco_labels_hold_what_the_official_evaluation_computes(document: list[d
 TRUE = {True: True, False: False, 0.5: False, "true": True, "false": False, "no": False} | {
     "0": False, "0.0": False, "yes": True, "": False, "crowd": True, None: False
 }  # fmt: skip
-"""What the official tools make of an attribute's value; 1 and 0 are the keys True and False."""
+"""How the official tools interpret an attribute's value; 1 and 0 are the keys True and False."""
 
 
 @pytest.mark.parametrize(("value", "expected"), [*TRUE.items(), (2, True), (-0.3, False), ("OFF", False), ("2", True)])
@@ -189,7 +189,7 @@ def test_scalabel_results_come_back_from_coco(document: list[dict[str, Any]]) ->
 
 @st.composite
 def coco_files(draw: Any) -> CocoLabels:
-    """Files of the benchmark's categories, with image and annotation ids of their own."""
+    """Files with the benchmark's categories and arbitrary image and annotation ids."""
     file_names = draw(names)
     ids = draw(st.lists(st.integers(0, 10**12), min_size=len(file_names), max_size=len(file_names), unique=True))
     images = tuple(CocoImage(number, name, 640, 360) for number, name in zip(ids, file_names, strict=True))
@@ -489,7 +489,7 @@ def test_a_missing_file_is_a_storage_error(tmp_path: Path) -> None:
 
 
 def columns(table: Any) -> dict[str, Any]:
-    """Everything that is evaluated, to the bit."""
+    """Return all columns that are evaluated, to the bit."""
     names = [each.name for each in dataclasses.fields(table) if each.name not in ("path", "let_through")]
     values = {name: getattr(table, name) for name in names}
     return {
@@ -545,7 +545,7 @@ STEMS = {"files": ["deep/b1-c2.jpg", "a.jpg", "007.jpg"], "ids": ["b1-c2", "a", 
 
 
 def ultralytics(*categories: int, **fields: Any) -> list[dict[str, Any]]:
-    """What ultralytics writes with ``save_json``: image ids are the names of files without their suffixes."""
+    """Results that ultralytics writes with ``save_json``: image ids are the names of files without suffixes."""
     return [
         {"image_id": image, "category_id": category, "bbox": [1.5, 2, 30, 40], "score": 0.5} | fields
         for image, category in zip(STEMS["ids"], categories, strict=True)

@@ -1,4 +1,4 @@
-"""convert, from file to file."""
+"""Conversion of files between Scalabel and COCO."""
 
 from __future__ import annotations
 

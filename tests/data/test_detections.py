@@ -32,7 +32,7 @@ def listing(folder: Path) -> list[str]:
 
 
 def detections(*rows: Row) -> Detections:
-    """From class, score and corners, as a detector gives them."""
+    """Return detections from class, score and corners."""
     if not rows:
         return Detections.empty()
     return Detections(
@@ -197,7 +197,7 @@ def test_every_float_is_read_back_from_the_file_bit_for_bit_as_float64(
 
 
 def test_the_subtraction_is_made_after_widening(path: Path) -> None:
-    """In float32, 1279.7 − 1 rounds otherwise than in float64."""
+    """In float32, 1279.7 − 1 is rounded to another number than in float64."""
     corner = np.float32(0.1)
     (frame,) = write(path, [("a.jpg", detections((0, 0.5, (0, 0, float(corner), 1))))])
     x2 = frame["labels"][0]["box2d"]["x2"]
@@ -347,7 +347,7 @@ writer.abandon()
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
 @pytest.mark.parametrize(("limit", "frames"), [(10, 1), (1000, 100), (100_000, 10_000)])
 def test_a_full_disk_is_a_storage_error_and_nothing_is_left(path: Path, limit: int, frames: int) -> None:
-    """A limit on the size of files stands for the full disk, in a process of its own."""
+    """A limit on the size of files simulates the full disk, in a separate process."""
     found = subprocess.run(
         [sys.executable, "-W", "error", "-c", FULL_DISK, str(path), str(limit), str(frames)],
         capture_output=True,

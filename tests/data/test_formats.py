@@ -1,4 +1,4 @@
-"""Every form of labels and predictions, read by every reader: what one of them takes, all take, and alike."""
+"""Every form of labels and predictions, read by every reader with the same result."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_every_reader_reads_every_form(tmp_path: Path, reader: str, form: str) -
 
 
 def flat(name: Callable[[str], str] = str, **fields: Any) -> list[dict[str, Any]]:
-    """What BDD100K's old evaluation took: an entry a box."""
+    """Predictions for BDD100K's old evaluation: one entry per box."""
     return [
         {"name": name(frame), "timestamp": 1000, "category": category, "bbox": corners, "score": score} | fields
         for frame, rows in BOXES.items()
@@ -169,7 +169,7 @@ def test_a_flat_entry_without_four_corners_is_named(tmp_path: Path, bbox: Any) -
 
 
 def of_2018(*, extension: str = "") -> list[dict[str, Any]]:
-    """BDD100K's labels as they were published in 2018, a document an image."""
+    """BDD100K's labels as they were published in 2018, one document per image."""
     lane = {"category": "lane/road curb", "id": 9, "attributes": {"direction": "parallel"}, "poly2d": [[1, 2, "L"]]}
     return [
         {

@@ -1,4 +1,4 @@
-"""Paths that a user may give, and files that may be under them."""
+"""Finding images below the paths that a user gives, and reading them."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_brackets_in_the_name_of_an_existing_path_are_no_pattern(tmp_path: Path)
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX files")
 def test_pipes_and_devices_are_frames_that_cannot_be_read(tmp_path: Path) -> None:
-    """Reading a pipe would wait for a writer, and a device may give bytes without end."""
+    """Reading a pipe would wait for a writer, and a device may never end."""
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     for given in (tmp_path, tmp_path / "*.[jp]*g"):
@@ -262,7 +262,7 @@ def test_a_path_that_is_too_long_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
-    """Folders so deep that the system refuses their path stand for those that may not be read: root may read all."""
+    """A path that is too long simulates a folder without read permission: root may read all folders."""
     touch(tmp_path, "frames/1.jpg")
     here = os.open(tmp_path / "frames", os.O_RDONLY)
     for _ in range(20):
@@ -404,7 +404,7 @@ def test_a_list_gives_what_its_files_give(tmp_path: Path, lines: list[str], end:
 
 
 def picture(height: int = 24, width: int = 40) -> np.ndarray:
-    """Smooth colours without any symmetry, so that every turn and every channel tells."""
+    """Smooth colours without any symmetry, so that every rotation and every swap of channels changes it."""
     down, right = np.mgrid[0:height, 0:width]
     return np.stack([right * 6 % 256, down * 9 % 256, (right + 2 * down) * 3 % 256], axis=-1).astype(np.uint8)
 

@@ -20,7 +20,7 @@ READERS = {
     "scalabel_reader.decode_loose_frame": "one frame of them",
     "coco.read_coco": "COCO labels and results",
 }
-"""Every function of ``data`` that decodes a file or a part of it. A new job is a caller of these, not another one."""
+"""Every function of ``data`` that decodes a file or a part of it. A new job calls these instead of adding another."""
 
 DECODING = {"msgspec.json.decode", "msgspec.json.Decoder", "msgspec.convert", "json.loads", "json.load"}
 
@@ -38,7 +38,7 @@ FIELDS = {
         "data/formats.py": "which format a file has",
     },
 }
-"""A field of each format that no reader can do without, and the modules that declare or name it."""
+"""A field of each format that every reader needs, and the modules that declare or name it."""
 
 
 def functions(module: Path) -> list[ast.FunctionDef]:
@@ -57,7 +57,7 @@ def test_every_function_that_decodes_labels_or_predictions_is_known() -> None:
 
 
 def names_in(module: Path) -> set[str]:
-    """Return the fields that a module declares, or names in a string; what it only accesses was read before."""
+    """Return the fields that a module declares or names in a string; a field that is only accessed was read before."""
     nodes = list(ast.walk(ast.parse(module.read_text())))
     fields = [node.target for node in nodes if isinstance(node, ast.AnnAssign)]
     texts = [node.value for node in nodes if isinstance(node, ast.Constant)]

@@ -1,4 +1,4 @@
-"""Labels and predictions as columns: what is read, what is refused, and what the errors name."""
+"""Labels and predictions as columns: which files are read or refused, and the places that errors name."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ HIDDEN = [
 
 
 def second_label(path: Path, fields: dict[str, Any], *, lenient: bool) -> InputsError:
-    """Read a file whose second label is odd, and give the error."""
+    """Read a file whose second label is odd, and return the error."""
     write(path, [frame(), frame(label(score=1), label(id="x7") | {"score": 0.5} | fields, name="b.jpg")])
     with pytest.raises(InputsError) as caught:
         read_prediction_table(path, lenient=lenient)

@@ -1,4 +1,4 @@
-"""Frames of videos: found without decoding, and the same pixels whichever way they are reached."""
+"""Frames of videos: found without decoding, with the same pixels in any order of reading."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(params=KINDS)
 def reached(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, films: dict[str, Path]) -> Path:
-    """A video of 40 frames of each kind, made once."""
+    """A video of 40 frames of each kind, encoded once."""
     if request.param not in films:
         name, codec, pixels, options, keys, between = KINDS[request.param]
         path = tmp_path_factory.mktemp("films") / name
@@ -117,7 +117,7 @@ def test_the_pixels_of_a_frame_are_the_same_in_any_order_of_reading(reached: Pat
 
 
 def test_a_frame_shown_before_a_key_frame_is_decoded_from_the_previous_one() -> None:
-    """Both orders of an open group: I0 P3 B1 B2 I6 B4 B5 P9 B7 B8, as they stand in the file."""
+    """Both orders of an open group: I0 P3 B1 B2 I6 B4 B5 P9 B7 B8, in the order of the file."""
     times = [0, 3, 1, 2, 6, 4, 5, 9, 7, 8]
     index = PacketIndex(times, sorted(range(10), key=times.__getitem__), keys=[0, 4], damaged=[], is_timed=True)
     assert [index.seek_start(index.frames[number]) for number in range(10)] == [0, 0, 0, 0, 0, 0, 4, 4, 4, 4]
@@ -478,7 +478,7 @@ def test_of_a_truncated_video_the_frames_that_are_there_are_read(
 
 
 def what_is_readable(frames: Iterable[Frame]) -> Iterator[int | str]:
-    """The number in every frame, or the first word about why it cannot be read."""
+    """Yield the number in every frame, or the first word of the reason why it cannot be read."""
     with FrameReader() as reader:
         for frame in frames:
             try:

@@ -1,4 +1,4 @@
-"""A complete zoo file of a user's own, to be broken in one place at a time."""
+"""A complete zoo file of a user, in which tests change one place at a time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MODEL: dict[str, Any] = {
 
 
 class _SpelledOut(yaml.SafeDumper):
-    """Writes what stands in two places twice, where the library would write an alias."""
+    """Writes a repeated value twice, where the library would write an alias."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Addresses: which are well formed, and which of them nobody on the way can change."""
+"""Addresses: which are well formed, and which of them no one on the network can change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests are written into a zoo file's text, in which nothing else changes, whatever its layout."""
+"""Writing digests into a zoo file's text without any other change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ models:
     weights:
       address: https://a.example/x.pth
       alternates: []
-      digest: null  # nobody has seen it
+      digest: null  # unknown
       size: ~
     scores_test: null   # none
 

@@ -1,4 +1,4 @@
-"""Zoo files of a user's own: what they add, and what is refused, with file, entry and field."""
+"""A user's zoo files: what they add, and errors with file, entry and field."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KNOWN: dict[str, Any] = {"digest": MD5, "size": 12}
 
 
 def put(document: Document, path: str, value: object) -> None:
-    """Set, or remove, what stands at ``models.0.weights.size``."""
+    """Set or remove the value at a path such as ``models.0.weights.size``."""
     *parents, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
     at: Any = document
     for part in parents:
@@ -465,7 +465,7 @@ def test_a_key_that_appears_twice_is_named_with_its_line(write: Write) -> None:
 
 
 def laughs(open_link: str) -> str:
-    """Nine times nine times nine … of one value: a file of a few kilobytes that no memory holds unfolded."""
+    """Nine times nine times nine … of one value: a small file that would exceed any memory when expanded."""
     levels = ["models:", "  - &level0 {name: x}"]
     levels += [f"  - &level{deep} {{{open_link}: [{', '.join([f'*level{deep - 1}'] * 9)}]}}" for deep in range(1, 40)]
     return "\n".join(levels)
@@ -485,7 +485,7 @@ def laughs(open_link: str) -> str:
     ],
 )
 def test_a_hostile_file_is_an_error_and_does_not_crash_the_process(write: Write, text: str) -> None:
-    """In a process of its own, with little memory: the parser's stack once ended it with a segmentation fault."""
+    """In a separate process with little memory: the parser's stack can overflow, which is a segmentation fault."""
     file = write(text)
     program = (
         "import resource, sys\n"
@@ -567,7 +567,7 @@ OTHER = "sha256:" + "e" * 64
 
 @pytest.fixture
 def digests(tmp_path: Path) -> Write:
-    """Write a zoo file of digests alone."""
+    """Write a zoo file that holds only digests."""
 
     def write(digests: object, name: str = "digests.yaml", **more: object) -> Path:
         file = tmp_path / name

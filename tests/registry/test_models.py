@@ -1,4 +1,4 @@
-"""Choosing, sorting and describing models."""
+"""Selecting, sorting and describing models."""
 
 from __future__ import annotations
 

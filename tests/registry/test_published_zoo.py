@@ -1,4 +1,4 @@
-"""The built-in zoo as data: what the published README of the detection task lists, names and numbers alike."""
+"""The built-in zoo as data: the names and numbers that the published README of the detection task lists."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_model_lists_every_address_of_its_published_files(zoo: Zoo, name: str)
 
 
 def later_name(name: str) -> str:
-    """The name under which the publishers list a model of the two renamed families today; empty for the others."""
+    """Return the current published name of a model of the two renamed families; empty for the others."""
     if "_deconv_" in name:
         return name.replace("_deconv_", "_dconv_")
     return name.replace("libra_faster_r", "libra_faster_rcnn_r") if name.startswith("libra_faster_r") else ""

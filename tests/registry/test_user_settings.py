@@ -1,4 +1,4 @@
-"""The configuration file: read strictly, or not there."""
+"""The user's configuration file."""
 
 from __future__ import annotations
 
