@@ -79,7 +79,7 @@ class ManifestError(ZooError):
         self.file, self.entry, self.field, self.problem = file, entry, field, problem
 
 
-class UnknownNameError(ZooError):
+class UnknownNameError(ZooError, KeyError):
     """No model, or no family, has that name."""
 
     def __init__(self, kind: str, name: str, nearest: tuple[str, ...]) -> None:
@@ -94,6 +94,8 @@ class UnknownNameError(ZooError):
         hint = f"did you mean {' or '.join(nearest)}? {command}" if nearest else command
         super().__init__(f"the zoo has no {kind} {name!r}", hint)
         self.kind, self.name, self.nearest = kind, name, nearest
+
+    __str__ = Exception.__str__  # that of KeyError would quote the message
 
 
 class MissingPackageError(ZooError):

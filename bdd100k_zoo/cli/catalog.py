@@ -43,10 +43,12 @@ def list_models(
     as_json: Json = False,
 ) -> None:
     """List the models with their published box AP."""
-    from bdd100k_zoo.registry.models import describe_model, select_models, sort_models
+    from bdd100k_zoo.registry.models import describe_model, no_match_error, select_models, sort_models
 
     zoo = get_session(context).zoo()
     models = select_models(zoo, families=family or (), backbone=backbone, schedule=schedule, min_ap=min_ap)
+    if not models:
+        raise no_match_error(zoo)
     if sort:
         models = sort_models(models, sort)
     if as_json:

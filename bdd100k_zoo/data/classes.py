@@ -8,8 +8,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from bdd100k_zoo.errors import ZooError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 CLASSES: tuple[str, ...] = (
     "pedestrian",
@@ -44,3 +46,17 @@ IGNORED_CLASSES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Class by category of ignored regions: crowd boxes of that class in the evaluation, ignored in training."""
+
+
+def class_indices(classes: Iterable[str | int]) -> list[int]:
+    """Return the indices of classes given by name, alias or index; raises ZooError for any other."""
+    found = []
+    for each in classes:
+        name = CLASS_ALIASES.get(each, each) if isinstance(each, str) else each
+        if name in CLASSES:
+            found.append(CLASSES.index(str(name)))
+        elif isinstance(name, int) and 0 <= name < len(CLASSES):
+            found.append(name)
+        else:
+            raise ZooError(f"there is no class {each!r}", f"the classes are {', '.join(CLASSES)}, or 0 to 9")
+    return found

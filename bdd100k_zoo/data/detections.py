@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.classes import CLASSES, class_indices
 from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from PIL.Image import Image
 
-@dataclass(frozen=True, slots=True)
+    from bdd100k_zoo.data.pixels import Channels, ImageInput
+
+
+class Detection(NamedTuple):
+    """One object in an image."""
+
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in pixels; x2 and y2 are exclusive."""
+    score: float
+    """Confidence from 0 to 1."""
+    name: str
+    """The class, one of ``CLASSES``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Detections:
-    """Detections of one image, in pixel coordinates of the image after any EXIF rotation."""
+    """Detections of one image, in pixel coordinates of the image after any EXIF rotation.
+
+    Iteration and ``detections[i]`` give single detections; a slice, a mask or an array of indices gives ``Detections``.
+    Conversions to other formats are in ``bdd100k_zoo.data.export``.
+    """
 
     boxes: npt.NDArray[np.float32]
     """[n, 4]: x1, y1, x2, y2 of the corners, in pixels; x2 and y2 are exclusive."""
@@ -41,13 +61,97 @@ class Detections:
         if len(self) and not 0 <= self.classes.min() <= self.classes.max() < len(CLASSES):
             raise ValueError(f"classes: expected indices from 0 to {len(CLASSES) - 1}")
 
-    def __len__(self) -> int:
-        return len(self.boxes)
-
     @classmethod
     def empty(cls) -> Detections:
         """Return no detections."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each detection."""
+        return [CLASSES[index] for index in self.classes.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Detection]:
+        rows = zip(self.boxes.tolist(), self.scores.tolist(), self.names, strict=True)
+        return (Detection(tuple(box), score, name) for box, score, name in rows)
+
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[bool] | Sequence[int] | npt.NDArray[Any]) -> Detections: ...
+    def __getitem__(self, index: Any) -> Any:
+        """Return one detection for a number, ``Detections`` for a slice, a mask [n] or indices."""
+        if isinstance(index, slice):
+            return Detections(self.boxes[index], self.scores[index], self.classes[index])
+        if np.ndim(index):
+            chosen = np.asarray(index, None if len(index) else np.intp)
+            return Detections(self.boxes[chosen], self.scores[chosen], self.classes[chosen])
+        return Detection(tuple(self.boxes[index].tolist()), self.scores[index].item(), CLASSES[self.classes[index]])
+
+    def filter(self, *, min_score: float | None = None, classes: Iterable[str | int] | None = None) -> Detections:
+        """Return the detections with at least this score and of these classes.
+
+        Args:
+            min_score: from 0 to 1; None for any.
+            classes: names or indices; None for all.
+
+        Raises:
+            ZooError: there is no such class.
+        """
+        keep = np.ones(len(self), bool)
+        if min_score is not None:
+            keep &= self.scores >= min_score
+        if classes is not None:
+            keep &= np.isin(self.classes, class_indices(classes))
+        return self[keep]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return one mapping per detection: ``class``, ``score`` and ``box`` [x1, y1, x2, y2], as Python values."""
+        return [{"class": each.name, "score": each.score, "box": list(each.box)} for each in self]
+
+    def draw(self, image: ImageInput, channels: Channels = "bgr") -> Image:
+        """Return a copy of the image with the boxes drawn into it: a ``PIL.Image.Image`` in RGB.
+
+        Args:
+            image: the image that they were found in, in any form that a detector takes; see ``pixels.to_bgr``.
+            channels: the order of an array's channels, ``bgr`` or ``rgb``.
+        """
+        from bdd100k_zoo.data.drawing.boxes import BoxMark, draw_boxes
+        from bdd100k_zoo.data.pixels import to_pil
+
+        rows = zip(self.boxes.tolist(), self.classes.tolist(), self.scores.tolist(), strict=True)
+        marks = [BoxMark(tuple(box), index, score, "detection") for box, index, score in rows]
+        return draw_boxes(to_pil(image, channels), marks)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ("boxes", "scores", "classes"))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        counts = Counter(self.names)
+        listed = ", ".join(f"{counts[name]} {name}" for name in CLASSES if name in counts)
+        return f"Detections({len(self)}{listed and f': {listed}'})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks, with the highest scores first."""
+        cells = ("".join(f"<td>{cell}</td>" for cell in _format_row(each)) for each in sorted(self, key=_by_score))
+        head = "".join(f"<th>{name}</th>" for name in ("class", "score", "x1", "y1", "x2", "y2"))
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _by_score(detection: Detection) -> float:
+    return -detection.score
+
+
+def _format_row(detection: Detection) -> tuple[str, ...]:
+    return (detection.name, f"{detection.score:.3f}", *(f"{side:.1f}" for side in detection.box))
 
 
 def _expect(name: str, array: npt.NDArray[np.generic], dtype: type, shape: tuple[int, ...]) -> None:

@@ -55,8 +55,8 @@ def try_viewer() -> str:
     """
     from PIL import Image
 
+    from bdd100k_zoo.data.drawing.boxes import BoxMark
     from bdd100k_zoo.reporting import official_viewer
-    from bdd100k_zoo.reporting.pictures import BoxMark
 
     drawn = official_viewer.draw_with_official_viewer(
         Image.new("RGB", (160, 90)), [BoxMark((40, 20, 120, 60), 2, 0.9, "detection")]

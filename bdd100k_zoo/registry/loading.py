@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +25,7 @@ from bdd100k_zoo.registry.models import (
     ModelEntry,
     UserDigest,
     Zoo,
+    select_models,
 )
 
 if TYPE_CHECKING:
@@ -105,11 +108,43 @@ def load_zoo(*files: str | os.PathLike[str]) -> Zoo:
     zoo = _add_file(Zoo(), builtin_zoo_file(), CONFIG_FOLDER)
     (demo,) = _add_file(Zoo(families=zoo.families), DEMO_ZOO_FILE, CONFIG_FOLDER).models
     address = (DEMO_ZOO_FILE.parent / demo.weights.address).as_uri()
-    zoo = replace(zoo, unlisted=(replace(demo, weights=replace(demo.weights, address=address)),))
+    zoo = dataclasses.replace(zoo, unlisted=(replace(demo, weights=replace(demo.weights, address=address)),))
     listed = [name for name in os.environ.get("BDD100K_ZOO_FILES", "").split(os.pathsep) if name]
     for file in dict.fromkeys(_resolved(name) for name in (*listed, *files)):
         zoo = _add_file(zoo, file, file.parent)
     return zoo
+
+
+def list_models(
+    pattern: str = "*",
+    *,
+    family: str | Sequence[str] = (),
+    backbone: str | None = None,
+    schedule: str | None = None,
+    min_ap: float | None = None,
+    zoo: Zoo | None = None,
+) -> list[str]:
+    """Return the names of the models that pass every filter, in the order of the zoo.
+
+    Args:
+        pattern: of the name, with the wildcards of a shell: ``cascade*``.
+        family: names or titles of families; none for all.
+        backbone: a part of the backbone's name, in any case: ``r-50``, ``hrnet``.
+        schedule: ``1x``, ``3x``.
+        min_ap: smallest published box AP on val, 0 to 100.
+        zoo: where to look; None for ``load_zoo()``.
+
+    Raises:
+        UnknownNameError: there is no such family.
+    """
+    found = select_models(
+        load_zoo() if zoo is None else zoo,
+        families=(family,) if isinstance(family, str) else family,
+        backbone=backbone,
+        schedule=schedule,
+        min_ap=min_ap,
+    )
+    return [model.name for model in found if fnmatchcase(model.name, pattern)]
 
 
 def _resolved(name: str | os.PathLike[str]) -> Path:
@@ -141,7 +176,7 @@ def _add_file(zoo: Zoo, file: Path, configs: Path) -> Zoo:
         if not os.path.isfile(config):  # noqa: PTH113  (unlike Path.is_file, it never raises)
             raise ManifestError(file, entry, "config", f"there is no file {config}")
         models.append(Model(**msgspec.structs.asdict(model), config_path=config, zoo_file=file))
-    extended = replace(zoo, families=tuple(families), models=tuple(models), files=(*zoo.files, file))
+    extended = dataclasses.replace(zoo, families=tuple(families), models=tuple(models), files=(*zoo.files, file))
     _check_names(extended)
     return extended
 
@@ -200,7 +235,7 @@ def _add_user_digests(zoo: Zoo, file: Path, document: dict[str, Any]) -> Zoo:
         raise ManifestError(file, "", "digests", problem)
     added = {name: _load_user_digests(zoo, file, name, digests) for name, digests in given.items()}
     models = [replace(model, user_digests=(*model.user_digests, *added.get(model.name, ()))) for model in zoo.models]
-    return replace(zoo, models=tuple(models), files=(*zoo.files, file))
+    return dataclasses.replace(zoo, models=tuple(models), files=(*zoo.files, file))
 
 
 def _load_user_digests(zoo: Zoo, file: Path, name: object, digests: object) -> tuple[UserDigest, ...]:

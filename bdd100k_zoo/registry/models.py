@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from bdd100k_zoo.errors import UnknownNameError, ZooError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ArtifactKind = Literal["weights", "preds", "visuals", "scores-val", "scores-test", "start-values"]
 """The kinds of artifact: what a model publishes, as the command line names it, and what a backbone starts from."""
@@ -201,12 +203,16 @@ def format_ap(ap: float | None) -> str:
     return "" if ap is None else f"{ap:.2f}"
 
 
-class Zoo(Struct, frozen=True):
-    """All families and models, in the order of the files that list them."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Zoo(Mapping[str, "Model"]):
+    """All families and models, in the order of the files that list them.
+
+    As a mapping it has the listed models by name; ``in``, ``[]`` and ``get`` also accept aliases and unlisted models.
+    """
 
     families: tuple[Family, ...] = ()
     models: tuple[Model, ...] = ()
-    files: tuple[Path, ...] = field(default=())
+    files: tuple[Path, ...] = ()
     """The zoo files that were read, the built-in one first."""
     unlisted: tuple[Model, ...] = ()
     """Models that can be used by name but are in no list or table."""
@@ -217,7 +223,7 @@ class Zoo(Struct, frozen=True):
         return (*self.models, *self.unlisted)
 
     def __getitem__(self, name: str) -> Model:
-        """Return a model by its name or an alias; raises UnknownNameError."""
+        """Return a model by its name or an alias; raises UnknownNameError, which is a KeyError."""
         for model in self.known:
             if name == model.name or name in model.aliases:
                 return model
@@ -225,9 +231,21 @@ class Zoo(Struct, frozen=True):
 
         names = [model.name for model in self.known]
         aliases = {alias: model.name for model in self.known for alias in model.aliases}
-        close = get_close_matches(name, [*names, *aliases], n=5, cutoff=0.5)
+        close = get_close_matches(str(name), [*names, *aliases], n=5, cutoff=0.5)
         nearest = tuple(dict.fromkeys(aliases.get(match, match) for match in close))
-        raise UnknownNameError("model", name, nearest)
+        raise UnknownNameError("model", str(name), nearest)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == model.name or name in model.aliases for model in self.known)
+
+    def __iter__(self) -> Iterator[str]:
+        return (model.name for model in self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def __repr__(self) -> str:
+        return f"Zoo({len(self)} models in {len(self.families)} families)"
 
     def family(self, name: str) -> Family:
         """Return a family by its name or title; raises UnknownNameError."""
@@ -267,7 +285,6 @@ def select_models(
 
     Raises:
         UnknownNameError: there is no such family.
-        ZooError: no model passes.
     """
     wanted = {family.name for family in select_families(zoo, families)}
     found = [model for model in zoo.models if model.family in wanted]
@@ -277,13 +294,16 @@ def select_models(
         found = [model for model in found if model.schedule == schedule.lower()]
     if min_ap is not None:
         found = [model for model in found if model.ap_val is not None and model.ap_val >= min_ap]
-    if not found:
-        backbones = ", ".join(dict.fromkeys(model.backbone for model in zoo.models))
-        schedules = ", ".join(dict.fromkeys(model.schedule for model in zoo.models))
-        best_ap = max((model.ap_val for model in zoo.models if model.ap_val is not None), default=0.0)
-        hint = f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {format_ap(best_ap)}"
-        raise ZooError("no model matches all of these filters", hint)
     return found
+
+
+def no_match_error(zoo: Zoo) -> ZooError:
+    """Return the error for filters that no model passes."""
+    backbones = ", ".join(dict.fromkeys(model.backbone for model in zoo.models))
+    schedules = ", ".join(dict.fromkeys(model.schedule for model in zoo.models))
+    best_ap = max((model.ap_val for model in zoo.models if model.ap_val is not None), default=0.0)
+    hint = f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {format_ap(best_ap)}"
+    return ZooError("no model matches all of these filters", hint)
 
 
 def _letters_and_digits(text: str) -> str:

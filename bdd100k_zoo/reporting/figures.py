@@ -10,8 +10,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from bdd100k_zoo.data.drawing.colours import SENTINELS, sentinel
 from bdd100k_zoo.errors import MissingPackageError
-from bdd100k_zoo.reporting.colours import SENTINELS, sentinel
 from bdd100k_zoo.reporting.page import REPORT_EXTRA, markup
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.drawing.boxes import BoxMark, MarkKind
 from bdd100k_zoo.data.tables import read_labels, read_prediction_table, read_predictions
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.evaluation.frame_matching import FOUND, IGNORE_REGION, build_match_outcomes, worst_frames
@@ -16,7 +17,6 @@ from bdd100k_zoo.evaluation.matching import FALSE_POSITIVE, TRUE_POSITIVE, match
 from bdd100k_zoo.evaluation.pairing import pair_frames, select_predicted_frames, unique_frame_names
 from bdd100k_zoo.files import add_jpg_suffix, check_frame_name
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
-from bdd100k_zoo.reporting.pictures import BoxMark, MarkKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-    from bdd100k_zoo.reporting.pictures import BoxMark
+    from bdd100k_zoo.data.drawing.boxes import BoxMark
 
 OFFICIAL_EXTRA = "official"
 """The extra that installs the packages."""

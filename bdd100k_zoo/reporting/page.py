@@ -14,9 +14,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo import __version__
+from bdd100k_zoo.data.drawing.colours import style_sheet
 from bdd100k_zoo.errors import MissingPackageError, StorageError
 from bdd100k_zoo.files import storage_errors
-from bdd100k_zoo.reporting.colours import style_sheet
 
 if TYPE_CHECKING:
     from pathlib import Path

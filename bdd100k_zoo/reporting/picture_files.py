@@ -25,18 +25,18 @@ import msgspec
 from PIL import Image, ImageOps, PngImagePlugin
 
 from bdd100k_zoo.child_processes import exit_with_parent
+from bdd100k_zoo.data.drawing.boxes import DRAWING_VERSION, draw_boxes
 from bdd100k_zoo.data.images import FrameReader, reader_key
 from bdd100k_zoo.errors import UnreadableImageError, WorkerFailedError
 from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.reporting import official_viewer
-from bdd100k_zoo.reporting.pictures import DRAWING_VERSION, draw_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from multiprocessing.synchronize import Event
 
+    from bdd100k_zoo.data.drawing.boxes import BoxMark
     from bdd100k_zoo.data.images import Frame
-    from bdd100k_zoo.reporting.pictures import BoxMark
 
 PictureFormat = Literal["jpg", "png"]
 Viewer = Literal["own", "scalabel"]

@@ -11,8 +11,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.drawing.colours import LIGHT_THEME, RUN_COLOURS, sentinel
 from bdd100k_zoo.evaluation.bootstrap import MIN_OBJECTS
-from bdd100k_zoo.reporting.colours import LIGHT_THEME, RUN_COLOURS, sentinel
 from bdd100k_zoo.reporting.figures import SERIES, WIDTH, ap_limits, figure_to_svg, set_speed_axes, styled_figure
 from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
 

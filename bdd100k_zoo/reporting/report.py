@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from bdd100k_zoo.data.drawing.boxes import BoxMark, draw_boxes
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.data.tables import read_labels, read_predictions
 from bdd100k_zoo.errors import ImagesError, UnreadableImageError
@@ -25,7 +26,6 @@ from bdd100k_zoo.reporting.figures import check_report_installed
 from bdd100k_zoo.reporting.frame_boxes import build_outcome_marks
 from bdd100k_zoo.reporting.page import check_page_replaceable
 from bdd100k_zoo.reporting.picture_files import read_picture
-from bdd100k_zoo.reporting.pictures import BoxMark, draw_boxes
 from bdd100k_zoo.reporting.report_page import Album, Picture, Report, ReportRun, render_report
 
 if TYPE_CHECKING:

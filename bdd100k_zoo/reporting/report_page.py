@@ -7,24 +7,24 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.drawing.boxes import MARK_STYLES
+from bdd100k_zoo.data.drawing.colours import DARK_COLOUR, format_hex
 from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
 from bdd100k_zoo.reporting import plots
-from bdd100k_zoo.reporting.colours import DARK_COLOUR, format_hex
 from bdd100k_zoo.reporting.page import data_url, markup, render_page
-from bdd100k_zoo.reporting.pictures import MARK_STYLES
 from bdd100k_zoo.reporting.plots import CountColumn, Dot, SpeedPoint, run_letter, run_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from bdd100k_zoo.data.drawing.boxes import MarkKind
     from bdd100k_zoo.data.validation import IssueSummary
     from bdd100k_zoo.evaluation.analysis import Analysis, APDifference, ConditionScores
     from bdd100k_zoo.evaluation.bootstrap import Interval
     from bdd100k_zoo.evaluation.scores import FileFingerprint
     from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.registry import Family, Model
-    from bdd100k_zoo.reporting.pictures import MarkKind
 
 ATTRIBUTE_TITLES = {"weather": "weather", "scene": "scene", "timeofday": "time of day"}
 SIZES = {"APs": "small", "APm": "medium", "APl": "large"}

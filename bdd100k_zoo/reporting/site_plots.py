@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import cos, pi, sin, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bdd100k_zoo.reporting.colours import FAMILY_COLOURS, sentinel
+from bdd100k_zoo.data.drawing.colours import FAMILY_COLOURS, sentinel
 from bdd100k_zoo.reporting.figures import WIDTH, figure_to_svg, set_speed_axes, styled_figure
 from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.reporting.pictures import BoxMark, draw_boxes
+from bdd100k_zoo.data.drawing.boxes import BoxMark, draw_boxes
 from bdd100k_zoo.sample_data import draw_sample_frame
 
 HERE = Path(__file__).resolve().parent

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.detections import Detections, PredictionsWriter, to_labels
-from bdd100k_zoo.errors import InvalidFileError, StorageError
+from bdd100k_zoo.data.detections import Detection, Detections, PredictionsWriter, to_labels
+from bdd100k_zoo.errors import InvalidFileError, StorageError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -358,3 +358,98 @@ def test_a_full_disk_is_a_storage_error_and_nothing_is_left(path: Path, limit: i
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.startswith(f"{path}: ")
     assert listing(path.parent) == []
+
+
+# What users do with them
+
+
+def three() -> Detections:
+    return detections(
+        (2, 0.9, (10, 20, 30, 60)),
+        (0, 0.5, (0, 0, 5, 5)),
+        (2, 0.25, (50, 50, 90, 80)),
+    )
+
+
+def test_iterating_and_indexing_give_single_detections() -> None:
+    found = three()
+    assert [each.name for each in found] == found.names == ["car", "pedestrian", "car"]
+    assert found[0] == next(iter(found)) == Detection((10.0, 20.0, 30.0, 60.0), found.scores[0].item(), "car")
+    assert found[-1].box == (50.0, 50.0, 90.0, 80.0)
+    assert found[np.int64(1)].name == "pedestrian"
+    assert all(isinstance(value, float) for value in (*found[0].box, found[0].score))
+    with pytest.raises(IndexError):
+        found[3]
+
+
+@pytest.mark.parametrize(
+    ("index", "names"),
+    [
+        (slice(1, None), ["pedestrian", "car"]),
+        (np.array([True, False, True]), ["car", "car"]),
+        ([True, False, False], ["car"]),
+        (np.array([1, 0]), ["pedestrian", "car"]),
+        ([1], ["pedestrian"]),
+        ([], []),
+        (slice(0, 0), []),
+    ],
+)
+def test_slices_masks_and_indices_give_detections(index: Any, names: list[str]) -> None:
+    found = three()[index]
+    assert isinstance(found, Detections)
+    assert found.names == names
+
+
+def test_a_filter_keeps_scores_from_its_limit_on_and_the_named_classes() -> None:
+    found = three()
+    assert found.filter() == found
+    assert len(found.filter(min_score=0.5)) == 2
+    assert found.filter(classes=["car"]).names == ["car", "car"]
+    assert found.filter(classes=["person", 2], min_score=0.3).names == ["car", "pedestrian"]
+    assert len(found.filter(classes=[])) == 0
+    with pytest.raises(ZooError, match="no class 'cars'") as caught:
+        found.filter(classes=["cars"])
+    assert "traffic light" in caught.value.hint
+
+
+def test_equality_compares_all_values() -> None:
+    assert three() == three()
+    assert three() != three()[:2]
+    assert three() != 3
+    changed = dataclasses.replace(three(), scores=np.array([0.9, 0.5, 0.26], np.float32))
+    assert three() != changed
+    with pytest.raises(TypeError):
+        hash(three())
+
+
+def test_their_representation_is_short() -> None:
+    assert repr(three()) == "Detections(3: 1 pedestrian, 2 car)"
+    assert repr(Detections.empty()) == "Detections(0)"
+
+
+def test_a_notebook_shows_a_table_with_the_highest_scores_first() -> None:
+    table = three()._repr_html_()
+    assert table.count("<tr>") == 4
+    assert table.index("0.900") < table.index("0.500") < table.index("0.250")
+    assert "<td>car</td><td>0.900</td><td>10.0</td><td>20.0</td><td>30.0</td><td>60.0</td>" in table
+
+
+def test_dicts_hold_python_values() -> None:
+    assert json.loads(json.dumps(three().to_dicts()))[1] == {
+        "class": "pedestrian",
+        "score": 0.5,
+        "box": [0.0, 0.0, 5.0, 5.0],
+    }
+
+
+def test_drawing_gives_a_picture_of_the_same_size_and_leaves_the_image_alone() -> None:
+    pixels = np.zeros((100, 120, 3), np.uint8)
+    pixels[..., 2] = 200
+    before = pixels.copy()
+    picture = three().draw(pixels)
+    assert (picture.mode, picture.size) == ("RGB", (120, 100))
+    drawn = np.asarray(picture)
+    assert (pixels == before).all()
+    assert tuple(drawn[99, 119]) == (200, 0, 0)
+    assert (drawn[50:80, 49:91] != (200, 0, 0)).any()
+    assert tuple(np.asarray(Detections.empty().draw(pixels[..., ::-1], "rgb"))[0, 0]) == (200, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from bdd100k_zoo.errors import UnknownNameError, ZooError
+from bdd100k_zoo.errors import UnknownNameError
+from bdd100k_zoo.registry.loading import list_models
 from bdd100k_zoo.registry.models import (
+    Zoo,
     describe_model,
+    no_match_error,
     select_families,
     select_models,
     sort_models,
@@ -20,7 +24,7 @@ from bdd100k_zoo.registry.models import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bdd100k_zoo.registry import Model, Zoo
+    from bdd100k_zoo.registry import Model
 
 
 def names(models: Iterable[Model]) -> list[str]:
@@ -68,7 +72,7 @@ def test_the_smallest_ap_is_included(zoo: Zoo) -> None:
 
 def test_a_model_without_a_published_ap_passes_no_smallest_ap(zoo: Zoo) -> None:
     unknown = msgspec.structs.replace(zoo.models[0], ap_val=None)
-    zoo = msgspec.structs.replace(zoo, models=(unknown, *zoo.models[1:]))
+    zoo = dataclasses.replace(zoo, models=(unknown, *zoo.models[1:]))
     assert unknown not in select_models(zoo, min_ap=0)
     assert unknown in select_models(zoo)
 
@@ -79,11 +83,11 @@ def test_filters_are_combined(zoo: Zoo) -> None:
 
 
 def test_filters_that_no_model_matches_are_answered_with_the_known_values(zoo: Zoo) -> None:
-    with pytest.raises(ZooError) as caught:
-        select_models(zoo, families=["fcos"], backbone="swin")
-    assert "backbones: R-50-FPN, R-101-FPN, HRNet-w18, HRNet-w32;" in caught.value.hint
-    assert "schedules: 1x, 3x;" in caught.value.hint
-    assert caught.value.hint.endswith("the best AP on val is 33.97")
+    assert select_models(zoo, families=["fcos"], backbone="swin") == []
+    error = no_match_error(zoo)
+    assert "backbones: R-50-FPN, R-101-FPN, HRNet-w18, HRNet-w32;" in error.hint
+    assert "schedules: 1x, 3x;" in error.hint
+    assert error.hint.endswith("the best AP on val is 33.97")
 
 
 def test_models_are_sorted_by_name(zoo: Zoo) -> None:
@@ -115,3 +119,43 @@ def test_a_description_holds_every_field_and_the_family_as_plain_json(zoo: Zoo) 
     assert record["family"]["paper"]["venue"] == "CVPR 2019"
     assert record["aliases"] == ["faster_rcnn_r50_fpn_dconv_1x"]
     assert Path(record["config_path"]) == model.config_path
+
+
+# The zoo as a mapping
+
+
+def test_a_zoo_is_a_mapping_from_listed_names_to_models(zoo: Zoo) -> None:
+    assert len(zoo) == len(list(zoo)) == 25
+    assert list(zoo) == [model.name for model in zoo.models] == list(zoo.keys())
+    assert dict(zoo)["fcos_r50_fpn_1x"] is zoo["fcos_r50_fpn_1x"]
+    assert repr(zoo) == "Zoo(25 models in 8 families)"
+    assert zoo.get("nothing") is None
+
+
+def test_aliases_and_unlisted_models_are_in_the_zoo_and_not_among_its_names(zoo: Zoo) -> None:
+    alias = next(alias for model in zoo.models for alias in model.aliases)
+    assert alias in zoo
+    assert zoo.get(alias) is zoo[alias]
+    assert alias not in list(zoo)
+    assert "demo_fcos_r18_fpn" in zoo
+    assert "demo_fcos_r18_fpn" not in list(zoo)
+    assert "nothing" not in zoo
+
+
+def test_an_unknown_name_is_a_key_error_with_its_own_message(zoo: Zoo) -> None:
+    with pytest.raises(KeyError) as caught:
+        zoo["fcos_r50_fpn"]
+    assert isinstance(caught.value, UnknownNameError)
+    assert str(caught.value) == "the zoo has no model 'fcos_r50_fpn'"
+    assert "fcos_r50_fpn_1x" in caught.value.nearest
+
+
+def test_models_are_listed_by_pattern_and_filters(zoo: Zoo) -> None:
+    assert list_models() == list(zoo)
+    assert list_models("cascade*", schedule="3x") == ["cascade_rcnn_r50_fpn_3x", "cascade_rcnn_r101_fpn_3x"]
+    assert list_models(family="fcos", backbone="r-101") == ["fcos_r101_fpn_3x"]
+    assert list_models(family=["FCOS", "retinanet"], min_ap=31) == ["retinanet_r101_fpn_3x", "fcos_r101_fpn_3x"]
+    assert list_models("nothing*") == []
+    assert list_models("cascade*", zoo=Zoo()) == []
+    with pytest.raises(UnknownNameError):
+        list_models(family="yolo")

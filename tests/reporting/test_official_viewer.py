@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.drawing.boxes import BoxMark
 from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.reporting import official_viewer
-from bdd100k_zoo.reporting.pictures import BoxMark
 
 CAR, PEDESTRIAN = CLASSES.index("car"), CLASSES.index("pedestrian")
 

@@ -17,10 +17,10 @@ from PIL import Image
 pytest.importorskip("matplotlib", reason="NOT TESTED: plots, as matplotlib is not installed")
 
 from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.drawing.colours import SENTINELS
 from bdd100k_zoo.evaluation.bootstrap import Interval
 from bdd100k_zoo.evaluation.error_analysis import Calibration, ScoreBin
 from bdd100k_zoo.reporting import plots
-from bdd100k_zoo.reporting.colours import SENTINELS
 from bdd100k_zoo.reporting.figures import MIN_AP_RANGE, ap_limits
 from bdd100k_zoo.reporting.plots import (
     AP_COLOUR,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ def test_what_a_model_lacks_leaves_its_cell_empty(zoo: Zoo) -> None:
         scores_test=None,
         backbone="R|50",
     )
-    row = render_tables(msgspec.structs.replace(zoo, models=(bare,)), [zoo.family("fcos")]).splitlines()[-1]
+    row = render_tables(dataclasses.replace(zoo, models=(bare,)), [zoo.family("fcos")]).splitlines()[-1]
     assert row == (
         "| R\\|50 | 1x |  |  |  | 0.00 |  | [config](./configs/det/fcos_r50_fpn_1x_det_bdd100k.py) "
         f"| [model]({FILES}/models/fcos_r50_fpn_1x_det_bdd100k.pth) |  |  |"
@@ -127,7 +128,7 @@ def test_comma_separated_values_hold_every_model_once_in_order(zoo: Zoo) -> None
 
 def test_comma_separated_values_leave_the_unknown_empty_and_quote_commas(zoo: Zoo) -> None:
     odd = msgspec.structs.replace(zoo.models[0], backbone='R-50, "wide"', ap_test=None, visuals=None)
-    text = render_tables(msgspec.structs.replace(zoo, models=(odd,)), zoo.families, "csv")
+    text = render_tables(dataclasses.replace(zoo, models=(odd,)), zoo.families, "csv")
     (row,) = csv.DictReader(io.StringIO(text))
     assert row["backbone"] == 'R-50, "wide"'
     assert (row["ap_test"], row["visuals"]) == ("", "")
@@ -164,7 +165,7 @@ def test_markdown_shows_text_of_zoo_files_as_it_is(zoo: Zoo) -> None:
     shown = r"\<img src=x onerror=alert(1)\> \& a\|b \*c\* \_d\_ \`e\` \[f\](g) \~\~h\~\~ \$i\$ \\ j \#"
     family = msgspec.structs.replace(zoo.family("fcos"), title=odd)
     model = msgspec.structs.replace(zoo["fcos_r50_fpn_1x"], backbone=odd)
-    text = render_tables(msgspec.structs.replace(zoo, models=(model,)), [family], speeds={f"on\n{odd}": {}})
+    text = render_tables(dataclasses.replace(zoo, models=(model,)), [family], speeds={f"on\n{odd}": {}})
     lines = text.splitlines()
     assert lines[0] == f"### {shown}"
     assert lines[-1].startswith(f"| {shown} | 1x |")
@@ -174,7 +175,7 @@ def test_markdown_shows_text_of_zoo_files_as_it_is(zoo: Zoo) -> None:
 def test_links_to_odd_places_stay_links_in_their_cells(zoo: Zoo) -> None:
     address = "https://x.org/a(b) <c>|d`e\\f%20ü?g=[1]&h=*#i"
     model = msgspec.structs.replace(zoo["fcos_r50_fpn_1x"], visuals=address, config="my configs/a|(1)#%.py")
-    row = render_tables(msgspec.structs.replace(zoo, models=(model,)), [zoo.family("fcos")]).splitlines()[-1]
+    row = render_tables(dataclasses.replace(zoo, models=(model,)), [zoo.family("fcos")]).splitlines()[-1]
     assert row.endswith("| [visuals](https://x.org/a%28b%29%20%3Cc%3E%7Cd%60e%5Cf%20%C3%BC?g=[1]&h=*#i) |")
     assert "| [config](./configs/det/my%20configs/a%7C%281%29%23%25.py) |" in row
 

@@ -14,6 +14,7 @@ from PIL import Image
 from surroundings import Told
 
 from bdd100k_zoo.data.classes import CLASSES
+from bdd100k_zoo.data.drawing.colours import CLASS_COLOURS, FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import (
     ImagesError,
@@ -23,7 +24,6 @@ from bdd100k_zoo.errors import (
     WorkerFailedError,
 )
 from bdd100k_zoo.progress import NO_PROGRESS
-from bdd100k_zoo.reporting.colours import CLASS_COLOURS, FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
 from bdd100k_zoo.reporting.frame_boxes import ALL_CLASSES, FramePredictions
 from bdd100k_zoo.reporting.picture_files import PictureJob, draw_picture_files, read_picture, read_picture_digest
 from bdd100k_zoo.reporting.show import ShowRequest, ShowResult, read_frame_names, show_predictions

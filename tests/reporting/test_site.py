@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -16,10 +17,7 @@ from test_colours import VISIONS, nearest
 
 from bdd100k_zoo import __version__
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
-from bdd100k_zoo.registry import ARTIFACT_KINDS, Zoo, load_zoo
-from bdd100k_zoo.registry.models import Author, Paper
-from bdd100k_zoo.reporting.colours import (
+from bdd100k_zoo.data.drawing.colours import (
     DARK_THEME,
     FAMILY_COLOURS,
     LEAST_CONTRAST,
@@ -28,6 +26,9 @@ from bdd100k_zoo.reporting.colours import (
     parse_hex,
     shades,
 )
+from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
+from bdd100k_zoo.registry import ARTIFACT_KINDS, Zoo, load_zoo
+from bdd100k_zoo.registry.models import Author, Paper
 from bdd100k_zoo.reporting.site import linkable, render_site, write_site
 from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, speed_plot
 
@@ -69,7 +70,7 @@ def page(zoo: Zoo) -> Page:
 def changed(zoo: Zoo, **changes: Any) -> Zoo:
     """The zoo with its first model changed."""
     first, *others = zoo.models
-    return msgspec.structs.replace(zoo, models=(msgspec.structs.replace(first, **changes), *others))
+    return dataclasses.replace(zoo, models=(msgspec.structs.replace(first, **changes), *others))
 
 
 def test_every_model_has_a_row_a_card_and_a_command(zoo: Zoo, page: Page) -> None:
@@ -150,7 +151,7 @@ def hostile_zoo(zoo: Zoo) -> Zoo:
         note=HOSTILE,
     )
     model = changed(zoo, backbone=HOSTILE, config=HOSTILE, predictions=SCRIPT, visuals=" JavaScript:alert(1)").models
-    return msgspec.structs.replace(zoo, families=(family, *zoo.families[1:]), models=model)
+    return dataclasses.replace(zoo, families=(family, *zoo.families[1:]), models=model)
 
 
 def test_texts_of_a_zoo_file_stay_texts(zoo: Zoo) -> None:
@@ -239,7 +240,7 @@ def without_ap(model: Model) -> Model:
 
 @pytest.mark.parametrize("models", [0, 1, 3])
 def test_a_zoo_of_few_models_without_scores_has_a_page_too(zoo: Zoo, models: int) -> None:
-    few = msgspec.structs.replace(zoo, models=tuple(map(without_ap, zoo.models[:models])))
+    few = dataclasses.replace(zoo, models=tuple(map(without_ap, zoo.models[:models])))
     page = Page(render_site(few))
     assert page.count("article") == models
     assert "the-plot" not in page.values("id")
@@ -247,7 +248,7 @@ def test_a_zoo_of_few_models_without_scores_has_a_page_too(zoo: Zoo, models: int
 
 
 def test_one_family_is_plotted_whole(zoo: Zoo) -> None:
-    few = msgspec.structs.replace(zoo, models=zoo.models[:3])
+    few = dataclasses.replace(zoo, models=zoo.models[:3])
     page = Page(render_site(few))
     assert [name for name in page.values("id") if name.startswith("ap-plot-") and name.endswith("-t")] == [
         "ap-plot-0-t"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdd100k_zoo.reporting.label_placement import Area, LabelPlacement, OccupancyMap, _beside, place_label
+from bdd100k_zoo.data.drawing.label_placement import Area, LabelPlacement, OccupancyMap, _beside, place_label
 
 WIDTH, HEIGHT = 200, 120
 LABEL = (40, 10)

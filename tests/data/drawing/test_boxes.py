@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.reporting.colours import CLASS_COLOURS, FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
-from bdd100k_zoo.reporting.pictures import MARK_STYLES, BoxMark, DrawingSizes, MarkKind, draw_boxes
+from bdd100k_zoo.data.drawing.boxes import MARK_STYLES, BoxMark, DrawingSizes, MarkKind, draw_boxes
+from bdd100k_zoo.data.drawing.colours import CLASS_COLOURS, FALSE_COLOUR, MISSED_COLOUR, TRUE_COLOUR
 
 GREY = (90, 90, 90)
 CAR = CLASSES.index("car")

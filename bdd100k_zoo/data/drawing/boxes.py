@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.reporting.colours import (
+from bdd100k_zoo.data.drawing.colours import (
     CLASS_COLOURS,
     DARK_COLOUR,
     FALSE_COLOUR,
@@ -24,7 +24,7 @@ from bdd100k_zoo.reporting.colours import (
     Colour,
     ink_on,
 )
-from bdd100k_zoo.reporting.label_placement import Area, OccupancyMap, place_label
+from bdd100k_zoo.data.drawing.label_placement import Area, OccupancyMap, place_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

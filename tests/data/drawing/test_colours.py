@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.reporting.colours import (
+from bdd100k_zoo.data.drawing.colours import (
     CLASS_COLOURS,
     DARK_COLOUR,
     DARK_THEME,

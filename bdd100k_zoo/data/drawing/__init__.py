@@ -1,0 +1,1 @@
+"""Boxes drawn into images, with Pillow alone."""

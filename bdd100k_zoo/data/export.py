@@ -1,0 +1,94 @@
+"""Conversions of one image's detections to other formats. Writers of whole files are in ``detections`` and ``convert``.
+
+Boxes of ``Detections`` have exclusive x2 and y2. Each function states the convention of its format.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from bdd100k_zoo.data.detections import to_labels
+from bdd100k_zoo.data.scalabel import LabelFrame
+from bdd100k_zoo.errors import MissingPackageError
+from bdd100k_zoo.files import check_frame_name
+
+if TYPE_CHECKING:
+    from supervision import Detections as SupervisionDetections
+
+    from bdd100k_zoo.data.detections import Detections
+
+CSV_COLUMNS = ("image", "class", "score", "x1", "y1", "x2", "y2")
+
+
+def to_coco_results(detections: Detections, image_id: int | str) -> list[dict[str, Any]]:
+    """Return COCO results, as pycocotools' ``loadRes`` reads them.
+
+    ``bbox`` is [x, y, width, height] in pixels; ``category_id`` is the official one, the class index plus 1. Corners
+    are widened to float64 first, and 1 is subtracted from x2 and y2 and added again as the official evaluation does it:
+    scores are the same to the last bit.
+    """
+    corners = detections.boxes.astype(np.float64)
+    sizes = (corners[:, 2:] - 1) - corners[:, :2] + 1
+    rows = np.concatenate([corners[:, :2], sizes], axis=1).tolist()
+    scores = detections.scores.astype(np.float64).tolist()
+    return [
+        {"image_id": image_id, "category_id": index + 1, "bbox": box, "score": score}
+        for box, score, index in zip(rows, scores, detections.classes.tolist(), strict=True)
+    ]
+
+
+def to_scalabel_frame(detections: Detections, name: str, first_id: int = 1) -> dict[str, Any]:
+    """Return a frame in Scalabel's format, as ``det.json`` has it: x2 and y2 are inclusive.
+
+    Args:
+        detections: of one image.
+        name: the frame's name.
+        first_id: labels are numbered from here.
+
+    Raises:
+        ZooError: the name is absolute or leaves its folder.
+    """
+    frame = LabelFrame(check_frame_name(name), given_labels=to_labels(detections, count(first_id)))
+    converted: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(frame))
+    return converted
+
+
+def to_yolo_rows(detections: Detections, size: tuple[int, int], *, scores: bool = True) -> list[str]:
+    """Return lines as Ultralytics writes them with ``save_txt``: class index, centre x and y, width, height, score.
+
+    Args:
+        detections: of one image.
+        size: width and height of the image in pixels; all values are fractions of them.
+        scores: whether each line ends with the score (``save_conf``).
+    """
+    corners = detections.boxes.astype(np.float64)
+    centres, sizes = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    fractions = np.concatenate([centres, sizes], axis=1) / np.array([*size, *size], np.float64)
+    values = np.concatenate([fractions, detections.scores[:, None]], axis=1) if scores else fractions
+    return [
+        " ".join([str(index), *(f"{value:.6g}" for value in row)])
+        for index, row in zip(detections.classes.tolist(), values.tolist(), strict=True)
+    ]
+
+
+def to_csv_rows(detections: Detections, name: str) -> list[tuple[str | float, ...]]:
+    """Return one row of ``CSV_COLUMNS`` for each detection; corners are in pixels, x2 and y2 exclusive."""
+    return [(name, each.name, each.score, *each.box) for each in detections]
+
+
+def to_supervision(detections: Detections) -> SupervisionDetections:
+    """Return ``supervision.Detections`` with ``class_name`` in its data; raises MissingPackageError."""
+    try:
+        import supervision
+    except ImportError as error:
+        raise MissingPackageError("supervision", "predict", str(error)) from error
+    return supervision.Detections(
+        xyxy=detections.boxes.copy(),
+        confidence=detections.scores.copy(),
+        class_id=detections.classes.copy(),
+        data={"class_name": np.array(detections.names, dtype=str)},
+    )
