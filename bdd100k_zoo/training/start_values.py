@@ -93,7 +93,7 @@ def load_pretrained_backbone(backbone: Any, path: Path, *, name: str) -> None:
 
     Raises:
         StorageError, UnsafeCheckpointError: see ``checkpoint.read_checkpoint``.
-        CheckpointMismatchError: values of the backbone are missing, have other shapes, types or values.
+        CheckpointError: values of the backbone are missing, have other shapes, types or values.
     """
     given, expected = read_checkpoint(path).state_dict, backbone.state_dict()
     if any(key.startswith(BACKBONE_PREFIX) for key in given):  # a detector's

@@ -62,7 +62,7 @@ def preview_training(job: TrainingJob) -> TrainingPreview:
     """Read a job's settings, and check that its model can be built on its device in its precision.
 
     Raises:
-        ConfigError, DeviceError, PrecisionError: see their descriptions.
+        ConfigError, DeviceError: see their descriptions.
     """
     _, precision, recipe = _resolve(job)
     return TrainingPreview(
