@@ -71,10 +71,9 @@ def test_values_that_are_missing_or_of_another_shape_are_told(tmp_path: Path) ->
     torch.save(values, tmp_path / "x.pth")
     model = backbone()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointError, match="does not fit the backbone of x") as told:
+    problems = r"1 missing: layer3\.0\.conv1\.weight; 1 of another shape: conv1\.weight: "
+    with pytest.raises(CheckpointError, match=f"does not fit the backbone of x: {problems}"):
         load_pretrained_backbone(model, tmp_path / "x.pth", name="x")
-    assert "1 missing: layer3.0.conv1.weight" in str(told.value)
-    assert "conv1.weight" in str(told.value)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
