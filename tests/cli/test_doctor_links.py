@@ -1,4 +1,4 @@
-"""doctor --links as a user sees it, against servers on this machine."""
+"""doctor --links as a user sees it, with servers on this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ models:
 
 @pytest.fixture
 def small_zoo(served, tmp_path, monkeypatch):
-    """Put a zoo of one model, whose files a server of this machine has, in the place of the built-in one."""
+    """Replace the built-in zoo by one of a single model, whose files a server on this machine has."""
     for name in ("paper", "page", "tiny_1x.pth"):
         (served.folder / name).write_text(name)
 
@@ -52,7 +52,7 @@ def small_zoo(served, tmp_path, monkeypatch):
     return write
 
 
-def test_where_all_answer_the_hosts_are_counted_and_all_is_well(call, small_zoo, served):
+def test_alive_addresses_are_counted_by_host(call, small_zoo, served):
     small_zoo()
     result = call("doctor", "--links")
     assert result.exit_code == 0, result.stderr
@@ -62,7 +62,7 @@ def test_where_all_answer_the_hosts_are_counted_and_all_is_well(call, small_zoo,
     assert "3 addresses: 3 alive, 0 moved, 0 dead; --json lists every one" in result.stderr
 
 
-def test_a_dead_file_is_shown_whole_with_what_it_is_for_and_is_a_failure(call, small_zoo, served):
+def test_a_dead_file_is_shown_with_its_uses_and_is_a_failure(call, small_zoo, served):
     small_zoo(weights="a_name_that_is_far_longer_than_the_line_of_a_terminal_but_must_stay_whole_for_copying.pth")
     result = call("doctor", "--links")
     assert result.exit_code == 1
@@ -73,14 +73,14 @@ def test_a_dead_file_is_shown_whole_with_what_it_is_for_and_is_a_failure(call, s
     assert lines[place + 1].strip() == "answered 404 Not Found; weights of tiny_1x"
 
 
-def test_a_dead_page_is_told_and_is_no_failure(call, small_zoo):
+def test_a_dead_page_is_reported_and_is_no_failure(call, small_zoo):
     small_zoo(page="gone")
     result = call("doctor", "--links")
     assert result.exit_code == 0
     assert "/gone\n       answered 404 Not Found; page of A. Author\n" in result.stdout
 
 
-def test_a_page_that_has_moved_says_where_to(call, small_zoo, served):
+def test_a_moved_page_is_shown_with_its_new_address(call, small_zoo, served):
     (served.folder / "people").mkdir()
     (served.folder / "people" / "index.html").write_text("me")
     small_zoo(page="people")
@@ -121,7 +121,7 @@ def test_mirrors_are_checked_too(call, small_zoo, monkeypatch):
     assert ["this", "machine", "1", "0", "0", "0", "ms"] in [line.split() for line in result.stdout.splitlines()]
 
 
-def test_a_mirror_that_is_written_wrongly_is_told_before_anything_is_asked(call, small_zoo, monkeypatch):
+def test_an_invalid_mirror_is_an_error_before_anything_is_contacted(call, small_zoo, monkeypatch):
     small_zoo()
     monkeypatch.setenv("BDD100K_ZOO_MIRRORS", "~/zoo")
     result = call("doctor", "--links")
@@ -130,20 +130,22 @@ def test_a_mirror_that_is_written_wrongly_is_told_before_anything_is_asked(call,
     assert "file:///" in result.stderr
 
 
-def test_without_any_network_the_hosts_are_given_up_together_and_the_whole_fits_the_terminal(call, monkeypatch):
+def test_without_network_the_addresses_of_a_host_are_skipped(call, monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     result = call("doctor", "--links")
     assert result.exit_code == 1
-    assert "more of dl.cv.ethz.ch, not asked\n" in result.stdout
-    assert "a way to the network" in result.stderr
+    assert "more of dl.cv.ethz.ch, skipped\n" in result.stdout
+    assert "connected to the network" in result.stderr
     lines = result.stdout.splitlines()
     assert sum(line.startswith("dead") for line in lines) < 70
     assert all(len(line) <= 80 for line in lines if "://" not in line)
 
 
-@pytest.mark.parametrize(("arguments", "told"), [(["--offline"], "leave out"), (["--imports-only"], "--imports-only")])
-def test_what_contradicts_it_is_wrong_usage(call, arguments, told):
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--offline"], "leave out"), (["--imports-only"], "--imports-only")]
+)
+def test_contradicting_options_are_wrong_usage(call, arguments, message):
     result = call("doctor", "--links", *arguments)
     assert result.exit_code == 2
-    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert message in " ".join(result.stderr.replace("│", " ").split())
