@@ -79,7 +79,7 @@ def _check_links(here: Session, *, imports_only: bool, as_json: bool) -> None:
     else:
         _show_links(checked)
         counts = Counter(link.state for link in checked)
-        summary = ", ".join(f"{counts[state]} {state}" for state in LINK_STYLES)
+        summary = ", ".join(f"{counts[state]} {state}" for state in ("alive", "moved", "dead"))
         here.note(f"{len(checked)} addresses: {summary}; --json lists every one")
         if counts["dead"] == len(checked):
             here.note("all are dead: is this machine connected to the network?")
