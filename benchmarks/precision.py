@@ -67,7 +67,7 @@ def main() -> None:
     """Print a line of a table for each model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--images", help="frames to take; drawn ones where not given")
+    parser.add_argument("--images", help="frames to use; default: synthetic ones")
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--overlap", type=float, default=0.9)

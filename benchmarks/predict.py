@@ -302,7 +302,7 @@ def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", metavar="MODEL")
-    parser.add_argument("--images", help="frames to take; drawn ones where not given")
+    parser.add_argument("--images", help="frames to use; default: synthetic ones")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", help="as `bdd100k-zoo predict` takes it")
     parser.add_argument("--batch-size", type=int, default=1, help="ours; stock takes image by image")

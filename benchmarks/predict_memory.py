@@ -28,7 +28,8 @@ import numpy as np
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import find_images
-from bdd100k_zoo.prediction.journal import FrameResult, JournalHeader, Journals, ProcessInfo, frame_line
+from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo, frame_line
+from bdd100k_zoo.prediction.pipeline import FrameResult
 from bdd100k_zoo.prediction.run import RunRequest, WeightsUsed, frames_digest
 from bdd100k_zoo.prediction.run_folder import run_folder_lock
 from bdd100k_zoo.prediction.sharding import RunShard, chunk_size, compute_shard

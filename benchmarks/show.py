@@ -191,7 +191,7 @@ def main() -> int:
     """Read the command line; measure, or be measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official-python", type=Path, help="a Python that has the official packages")
-    parser.add_argument("--images", type=Path, help="a folder of 1280×720 JPEGs; drawn ones where not given")
+    parser.add_argument("--images", type=Path, help="a folder of 1280×720 JPEGs; default: synthetic ones")
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--boxes", type=int, default=18, help="in each frame")
     parser.add_argument("--rounds", type=int, default=3)

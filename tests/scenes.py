@@ -1,4 +1,4 @@
-"""Drawn street scenes with labels, and predictions of them by two made-up detectors: inputs for whole reports."""
+"""Simple synthetic street scenes with labels, and predictions by two made-up detectors: inputs for reports."""
 
 from __future__ import annotations
 

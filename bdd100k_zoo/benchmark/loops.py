@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.data.images import find_images, read_image
-from bdd100k_zoo.prediction.journal import StageSeconds
-from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
+from bdd100k_zoo.prediction.pipeline import DetectionWork, StageSeconds, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
 from bdd100k_zoo.prediction.sharding import chunk_size, default_workers
 from bdd100k_zoo.progress import NO_PROGRESS
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.backends.mmdet3.mmdet_loop import StockLoop
     from bdd100k_zoo.backends.protocol import Detector, DetectorFacts
     from bdd100k_zoo.data.images import Frame
-    from bdd100k_zoo.prediction.journal import ChunkResult
+    from bdd100k_zoo.prediction.pipeline import ChunkResult
 
 Result = TypeVar("Result")
 

@@ -37,7 +37,7 @@ COMMANDS = {
     "doctor": "doctor:doctor",
     "cache": "cache:cache_app",
 }
-"""Module and function of every command, in the order of the help; groups of commands are last."""
+"""Module and function of every command, in the order of the help; groups of commands come last."""
 
 
 def build_app(*names: str, with_options: bool = True) -> typer.Typer:
@@ -45,7 +45,7 @@ def build_app(*names: str, with_options: bool = True) -> typer.Typer:
 
     Args:
         names: of the commands. Modules of other commands are not imported: that would take longer than `list` itself.
-        with_options: False for commands without options, which is enough for the list of commands in the help.
+        with_options: False for commands without options, which suffice for the list of commands in the help.
     """
     app = typer.Typer(
         name="bdd100k-zoo",
@@ -68,7 +68,7 @@ def build_app(*names: str, with_options: bool = True) -> typer.Typer:
 
 
 def app_for(arguments: list[str]) -> typer.Typer:
-    """Return the command line with what the arguments need; global options come first."""
+    """Return the command line with the command that the arguments need; global options come first."""
     remaining = iter(arguments)
     for argument in remaining:
         if argument == "--zoo":
@@ -95,10 +95,10 @@ def global_options(
     ] = None,
     offline: Annotated[
         bool,
-        typer.Option("--offline", envvar="BDD100K_ZOO_OFFLINE", help="Contact nothing.", show_envvar=True),
+        typer.Option("--offline", envvar="BDD100K_ZOO_OFFLINE", help="Disable the network.", show_envvar=True),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the warnings of the libraries below.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress and notes.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show warnings of the underlying libraries.")] = False,
     version: Annotated[  # noqa: ARG001  (its callback acts)
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -127,7 +127,7 @@ def move_globals_first(arguments: list[str]) -> list[str]:
 
 
 def expand_cfg_options(arguments: list[str]) -> list[str]:
-    """Let one --cfg-options take several KEY=VALUE, as the published script does: repeat the option before each."""
+    """Accept several KEY=VALUE after one --cfg-options, as the published script does: repeat the option before each."""
     expanded: list[str] = []
     is_value = False
     for argument in arguments:

@@ -1,9 +1,9 @@
-"""doctor: what is installed, whether it works, and how to repair what does not; whether addresses answer."""
+"""doctor: checks of the installation with repairs, and of the addresses of the zoo."""
 
 from __future__ import annotations
 
 from collections import Counter
-from textwrap import fill
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,43 +27,41 @@ MARKS: Mapping[FindingState, tuple[str, str]] = {
     "wrong": ("WRONG", "bold red"),
     "unknown": ("unknown", "yellow"),
 }
-"""How each state is shown, and in which style."""
+"""Label and style of each state."""
 MARK_WIDTH = max(len(mark) for mark, _ in MARKS.values())
 
 LINK_STYLES = {"alive": "green", "moved": "yellow", "dead": "bold red"}
 MAX_USES_SHOWN = 3
-"""Uses of an address that are named."""
+"""Uses of an address that are listed."""
 
 
 @handle_errors
 def doctor(
     context: typer.Context,
     as_json: Json = False,
-    imports_only: Annotated[bool, typer.Option("--imports-only", help="Leave out the trial prediction.")] = False,
+    imports_only: Annotated[bool, typer.Option("--imports-only", help="Skip the trial prediction.")] = False,
     links: Annotated[
         bool,
-        typer.Option("--links", help="Check the addresses of the zoo and of your mirrors instead, and nothing else."),
+        typer.Option("--links", help="Check only the addresses of the zoo and of your mirrors."),
     ] = False,
 ) -> None:
-    """Check this installation and name the repair of what is wrong."""
+    """Check this installation and print the repair of every fault."""
     here = get_session(context)
     if links:
         _check_links(here, imports_only=imports_only, as_json=as_json)
         return
     from bdd100k_zoo.diagnostics.doctor import run_doctor
 
-    here.note("examining this installation (a minute at most)")
-    examined = run_doctor(here.zoo_files, trial=not imports_only)
+    here.note("checking this installation (a minute at most)")
+    report = run_doctor(here.zoo_files, trial=not imports_only)
     if as_json:
-        write_json(examined)
+        write_json(report)
     else:
-        _show_findings(examined)
-        wrong = [finding.what for finding in examined.findings if finding.state == "wrong"]
-        if wrong:
-            here.note(f"wrong: {', '.join(wrong)}; after a repair, run `{here.command} doctor` again")
-        else:
-            here.note("all that is installed works")
-    if not examined.healthy:
+        _show_findings(report)
+        wrong = ", ".join(finding.what for finding in report.findings if finding.state == "wrong")
+        again = f"wrong: {wrong}; after a repair, run `{here.command} doctor` again"
+        here.note(again if wrong else "everything that is installed works")
+    if not report.healthy:
         raise typer.Exit(1)
 
 
@@ -84,17 +82,17 @@ def _check_links(here: Session, *, imports_only: bool, as_json: bool) -> None:
         summary = ", ".join(f"{counts[state]} {state}" for state in ("alive", "moved", "dead"))
         here.note(f"{len(checked)} addresses: {summary}; --json lists every one")
         if counts["dead"] == len(checked):
-            here.note("all are dead: has this machine a way to the network?")
+            here.note("all are dead: is this machine connected to the network?")
     if any(link.file and link.state == "dead" for link in checked):
         raise typer.Exit(1)
 
 
-def _show_findings(examined: DoctorReport) -> None:
+def _show_findings(report: DoctorReport) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    width = max(len(finding.what) for finding in examined.findings)
-    for finding in examined.findings:
+    width = max(len(finding.what) for finding in report.findings)
+    for finding in report.findings:
         mark, style = MARKS[finding.state]
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True, min_width=MARK_WIDTH)
@@ -103,24 +101,22 @@ def _show_findings(examined: DoctorReport) -> None:
         found = Text(sanitize_text(finding.found), "dim" if finding.state == "absent" else "")
         table.add_row(Text(mark, style), finding.what, found)
         print_renderable(table)
-        # Commands are on lines that the terminal may wrap but we do not, so that they can be copied whole.
-        first, style = ("repair", "cyan") if finding.state == "wrong" else ("to have it", "dim")
-        for place, repair in enumerate(finding.repairs):
-            label = first if place == 0 else "or"
-            line = f"  {label + ':':<{len(first) + 1}} {sanitize_text(repair)}"
-            print_renderable(Text(line, style), soft_wrap=True)
+        label, style = ("repair:", "cyan") if finding.state == "wrong" else ("install:", "dim")
+        for repair in finding.repairs:
+            # Not wrapped by us, so that a command can be copied.
+            print_renderable(Text(f"  {label} {sanitize_text(repair)}", style), soft_wrap=True)
+            label = f"{'or:':<{len(label)}}"
 
 
 def _show_links(links: list[CheckedLink]) -> None:
-    """Print the counts of each host, then every address that is not alive; those that were not asked share a line."""
+    """Print the counts of each host, then every address that is not alive; skipped ones of a host share a line."""
     from rich.text import Text
 
     hosts: dict[str, list[CheckedLink]] = {}
     for link in links:
         hosts.setdefault(link.host, []).append(link)
     print_renderable(_hosts_table(hosts))
-    rows = list(_link_rows(hosts))
-    if rows:
+    if rows := list(_link_rows(hosts)):
         print_renderable(Text("\n").join([Text(), *rows]), soft_wrap=True)
 
 
@@ -145,32 +141,23 @@ def _hosts_table(hosts: Mapping[str, list[CheckedLink]]) -> Table:
 
 def _link_rows(hosts: Mapping[str, list[CheckedLink]]) -> Iterator[Text]:
     for host, links in hosts.items():
-        unasked = Counter(link.outcome for link in links if link.milliseconds is None)
         for link in links:
             if link.milliseconds is not None and link.state != "alive":
-                yield _link_row(link.state, link.address, _outcome_and_uses(link), link.moved_to)
-        for outcome, count in unasked.items():
-            yield _link_row("dead", f"{count} more of {host}, not asked", outcome)
+                more = f" and {len(link.uses) - MAX_USES_SHOWN} more" if len(link.uses) > MAX_USES_SHOWN else ""
+                details = "; ".join(filter(None, (link.outcome, ", ".join(link.uses[:MAX_USES_SHOWN]) + more)))
+                yield _link_row(link.state, link.address, details, link.moved_to)
+        skipped = Counter(link.outcome for link in links if link.milliseconds is None)
+        for outcome, count in skipped.items():
+            yield _link_row("dead", f"{count} more of {host}, skipped", outcome)
 
 
 def _link_row(state: str, subject: str, details: str, moved_to: str | None = None) -> Text:
     from rich.text import Text
 
-    where = f"\n    to {sanitize_text(moved_to)}" if moved_to else ""
-    indent = " " * 7
-    wrapped = fill(
-        sanitize_text(details),
-        stdout_console().width,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,  # addresses stay whole
-        break_on_hyphens=False,
-    )
-    return Text.assemble((f"{state:<5}", LINK_STYLES[state]), f"  {sanitize_text(subject)}{where}\n{wrapped}")
-
-
-def _outcome_and_uses(link: CheckedLink) -> str:
-    uses = ", ".join(link.uses[:MAX_USES_SHOWN]) + (
-        f" and {len(link.uses) - MAX_USES_SHOWN} more" if len(link.uses) > MAX_USES_SHOWN else ""
-    )
-    return f"{link.outcome}; {uses}" if link.outcome else uses
+    lines = [sanitize_text(subject)]
+    if moved_to:
+        lines.append(f"    to {sanitize_text(moved_to)}")
+    # Long words are addresses, which stay on one line.
+    wrapped = wrap(sanitize_text(details), stdout_console().width - 7, break_long_words=False, break_on_hyphens=False)
+    lines += [f"       {line}" for line in wrapped]
+    return Text.assemble((f"{state:<5}", LINK_STYLES[state]), "  " + "\n".join(lines))

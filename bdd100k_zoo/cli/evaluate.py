@@ -75,6 +75,7 @@ def evaluate(
         raise typer.BadParameter("--published needs the names of models")
     from bdd100k_zoo.evaluation import evaluate as job
     from bdd100k_zoo.evaluation.runs import find_labels_file
+    from bdd100k_zoo.files import write_atomically
     from bdd100k_zoo.hub.cache import Store
 
     here = get_session(context)
@@ -92,20 +93,14 @@ def evaluate(
     )
     with Store(offline=here.offline) as store:
         found = job.evaluate(request, store, here.progress())
+    if out_file and len(found) != 1:
+        raise typer.BadParameter(f"--out-file holds the scores of one predictions file, and there are {len(found)}")
     if out_file:
-        _write_official(out_file, found)
+        write_atomically(out_file, found[0].scores.official_json(), follow_links=True)
     if as_json:
         write_json(_document(request.labels, found))
     else:
         _show(found, request)
-
-
-def _write_official(path: Path, found: list[EvaluationResult]) -> None:
-    from bdd100k_zoo.files import write_atomically
-
-    if len(found) != 1:
-        raise typer.BadParameter(f"--out-file holds the scores of one predictions file, and there are {len(found)}")
-    write_atomically(path, found[0].scores.official_json(), follow_links=True)
 
 
 def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:

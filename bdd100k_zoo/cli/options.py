@@ -127,7 +127,7 @@ class Session:
 
     @property
     def command(self) -> str:
-        """The beginning of a next command, with the same zoo files."""
+        """The beginning of a suggested command, with the same zoo files."""
         return " ".join(["bdd100k-zoo", *(f"--zoo {shlex.quote(str(file))}" for file in self.zoo_files)])
 
     def note(self, message: str) -> None:

@@ -69,9 +69,9 @@ class _Stderr(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Let stdout and stderr accept every character; a stream that the process lacks is replaced by the null device.
+    """Make stdout and stderr accept every character; replace a stream that the process lacks by the null device.
 
-    From here on, a failure to write to stdout raises StdoutError.
+    Afterwards, a failure to write to stdout raises StdoutError.
     """
     codecs.register_error("readable", _encode_readably)
     kinds: tuple[tuple[str, type[io.FileIO]], ...] = ("stdout", _Stdout), ("stderr", _Stderr)
@@ -80,7 +80,7 @@ def prepare_streams() -> None:
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
             continue
-        # Other error handlers than these were asked for by PYTHONIOENCODING.
+        # Any other error handler was set by PYTHONIOENCODING.
         errors = "readable" if stream.errors in ("strict", "surrogateescape", "backslashreplace") else stream.errors
         raw = io.BufferedWriter(kind(stream.fileno(), "wb", closefd=False))
         lines = stream.line_buffering
@@ -116,7 +116,7 @@ def stdout_console() -> Console:
 
 
 def stderr_console(*, live: bool = True) -> Console:
-    """Return the console for everything that is not data; unless ``live``, it behaves as if it were a file."""
+    """Return the console for everything that is not data; unless ``live``, it behaves like a file."""
     from rich.console import Console
 
     terminal = None if live else False

@@ -63,9 +63,8 @@ def _byte_scale(amount: float) -> tuple[int, str]:
 class TerminalProgress:
     """The Progress of the command line: one display for the tasks of all threads.
 
-    On a terminal, a task that ends while others run is replaced by a line above their bars. An interrupt that passes
-    through a task closes the display for good: other threads may still be running, and would print after the last
-    message.
+    On a terminal, a task that ends while others run is replaced by a line above their bars. An interrupt in a task
+    closes the display for good: other threads may still be running, and would print after the last message.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False, notes: bool = True) -> None:
@@ -149,7 +148,7 @@ class CountedTask:
         return (self.done - self._before) / max(monotonic() - self._start, 1e-9)
 
     def line(self) -> str:
-        """Return a line that says how much of the task is done."""
+        """Return a line with the progress of the task."""
         speed = self.speed
         line = f"{self.title}: {format_amounts(self, ' of ')}, {format_rate(speed, self.unit)}"
         if self.total is None or self.done >= self.total or not speed:
@@ -248,7 +247,7 @@ class _Bars(Progress):
     """One row per task, which is the row's field ``counted``; drawn only by ``refresh``."""
 
     def __init__(self, console: Console) -> None:
-        self._width = console.width - 2  # or the ^C that terminals print would push the last row over the edge
+        self._width = console.width - 2  # room for the ^C that terminals print, which would wrap the last row
         title = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
         amounts = _Cell("progress.download", lambda task, _: format_amounts(task, "/"))
         rate = _Cell("progress.data.speed", _rate)

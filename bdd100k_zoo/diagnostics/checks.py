@@ -25,19 +25,21 @@ class Finding(Struct, frozen=True):
 
     what: str
     state: FindingState
-    """``absent`` is optional and not installed, and no fault; ``unknown`` needs something that is wrong."""
+    """``absent``: optional and not installed, which is no fault; ``unknown``: not checked because something it needs is
+    wrong."""
     found: str
     repairs: tuple[str, ...] = ()
-    """Any one of them repairs what is wrong, the first is the best; of something absent, what installs it."""
+    """Any one of them repairs the fault, the best is first; for something absent, the command that installs it."""
 
 
 class CheckStep(NamedTuple):
     """How to check something."""
 
     what: str
-    check: Callable[[], Finding]
+    check: Callable[[], str | Finding]
+    """Returns a finding, or only its text if all is well."""
     needs: tuple[str, ...] = ()
-    """Checks that must be ok before, or this one is skipped."""
+    """Checks that must be ok, or this one is skipped."""
     extra: str = "predict"
     """The extra that it belongs to."""
 
@@ -47,14 +49,10 @@ def run_checks(steps: Iterable[CheckStep]) -> tuple[Finding, ...]:
     findings: dict[str, Finding] = {}
     for step in steps:
         obstacle = next((need for need in step.needs if findings[need].state != "ok"), None)
-        if obstacle:
-            findings[step.what] = Finding(step.what, "unknown", f"{obstacle} must be repaired first")
-        else:
-            findings[step.what] = _run(step)
-    return tuple(
-        replace(each, found=shorten_home(each.found), repairs=tuple(map(shorten_home, each.repairs)))
-        for each in findings.values()
-    )
+        finding = Finding(step.what, "unknown", f"{obstacle} must be repaired first") if obstacle else _run(step)
+        repairs = tuple(map(shorten_home, finding.repairs))
+        findings[step.what] = replace(finding, found=shorten_home(finding.found), repairs=repairs)
+    return tuple(findings.values())
 
 
 def shorten_home(text: str) -> str:
@@ -65,7 +63,8 @@ def shorten_home(text: str) -> str:
 
 def _run(step: CheckStep) -> Finding:
     try:
-        return step.check()
+        found = step.check()
+        return Finding(step.what, "ok", found) if isinstance(found, str) else found
     except ManifestError as error:
         repair = f"correct {error.file}, or leave it out of --zoo and BDD100K_ZOO_FILES"
         return Finding(step.what, "wrong", str(error), (repair,))

@@ -1,4 +1,4 @@
-"""What is installed, whether it works, and the exact repair of what does not."""
+"""The installed packages, whether they work, and the command that repairs what does not."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.backends.selection import Backend
 
+Versions = Mapping[str, "str | None"]
 
 IMPORT_NEEDS: Mapping[str, tuple[str, ...]] = {
     "torch": (),
@@ -46,35 +47,34 @@ IMPORT_NEEDS: Mapping[str, tuple[str, ...]] = {
 
 
 class OptionalJob(NamedTuple):
-    """Something that needs an extra."""
+    """A job that needs an extra."""
 
     what: str
     extra: str
     distributions: tuple[str, ...]
-    """What must be installed for it."""
-    related: tuple[str, ...]
-    """Further distributions whose versions are reported."""
+    """They must be installed for it; the versions of the ``related`` ones are only reported."""
     run: Callable[[], str]
+    related: tuple[str, ...] = ()
 
 
 OPTIONAL_JOBS = (
-    OptionalJob("evaluator", "official", ("scalabel", "bdd100k"), ("pydantic",), extras.try_evaluator),
-    OptionalJob("viewer", "official", ("scalabel", "bdd100k"), ("pydantic",), extras.try_viewer),
-    OptionalJob("videos", "video", ("av",), (), extras.try_video),
-    OptionalJob("pages", "report", ("jinja2", "matplotlib", "hotcoco"), (), extras.try_pages),
-    OptionalJob("hf mirrors", "hf", ("huggingface_hub",), (), extras.try_hub),
+    OptionalJob("evaluator", "official", ("scalabel", "bdd100k"), extras.try_evaluator, ("pydantic",)),
+    OptionalJob("viewer", "official", ("scalabel", "bdd100k"), extras.try_viewer, ("pydantic",)),
+    OptionalJob("videos", "video", ("av",), extras.try_video),
+    OptionalJob("pages", "report", ("jinja2", "matplotlib", "hotcoco"), extras.try_pages),
+    OptionalJob("hf mirrors", "hf", ("huggingface_hub",), extras.try_hub),
 )
 
 
 class Gpu(Struct, frozen=True, kw_only=True):
-    """GPUs, and what could use them."""
+    """GPUs, and the software for them."""
 
     torch: str | None
-    """What torch is built for, as in ``CPU`` or ``CUDA 13.0``; None where it does not import."""
+    """The platform that torch is built for, as in ``CPU`` or ``CUDA 13.0``; None if its import fails."""
     driver: str | None
     """Version of the NVIDIA driver."""
     driver_cuda: str | None
-    """The newest CUDA that the driver runs."""
+    """The newest CUDA that the driver supports."""
     cards: tuple[str, ...]
     """Names of the GPUs that the driver sees."""
 
@@ -86,9 +86,9 @@ class DoctorReport(Struct, frozen=True, kw_only=True):
     """Version of this package."""
     system: str
     healthy: bool
-    """Whether all that is installed works."""
+    """Whether everything that is installed works."""
     backend: str | None
-    """``mmdet3`` or ``mmdet2``; None where neither is installed."""
+    """``mmdet3`` or ``mmdet2``; None if neither is installed."""
     versions: Mapping[str, str | None]
     """Of Python, and by distribution; None for what is not installed."""
     gpu: Gpu
@@ -96,7 +96,7 @@ class DoctorReport(Struct, frozen=True, kw_only=True):
 
 
 def run_doctor(zoo_files: Sequence[Path] = (), *, trial: bool = True) -> DoctorReport:
-    """Check everything; whatever is wrong is a finding, and raises nothing.
+    """Check everything; every fault is a finding, and none is raised.
 
     Args:
         zoo_files: the user's zoo files, in addition to those of BDD100K_ZOO_FILES.
@@ -106,10 +106,10 @@ def run_doctor(zoo_files: Sequence[Path] = (), *, trial: bool = True) -> DoctorR
     backend = selection.backend_for_mmdet(versions.get("mmdet") or "")
     findings = run_checks(
         (
-            CheckStep("bdd100k-zoo", partial(_check_zoo, zoo_files)),
+            CheckStep("bdd100k-zoo", lambda: f"{__version__}, {len(load_zoo(*zoo_files).models)} models"),
             CheckStep("Python", _check_python),
             CheckStep("cache", _check_cache),
-            CheckStep("scores", lambda: Finding("scores", "ok", extras.try_scores())),
+            CheckStep("scores", extras.try_scores),
             *(_backend_steps(backend, versions, driver, trial=trial) if backend else ()),
             *(_absent_backend_step(each, versions) for each in selection.BACKENDS if each is not backend),
             *(CheckStep(job.what, partial(_check_job, job, versions), extra=job.extra) for job in OPTIONAL_JOBS),
@@ -126,43 +126,31 @@ def run_doctor(zoo_files: Sequence[Path] = (), *, trial: bool = True) -> DoctorR
     )
 
 
-def _check_zoo(files: Sequence[Path]) -> Finding:
-    return Finding("bdd100k-zoo", "ok", f"{__version__}, {len(load_zoo(*files).models)} models")
-
-
-def _check_python() -> Finding:
+def _check_python() -> str | Finding:
     found = f"{platform.python_version()} on {platform.platform()}"
     if (3, 10) <= sys.version_info[:2] <= (3, 13):
-        return Finding("Python", "ok", found)
-    return Finding("Python", "wrong", found, ("use Python 3.10 to 3.13: mmengine does not work beyond",))
+        return found
+    return Finding("Python", "wrong", found, ("use Python 3.10 to 3.13, the versions that mmengine supports",))
 
 
-def _check_cache() -> Finding:
+def _check_cache() -> str | Finding:
     root = default_cache_root().absolute()
-    if problem := _write_problem(root):
-        return Finding("cache", "wrong", f"{root}: {problem}", ("set BDD100K_ZOO_CACHE to a folder of yours",))
-    return Finding("cache", "ok", str(root))
-
-
-def _write_problem(root: Path) -> str:
-    """Return why files cannot be written below a folder that may not exist yet; empty where they can."""
-    try:
-        root.stat()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        return error.strerror or str(error)
-    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
-    if not nearest.is_dir():
-        return f"{nearest} is a file, not a folder"
-    return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} cannot be written"
+    try:  # the folder may not exist yet
+        nearest = next(folder for folder in (root, *root.parents) if folder.exists())
+        problem = "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} cannot be written"
+        problem = problem if nearest.is_dir() else f"{nearest} is a file, not a folder"
+    except OSError as error:  # the name is too long, or a folder may not be entered
+        problem = error.strerror or str(error)
+    if not problem:
+        return str(root)
+    return Finding("cache", "wrong", f"{root}: {problem}", ("set BDD100K_ZOO_CACHE to a folder of yours",))
 
 
 # The installed backend, and the other one
 
 
 def _backend_steps(
-    backend: Backend, versions: Mapping[str, str | None], driver: nvidia.NvidiaDriver | None, *, trial: bool
+    backend: Backend, versions: Versions, driver: nvidia.NvidiaDriver | None, *, trial: bool
 ) -> Iterator[CheckStep]:
     packages, extra = backend.PACKAGES, backend.EXTRA
     for place, name in enumerate(packages):
@@ -174,47 +162,45 @@ def _backend_steps(
         yield CheckStep(backend.NAME, partial(_check_prediction, backend), ("bdd100k-zoo", *packages, "ops"), extra)
 
 
-def _check_package(backend: Backend, name: str, versions: Mapping[str, str | None]) -> Finding:
+def _check_package(backend: Backend, name: str, versions: Versions) -> str | Finding:
     package = name.partition(".")[0]
     found = ", ".join(
         version if distribution == package else f"{distribution} {version}"
         for distribution, version in installed_distributions(package).items()
     )
-    conflict = find_mmcv_conflict(versions) if name == "mmcv" else ""
-    if conflict:
+    if name == "mmcv" and (conflict := find_mmcv_conflict(versions)):
         return Finding(name, "wrong", conflict, suggest_repairs("mmcv._ext", backend.EXTRA))
     try:
         backend.import_package(name)
     except MissingPackageError as error:
         reason = f"{found or 'not installed'}; {error.reason}"
         raise MissingPackageError(name, error.extra, reason) from error
-    return Finding(name, "ok", f"{found or 'of unknown version'}, imports")
+    return f"{found or 'of unknown version'}, imports"
 
 
-def _check_gpu(driver: nvidia.NvidiaDriver | None) -> Finding:
+def _check_gpu(driver: nvidia.NvidiaDriver | None) -> str | Finding:
     from bdd100k_zoo.backends.common.devices import cuda_names, cuda_problem, torch_platform
     from bdd100k_zoo.backends.common.self_test import self_test_device
 
     build, names = torch_platform(), cuda_names()
     if not names:
-        support = nvidia.TorchGpuSupport(build, cuda_problem())
-        return nvidia.explain_unused_gpu(support, driver, hidden=nvidia.are_gpus_hidden())
+        return nvidia.explain_unused_gpu(build, cuda_problem(), driver, hidden=nvidia.are_gpus_hidden())
     for index in range(len(names)):
         self_test_device(f"cuda:{index}")
-    return Finding("GPU", "ok", "; ".join([f"{', '.join(names)} computes", *filter(None, [str(driver or ""), build])]))
+    return "; ".join([f"{', '.join(names)} computes", *filter(None, [str(driver or ""), build])])
 
 
-def _check_ops() -> Finding:
+def _check_ops() -> str:
     from bdd100k_zoo.backends.common.self_test import TESTED_OPS, self_test_ops
     from bdd100k_zoo.backends.mmdet3 import ops
 
     server, devices = ops.install_ops(), _working_devices()
     for device in devices:
         self_test_ops(device)
-    return Finding("ops", "ok", f"{', '.join(TESTED_OPS)} are right on {' and '.join(devices)}; served by {server}")
+    return f"{', '.join(TESTED_OPS)} are right on {' and '.join(devices)}; served by {server}"
 
 
-def _check_prediction(backend: Backend) -> Finding:
+def _check_prediction(backend: Backend) -> str:
     import numpy as np
 
     zoo = load_zoo()
@@ -224,11 +210,11 @@ def _check_prediction(backend: Backend) -> Finding:
     for device in _working_devices():
         detector = backend.load(model.name, model.config_path, bundled_weights(zoo), device)
         found.append(f"{len(detector.detect(frame))} boxes on {device}")
-    return Finding(backend.NAME, "ok", f"{model.name} finds {' and '.join(found)}")
+    return f"{model.name} finds {' and '.join(found)}"
 
 
 def _working_devices() -> list[str]:
-    """Return the CPU, and the first GPU where it computes at all: one that does not is a finding of its own."""
+    """Return the CPU, and the first GPU if it works: one that does not is a finding of its own."""
     from bdd100k_zoo.backends.common.devices import cuda_count
     from bdd100k_zoo.backends.common.self_test import self_test_device
 
@@ -241,9 +227,9 @@ def _working_devices() -> list[str]:
     return ["cpu", "cuda:0"]
 
 
-def _absent_backend_step(backend: Backend, versions: Mapping[str, str | None]) -> CheckStep:
+def _absent_backend_step(backend: Backend, versions: Versions) -> CheckStep:
     mmdet = versions.get("mmdet")
-    found = f"not installed; mmdet {mmdet} is, which excludes it" if mmdet else "not installed"
+    found = f"not installed; it excludes mmdet {mmdet}, which is installed" if mmdet else "not installed"
     repairs = () if mmdet else (install_command(backend.EXTRA),)
     return CheckStep(backend.NAME, lambda: Finding(backend.NAME, "absent", found, repairs))
 
@@ -254,15 +240,14 @@ def _describe_gpu(findings: Sequence[Finding], driver: nvidia.NvidiaDriver | Non
         from bdd100k_zoo.backends.common.devices import torch_platform
 
         build = torch_platform() or "CPU"
-    if driver is None:
-        return Gpu(torch=build, driver=None, driver_cuda=None, cards=())
+    driver = driver or nvidia.NvidiaDriver("", None, ())
     return Gpu(torch=build, driver=driver.version or None, driver_cuda=driver.cuda, cards=driver.cards)
 
 
-# What needs an extra
+# Jobs that need an extra
 
 
-def _check_job(job: OptionalJob, versions: Mapping[str, str | None]) -> Finding:
+def _check_job(job: OptionalJob, versions: Versions) -> str | Finding:
     missing = [name for name in job.distributions if not versions[name]]
     if missing:
         names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
@@ -270,11 +255,10 @@ def _check_job(job: OptionalJob, versions: Mapping[str, str | None]) -> Finding:
         return Finding(job.what, "absent", found, (install_command(job.extra),))
     found = ", ".join(f"{name} {versions[name] or 'missing'}" for name in (*job.distributions, *job.related))
     if job.what == "videos" and parse_version_numbers(versions["av"] or "") < (17,):
-        old = f"{found} converts colours by another matrix than the video's"
+        old = f"{found} converts colours with another matrix than the video's"
         return Finding(job.what, "wrong", old, (install_command(job.extra),))
     try:
-        return Finding(job.what, "ok", f"{found}: {job.run()}")
-    except MissingPackageError as error:
-        raise MissingPackageError(error.package, job.extra, f"{found}: {error.reason}") from error
+        return f"{found}: {job.run()}"
     except ZooError as error:
-        raise MissingPackageError(job.distributions[0], job.extra, f"{found}: {error}") from error
+        package, reason = (error.package, error.reason) if isinstance(error, MissingPackageError) else ("", str(error))
+        raise MissingPackageError(package or job.distributions[0], job.extra, f"{found}: {reason}") from error

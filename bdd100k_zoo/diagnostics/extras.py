@@ -1,11 +1,11 @@
-"""One small job of each extra, on inputs whose right answer is known. Each returns what came out, or raises."""
+"""One small job per extra, on inputs with a known right answer. Each returns a short result, or raises."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ def try_evaluator() -> str:
     """Score one right detection with the official packages, and compare all numbers with ours.
 
     Raises:
-        MissingPackageError: they are missing, or refuse to be imported.
+        MissingPackageError: they are missing, or their import fails.
         InvalidFileError: their scores differ.
     """
     from bdd100k_zoo.evaluation import official
@@ -40,18 +40,17 @@ def try_evaluator() -> str:
     with _one_right_detection() as (labels, predictions):
         found, ours = official.score_with_official_tool(labels, predictions), _score(labels, predictions)
         if found.official_json() != ours.official_json():
-            raise InvalidFileError(
-                predictions, f"is scored AP {found.ap} by the official packages, and {ours.ap} by ours"
-            )
-        return f"{_describe_scores(labels, found)}, all 132 numbers as ours"
+            problem = f"the official packages score AP {found.ap}, and this package scores {ours.ap}"
+            raise InvalidFileError(predictions, problem)
+        return f"{_describe_scores(labels, found)}, all 132 numbers equal ours"
 
 
 def try_viewer() -> str:
     """Draw one box with the official viewer.
 
     Raises:
-        MissingPackageError: it is missing, or refuses to be imported.
-        InvalidFileError: it has drawn nothing.
+        MissingPackageError: it is missing, or its import fails.
+        InvalidFileError: there is no box in the picture.
     """
     from PIL import Image
 
@@ -62,7 +61,7 @@ def try_viewer() -> str:
         Image.new("RGB", (160, 90)), [BoxMark((40, 20, 120, 60), 2, 0.9, "detection")]
     )
     if drawn.size != (160, 90) or not drawn.crop((30, 10, 130, 70)).getbbox():
-        raise InvalidFileError(Path("viewer.png"), f"is {drawn.size} pixels, and shows no box")
+        raise InvalidFileError("viewer.png", f"is {drawn.size} pixels, and shows no box")
     return "draws a box"
 
 
@@ -70,9 +69,10 @@ def try_video() -> str:
     """Write a video of three grey frames, and read the last one.
 
     Raises:
-        MissingPackageError: PyAV refuses to be imported.
+        MissingPackageError: the import of PyAV fails.
         InvalidFileError: the frame differs.
     """
+    import av
     import numpy as np
 
     from bdd100k_zoo.data.video import VideoReader
@@ -80,22 +80,26 @@ def try_video() -> str:
     greys = (40, 120, 200)
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-doctor-") as folder:
         path = Path(folder, "grey.avi")
-        _write_video(path, greys)
-        video = VideoReader(path)
-        try:
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("mjpeg", rate=1)
+            stream.width = stream.height = VIDEO_SIDE
+            stream.pix_fmt = "yuvj420p"
+            for grey in greys:
+                frame = av.VideoFrame.from_ndarray(np.full((VIDEO_SIDE, VIDEO_SIDE, 3), grey, np.uint8), format="rgb24")
+                output.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+            output.mux(stream.encode())
+        with closing(VideoReader(path)) as video:
             found = float(np.mean(video.read(len(greys) - 1)))
-        finally:
-            video.close()
-    if abs(found - greys[-1]) > 3:
-        raise InvalidFileError(Path("grey.avi"), f"has a last frame of grey {found:.0f} where {greys[-1]} is right")
+    if abs(found - greys[-1]) > 3:  # JPEG is lossy
+        raise InvalidFileError(path.name, f"the last frame has grey {found:.0f}, expected {greys[-1]}")
     return "reads a frame"
 
 
 def try_pages() -> str:
-    """Draw a plot as pages hold them, and break the errors of one right detection down.
+    """Draw a plot for a page, and compute the error breakdown of one right detection.
 
     Raises:
-        MissingPackageError: a package of the extra refuses to be imported.
+        MissingPackageError: the import of a package of the extra fails.
         InvalidFileError: there is no plot, or the breakdown finds errors.
     """
     from bdd100k_zoo.evaluation.error_analysis import compute_tide_errors
@@ -105,12 +109,12 @@ def try_pages() -> str:
 
     check_report_installed()
     if "</svg>" not in plot_bars("doctor", "Nothing", ["none"], [[1.0]], unit=""):
-        raise InvalidFileError(Path("plot.svg"), "is no drawing")
+        raise InvalidFileError("plot.svg", "is not an SVG drawing")
     with _one_right_detection() as (labels, predictions):
         errors = compute_tide_errors(pair_frames(*_read(labels, predictions)))
         if any(errors.counts.values()):
-            raise InvalidFileError(predictions, f"finds its one car, and has errors: {dict(errors.counts)}")
-    return "draws a plot, breaks errors down"
+            raise InvalidFileError(predictions, f"the only car is found, and errors are counted: {dict(errors.counts)}")
+    return "draws a plot, breaks down errors"
 
 
 def try_hub() -> str:
@@ -144,19 +148,5 @@ def _score(labels: Path, predictions: Path) -> Scores:
 
 def _describe_scores(labels: Path, scores: Scores) -> str:
     if round(scores.ap, 9) != 100:  # the official sums end in 99.99999999999997
-        raise InvalidFileError(labels, f"has one car, that was found, and AP {scores.ap} where 100 is right")
+        raise InvalidFileError(labels, f"the only car is found with AP {scores.ap}, expected 100")
     return f"AP {scores.ap:.0f} on one box"
-
-
-def _write_video(path: Path, greys: tuple[int, ...]) -> None:
-    import av
-    import numpy as np
-
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("mjpeg", rate=1)
-        stream.width = stream.height = VIDEO_SIDE
-        stream.pix_fmt = "yuvj420p"
-        for grey in greys:
-            frame = av.VideoFrame.from_ndarray(np.full((VIDEO_SIDE, VIDEO_SIDE, 3), grey, np.uint8), format="rgb24")
-            output.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
-        output.mux(stream.encode())

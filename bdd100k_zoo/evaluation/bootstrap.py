@@ -208,23 +208,20 @@ class _Curves:
         return found
 
 
-class _Positions(NamedTuple):
-    hits: Ints
-    """Indices of true positives among the detections."""
-    last: Ints
-    """Indices of the hits that are the last of consecutive ones; ignored detections between them do not separate."""
-    ignored: Ints
-    """Indices of ignored detections."""
-    ignored_before: Ints
-    """[last]: how many ignored detections come before each."""
+def _positions(outcomes: npt.NDArray[np.int8]) -> tuple[Ints, Ints, Ints, Ints]:
+    """Locate the true positives and the ignored ones among the detections of a class at one threshold.
 
-
-def _positions(outcomes: npt.NDArray[np.int8]) -> _Positions:
+    Returns:
+        hits: indices of true positives.
+        last: indices of the hits that are the last of consecutive ones; ignored detections do not interrupt them.
+        ignored: indices of ignored detections.
+        ignored_before: [last]: how many ignored detections come before each.
+    """
     counted, ignored = np.flatnonzero(outcomes != IGNORED), np.flatnonzero(outcomes == IGNORED)
     hit = outcomes[counted] == TRUE_POSITIVE
     hits = counted[hit]
     last = np.flatnonzero(~np.append(hit, False)[1:][hit])
-    return _Positions(hits, last, ignored, np.searchsorted(ignored, hits[last]))
+    return hits, last, ignored, np.searchsorted(ignored, hits[last])
 
 
 def _needed(totals: Ints) -> Ints:
@@ -237,7 +234,7 @@ def _needed(totals: Ints) -> Ints:
     return needed
 
 
-def _mean_precisions(positions: _Positions, times: Counts, passed: npt.NDArray[np.int32], needed: Ints) -> Floats:
+def _mean_precisions(positions: tuple[Ints, ...], times: Counts, passed: npt.NDArray[np.int32], needed: Ints) -> Floats:
     """Return the mean precision over the recall points, [resamples]."""
     hits, last, ignored, ignored_before = positions
     rows = np.arange(len(times))[:, None]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Keys = npt.NDArray[np.uint64]
 Outcomes = npt.NDArray[np.int8]
 
 IOU_THRESHOLDS: Floats = np.linspace(0.5, 0.95, 10)
@@ -300,24 +301,13 @@ def _overlaps(detections: _Detections, objects: _Objects, common: Floats, chosen
     return overlaps
 
 
-class _Options(NamedTuple):
-    """The objects that detections may match, pair by pair; the higher key wins."""
-
-    objects: Ints
-    reached: npt.NDArray[np.uint8]
-    """[pairs]: how many of the thresholds the overlap reaches."""
-    keys: npt.NDArray[np.uint64]
-    """[pairs, areas]."""
-
-
 def _match_pairs(
     pairs: _Pairs, detections: _Detections, objects: _Objects, threshold: int, outcomes: Outcomes, took: Ints
 ) -> None:
     """Match all detections that overlap an object, one rank of all frames after the other."""
     # The bits of positive floats sort as the floats do; the top bit puts objects that count above the ignored ones.
     keys = np.where(objects.ignored, np.uint64(0), _COUNTED)[pairs.objects] | pairs.overlaps.view(np.uint64)[:, None]
-    reached = np.searchsorted(IOU_THRESHOLDS, pairs.overlaps, side="right").astype(np.uint8)
-    options = _Options(pairs.objects, reached, keys)
+    reached = np.searchsorted(IOU_THRESHOLDS, pairs.overlaps, side="right")
     begins = np.flatnonzero(np.append(True, np.diff(pairs.detections) != 0))
     chooser = pairs.detections[begins]
     counts = np.diff(np.append(begins, len(pairs.objects)))
@@ -325,7 +315,7 @@ def _match_pairs(
     taken = np.zeros((len(objects.crowd), len(AREAS), len(IOU_THRESHOLDS)), np.bool_)
     order = np.lexsort((-counts, turns))
     for turn in np.split(order, np.flatnonzero(np.diff(turns[order])) + 1):
-        best, choice = _best_options(options, begins[turn], counts[turn], taken)
+        best, choice = _best_options(pairs.objects, keys, reached, begins[turn], counts[turn], taken)
         matched = best > 0
         result = np.where(best >= _COUNTED, np.int8(TRUE_POSITIVE), np.int8(IGNORED))
         outcomes[chooser[turn]] = np.where(matched, result, outcomes[chooser[turn]])
@@ -335,21 +325,28 @@ def _match_pairs(
         taken[objects.crowd] = False
 
 
-def _best_options(options: _Options, begins: Ints, counts: Ints, taken: Flags) -> tuple[npt.NDArray[np.uint64], Ints]:
-    """Return the best key and its object for each detection, [n, areas, thresholds]; key 0 where there is none.
+def _best_options(
+    objects: Ints, keys: Keys, reached: Ints, begins: Ints, counts: Ints, taken: Flags
+) -> tuple[Keys, Ints]:
+    """Return the best key and its object for each detection, [n, areas, thresholds]; key 0 if there is none.
 
-    Detections are sorted by descending number of options, so those that have one more option are the first ones.
+    Args:
+        objects: [pairs]: the objects that detections may match.
+        keys: [pairs, areas]: the highest one wins.
+        reached: [pairs]: how many of the thresholds the overlap reaches.
+        begins: [n]: the first pair of each detection.
+        counts: [n]: its number of pairs, in descending order, so that those with one more pair are the first ones.
+        taken: [objects, areas, thresholds].
     """
     best = np.zeros((len(begins), *taken.shape[1:]), np.uint64)
     choice = np.zeros(best.shape, np.int64)
     for option in range(counts[0]):
         places = begins[: int(np.searchsorted(-counts, -option, side="left"))] + option
-        objects = options.objects[places]
-        open_to = options.reached[places, None, None] > np.arange(len(IOU_THRESHOLDS), dtype=np.uint8)
-        keys = options.keys[places][:, :, None]
-        better = (keys >= best[: len(places)]) & open_to & ~taken[objects]
-        np.copyto(best[: len(places)], keys, where=better)
-        np.copyto(choice[: len(places)], objects[:, None, None], where=better)
+        open_to = reached[places, None, None] > np.arange(len(IOU_THRESHOLDS))
+        offered = keys[places][:, :, None]
+        better = (offered >= best[: len(places)]) & open_to & ~taken[objects[places]]
+        np.copyto(best[: len(places)], offered, where=better)
+        np.copyto(choice[: len(places)], objects[places][:, None, None], where=better)
     return best, choice
 
 

@@ -258,40 +258,28 @@ def run_in_threads(
         while waiting:
             yield from work(waiting.popleft())
         return
-    results: SimpleQueue[Result | _Ended] = SimpleQueue()
+    results: SimpleQueue[Result | None] = SimpleQueue()
+    errors: list[BaseException] = []
 
     def run() -> None:
-        error = None
         try:
             with suppress(IndexError):  # no item is left
                 while True:
                     for result in work(waiting.popleft()):
                         results.put(result)
-        except BaseException as failure:  # noqa: BLE001  (raised again below)
-            error = failure
-        results.put(_Ended(error))
+        except BaseException as error:  # noqa: BLE001  (raised again below)
+            errors.append(error)
+        results.put(None)  # this thread has ended
 
     for number in range(count):
         Thread(target=run, name=f"hub-{number}", daemon=True).start()
-    errors = []
     try:
-        while count:
-            result = results.get()
-            if isinstance(result, _Ended):
-                count -= 1
-                errors += [result.error] if result.error else []
-            else:
-                yield result
+        for _ in range(count):
+            yield from iter(results.get, None)
     finally:
         waiting.clear()  # after an interrupt no further work starts
     if errors:
         raise errors[0]
-
-
-class _Ended(NamedTuple):
-    """A thread has ended, by an error or because no work is left."""
-
-    error: BaseException | None
 
 
 def _describe_interrupt(store: Store, wanted: Sequence[Artifact], outcomes: Mapping[Artifact, object]) -> str:

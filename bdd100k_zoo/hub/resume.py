@@ -284,13 +284,21 @@ def describe_owner(facts: PartialFacts, host: str, boot_id: str | None, idle_sec
 
 
 def remove_partials(target: Path) -> None:
-    """Remove the partial files of a target that is complete now, and their facts, unless a process works on them."""
+    """Remove partial files, their facts and unfinished records beside a complete target, unless a process uses them."""
     leftovers = []
     for state in find_abandoned_partials(target):
         leftovers += [state.path, partial_facts_path(state.path)]
     for facts_path in target.parent.glob(f"{target.name}.*{PARTIAL_FACTS_SUFFIX}"):
         if not partial_of(facts_path).exists() and not find_owner(facts_path):
             leftovers.append(facts_path)
+    for unfinished in target.parent.glob(f".{target.name}.*"):
+        with suppress(OSError):
+            idle_seconds, facts = time.time() - unfinished.lstat().st_mtime, _read_facts(unfinished)
+            # An unfinished ledger names no process; this one may be writing it in another thread.
+            named = facts if facts and facts.pid not in (None, os.getpid()) else None
+            gone = named and not describe_owner(named, socket.gethostname(), read_boot_id(), idle_seconds)
+            if gone or idle_seconds > STALE_SECONDS:
+                leftovers.append(unfinished)
     for path in leftovers:
         with suppress(OSError):
             path.unlink()
@@ -323,7 +331,11 @@ def read_boot_id() -> str | None:
 
 def read_partial_facts(partial: Path) -> PartialFacts | None:
     """Read the facts beside a partial file; None if they are missing or damaged."""
+    return _read_facts(partial_facts_path(partial))
+
+
+def _read_facts(path: Path) -> PartialFacts | None:
     try:
-        return msgspec.json.decode(read_record(partial_facts_path(partial)), type=PartialFacts)
+        return msgspec.json.decode(read_record(path), type=PartialFacts)
     except (OSError, msgspec.DecodeError, RecursionError):
         return None

@@ -1,1 +1,1 @@
-"""Images → boxes: what is the same for every backend."""
+"""From images to a predictions file, with any backend."""

@@ -70,8 +70,8 @@ def load_detector(
 ) -> LoadedDetector:
     """Load a model with its published weights (from the cache, else downloaded) or with a file of yours.
 
-    A ``UserWarning`` reports weights that are random, and weights that no digest verifies unless they are known not to
-    be the published ones.
+    A ``UserWarning`` reports random weights, and weights that no digest verifies, unless they are known not to be the
+    published ones.
 
     Args:
         model: a model of the zoo.
@@ -105,7 +105,7 @@ def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progr
             return fetch_all(store, [artifact], progress)[0]
         stored = store.adopt(artifact, file)
     if stored.published is False:
-        progress.note(f"{file} is your own file, not the published weights of {model.name}; the run records that")
+        progress.note(f"{file} is your own file, not the published weights of {model.name}; the run records this")
     elif not stored.verified:
         progress.note(f"the weights of {model.name} are unverified: {stored.reason}")
     return stored
@@ -113,7 +113,7 @@ def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progr
 
 def random_weights_warning(stored: StoredFile) -> str:
     """Return the warning about random weights."""
-    return f"the weights in {stored.path} are random, as their metadata states: what they detect means nothing"
+    return f"the weights in {stored.path} are random, as their metadata states: the detections are meaningless"
 
 
 def build_weights_record(stored: StoredFile, facts: DetectorFacts) -> WeightsUsed:

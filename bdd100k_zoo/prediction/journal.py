@@ -36,10 +36,11 @@ from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import open_nofollow, storage_errors
+from bdd100k_zoo.prediction.pipeline import ChunkResult, FrameResult, StageSeconds
 from bdd100k_zoo.prediction.run import Chunks, RunRequest, WeightsUsed, check_same_run, compared, to_json_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 JOURNAL_FORMAT = 2
@@ -86,20 +87,6 @@ class ProcessInfo(Struct, frozen=True, kw_only=True):
     """Seconds until its model was loaded."""
 
 
-class StageSeconds(Struct, frozen=True, kw_only=True):
-    """Seconds that a chunk took, by stage."""
-
-    decode: float = 0.0
-    prepare: float = 0.0
-    detect: float = 0.0
-    write: float = 0.0
-    wall: float = 0.0
-    """Since the previous chunk was done."""
-
-    def __add__(self, other: StageSeconds) -> StageSeconds:
-        return StageSeconds(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
-
-
 class ChunkSummary(Struct, frozen=True, kw_only=True):
     """The line that closes a chunk."""
 
@@ -110,28 +97,7 @@ class ChunkSummary(Struct, frozen=True, kw_only=True):
     detections: int
     spent: StageSeconds
     split: Mapping[int, int]
-    """Batches that were halved because the device had no memory for them: how many, by size."""
-
-
-class FrameResult(NamedTuple):
-    """The result of one frame."""
-
-    number: int
-    """Its place in the sorted list of all frames, from 0."""
-    name: str
-    detections: Detections
-    unreadable: str | None = None
-    """Why the image could not be read; it has no detections then."""
-
-
-class ChunkResult(NamedTuple):
-    """The results of all frames of a chunk."""
-
-    number: int
-    frames: Sequence[FrameResult]
-    spent: StageSeconds = StageSeconds()
-    split: Mapping[int, int] = {}
-    """See ``ChunkSummary``."""
+    """See ``ChunkResult``."""
 
 
 class _Format(Struct, frozen=True):
@@ -330,7 +296,7 @@ class Journals:
         self.detections = 0
         self.spent = StageSeconds()
         self.split: Counter[int] = Counter()
-        """See ``ChunkSummary``."""
+        """See ``ChunkResult``."""
         self.headers: list[JournalHeader] = []
         """The first lines of the journals; they agree in what decides the predictions."""
         self.processes: list[ProcessInfo] = []

@@ -43,7 +43,7 @@ class ProcessRank(NamedTuple):
 SINGLE_PROCESS = ProcessRank()
 
 LAUNCH_VARIABLE = "BDD100K_ZOO_STARTED"
-"""Set for the processes that ``launch_processes`` starts: ``LaunchInfo`` as text."""
+"""Environment variable of the processes that ``launch_processes`` starts: ``LaunchInfo`` as text."""
 
 
 class LaunchInfo(NamedTuple):
@@ -172,7 +172,7 @@ def launch_processes(processes: int, arguments: Sequence[str], folder: Path, rep
     Raises:
         WorkerFailedError: they failed; after a signal that was forwarded, its status is 128 plus the signal's number.
     """
-    begun = "going on" if replaceable is None else f"replacing:{replaceable}"
+    begun = "resuming" if replaceable is None else f"replacing:{replaceable}"
     defaults = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))}
     received: list[int] = []
     agent: subprocess.Popen[bytes] | None = None

@@ -9,13 +9,14 @@ from itertools import chain, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from msgspec import Struct
+
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import FrameReader
 from bdd100k_zoo.errors import DeviceError, ImagesError, NotFiniteError, UnreadableImageError
-from bdd100k_zoo.prediction.journal import ChunkResult, FrameResult, StageSeconds
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from bdd100k_zoo.backends.protocol import Detector, Prepared
     from bdd100k_zoo.data.images import Frame
@@ -38,6 +39,41 @@ class DetectionWork(NamedTuple):
     """Images at once."""
     workers: int
     """Threads that read ahead."""
+
+
+class StageSeconds(Struct, frozen=True, kw_only=True):
+    """Seconds that a chunk took, by stage."""
+
+    decode: float = 0.0
+    prepare: float = 0.0
+    detect: float = 0.0
+    write: float = 0.0
+    wall: float = 0.0
+    """Since the previous chunk was done."""
+
+    def __add__(self, other: StageSeconds) -> StageSeconds:
+        return StageSeconds(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+
+class FrameResult(NamedTuple):
+    """The result of one frame."""
+
+    number: int
+    """Its place in the sorted list of all frames, from 0."""
+    name: str
+    detections: Detections
+    unreadable: str | None = None
+    """Why the image could not be read; it has no detections then."""
+
+
+class ChunkResult(NamedTuple):
+    """The results of all frames of a chunk."""
+
+    number: int
+    frames: Sequence[FrameResult]
+    spent: StageSeconds = StageSeconds()
+    split: Mapping[int, int] = {}
+    """Batches that were halved because the device had no memory for them: how many, by size."""
 
 
 class _PreparedFrame(NamedTuple):

@@ -1,4 +1,4 @@
-"""run.json: what made a predictions file; and what must be equal for a run to be resumed or merged."""
+"""run.json: how a predictions file was made; and what must be equal for a run to be resumed or merged."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Chunks(Struct, frozen=True):
 
 
 class RunRequest(Struct, frozen=True, kw_only=True):
-    """What a run is asked to do: all that decides its predictions and is known before a model is loaded.
+    """What a run is asked to do: everything that decides its predictions and is known before a model is loaded.
 
-    A digest, backend or batch size that is None is not known, or left to the program, and matches anything.
+    A digest, backend or batch size that is None is unknown, or left to the program, and matches anything.
     """
 
     model: str
@@ -78,8 +78,8 @@ def compared(
 
     Args:
         request: what the run is asked to do.
-        facts: what computes it; None before a model is loaded. Backend, precision and batch size are then those asked
-            for, and the rest is unset.
+        facts: what computes it; None before a model is loaded. Backend, precision and batch size are then those of the
+            request, and the rest is unset.
         chunk_size: frames in a chunk.
     """
     used, digest = facts or request, request.frames_sha256
@@ -119,7 +119,7 @@ def options_text(options: Mapping[str, object]) -> str:
 
 
 def differences(existing: Mapping[str, object], requested: Mapping[str, object]) -> tuple[str, ...]:
-    """Describe the facts that differ, by their names; a fact that is unset on either side is not known yet."""
+    """Describe the facts that differ, by their names; facts that are unset on either side are not compared."""
     found = {
         name: f"{name}: {before} there, {now} now"
         for name in existing
@@ -127,7 +127,7 @@ def differences(existing: Mapping[str, object], requested: Mapping[str, object])
         if (before := _text(existing[name])) != (now := _text(requested[name]))
     }
     if NUMBER_OF_FRAMES in found:
-        found.pop(FRAMES_DIGEST, None)  # it differs, of course
+        found.pop(FRAMES_DIGEST, None)  # it differs whenever the number does
     return tuple(found.values())
 
 
@@ -164,7 +164,7 @@ class WeightsUsed(Struct, frozen=True, kw_only=True):
 
     @property
     def other(self) -> str:
-        """Whose weights these are, if they are not known to be the published ones; else empty.
+        """``random weights`` or ``own weights``, unless they are known to be the published ones; else empty.
 
         A file that the user named is the user's own, unless a digest shows that it is the published one.
         """
@@ -209,7 +209,7 @@ class RunSeconds(Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
-    """Everything that is needed to tell two runs apart, or to repeat one.
+    """Everything that is needed to distinguish two runs, or to repeat one.
 
     In run.json the fields of request and facts are beside the others. Backend, precision and batch size are those that
     were used, in both.
@@ -223,7 +223,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     unreadable: tuple[Unreadable, ...]
     started: str
     """ISO 8601, UTC."""
-    # What follows is missing from records of version 0.1.0.
+    # The following fields are missing from records of version 0.1.0.
     processes: int = 1
     """How many shared the frames."""
     busy: float | None = None
@@ -235,7 +235,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
         """Return the content of run.json."""
         fields = msgspec.structs.asdict
         flat = {**fields(self.request), **fields(self.facts), **fields(self)}
-        # Three have another place there: counts.images, weights.sha256 and weights.random.
+        # Three of them are stored elsewhere: as counts.images, weights.sha256 and weights.random.
         for name in ("request", "facts", "frames", "weights_sha256", "random_weights"):
             del flat[name]
         return to_json_object(flat)
@@ -255,9 +255,9 @@ def parse_run(flat: Mapping[str, object]) -> RunRecord:
 
 
 def to_json_value(value: object) -> object:
-    """Convert anything to what JSON can hold: paths may hold bytes that are no UTF-8, and overrides any Python value.
+    """Convert anything to what JSON can hold: paths may have bytes that are not UTF-8, and overrides any Python value.
 
-    A run of hours must not end without its record because of either.
+    Neither may cost a run of hours its record.
     """
     if isinstance(value, Struct):
         value = msgspec.structs.asdict(value)
@@ -293,7 +293,7 @@ def read_json_record(path: Path, parse: Callable[[Mapping[str, object]], Record]
 
     Raises:
         StorageError: the file cannot be read.
-        InvalidFileError: it is no such record.
+        InvalidFileError: it is not such a record.
     """
     with storage_errors(path):
         content = path.read_bytes()

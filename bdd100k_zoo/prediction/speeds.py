@@ -1,4 +1,4 @@
-"""Speed records: a file with a JSON line for every measurement."""
+"""Speed records: a file with one JSON line per measurement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StockBaseline(msgspec.Struct, frozen=True, kw_only=True):
-    """The same images through mmdet's own test loop, one by one, in turns with our pipeline.
+    """The same images through mmdet's own test loop, one by one, alternating with our pipeline.
 
     It computes in fp32 with torch's defaults: on CUDA, convolutions use TF32.
     """
@@ -55,7 +55,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Mapping[str, float]
     """Per image by stage, summed over all threads: stages overlap."""
     busy: float
-    """Share of the time that the device was at work, 0 to 1."""
+    """Share of the time in which the device was busy, 0 to 1."""
     against: StockBaseline | None
     machine: Machine
     versions: Mapping[str, str]
@@ -75,7 +75,7 @@ class SpeedSummary(msgspec.Struct, frozen=True):
 
 
 def check_speed_file(path: Path) -> None:
-    """Check that records can be appended to a file, before they take minutes to measure; raises StorageError."""
+    """Check that records can be appended to a file, before minutes of measuring; raises StorageError."""
     with storage_errors(path):
         is_new = not path.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def read_speed_summaries(path: Path) -> list[SpeedSummary]:
 
     Raises:
         StorageError: the file cannot be read.
-        InvalidFileError: it has no record, or a line that is none.
+        InvalidFileError: it has no record, or a line that is not one.
     """
     with storage_errors(path):
         lines = path.read_bytes().splitlines()
@@ -107,7 +107,7 @@ def read_speed_summaries(path: Path) -> list[SpeedSummary]:
         try:
             rates += [decode(line)] if line.strip() else []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidFileError(path, f"line {place} is no speed record: {error}") from error
+            raise InvalidFileError(path, f"line {place} is not a speed record: {error}") from error
     if not rates:
         raise InvalidFileError(path, "holds no speed record")
     return rates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -147,10 +148,8 @@ def render_report(report: Report) -> bytes:
 
 def group_conditions(report: Report) -> list[tuple[str, list[tuple[ConditionScores, ...]]]]:
     """Return the frame attributes with their values: for each value, the condition's scores of every run."""
-    found: dict[str, list[tuple[ConditionScores, ...]]] = {}
-    for row in zip(*(run.analysis.conditions for run in report.runs), strict=True):
-        found.setdefault(row[0].attribute, []).append(row)
-    return list(found.items())
+    rows = zip(*(run.analysis.conditions for run in report.runs), strict=True)
+    return [(attribute, list(group)) for attribute, group in groupby(rows, key=lambda row: row[0].attribute)]
 
 
 def heat(share: float) -> int:

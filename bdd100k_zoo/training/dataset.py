@@ -11,7 +11,7 @@ from bdd100k_zoo.data.scalabel import is_crowd, to_bbox
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.errors import InvalidFileError
 
-import_backend()  # before mmdet is imported, which needs ops that work
+import_backend()  # before mmdet is imported, which needs working ops
 
 from mmdet.datasets.base_det_dataset import BaseDetDataset  # noqa: E402
 from mmdet.registry import DATASETS  # noqa: E402
@@ -29,10 +29,10 @@ CLASS_INDICES |= {
 class BDD100KDataset(BaseDetDataset):  # type: ignore[misc]
     """Frames of labels (``ann_file``, see ``data.scalabel``) with their images (``data_prefix["img"]``).
 
-    Boxes are clipped to their frame. Those that mmdet's ``CocoDataset`` drops are dropped here too: wholly outside the
+    Boxes are clipped to their frame. Those that mmdet's ``CocoDataset`` drops are dropped here too: boxes outside the
     frame, or less than a pixel wide or high. Training leaves out frames whose shorter side is less than ``min_size`` of
-    ``filter_cfg``, and with ``filter_empty_gt`` frames that keep no box (``CocoDataset`` trains on those all of whose
-    boxes it has dropped). A file that cannot be read, or a box of an unknown category, raises StorageError,
+    ``filter_cfg`` and, with ``filter_empty_gt``, frames without a remaining box (``CocoDataset`` trains on frames of
+    which it has dropped all boxes). A file that cannot be read, or a box of an unknown category, raises StorageError,
     InputsError or InvalidFileError.
     """
 
@@ -72,7 +72,7 @@ def _frame(file: Path, images: str, frame: LabelFrame) -> dict[str, Any]:
 
 
 def _instance(file: Path, frame: LabelFrame, label: Label) -> dict[str, Any] | None:
-    """Return a label as an instance of mmdet; None for a box that is dropped."""
+    """Return a label as an instance of mmdet; None if its box is dropped."""
     if label.category not in CLASS_INDICES or label.box2d is None:
         problem = f"frame {frame.name!r}, label {label.id!r}: unknown category {label.category!r}"
         raise InvalidFileError(file, problem)
@@ -88,8 +88,8 @@ def _instance(file: Path, frame: LabelFrame, label: Label) -> dict[str, Any] | N
 def clip_box(box: Bbox, size: ImageSize) -> list[float] | None:
     """Return the part of a box inside a frame as x1, y1, x2, y2, where x2 and y2 are behind the last pixel.
 
-    None for the boxes that ``parse_data_info`` of mmdet's ``CocoDataset`` drops. That one clips nothing itself: Resize
-    does, in every pipeline of training.
+    None for the boxes that ``parse_data_info`` of mmdet's ``CocoDataset`` drops. It does not clip boxes itself: Resize
+    does, in every training pipeline.
     """
     x1, x2 = max(box.x, 0), min(box.x + box.width, size.width)
     y1, y2 = max(box.y, 0), min(box.y + box.height, size.height)

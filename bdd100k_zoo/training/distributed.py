@@ -57,7 +57,7 @@ def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
         if not LOST_PEER_ERROR.search(str(error)):
             raise
         raise WorkerFailedError(
-            f"process {place.rank} of the training has lost contact to another one: {str(error).splitlines()[0]}",
+            f"process {place.rank} of the training lost the connection to another one: {str(error).splitlines()[0]}",
             "the messages of the lost process say why; the same command resumes from the last checkpoint",
         ) from error
     finally:

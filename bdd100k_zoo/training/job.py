@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.training.recipe import Recipe
+    from bdd100k_zoo.training.record import StepLine
     from bdd100k_zoo.training.train import TrainRequest
 
 
@@ -52,20 +53,6 @@ class TrainingFacts(NamedTuple):
     """Steps that earlier processes took."""
 
 
-class TrainingStep(NamedTuple):
-    """One optimiser step; numbers are means over all processes."""
-
-    epoch: int
-    """From 1."""
-    step: int
-    """From 1, over all epochs."""
-    rate: float
-    """The learning rate of the first group of parameters."""
-    loss: float
-    parts: Mapping[str, float]
-    """The terms of the loss, and what else the model reports."""
-
-
 class TrainingObserver(Protocol):
     """Receives what happens in a training. Of several processes, only the first one calls its methods."""
 
@@ -77,7 +64,7 @@ class TrainingObserver(Protocol):
     def began(self, facts: TrainingFacts) -> None:
         """Called before the first step."""
 
-    def stepped(self, step: TrainingStep) -> None:
+    def stepped(self, step: StepLine) -> None:
         """Called after each step."""
 
     def validated(self, epoch: int, scores: Scores) -> None:

@@ -1,8 +1,8 @@
-"""Datasets of a config to loaders whose batches depend on the seed alone.
+"""From the datasets of a config to loaders whose batches depend on the seed alone.
 
-Everything random (the order of an epoch, the flip of an image, the boxes that a head samples in a step) is drawn from a
-state that is derived from the seed and from where the training is. So a resumed training draws what an uninterrupted
-one would have drawn, with any number of reading processes, and a checkpoint needs to hold no generator's state.
+All random numbers (the order of an epoch, the flip of an image, the boxes that a head samples in a step) come from
+generators that are seeded by the seed and the position in the training. So a resumed training gets the same random
+numbers as an uninterrupted one, with any number of reading processes, and checkpoints need no state of a generator.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FORWARDED_KEYS = {"drop_last", "pin_memory", "prefetch_factor", "timeout"}
 
 
 MAX_SOCKET_PATH = 107
-"""Bytes of a Unix socket's path on Linux, without the zero at its end."""
+"""Bytes of a Unix socket's path on Linux, without the terminating zero."""
 
 
 def derive_seed(*key: object) -> int:
@@ -57,10 +57,10 @@ def seed_rngs(*key: object) -> None:
 
 
 class ResumableSampler(Sampler[int]):
-    """The images of an epoch that one of several processes takes, each as ``epoch · images + image``.
+    """The images of an epoch for one of several processes, each as ``epoch · images + image``.
 
-    Every epoch is a permutation, extended by its beginning until all processes have equally many; step k of all
-    processes together takes what step k of one process with their batch would.
+    An epoch is a permutation, extended by its own beginning until all processes get equally many images. Step k of all
+    processes together uses the images that step k of a single process would use with the same total batch.
     """
 
     def __init__(self, images: int, *, seed: int, rank: int, world: int, shuffled: bool) -> None:
@@ -68,7 +68,7 @@ class ResumableSampler(Sampler[int]):
         self._epoch = self._consumed = 0
 
     def set_epoch(self, epoch: int, consumed: int = 0) -> None:
-        """Set the epoch of the next iteration, and how many of its images this process has already had."""
+        """Set the epoch of the next iteration, and how many of its images this process has already used."""
         self._epoch, self._consumed = epoch, consumed
 
     def __iter__(self) -> Iterator[int]:
@@ -112,13 +112,13 @@ def build_train_loader(
     """Build the loader of training images, whose sampler is a ``ResumableSampler``.
 
     Raises:
-        ConfigError: the settings ask for another way to choose images, or mmdet cannot build them.
-        InvalidFileError: there is nothing to learn in the labels.
+        ConfigError: the settings need another sampler, or mmdet cannot build them.
+        InvalidFileError: no frame of the labels can be trained on.
         StorageError, InvalidFileError: the labels cannot be read.
     """
     settings = config.train_dataloader
     if unknown := sorted(set(settings) - HANDLED_KEYS - FORWARDED_KEYS):
-        raise ConfigError(name, f"train_dataloader.{unknown[0]}: training by bdd100k-zoo has no such setting")
+        raise ConfigError(name, f"train_dataloader.{unknown[0]}: `bdd100k-zoo train` does not support this setting")
     if (kind := (settings.get("sampler") or {}).get("type")) != "DefaultSampler":
         raise ConfigError(name, f"train_dataloader.sampler: expected a DefaultSampler, found {kind}")
     dataset = _build_dataset(settings.dataset, name)
@@ -140,7 +140,7 @@ def build_val_loader(config: Config, *, name: str, batch_size: int, workers: int
 
 
 def default_workers(configured: int, device: str, processes: int) -> int:
-    """Return how many processes read ahead: as configured, within the cores there are; on a CPU one at most."""
+    """Return how many processes read ahead: as configured, within the available cores; on a CPU at most one."""
     return min(configured, 1 if device == "cpu" else max(1, usable_cores() // processes))
 
 
@@ -169,23 +169,25 @@ def _build_loader(
 
 
 def _check_temporary_folder() -> None:
-    """Check that reading processes can pass their tensors on; raises StorageError.
+    """Check that reading processes can send their tensors; raises StorageError.
 
-    They do so through a socket in the temporary folder. Where its path is longer than a socket's may be, torch loses
-    the tensors without an error, and training waits for ever.
+    They do so through a socket in the temporary folder. If its path is longer than a socket's may be, torch loses the
+    tensors without an error, and training waits forever.
     """
     folder = Path(tempfile.gettempdir())
     if len(os.fsencode(folder / "pymp-01234567" / "listener-01234567")) > MAX_SOCKET_PATH:
         raise StorageError(
-            folder, "is too long a path for the sockets of reading processes; set TMPDIR to a shorter one"
+            folder,
+            "the path is too long for the sockets of reading processes",
+            "set TMPDIR to a folder with a shorter path, or read in the training process with --workers 0",
         )
 
 
 def _init_worker(_: int) -> None:
-    """Keep a reading process to one thread, and in a process group of its own.
+    """Limit a reading process to one thread, and give it a process group of its own.
 
-    Ctrl-C and launchers signal a whole group; the training process then finishes its step, and still needs images.
-    torch ends the reading processes when the training process is gone.
+    Ctrl-C and launchers signal a whole group. The training process then finishes its step, for which it still needs
+    images. torch ends the reading processes when the training process has ended.
     """
     os.setpgrp()
     cv2.setNumThreads(0)

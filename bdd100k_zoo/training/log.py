@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.progress import Progress, Task
-    from bdd100k_zoo.training.job import GracefulStop, TrainingFacts, TrainingStep
+    from bdd100k_zoo.training.job import GracefulStop, TrainingFacts
     from bdd100k_zoo.training.record import TrainingPlan
     from bdd100k_zoo.training.train import TrainRequest
 
@@ -124,12 +124,11 @@ class TrainingLog:
             record, started=before.started, epochs=known, seconds=before.seconds, best_epoch=before.best_epoch
         )
 
-    def stepped(self, step: TrainingStep) -> None:
+    def stepped(self, step: StepLine) -> None:
         """Write a step."""
         now = monotonic()
         seconds, self._clock = now - self._clock, now
-        line = StepLine(**step._asdict(), seconds=round(seconds, 4))
-        self._metrics.write(line)
+        self._metrics.write(replace(step, seconds=round(seconds, 4)))
         self._recent.append(step.loss)
         self._task.retitle(f"Epoch {step.epoch}/{self._plan.epochs} · loss {fmean(self._recent):.4f}")
         self._task.advance(1)

@@ -10,8 +10,8 @@ from mmengine.runner import BaseLoop
 
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.training.distributed import all_reduce_mean
-from bdd100k_zoo.training.job import TrainingStep
 from bdd100k_zoo.training.loaders import seed_rngs
+from bdd100k_zoo.training.record import StepLine
 from bdd100k_zoo.training.runner import unwrap_model
 
 if TYPE_CHECKING:
@@ -106,15 +106,15 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
 
     def _report(self, rate: float, parts: Mapping[str, float]) -> None:
         loss = parts.get("loss", sum(value for name, value in parts.items() if "loss" in name))
-        step = TrainingStep(self.epoch + 1, self.iter, rate, loss, {key: parts[key] for key in parts if key != "loss"})
         if not isfinite(loss):
             raise ZooError(
-                f"the loss of step {step.step:,} (epoch {step.epoch}) is {loss}: the training has diverged",
+                f"the loss of step {self.iter:,} (epoch {self.epoch + 1}) is {loss}: the training has diverged",
                 "a lower learning rate often helps: --cfg-options optim_wrapper.optimizer.lr=…, with --fresh or "
                 "another --out; the checkpoints are from before",
             )
         if self._place.rank == 0:
-            self._observer.stepped(step)
+            terms = {key: parts[key] for key in parts if key != "loss"}
+            self._observer.stepped(StepLine(step=self.iter, epoch=self.epoch + 1, rate=rate, loss=loss, parts=terms))
 
     def _update_message_hub(self) -> None:
         """Set what some models read from mmengine's message hub."""

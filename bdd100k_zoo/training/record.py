@@ -61,19 +61,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def compared(self) -> dict[str, object]:
         """Return what must be equal for a training to be resumed, by the names that messages use."""
-        return {
-            "model": self.model,
-            "config's SHA-256": self.config_sha256,
-            "cfg_options": self.cfg_options,
-            "SHA-256 of the labels of train": self.train_labels_sha256,
-            "SHA-256 of the labels of val": self.val_labels_sha256,
-            "start values": self.start,
-            "epochs": self.epochs,
-            "batch size": self.batch_size,
-            "processes": self.processes,
-            "seed": self.seed,
-            "precision": self.precision,
-        }
+        return {name.replace("_", " "): value for name, value in msgspec.structs.asdict(self).items()}
 
 
 class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,15 +136,19 @@ def read_training(folder: Path) -> TrainingRecord | None:
 
 
 class StepLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line of metrics.jsonl: an optimiser step."""
+    """A line of metrics.jsonl: an optimiser step. Its numbers are means over all processes."""
 
     step: int
+    """From 1, over all epochs."""
     epoch: int
+    """From 1."""
     rate: float
+    """The learning rate of the first group of parameters."""
     loss: float
     parts: Mapping[str, float] = {}
+    """The terms of the loss, and what else the model reports."""
     seconds: float = 0.0
-    """Since the step before."""
+    """Since the previous step."""
 
 
 class MetricsWriter:

@@ -1,4 +1,4 @@
-"""mmengine's runner and optimizer steps, without what they log, fetch and unpickle; its globals restored."""
+"""mmengine's runner and optimizer steps, without their logging, downloads and unpickling."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from bdd100k_zoo.prediction.launch import ProcessRank
 
 MMENGINE_GLOBALS: tuple[Any, ...] = (DefaultScope, MessageHub, MMLogger)
-"""mmengine's classes that keep every instance, of which the last is the current one."""
+"""mmengine's classes that keep all their instances; the last one is the current one."""
 SILENCED_MODULES = r"(torch|torchvision|mmdet|mmcv|mmengine)\b"
 """The modules whose warnings are not shown: a user can do nothing about them."""
 DISABLED_HOOKS = dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint"))
-"""Default hooks of mmengine whose work this package does itself."""
+"""mmengine's default hooks, whose work this package does itself."""
 LOSS_SCALER_KEY = "loss_scaler"
 
 
 @contextmanager
 def preserve_mmengine_globals(name: str) -> Iterator[None]:
-    """Restore mmengine's globals, its loader of checkpoints and torch's settings afterwards.
+    """Restore mmengine's globals, its checkpoint loader and torch's settings at the end of the block.
 
-    Inside, mmengine loads no checkpoint: its loader unpickles whatever the file holds. ``name`` is the model's, for
-    the ConfigError that is raised instead.
+    Inside, mmengine's checkpoint loader is replaced, because it unpickles any file: it raises ConfigError, which names
+    the model ``name``.
     """
 
     def refuse(filename: object, *_: object, **__: object) -> NoReturn:
-        raise ConfigError(name, f"its settings name weights to load, {filename}; give a file with --pretrained")
+        raise ConfigError(name, f"its settings name weights to load, {filename}; pass the file as --pretrained")
 
     kept = [kind._instance_dict.copy() for kind in MMENGINE_GLOBALS]
     loader = CheckpointLoader.__dict__["load_checkpoint"]
@@ -64,18 +64,18 @@ def preserve_mmengine_globals(name: str) -> Iterator[None]:
 
 
 def unwrap_model(model: Any) -> Any:
-    """Return the model itself, without the wrapper that it has where several processes train it."""
+    """Return the model without the wrapper that it has where several processes train it."""
     return getattr(model, "module", model)
 
 
 class TrainRunner(Runner):  # type: ignore[misc]
     """The Runner of a training: builds optimizer, schedules, hooks and loops as mmengine does.
 
-    This package joins processes, chooses devices, writes and reads files; mmengine's own ways are disabled.
+    Starting processes, choosing devices, and reading and writing files are disabled here: this package does them.
     """
 
     timestamp = ""
-    """mmengine makes a folder of this name in the work_dir."""
+    """mmengine creates a folder of this name in the work_dir; empty, it creates none."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class TrainRunner(Runner):  # type: ignore[misc]
         """Build the model.
 
         Args:
-            load_start: called when all is built, to load what the training starts or resumes from.
+            load_start: called when everything is built, to load what the training starts or resumes from.
             device: where to train.
             place: which process this is.
             seed: of the model's initial values.
@@ -99,7 +99,7 @@ class TrainRunner(Runner):  # type: ignore[misc]
         super().__init__(**settings)
 
     def setup_env(self, env_cfg: object) -> None:  # noqa: ARG002
-        """Set only what mmengine reads of the environment; ``process_group`` joins the processes."""
+        """Set what mmengine reads of the environment; ``process_group`` connects the processes."""
         self._rank, self._world_size, self._timestamp = self._place.rank, self._place.world, "0"
         self._distributed = self._place.world > 1
 
@@ -109,7 +109,7 @@ class TrainRunner(Runner):  # type: ignore[misc]
         seed_rngs(self._seed, "model")
 
     def build_logger(self, *_: object, **__: object) -> Any:
-        """Return a logger that writes nowhere: mmengine's writes on standard output, where data goes."""
+        """Return a logger without output: mmengine's own writes to stdout, which is for data."""
         logger = MMLogger.get_instance(self._experiment_name, log_level="CRITICAL")
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
@@ -131,7 +131,7 @@ class TrainRunner(Runner):  # type: ignore[misc]
         """Write no config."""
 
     def wrap_model(self, _: object, model: nn.Module) -> nn.Module:
-        """Move the model to its device; several processes add up their gradients."""
+        """Move the model to its device; with several processes, average their gradients."""
         model = model.to(self._target)
         if not self._distributed:
             return model
@@ -163,19 +163,19 @@ class PreciseOptimWrapper(OptimWrapper):  # type: ignore[misc]
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Compute in the precision, inside only."""
+        """Compute in the precision inside the block."""
         with super().optim_context(model), use_precision(self._precision, self._device):
             yield
 
     def backward(self, loss: Tensor, **settings: Any) -> None:
-        """Compute gradients, with fp16 those of the scaled loss: small ones would be rounded to zero."""
+        """Compute gradients. With fp16 the loss is scaled first: small gradients would be rounded to zero."""
         with use_precision("tf32" if self._precision == "tf32" else "fp32", self._device):
             scaled: Any = self._scaler.scale(loss)
             scaled.backward(**settings)
         self._inner_count += 1
 
     def step(self, **settings: Any) -> None:
-        """Update the parameters; skip the step where a gradient of a scaled loss is not finite."""
+        """Update the parameters; skip the step if a gradient of the scaled loss is not finite."""
         if self.clip_grad_kwargs:
             self._scaler.unscale_(self.optimizer)
             self._clip_grad()

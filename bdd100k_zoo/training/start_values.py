@@ -1,4 +1,4 @@
-"""The pretrained weights that backbones start from: their addresses, their download, loading them."""
+"""The pretrained weights that backbones start from: addresses, download, loading."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pretrained_url(name: str) -> str | None:
     """Return the address of the file that a config names, as ``torchvision://resnet50``; None for a path.
 
     Raises:
-        ConfigError: no list has that name, or its scheme is unknown.
+        ConfigError: the name is in no list, or its scheme is unknown.
     """
     scheme, separator, rest = name.partition("://")
     if not separator or scheme == "file":
@@ -41,7 +41,7 @@ def pretrained_url(name: str) -> str | None:
         return name
     found = _read_hub_list(HUB_LISTS[scheme]).get(rest) if scheme in HUB_LISTS else None
     if found is None:
-        raise ConfigError(name, "nothing is known of these start values; give a file with --pretrained")
+        raise ConfigError(name, "the address of these pretrained weights is not known; pass a file as --pretrained")
     return found
 
 
@@ -54,7 +54,7 @@ def _read_hub_list(name: str) -> Mapping[str, str]:
 
 TORCHVISION = "https://download.pytorch.org/models/"
 SHORT_DIGEST = re.compile(r"-([0-9a-f]{8})\.pth")
-"""The file names of torchvision's weights end in the first eight digits of the file's SHA-256."""
+"""File names of torchvision's weights end with the first eight digits of the file's SHA-256."""
 
 
 def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
@@ -67,28 +67,28 @@ def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
 
     Raises:
         ConfigError: the name is unknown.
-        ArtifactError, StorageError: the file cannot be downloaded, or has another digest than its name tells.
+        ArtifactError, StorageError: the file cannot be downloaded, or does not have the digest in its name.
     """
     address = pretrained_url(name)
     if address is None:
         return Path(name.removeprefix("file://"))
-    stem, told = redact_address(address).rpartition("/")[2].removesuffix(".pth"), SHORT_DIGEST.search(address)
-    digest = f"sha256:{told[1]}" if told and address.startswith(TORCHVISION) else None
+    stem, named = redact_address(address).rpartition("/")[2].removesuffix(".pth"), SHORT_DIGEST.search(address)
+    digest = f"sha256:{named[1]}" if named and address.startswith(TORCHVISION) else None
     with store:
         return store.fetch(Artifact(stem, "start-values", (address,), digest, None), progress).path
 
 
 BACKBONE_PREFIX = "backbone."
 OPTIONAL_SUFFIXES = ("num_batches_tracked", "conv_offset.weight", "conv_offset.bias")
-"""Ends of names that a classifier's file may lack: BatchNorm's counter, and what only deformable convolutions have."""
+"""Suffixes of names that a classifier's file may lack: BatchNorm's counter, parameters of deformable convolutions."""
 
 
 def load_pretrained_backbone(backbone: Any, path: Path, *, name: str) -> None:
-    """Copy the values of a file into a backbone; other entries of the file, as a classifier's, are ignored.
+    """Load the values of a file into a backbone; other entries of the file, such as a classifier's, are ignored.
 
     Args:
         backbone: changed in place.
-        path: a state dict, or a checkpoint of a classifier or of a detector, whose backbone is then taken.
+        path: a state dict, or a checkpoint of a classifier or of a detector, of which the backbone is used.
         name: what errors call the model.
 
     Raises:

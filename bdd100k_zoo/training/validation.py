@@ -32,12 +32,12 @@ BOX_COLUMNS = slice(3, 7)
 
 
 class Validation:
-    """The images of val, each process's share of them, and their labels."""
+    """The images of val, this process's share of them, and their labels."""
 
     def __init__(
         self, loader: Any, labels: LabelTable, *, name: str, place: ProcessRank, device: torch.device, precision: str
     ) -> None:
-        """Record what to validate on.
+        """Prepare validation.
 
         Args:
             loader: see ``loaders.build_val_loader``.
@@ -53,7 +53,7 @@ class Validation:
         self._numbers = {name: number for number, name in enumerate(self._names)}
 
     def run(self, model: Any, observer: TrainingObserver) -> Scores | None:
-        """Score a model, by all processes together, and leave it in evaluation mode.
+        """Score a model on val, by all processes together, and leave it in evaluation mode.
 
         Returns:
             The scores; None where one of the processes was asked to stop.
@@ -110,7 +110,7 @@ class Validation:
 
 
 def build_prediction_table(rows: npt.NDArray[np.float64], names: list[str], path: Path) -> PredictionTable:
-    """Return the table that reading a predictions file of these detections would give.
+    """Return the table that reading a predictions file of these detections would return.
 
     Args:
         rows: [n, 7]: number of the frame, class, score, and corners as a detector gives them.

@@ -1,4 +1,4 @@
-"""Make the screenshots of this folder: a report on drawn scenes and two made-up detectors.
+"""Make the screenshots of this folder: a report on synthetic scenes and two made-up detectors.
 
     python docs/images/make.py
 
@@ -38,7 +38,7 @@ def write_report(folder: Path) -> Path:
     inputs = make_inputs(folder / "data", frames=400, images=60)
     page = folder / "report.html"
     options = ["--images", str(inputs.images), "--confidence", "--out", str(page)]
-    title = ["--title", "Two made-up detectors on drawn scenes"]
+    title = ["--title", "Two made-up detectors on synthetic scenes"]
     command = [sys.executable, "-m", "bdd100k_zoo", "report", *inputs.arguments, *options, *title]
     subprocess.run(command, check=True, cwd=ROOT)
     return page

@@ -1,4 +1,4 @@
-"""Bring what the documents show of the demo up to date: its output and a picture, the detector's scores and curve.
+"""Update what the documents show of the demo: its output, a picture, and the detector's scores and learning curve.
 
     python docs/images/make_demo.py [--scenes DIR] [--training DIR]
 

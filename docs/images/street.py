@@ -1,4 +1,4 @@
-"""Make the pictures of docs/show.md: the drawn street with made-up detections, alone and beside its labels.
+"""Generate the pictures of docs/show.md: the synthetic street with made-up detections, without and with its labels.
 
 python docs/images/street.py
 """

@@ -1,4 +1,4 @@
-"""Debian's or any other Chromium, without a window; tests that need it are skipped aloud where there is none."""
+"""A headless Chromium; tests that need it are skipped, with a reason, where none is installed."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ def opened(browser: Browser) -> Opening:
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """Labels, two runs and images of drawn scenes."""
+    """Labels, two runs and images of synthetic scenes."""
     return make_inputs(tmp_path_factory.mktemp("inputs") / "data", frames=24, images=8)

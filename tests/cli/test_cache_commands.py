@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from bdd100k_zoo.hub import Store
 from bdd100k_zoo.hub.layout import ledger_path, lock_path, partial_facts_path, partial_path
+from bdd100k_zoo.hub.retry import RetryPolicy
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
 
@@ -268,7 +269,15 @@ PREDS = b'[{"name": "a.jpg", "labels": []}]'
 
 
 @pytest.fixture
-def exported(call, tmp_path, monkeypatch):
+def no_retries(monkeypatch):
+    """Try every address once, without pauses."""
+    once = RetryPolicy(tries=1)
+    monkeypatch.setitem(Store.__init__.__kwdefaults__, "retry_policy", once)
+    monkeypatch.setattr("bdd100k_zoo.hub.verify.SHORT_RETRY_POLICY", once)
+
+
+@pytest.fixture
+def exported(call, tmp_path, monkeypatch, no_retries):
     """A mirror of predictions that no digest verifies, of another cache; the mirror is in use, and the cache empty."""
     (tmp_path / "copy.json").write_bytes(PREDS)
     monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "other"))
@@ -281,7 +290,7 @@ def exported(call, tmp_path, monkeypatch):
     return Store().path(load_zoo()[NAME].artifact("preds"))
 
 
-def test_random_weights_are_not_verified_by_way_of_a_mirror(call, trial, tmp_path, monkeypatch):
+def test_random_weights_are_not_verified_by_way_of_a_mirror(call, trial, tmp_path, monkeypatch, no_retries):
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     path = Store().path(load_zoo()[NAME].artifact("weights"))

@@ -223,7 +223,7 @@ def test_recorded_speeds_become_a_column(call):
     Path("speed.jsonl").write_text("{}")
     result = call(*arguments)
     assert result.exit_code == 1
-    assert "line 1 is no speed record" in result.stderr
+    assert "line 1 is not a speed record" in result.stderr
 
 
 def test_the_detector_of_the_demo_has_a_card_but_is_in_no_list_or_table(call):

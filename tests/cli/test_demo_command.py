@@ -1,4 +1,4 @@
-"""demo as a user sees it: in a process of its own, with the network cut off where the system lets us."""
+"""The command demo, in a process of its own, without a network where the system allows that."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout
 
 
-def test_every_step_leaves_its_files_and_nothing_is_left_elsewhere(kept: tuple[Path, str]) -> None:
+def test_every_step_writes_its_files_and_nothing_elsewhere(kept: tuple[Path, str]) -> None:
     folder, _ = kept
     demo = folder / "demo"
     assert sorted(path.name for path in demo.iterdir()) == ["cache", "data", "pictures", "report.html", "run"]
@@ -78,7 +78,7 @@ def test_the_boxes_are_right_by_the_official_metric(kept: tuple[Path, str]) -> N
     assert scores["AP"]["OVERALL"] > FLOOR
 
 
-def test_it_says_what_it_did_and_where_the_files_are_and_fits_the_terminal(kept: tuple[Path, str]) -> None:
+def test_the_output_lists_steps_and_files_and_fits_the_terminal(kept: tuple[Path, str]) -> None:
     _, said = kept
     for label in ("scenes", "download", "predict", "eval", "show", "report", "OVERALL", "pictures", "predictions"):
         assert label in said
@@ -94,7 +94,7 @@ def rows(text: str) -> dict[str, list[str]]:
     return {name: line.removeprefix(name).split() for name, line in lines.items()}
 
 
-def test_the_readme_shows_what_it_says(kept: tuple[Path, str]) -> None:
+def test_the_readme_shows_the_output(kept: tuple[Path, str]) -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     block = re.findall(r"<!-- demo: output -->\n```console\n(.*?)```", readme, re.DOTALL)[0]
     shown, said = rows(block), rows(kept[1])
@@ -115,7 +115,7 @@ def test_a_folder_that_holds_something_is_refused(kept: tuple[Path, str], call) 
     assert sorted((kept[0] / "demo").rglob("*")) == before
 
 
-def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_files(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*DEMO], env=surroundings(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -160,7 +160,7 @@ def test_the_commands_to_try_work_on_the_frames_that_were_kept(kept: tuple[Path,
 
 
 @pytest.mark.parametrize("command", NEXT_COMMANDS)
-def test_the_commands_for_the_real_thing_are_understood(command: str) -> None:
+def test_the_commands_for_the_dataset_are_valid(command: str) -> None:
     name, *arguments = shlex.split(command.replace("\\\n", ""))[1:]
     found = typer.main.get_command(build_app()).commands[name]
     with found.make_context(name, arguments, resilient_parsing=False):

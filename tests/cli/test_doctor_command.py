@@ -1,4 +1,4 @@
-"""doctor as a user sees it, in installations that lack something."""
+"""doctor as a user sees it, in incomplete installations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(program, *arguments):
         ("cv2", "libGL.so.1: cannot open shared object file: No such file or directory", "headless"),
     ],
 )
-def test_a_broken_import_is_told_with_its_repair(package, reason, repair):
+def test_a_broken_import_is_reported_with_its_repair(package, reason, repair):
     pytest.importorskip("mmdet")
     done = run(BROKEN, package, reason, "--json")
     assert done.returncode == 1, done.stderr
@@ -60,23 +60,23 @@ def test_a_broken_import_is_told_with_its_repair(package, reason, repair):
     assert not document["healthy"]
     findings = {finding["what"]: finding for finding in document["findings"]}
     assert findings[package]["state"] == "wrong"
-    assert repair in findings[package]["repairs"][-1]
+    assert repair in findings[package]["repairs"][0]
     assert findings["mmdet"]["state"] == findings["ops"]["state"] == "unknown"
     assert "mmdet3" not in document["versions"]
     assert document["versions"]["torch"]
 
 
-def test_the_core_alone_is_sound_and_what_could_be_had_is_told():
+def test_the_core_alone_is_healthy_and_optional_extras_are_listed():
     done = run(BARE)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert all(len(line) <= 80 for line in lines if "to have it" not in line)
+    assert all(len(line) <= 80 for line in lines if "install: " not in line)
     assert any(line.startswith("absent") and "videos" in line for line in lines)
-    assert any(line.strip().startswith("to have it:") and "bdd100k-zoo[official]" in line for line in lines)
-    assert "all that is installed works" in done.stderr
+    assert any(line.strip().startswith("install:") and "bdd100k-zoo[official]" in line for line in lines)
+    assert "everything that is installed works" in done.stderr
 
 
-def test_commands_stand_whole_on_their_lines(tmp_path, monkeypatch):
+def test_commands_are_not_wrapped(tmp_path, monkeypatch):
     cache = tmp_path / "file"
     cache.write_text("")
     monkeypatch.setenv("BDD100K_ZOO_CACHE", str(cache))
@@ -86,14 +86,14 @@ def test_commands_stand_whole_on_their_lines(tmp_path, monkeypatch):
     assert "wrong: cache; after a repair, run `bdd100k-zoo doctor` again" in " ".join(done.stderr.split())
 
 
-def test_the_command_line_hands_its_zoo_files_over(tmp_path):
+def test_zoo_files_of_the_command_line_are_checked(tmp_path):
     done = run(BARE, "--imports-only", "--json", "--zoo", str(tmp_path / "no.yaml"))
     assert done.returncode == 1, done.stderr
     findings = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert "no.yaml" in findings["bdd100k-zoo"]["found"]
 
 
-def test_a_document_has_what_the_manual_says():
+def test_the_json_document_is_as_documented():
     document = json.loads(run(BARE, "--json").stdout)
     assert list(document) == ["bdd100k_zoo", "system", "healthy", "backend", "versions", "gpu", "findings"]
     assert set(document["gpu"]) == {"torch", "driver", "driver_cuda", "cards"}

@@ -1,4 +1,4 @@
-"""doctor --links as a user sees it, against servers on this machine."""
+"""doctor --links as a user sees it, with servers on this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ models:
 
 @pytest.fixture
 def small_zoo(served, tmp_path, monkeypatch):
-    """Put a zoo of one model, whose files a server of this machine has, in the place of the built-in one."""
+    """Replace the built-in zoo by one of a single model, whose files a server on this machine has."""
     for name in ("paper", "page", "tiny_1x.pth"):
         (served.folder / name).write_text(name)
 
@@ -52,7 +52,7 @@ def small_zoo(served, tmp_path, monkeypatch):
     return write
 
 
-def test_where_all_answer_the_hosts_are_counted_and_all_is_well(call, small_zoo, served):
+def test_alive_addresses_are_counted_by_host(call, small_zoo, served):
     small_zoo()
     result = call("doctor", "--links")
     assert result.exit_code == 0, result.stderr
@@ -135,15 +135,17 @@ def test_without_a_network_the_hosts_are_given_up_together_and_the_output_fits_t
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     result = call("doctor", "--links")
     assert result.exit_code == 1
-    assert "more of dl.cv.ethz.ch, not asked\n" in result.stdout
-    assert "a way to the network" in result.stderr
+    assert "more of dl.cv.ethz.ch, skipped\n" in result.stdout
+    assert "connected to the network" in result.stderr
     lines = result.stdout.splitlines()
     assert sum(line.startswith("dead") for line in lines) < 70
     assert all(len(line) <= 80 for line in lines if "://" not in line)
 
 
-@pytest.mark.parametrize(("arguments", "told"), [(["--offline"], "leave out"), (["--imports-only"], "--imports-only")])
-def test_what_contradicts_it_is_wrong_usage(call, arguments, told):
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--offline"], "leave out"), (["--imports-only"], "--imports-only")]
+)
+def test_contradicting_options_are_wrong_usage(call, arguments, message):
     result = call("doctor", "--links", *arguments)
     assert result.exit_code == 2
-    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert message in " ".join(result.stderr.replace("│", " ").split())

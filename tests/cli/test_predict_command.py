@@ -59,9 +59,9 @@ def test_an_unreadable_image_is_named_counted_and_given_an_empty_frame(call, tri
     assert [label["id"] for frame in frames for label in frame["labels"]] == [str(n) for n in range(1, 15)]
     run = json.loads(Path("out/run.json").read_text())
     assert run["counts"]["unreadable"] == 1
-    told = call(*arguments, "--cfg-options", "model.test_cfg.rcnn.max_per_img=7", "model.test_cfg.rcnn.score_thr=0.0")
-    assert told.exit_code == 1  # nothing is made again, and the image is still unreadable
-    assert "holds this run already" in told.stderr
+    again = call(*arguments, "--cfg-options", "model.test_cfg.rcnn.max_per_img=7", "model.test_cfg.rcnn.score_thr=0.0")
+    assert again.exit_code == 1  # nothing is computed again, and the image is still unreadable
+    assert "holds this run already" in again.stderr
     assert run["unreadable"][0]["name"] == "broken.png"
     assert run["cfg_options"] == {"model.test_cfg.rcnn.max_per_img": 7, "model.test_cfg.rcnn.score_thr": 0.0}
 
@@ -74,7 +74,7 @@ def test_skip_unreadable_exits_with_0_and_json_is_the_record(call, trial, mixed)
     assert json.loads(Path("out/det.json").read_text()) == [{"name": "broken.png", "labels": []}]
 
 
-def test_weights_are_downloaded_once_and_called_unverified(call, trial, served, write_zoo):
+def test_weights_are_downloaded_once_and_reported_as_unverified(call, trial, served, write_zoo):
     shutil.copy(trial.weights, served.folder / "weights.pth")
     arguments = ["--zoo", str(write_zoo()), "predict", "mine", "--images", str(trial.frames)]
     first = call(*arguments)
@@ -110,7 +110,7 @@ def test_a_step_of_no_frames_is_wrong_usage(call, trial):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--images", "nowhere"], "nowhere: does not exist"),
         (["--images", "-"], "standard input: names no image"),
@@ -129,17 +129,17 @@ def test_a_step_of_no_frames_is_wrong_usage(call, trial):
         (["--split", "val", "--data", "."], "images/100k/val: does not exist"),
     ],
 )
-def test_what_is_wrong_is_one_message_with_a_hint(call, trial, tmp_path, arguments, told):
+def test_what_is_wrong_is_one_message_with_a_hint(call, trial, tmp_path, arguments, message):
     shutil.copy(trial.frames / "street.jpg", tmp_path / "frame.jpg")
     Path("loop").symlink_to("loop")
     Path("list.txt").write_text("frame.jpg\ngone.jpg\n")
     Path("pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
     Path("page.pth").write_text("<!DOCTYPE html><html>404</html>")
-    if "holds no image" in told:
+    if "holds no image" in message:
         Path("frame.jpg").unlink()
     result = call("predict", MODEL, *(str(trial.weights) if a == "WEIGHTS" else a for a in arguments))
     assert result.exit_code == 1
-    assert told in result.stderr
+    assert message in result.stderr
     assert "unexpected" not in result.stderr
     assert "hint: " in result.stderr
     assert not Path("runs").exists()
@@ -163,7 +163,7 @@ def test_another_run_is_left_alone_the_same_one_not_made_again_and_any_replaced_
     (tmp_path / "other" / "street.jpg").rename(tmp_path / "other" / "road.jpg")
     copied = tmp_path / "other.pth"
     copied.write_bytes(trial.weights.read_bytes() + b"\0")
-    for model, changed, told in (
+    for model, changed, message in (
         ("fcos_r50_fpn_1x", [], f"model: {MODEL} there, fcos_r50_fpn_1x now"),
         (MODEL, ["--images", "other"], "images: "),
         (MODEL, ["--cfg-options", "model.test_cfg.rcnn.max_per_img=7"], "cfg_options: {"),
@@ -171,7 +171,7 @@ def test_another_run_is_left_alone_the_same_one_not_made_again_and_any_replaced_
     ):
         result = call("predict", model, *arguments, *changed)
         assert result.exit_code == 1
-        assert told in result.stderr
+        assert message in result.stderr
         assert "--fresh" in result.stderr
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
@@ -217,7 +217,7 @@ def test_an_empty_path_is_wrong_usage(call, trial, option):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (["--out", "file/run"], "file/run: "),
         (["--out", "new/" + "x" * 300], "File name too long"),
@@ -225,12 +225,12 @@ def test_an_empty_path_is_wrong_usage(call, trial, option):
         (["--cfg-options", "model.backbone.depth.x=1"], "model.backbone.depth"),
     ],
 )
-def test_nothing_is_downloaded_before_the_rest_is_seen_to(call, trial, served, write_zoo, tmp_path, changed, told):
+def test_nothing_is_downloaded_before_the_rest_is_validated(call, trial, served, write_zoo, tmp_path, changed, message):
     shutil.copy(trial.weights, served.folder / "weights.pth")
     Path("file").write_text("")
     result = call("--zoo", str(write_zoo()), "predict", "mine", "--images", str(trial.frames), *changed)
     assert result.exit_code == 1
-    assert told in result.stderr
+    assert message in result.stderr
     assert "unexpected" not in result.stderr
     assert not (tmp_path / "cache").exists()
     assert not Path("runs").exists()
@@ -261,7 +261,7 @@ def test_images_that_have_changed_since_are_noticed(call, trial, tmp_path):
     assert "hint: " in result.stderr
 
 
-def test_batches_readers_and_arithmetic_are_recorded(call, trial, mixed):
+def test_batches_readers_and_precision_are_recorded(call, trial, mixed):
     arguments = ["--images", str(mixed), "--weights", str(trial.weights), "--out", "out", "--skip-unreadable"]
     options = ["--batch-size", "2", "--workers", "3", "--precision", "fp32", "--cfg-options", SMALL]
     result = call("predict", MODEL, *arguments, *options)
@@ -287,7 +287,7 @@ def test_merge_names_the_frames_that_are_missing_and_writes_nothing(call, trial,
 
 
 @pytest.mark.parametrize(
-    ("environment", "options", "told"),
+    ("environment", "options", "message"),
     [
         ({}, ["--merge", "--fresh"], "--merge computes nothing"),
         ({}, ["--gpus", "some"], "neither a number nor"),
@@ -297,16 +297,16 @@ def test_merge_names_the_frames_that_are_missing_and_writes_nothing(call, trial,
         ({"RANK": "0", "WORLD_SIZE": "2"}, ["--gpus", "2"], "this is one of 2 already"),
     ],
 )
-def test_what_does_not_go_together_is_wrong_usage(call, trial, monkeypatch, environment, options, told):
+def test_what_does_not_go_together_is_wrong_usage(call, trial, monkeypatch, environment, options, message):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     result = call("predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), *options)
     assert result.exit_code == 2
-    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert message in " ".join(result.stderr.replace("│", " ").split())
     assert not Path("runs").exists()
 
 
-def test_a_precision_that_the_device_does_not_have_is_told_before_anything_is_made(call, trial):
+def test_a_precision_that_the_device_does_not_have_is_reported_before_anything_is_made(call, trial):
     arguments = ["--images", str(trial.frames), "--weights", str(trial.weights), "--device", "cpu"]
     result = call("predict", MODEL, *arguments, "--precision", "tf32")
     assert result.exit_code == 1
@@ -315,7 +315,7 @@ def test_a_precision_that_the_device_does_not_have_is_told_before_anything_is_ma
     assert not Path("runs").exists()
 
 
-def test_half_the_bits_are_recorded_and_no_other_precision_goes_on_with_them(call, trial):
+def test_half_the_bits_are_recorded_and_no_other_precision_resumes_with_them(call, trial):
     arguments = ["--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out"]
     options = ["--device", "cpu", "--cfg-options", SMALL]
     result = call("predict", MODEL, *arguments, *options, "--precision", "bf16")
@@ -327,21 +327,21 @@ def test_half_the_bits_are_recorded_and_no_other_precision_goes_on_with_them(cal
 
 
 @pytest.mark.parametrize(
-    ("launcher", "told"),
+    ("launcher", "message"),
     [
         ("pytorch", "RANK and WORLD_SIZE are not set"),
         ("slurm", "SLURM_PROCID and SLURM_STEP_NUM_TASKS and SLURM_STEP_ID are not set"),
         ("mpi", "OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE are not set"),
     ],
 )
-def test_a_launcher_that_did_not_start_the_process_is_told_by_its_variables(call, trial, launcher, told):
+def test_a_launcher_that_did_not_start_the_process_is_reported_by_its_variables(call, trial, launcher, message):
     result = call("predict", MODEL, "--images", str(trial.frames), "--launcher", launcher)
     assert result.exit_code == 1
-    assert told in result.stderr
+    assert message in result.stderr
     assert "hint: " in result.stderr
 
 
-def test_more_gpus_than_there_are_is_told(call, trial):
+def test_more_gpus_than_there_are_is_reported(call, trial):
     result = call("predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), "--gpus", "999")
     assert result.exit_code == 1
     assert "999 GPUs were requested" in result.stderr
@@ -372,7 +372,7 @@ def test_a_backend_that_is_not_installed_is_refused_with_the_way_to_it_before_an
     assert not Path("runs").exists()
 
 
-def test_a_run_of_one_backend_is_not_gone_on_with_by_the_other(call, trial):
+def test_a_run_of_one_backend_is_not_resumed_by_the_other(call, trial):
     arguments = ["predict", MODEL, "--images", str(trial.frames), "--weights", str(trial.weights), "--out", "out"]
     assert call(*arguments, "--cfg-options", SMALL).exit_code == 0
     again = call(*arguments, "--cfg-options", SMALL)

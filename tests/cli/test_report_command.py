@@ -1,4 +1,4 @@
-"""report as a user sees it."""
+"""The command report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def inputs(tmp_path: Path) -> Inputs:
     return make_inputs(tmp_path / "data", frames=40)
 
 
-def test_a_report_is_written_and_said_to_be(call, inputs):
+def test_a_report_is_written_and_reported(call, inputs):
     result = call("report", *inputs.arguments, "--images", str(inputs.images), "--title", "Two detectors")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -112,7 +112,7 @@ def test_a_class_of_a_hostile_name_is_refused_in_plain_words(call, inputs):
         (["nonsense", "--labels", "nowhere.json"], 1, "no model 'nonsense'"),
     ],
 )
-def test_what_is_missing_is_one_message(call, arguments, status, told):
+def test_missing_inputs_are_one_message(call, arguments, status, told):
     result = call("report", *arguments)
     assert result.exit_code == status
     assert told in result.stderr

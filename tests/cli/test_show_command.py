@@ -1,4 +1,4 @@
-"""show as a user sees it."""
+"""The command show."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def drive(tmp_path: Path) -> None:
 SHOW = ("show", "det.json", "--images", "drive", "--out", "out")
 
 
-def test_show_draws_and_says_what_is_left_out_and_how_to_see_it(call):
+def test_show_draws_and_reports_what_is_left_out(call):
     result = call(*SHOW)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.split() == ["pictures", "out", "images", "2", "boxes", "2"]
@@ -73,7 +73,7 @@ def test_the_worst_frames_are_listed_with_what_they_cost(call):
     assert 49 < float(lost) < 51
 
 
-def test_json_tells_everything_in_one_document(call):
+def test_json_is_one_complete_document(call):
     Path("det.json").write_text(frames(0.9, *NAMES, "far.jpg"))
     result = call(*SHOW, "--labels", "labels.json", "--json", "--format", "png")
     told = json.loads(result.stdout)
@@ -103,7 +103,7 @@ def test_wrong_usage_ends_with_2(call, arguments, told):
     assert not Path("out").exists()
 
 
-def test_a_run_that_is_interrupted_twice_ends_at_once_leaves_whole_pictures_and_goes_on(call):
+def test_a_run_interrupted_twice_leaves_complete_pictures_and_resumes(call):
     names = [f"{n:03}.png" for n in range(200)]
     for name in names:
         os.link("drive/a.jpg", Path("drive", name.replace("png", "jpg")))

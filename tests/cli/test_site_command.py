@@ -1,4 +1,4 @@
-"""site as a user sees it."""
+"""The command site."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run_of(folder: Path) -> None:
     )
 
 
-def test_site_says_where_the_page_is(call) -> None:
+def test_site_prints_the_path_of_the_page(call) -> None:
     result = call("site", "--out", "public")
     assert result.exit_code == 0, result.stderr
     size = Path("public/index.html").stat().st_size
@@ -119,7 +119,7 @@ def test_every_run_that_is_left_out_is_named_with_the_reason(call) -> None:
     assert "<bdi>old/val</bdi>: its scores are of another det.json" in page
 
 
-def test_a_page_of_another_is_refused_with_what_to_do(call) -> None:
+def test_another_page_is_refused_with_a_hint(call) -> None:
     Path("public").mkdir()
     Path("public/index.html").write_text("mine")
     result = call("site", "--out", "public")
@@ -145,7 +145,7 @@ def test_a_zoo_file_whose_addresses_are_scripts_is_refused(call, write_zoo, addr
 
 
 @pytest.mark.parametrize(("package", "named"), [("jinja2", "Jinja2"), ("matplotlib", "matplotlib")])
-def test_a_missing_extra_is_told_with_its_install_command(call, monkeypatch, package, named) -> None:
+def test_a_missing_extra_is_reported_with_its_install_command(call, monkeypatch, package, named) -> None:
     from bdd100k_zoo.reporting import page
 
     page._environment.cache_clear()
@@ -157,5 +157,5 @@ def test_a_missing_extra_is_told_with_its_install_command(call, monkeypatch, pac
     assert not Path("public").exists()
 
 
-def test_out_is_wanted(call) -> None:
+def test_out_is_required(call) -> None:
     assert call("site").exit_code == 2

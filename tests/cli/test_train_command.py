@@ -21,7 +21,7 @@ def arguments(root: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--pretrained", "x.pth", "--from-scratch"], "either --pretrained FILE or --from-scratch"),
         (["--resume", "--fresh"], "either --resume or --fresh"),
@@ -30,10 +30,10 @@ def arguments(root: Path, *more: str) -> list[str]:
         (["--pretrained", ""], "is a variable of the shell unset?"),
     ],
 )
-def test_wrong_usage_is_told(call, root, more, told):
+def test_wrong_usage_is_reported(call, root, more, message):
     result = call(*arguments(root, *more))
     assert result.exit_code == 2
-    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_without_a_dataset_that_is_wrong_usage(call):
@@ -59,12 +59,12 @@ def test_a_training_tells_what_it_does_and_where_everything_is(call, root):
 def test_with_json_a_failure_is_one_document(call, root):
     result = call(*arguments(root, "--json", "--resume"))
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert "no checkpoint to resume from" in told["error"]
-    assert "--resume" in told["hint"]
+    message = json.loads(result.stdout)
+    assert "no checkpoint to resume from" in message["error"]
+    assert "--resume" in message["hint"]
 
 
-def test_too_many_gpus_are_told(call, root):
+def test_too_many_gpus_are_reported(call, root):
     result = call(*[word if word != "cpu" else "cuda" for word in arguments(root, "--gpus", "99")])
     assert result.exit_code == 1
     assert "99 GPUs were requested" in result.stderr

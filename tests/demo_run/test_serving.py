@@ -29,7 +29,7 @@ def test_a_file_is_served_on_the_loopback_interface_under_its_name_and_nothing_e
                 urlopen(base + path)
 
 
-def test_afterwards_nobody_answers(tmp_path: Path) -> None:
+def test_the_server_stops_after_the_block(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"bytes")
     with serving(tmp_path / "weights.pth") as address:
         pass
@@ -37,6 +37,6 @@ def test_afterwards_nobody_answers(tmp_path: Path) -> None:
         urlopen(address)
 
 
-def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError), serving(tmp_path / "none.pth"):
         pass

@@ -18,7 +18,7 @@ from bdd100k_zoo.registry import load_zoo
 
 
 @pytest.mark.parametrize("kept", [None, Path("a/b")])
-def test_a_folder_whose_work_is_cut_short_is_gone(kept: Path | None) -> None:
+def test_an_interrupted_demo_leaves_no_folder(kept: Path | None) -> None:
     folder = interrupted = None
     try:
         with demo_folder(kept) as folder:
@@ -31,7 +31,7 @@ def test_a_folder_whose_work_is_cut_short_is_gone(kept: Path | None) -> None:
     assert not folder.exists()
 
 
-def test_a_folder_stays_only_where_it_is_to_be_kept() -> None:
+def test_a_folder_stays_only_if_it_is_to_be_kept() -> None:
     with demo_folder(None) as folder:
         (folder / "data").mkdir()
     assert not folder.exists()
@@ -40,7 +40,7 @@ def test_a_folder_stays_only_where_it_is_to_be_kept() -> None:
     assert Path("a/b/data").is_dir()
 
 
-def test_a_folder_with_something_in_it_is_left_as_it_is() -> None:
+def test_a_folder_that_is_not_empty_is_an_error_and_unchanged() -> None:
     Path("full").mkdir()
     Path("full/mine.txt").write_text("mine")
     with pytest.raises(StorageError), demo_folder(Path("full")):
@@ -60,7 +60,7 @@ def test_the_frames_of_the_package_are_copied_and_the_objects_of_val_counted(tmp
         assert names == {path.name for path in (places.data / "images/100k" / split).iterdir()}
 
 
-def test_what_else_is_in_the_package_is_not_copied_and_the_copies_can_be_removed(
+def test_only_shipped_files_are_copied_and_the_copies_can_be_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "package"
@@ -83,7 +83,7 @@ def test_the_weights_in_the_package_are_those_of_the_zoo_file_and_small() -> Non
     assert weights.size == file.stat().st_size <= 6_000_000
 
 
-def test_the_weights_are_downloaded_into_the_folders_own_cache_past_any_proxy(
+def test_the_weights_are_downloaded_into_the_demos_cache_without_a_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -96,7 +96,7 @@ def test_the_weights_are_downloaded_into_the_folders_own_cache_past_any_proxy(
     assert not (tmp_path / "cache").exists()
 
 
-def test_other_bytes_than_the_digests_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_with_another_digest_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytearray(bundled_weights(load_zoo()).read_bytes())
     content[1000] ^= 1
     spoilt = tmp_path / f"{MODEL}.pth"

@@ -1,4 +1,4 @@
-"""Whatever goes wrong while something is looked at is a finding, with its repair."""
+"""Every error of a check is a finding, with its repair."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def raising(error):
     return see
 
 
-def fine(what):
-    return lambda: Finding(what, "ok", "works")
+def fine():
+    return lambda: "works"
 
 
 @pytest.mark.parametrize(
@@ -30,41 +30,41 @@ def fine(what):
         (ValueError("odd"), "ValueError: odd", "--force-reinstall"),
     ],
 )
-def test_what_is_raised_is_told_with_its_repair(error, found, repair):
+def test_an_error_is_reported_with_its_repair(error, found, repair):
     (finding,) = run_checks([CheckStep("it", raising(error))])
     assert finding.state == "wrong"
     assert found in finding.found
     assert repair in finding.repairs[0]
 
 
-def test_an_extra_is_repaired_by_its_own_name():
+def test_the_repair_installs_the_extra_of_the_check():
     (finding,) = run_checks([CheckStep("it", raising(ImportError("No module named 'av'")), extra="video")])
     assert "bdd100k-zoo[video]" in finding.repairs[0]
 
 
-def test_what_needs_something_broken_is_left_out_and_the_rest_is_not():
+def test_checks_that_need_something_broken_are_skipped():
     def unreachable():
-        raise AssertionError("this must not be looked at")
+        raise AssertionError("this must not be checked")
 
-    looks = [
+    steps = [
         CheckStep("a", raising(ValueError())),
         CheckStep("b", unreachable, ("a",)),
         CheckStep("c", unreachable, ("b",)),
-        CheckStep("d", fine("d")),
+        CheckStep("d", fine()),
     ]
-    findings = run_checks(looks)
+    findings = run_checks(steps)
     assert [finding.state for finding in findings] == ["wrong", "unknown", "unknown", "ok"]
     assert "a must be repaired first" in findings[1].found
 
 
-def test_pages_of_reasons_are_one_line_that_is_cut():
+def test_long_reasons_are_shortened_to_one_line():
     (finding,) = run_checks([CheckStep("it", raising(ValueError("one\n   two\n" * 1000)))])
     assert "\n" not in finding.found
     assert len(finding.found) <= MAX_DETAIL_LENGTH + 2
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "shown"),
     [
         ("{home}/.cache/x: is a file", "~/.cache/x: is a file"),
         ("'{home}/x' and {home}", "'~/x' and ~"),
@@ -72,14 +72,14 @@ def test_pages_of_reasons_are_one_line_that_is_cut():
         ("nothing", "nothing"),
     ],
 )
-def test_the_home_folder_is_not_told(text, told, tmp_path, monkeypatch):
+def test_the_home_folder_is_shortened(text, shown, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert shorten_home(text.format(home=tmp_path)) == told.format(home=tmp_path)
+    assert shorten_home(text.format(home=tmp_path)) == shown.format(home=tmp_path)
     finding = Finding("it", "wrong", text.format(home=tmp_path), (text.format(home=tmp_path),))
-    (shown,) = run_checks([CheckStep("it", lambda: finding)])
-    assert (shown.found, shown.repairs) == (told.format(home=tmp_path), (told.format(home=tmp_path),))
+    (found,) = run_checks([CheckStep("it", lambda: finding)])
+    assert (found.found, found.repairs) == (shown.format(home=tmp_path), (shown.format(home=tmp_path),))
 
 
-def test_a_home_at_the_root_hides_nothing(monkeypatch):
+def test_a_home_at_the_root_is_not_shortened(monkeypatch):
     monkeypatch.setenv("HOME", "/")
     assert shorten_home("/usr/bin") == "/usr/bin"

@@ -1,4 +1,4 @@
-"""The jobs that doctor tries: each tells what came out, and a wrong answer is an error."""
+"""The jobs that doctor tries: each returns a short result, and a wrong answer is an error."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def test_our_evaluation_is_right():
     assert extras.try_scores() == "AP 100 on one box"
 
 
-def test_a_score_that_is_wrong_is_an_error(tmp_path, monkeypatch):
+def test_a_wrong_score_is_an_error(tmp_path, monkeypatch):
     scores = score_without_predictions([True] * 10)
     monkeypatch.setattr(extras, "_score", lambda *_: scores)
-    with pytest.raises(InvalidFileError, match="where 100 is right"):
+    with pytest.raises(InvalidFileError, match="expected 100"):
         extras.try_scores()
 
 
@@ -28,10 +28,10 @@ def test_a_video_is_written_and_read():
     assert extras.try_video() == "reads a frame"
 
 
-def test_a_plot_is_drawn_and_errors_are_broken_down():
+def test_a_plot_is_drawn_and_errors_are_computed():
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
-    assert extras.try_pages() == "draws a plot, breaks errors down"
+    assert extras.try_pages() == "draws a plot, breaks down errors"
 
 
 def test_pages_without_hotcoco_name_it_and_their_extra(monkeypatch):
@@ -56,14 +56,14 @@ def official_or_skip(job):
 
 
 def test_the_official_evaluator_agrees_with_ours():
-    assert official_or_skip(extras.try_evaluator) == "AP 100 on one box, all 132 numbers as ours"
+    assert official_or_skip(extras.try_evaluator) == "AP 100 on one box, all 132 numbers equal ours"
 
 
 def test_the_official_viewer_draws():
     assert official_or_skip(extras.try_viewer) == "draws a box"
 
 
-def test_a_viewer_that_draws_nothing_is_told(monkeypatch):
+def test_a_viewer_that_draws_nothing_is_an_error(monkeypatch):
     monkeypatch.setattr(official_viewer, "draw_with_official_viewer", lambda image, _: image)
     with pytest.raises(InvalidFileError, match="shows no box"):
         extras.try_viewer()

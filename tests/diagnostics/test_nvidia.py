@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says is understood; a GPU that torch does not use is a fault, unless the user wants it so."""
+"""The output of nvidia-smi is parsed; a GPU that torch does not use is a fault, unless the user hides it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from bdd100k_zoo.diagnostics.nvidia import (
     NvidiaDriver,
-    TorchGpuSupport,
     are_gpus_hidden,
     explain_unused_gpu,
     find_driver,
@@ -38,7 +37,7 @@ H100 = NvidiaDriver("550.54.14", "12.4", ("NVIDIA H100 80GB HBM3",))
 
 @pytest.fixture
 def nvidia_smi(tmp_path, monkeypatch):
-    """Put a program of that name first that writes an answer."""
+    """Put a program of that name on PATH that prints an answer."""
 
     def write(answer: str, status: int = 0) -> None:
         (tmp_path / "answer").write_text(answer)
@@ -51,7 +50,7 @@ def nvidia_smi(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("line", "cuda"), [(OLD, "12.4"), (NEW, "13.1"), ("", None)])
-def test_the_driver_is_asked(line, cuda, nvidia_smi):
+def test_the_driver_is_found(line, cuda, nvidia_smi):
     nvidia_smi(ANSWER.format(cuda=line))
     assert find_driver() == NvidiaDriver("550.54.14", cuda, ("NVIDIA H100 80GB HBM3", "NVIDIA T4"))
 
@@ -70,26 +69,26 @@ def test_a_driver_without_a_gpu_counts_as_none(answer, nvidia_smi):
     assert find_driver() is None
 
 
-def test_without_its_program_there_is_no_driver(monkeypatch):
+def test_without_nvidia_smi_there_is_no_driver(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert find_driver() is None
 
 
 @pytest.mark.parametrize("build", ["", "CUDA 13.0"])
-def test_without_a_gpu_nothing_is_wrong(build):
-    finding = explain_unused_gpu(TorchGpuSupport(build, "no CUDA"), None, hidden=False)
+def test_a_machine_without_a_gpu_is_no_fault(build):
+    finding = explain_unused_gpu(build, "no CUDA", None, hidden=False)
     assert finding.state == "ok"
     assert (build or "the CPU alone") in finding.found
 
 
-def test_a_gpu_that_the_user_hides_is_no_fault():
-    finding = explain_unused_gpu(TorchGpuSupport("", "no CUDA"), H100, hidden=True)
+def test_a_hidden_gpu_is_no_fault():
+    finding = explain_unused_gpu("", "no CUDA", H100, hidden=True)
     assert finding.state == "ok"
     assert "CUDA_VISIBLE_DEVICES" in finding.found
 
 
 @pytest.mark.parametrize(("value", "hidden"), [("", True), ("-1", True), ("0", False), ("1,2", False), (None, False)])
-def test_hiding_is_done_by_a_variable(value, hidden, monkeypatch):
+def test_gpus_are_hidden_by_an_environment_variable(value, hidden, monkeypatch):
     if value is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
@@ -98,8 +97,8 @@ def test_hiding_is_done_by_a_variable(value, hidden, monkeypatch):
 
 
 @pytest.mark.parametrize("build", ["", "ROCm 6.3"])
-def test_a_torch_for_something_else_is_replaced_by_one_for_the_driver(build):
-    finding = explain_unused_gpu(TorchGpuSupport(build, "no CUDA"), H100, hidden=False)
+def test_a_torch_for_another_platform_is_replaced_by_one_for_the_driver(build):
+    finding = explain_unused_gpu(build, "no CUDA", H100, hidden=False)
     assert finding.state == "wrong"
     assert "H100" in finding.found
     assert (build or "the CPU alone") in finding.found
@@ -107,24 +106,24 @@ def test_a_torch_for_something_else_is_replaced_by_one_for_the_driver(build):
 
 
 def test_a_driver_that_is_older_than_torchs_cuda_gets_an_older_torch_or_is_updated():
-    finding = explain_unused_gpu(TorchGpuSupport("CUDA 13.0", "too old"), H100, hidden=False)
+    finding = explain_unused_gpu("CUDA 13.0", "too old", H100, hidden=False)
     assert finding.state == "wrong"
-    assert "too old for a torch that is built for CUDA 13.0" in finding.found
+    assert "too old for a torch built for CUDA 13.0" in finding.found
     instead, update = finding.repairs
     assert instead.endswith("/whl/cu126")
     assert "580.65.06" in update
 
 
-def test_another_minor_version_of_cuda_is_no_reason():
-    finding = explain_unused_gpu(TorchGpuSupport("CUDA 12.8", "CUDA unknown error"), H100, hidden=False)
+def test_another_minor_version_of_cuda_is_no_fault():
+    finding = explain_unused_gpu("CUDA 12.8", "CUDA unknown error", H100, hidden=False)
     assert finding.state == "wrong"
     assert "CUDA unknown error" in finding.found
     assert "whl" not in finding.repairs[0]
 
 
-def test_a_driver_that_was_updated_while_it_ran_wants_a_restart():
+def test_a_driver_that_was_updated_while_running_needs_a_restart():
     driver = parse_nvidia_smi(MISMATCH)
     assert driver is not None
-    finding = explain_unused_gpu(TorchGpuSupport("CUDA 13.0", ""), driver, hidden=False)
+    finding = explain_unused_gpu("CUDA 13.0", "", driver, hidden=False)
     assert finding.state == "wrong"
     assert "restart" in finding.repairs[0]

@@ -1,4 +1,4 @@
-"""Each known fault of an installation has a command that repairs it, written for the environment that it is in."""
+"""Each known fault of an installation has a command that repairs it in its environment."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from bdd100k_zoo.diagnostics.repairs import (
 )
 
 FAULTS = {
-    "libGL.so.1: cannot open shared object file: No such file or directory": "libgl1",
-    "libgthread-2.0.so.0: cannot open shared object file": "libglib2.0-0",
-    "libX11.so.6: cannot open shared object file": "libx",
+    "libGL.so.1: cannot open shared object file: No such file or directory": "opencv-python-headless",
+    "libgthread-2.0.so.0: cannot open shared object file": "opencv-python-headless",
+    "libX11.so.6: cannot open shared object file": "opencv-python-headless",
     "No module named 'torchvision'": "install torch==",
     "No module named 'mmdet'": "install 'bdd100k-zoo[predict]'",
     "No module named 'mmcv'": "install mmcv-lite==2.1.0",
@@ -48,12 +48,10 @@ FAULTS = {
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Pretend that some distributions are installed, by a pip that is the shell's, on some Linux, as some user."""
+    """Pretend that some distributions are installed, and that the shell finds pip."""
 
-    def pretend(versions=None, *, linux=("debian",), user=0):
-        monkeypatch.setattr(repairs, "read_environment", lambda extra: RepairEnvironment(extra, versions or {}, "pip"))
-        monkeypatch.setattr(repairs, "_linux", lambda: linux)
-        monkeypatch.setattr(repairs.os, "geteuid", lambda: user)
+    def pretend(versions):
+        monkeypatch.setattr(repairs, "read_environment", lambda extra: RepairEnvironment(extra, versions, "pip"))
 
     return pretend
 
@@ -64,9 +62,7 @@ def test_each_known_fault_has_its_repair(reason, environment):
     assert FAULTS[reason] in suggest_repairs(reason)[0]
 
 
-def test_a_package_that_was_installed_from_a_folder_is_installed_from_there_in_another_environment(
-    monkeypatch, tmp_path
-):
+def test_a_package_installed_from_a_folder_is_installed_from_there_in_another_environment(monkeypatch, tmp_path):
     clone = tmp_path / "a clone"
     clone.mkdir()
     facts = tmp_path / "bdd100k_zoo-0.0.dist-info"
@@ -82,27 +78,17 @@ def test_a_package_that_was_installed_from_a_folder_is_installed_from_there_in_a
 
 
 @pytest.mark.parametrize("reason", FAULTS)
-def test_repairs_that_are_commands_can_be_pasted_into_a_shell(reason):
+def test_commands_can_be_pasted_into_a_shell(reason):
     for repair in suggest_repairs(reason):
         if "pip" in repair:
             assert subprocess.run(["sh", "-n", "-c", repair], check=False).returncode == 0, repair
 
 
-@pytest.mark.parametrize(
-    ("linux", "user", "begin"),
-    [
-        (("ubuntu", "debian"), 0, "apt-get update && apt-get install -y libgl1"),
-        (("ubuntu", "debian"), 1000, "sudo apt-get update && sudo apt-get install -y libgl1"),
-        (("rocky", "rhel", "centos", "fedora"), 1000, "sudo dnf install -y mesa-libGL"),
-        (("arch",), 1000, "install libGL"),
-        ((), 0, "install libGL"),
-    ],
-)
-def test_libraries_are_installed_as_the_system_does_and_by_who_may(linux, user, begin, environment):
-    environment({"opencv-python": "5.0"}, linux=linux, user=user)
-    best, without_rights = suggest_repairs("ImportError: libGL.so.1: cannot open shared object file")
-    assert best.startswith(begin)
-    assert without_rights == "pip uninstall -y opencv-python && pip install opencv-python-headless"
+def test_missing_system_libraries_are_avoided_or_installed(environment):
+    environment({"opencv-python": "5.0"})
+    headless, install = suggest_repairs("ImportError: libGL.so.1: cannot open shared object file")
+    assert headless == "pip uninstall -y opencv-python && pip install opencv-python-headless"
+    assert "libgl1" in install
 
 
 @pytest.mark.parametrize(
@@ -120,7 +106,7 @@ def test_libraries_are_installed_as_the_system_does_and_by_who_may(linux, user, 
         (None, None, "pip install 'bdd100k-zoo[predict]'"),
     ],
 )
-def test_torchvision_is_found_for_the_torch_that_is_here(torch, torchvision, repair, environment):
+def test_torchvision_is_installed_for_the_installed_torch(torch, torchvision, repair, environment):
     environment({"torch": torch, "torchvision": torchvision})
     assert suggest_repairs("No module named 'torchvision'") == (repair,)
 
@@ -132,7 +118,7 @@ def test_torchvision_is_found_for_the_torch_that_is_here(torch, torchvision, rep
         ("2.14.1", "bash .ci/classic", "docs/classic.md"),
     ],
 )
-def test_the_classic_stack_is_repaired_as_such_or_left(torch, begin, end, environment):
+def test_the_classic_stack_is_repaired_or_replaced(torch, begin, end, environment):
     environment({"mmdet": "2.28.2", "torch": torch, "mmcv-full": "1.7.2", "mmcv-lite": "2.1.0"})
     classic, modern = suggest_repairs("x/mmcv/_ext.so: undefined symbol", "mmcv-full")
     assert classic.startswith(begin)
@@ -149,8 +135,8 @@ def test_the_classic_stack_is_repaired_as_such_or_left(torch, begin, end, enviro
         ("11.4", "pip install torch==2.7.1 torchvision==0.22.1 --index-url https://download.pytorch.org/whl/cu118"),
     ],
 )
-@pytest.mark.skipif(sys.platform == "win32", reason="other builds are the usual ones there")
-def test_a_torch_is_chosen_by_the_driver(cuda, wanted):
+@pytest.mark.skipif(sys.platform == "win32", reason="the default builds differ there")
+def test_torch_is_chosen_by_the_driver(cuda, wanted):
     assert torch_command("pip", cuda) == f"pip uninstall -y torch torchvision && {wanted}"
 
 
@@ -195,12 +181,12 @@ def test_the_installed_mmdet_decides_the_backend(mmdet, generation):
         {},
     ],
 )
-def test_what_belongs_together_is_not_called_wrong(right):
+def test_distributions_that_fit_have_no_conflict(right):
     assert find_mmcv_conflict(right) == ""
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"mmdet": "3.3.0", "mmcv-lite": "2.2.0"}, "mmcv-lite 2.2.0 beside mmdet 3.3.0, which needs mmcv-lite or mmcv"),
         ({"mmdet": "3.3.0", "mmcv": "2.2.0rc1"}, "2.0 or 2.1"),
@@ -211,8 +197,8 @@ def test_what_belongs_together_is_not_called_wrong(right):
         ({"mmcv-lite": "2.1.0", "mmcv-full": "1.7.2"}, "they overwrite each other"),
     ],
 )
-def test_mixtures_are_told(wrong, told):
-    assert told in find_mmcv_conflict(wrong)
+def test_distributions_that_do_not_fit_are_a_conflict(wrong, message):
+    assert message in find_mmcv_conflict(wrong)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +208,7 @@ def test_versions_are_compared_by_their_numbers(version, expected):
     assert parse_version_numbers(version) == expected
 
 
-def test_what_is_not_installed_has_no_version():
+def test_versions_include_distributions_that_are_not_installed():
     versions = installed_versions()
     assert versions["numpy"]
     assert versions["python"]

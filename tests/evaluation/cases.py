@@ -1,4 +1,4 @@
-"""Labels and predictions as JSON documents, and strategies that make nasty ones."""
+"""Labels and predictions as JSON documents, and strategies that generate difficult ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Document = Any
 
 
 def score_with_hotcoco(paired: PairedFrames) -> Scores:
-    """Score as an independent implementation of COCO's rules does; it needs finite scores and boxes."""
+    """Score with an independent implementation of COCO's rules; needs finite scores and boxes."""
     run = build_evaluator(paired)
     run.evaluate()
     run.accumulate()
@@ -44,13 +44,13 @@ def match_predictions(labels: LabelTable, predictions: PredictionTable, *, lenie
 
 
 class Case(NamedTuple):
-    """What one evaluation is given."""
+    """The inputs of one evaluation."""
 
     labels: Document
     predictions: Document
 
     def within(self, act: Callable[[Path, Path], Any]) -> Any:
-        """Write both files, and act on their paths."""
+        """Write both files, and call a function with their paths."""
         with TemporaryDirectory() as folder:
             paths = Path(folder, "labels.json"), Path(folder, "predictions.json")
             for path, document in zip(paths, self, strict=True):
@@ -81,7 +81,7 @@ def frame(name: str = "a.jpg", *labels: Document, **fields: Any) -> Document:
 
 
 def frozen_case(path: Path) -> tuple[Case, bytes]:
-    """Labels and predictions, and the file that the official command wrote for them."""
+    """Return labels and predictions, and the file that the official command wrote for them."""
     document = json.loads(gzip.decompress(path.read_bytes()))
     return Case(document["labels"], document["predictions"]), json.dumps(document["official"], indent=2).encode()
 
@@ -105,13 +105,13 @@ def boxes(draw: st.DrawFn, least: float = -8) -> tuple[float, ...]:
 
 @st.composite
 def odd_boxes(draw: st.DrawFn) -> tuple[Any, ...]:
-    """A box of which some corners are no numbers, infinite, huge, or written as text."""
+    """Generate a box with corners that are NaN, infinite, huge, or written as text."""
     return tuple(draw(st.sampled_from((corner, corner, *ODD_NUMBERS))) for corner in draw(boxes()))
 
 
 @st.composite
 def near(draw: st.DrawFn, box: tuple[float, ...]) -> tuple[float, ...]:
-    """A box, moved a little or not at all."""
+    """Generate a box that is moved a little or not at all."""
     moves = st.sampled_from((0.0, 0.0, 0.5, 1.0, -1.0, 3.0))
     return tuple(corner + draw(moves) for corner in box)
 
@@ -127,10 +127,10 @@ names = st.sampled_from(("a", "b", "B", "ä", 7, "10", "c/d.jpg"))
 
 @st.composite
 def cases(draw: st.DrawFn, *, sound: bool = False, finite: bool = False) -> Case:
-    """Small and nasty: equal boxes and scores, odd types, frames missing, doubled or unknown, videos or none.
+    """Generate small, difficult cases: equal boxes and scores, odd types, missing, repeated or unknown frames, videos.
 
-    A ``sound`` case has predictions of exactly the labelled frames, and nothing that strict reading refuses but doubled
-    frames. A ``finite`` case has finite scores and boxes, and predictions near the labels of each labelled frame.
+    A ``sound`` case has predictions of exactly the labelled frames, and only repeated frames that strict reading
+    refuses. A ``finite`` case has finite scores and boxes, and predictions near the labels of each labelled frame.
     """
     pool = draw(st.lists(boxes(least=0 if sound else -8), min_size=1, max_size=4))
     any_box = st.sampled_from(pool)
@@ -173,7 +173,7 @@ def frames_of(labels: st.SearchStrategy[Document]) -> st.SearchStrategy[Document
 
 
 def crowded_case(seed: int) -> Case:
-    """Up to 130 detections of a class in each frame, with scores in steps of a tenth."""
+    """Return a case with up to 130 detections of a class in each frame, with scores in steps of 0.1."""
     rng = np.random.default_rng(seed)
     places = rng.uniform(0, 600, (3, 12, 2))
     labels = [frame(str(n), *(label("car", (x, y, x + 40, y + 40)) for x, y in places[n].tolist())) for n in range(3)]
@@ -192,7 +192,7 @@ WEATHER = ("clear", "rainy", "snowy")
 
 
 def scene(frames: int, seed: int) -> tuple[list[dict], list[dict]]:
-    """Labels and shaky predictions of them: true, false, doubled and crowd ones."""
+    """Return labels with crowds, and imprecise predictions: true, false and duplicate ones."""
     rng = np.random.default_rng(seed)
     labels, predictions = [], []
     for frame in range(frames):
@@ -211,7 +211,7 @@ def scene(frames: int, seed: int) -> tuple[list[dict], list[dict]]:
 
 
 def shaky(truth: dict, rng: np.random.Generator) -> list[dict]:
-    """None, one or two predictions of an object, beside it."""
+    """Return up to two imprecise predictions of an object."""
     found, box = [], truth["box2d"]
     for _ in range(int(rng.integers(0, 3))):
         shaken = {key: value + rng.normal(0, 0.06 * (box["x2"] - box["x1"])) for key, value in box.items()}
@@ -228,7 +228,7 @@ def tables(labels: list[dict], predictions: list[dict], folder: Path = Path()):
 
 
 def repeated(frames: list[dict], weights: list[int]) -> list[dict]:
-    """Each frame as often as its weight says, under names of their own that keep the order."""
+    """Return each frame as often as its weight, with unique names in the same order."""
     return [
         {**frame, "name": f"{frame['name']}-{copy:03}"}
         for frame, weight in zip(frames, weights, strict=True)

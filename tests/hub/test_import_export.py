@@ -64,6 +64,7 @@ def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 # Weights
 
 
+@pytest.mark.slow
 def test_random_weights_are_refused_although_they_fit(here: Surroundings, tmp_path: Path) -> None:
     save_random_weights(here.zoo[NAME].config_path, tmp_path / "random.pth")
     with pytest.raises(UnsafeCheckpointError, match="its metadata states that its weights are random"):

@@ -196,6 +196,28 @@ def test_the_facts_name_the_writing_process(target: Path) -> None:
     assert facts.pid is None
 
 
+@pytest.mark.parametrize(
+    ("facts", "removed"),
+    [
+        ({"pid": NOBODY}, True),
+        ({"pid": os.getppid()}, False),
+        ({"pid": os.getpid()}, False),
+        ({"pid": None}, False),
+        ({"pid": NOBODY, "host": "elsewhere"}, False),
+    ],
+)
+def test_unfinished_facts_of_a_killed_process_are_removed_at_once(
+    target: Path, facts: dict[str, object], removed: bool
+) -> None:
+    unfinished = target.with_name(f".{target.name}.0123abcd.partial.json.{'0' * 32}")
+    known = build_partial_facts(
+        ARTIFACT, HERE, **{"host": socket.gethostname(), "boot": under_test.read_boot_id(), **facts}
+    )
+    unfinished.write_bytes(msgspec.json.encode(known))
+    under_test.remove_partials(target)
+    assert unfinished.exists() is not removed
+
+
 @pytest.mark.parametrize("named", ["partial", "facts"])
 def test_the_owner_of_a_partial_file_is_the_live_process_that_its_facts_name(target: Path, named: str) -> None:
     here = {"host": socket.gethostname(), "boot": under_test.read_boot_id()}

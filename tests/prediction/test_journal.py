@@ -21,17 +21,15 @@ from records import PROCESS, WEIGHTS, make_header
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.errors import InvalidFileError, RunMismatchError, StorageError
 from bdd100k_zoo.prediction.journal import (
-    ChunkResult,
-    FrameResult,
     Journal,
     JournalHeader,
     Journals,
-    StageSeconds,
     delete_journals,
     journal_path,
     read_journal,
     read_journals,
 )
+from bdd100k_zoo.prediction.pipeline import ChunkResult, FrameResult, StageSeconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -166,7 +164,7 @@ def ends_of_chunks(content: bytes) -> list[int]:
 
 @given(data=st.data())
 @settings(max_examples=80, deadline=None)
-def test_wherever_a_journal_is_cut_its_whole_chunks_stand_and_it_goes_on(
+def test_wherever_a_journal_is_cut_its_closed_chunks_count_and_it_resumes(
     tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject
 ) -> None:
     at = data.draw(st.integers(0, len(whole)))
@@ -250,7 +248,7 @@ def test_times_and_halved_batches_are_added_up(tmp_path: Path) -> None:
     assert journals.split == {8: 1, 4: 3}
 
 
-def test_a_journal_of_another_run_is_left_as_it_is_and_what_differs_is_said(tmp_path: Path) -> None:
+def test_a_journal_of_another_run_is_left_as_it_is_and_what_differs_is_reported(tmp_path: Path) -> None:
     path = journal_path(tmp_path, 0)
     write(path, [0])
     before = path.read_bytes() + b"torn"
@@ -265,7 +263,7 @@ def test_a_journal_of_another_run_is_left_as_it_is_and_what_differs_is_said(tmp_
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"[]\n", "not a journal"),
         (b"\xff\n", "not a journal"),
@@ -276,14 +274,14 @@ def test_a_journal_of_another_run_is_left_as_it_is_and_what_differs_is_said(tmp_
     ],
     ids=lambda value: str(value[:10]),
 )
-def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: bytes, message: str) -> None:
     path = journal_path(tmp_path, 0)
     write(path, [])
     request = json.dumps(json.loads(path.read_bytes().splitlines()[0])["request"]).encode()
     path.write_bytes(content := content.replace(b"REQUEST", request))
-    with pytest.raises(InvalidFileError, match=told):
+    with pytest.raises(InvalidFileError, match=message):
         write(path, [0])
-    with pytest.raises(InvalidFileError, match=told):
+    with pytest.raises(InvalidFileError, match=message):
         read_journals(tmp_path)
     assert path.read_bytes() == content
 
@@ -337,7 +335,7 @@ def test_a_disk_that_fills_up_costs_the_chunk_that_has_no_room_and_no_other(
     check(tmp_path, [0, 2, 3])
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         write(tmp_path / "none" / "journal-0.jsonl", [])
     assert caught.value.path == tmp_path / "none" / "journal-0.jsonl"

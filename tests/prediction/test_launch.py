@@ -78,7 +78,7 @@ def test_a_launcher_that_is_insisted_on_is_taken_whatever_else_there_is(launcher
 
 
 @pytest.mark.parametrize(
-    ("launcher", "environment", "told"),
+    ("launcher", "environment", "message"),
     [
         ("pytorch", {}, "RANK and WORLD_SIZE are not set"),
         ("pytorch", {"RANK": "0"}, "WORLD_SIZE is not set"),
@@ -91,12 +91,12 @@ def test_a_launcher_that_is_insisted_on_is_taken_whatever_else_there_is(launcher
         (None, TORCHRUN | {"LOCAL_RANK": ""}, "LOCAL_RANK is ''"),
     ],
 )
-def test_what_is_missing_or_makes_no_sense_is_told(
-    launcher: Launcher | None, environment: dict[str, str], told: str
+def test_what_is_missing_or_makes_no_sense_is_reported(
+    launcher: Launcher | None, environment: dict[str, str], message: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         read_process_rank(environment, launcher)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("launcher ")
     assert "start this process with" in caught.value.hint
 
@@ -109,9 +109,9 @@ def test_every_rank_of_every_launcher_is_found(world: int, data: st.DataObject) 
         assert read_process_rank(environment, launcher) == read_process_rank(environment) == ProcessRank(rank, world, 0)
 
 
-def test_what_the_starting_process_has_seen_to_is_handed_on() -> None:
+def test_what_the_starting_process_has_decided_is_handed_on() -> None:
     assert read_launch_info({}) is None
-    assert read_launch_info({"BDD100K_ZOO_STARTED": "going on"}) == LaunchInfo(None)
+    assert read_launch_info({"BDD100K_ZOO_STARTED": "resuming"}) == LaunchInfo(None)
     assert read_launch_info({"BDD100K_ZOO_STARTED": "replacing:"}) == LaunchInfo("")
     assert read_launch_info({"BDD100K_ZOO_STARTED": "replacing:abc"}) == LaunchInfo("abc")
 

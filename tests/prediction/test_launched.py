@@ -41,7 +41,7 @@ def check(out: Path, alone: bytes, processes: int) -> None:
     assert run["processes"] == processes
 
 
-def test_sigterm_keeps_what_is_done_and_the_same_command_goes_on(job: Job, alone: bytes, tmp_path: Path) -> None:
+def test_sigterm_keeps_what_is_done_and_the_same_command_resumes(job: Job, alone: bytes, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(cli(job.into(out)))
     wait_for_chunk(out, 0, process)
@@ -59,17 +59,17 @@ def test_a_process_for_each_gpu_and_one_that_is_killed_is_started_again(job: Job
     process = start(cli(job.into(out, "--gpus", "2", "--json")))
     wait_for_chunk(out, 1, process)
     os.kill(pid_of(out, "RANK=1"), signal.SIGKILL)
-    told, err = finished(process)
+    output, err = finished(process)
     assert "exitcode: -9" in err
-    assert json.loads(told)["processes"] == 2
+    assert json.loads(output)["processes"] == 2
     check(out, alone, 2)
 
 
 def test_three_processes_under_torchrun(job: Job, alone: bytes, tmp_path: Path) -> None:
     out = tmp_path / "out"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
-    told, err = finished(start([*torchrun, *cli(job.into(out, "--launcher", "pytorch"))[1:]]))
-    assert told.count("predictions ") == 1
+    output, err = finished(start([*torchrun, *cli(job.into(out, "--launcher", "pytorch"))[1:]]))
+    assert output.count("predictions ") == 1
     assert err.count("still missing") == 2
     check(out, alone, 3)
 
@@ -90,11 +90,11 @@ def test_two_tasks_of_slurm_one_killed_and_the_step_run_again(
     process = start(srun, **cluster)
     wait_for_chunk(out, 1, process)
     os.kill(pid_of(out, "SLURM_PROCID=1"), signal.SIGKILL)
-    told, err = finished(process, 137)
+    output, err = finished(process, 137)
     assert "rank 0 of 2 is done" in err
-    assert told == ""
-    told, _ = finished(start(srun, **cluster))
-    assert told.count("predictions ") == 1
+    assert output == ""
+    output, _ = finished(start(srun, **cluster))
+    assert output.count("predictions ") == 1
     check(out, alone, 2)
 
 
@@ -108,6 +108,6 @@ def test_two_processes_of_open_mpi_one_killed_and_all_run_again(job: Job, alone:
     wait_for_chunk(out, 1, process)
     os.kill(pid_of(out, "OMPI_COMM_WORLD_RANK=1"), signal.SIGKILL)
     finished(process, 137)
-    told, _ = finished(start(mpirun))
-    assert told.count("predictions ") == 1
+    output, _ = finished(start(mpirun))
+    assert output.count("predictions ") == 1
     check(out, alone, 2)

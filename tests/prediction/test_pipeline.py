@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from bdd100k_zoo.prediction.journal import ChunkResult
+    from bdd100k_zoo.prediction.pipeline import ChunkResult
     from bdd100k_zoo.progress import Unit
 
 
@@ -72,7 +72,7 @@ class BorderDetector:
 
 
 class Reports:
-    """Keeps what it is told."""
+    """Keeps its messages."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -119,8 +119,8 @@ def do(
     done: list[ChunkResult] = []
     chunks = Chunks(len(frames), chunk_size(batch_size))
     work = DetectionWork(frames, chunks, range(chunks.count) if pending is None else pending, batch_size, workers)
-    told = reports or Reports()
-    with closing(detect_chunks(detector or BorderDetector(), work, told, told)) as results:
+    reports = reports or Reports()
+    with closing(detect_chunks(detector or BorderDetector(), work, reports, reports)) as results:
         for result in results:
             (write or done.append)(result)
     return done
@@ -179,7 +179,7 @@ def test_results_and_batches_are_the_same_whoever_computes_a_chunk(
     assert max(map(len, together.batches)) <= batch_size
 
 
-def test_a_batch_that_the_memory_has_no_room_for_is_halved_and_said_once_a_size(tmp_path: Path) -> None:
+def test_a_batch_that_the_memory_has_no_room_for_is_halved_and_reported_once_a_size(tmp_path: Path) -> None:
     frames = frames_of([20] * 20, tmp_path)
     reports, small = Reports(), BorderDetector(most=2)
     done = do(frames, small, batch_size=5, reports=reports)
@@ -325,7 +325,7 @@ def test_frames_of_one_video_are_read_by_one_thread_in_order_and_files_by_severa
     assert len({thread for _, thread in asked}) == 4
 
 
-def test_the_seconds_of_every_stage_are_told(folder: Path) -> None:
+def test_the_seconds_of_every_stage_are_reported(folder: Path) -> None:
     (done,) = do(find_images([str(folder)]), batch_size=2)
     spent = done.spent
     assert min(spent.decode, spent.prepare, spent.detect, spent.wall) > 0

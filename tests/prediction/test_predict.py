@@ -137,10 +137,10 @@ def test_python_is_warned_of_weights_that_no_digest_verifies_and_of_no_others(tm
 
 def test_an_image_for_which_the_model_gives_no_finite_numbers_is_named(tmp_path):
     mine = scaled(tmp_path / "mine.pth", 1e38)
-    told = r"demo_fcos_r18_fpn gave NaN or infinite scores or boxes for \S*street.png, computing in fp32"
-    with pytest.raises(NotFiniteError, match=told):
+    message = r"demo_fcos_r18_fpn gave NaN or infinite scores or boxes for \S*street.png, computing in fp32"
+    with pytest.raises(NotFiniteError, match=message):
         run_with(mine, tmp_path / "a")
-    with pytest.raises(NotFiniteError, match=told):
+    with pytest.raises(NotFiniteError, match=message):
         bdd100k_zoo.load_detector(DEMO, weights=mine, device="cpu")(tmp_path / "a" / "street.png")
 
 
@@ -182,7 +182,7 @@ class Interrupted:
 SMALL = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}
 
 
-def test_an_interrupted_run_says_what_is_kept_and_goes_on_there(trial, zoo, tmp_path):
+def test_an_interrupted_run_says_what_is_kept_and_resumes_there(trial, zoo, tmp_path):
     frames = tmp_path / "three"
     frames.mkdir()
     for name in "abc":
@@ -230,6 +230,7 @@ def test_what_is_wrong_is_found_before_the_weights_are_asked_for(zoo, wrong, err
         bdd100k_zoo.load_detector(zoo[MODEL], store=Store(offline=True), device="cpu")
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_temporary_folder(trial, zoo, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()

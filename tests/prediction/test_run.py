@@ -87,7 +87,7 @@ def test_the_file_is_indented_json_with_every_field(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "stands"),
+    ("value", "recorded"),
     [
         ((1, 2), [1, 2]),
         (float("nan"), "nan"),
@@ -102,9 +102,9 @@ def test_the_file_is_indented_json_with_every_field(tmp_path: Path) -> None:
         ("\udcff", "\\udcff"),
     ],
 )
-def test_any_override_is_recorded(tmp_path: Path, value: object, stands: object) -> None:
+def test_any_override_is_recorded(tmp_path: Path, value: object, recorded: object) -> None:
     text = write_run(tmp_path, record(cfg_options={"key": value})).read_bytes()
-    assert json.loads(text)["cfg_options"] == {"key": stands}
+    assert json.loads(text)["cfg_options"] == {"key": recorded}
     assert read_run(tmp_path).request.model == "fcos_r50_fpn_1x"
 
 
@@ -138,9 +138,9 @@ def test_what_is_no_run_record_is_refused_by_path(tmp_path: Path, content: bytes
 
 def test_a_record_from_before_videos_took_every_frame(tmp_path: Path) -> None:
     write_run(tmp_path, record(every=3))
-    standing = json.loads((tmp_path / "run.json").read_text())
-    assert standing.pop("every") == 3
-    (tmp_path / "run.json").write_text(json.dumps(standing))
+    existing = json.loads((tmp_path / "run.json").read_text())
+    assert existing.pop("every") == 3
+    (tmp_path / "run.json").write_text(json.dumps(existing))
     assert read_run(tmp_path) == record(every=1)
 
 
@@ -148,13 +148,13 @@ def test_a_record_from_before_it_was_recorded_does_not_tell_whether_a_model_was_
     tmp_path: Path,
 ) -> None:
     write_run(tmp_path, record(optimised=True))
-    standing = json.loads((tmp_path / "run.json").read_text())
-    assert standing.pop("optimised") is True
-    (tmp_path / "run.json").write_text(json.dumps(standing))
+    existing = json.loads((tmp_path / "run.json").read_text())
+    assert existing.pop("optimised") is True
+    (tmp_path / "run.json").write_text(json.dumps(existing))
     assert read_run(tmp_path).facts.optimised is None
 
 
-def test_a_missing_record_is_told_by_path(tmp_path: Path) -> None:
+def test_a_missing_record_is_reported_by_path(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         read_run(tmp_path)
     assert caught.value.path == tmp_path / "run.json"
@@ -205,8 +205,8 @@ def test_chunks_hold_every_frame_once_and_are_cut_at_multiples(frames: int, size
     ],
 )
 def test_what_differs_is_named_once_with_both_values(changes: dict[str, Any], named: tuple[str, ...]) -> None:
-    (told,) = different(header(), header(**changes))
-    assert [told.index(each) for each in named] == sorted(told.index(each) for each in named)
+    (message,) = different(header(), header(**changes))
+    assert [message.index(each) for each in named] == sorted(message.index(each) for each in named)
     assert different(header(**changes), header(**changes)) == ()
 
 

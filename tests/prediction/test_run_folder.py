@@ -116,7 +116,7 @@ def test_processes_of_other_ranks_are_welcome_and_start_nothing_afresh_meanwhile
     assert listing(folder) == []
 
 
-def test_one_process_at_a_time_puts_a_run_together(tmp_path: Path) -> None:
+def test_one_process_at_a_time_merges_a_run(tmp_path: Path) -> None:
     with merge_lock(tmp_path) as mine, merge_lock(tmp_path) as also:
         assert (mine, also) == (True, False)
     with merge_lock(tmp_path) as mine:
@@ -158,7 +158,7 @@ def test_folders_that_nothing_came_into_are_removed_again_and_others_stay() -> N
 
 
 @pytest.mark.parametrize("name", ["file/run", "file", "new/" + "x" * 300, "loop/run", "loop"])
-def test_a_folder_that_cannot_be_made_is_told_and_nothing_is_left_of_it(tmp_path: Path, name: str) -> None:
+def test_a_folder_that_cannot_be_made_is_reported_and_nothing_is_left_of_it(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(StorageError), run_folder_lock(tmp_path / name):
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_made_is_told_and_nothing_is_left_of_it(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
 
 
-def test_a_link_in_the_place_of_a_lock_is_told_and_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_the_place_of_a_lock_is_reported_and_not_followed(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"of somebody else")
     (tmp_path / ".lock-0").symlink_to(other)
@@ -176,7 +176,7 @@ def test_a_link_in_the_place_of_a_lock_is_told_and_not_followed(tmp_path: Path) 
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="NOT TESTED: root may write every folder")
-def test_a_folder_that_may_not_be_written_or_entered_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written_or_entered_is_reported(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     for folder in (tmp_path / "locked", tmp_path / "locked" / "run"):
         with pytest.raises(StorageError, match=r"[Pp]ermission"), run_folder_lock(folder):
@@ -184,11 +184,11 @@ def test_a_folder_that_may_not_be_written_or_entered_is_told(tmp_path: Path) -> 
     assert resolve_input(str(tmp_path / "locked" / "in"))
 
 
-# What stands there
+# What the folder holds
 
 
 def record(**changes: Any) -> RunRecord:
-    standing: dict[str, Any] = dict(  # noqa: C408
+    existing: dict[str, Any] = dict(  # noqa: C408
         model=MODEL,
         config="x.py",
         config_sha256="0" * 64,
@@ -209,7 +209,7 @@ def record(**changes: Any) -> RunRecord:
         frames_sha256="f" * 64,
         batch_size=1,
     )
-    return parse_run(standing | changes)
+    return parse_run(existing | changes)
 
 
 def request(**changes: Any) -> RunRequest:
@@ -276,8 +276,8 @@ def test_in_what_a_finished_run_differs_is_named_with_both_values(
     write_finished(tmp_path)
     with pytest.raises(RunMismatchError) as caught:
         read_run_folder(tmp_path, wanted(**changes))
-    (told,) = caught.value.differences
-    assert [told.index(each) for each in named] == sorted(told.index(each) for each in named)
+    (message,) = caught.value.differences
+    assert [message.index(each) for each in named] == sorted(message.index(each) for each in named)
 
 
 def test_a_record_of_before_there_were_journals_is_read_and_compared_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_path_of_bytes_that_are_no_utf_8_is_found_again_in_a_record(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({"det.json": "[]"}, "no run.json"),
         ({"det.json": "[]", "run.json": "{"}, "not a run record"),
@@ -331,11 +331,11 @@ def test_a_path_of_bytes_that_are_no_utf_8_is_found_again_in_a_record(tmp_path: 
     ],
 )
 def test_what_nothing_is_known_of_is_replaced_only_if_that_was_asked_for(
-    tmp_path: Path, files: dict[str, str], told: str
+    tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    with pytest.raises(RunMismatchError, match=told):
+    with pytest.raises(RunMismatchError, match=message):
         read_run_folder(tmp_path, wanted())
     assert read_run_folder(tmp_path, wanted(), replaceable=read_run_digest(tmp_path)).finished is None
 
@@ -411,7 +411,7 @@ def test_a_run_is_named_after_its_images(
     assert default_run_folder(MODEL, images, split) == Path("runs", MODEL, named)
 
 
-def test_a_working_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_working_folder_that_is_gone_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()

@@ -17,7 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import TinyDetector, draw, go_on, request_for
+from tiny import TinyDetector, draw, request_for, resume_run
 
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import ImagesError, InvalidFileError, RunMismatchError
@@ -106,12 +106,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("alone")
-    go_on(out, images, TinyDetector())
+    resume_run(out, images, TinyDetector())
     return out
 
 
 class Reports:
-    """Keeps what it is told."""
+    """Keeps its messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -150,12 +150,12 @@ def test_the_record_tells_what_was_done_and_how_long_it_took(alone: Path) -> Non
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
-def test_ranks_one_after_the_other_make_the_same_file_and_the_last_puts_it_together(
+def test_ranks_one_after_the_other_make_the_same_file_and_the_last_merges_it(
     images: Path, alone: Path, tmp_path: Path, world: int
 ) -> None:
     for rank in reversed(range(world)):
         reports = Reports()
-        record = go_on(tmp_path, images, TinyDetector(), place=ProcessRank(rank, world, rank), progress=reports)
+        record = resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(rank, world, rank), progress=reports)
         assert (record is None) == (rank > 0)
         if rank:
             assert f"rank {rank} of {world} is done" in reports.said[-1]
@@ -168,22 +168,22 @@ def test_ranks_one_after_the_other_make_the_same_file_and_the_last_puts_it_toget
 
 def test_there_may_be_more_ranks_than_chunks(images: Path, alone: Path, tmp_path: Path) -> None:
     for rank in range(9):
-        go_on(tmp_path, images, TinyDetector(), place=ProcessRank(rank, 9, rank))
+        resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(rank, 9, rank))
     assert (tmp_path / "det.json").read_bytes() == (alone / "det.json").read_bytes()
     assert read_run(tmp_path).processes == 4
 
 
 def test_what_is_done_already_is_shown_as_done_and_not_done_again(images: Path, alone: Path, tmp_path: Path) -> None:
     for rank in (0, 2):
-        go_on(tmp_path, images, TinyDetector(), place=ProcessRank(rank, 4, rank))
+        resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(rank, 4, rank))
     reports = Reports()
-    go_on(tmp_path, images, TinyDetector(), progress=reports)
+    resume_run(tmp_path, images, TinyDetector(), progress=reports)
     assert reports.tasks == [("Predicting", FRAMES, 16)]
     assert (tmp_path / "det.json").read_bytes() == (alone / "det.json").read_bytes()
     assert read_run(tmp_path).processes == 2
 
 
-def test_journals_that_were_gathered_by_hand_are_put_together(images: Path, alone: Path, tmp_path: Path) -> None:
+def test_journals_that_were_gathered_by_hand_are_merged(images: Path, alone: Path, tmp_path: Path) -> None:
     gathered = tmp_path / "gathered"
     gathered.mkdir()
     frames = find_images([str(images)])
@@ -191,7 +191,7 @@ def test_journals_that_were_gathered_by_hand_are_put_together(images: Path, alon
         with pytest.raises(InvalidFileError):
             check_run_complete(gathered, read_journals(gathered), frames)
         machine = tmp_path / str(rank)
-        assert go_on(machine, images, TinyDetector(), place=ProcessRank(rank, 3, rank)) is None
+        assert resume_run(machine, images, TinyDetector(), place=ProcessRank(rank, 3, rank)) is None
         shutil.copy(machine / f"journal-{rank}.jsonl", gathered)
     check_run_complete(gathered, read_journals(gathered), frames)
     assert merge_journals(gathered, Reports()) is not None
@@ -199,7 +199,7 @@ def test_journals_that_were_gathered_by_hand_are_put_together(images: Path, alon
 
 
 def test_what_is_missing_is_named_by_number_and_name(images: Path, tmp_path: Path) -> None:
-    go_on(tmp_path, images, TinyDetector(), place=ProcessRank(1, 4, 1))
+    resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(1, 4, 1))
     with pytest.raises(InvalidFileError) as caught:
         check_run_complete(tmp_path, read_journals(tmp_path), find_images([str(images)]))
     assert str(caught.value).splitlines() == [
@@ -210,22 +210,22 @@ def test_what_is_missing_is_named_by_number_and_name(images: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "changes", "told"),
+    ("batch_size", "changes", "message"),
     [(4, {}, "batch size: 2 there, 4 now"), (2, {"weights_sha256": "b" * 64}, "weights' SHA-256: aaa")],
 )
 def test_a_rank_of_another_plan_is_refused(
-    images: Path, tmp_path: Path, batch_size: int, changes: dict[str, str], told: str
+    images: Path, tmp_path: Path, batch_size: int, changes: dict[str, str], message: str
 ) -> None:
-    go_on(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
-    with pytest.raises(RunMismatchError, match=told):
-        go_on(tmp_path, images, TinyDetector(), place=ProcessRank(1, 2, 1), batch_size=batch_size, **changes)
+    resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
+    with pytest.raises(RunMismatchError, match=message):
+        resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(1, 2, 1), batch_size=batch_size, **changes)
     assert not (tmp_path / "journal-1.jsonl").exists()
 
 
-def test_while_one_puts_the_run_together_others_leave_it_alone(images: Path, alone: Path, tmp_path: Path) -> None:
+def test_while_one_merges_the_run_others_leave_it_alone(images: Path, alone: Path, tmp_path: Path) -> None:
     reports = Reports()
     with merge_lock(tmp_path):
-        assert go_on(tmp_path, images, TinyDetector(), progress=reports) is None
+        assert resume_run(tmp_path, images, TinyDetector(), progress=reports) is None
     assert "another process merges" in reports.said[-1]
     assert read_journals(tmp_path).complete
     assert merge_journals(tmp_path, reports) is not None
@@ -235,7 +235,7 @@ def test_while_one_puts_the_run_together_others_leave_it_alone(images: Path, alo
 
 def test_halved_batches_are_recorded(images: Path, tmp_path: Path) -> None:
     reports = Reports()
-    go_on(tmp_path, images, TinyDetector(most=1), progress=reports)
+    resume_run(tmp_path, images, TinyDetector(most=1), progress=reports)
     assert sum(read_run(tmp_path).split_batches.values()) > 3
     assert len(reports.said) == 1
     assert "--batch-size 1" in reports.said[0]
@@ -253,7 +253,7 @@ def test_a_run_that_fails_says_what_is_kept(images: Path, tmp_path: Path) -> Non
     reports, detector = Reports(), Failing()
     detector.left = 10
     with pytest.raises(KeyError):
-        go_on(tmp_path, images, detector, progress=reports)
+        resume_run(tmp_path, images, detector, progress=reports)
     assert f"16 of {FRAMES} images are done and kept in {tmp_path}; the same command resumes" in reports.said[-1]
     with run_folder_lock(tmp_path):  # nothing is held any more
         pass
@@ -264,7 +264,7 @@ import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 import torch
-from tiny import TinyDetector, go_on
+from tiny import TinyDetector, resume_run
 from test_sharding import Reports
 
 torch.set_num_threads(1)
@@ -273,7 +273,7 @@ limit = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 reports = Reports()
 try:
-    go_on(Path(sys.argv[1]), Path(sys.argv[2]), TinyDetector(), progress=reports)
+    resume_run(Path(sys.argv[1]), Path(sys.argv[2]), TinyDetector(), progress=reports)
 except Exception as error:
     print(type(error).__name__, error)
 print(*reports.said, sep="\\n")
@@ -281,7 +281,7 @@ print(*reports.said, sep="\\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
-def test_a_full_disk_keeps_what_is_done_and_the_run_goes_on_when_there_is_room(
+def test_a_full_disk_keeps_what_is_done_and_the_run_resumes_when_there_is_room(
     images: Path, alone: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -298,7 +298,7 @@ def test_a_full_disk_keeps_what_is_done_and_the_run_goes_on_when_there_is_room(
     kept = read_journals(out).frames
     assert 0 < kept < FRAMES
     reports = Reports()
-    go_on(out, images, TinyDetector(), progress=reports)
+    resume_run(out, images, TinyDetector(), progress=reports)
     assert reports.tasks == [("Predicting", FRAMES, kept)]
     assert (out / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
@@ -317,19 +317,19 @@ class _Unmounts(TinyDetector):
         return super().detect_prepared(batch)
 
 
-def test_images_that_are_removed_end_the_run_which_goes_on_when_they_are_back(alone: Path, tmp_path: Path) -> None:
+def test_images_that_are_removed_end_the_run_which_resumes_when_they_are_back(alone: Path, tmp_path: Path) -> None:
     images, out, reports = tmp_path / "frames", tmp_path / "out", Reports()
     draw(images, FRAMES)
     with pytest.raises(ImagesError, match="is gone since the run began"):
-        go_on(out, images, _Unmounts(images), progress=reports)
+        resume_run(out, images, _Unmounts(images), progress=reports)
     assert f"of {FRAMES} images are done and kept in {out}; the same command resumes" in reports.said[-1]
     images.with_name("elsewhere").rename(images)
-    go_on(out, images, TinyDetector())
+    resume_run(out, images, TinyDetector())
     assert (out / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
 
 def test_the_first_line_holds_everything_that_could_change_a_bit(images: Path, tmp_path: Path) -> None:
-    go_on(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
+    resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
     header = read_journals(tmp_path).header
     assert header is not None
     known, facts = request_for(find_images([str(images)]), images), header.facts
@@ -341,10 +341,10 @@ def test_the_first_line_holds_everything_that_could_change_a_bit(images: Path, t
 
 
 def test_a_run_records_request_and_facts_as_the_first_journal_has_them(images: Path, tmp_path: Path) -> None:
-    go_on(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
+    resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
     header = read_journals(tmp_path).header
     assert header is not None
-    record = go_on(tmp_path, images, TinyDetector(), place=ProcessRank(1, 2, 1))
+    record = resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(1, 2, 1))
     assert record is not None
     assert (record.request, record.facts, record.weights) == (header.request, header.facts, header.weights)
     read = read_run(tmp_path)

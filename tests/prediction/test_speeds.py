@@ -80,23 +80,23 @@ def test_devices_and_precisions_are_kept_apart_and_the_last_record_of_a_model_co
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "holds no speed record"),
         (b"\n \n", "holds no speed record"),
-        (b"{}", "line 1 is no speed record"),
-        (b'\n{"model": "x"}\n', "line 2 is no speed record"),
-        (b"\xff", "line 1 is no speed record"),
-        (b"[" * 100_000, "line 1 is no speed record"),
+        (b"{}", "line 1 is not a speed record"),
+        (b'\n{"model": "x"}\n', "line 2 is not a speed record"),
+        (b"\xff", "line 1 is not a speed record"),
+        (b"[" * 100_000, "line 1 is not a speed record"),
     ],
 )
-def test_what_is_no_record_is_told_with_its_line(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_no_record_is_reported_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "speed.jsonl").write_bytes(content)
-    with pytest.raises(InvalidFileError, match=told):
+    with pytest.raises(InvalidFileError, match=message):
         read_speed_summaries(tmp_path / "speed.jsonl")
 
 
-def test_a_file_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_or_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         read_speed_summaries(tmp_path / "gone")
     with pytest.raises(StorageError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tiny import TinyDetector, child, draw, dying_child, go_on
+from tiny import TinyDetector, child, draw, dying_child, resume_run
 
 from bdd100k_zoo.prediction.journal import read_journals
 from bdd100k_zoo.prediction.run import read_run
@@ -50,7 +50,7 @@ def one_thread() -> Iterator[None]:
 def unbroken(images: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of one process that nothing disturbs."""
     out = tmp_path_factory.mktemp("unbroken")
-    go_on(out, images, TinyDetector())
+    resume_run(out, images, TinyDetector())
     return (out / "det.json").read_bytes()
 
 
@@ -61,7 +61,7 @@ def _child(target: Callable[..., None], *arguments: object) -> ForkServerProcess
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
-@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_whenever_processes_are_killed_the_file_is_that_of_an_unbroken_run(
     images: Path, unbroken: bytes, tmp_path: Path, world: int, rounds: int
 ) -> None:
@@ -81,7 +81,7 @@ def test_whenever_processes_are_killed_the_file_is_that_of_an_unbroken_run(
             kept, before = read_journals(out).frames, kept
             assert kept >= before
             all_kept.append(kept)
-        _finish(out, images, chance.choice([1, 2, 3]))  # it goes on with another number of processes, too
+        _finish(out, images, chance.choice([1, 2, 3]))  # it resumes with another number of processes, too
         assert (out / "det.json").read_bytes() == unbroken
         assert read_run(out).counts.images == 75
     assert [kept for kept in all_kept if 0 < kept < 75]
@@ -114,7 +114,7 @@ def test_a_run_that_replaces_another_is_the_old_or_the_new_one_at_any_step(tmp_p
     draw(images, 12)
     changes = {"detector": TinyDetector(seed=8), "model": "other"}
     for folder, made in (("old", {"detector": TinyDetector()}), ("new", changes)):
-        go_on(tmp_path / folder, images, **made)
+        resume_run(tmp_path / folder, images, **made)
     old, new = ((tmp_path / folder / "det.json").read_bytes() for folder in ("old", "new"))
     for step in count(1):
         out = tmp_path / str(step)
@@ -122,7 +122,7 @@ def test_a_run_that_replaces_another_is_the_old_or_the_new_one_at_any_step(tmp_p
         process = _child(dying_child, out, images, step, changes | {"fresh": True})
         process.join()
         if read_journals(out).header:
-            go_on(out, images, **changes)  # without `fresh`: what was begun goes on
+            resume_run(out, images, **changes)  # without `fresh`: the run that was begun is resumed
             assert (out / "det.json").read_bytes() == new
         else:
             expected = {"tiny": old, "other": new}[read_run(out).request.model]

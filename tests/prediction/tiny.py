@@ -117,7 +117,7 @@ def request_for(frames: Sequence[Any], folder: Path, **changes: Any) -> RunReque
     return msgspec.structs.replace(REQUEST, **(facts | changes))
 
 
-def go_on(
+def resume_run(
     out: Path,
     images: Path,
     detector: TinyDetector,
@@ -133,7 +133,7 @@ def go_on(
     request = request_for(frames, images, **changes)
     facts = msgspec.structs.replace(detector.facts, batch_size=batch_size)
     with run_folder_lock(out, place.rank):
-        standing = (
+        existing = (
             RunFolderState(Journals(), replaces=read_run_digest(out))
             if fresh
             else read_run_folder(out, compared(request))
@@ -143,30 +143,30 @@ def go_on(
             facts=facts,
             weights=WEIGHTS,
             chunk_size=chunk_size(batch_size),
-            replaces=standing.replaces,
+            replaces=existing.replaces,
         )
-        if standing.finished:
+        if existing.finished:
             clean_run_folder(out)
-            return standing.finished
+            return existing.finished
         shard = RunShard(folder=out, frames=frames, place=place, workers=2)
-        if journals := standing.journals.header:
+        if journals := existing.journals.header:
             check_same_run(out, journals.compared(), header.compared())
-            if not shard.pending_chunks(header, standing.journals):
-                return finish_run(shard, standing.journals, progress)
+            if not shard.pending_chunks(header, existing.journals):
+                return finish_run(shard, existing.journals, progress)
         if fresh:
             remove_journals(out)
         with report_saved_frames(shard, progress, fresh=fresh):
-            return compute_shard(detector, shard, header, PROCESS, standing.journals, progress)
+            return compute_shard(detector, shard, header, PROCESS, existing.journals, progress)
 
 
 def child(out: Path, images: Path, rank: int, world: int, pause: float) -> None:
     """Be one process of a run."""
     torch.set_num_threads(1)
-    go_on(out, images, TinyDetector(pause), place=ProcessRank(rank, world, rank))
+    resume_run(out, images, TinyDetector(pause), place=ProcessRank(rank, world, rank))
 
 
 def dying_child(out: Path, images: Path, step: int, changes: dict[str, Any]) -> None:
-    """Be the one process of a run, and be killed just before the so-manieth step in its folder."""
+    """Be the one process of a run, and be killed just before the given step in its folder."""
     torch.set_num_threads(1)
     steps = count(1)
 
@@ -178,4 +178,4 @@ def dying_child(out: Path, images: Path, step: int, changes: dict[str, Any]) -> 
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    go_on(out, images, **changes)
+    resume_run(out, images, **changes)

@@ -1,4 +1,4 @@
-"""The official viewer, called or missing."""
+"""The official viewer, installed or missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_box_is_drawn_where_it_is_in_the_colour_of_its_class() -> None:
 
 
 @pytest.mark.usefixtures("viewer")
-def test_an_image_without_detections_stays_as_it_is_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_image_without_detections_is_unchanged_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     drawn = official_viewer.draw_with_official_viewer(Image.new("RGB", (160, 80), (10, 200, 30)), [])
     assert drawn.getpixel((80, 40)) == (10, 200, 30)
     assert capfd.readouterr() == ("", "")

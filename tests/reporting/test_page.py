@@ -37,7 +37,7 @@ def test_text_is_shown_as_it_is_and_does_nothing(text: str) -> None:
     assert found.all("title")[0].words == " ".join(text.split())
 
 
-def test_control_characters_and_those_that_turn_text_around_are_shown() -> None:
+def test_control_and_bidi_characters_are_shown() -> None:
     found = document("a\x00b\x1b[2Jc\u202ed\u2066e\r\nf")
     assert found.all("h1")[0].words == "a⟨U+0000⟩b⟨U+001B⟩[2Jc⟨U+202E⟩d⟨U+2066⟩e⟨U+000D⟩⟨U+000A⟩f"
 
@@ -55,14 +55,14 @@ def test_markup_of_our_own_is_taken_as_it_is() -> None:
     assert "<b>x</b>" in render_page("page.html", title=markup("<b>x</b>")).decode()
 
 
-def test_a_picture_stands_in_its_address() -> None:
+def test_a_data_url_contains_the_picture() -> None:
     assert data_url(b"\xff\xd8", "image/jpeg") == "data:image/jpeg;base64,/9g="
 
 
 @pytest.mark.parametrize(
     ("package", "told"), [("jinja2", "Jinja2"), ("matplotlib", "matplotlib"), ("hotcoco", "hotcoco")]
 )
-def test_without_the_extra_the_command_says_how_to_install_it(package: str, told: str) -> None:
+def test_a_missing_extra_is_an_error_with_the_install_command(package: str, told: str) -> None:
     start = f"import sys; sys.modules[{package!r}] = None; from bdd100k_zoo.cli.app import main; main()"
     command = [sys.executable, "-c", start, "report", "a.json", "--labels", "b.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

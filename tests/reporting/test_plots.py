@@ -1,4 +1,4 @@
-"""Plots as SVG: nothing a strict policy would block, named for those who cannot see, the same bytes every time."""
+"""Plots as SVG: allowed by a strict policy, with descriptions, and reproducible."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_plot_has_no_style_of_its_own_and_no_colour_that_a_theme_could_not_cha
 
 
 @EACH
-def test_ids_are_of_the_plot_and_all_references_lead_to_one(kind: str) -> None:
+def test_ids_have_the_name_of_the_plot_and_all_references_resolve(kind: str) -> None:
     svg = FIGURES[kind]("here")
     ids = re.findall(r' id="(.*?)"', svg)
     assert len(ids) == len(set(ids))
@@ -82,7 +82,7 @@ def test_ids_are_of_the_plot_and_all_references_lead_to_one(kind: str) -> None:
 
 
 @EACH
-def test_a_plot_is_named_and_told_in_words(kind: str) -> None:
+def test_a_plot_has_a_title_and_a_description(kind: str) -> None:
     root = ET.fromstring(FIGURES[kind]("x"))
     title, description = root[0], root[1]
     assert (root.tag, root.get("role"), title.tag, description.tag) == ("svg", "img", "title", "desc")
@@ -105,7 +105,7 @@ def test_classes_and_runs_can_be_hidden_by_their_series() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=3))
-def test_labels_of_any_text_are_drawn_as_they_are(labels: list[str]) -> None:
+def test_labels_may_contain_any_text(labels: list[str]) -> None:
     ET.fromstring(plots.plot_ap_rows("x", "AP", labels, [[Dot(1.0)]] * len(labels)))
 
 
@@ -131,7 +131,7 @@ def test_nothing_to_plot_is_an_empty_plot() -> None:
 
 
 @given(st.floats(-100, 100), st.floats(0, 200))
-def test_an_axis_of_ap_shows_five_points_at_least_around_what_it_shows(low: float, width: float) -> None:
+def test_ap_limits_cover_at_least_five_points_around_the_values(low: float, width: float) -> None:
     lower, upper = ap_limits(low, low + width)
     assert upper - lower >= MIN_AP_RANGE - 1e-9
     assert lower <= low
@@ -184,7 +184,7 @@ def axes_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], str]], Ax
 
 
 @pytest.mark.parametrize("kind", AP_AXES)
-def test_every_axis_of_ap_shows_five_points_at_least(kind: str, axes_of: Callable[[Callable[[], str]], Axes]) -> None:
+def test_every_ap_axis_covers_at_least_five_points(kind: str, axes_of: Callable[[Callable[[], str]], Axes]) -> None:
     axis, plot = AP_AXES[kind]
     axes = axes_of(plot)
     low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
@@ -194,7 +194,7 @@ def test_every_axis_of_ap_shows_five_points_at_least(kind: str, axes_of: Callabl
         assert low > -0.1
 
 
-def test_what_chance_may_explain_is_grey_and_hollow_and_what_has_no_interval_a_grey_cross(
+def test_differences_within_chance_are_hollow_and_without_interval_crosses(
     axes_of: Callable[[Callable[[], str]], Axes],
 ) -> None:
     dots = [Dot(2.0, Interval(1, 3)), Dot(-2.0, Interval(-3, -1)), Dot(2.0, Interval(-1, 5)), Dot(2.0)]
@@ -208,7 +208,7 @@ def test_what_chance_may_explain_is_grey_and_hollow_and_what_has_no_interval_a_g
     assert written == ["frames", "40", "40", "40", "1"]
 
 
-def test_bins_of_few_detections_are_crosses_that_no_line_leads_to(
+def test_bins_of_few_detections_are_crosses_without_a_line(
     axes_of: Callable[[Callable[[], str]], Axes],
 ) -> None:
     bins = tuple(ScoreBin(n / 10, n / 10 + 0.1, 30 if n < 3 else 29, n / 10 + 0.05, 0.5) for n in range(5))

@@ -1,4 +1,4 @@
-"""From files to a report: the evaluation's own numbers, pictures that fit, and nothing overwritten or let out."""
+"""Reports from files: the evaluation's numbers, pictures of limited size, and no overwritten files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_files_are_compared_with_the_first_on_the_same_draws(tmp_path: Path) -> 
     assert {each.interval for each in same} == {(0.0, 0.0)}
 
 
-def test_pictures_are_of_the_worst_frames_that_have_an_image_and_of_others(inputs: Inputs) -> None:
+def test_pictures_show_the_worst_and_random_frames_that_have_an_image(inputs: Inputs) -> None:
     report = write(inputs, images=inputs.images).report
     worst, others, *_ = report.albums
     with_image = {path.name for path in inputs.images.iterdir()}
@@ -146,7 +146,7 @@ def test_a_folder_without_the_images_is_an_error_before_anything_is_computed(inp
     assert not Path("report.html").exists()
 
 
-def test_only_a_page_of_ours_is_written_over(inputs: Inputs) -> None:
+def test_only_pages_of_this_package_are_overwritten(inputs: Inputs) -> None:
     write(inputs)
     write(inputs)
     before = inputs.labels.read_bytes()
@@ -157,7 +157,7 @@ def test_only_a_page_of_ours_is_written_over(inputs: Inputs) -> None:
         write(inputs, out=inputs.images)
 
 
-def test_what_cannot_be_scored_leaves_no_page(inputs: Inputs) -> None:
+def test_predictions_that_cannot_be_scored_give_no_page(inputs: Inputs) -> None:
     frames = json.loads((inputs.runs[1] / "det.json").read_text())
     (inputs.runs[1] / "det.json").write_text(json.dumps(frames[1:]))
     with pytest.raises(InputsError):

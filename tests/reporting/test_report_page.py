@@ -1,4 +1,4 @@
-"""A whole report: complete, accessible, harmless whatever the names in it, the same bytes every time."""
+"""The page of a report: complete, accessible, safe against hostile names, and reproducible."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def full(name: str = "one") -> Report:
     return replace(whole, title=name, labels=FileFingerprint(name, 1, 1, "cd" * 32))
 
 
-def test_a_full_report_is_sound_and_tells_everything() -> None:
+def test_a_full_report_is_valid_and_complete() -> None:
     found = Document(render_report(full()))
     check(found)
     titles = [each.words for each in found.all("h2")]
@@ -117,7 +117,7 @@ def test_a_full_report_is_sound_and_tells_everything() -> None:
     assert "0123456789abcdef" * 4 in words
 
 
-def test_whatever_a_name_holds_is_shown_and_does_nothing() -> None:
+def test_hostile_names_are_shown_as_text() -> None:
     found = Document(render_report(full(EVIL)))
     check(found)
     assert len(found.all("script")) == 1
@@ -133,7 +133,7 @@ def test_the_same_report_has_the_same_bytes() -> None:
     assert render_report(full()) == render_report(full())
 
 
-def test_the_least_report_is_sound_and_says_what_it_lacks() -> None:
+def test_a_minimal_report_is_valid_and_names_what_is_missing() -> None:
     bare = replace_analysis(analysis(nan), conditions=(), errors=None, confusion=None, intervals={})
     found = Document(render_report(report(run("one", analysis=bare, published_ap=None))))
     check(found)
@@ -157,7 +157,7 @@ def replace_analysis(before: Analysis, **changes: Any) -> Analysis:
 
 
 @pytest.mark.parametrize("number", [1, 3, pytest.param(30, marks=pytest.mark.slow)])
-def test_any_number_of_runs_makes_a_sound_report(number: int) -> None:
+def test_any_number_of_runs_gives_a_valid_report(number: int) -> None:
     runs = [run(f"run {place}", 20 + place, record=record("m", 10, 1.0 + place)) for place in range(number)]
     comparisons = ((APDifference("class", OVERALL, 1.0, Support(9, 9), None),),) * (number - 1)
     found = Document(render_report(report(*runs, comparisons=comparisons)))
@@ -187,7 +187,7 @@ def test_numbers_of_frames_and_objects_are_beside_every_class_condition_and_diff
     assert words_of(rows_of(found, "Differences")["foggy"])[2:4] == ["1", "12"]
 
 
-def test_only_what_has_an_interval_without_zero_is_called_better_and_all_else_is_grey() -> None:
+def test_only_intervals_that_exclude_zero_give_a_verdict() -> None:
     found = Document(render_report(full("one")))
     rows = rows_of(found, "Differences")
     verdicts = {name: row[-1].words.split()[-1] for name, row in rows.items()}

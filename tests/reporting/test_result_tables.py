@@ -1,4 +1,4 @@
-"""The result tables: those that were published, byte for byte, and the other forms."""
+"""The result tables: as published, byte for byte, and the other formats."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_section_is_a_heading_a_blank_line_and_the_table(zoo: Zoo) -> None:
     assert len(text.splitlines()) == 2 + 2 + 3
 
 
-def test_sections_stand_in_the_given_order_one_blank_line_apart(zoo: Zoo) -> None:
+def test_sections_are_in_the_given_order_one_blank_line_apart(zoo: Zoo) -> None:
     text = render_tables(zoo, [zoo.family("hrnet"), zoo.family("fcos")])
     assert re.findall(r"^### .*", text, re.MULTILINE) == ["### HRNet", "### FCOS"]
     assert HRNET_32_3X + "\n### FCOS\n" in text
@@ -95,7 +95,7 @@ def test_another_root_of_configs_changes_their_links_and_nothing_else(zoo: Zoo, 
     assert ours.replace("https://code.example/tree/main/configs/", "./configs/det/") == render_tables(zoo, zoo.families)
 
 
-def test_what_a_model_lacks_leaves_its_cell_empty(zoo: Zoo) -> None:
+def test_missing_fields_of_a_model_give_empty_cells(zoo: Zoo) -> None:
     bare = msgspec.structs.replace(
         zoo["fcos_r50_fpn_1x"],
         ap_val=None,
@@ -186,7 +186,7 @@ SPEEDS = {
 }
 
 
-def test_speeds_are_columns_that_name_what_they_were_measured_on(zoo: Zoo) -> None:
+def test_speeds_are_columns_named_after_their_device(zoo: Zoo) -> None:
     text = render_tables(zoo, [zoo.family("fcos")], measured={"fcos_r50_fpn_1x": 12.3}, speeds=SPEEDS)
     rows = [re.split(r"(?<!\\) \| ", row.strip("| ")) for row in text.splitlines() if row.startswith("|")]
     assert rows[0][3:10] == [
@@ -264,7 +264,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
-def test_what_was_written_is_current_and_is_not_written_again(path: Path, text: str) -> None:
+def test_a_written_block_is_current_and_not_written_again(path: Path, text: str) -> None:
     path.write_bytes(text.encode())
     assert not is_current(path, BLOCK)
     assert update_block(path, BLOCK)
@@ -276,7 +276,7 @@ def test_what_was_written_is_current_and_is_not_written_again(path: Path, text: 
 
 
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
-def test_what_stands_around_the_markers_stays(path: Path, text: str) -> None:
+def test_text_around_the_markers_is_unchanged(path: Path, text: str) -> None:
     path.write_bytes(text.encode())
     update_block(path, BLOCK)
     found = path.read_bytes().decode()
@@ -285,7 +285,7 @@ def test_what_stands_around_the_markers_stays(path: Path, text: str) -> None:
     assert "Old" not in found
 
 
-def test_the_block_stands_a_blank_line_from_its_markers(path: Path) -> None:
+def test_the_block_is_a_blank_line_from_its_markers(path: Path) -> None:
     path.write_text(f"{BEGIN}\n{END}\n")
     update_block(path, BLOCK)
     assert path.read_text() == f"{BEGIN}\n\n{BLOCK}\n{END}\n"
@@ -339,7 +339,7 @@ def test_markers_that_are_missing_double_or_turned_are_refused_and_nothing_is_ch
     assert path.read_text() == text
 
 
-def test_a_document_that_is_no_utf_8_is_refused_and_not_changed(path: Path) -> None:
+def test_a_document_that_is_not_utf_8_is_refused_and_unchanged(path: Path) -> None:
     content = f"caf\xe9 {BEGIN}\n{END}\n".encode("latin-1")
     path.write_bytes(content)
     for job in (is_current, update_block):
@@ -373,7 +373,7 @@ def test_a_link_to_a_document_stays_a_link_and_the_document_keeps_its_rights(pat
 @given(
     before=st.text(max_size=30), between=st.text(max_size=30), after=st.text(max_size=30), block=st.text(max_size=30)
 )
-def test_any_text_comes_back_with_the_block_alone_replaced(
+def test_only_the_block_of_any_text_is_replaced(
     tmp_path_factory: pytest.TempPathFactory, before: str, between: str, after: str, block: str
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "README.md"

@@ -1,4 +1,4 @@
-"""show: which pictures are made, when they are made again, and what is never touched."""
+"""show: which pictures are drawn, when they are drawn again, and which files are never overwritten."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ def test_the_pixels_of_a_png_are_exact(drive):
         assert image.getpixel((50, 50)) == read_picture(Path("drive/a.jpg")).getpixel((50, 50))
 
 
-def test_a_folder_of_a_run_stands_for_its_predictions(drive):
+def test_predictions_can_be_given_as_the_folder_of_a_run(drive):
     Path("run").mkdir()
     Path("det.json").rename("run/det.json")
     assert len(drawn(predictions=Path("run")).pictures) == 3
 
 
-def test_what_stands_is_not_drawn_again(drive):
+def test_existing_pictures_are_not_drawn_again(drive):
     drawn()
     before, told = files_in("out"), Told()
     shown = drawn(told)
@@ -118,7 +118,7 @@ def changed_by(**changes: Any) -> list[str]:
     return [name for name in after if after[name] != before.get(name)]
 
 
-def test_what_looks_otherwise_is_drawn_again_and_nothing_else(drive):
+def test_only_pictures_that_would_differ_are_drawn_again(drive):
     drawn()
     write("det.json", drive | {"d.jpg": [label((30, 30, 90, 70), score=0.9)]})
     assert changed_by() == ["d.jpg"]
@@ -190,7 +190,7 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(drive):
     assert files_in("elsewhere") == files_in("out") == {}
 
 
-def test_frames_that_differ_in_their_suffix_alone_have_pictures_of_their_own(drive):
+def test_frames_that_differ_only_in_their_suffix_have_separate_pictures(drive):
     paint("drive", "a.png")
     write("det.json", drive | {"a.png": [label(score=0.9)]})
     drawn(frames=("a.jpg",))
@@ -204,21 +204,21 @@ def test_names_of_one_picture_are_an_error(drive):
         drawn()
 
 
-def test_frames_without_an_image_are_named_and_the_others_drawn(drive):
+def test_frames_without_an_image_are_reported_and_the_others_drawn(drive):
     write("det.json", drive | {"far.jpg": [], "farther.jpg": []})
     shown = drawn()
     assert shown.without_image == ("far.jpg", "farther.jpg")
     assert len(shown.pictures) == 3
 
 
-def test_images_of_other_frames_alone_are_an_error(drive):
+def test_images_of_no_predicted_frame_are_an_error(drive):
     write("det.json", {"far.jpg": []})
     with pytest.raises(ImagesError, match=r"no frame of the predictions, such as far\.jpg"):
         drawn()
     assert not Path("out").exists()
 
 
-def test_images_that_cannot_be_read_are_told_and_the_others_drawn(drive):
+def test_unreadable_images_are_reported_and_the_others_drawn(drive):
     Path("drive/a.jpg").write_bytes(b"no image")
     whole = Path("drive/d.jpg").read_bytes()
     Path("drive/d.jpg").write_bytes(whole[: len(whole) // 2])
@@ -228,7 +228,7 @@ def test_images_that_cannot_be_read_are_told_and_the_others_drawn(drive):
     assert list(files_in("out")) == ["b/c.jpg"]
 
 
-def test_frames_that_are_asked_for_are_drawn_alone(drive):
+def test_only_requested_frames_are_drawn(drive):
     Path("list.txt").write_text("# some\n\nd.jpg\n")
     assert [each.frame for each in drawn(frames=read_frame_names(["list.txt"])).pictures] == ["d.jpg"]
     assert read_frame_names(["list.txt", "x.jpg"]) == ("d.jpg", "x.jpg")
@@ -249,7 +249,7 @@ def test_two_processes_draw_what_one_does():
     ]
 
 
-def test_a_process_that_is_ended_from_outside_is_told(drive):
+def test_a_killed_process_is_an_error(drive):
     def sheets() -> Iterator[PictureJob]:
         for number in range(200):
             if number == 100:
@@ -291,7 +291,7 @@ def test_images_are_turned_as_their_camera_was_held():
     assert read_picture(Path("a.jpg")).size == (6, 8)
 
 
-def test_a_file_tells_what_it_was_made_of(drive):
+def test_a_picture_contains_its_digest(drive):
     drawn()
     assert len(read_picture_digest(Path("out/a.jpg")) or "") == 64
     assert read_picture_digest(Path("out/none.jpg")) == ""
@@ -320,7 +320,7 @@ def kinds(scene: FramePredictions, key: str, min_score: float, classes: Any = AL
     return [mark.kind for mark in scene.marks(key, min_score, classes)]
 
 
-def test_detections_and_objects_are_marked_as_they_were_judged(labelled):
+def test_detections_and_objects_are_marked_as_matched(labelled):
     scene = FramePredictions(Path("det.json"), labelled)
     assert kinds(scene, "a.jpg", 0) == ["true", "false", "found", "missed"]
     assert kinds(scene, "d.jpg", 0) == ["false", "true", "found"]
@@ -333,7 +333,7 @@ def test_an_object_that_only_a_detection_below_the_score_found_is_missed(labelle
     assert kinds(scene, "d.jpg", 0.3, [BUS]) == ["missed"]
 
 
-def test_regions_and_what_lies_in_them_are_marked_so():
+def test_ignored_regions_and_detections_in_them_are_marked():
     write("det.json", {"a.jpg": [label(score=0.9)]})
     path = write("labels.json", {"a.jpg": [label((0, 0, 150, 80), "other vehicle")]})
     assert kinds(FramePredictions(Path("det.json"), path), "a.jpg", 0) == ["uncounted", "region"]
@@ -355,7 +355,7 @@ def test_pictures_with_labels_have_a_legend_and_those_without_have_none(labelled
     assert {TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR} <= colours_of(Path("out/a.png"))
 
 
-def test_the_worst_frames_come_first_and_alone(labelled):
+def test_only_the_worst_frames_are_drawn(labelled):
     shown = drawn(labels=labelled, top_errors=1, min_score=0)
     (worst,) = shown.pictures
     assert worst.frame == "a.jpg"
@@ -370,7 +370,7 @@ def test_frames_that_cost_nothing_are_not_among_the_worst(labelled):
     assert [each.frame for each in drawn(labels=labelled, top_errors=9).pictures] == ["a.jpg", "d.jpg"]
 
 
-def test_predictions_without_a_box_are_drawn_alone_and_refused_where_they_would_be_judged(labelled):
+def test_predictions_without_a_box_are_drawn_but_not_matched(labelled):
     write("det.json", {name: [] for name in NAMES})
     assert drawn().boxes == 0
     with pytest.raises(InputsError, match=r"det\.json: holds no box"):
@@ -386,7 +386,7 @@ def test_flat_predictions_without_the_suffix_of_their_images_are_drawn(labelled,
     assert (found.boxes, found.unlabelled) == (1, 0)
 
 
-def test_the_worst_frames_are_chosen_among_those_that_are_asked_for(labelled):
+def test_the_worst_frames_are_chosen_among_the_requested_ones(labelled):
     shown = drawn(labels=labelled, top_errors=5, frames=("b/c.png", "a.jpg"))
     assert [each.frame for each in shown.pictures] == ["a.jpg"]
 
@@ -408,7 +408,7 @@ def test_coco_results_are_drawn_with_coco_labels(drive):
     assert kinds(scene, "a.jpg", 0.3) == ["true", "found"]
 
 
-def test_videos_tell_frames_of_one_name_apart():
+def test_frames_of_the_same_name_are_distinguished_by_their_videos():
     frame = {"name": "1.jpg", "labels": [label(score=0.9)]}
     Path("det.json").write_text(json.dumps([frame | {"videoName": "v"}, frame | {"videoName": "w", "labels": []}]))
     paint("drive", "v/1.jpg", "w/1.jpg")

@@ -1,4 +1,4 @@
-"""The zoo's page as HTML: what it holds, and what hostile texts cannot do in it."""
+"""The zoo's page: its contents, and its safety against hostile texts."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_every_model_has_a_row_a_card_and_a_command(zoo: Zoo, page: Page) -> Non
     assert page.count("article") == len(zoo.models) == 25
 
 
-def test_the_page_says_that_the_host_is_dead_where_its_commands_need_the_weights(zoo: Zoo, page: Page) -> None:
+def test_the_page_reports_the_dead_host_where_its_commands_need_it(zoo: Zoo, page: Page) -> None:
     words = "has been reported dead since March 2026"
     assert any(words in text for text in page.texts)
     elsewhere = msgspec.structs.replace(zoo.models[0].weights, address="https://weights.example/a.pth")
@@ -96,7 +96,7 @@ def test_the_page_says_that_the_host_is_dead_where_its_commands_need_the_weights
     assert not any(words in text for text in Page(render_site(Zoo(zoo.families, (own,), zoo.files))).texts)
 
 
-def test_the_best_stand_first_and_those_without_an_ap_last(zoo: Zoo) -> None:
+def test_the_best_models_are_first_and_those_without_an_ap_last(zoo: Zoo) -> None:
     page = Page(render_site(changed(zoo, ap_val=None)))
     aps = [attributes["data-ap"] for tag, attributes in page.tags if tag == "tr" and "data-ap" in attributes]
     known = [float(ap) for ap in aps[:-1] if ap]
@@ -119,7 +119,7 @@ def test_formulas_in_texts_are_no_formulas_in_plots(zoo: Zoo) -> None:
     assert any(text in each for each in page.texts)
 
 
-def test_every_place_that_is_led_to_is_there_once(page: Page) -> None:
+def test_every_link_target_exists_once(page: Page) -> None:
     ids = page.values("id")
     assert len(ids) == len(set(ids))
     leads = [address[1:] for address in page.values("href") if address.startswith("#")]
@@ -127,7 +127,7 @@ def test_every_place_that_is_led_to_is_there_once(page: Page) -> None:
     assert set(" ".join(page.values("aria-labelledby")).split()) <= set(ids)
 
 
-def test_published_addresses_are_links_and_nothing_else_is_asked_for(zoo: Zoo, page: Page) -> None:
+def test_published_addresses_are_links_and_nothing_is_loaded(zoo: Zoo, page: Page) -> None:
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     for model in zoo.models:
         for artifact in map(model.artifact, ARTIFACT_KINDS):
@@ -205,7 +205,7 @@ def test_the_folder_of_a_zoo_file_stays_private(zoo: Zoo) -> None:
     assert "jane" not in text
 
 
-def test_what_is_recorded_of_files_is_shown(zoo: Zoo) -> None:
+def test_recorded_digests_sizes_and_alternates_are_shown(zoo: Zoo) -> None:
     digest = "sha256:" + "5a" * 32
     weights = msgspec.structs.replace(
         zoo.models[0].weights, digest=digest, size=123456789, alternates=("https://b.example/w.pth",)
@@ -216,7 +216,7 @@ def test_what_is_recorded_of_files_is_shown(zoo: Zoo) -> None:
     assert "https://b.example/w.pth" in page.values("href")
 
 
-def test_measured_scores_and_speeds_stand_beside_the_published(zoo: Zoo) -> None:
+def test_measured_scores_and_speeds_are_shown(zoo: Zoo) -> None:
     name = zoo.models[1].name
     scores = {metric: dict.fromkeys(CLASSES, 12.345) | {"OVERALL": 32.109} for metric in ("AP", "AP50", "AP75")}
     scores["AP"]["train"] = None
@@ -266,7 +266,7 @@ def test_the_page_of_the_packaged_zoo_is_one_file(zoo: Zoo, tmp_path: Path) -> N
     assert f"bdd100k-zoo {__version__}".encode() in written.path.read_bytes()
 
 
-def test_a_page_of_ours_is_replaced_and_other_files_stay(zoo: Zoo, tmp_path: Path) -> None:
+def test_a_page_of_this_package_is_replaced_and_other_files_stay(zoo: Zoo, tmp_path: Path) -> None:
     (tmp_path / "CNAME").write_text("zoo.example")
     first = write_site(zoo, tmp_path).path.read_bytes()
     (tmp_path / "index.html").write_bytes(first.replace(b"33.72", b"33.99"))
@@ -274,7 +274,7 @@ def test_a_page_of_ours_is_replaced_and_other_files_stay(zoo: Zoo, tmp_path: Pat
     assert (tmp_path / "CNAME").read_text() == "zoo.example"
 
 
-def test_a_page_of_another_is_left_alone(zoo: Zoo, tmp_path: Path) -> None:
+def test_another_page_is_an_error_and_unchanged(zoo: Zoo, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<h1>mine</h1>")
     with pytest.raises(StorageError):
         write_site(zoo, tmp_path)
@@ -329,7 +329,7 @@ def test_ten_families_differ_in_shape_and_forty_in_shape_or_colour() -> None:
 
 @pytest.mark.parametrize("vision", VISIONS)
 @pytest.mark.parametrize("theme", [0, 1])
-def test_the_families_of_the_zoo_are_told_apart_by_every_reader(theme: int, vision: str) -> None:
+def test_the_family_colours_differ_for_every_kind_of_vision(theme: int, vision: str) -> None:
     assert len(load_zoo().families) == len(FAMILY_COLOURS)
     assert nearest(tuple(parse_hex(pair[theme]) for pair in FAMILY_COLOURS), vision) > 19
 
@@ -340,13 +340,13 @@ def test_no_family_looks_larger_than_another(family: int) -> None:
 
 
 @pytest.mark.parametrize("theme", [LIGHT_THEME, DARK_THEME])
-def test_every_mark_stands_out_from_its_background(theme: dict[str, str]) -> None:
+def test_every_marker_has_enough_contrast_with_its_background(theme: dict[str, str]) -> None:
     colours = shades(theme)
     for family in range(8):
         assert contrast(parse_hex(colours[family_marker(family).role]), parse_hex(theme["back"])) >= LEAST_CONTRAST
 
 
-def test_the_plot_tells_what_it_shows_and_leads_to_the_cards() -> None:
+def test_the_plot_has_a_description_and_links_to_the_cards() -> None:
     root = ET.fromstring(ap_plot("plot", [Group("A <b>family</b> of $x^2$", POINTS)], (20, 40)))
     assert root.findtext("title") == "Box AP by family and model"
     told = "A <b>family</b> of $x^2$: R-50 3x 33.00 on val and 32.00 on test, R-50 1x 30.00 on val"
@@ -358,7 +358,7 @@ def test_the_plot_tells_what_it_shows_and_leads_to_the_cards() -> None:
     assert {link.get("target") for link in links} == {None}
 
 
-def test_colours_are_roles_of_the_theme_and_no_styles_stand_in_the_drawing() -> None:
+def test_colours_are_classes_and_plots_have_no_styles() -> None:
     fast = [point._replace(images_per_second=speed) for point, speed in zip(POINTS, (2.0, 90.0), strict=True)]
     for svg in (ap_plot("a", [Group("F", POINTS)], (20, 40)), speed_plot("b", "(GPU, fp16)", fast, fast)):
         assert "f-family0" in svg
@@ -366,7 +366,7 @@ def test_colours_are_roles_of_the_theme_and_no_styles_stand_in_the_drawing() -> 
         assert not re.search(r"#[0-9a-f]{6}", svg)
 
 
-def test_references_within_a_drawing_bear_its_name() -> None:
+def test_references_within_a_plot_have_its_name() -> None:
     root = ET.fromstring(ap_plot("plot", [Group("F", POINTS)], (20, 40)))
     ids = {element.get("id") for element in root.iter()} - {None}
     uses = {element.get("href", "")[1:] for element in root.iter("use")}

@@ -1,4 +1,4 @@
-"""Text from files, as a page may show it."""
+"""Text from files, escaped and formatted for a page."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bdd100k_zoo.reporting.page import escape_unprintable, format_percent, forma
         ("\u200b", "⟨U+200B⟩"),
     ],
 )
-def test_what_has_no_face_is_shown_by_its_code_point(text: str, shown: str) -> None:
+def test_unprintable_characters_are_shown_as_code_points(text: str, shown: str) -> None:
     assert escape_unprintable(text) == shown
 
 
 @given(st.text(alphabet=st.characters()))
-def test_whatever_comes_out_is_printable_and_can_be_written(text: str) -> None:
+def test_escaped_text_is_printable_and_encodable(text: str) -> None:
     assert escape_unprintable(text).isprintable()
     escape_unprintable(text).encode()
 
@@ -38,7 +38,7 @@ def test_a_long_text_keeps_both_ends(text: str, length: int) -> None:
     assert short == text or (short[0] == text[0] and short[-1] == text[-1] and "…" in short)
 
 
-def test_numbers_are_written_with_their_digits_and_what_is_unknown_with_a_dash() -> None:
+def test_numbers_have_fixed_digits_and_unknown_ones_are_a_dash() -> None:
     assert (format_percent(33.719), format_percent(0.1234, 3), format_percent(None), format_percent(float("nan"))) == (
         "33.72",
         "0.123",

@@ -38,7 +38,7 @@ def test_other_frames_are_left_as_they_are(tmp_path: Path) -> None:
     assert files_of(tmp_path) == {"images/100k/val/mine.jpg": b"mine"}
 
 
-def test_train_and_val_share_no_scene_and_have_the_sizes_that_their_labels_tell() -> None:
+def test_train_and_val_share_no_scene_and_match_the_sizes_in_their_labels() -> None:
     names = {}
     for split, size in (("train", ImageSize(640, 360)), ("val", FRAME_SIZE)):
         frames = read_label_frames(DATA / f"labels/det_20/det_{split}.json")

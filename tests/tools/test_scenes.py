@@ -74,7 +74,7 @@ def test_boxes_lie_in_the_image(frames):
             assert label.category in CLASSES
 
 
-def test_what_goes_on_beyond_the_border_touches_it(frames):
+def test_truncated_objects_touch_the_border(frames):
     cut = [label for frame in frames for label in frame.labels if label.attributes["truncated"]]
     assert len(cut) > 50
     for label in cut:
@@ -93,7 +93,7 @@ def test_classes_and_sizes_follow_bdd100k(frames):
     assert share["train"] > 0.004
 
 
-def test_every_class_stands_far_and_near(frames):
+def test_every_class_appears_far_and_near(frames):
     sides: dict[str, list[float]] = {name: [] for name in CLASSES}
     for frame in frames:
         for label in frame.labels:
@@ -112,7 +112,7 @@ def test_attributes_are_bdd100ks_own(frames):
         assert {frame.attributes[name] for frame in frames} == known
 
 
-def test_objects_tell_whether_they_are_whole(frames):
+def test_objects_have_occluded_and_truncated_attributes(frames):
     labels = [label for frame in frames for label in frame.labels]
     for name in ("occluded", "truncated"):
         assert {label.attributes[name] for label in labels} == {True, False}
@@ -121,7 +121,7 @@ def test_objects_tell_whether_they_are_whole(frames):
     assert (lights, others) == ({"R", "Y", "G", "NA"}, {"NA"})
 
 
-def test_a_rider_stands_with_what_is_ridden(frames):
+def test_a_rider_has_a_bicycle_or_motorcycle(frames):
     for frame in frames:
         rides = [label.box2d for label in frame.labels if label.category in ("bicycle", "motorcycle")]
         for label in frame.labels:

@@ -38,7 +38,7 @@ def test_a_sheet_of_scenes_is_one_image(tmp_path):
         assert (image.format, image.size) == ("JPEG", (1278, 480))
 
 
-def test_the_command_tells_what_it_must_not_overwrite(tmp_path):
+def test_the_command_reports_files_that_it_must_not_overwrite(tmp_path):
     (tmp_path / "labels" / "det_20").mkdir(parents=True)
     (tmp_path / "labels" / "det_20" / "det_val.json").write_text("[]")
     command = [sys.executable, "-m", "tools.scenes", "--write", str(tmp_path), "--val", "1"]

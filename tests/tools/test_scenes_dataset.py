@@ -75,7 +75,7 @@ def test_several_processes_write_what_one_writes(root, tmp_path):
         assert (tmp_path / path).read_bytes() == (root / path).read_bytes()
 
 
-def test_a_split_of_no_frames_is_left_alone(tmp_path):
+def test_a_split_of_no_frames_is_unchanged(tmp_path):
     write_scenes(tmp_path, val=1, jobs=1)
     assert not (tmp_path / "images" / "100k" / "train").exists()
     assert not (tmp_path / "labels" / "det_20" / "det_train.json").exists()

@@ -93,13 +93,13 @@ def test_a_box_is_the_extent_of_the_pixels_that_the_object_covers(category, seed
 
 
 @pytest.mark.parametrize("category", ["car", "bicycle", "pedestrian", "traffic sign"])
-def test_what_is_hidden_has_no_label(category):
+def test_hidden_objects_have_no_label(category):
     hidden = Actor(build(category), Place(0.0, 40.0), category)
     labels = labels_of(paint(hidden, Actor(build("truck"), Place(0.0, 15.0), "truck"))[1])
     assert [label.category for label in labels] == ["truck"]
 
 
-def test_what_is_hidden_in_part_keeps_its_whole_box_and_is_occluded():
+def test_partly_hidden_objects_keep_their_full_box_and_are_occluded():
     alone = labels_of(paint(Actor(build("bus"), Place(0.0, 40.0, 1.0), "bus"))[1])
     both = labels_of(
         paint(Actor(build("car"), Place(0.0, 20.0), "car"), Actor(build("bus"), Place(0.0, 40.0, 1.0), "bus"))[1]
@@ -110,11 +110,11 @@ def test_what_is_hidden_in_part_keeps_its_whole_box_and_is_occluded():
     assert both[1].attributes["occluded"] is False
 
 
-def test_what_lies_outside_has_no_label():
+def test_objects_outside_the_frame_have_no_label():
     assert labels_of(paint(Actor(build("car"), Place(40.0, 10.0), "car"))[1]) == ()
 
 
-def test_what_is_cut_by_the_border_is_truncated():
+def test_objects_cut_by_the_border_are_truncated():
     (label,) = labels_of(paint(Actor(build("bus"), Place(-9.0, 14.0), "bus"))[1])
     assert label.attributes["truncated"] is True
     assert label.box2d.x1 == 0
@@ -128,7 +128,7 @@ def test_a_pole_hides_but_belongs_to_nothing(category):
     assert labels_of(painter) == ()
 
 
-def test_a_rider_does_not_hide_what_is_ridden():
+def test_a_rider_does_not_hide_the_bicycle():
     place = Place(0.0, 12.0, back=True)
     ride = bicycle(Rng(4))
     ridden = [Actor(ride.solid, place, "bicycle"), Actor(rider(Rng(5), ride, motor=False), place, "rider")]

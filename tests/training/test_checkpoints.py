@@ -83,7 +83,7 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     ]
 
 
-def test_a_checkpoint_of_another_training_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_not_resumed_from(tmp_path: Path) -> None:
     checkpoints.save_checkpoint(tmp_path, Runner(), "another plan")
     saved, problems = checkpoints.find_last_checkpoint(tmp_path, "plan")
     assert saved is None
@@ -97,7 +97,7 @@ def test_other_tensors_are_no_checkpoint_of_a_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["plan", "meta", "iter", "state_dict", "optimizer", "param_schedulers"])
 @pytest.mark.parametrize("value", [None, 7, "text", [], {}], ids=repr)
-def test_a_checkpoint_whose_parts_are_something_else_is_told(part: str, value: object, tmp_path: Path) -> None:
+def test_a_checkpoint_whose_parts_are_something_else_is_reported(part: str, value: object, tmp_path: Path) -> None:
     path = checkpoints.save_checkpoint(tmp_path, Runner(), "plan")
     content = torch.load(path, weights_only=True)
     (content["meta"] if part == "iter" else content)[part] = value
@@ -123,7 +123,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_checkpoint_that_does_not_fit_is_told(tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_reported(tmp_path: Path) -> None:
     checkpoints.save_checkpoint(tmp_path, Runner(), "plan")
     other = Runner()
     other.model = nn.Linear(3, 2)

@@ -47,7 +47,7 @@ def test_processes_take_together_what_one_with_their_batch_takes(images: int, wo
 
 
 @given(IMAGES, st.integers(1, 3), st.data())
-def test_an_epoch_that_goes_on_gives_what_was_left_of_it(images: int, world: int, data: Any) -> None:
+def test_an_epoch_that_resumes_gives_what_was_left_of_it(images: int, world: int, data: Any) -> None:
     passed = data.draw(st.integers(0, -(-images // world)))
     whole, left = tickets(images, world, 2), tickets(images, world, 2, passed)
     assert left == [share[passed:] for share in whole]
@@ -105,6 +105,7 @@ def test_a_temporary_folder_whose_path_is_too_long_for_sockets_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 100)))
-    with pytest.raises(StorageError, match="set TMPDIR to a shorter one"):
+    with pytest.raises(StorageError, match="the path is too long for the sockets of reading processes") as caught:
         _build_loader([0, 1], range(2), 1, 1)
+    assert "set TMPDIR to a folder with a shorter path" in caught.value.hint
     assert [int(batch[0]) for batch in _build_loader([0, 1], range(2), 1, 0)] == [0, 1]

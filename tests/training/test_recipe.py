@@ -107,7 +107,7 @@ def test_a_config_that_names_no_start_values_is_left_as_it_is(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ({"load_from": "x.pth"}, "load_from"),
         ({"resume": True}, "resume"),
@@ -117,6 +117,8 @@ def test_a_config_that_names_no_start_values_is_left_as_it_is(tmp_path: Path) ->
         ({"optim_wrapper": {"_delete_": True, "optimizer": {"type": "SGD"}}}, "has no lr"),
     ],
 )
-def test_settings_that_training_has_no_place_for_are_told(tmp_path: Path, overrides: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_settings_that_training_has_no_place_for_are_reported(
+    tmp_path: Path, overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         recipe("fcos_r50_fpn_1x", tmp_path, cfg_options=overrides)

@@ -15,7 +15,7 @@ from small_training import make_root
 from bdd100k_zoo.backends.common.config import load_config, mmdet_default_scope
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.training.job import GracefulStop, TrainingFacts, TrainingJob, TrainingStep
+from bdd100k_zoo.training.job import GracefulStop, TrainingFacts, TrainingJob
 from bdd100k_zoo.training.loaders import seed_rngs
 from bdd100k_zoo.training.train import TrainRequest
 from bdd100k_zoo.training.worker import resolve_recipe, train_model
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.progress import Progress
+    from bdd100k_zoo.training.record import StepLine
 
 SCALE = (192, 108)
 STEPS = 6
-QUICK = ("retinanet_r50_fpn_1x", "faster_rcnn_r50_fpn_deconv_1x")
+QUICK = ("retinanet_r50_fpn_1x",)
 NAMES = [model.name for model in load_zoo().models]
 
 
@@ -77,13 +78,13 @@ class Spectator:
 
     def __init__(self) -> None:
         self.stop = GracefulStop()
-        self.steps: list[TrainingStep] = []
+        self.steps: list[StepLine] = []
         self.facts: TrainingFacts | None = None
 
     def began(self, facts: TrainingFacts) -> None:
         self.facts = facts
 
-    def stepped(self, step: TrainingStep) -> None:
+    def stepped(self, step: StepLine) -> None:
         self.steps.append(step)
 
     def validated(self, epoch: int, scores: Scores) -> None:

@@ -39,7 +39,7 @@ def line(step: int) -> StepLine:
 
 
 @given(st.integers(0, 6), st.integers(0, 9))
-def test_metrics_are_cut_back_to_where_a_training_goes_on(tmp_path_factory: object, taken: int, kept: int) -> None:
+def test_metrics_are_cut_back_to_where_a_training_resumes(tmp_path_factory: object, taken: int, kept: int) -> None:
     folder: Path = tmp_path_factory.mktemp("x")  # type: ignore[attr-defined]
     first = MetricsWriter(folder, 0)
     for step in range(1, taken + 1):
@@ -66,7 +66,7 @@ def test_plans_differ_in_what_is_named() -> None:
     assert differences(PLAN.compared(), PLAN.compared()) == ()
     other = msgspec.structs.replace(PLAN, seed=3, cfg_options='{"a": 1}')
     assert differences(PLAN.compared(), other.compared()) == (
-        'cfg_options: none there, {"a": 1} now',
+        'cfg options: none there, {"a": 1} now',
         "seed: 0 there, 3 now",
     )
     assert PLAN.digest != other.digest

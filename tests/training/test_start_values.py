@@ -64,17 +64,16 @@ def test_a_backbone_takes_its_values_from_every_usual_form(tmp_path: Path, form:
             assert (tensor == 0.5).all(), key
 
 
-def test_values_that_are_missing_or_of_another_shape_are_told(tmp_path: Path) -> None:
+def test_values_that_are_missing_or_of_another_shape_are_reported(tmp_path: Path) -> None:
     values = learnt()
     del values["layer3.0.conv1.weight"]
     values["conv1.weight"] = torch.ones(1)
     torch.save(values, tmp_path / "x.pth")
     model = backbone()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointError, match="does not fit the backbone of x") as told:
+    problems = r"1 missing: layer3\.0\.conv1\.weight; 1 of another shape: conv1\.weight: "
+    with pytest.raises(CheckpointError, match=f"does not fit the backbone of x: {problems}"):
         load_pretrained_backbone(model, tmp_path / "x.pth", name="x")
-    assert "1 missing: layer3.0.conv1.weight" in str(told.value)
-    assert "conv1.weight" in str(told.value)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
@@ -101,7 +100,7 @@ def test_every_recipe_names_start_values_that_have_an_address() -> None:
     }
 
 
-def test_names_that_nothing_is_known_of_are_told_and_paths_are_none() -> None:
+def test_names_that_nothing_is_known_of_are_reported_and_paths_are_none() -> None:
     for name in ("torchvision://resnet51", "s3://bucket/x.pth", "http://far.example/x.pth"):
         with pytest.raises(ConfigError, match="--pretrained"):
             pretrained_url(name)
@@ -160,16 +159,16 @@ def test_torchvisions_names_tell_what_the_file_must_be(
 ) -> None:
     monkeypatch.setattr(start_values, "TORCHVISION", DEAD)
     host.serves(f"/det/start-values/{NAME}.pth", content)
-    told = Told()
+    reports = Told()
     if content == CONTENT:
-        assert fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path, host.address), told).exists()
-        assert not told.warnings
+        assert fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path, host.address), reports).exists()
+        assert not reports.warnings
         return
     with pytest.raises(ArtifactError, match=NAME[-8:]):
-        fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path, host.address), told)
+        fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path, host.address), reports)
 
 
-def test_a_dead_address_is_told_with_what_can_be_done(tmp_path: Path) -> None:
+def test_a_dead_address_is_reported_with_what_can_be_done(tmp_path: Path) -> None:
     with pytest.raises(TransferError, match="start-values of net") as dead:
         fetch_start_values(f"{DEAD}{NAME}.pth", store(tmp_path), Told())
     with pytest.raises(OfflineError) as offline:

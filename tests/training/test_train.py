@@ -148,7 +148,7 @@ def steps_so_far(out: Path) -> list[bytes]:
     return path.read_bytes().splitlines() if path.exists() else []
 
 
-def test_after_a_kill_it_goes_on_as_if_nothing_had_happened(root: Path, whole: Path, tmp_path: Path) -> None:
+def test_after_a_kill_it_resumes_as_if_nothing_had_happened(root: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     killed = start(small(root, out))
     wait_for_step(out, 6, killed)
@@ -159,8 +159,10 @@ def test_after_a_kill_it_goes_on_as_if_nothing_had_happened(root: Path, whole: P
     check_same(out, whole)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_asked_to_end_it_keeps_the_step_and_names_the_command_that_goes_on(
+@pytest.mark.parametrize(
+    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
+def test_asked_to_end_it_keeps_the_step_and_names_the_command_that_resumes(
     root: Path, whole: Path, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     out = tmp_path / "out"
@@ -247,19 +249,19 @@ def test_a_complete_training_is_left_as_it_is(whole: Path, root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"seed": 7}, "seed: 0 there, 7 now"),
         ({"batch_size": 4}, "batch size: 2 there, 4 now"),
         ({"epochs": 3}, "epochs: 2 there, 3 now"),
-        ({"from_scratch": True}, "start values: config there, random now"),
+        ({"from_scratch": True}, "start: config there, random now"),
         ({"precision": "bf16"}, "precision: fp32 there, bf16 now"),
     ],
 )
 def test_another_training_in_its_folder_is_an_error_that_names_what_differs(
-    whole: Path, root: Path, change: dict[str, Any], told: str
+    whole: Path, root: Path, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RunMismatchError, match=told):
+    with pytest.raises(RunMismatchError, match=message):
         run(root, whole, **change)
 
 
@@ -281,7 +283,7 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(whole: Path, root
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_with_fewer_bits_it_goes_on_too(root: Path, tmp_path: Path, precision: str) -> None:
+def test_with_fewer_bits_it_resumes_too(root: Path, tmp_path: Path, precision: str) -> None:
     run(root, tmp_path / "whole", precision=precision)
     out = Path(shutil.copytree(tmp_path / "whole", tmp_path / "out"))
     (out / "checkpoint-00000008.pth").unlink()
@@ -290,7 +292,7 @@ def test_with_fewer_bits_it_goes_on_too(root: Path, tmp_path: Path, precision: s
     check_same(out, tmp_path / "whole")
 
 
-def test_an_average_of_the_weights_goes_on_too(root: Path, tmp_path: Path) -> None:
+def test_an_average_of_the_weights_resumes_too(root: Path, tmp_path: Path) -> None:
     average = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "momentum": 0.05, "update_buffers": True}
     options = SMALL | {"custom_hooks": [average], "param_scheduler": []}
     run(root, tmp_path / "whole", cfg_options=options)
@@ -330,7 +332,7 @@ def test_fresh_replaces_a_training_and_nothing_else(whole: Path, root: Path, tmp
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_missing_labels_are_told_before_anything_is_done(own_root: Path, tmp_path: Path) -> None:
+def test_missing_labels_are_reported_before_anything_is_done(own_root: Path, tmp_path: Path) -> None:
     (own_root / "labels/det_20/det_val.json").unlink()
     with pytest.raises(InputsError, match="training needs the labels of val"):
         run(own_root, tmp_path / "out")
@@ -342,14 +344,14 @@ def test_images_that_are_missing_or_damaged_are_all_told_before_the_first_step(o
     (images / "train1.jpg").unlink()
     (images / "train2.jpg").write_bytes((images / "train2.jpg").read_bytes()[:-200])
     (images / "train3.jpg").write_bytes(b"")
-    with pytest.raises(ImagesError) as told:
+    with pytest.raises(ImagesError) as caught:
         run(own_root, tmp_path / "out")
-    first, *lines = str(told.value).splitlines()
+    first, *lines = str(caught.value).splitlines()
     assert first.startswith("3 of 8 images of ")
     assert [number for number in (1, 2, 3) if f"train{number}.jpg: " in lines[number - 1]] == [1, 2, 3]
 
 
-def test_a_category_that_is_none_is_told_before_the_first_step(own_root: Path, tmp_path: Path) -> None:
+def test_a_category_that_is_none_is_reported_before_the_first_step(own_root: Path, tmp_path: Path) -> None:
     path = own_root / "labels/det_20/det_train.json"
     path.write_text(path.read_text().replace('"pedestrian"', '"tram"'))
     with pytest.raises(InvalidFileError, match="unknown category 'tram'"):
@@ -376,9 +378,9 @@ def with_reversed(path: Path) -> None:
 def test_reversed_boxes_are_reported_once_with_the_first_of_them(own_root: Path, tmp_path: Path) -> None:
     labels = own_root / "labels/det_20/det_train.json"
     with_reversed(labels)
-    told = Told()
-    train(request(own_root, tmp_path / "out", epochs=1), Store(offline=True), told, GracefulStop())  # type: ignore[arg-type]
-    assert [message for message in told.warnings if "x2 < x1" in message] == [
+    reports = Told()
+    train(request(own_root, tmp_path / "out", epochs=1), Store(offline=True), reports, GracefulStop())  # type: ignore[arg-type]
+    assert [message for message in reports.warnings if "x2 < x1" in message] == [
         f"{labels}: 3 boxes have x2 < x1 or y2 < y1 and are ignored in training; "
         "the first: frame train1.jpg: label 0 (no. 1)"
     ]
@@ -396,7 +398,7 @@ def test_reversed_boxes_of_val_are_refused_as_eval_refuses_them(own_root: Path, 
     assert not steps(tmp_path / "out")
 
 
-def test_a_file_of_start_values_that_is_missing_is_told(root: Path, tmp_path: Path) -> None:
+def test_a_file_of_start_values_that_is_missing_is_reported(root: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         run(root, tmp_path / "out", pretrained=tmp_path / "none.pth")
 

@@ -46,7 +46,7 @@ def test_two_processes_compute_what_one_does_and_have_the_same_weights(root: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_processes_of_one_command_go_on_together(root: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_processes_of_one_command_resume_together(root: Path, tmp_path: Path, number: signal.Signals) -> None:
     def words(out: Path) -> list[str]:
         return command(root, out, "--gpus", "2", "--epochs", "3", "--batch-size", "2")
 

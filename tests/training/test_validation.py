@@ -130,9 +130,9 @@ def test_a_number_that_is_not_finite_in_one_process_is_an_error_in_all(tmp_path:
         for rank in range(len(expected))
     ]
     try:
-        told = [process.communicate(timeout=120) for process in running]
+        outputs = [process.communicate(timeout=120) for process in running]
     finally:
         for process in running:
             process.kill()
             process.wait()
-    assert [out.strip() for out, _ in told] == expected, told
+    assert [out.strip() for out, _ in outputs] == expected, outputs

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("freeze", help="detect objects with one stack, and write the boxes")
     one.add_argument("models", nargs="*", metavar="MODEL", help="default: all of the zoo")
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the boxes to")
-    one.add_argument("--backend", default="auto", choices=("auto", "mmdet3", "mmdet2"))
+    one.add_argument("--backend", default="auto", choices=("auto", "mmdet3", "mmdet2"), help="default: auto")
     one.add_argument(
         "--small", action="store_true", help="only small images, and by default only one model of every architecture"
     )
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(do=_freeze)
     other = commands.add_parser("compare", help="compare the boxes of two stacks")
     other.add_argument("expected", type=Path, metavar="EXPECTED", help="a folder that freeze wrote")
-    other.add_argument("found", type=Path, metavar="FOUND", help="another")
+    other.add_argument("found", type=Path, metavar="FOUND", help="another such folder")
     other.add_argument(
         "--as-built", type=Path, metavar="DIR", help="the boxes of FOUND's stack with mmdet's own layers"
     )

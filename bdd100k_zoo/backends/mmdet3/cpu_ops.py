@@ -31,6 +31,16 @@ MAX_OFFSET = 1e6
 """Offsets larger than this, in pixels, or NaN, are left to torchvision."""
 
 
+def _are_supported(features: Tensor, *others: Tensor) -> bool:
+    """Return whether tensors are float32 on the CPU and need no gradient, with features in channels last."""
+    tensors = (features, *others)
+    learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    # Pixels are numbered in int32.
+    laid_out = features.is_contiguous(memory_format=torch.channels_last) and features.numel() < 2**31
+    return on_cpu and laid_out and not learning
+
+
 # RoIAlign
 
 
@@ -51,11 +61,7 @@ class _Axis(NamedTuple):
 
 def supports_roi_align(features: Tensor, rois: Tensor) -> bool:
     """Return whether inputs are supported: float32 on the CPU, channels last, no gradient, regions near the image."""
-    learning = torch.is_grad_enabled() and (features.requires_grad or rois.requires_grad)
-    fits = features.device.type == rois.device.type == "cpu" and features.dtype == rois.dtype == torch.float32
-    # Pixels are numbered in int32.
-    laid_out = features.is_contiguous(memory_format=torch.channels_last) and features.numel() < 2**31
-    return fits and laid_out and not learning and bool((rois.abs() < MAX_ROI_COORDINATE).all())
+    return _are_supported(features, rois) and bool((rois.abs() < MAX_ROI_COORDINATE).all())
 
 
 def roi_align_channels_last(
@@ -155,13 +161,8 @@ def _take(values: Tensor, indices: Tensor) -> Tensor:
 
 def supports_deform_conv2d(features: Tensor, offset: Tensor, weight: Tensor) -> bool:
     """Return whether inputs are supported: float32 on the CPU, channels last, one group, no gradient, small offsets."""
-    tensors = (features, offset, weight)
-    learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-    # Pixels are numbered in int32.
-    laid_out = features.is_contiguous(memory_format=torch.channels_last) and features.numel() < 2**31
     ungrouped = weight.size(1) == features.size(1)
-    return on_cpu and laid_out and ungrouped and not learning and bool((offset.abs() < MAX_OFFSET).all())
+    return ungrouped and _are_supported(features, offset, weight) and bool((offset.abs() < MAX_OFFSET).all())
 
 
 def deform_conv2d_channels_last(

@@ -1,4 +1,4 @@
-"""FCOS, narrow R-18-FPN, on small frames: the detector of the demo, learnt from nothing on drawn scenes."""
+"""FCOS, narrow R-18-FPN, on small frames: the demo's detector, trained from scratch on synthetic scenes."""
 
 _base_ = ["mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", "./_base_/bdd100k.py"]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bdd100k_zoo.backends.protocol import Detector
-    from bdd100k_zoo.prediction.journal import ChunkResult
+    from bdd100k_zoo.prediction.pipeline import ChunkResult
 
 pytestmark = pytest.mark.gpu
 

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn where, at any size, of any marks."""
+"""Drawn boxes, labels and legends, for images of any size and any marks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def row(picture: Image.Image, y: int, left: int, right: int) -> list[tuple[int, 
     return [picture.getpixel((x, y)) for x in range(left, right)]
 
 
-def test_a_box_has_a_line_of_its_class_around_it_and_its_inside_is_left_alone():
+def test_a_box_has_a_line_around_it_and_its_inside_is_unchanged():
     picture = draw_boxes(blank(), [mark(200, 300, 400, 500)])
     inside = picture.crop((200, 300, 400, 500))
     assert inside.getcolors() == [(200 * 200, GREY)]
@@ -37,7 +37,7 @@ def test_a_box_has_a_line_of_its_class_around_it_and_its_inside_is_left_alone():
 
 
 @pytest.mark.parametrize("category", range(len(CLASSES)))
-def test_the_label_stands_above_the_box_on_the_colour_of_the_class(category):
+def test_the_label_is_above_the_box_in_the_colour_of_the_class(category):
     picture = draw_boxes(blank(), [mark(200, 300, 400, 500, category=category)])
     label = picture.crop((198, 285, 240, 296))
     assert max(label.getcolors(1000))[1] == CLASS_COLOURS[category]
@@ -60,7 +60,7 @@ def side(kind: MarkKind) -> str:
     return "".join("#" if picture.getpixel((198, y)) == KINDS[kind] else "." for y in range(300, 500))
 
 
-def test_verdicts_differ_in_colour_and_in_line():
+def test_outcomes_differ_in_colour_and_line():
     whole, dashed, dotted = side("true"), side("false"), side("missed")
     assert whole == "#" * 200
     dashes, dots = ({len(part) for part in line.strip(".").split(".") if part} for line in (dashed, dotted))
@@ -97,7 +97,7 @@ def test_a_narrow_picture_has_a_legend_of_several_rows():
         (50, 50, 40, 60),
     ],
 )
-def test_what_is_outside_or_no_box_is_left_out(box):
+def test_boxes_outside_the_image_and_invalid_boxes_are_left_out(box):
     assert draw_boxes(blank(), [mark(*box)]).getcolors() == [(1280 * 720, GREY)]
 
 

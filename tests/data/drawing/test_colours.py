@@ -1,4 +1,4 @@
-"""Colours: how far apart they are for every kind of vision, and how well text is read on them."""
+"""Colours: their differences for every kind of vision, and the contrast of text on them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def nearest(colours: tuple[Colour, ...], vision: str) -> float:
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-def test_any_two_classes_are_told_apart_by_every_reader(vision):
+def test_any_two_class_colours_differ_for_every_kind_of_vision(vision):
     assert len(CLASS_COLOURS) == len(CLASSES)
     assert nearest(CLASS_COLOURS, vision) >= 16
 
@@ -120,7 +120,7 @@ def test_ten_colours_are_farther_apart_than_the_eight_of_okabe_and_ito():
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-def test_verdicts_are_told_apart_by_every_reader(vision):
+def test_outcome_colours_differ_for_every_kind_of_vision(vision):
     assert nearest((TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR, IGNORED_COLOUR, LIGHT_COLOUR, DARK_COLOUR), vision) >= 15
 
 
@@ -153,17 +153,17 @@ def mixed(theme: dict[str, str], role: str, share: float) -> tuple[int, int, int
 @THEMES
 @pytest.mark.parametrize("role", ["text", "soft", "link", "good", "bad"])
 @pytest.mark.parametrize("back", ["back", "raised"])
-def test_text_stands_out_from_what_it_stands_on(theme: dict[str, str], role: str, back: str) -> None:
+def test_text_has_enough_contrast_with_its_background(theme: dict[str, str], role: str, back: str) -> None:
     assert contrast(parse_hex(theme[role]), parse_hex(theme[back])) >= 4.5
 
 
 @THEMES
-def test_numbers_stand_out_from_the_strongest_shade_of_a_cell(theme: dict[str, str]) -> None:
+def test_numbers_have_enough_contrast_with_the_darkest_cell(theme: dict[str, str]) -> None:
     assert contrast(parse_hex(theme["text"]), mixed(theme, "heat", 0.45)) >= 4.5
 
 
 @THEMES
-def test_lines_stand_out_from_the_background(theme: dict[str, str]) -> None:
+def test_lines_have_enough_contrast_with_the_background(theme: dict[str, str]) -> None:
     series = [role for role in ROLES if role.startswith(("class", "run"))]
     assert len(series) == 16
     for role in series:
@@ -182,7 +182,7 @@ def test_colours_are_written_and_read(colour: tuple[int, int, int]) -> None:
     assert parse_hex(format_hex(colour)) == colour
 
 
-def test_each_role_has_a_colour_that_stands_for_it_and_rules_that_colour_it() -> None:
+def test_each_role_has_a_placeholder_colour_and_css_rules() -> None:
     sheet = style_sheet()
     assert [SENTINELS[sentinel(role)] for role in ROLES] == list(ROLES)
     for role in ROLES:

@@ -1,4 +1,4 @@
-"""Labels: in the picture, beside their boxes, not upon one another."""
+"""Placement of labels: inside the picture, beside their boxes, without overlap."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def placed(
 
 
 @given(st.lists(areas(), max_size=6), areas())
-def test_a_canvas_counts_what_is_covered(covered, asked):
+def test_the_map_counts_covered_cells(covered, asked):
     canvas = OccupancyMap(WIDTH, HEIGHT)
     for area in covered:
         canvas.cover(area)
@@ -43,7 +43,7 @@ def test_a_canvas_counts_what_is_covered(covered, asked):
 
 
 @given(areas(), areas(), st.integers(1, 9))
-def test_coarse_cells_never_call_free_what_is_covered(covered, asked, cell):
+def test_coarse_cells_never_report_covered_areas_as_free(covered, asked, cell):
     canvas = OccupancyMap(WIDTH, HEIGHT, cell)
     canvas.cover(covered)
     assert not (shared(covered, asked) and canvas.is_free(asked))
@@ -51,7 +51,7 @@ def test_coarse_cells_never_call_free_what_is_covered(covered, asked, cell):
 
 @given(st.lists(areas(), min_size=1, max_size=25))
 @settings(deadline=None)
-def test_labels_stay_in_the_picture_and_lie_upon_one_another_only_where_all_is_taken(boxes):
+def test_labels_stay_in_the_picture_and_overlap_only_without_free_space(boxes):
     labels, areas_taken = OccupancyMap(WIDTH, HEIGHT), []
     for box in boxes:
         found = placed(box, labels=labels, sizes=SIZES)
