@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES, class_indices
 from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
+from bdd100k_zoo.data.scalabel_reader import read_rows
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
@@ -173,6 +174,31 @@ def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[Label, ...]:
         Label(str(next(ids)), CLASSES[index], score, Box2D(*box))
         for index, score, box in zip(classes, scores, corners.tolist(), strict=True)
     )
+
+
+def read_detections(path: Path) -> Iterator[tuple[str, Detections]]:
+    """Yield the name and the detections of each frame of a predictions file, the reverse of ``PredictionsWriter``.
+
+    They come in the order of the file: by class, then by descending score.
+
+    Raises:
+        StorageError: the file cannot be read.
+        InputsError: it is no predictions file, or an entry is invalid.
+    """
+    rows, *_ = read_rows(path, scored=True, lenient=True)
+    for row in rows:
+        if row.fault:
+            raise row.fault
+        codes = np.frombuffer(row.codes, np.uint8)
+        known = codes < len(CLASSES)  # others are regions, which are no detections
+        boxes = np.frombuffer(row.boxes).reshape(-1, 4) + np.array([0.0, 0.0, 1.0, 1.0])
+        scores = np.frombuffer(row.scores)
+        yield (
+            row.name,
+            Detections(
+                boxes[known].astype(np.float32), scores[known].astype(np.float32), codes[known].astype(np.int64)
+            ),
+        )
 
 
 class PredictionsWriter:
