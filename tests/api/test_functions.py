@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -331,6 +332,21 @@ def test_a_training_has_its_weights_and_record(data: Path) -> None:
     assert any("complete" in note for note in shown.notes)
     with pytest.raises(ZooError, match="exclude one another"):
         train(MODEL, data, resume=True, fresh=True)
+
+
+def test_an_interrupted_training_is_resumed_by_the_same_call(data: Path) -> None:
+    class Interrupting(Told):
+        def advance(self, amount: int) -> None:
+            super().advance(amount)
+            if self._title.startswith("Epoch") and self.done[self._title] == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    small = {"train_dataloader.dataset.pipeline.2.scale": (160, 90)}
+    given: dict[str, Any] = {"epochs": 2, "device": "cpu", "workers": 0, "from_scratch": True, "cfg_options": small}
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted after step 2, (?s:.*) the same call of train"):
+        train(MODEL, data, progress=Interrupting(), **given)
+    assert not Training.read(Path("runs", MODEL, "train")).record.finished
+    assert train(MODEL, data, resume=True, **given).record.finished
 
 
 # Names, messages, defaults --------------------------------------------------------------------------------------------
