@@ -385,7 +385,7 @@ def test_a_file_that_is_no_checkpoint_is_set_aside(here: Surroundings) -> None:
     here.holds(CONTENT)
     checked = only(here, deep=True)
     assert (checked.state, checked.fits_model) == ("damaged", False)
-    assert "no checkpoint" in str(checked.problem)
+    assert "not a checkpoint" in str(checked.problem)
 
 
 def test_random_weights_in_the_cache_are_set_aside(here: Surroundings, tmp_path: Path) -> None:
