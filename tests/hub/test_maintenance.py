@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import socket
@@ -126,7 +127,7 @@ def test_a_digest_of_the_users_verifies_a_file_without_a_ledger_in_a_read_only_c
     digest = UserDigest("weights", f"sha256:{hashlib.sha256(CONTENT).hexdigest()}", "digests.yaml")
     models = tuple(replace(model, user_digests=(digest,)) for model in here.zoo.models)
     read_only()
-    (checked,) = verify_cache(here.store, replace(here.zoo, models=models), (), here.told)
+    (checked,) = verify_cache(here.store, dataclasses.replace(here.zoo, models=models), (), here.told)
     assert (checked.state, checked.verified_by) == ("verified", "user")
     assert not ledger_path(path).exists()
 
