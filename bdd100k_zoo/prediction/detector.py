@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from bdd100k_zoo.backends.protocol import Detector, DetectorFacts
+    from bdd100k_zoo.backends.protocol import BackendDetector, DetectorFacts
     from bdd100k_zoo.data.detections import Detections
     from bdd100k_zoo.hub.cache import StoredFile
     from bdd100k_zoo.progress import Progress
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class LoadedDetector:
     """A detector ready for images: call it with a path, or with pixels."""
 
-    def __init__(self, model: Model, weights: StoredFile, detector: Detector) -> None:
+    def __init__(self, model: Model, weights: StoredFile, detector: BackendDetector) -> None:
         self.model = model
         self.weights = weights
         self.detector = detector

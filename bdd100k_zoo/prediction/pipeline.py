@@ -18,7 +18,7 @@ from bdd100k_zoo.errors import DeviceError, ImagesError, NotFiniteError, Unreada
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from bdd100k_zoo.backends.protocol import Detector, Prepared
+    from bdd100k_zoo.backends.protocol import BackendDetector, Prepared
     from bdd100k_zoo.data.images import Frame
     from bdd100k_zoo.prediction.run import Chunks
     from bdd100k_zoo.progress import Progress, Task
@@ -94,7 +94,7 @@ class _PreparedFrame(NamedTuple):
 
 
 def detect_chunks(
-    detector: Detector, work: DetectionWork, progress: Progress, task: Task
+    detector: BackendDetector, work: DetectionWork, progress: Progress, task: Task
 ) -> Generator[ChunkResult, None, None]:
     """Detect objects in the frames of some chunks, and yield each chunk when all of its frames are done.
 
@@ -156,7 +156,7 @@ def batch_by_shape(items: Iterable[tuple[Hashable, Item]], size: int) -> Iterato
 
 
 def _detect(
-    detector: Detector, batch: Sequence[_PreparedFrame], split: Counter[int], progress: Progress
+    detector: BackendDetector, batch: Sequence[_PreparedFrame], split: Counter[int], progress: Progress
 ) -> list[Detections]:
     """Detect objects in a batch of one shape, or of unreadable frames; count the batches that are halved by size."""
     try:
@@ -181,7 +181,7 @@ def _detect(
     return [found for part in parts for found in _detect(detector, part, split, progress)]
 
 
-def _read_ahead(detector: Detector, work: DetectionWork) -> Generator[_PreparedFrame, None, None]:
+def _read_ahead(detector: BackendDetector, work: DetectionWork) -> Generator[_PreparedFrame, None, None]:
     """Read and preprocess the frames of the pending chunks in threads, and yield them in order.
 
     The frames of a video are read one after the other by one thread; files take turns.
@@ -205,7 +205,7 @@ def _read_ahead(detector: Detector, work: DetectionWork) -> Generator[_PreparedF
             yield waiting.popleft().result()
 
 
-def _read(number: int, frame: Frame, reader: FrameReader, detector: Detector) -> _PreparedFrame:
+def _read(number: int, frame: Frame, reader: FrameReader, detector: BackendDetector) -> _PreparedFrame:
     start = perf_counter()
     prepared, unreadable = None, None
     try:
