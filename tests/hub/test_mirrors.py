@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.cli.output import explain
 from bdd100k_zoo.errors import MissingPackageError, SettingsError
-from bdd100k_zoo.hub.mirrors import Mirror, configured_mirrors, local_path, mirror_problem, resolve_address
+from bdd100k_zoo.hub.mirrors import SCHEMES, Mirror, configured_mirrors, local_path, mirror_problem, resolve_address
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.registry.addresses import address_problem
 
@@ -187,6 +187,11 @@ def test_the_examples_of_the_documentation_are_accepted(tmp_path: Path) -> None:
     first, *others = [configured_mirrors({"BDD100K_ZOO_MIRRORS": each}) for each in re.findall(r"_MIRRORS=(\S+)", text)]
     assert configured_mirrors({}, tmp_path / "config.yaml") == first
     assert len(others) == 3
+
+
+def test_every_scheme_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mirrors.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)://", text, re.MULTILINE)) == set(SCHEMES)
 
 
 def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
