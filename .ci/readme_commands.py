@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def commands(text: str, name: str) -> str:
-    """Give the commands of the fenced block that follows the marker."""
+    """Return the commands of the fenced block that follows the marker."""
     blocks = re.findall(rf"<!-- ci: {re.escape(name)} -->\s*```(?:sh|bash)\n(.*?)```", text, re.DOTALL)
     if len(blocks) != 1:
         sys.exit(f"expected one block marked `ci: {name}`, found {len(blocks)}")

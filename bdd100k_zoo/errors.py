@@ -111,7 +111,7 @@ class MissingPackageError(ZooError):
 
 
 class BackendError(ZooError):
-    """The backend that was asked for is not installed, or lacks an op."""
+    """The requested backend is not installed, or lacks an op."""
 
 
 class SettingsError(ZooError):

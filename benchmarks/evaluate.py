@@ -1,10 +1,11 @@
-"""What scoring costs beside the official command and beside hotcoco, and whether the scores are the official ones.
+"""What scoring costs compared with the official command and hotcoco, and whether the scores are the official ones.
 
     python benchmarks/evaluate.py [--frames 10000] [--official-python PATH] [--make-val PATH]
 
 Every engine runs in a process of its own, from files to written scores; wall time, CPU time and peak memory are of the
 whole process. hotcoco is a lower bound of what a scorer built on it takes: both files decoded into the leanest typed
-records, and hotcoco on arrays that are ready. Ours and hotcoco alternate, so that a drifting machine moves both.
+records, and hotcoco on arrays that are ready. This package's scorer and hotcoco alternate, so that a drifting machine
+affects both.
 Goals: 40 times less CPU and wall time and 6 times less memory than the official command with ``--nproc 1``, and no more
 CPU time, wall time or memory than hotcoco. They are for 10,000 frames of the data of ``--make-val``; without it the
 data are this file's own, of the same shape.
@@ -58,15 +59,15 @@ def measure(command: list[str]) -> Cost:
     This process must stay small: on Linux a child's peak counts from the size of its parent.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
-        child = subprocess.Popen(command, stdout=told, stderr=told, env=environment)
+        child = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - begin
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
-            told.seek(0)
-            raise subprocess.CalledProcessError(child.returncode, command, told.read())
+            output.seek(0)
+            raise subprocess.CalledProcessError(child.returncode, command, output.read())
     unit = 1 if sys.platform == "darwin" else 1024
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 2**20)
 
@@ -171,12 +172,12 @@ PARTS = {"ours": run_ours, "hotcoco": run_hotcoco, "arrays": prepare_arrays, "da
 
 
 def part(name: str, folder: Path, other: Path) -> list[str]:
-    """Give the command that runs one of ``PARTS`` in a process of its own."""
+    """Return the command that runs one of ``PARTS`` in a process of its own."""
     return [sys.executable, __file__, "--part", name, str(folder), str(other)]
 
 
 def official(python: Path, folder: Path, out: Path) -> list[str]:
-    """Give the official command."""
+    """Return the official command."""
     files = ["-g", str(folder / LABELS), "-r", str(folder / PREDICTIONS), "--out-file", str(out)]
     return [str(python), "-m", "bdd100k.eval.run", "-t", "det", *files, "--nproc", "1", "--quiet"]
 
@@ -244,7 +245,7 @@ def main() -> int:
     """Read the command line; measure, or be measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=10000)
-    parser.add_argument("--repeats", type=int, default=3, help="runs of ours and of hotcoco")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of this package's scorer and of hotcoco")
     parser.add_argument("--official-python", type=Path, help="a Python that has the official packages")
     parser.add_argument("--make-val", type=Path, help="a program that makes the data: --frames N --seed S --out DIR")
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)

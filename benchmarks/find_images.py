@@ -1,4 +1,4 @@
-"""What finding, naming, stamping and sorting many files adds to the start of a run, beside a bare walk in the same run.
+"""What finding, naming, stamping and sorting many files adds to the start of a run, and a bare walk beside it.
 
     python benchmarks/find_images.py [--files 100000] [--runs 5]
 
@@ -46,7 +46,7 @@ def walk(root: Path) -> int:
 
 
 def seconds(count: Callable[[], int], expected: int) -> tuple[float, float]:
-    """Give wall and CPU time of one call, which must find so many files."""
+    """Return wall and CPU time of one call, which must find so many files."""
     wall, cpu = perf_counter(), process_time()
     found = count()
     assert found == expected, f"{found} files found, {expected} made"

@@ -3,7 +3,7 @@
     python benchmarks/precision.py MODEL… [--images DIR] [--precision bf16] [--device cuda]
 
 A box is found again where one of its class overlaps it by at least --overlap (IoU), one for one, best scores first. Of
-these pairs the differences of scores and corners are told. Weights that have learnt nothing say nothing about AP.
+these pairs the differences of scores and corners are printed. Random weights say nothing about AP.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def ious_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def detect(name: str, weights: Path, precision: str, paths: list[str], device: str) -> tuple[list[Detections], float]:
-    """Give the detections of all frames, and the seconds of an image: the median, one by one."""
+    """Return the detections of all frames, and the seconds of an image: the median, one by one."""
     detector = load(name, load_zoo()[name].config_path, weights, device, precision=precision)
     found, seconds = [], []
     for path in paths:

@@ -10,9 +10,9 @@ are medians of pairs. A turn is a batch of ours on the CPU, and 16 batches, 64 i
 which others took more than a tenth of the machine is measured again, up to three times as many in all; the least
 disturbed ones count. What others took is part of the record, one JSON file for a model in `benchmarks/results/`.
 
-Stages: decode, prepare (resize, pack), network (with normalising and padding) and, told apart on the CPU alone, choose
-(proposals and boxes: `predict_by_feat` of every head). Ours overlap. On a GPU our network is measured by itself, too:
-backbone, neck, pooling and heads on batches that are there already, with the same size and precision.
+Stages: decode, prepare (resize, pack), network (with normalising and padding) and, measured on the CPU only, choose
+(proposals and boxes: `predict_by_feat` of every head). Ours overlap. On a GPU our network is also measured by itself:
+backbone, neck, pooling and heads on batches that are already on the device, with the same size and precision.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ STAGES = ("decode", "prepare", "network", "choose")
 CORNER, SCORE = 1e-3, 1e-5
 """How far boxes may be apart, in pixels and in score, to be the same in the strict sense."""
 NEAR, ROUGH = 100, 4000
-"""Boxes this many times as far apart are a pair, whose differences are told: in fp32, and where numbers are rounded."""
+"""Boxes this many times as far apart are a pair with reported differences: in fp32, and where numbers are rounded."""
 DISTURBED = 0.1
 """Pairs during which others took more of the machine than this are measured again."""
 
@@ -125,7 +125,7 @@ def measure(model: Model, arguments: argparse.Namespace, folder: Path) -> dict[s
         precision=arguments.precision,
         batch_size=arguments.batch_size,
     )
-    with WorkerProcess(draw, setup, arguments.seed):  # in a process of its own, whose memory is nobody's
+    with WorkerProcess(draw, setup, arguments.seed):  # in a process of its own, so that its memory counts for no engine
         pass
     with WorkerProcess(ours, setup) as our:
         about, capability = our.about
@@ -151,7 +151,7 @@ def measure(model: Model, arguments: argparse.Namespace, folder: Path) -> dict[s
 
 
 def default_turn(about: DetectorInfo) -> int:
-    """Give a number of images that fills a turn: on the CPU few, since each takes seconds."""
+    """Return a number of images that fills a turn: on the CPU few, since each takes seconds."""
     size = about.batch_size
     return size if about.facts.device == "cpu" else size * max(16, -(-64 // size))
 
@@ -184,7 +184,7 @@ class Turns(NamedTuple):
 
 
 def busy_seconds() -> float:
-    """Give the seconds that all processors have worked since the machine started; 0 where Linux does not tell."""
+    """Return the seconds that all processors have worked since the machine started; 0 on other systems than Linux."""
     try:
         user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
     except OSError:
@@ -196,7 +196,7 @@ def busy_seconds() -> float:
 
 
 def described(model: str, about: DetectorInfo, arguments: argparse.Namespace) -> dict[str, object]:
-    """Say what was measured."""
+    """Return what was measured."""
     return {
         "benchmark": "predict",
         "model": model,
@@ -206,13 +206,13 @@ def described(model: str, about: DetectorInfo, arguments: argparse.Namespace) ->
         "batch_size": about.batch_size,
         "stock_tf32": arguments.stock_tf32,
         "seed": arguments.seed,
-        "frames": "given" if arguments.images else "drawn",
+        "frames": "given" if arguments.images else "synthetic",
         "rounds": arguments.rounds,
     }
 
 
 def ratios(rounds: Sequence[Mapping[str, Taken]]) -> dict[str, object]:
-    """Give how many times as fast ours is, by wall and by CPU time, and the share of the bare network's speed."""
+    """Return how many times as fast ours is, by wall and by CPU time, and the share of the bare network's speed."""
     each = [one["stock"].wall / one["ours"].wall for one in rounds]
     found = {
         "ratio": round(median(each), 3),
@@ -225,7 +225,7 @@ def ratios(rounds: Sequence[Mapping[str, Taken]]) -> dict[str, object]:
 
 
 def costs(taken: Sequence[Taken], images: int) -> dict[str, object]:
-    """Give the medians of what an image costs."""
+    """Return the medians of what an image costs."""
     seconds = median(one.wall for one in taken) / images
     stages = {stage: median(one.stages.get(stage, 0) for one in taken) / images for stage in STAGES}
     return {
@@ -239,7 +239,7 @@ def costs(taken: Sequence[Taken], images: int) -> dict[str, object]:
 
 
 def surroundings(about: DetectorInfo, capability: str) -> dict[str, object]:
-    """Say what the figures hold for."""
+    """Return what the figures hold for."""
     return {
         "commit": git("rev-parse", "--short", "HEAD"),
         "changed": bool(git("status", "--porcelain", "--", "bdd100k_zoo", "benchmarks/*.py")),

@@ -144,7 +144,7 @@ class Watch:
         setattr(owner, attribute, watched)
 
     def lap(self) -> dict[str, float]:
-        """Give the seconds since the last lap."""
+        """Return the seconds since the last lap."""
         seconds, self._seconds = dict(self._seconds), Counter()
         return seconds
 
@@ -158,7 +158,7 @@ def watch_choosing(watch: Watch, model: Any, device: str) -> None:
 
 @contextmanager
 def timed(device: str) -> Iterator[list[float]]:
-    """Give wall and CPU seconds of a block in a list, once it is done; nothing is under way at either end."""
+    """Return wall and CPU seconds of a block in a list, once it is done; nothing is under way at either end."""
     from bdd100k_zoo.backends.common.devices import synchronize_device
 
     synchronize_device(device)
@@ -170,7 +170,7 @@ def timed(device: str) -> Iterator[list[float]]:
 
 
 def cpu_seconds() -> float:
-    """Give the CPU seconds of this process and of those that read images for it."""
+    """Return the CPU seconds of this process and of those that read images for it."""
     return time.process_time() + sum(_seconds_of(child.pid) for child in multiprocessing.active_children())
 
 

@@ -101,13 +101,13 @@ class Watch:
         """Nothing restarts."""
 
     def note(self, message: str) -> None:
-        """Say nothing."""
+        """Report nothing."""
 
     warn = note
 
 
 def peak() -> float:
-    """Give the largest resident memory so far, in MiB."""
+    """Return the largest resident memory so far, in MiB."""
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / 1024 if sys.platform != "darwin" else largest / 2**20
 

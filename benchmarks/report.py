@@ -4,8 +4,8 @@
 
 Each report is written by the command in a process of its own, from files to page; wall time, CPU time and peak memory
 are of the whole process. The data are those of ``--make-val``, or of ``benchmarks/evaluate.py``; the second predictions
-file is the first with its scores and boxes shaken. Goals, for 10,000 frames on two cores: 20 seconds without intervals,
-90 with them, pages under 15 MB. What was measured is added to the results as one JSON file.
+file is the first with noise added to its scores and boxes. Goals, for 10,000 frames on two cores: 20 seconds without
+intervals, 90 with them, pages under 15 MB. What was measured is added to the results as one JSON file.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def shake(folder: Path) -> None:
 
 
 def report(folder: Path, page: Path, *options: str) -> list[str]:
-    """Give the command that writes a report."""
+    """Return the command that writes a report."""
     files = [str(folder / PREDICTIONS), str(folder / SHAKEN), "--labels", str(folder / LABELS)]
     return [sys.executable, "-m", "bdd100k_zoo", "--quiet", "report", *files, "--out", str(page), *options]
 
@@ -97,7 +97,7 @@ def show(name: str, found: list[Cost], frames: int) -> None:
 
 
 def commit() -> str:
-    """Give the commit of this checkout, ``-changed`` after it where files differ."""
+    """Return the commit of this checkout, ``-changed`` after it where files differ."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=-changed", "--abbrev=12", "--match", "-"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 

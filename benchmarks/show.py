@@ -1,11 +1,11 @@
-"""What a picture costs beside scalabel's LabelViewer, on the same frames and boxes in the same run.
+"""What a picture costs compared with scalabel's LabelViewer, on the same frames and boxes in the same run.
 
     python benchmarks/show.py --official-python PATH [--images DIR] [--frames 40] [--boxes 18] [--rounds 3]
 
 Both go from the predictions file and the images to JPEGs, in one process each that has imported what it needs; ours
 runs all of ``show``, its checks and digests included. They take turns, and each goes first in half of the rounds. The
 viewer needs an environment of its own, with bdd100k-zoo[official]. Goal: at least 10 times as fast, by wall and by CPU
-time. With `--results DIR` the record is kept as a JSON file.
+time. With `--results DIR` the record is stored as a JSON file.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--boxes", type=int, default=18, help="in each frame")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--results", type=Path, help="folder to keep the record in")
+    parser.add_argument("--results", type=Path, help="folder for the record")
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:

@@ -1,12 +1,12 @@
-"""What a verified download costs beside a plain one and beside its digest alone, and whether the files are right.
+"""What a verified download costs compared with a plain one and with its digest alone, and whether the files are right.
 
     python benchmarks/transfer.py [--size 1000] [--rounds 5] [--folder DIR]
     python benchmarks/transfer.py --quick
 
 A server in a process of its own sends a file out of memory over the loopback, with sendfile and ranges. Every way to
 fetch or to hash it runs in a fresh process, which measures its own work without its start; curl's costs are those of
-the whole process. The ways alternate, round by round, so that a drifting machine moves all of them, and every file that
-was written is compared with what was served. Goal: ours takes at most 1.10 times as long as the slower of plain
+the whole process. The ways alternate, round by round, so that a drifting machine affects all of them, and every file
+that was written is compared with what was served. Goal: ours takes at most 1.10 times as long as the slower of plain
 requests, which neither hash nor wait for the disk, and MD5 alone; the median of the rounds' ratios counts.
 """
 
@@ -75,14 +75,14 @@ class Job(NamedTuple):
 
 
 def content(size: int) -> Iterator[bytes]:
-    """Give the first bytes of what is served, block by block: no two alike, and the same in every process."""
+    """Return the first bytes of what is served, block by block: no two alike, and the same in every process."""
     block = random.Random(0).randbytes(BLOCK)
     for begin in range(0, size, BLOCK):
         yield (begin.to_bytes(8, "big") + block[8:])[: size - begin]
 
 
 def md5_of(size: int) -> str:
-    """Give the MD5 digest of the first bytes of what is served."""
+    """Return the MD5 digest of the first bytes of what is served."""
     digest = hashlib.md5(usedforsecurity=False)
     for block in content(size):
         digest.update(block)
@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Report nothing."""
 
 
 def serve(size: int) -> None:
@@ -239,10 +239,10 @@ def measure_part(name: str, job: Job) -> Cost:
     if name.endswith("from half"):
         leave_half(name, job)
     with start(name, job) as process:
-        told, _ = process.communicate()
+        output, _ = process.communicate()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, name)
-    return Cost(*json.loads(told))
+    return Cost(*json.loads(output))
 
 
 def leave_half(name: str, job: Job) -> None:
@@ -273,7 +273,7 @@ def measure_curl(_: str, job: Job) -> Cost:
 
 
 def measure(name: str, job: Job, folder: Path) -> tuple[Cost, bool]:
-    """Give the cost of one way, and whether every file that it wrote is right."""
+    """Return the cost of one way, and whether every file that it wrote is right."""
     with tempfile.TemporaryDirectory(dir=folder) as own:
         job = job._replace(folder=own)
         cost = (measure_curl if name == "curl -o" else measure_part)(name, job)
@@ -283,7 +283,7 @@ def measure(name: str, job: Job, folder: Path) -> tuple[Cost, bool]:
 
 
 def is_right(path: Path, size: int) -> bool:
-    """Tell whether a file holds exactly the first bytes of what is served."""
+    """Return whether a file holds exactly the first bytes of what is served."""
     with path.open("rb") as file:
         return all(file.read(len(block)) == block for block in content(size)) and not file.read(1)
 
@@ -309,7 +309,7 @@ def compare(costs: dict[str, list[Cost]], size: int) -> None:
 
 
 def ratio_of(these: list[float], those: list[float]) -> float:
-    """Give the median of the rounds' ratios."""
+    """Return the median of the rounds' ratios."""
     return median(one / other for one, other in zip(these, those, strict=True))
 
 

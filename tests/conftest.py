@@ -76,7 +76,7 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of published results and facts that stands beside a developer's checkout."""
+    """The folder of published results and facts beside a developer's checkout."""
     if not SHARED.is_dir():
         pytest.skip(f"NOT COMPARED with the published originals: there is no folder {SHARED}")
     return SHARED

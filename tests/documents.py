@@ -1,4 +1,4 @@
-"""Pages taken apart: what a browser would make of them, and what is wrong with them."""
+"""Pages, parsed as a browser would, and checks of what is wrong with them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Document(HTMLParser):
         assert [each.tag for each in self.open] == [], "elements stay open"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len({name for name, _ in attrs}) == len(attrs), f"an attribute stands twice: {attrs}"
+        assert len({name for name, _ in attrs}) == len(attrs), f"an attribute appears twice: {attrs}"
         element = Element(tag, dict(attrs), [])
         self.elements.append(element)
         if tag not in VOID:

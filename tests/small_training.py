@@ -75,7 +75,7 @@ def _text(value: Any) -> str:
 
 
 def command(root: Path, out: Path, *more: str, model: str = MODEL) -> list[str]:
-    """Give the command that trains the small model."""
+    """Return the command that trains the small model."""
     words = ["train", model, "--data", str(root), "--out", str(out), "--device", "cpu", *more, *options()]
     return [sys.executable, "-m", "bdd100k_zoo", *words]
 

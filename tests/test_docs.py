@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from typer.testing import CliRunner
@@ -17,8 +19,8 @@ from bdd100k_zoo.cli.app import COMMANDS, build_app
 from bdd100k_zoo.registry import load_zoo
 from tools.scenes.dataset import write_scenes
 
-PAGES = ("usage.md", "cache.md", "contributing.md", "report.md", "show.md", "site.md", "training.md")
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 
 
 def examples(document: str) -> dict[str, str]:
@@ -58,6 +60,65 @@ def test_the_config_of_the_worked_example_trains_for_24_epochs():
     assert config.train_cfg.max_epochs == 24
     assert config.param_scheduler[1].milestones == [16, 22]
     assert config.model.bbox_head.num_classes == 10
+
+
+def changes(document: str) -> dict[str, str]:
+    """Return the excerpts of diffs in a document, by name."""
+    text = (DOCS / document).read_text(encoding="utf-8")
+    return dict(re.findall(r"<!-- change: (\S+) -->\n```diff\n(.*?)```", text, re.DOTALL))
+
+
+def apply_change(change: str, root: Path) -> None:
+    """Apply an excerpt of a diff, whose hunks have no line numbers: what they replace occurs once in its file."""
+    for file, hunks in re.findall(r"^--- (\S+)\n(.*?)(?=^--- |\Z)", change, re.MULTILINE | re.DOTALL):
+        text = (root / file).read_text(encoding="utf-8")
+        for hunk in filter(None, re.split(r"^@@.*\n", hunks, flags=re.MULTILINE)):
+            lines = hunk.splitlines(keepends=True)
+            before = "".join(line[1:] for line in lines if line[0] in " -")
+            assert text.count(before) == 1, f"{file} has changed: {before}"
+            text = text.replace(before, "".join(line[1:] for line in lines if line[0] in " +"))
+        (root / file).write_text(text, encoding="utf-8")
+
+
+USES = {
+    "metric": """
+        from bdd100k_zoo.evaluation.scores import parse_official_scores
+        from bdd100k_zoo.evaluation.scoring import score_without_predictions
+        scores = score_without_predictions([True] * 10)
+        assert scores["AP90"].overall == 0
+        assert b"AP90" not in scores.official_json()
+        assert parse_official_scores(json.loads(scores.official_json())).plain()["AP90"]["car"] is None
+    """,
+    "format": """
+        from bdd100k_zoo.data.convert import convert_file
+        label = {"category": "car", "score": 0.5, "box2d": {"x1": 1, "y1": 2, "x2": 30, "y2": 40}}
+        Path("in.json").write_text(json.dumps([{"name": "a.jpg", "labels": [label]}]))
+        assert convert_file(Path("in.json"), Path("out.csv"), "csv").written == "CSV results"
+        assert Path("out.csv").read_text().split()[1:] == ["a.jpg,car,0.5,1.0,2.0,31.0,41.0"]
+    """,
+    "fact": """
+        from bdd100k_zoo.backends.protocol import DetectorFacts
+        assert "cpu" in DetectorFacts.__struct_fields__
+    """,
+    "mirror": """
+        from bdd100k_zoo.hub.mirrors import configured_mirrors, resolve_address
+        (mirror,) = configured_mirrors({"BDD100K_ZOO_MIRRORS": "s3://our-bucket/zoo"})
+        assert resolve_address(mirror.base + "/x.pth")[0] == "https://our-bucket.s3.amazonaws.com/zoo/x.pth"
+    """,
+}
+"""What each change makes possible."""
+
+
+@pytest.mark.parametrize("name", USES)
+def test_the_worked_examples_of_changes_can_be_applied_and_used(name):
+    found = changes("contributing.md")
+    assert found.keys() == USES.keys()
+    shutil.copytree(ROOT / "bdd100k_zoo", "bdd100k_zoo", ignore=shutil.ignore_patterns("__pycache__"))
+    apply_change(found[name], Path())
+    program = "import json, bdd100k_zoo\nfrom pathlib import Path\n" + dedent(USES[name])
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 PAGES = ("usage.md", "cache.md", "contributing.md", "demo.md", "report.md", "show.md", "site.md", "training.md")

@@ -124,7 +124,7 @@ def test_long_lists_are_cut_and_the_rest_is_counted() -> None:
     assert errors.list_first(list(range(12))) == "".join(f"\n  {n}" for n in range(10)) + "\n  and 2 more"
 
 
-def test_what_eval_accepts_with_lenient_is_said_where_that_option_exists() -> None:
+def test_what_eval_accepts_with_lenient_is_mentioned_where_that_option_exists() -> None:
     error = errors.InputsError(
         PATH, "frame a.jpg: appears twice", "correct the file", "`eval --lenient` takes the last"
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.api.arguments import check_choice, optional_path
-from bdd100k_zoo.data.coco import AnnotationFormat
 from bdd100k_zoo.data.convert import convert_file
+from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
 from bdd100k_zoo.errors import StorageError
 from bdd100k_zoo.evaluation import submission
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def convert(
     source: AnyPath,
     out: AnyPath,
-    to: AnnotationFormat,
+    to: TargetFormat,
     *,
     source_format: AnnotationFormat | None = None,
     labels: AnyPath | None = None,
@@ -44,7 +44,7 @@ def convert(
         InvalidFileError: a file has a fault.
         StorageError: a file cannot be read or written.
     """
-    check_choice("to", to, AnnotationFormat)
+    check_choice("to", to, TargetFormat)
     if source_format is not None:
         check_choice("source_format", source_format, AnnotationFormat)
     _refuse_overwriting(Path(source), Path(out))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bdd100k_zoo.cli.options import Json, get_session
 from bdd100k_zoo.cli.output import details_table, explain, handle_errors, print_renderable, write_json
+from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
 from bdd100k_zoo.display.messages import sanitize_text
 
 if TYPE_CHECKING:
     from bdd100k_zoo.data.convert import ConversionResult
     from bdd100k_zoo.evaluation.submission import Submission
 
-LabelFormat = Literal["scalabel", "coco"]
 OVERWRITES = "is the file that is read, or in the folder that is read: choose another path"
 
 
@@ -24,9 +24,9 @@ def convert(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results: a file, or a folder of files.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
-    to: Annotated[LabelFormat, typer.Option("--to", help="The format to write.")],
+    to: Annotated[TargetFormat, typer.Option("--to", help="The format to write.")],
     source_format: Annotated[
-        LabelFormat | None, typer.Option("--from", help="The format of IN.  [default: found from its content]")
+        AnnotationFormat | None, typer.Option("--from", help="The format of IN.  [default: found from its content]")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For results: the labels of their images, in either format.")

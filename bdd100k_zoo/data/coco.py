@@ -14,7 +14,7 @@ from codecs import BOM_UTF8
 from collections import Counter
 from math import isfinite
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -28,8 +28,6 @@ from bdd100k_zoo.files import check_frame_name, read_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-AnnotationFormat = Literal["scalabel", "coco"]
 
 
 class ScalabelOrigin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -21,8 +21,39 @@ from bdd100k_zoo.files import read_bytes, sha256_of, storage_errors, write_atomi
 if TYPE_CHECKING:
     from pathlib import Path
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-"""In the official order. The digits of AP are IoU thresholds, those of AR detections per image; s, m, l are areas."""
+
+class Metric(NamedTuple):
+    """One metric: the mean of some of the values that ``scoring.accumulate`` returns, in percent."""
+
+    name: str
+    averages: Literal["precision", "recall"]
+    iou: float | None = None
+    """An IoU threshold; None for the mean over 0.50, 0.55 … 0.95."""
+    area: Literal["all", "small", "medium", "large"] = "all"
+    """Of the objects, see ``matching.AREAS``."""
+    detections: int = 100
+    """How many of each class count in one image: 1, 10 or 100; precision is always that of 100."""
+    in_summary: bool = False
+    """Whether tables with one row per predictions file show it: those of ``eval`` and of reports."""
+
+
+METRICS = (
+    Metric("AP", "precision", in_summary=True),
+    Metric("AP50", "precision", iou=0.50, in_summary=True),
+    Metric("AP75", "precision", iou=0.75, in_summary=True),
+    Metric("APs", "precision", area="small", in_summary=True),
+    Metric("APm", "precision", area="medium", in_summary=True),
+    Metric("APl", "precision", area="large", in_summary=True),
+    Metric("AR1", "recall", detections=1),
+    Metric("AR10", "recall", detections=10),
+    Metric("AR100", "recall", detections=100),
+    Metric("ARs", "recall", area="small"),
+    Metric("ARm", "recall", area="medium"),
+    Metric("ARl", "recall", area="large"),
+)
+"""In the official order. Scores, their tables and files, and reports are made from this list."""
+OFFICIAL_METRICS = tuple(metric.name for metric in METRICS)
+SUMMARY_METRICS = tuple(metric.name for metric in METRICS if metric.in_summary)
 OVERALL = "OVERALL"
 SCORES_FILE = "scores.json"
 SCORING_VERSION = 2
@@ -55,7 +86,7 @@ class Scores(msgspec.Struct, frozen=True):
     """In the order of ``METRICS``."""
 
     def __getitem__(self, metric: str) -> MetricScores:
-        """Return one of ``METRICS``; raises KeyError."""
+        """Return one metric by its name; raises KeyError."""
         return self.by_metric[metric]
 
     def __repr__(self) -> str:
@@ -63,7 +94,7 @@ class Scores(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return the official table as text: a line per class and for OVERALL, in percent with two decimals."""
-        rows = [("", *METRICS), *self._rows()]
+        rows = [("", *OFFICIAL_METRICS), *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = (
             [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
@@ -73,7 +104,7 @@ class Scores(msgspec.Struct, frozen=True):
 
     def _repr_html_(self) -> str:
         """Return the official table for notebooks."""
-        head = "".join(f"<th>{metric}</th>" for metric in ("", *METRICS))
+        head = "".join(f"<th>{metric}</th>" for metric in ("", *OFFICIAL_METRICS))
         rows = ("".join(f"<td>{cell}</td>" for cell in row) for row in self._rows())
         return (
             f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
@@ -82,7 +113,7 @@ class Scores(msgspec.Struct, frozen=True):
     def _rows(self) -> list[tuple[str, ...]]:
         """Return the cells of the official table; a dash where there is nothing to score."""
         return [
-            (name, *("–" if isnan(self[metric][name]) else f"{self[metric][name]:.2f}" for metric in METRICS))
+            (name, *("–" if isnan(self[metric][name]) else f"{self[metric][name]:.2f}" for metric in OFFICIAL_METRICS))
             for name in (*CLASSES, OVERALL)
         ]
 
@@ -113,7 +144,7 @@ class Scores(msgspec.Struct, frozen=True):
     def from_dict(cls, plain: Mapping[str, Mapping[str, float | None]]) -> Scores:
         """Reverse ``to_dict``; raises KeyError where a metric or class is missing."""
         by_metric = {}
-        for metric in METRICS:
+        for metric, *_ in METRICS:
             numbers = {name: float("nan" if value is None else value) for name, value in plain[metric].items()}
             by_metric[metric] = MetricScores(tuple(numbers[name] for name in CLASSES), numbers[OVERALL])
         return cls(by_metric)

@@ -24,7 +24,7 @@ from bdd100k_zoo.evaluation.matching import (
     match_detections,
 )
 from bdd100k_zoo.evaluation.pairing import pair_frames
-from bdd100k_zoo.evaluation.scores import METRICS, MetricScores, Scores
+from bdd100k_zoo.evaluation.scores import METRICS, Metric, MetricScores, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,22 +87,26 @@ def _curve(found: ClassMatches, outcomes: npt.NDArray[np.int8], total: int) -> t
 
 
 def summarise_scores(precision: Floats, recall: Floats) -> Scores:
-    """Average precision and recall, as ``accumulate`` returns them, to the 12 metrics."""
-    anywhere, *sizes = range(len(AREAS))
-    cuts = (
-        precision[:, :, :, anywhere],
-        precision[:1, :, :, anywhere],  # IoU 0.50
-        precision[5:6, :, :, anywhere],  # IoU 0.75
-        *(precision[:, :, :, area] for area in sizes),
-        *(recall[:, :, anywhere, limit] for limit in range(len(MAX_DETECTIONS))),
-        *(recall[:, :, area, -1] for area in sizes),
-    )
+    """Average precision and recall, as ``accumulate`` returns them, to all metrics."""
+    cuts = {metric.name: _select(metric, precision, recall) for metric in METRICS}
     return Scores(
         {
-            metric: MetricScores(tuple(_mean(cut[..., index]) for index in range(len(CLASSES))), _mean(cut))
-            for metric, cut in zip(METRICS, cuts, strict=True)
+            name: MetricScores(tuple(_mean(cut[..., index]) for index in range(len(CLASSES))), _mean(cut))
+            for name, cut in cuts.items()
         }
     )
+
+
+def _select(metric: Metric, precision: Floats, recall: Floats) -> Floats:
+    """Return the values that a metric averages: [thresholds, recall points, classes] or [thresholds, classes]."""
+    thresholds = slice(None)
+    if metric.iou is not None:
+        place = IOU_THRESHOLDS.round(2).tolist().index(metric.iou)
+        thresholds = slice(place, place + 1)
+    area = [name for name, *_ in AREAS].index(metric.area)
+    if metric.averages == "precision":
+        return precision[thresholds, :, :, area]
+    return recall[thresholds, :, area, MAX_DETECTIONS.index(metric.detections)]
 
 
 def _mean(values: Floats) -> float:
@@ -118,4 +122,4 @@ def score_without_predictions(labelled: Sequence[bool]) -> Scores:
     """Score a file without any prediction: 0 for each class with a label (crowds included, in every area), else NaN."""
     by_class = tuple(0.0 if has_labels else float("nan") for has_labels in labelled)
     overall = 0.0 if any(labelled) else float("nan")
-    return Scores(dict.fromkeys(METRICS, MetricScores(by_class, overall)))
+    return Scores({metric.name: MetricScores(by_class, overall) for metric in METRICS})

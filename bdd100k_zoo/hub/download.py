@@ -201,7 +201,7 @@ def fetch_all(
         The files in the order of ``artifacts``.
 
     Raises:
-        ArtifactError: the failure, if one file was asked for; all failures in one error, if several were.
+        ArtifactError: the failure, if one file was requested; all failures in one error, if several were.
         StorageError: the cache cannot be written or read; no further file was started.
         KeyboardInterrupt: with a message of which files are complete and which are partly here.
     """

@@ -378,7 +378,7 @@ def read_body(
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise FailedAttemptError(f"sent a compressed body ({encoding[:20]!r}) although plain bytes were asked for")
+        raise FailedAttemptError(f"sent a compressed body ({encoding[:20]!r}) although plain bytes were requested")
     promised = read_content_length(response)
     total, got = None if promised is None else promised + offset, offset
 

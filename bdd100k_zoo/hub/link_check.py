@@ -142,7 +142,7 @@ def _prepare_request(link: Link) -> tuple[str, dict[str, str]] | CheckedLink:
 
 def _result(link: Link, outcome: str, milliseconds: int | None = None, moved_to: str | None = None) -> CheckedLink:
     parts = urlsplit(link.address)
-    host = parts.netloc if parts.scheme in ("http", "https") else "this machine"
+    host = "this machine" if parts.scheme == "file" else parts.netloc
     return CheckedLink(
         address=link.address,
         host="/".join(link.address.split("/")[:4]) if parts.scheme == "hf" else host,

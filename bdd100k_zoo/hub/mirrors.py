@@ -1,4 +1,7 @@
-"""Copies of the published host that a user configures: by https, in a folder, on Hugging Face."""
+"""Mirrors, copies of the published host that a user configures: by https, in a folder, on Hugging Face.
+
+``SCHEMES`` at the end lists the kinds of address.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,15 @@ from bdd100k_zoo.registry.addresses import (
     is_tamper_proof,
     redact_address,
 )
-from bdd100k_zoo.registry.settings import MIRRORS_HINT, read_settings, settings_file
+from bdd100k_zoo.registry.settings import read_settings, settings_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bdd100k_zoo.registry import Artifact
 
 SUBJECT = "the address of a mirror"
 MIRRORS_VARIABLE = "BDD100K_ZOO_MIRRORS"
-HUB_FORM = "is not of the form hf://ORG/REPO[@REVISION][/FOLDER]"
-MIRROR_FORMS = "https://HOST/…, file:///ABSOLUTE/FOLDER and hf://ORG/REPO[@REVISION][/FOLDER]"
 
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 HUB_ADDRESS = re.compile(rf"hf://(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[^/@]+))?(?:/(?P<path>.*))?")
@@ -87,27 +88,26 @@ def _without_secrets(base: str) -> str:
 
 def mirror_problem(base: str) -> str:
     """Return why an address cannot be the base of a mirror; empty if it can."""
-    scheme, separator, rest = base.partition("://")
+    name, separator, rest = base.partition("://")
     if any(character.isspace() or not character.isprintable() for character in base):
         return "has spaces or control characters; write a space as %20"
-    if scheme not in ("https", "http", "file", "hf") or not separator:
-        return f"is none of {MIRROR_FORMS}" + (
-            f"; this folder is written file://{base}" if base.startswith("/") else ""
-        )
-    if scheme != "hf" and "@" in rest.partition("/")[0]:
+    if name not in SCHEMES or not separator:
+        return f"is none of {FORMS}" + (f"; this folder is written file://{base}" if base.startswith("/") else "")
+    if name != "hf" and "@" in rest.partition("/")[0]:
         return "has credentials, which would be shown with every address; put them into ~/.netrc"
     if "?" in base or "#" in base:
         return "has a query or a fragment; files are requested by their paths below the base"
     if stray := next((character for character in base if character in FORBIDDEN_CHARACTERS), ""):
         return f"has {stray!r}, which no address may have"
-    if scheme in ("http", "https") and address_problem(base):
-        return "is malformed: expected https://HOST[:PORT]/…"
-    problem = _file_problem(rest) if scheme == "file" else _hub_problem(base) if scheme == "hf" else ""
-    return problem or _path_problem(rest)
+    return SCHEMES[name].problem(base) or _path_problem(rest)
 
 
-def _file_problem(rest: str) -> str:
-    host, slash, path = rest.partition("/")
+def _web_problem(base: str) -> str:
+    return "is malformed: expected https://HOST[:PORT]/…" if address_problem(base) else ""
+
+
+def _file_problem(base: str) -> str:
+    host, slash, path = base.removeprefix("file://").partition("/")
     if host.startswith("~") or path.startswith("~"):
         return "has a `~`, which is not expanded here: write the full path, as in file:///home/NAME/FOLDER"
     if host not in ("", "localhost") or not slash:
@@ -118,7 +118,7 @@ def _file_problem(rest: str) -> str:
 def _hub_problem(base: str) -> str:
     found = HUB_ADDRESS.fullmatch(base)
     if not found:
-        return HUB_FORM
+        return f"is not of the form {SCHEMES['hf'].form}"
     repo, revision, path = found["repo"], found["revision"] or "", found["path"] or ""
     if repo.partition("/")[0] in NON_MODEL_PREFIXES:
         return "is another kind of repository; a mirror is a repository of models, hf://ORG/REPO"
@@ -152,26 +152,54 @@ def local_path(address: str) -> Path | None:
 
 
 def resolve_address(address: str) -> tuple[str, dict[str, str]]:
-    """Return the URL to request, and further headers; the URL of any address but ``hf://`` is the address.
+    """Return the URL to request, and further headers; for schemes that are requested as they are, the address itself.
 
     The headers hold tokens for the host of that URL alone: they must not go to where it redirects.
 
     Raises:
         MissingPackageError: it is on Hugging Face, and huggingface_hub is not installed.
-        SettingsError: the ``hf://`` address is malformed.
+        SettingsError: an address of another scheme than http and https is malformed.
     """
-    if not address.startswith("hf:"):
+    scheme = SCHEMES.get(address.partition(":")[0])
+    if scheme is None or scheme.resolve is None:
         return address, {}
-    found = HUB_ADDRESS.fullmatch(address)
-    if found is None or (problem := mirror_problem(address)):
-        raise SettingsError(SUBJECT, _without_secrets(address), problem if found else HUB_FORM, MIRRORS_HINT)
+    if problem := mirror_problem(address):
+        raise SettingsError(SUBJECT, _without_secrets(address), problem, MIRRORS_HINT)
+    return scheme.resolve(address)
+
+
+def _resolve_hub(address: str) -> tuple[str, dict[str, str]]:
     try:
         from huggingface_hub import constants, get_token, hf_hub_url
     except ImportError as error:
         raise MissingPackageError("huggingface_hub", "hf", f"{error} (the extra `hf` brings it)") from error
+    found = HUB_ADDRESS.fullmatch(address)
+    assert found  # noqa: S101  (``_hub_problem`` has checked it)
     revision = unquote(found["revision"]) if found["revision"] else None
     url = str(hf_hub_url(found["repo"], unquote(found["path"] or ""), revision=revision))
     # The token is withheld where others on the way could read it.
     withheld = constants.HF_HUB_DISABLE_IMPLICIT_TOKEN or not is_tamper_proof(url)
     token = None if withheld else get_token()
     return url, {"Authorization": f"Bearer {token}"} if token else {}
+
+
+class Scheme(NamedTuple):
+    """One kind of address that a mirror may have."""
+
+    form: str
+    """How users write it."""
+    problem: Callable[[str], str]
+    """Returns why a base cannot be one; empty if it can. What no address may have is checked before."""
+    resolve: Callable[[str], tuple[str, dict[str, str]]] | None = None
+    """Returns the URL to request and private headers; None if the address itself is requested or opened."""
+
+
+SCHEMES = {
+    "https": Scheme("https://HOST/…", _web_problem),
+    "http": Scheme("http://HOST/…", _web_problem),
+    "file": Scheme("file:///ABSOLUTE/FOLDER", _file_problem),
+    "hf": Scheme("hf://ORG/REPO[@REVISION][/FOLDER]", _hub_problem, _resolve_hub),
+}
+FORMS = ", ".join(scheme.form for name, scheme in SCHEMES.items() if name != "http")
+"""Those to recommend: over plain http, anyone on the way can change a file."""
+MIRRORS_HINT = f"mirrors are written {FORMS}; docs/mirrors.md has examples"

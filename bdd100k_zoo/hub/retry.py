@@ -57,7 +57,7 @@ class RetryPolicy(NamedTuple):
 
         Args:
             failures: how many there were, at least 1.
-            retry_after: what the server asked for.
+            retry_after: seconds that the server requested; None if it did not.
             jitter: from 0 to 1; clients that failed together must not all return together.
         """
         if failures >= self.tries or (retry_after is not None and retry_after > self.longest_asked):

@@ -183,14 +183,17 @@ def read_journal(path: Path) -> Iterator[JournalEntry]:
     """
     with storage_errors(path), suppress(FileNotFoundError), path.open("rb") as file:
         begin = end = frames = crc32 = 0
+        first = b""
+        header: JournalHeader
         content: JournalHeader | ProcessInfo | ChunkSummary
         for line in file:
             end += len(line)
             if not line.endswith(b"\n"):
                 return
             if begin == 0:
-                content = _parse_header(path, line)
+                content = header = _parse_header(path, line)
             elif line.startswith(FRAME_PREFIX):
+                first = first or line
                 frames, crc32 = frames + 1, zlib.crc32(line, crc32)
                 continue
             else:
@@ -205,8 +208,16 @@ def read_journal(path: Path) -> Iterator[JournalEntry]:
             expected = (content.frames, content.crc32) if isinstance(content, ChunkSummary) else (0, 0)
             if (frames, crc32) != expected:
                 return
+            if isinstance(content, ChunkSummary) and not _closes(content, first, header.chunks):
+                return
             yield JournalEntry(content, begin, end)
-            begin, frames, crc32 = end, 0, 0
+            begin, frames, crc32, first = end, 0, 0, b""
+
+
+def _closes(summary: ChunkSummary, first_line: bytes, chunks: Chunks) -> bool:
+    """Return whether a summary has the number of the chunk that its frames belong to: no checksum covers the number."""
+    places = chunks.frames_of(summary.chunk)
+    return len(places) == summary.frames > 0 and _decode_frame(first_line).frame == places.start
 
 
 def _parse_header(path: Path, line: bytes) -> JournalHeader:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONFIG_VARIABLE = "BDD100K_ZOO_CONFIG"
-MIRRORS_HINT = "mirrors are written https://HOST/…, file:///FOLDER or hf://ORG/REPO; docs/mirrors.md has examples"
+SETTINGS_HINT = "docs/mirrors.md has an example of this file"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ def settings_file(environment: Mapping[str, str]) -> Path:
         return platformdirs.user_config_path("bdd100k-zoo") / "config.yaml"
     path = os.path.expanduser(chosen)  # noqa: PTH111  (Path's own raises RuntimeError for an unknown ~user)
     if not os.path.exists(path):  # noqa: PTH110  (unlike Path.exists, it never raises)
-        raise SettingsError(CONFIG_VARIABLE, chosen, "is not there", MIRRORS_HINT)
+        raise SettingsError(CONFIG_VARIABLE, chosen, "is not there", SETTINGS_HINT)
     return Path(path)
 
 
@@ -53,10 +53,10 @@ def read_settings(file: Path) -> Settings:
     except FileNotFoundError:
         return Settings()
     except OSError as error:
-        raise SettingsError(str(file), "", f"cannot be read: {error.strerror}", MIRRORS_HINT) from error
+        raise SettingsError(str(file), "", f"cannot be read: {error.strerror}", SETTINGS_HINT) from error
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$.")
         setting = f"{path.rstrip('`')} in {file}" if path else str(file)
-        raise SettingsError(setting, "", problem, MIRRORS_HINT) from error
+        raise SettingsError(setting, "", problem, SETTINGS_HINT) from error
     except ValueError as error:
-        raise SettingsError(str(file), "", str(error), MIRRORS_HINT) from error
+        raise SettingsError(str(file), "", str(error), SETTINGS_HINT) from error

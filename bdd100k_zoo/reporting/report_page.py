@@ -11,7 +11,7 @@ from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.drawing.boxes import MARK_STYLES
 from bdd100k_zoo.data.drawing.colours import DARK_COLOUR, format_hex
 from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
-from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
+from bdd100k_zoo.evaluation.scores import OVERALL, SUMMARY_METRICS
 from bdd100k_zoo.reporting import plots
 from bdd100k_zoo.reporting.page import data_url, markup, render_page
 from bdd100k_zoo.reporting.plots import CountColumn, Dot, SpeedPoint, run_letter, run_role
@@ -126,7 +126,7 @@ def render_report(report: Report) -> bytes:
         figures=figures,
         classes=CLASSES,
         sizes=SIZES,
-        metrics=METRICS[1:6],
+        metrics=SUMMARY_METRICS[1:],  # the AP has a column with its interval
         attributes=group_conditions(report),
         attribute_titles=ATTRIBUTE_TITLES,
         error_titles=ERROR_TITLES,

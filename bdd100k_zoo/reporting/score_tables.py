@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
-from bdd100k_zoo.evaluation.scores import METRICS, OVERALL
+from bdd100k_zoo.evaluation.scores import OFFICIAL_METRICS, OVERALL, SUMMARY_METRICS
 from bdd100k_zoo.reporting.page import NOTHING, format_percent
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 ScoreTable = Mapping[str, Mapping[str, float | None]]
 """By metric, then by class or ``OVERALL``, the mean; in percent, None for a class without labels."""
 
-SHORT_METRICS = METRICS[:6]
 TOO_FEW = "too few"
 
 
@@ -39,8 +38,10 @@ class ScoreRow(NamedTuple):
 
 def official_table(scores: ScoreTable, digits: int) -> Grid:
     """Return classes by metrics as the official tool prints them, the mean last."""
-    rows = ((name, *(format_percent(scores[metric][name], digits) for metric in METRICS)) for name in scores["AP"])
-    return Grid(("", *METRICS), tuple(rows))
+    rows = (
+        (name, *(format_percent(scores[metric][name], digits) for metric in OFFICIAL_METRICS)) for name in scores["AP"]
+    )
+    return Grid(("", *OFFICIAL_METRICS), tuple(rows))
 
 
 def comparison_table(lines: Iterable[ScoreRow]) -> Grid:
@@ -48,22 +49,22 @@ def comparison_table(lines: Iterable[ScoreRow]) -> Grid:
     rows = (
         (
             line.name,
-            *(format_percent(line.scores[metric][OVERALL]) for metric in SHORT_METRICS),
+            *(format_percent(line.scores[metric][OVERALL]) for metric in SUMMARY_METRICS),
             format_percent(line.published),
             format_difference(line.scores["AP"][OVERALL], line.published),
         )
         for line in lines
     )
-    return Grid(("", *SHORT_METRICS, "publ.", "diff."), tuple(rows))
+    return Grid(("", *SUMMARY_METRICS, "publ.", "diff."), tuple(rows))
 
 
 def condition_table(attribute: str, scores: Mapping[str, ScoreTable], support: Mapping[str, Support]) -> Grid:
     """Return the overall APs of each value of a frame attribute, with its numbers of frames and objects."""
     rows = (
-        (value, *format_counts(support[value]), *(format_percent(table[metric][OVERALL]) for metric in SHORT_METRICS))
+        (value, *format_counts(support[value]), *(format_percent(table[metric][OVERALL]) for metric in SUMMARY_METRICS))
         for value, table in scores.items()
     )
-    return Grid((attribute, "frames", "objects", *SHORT_METRICS), tuple(rows))
+    return Grid((attribute, "frames", "objects", *SUMMARY_METRICS), tuple(rows))
 
 
 def format_counts(support: Support) -> tuple[str, str]:

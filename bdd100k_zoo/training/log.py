@@ -56,7 +56,7 @@ class TrainingLog:
         """Prepare it; files are written once the training begins.
 
         Args:
-            request: what is asked for.
+            request: the training that was requested.
             plan: the facts that decide the training.
             start: what the backbone starts from, in words.
             progress: where to report.

@@ -46,7 +46,7 @@ def put(document: Path, name: str, text: str) -> None:
 
 
 def main() -> None:
-    """Write what was asked for."""
+    """Write the requested pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--scenes", type=Path)
     parser.add_argument("--training", type=Path)

@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(browser: Browser) -> Opening:
-    """Open a page of ours, and fail if it complained or asked for anything but itself."""
+    """Open a page of the package, and fail if it reports an error or requests anything but itself."""
 
     @contextmanager
     def open_page(path: Path, **options: Any) -> Iterator[Page]:

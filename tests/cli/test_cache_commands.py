@@ -504,7 +504,7 @@ def test_digests_are_printed_and_recorded(call, filed):
     assert json.loads(call("digests", "--write", zoo, "--json").stdout)["already"] == 1
 
 
-def test_digests_of_unverified_files_are_not_recorded_unless_that_is_asked_for(call, served, write_zoo):
+def test_digests_of_unverified_files_are_not_recorded_unless_that_is_requested(call, served, write_zoo):
     (served.folder / "weights.pth").write_bytes(CONTENT)
     zoo = str(write_zoo())
     assert call("--zoo", zoo, "download", "mine").exit_code == 0

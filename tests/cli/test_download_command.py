@@ -148,7 +148,7 @@ def zoo_of(tmp_path, host):
 
 
 @pytest.mark.parametrize("jobs", ["1", "4"])
-def test_several_files_are_listed_in_the_order_asked_for_and_counted(call, zoo_of, jobs, tmp_path):
+def test_several_files_are_listed_in_the_order_requested_and_counted(call, zoo_of, jobs, tmp_path):
     result = call("--zoo", zoo_of("a", "b", "c"), "download", "c", "a", "c_alias", "b", "--jobs", jobs)
     assert result.exit_code == 0, result.stderr
     paths = [Path(line.split("  ")[0]) for line in result.stdout.splitlines()]
@@ -157,12 +157,12 @@ def test_several_files_are_listed_in_the_order_asked_for_and_counted(call, zoo_o
     assert re.fullmatch(r"3 files, 12,000,000 bytes, [\d.]+ s", result.stderr.splitlines()[-1])
 
 
-def test_json_of_several_files_is_one_document_in_the_order_asked_for(call, zoo_of):
+def test_json_of_several_files_is_one_document_in_the_order_requested(call, zoo_of):
     result = call("--zoo", zoo_of("a", "b"), "download", "b", "a", "--json")
     assert [Path(each["path"]).name for each in json.loads(result.stdout)] == ["b.pth", "a.pth"]
 
 
-def test_all_is_every_kind_that_was_asked_for_of_every_model(call):
+def test_all_is_every_kind_that_was_requested_of_every_model(call):
     result = call("--offline", "download", "--all", "--what", "weights", "--what", "preds")
     assert result.exit_code == 1
     assert "50 of 50 files could not be downloaded" in result.stderr

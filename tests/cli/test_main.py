@@ -74,7 +74,7 @@ def test_every_command_is_in_the_help(call):
 @pytest.mark.parametrize(
     "arguments", [[], ["--help"], *([name, "--help"] for name in COMMANDS), ["lost"], ["list", "x"]]
 )
-def test_a_command_line_of_what_is_asked_for_shows_what_the_whole_one_shows(arguments):
+def test_a_command_line_of_what_is_requested_shows_what_the_whole_one_shows(arguments):
     runner = CliRunner()
     part, whole = (runner.invoke(app, arguments, prog_name="bdd100k-zoo") for app in (app_for(arguments), build_app()))
     assert (part.exit_code, part.output) == (whole.exit_code, whole.output)
@@ -90,7 +90,7 @@ def test_a_command_line_of_what_is_asked_for_shows_what_the_whole_one_shows(argu
         (["--zoo"], COMMANDS),
     ],
 )
-def test_only_the_command_that_is_asked_for_is_built(arguments, commands):
+def test_only_the_command_that_is_requested_is_built(arguments, commands):
     app = app_for(arguments)
     assert [each.name for each in (*app.registered_commands, *app.registered_groups)] == list(commands)
 
@@ -127,7 +127,7 @@ def test_kinds_of_files_are_those_of_the_manifest():
         (["list", "--zoo"], ["--zoo", "list"]),
     ],
 )
-def test_global_options_may_stand_anywhere(arguments, expected):
+def test_global_options_may_be_anywhere(arguments, expected):
     assert move_globals_first(arguments) == expected
 
 

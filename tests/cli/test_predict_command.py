@@ -89,7 +89,7 @@ def test_weights_are_downloaded_once_and_reported_as_unverified(call, trial, ser
     assert run["weights"]["unverified_because"]
 
 
-def test_frames_of_a_video_are_named_numbered_and_told_from_another_choice_of_them(call, trial):
+def test_frames_of_a_video_are_named_numbered_and_distinguished_from_another_choice_of_them(call, trial):
     films = pytest.importorskip("films", reason="NOT TESTED: videos, as PyAV is not installed")
     films.film(Path("drive 1.mp4"), 4)
     arguments = ["predict", MODEL, "--images", "drive 1.mp4", "--weights", str(trial.weights)]

@@ -101,7 +101,7 @@ def test_punctuation_becomes_what_every_encoding_has(zoo: str) -> None:
     assert "Neu ü -> \\u65b0".encode("latin-1") in run("--zoo", zoo, "list", encoding="latin-1").stdout
 
 
-def test_an_encoding_that_was_asked_for_with_its_own_replacement_keeps_it(zoo: str) -> None:
+def test_an_encoding_that_was_requested_with_its_own_replacement_keeps_it(zoo: str) -> None:
     assert b"R-50 ? ?" in run("--zoo", zoo, "list", encoding="ascii:replace").stdout
 
 

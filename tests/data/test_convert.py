@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.convert import convert_file
+from bdd100k_zoo.data.convert import FORMATS, READERS, TITLES, WRITERS, convert_file
+from bdd100k_zoo.data.formats import AnnotationFormat, FileFormat, TargetFormat
 from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
 
 IN, OUT, BACK, LABELS = Path("in.json"), Path("out.json"), Path("back.json"), Path("labels.json")
@@ -39,6 +40,12 @@ DETECTED: list[dict[str, Any]] = [
 def put(path: Path, document: object) -> Path:
     path.write_text(document if isinstance(document, str) else json.dumps(document))
     return path
+
+
+def test_every_format_has_a_reader_or_writer_and_a_title() -> None:
+    assert set(get_args(TargetFormat)) == set(WRITERS) == set(TITLES)
+    assert set(get_args(FileFormat)) == set(READERS) == set(FORMATS)
+    assert set(get_args(AnnotationFormat)) == set(FORMATS.values())
 
 
 def test_labels_are_converted_to_coco_and_restored_completely() -> None:

@@ -84,7 +84,7 @@ def test_what_is_not_an_image_of_8_bits_is_an_error_with_its_shape_and_dtype(ima
     assert "uint8" in caught.value.hint
 
 
-def test_floats_are_told_how_to_become_pixels() -> None:
+def test_the_error_for_floats_shows_how_to_convert_them() -> None:
     with pytest.raises(ImagesError) as caught:
         to_bgr(np.zeros((6, 8, 3)))  # type: ignore[arg-type]
     assert "0 to 255" in caught.value.hint

@@ -19,6 +19,7 @@ READERS = {
     "scalabel_reader.read_loose_frames": "the outer list of predictions to submit",
     "scalabel_reader.decode_loose_frame": "one frame of them",
     "coco.read_coco": "COCO labels and results",
+    "export.to_scalabel_frame": "what it has encoded itself, as plain values",
 }
 """Every function of ``data`` that decodes a file or a part of it. A new job calls these instead of adding another."""
 
@@ -36,6 +37,7 @@ FIELDS = {
     "image_id": {
         "data/coco.py": "the schema",
         "data/formats.py": "which format a file has",
+        "data/export.py": "results of one image, to be written",
     },
 }
 """A field of each format that every reader needs, and the modules that declare or name it."""

@@ -126,7 +126,7 @@ def test_a_task_that_fails_or_stops_short_leaves_no_line_behind(make):
     assert not [line for line in lines if "weights" in line]
 
 
-def test_what_many_threads_say_above_the_bars_is_whole_and_stands_once(monkeypatch):
+def test_what_many_threads_say_above_the_bars_is_whole_and_appears_once(monkeypatch):
     monkeypatch.setattr(bars, "REFRESH_INTERVAL", 0.001)
     console = terminal()
     shown = TerminalProgress(console)

@@ -7,14 +7,21 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.evaluation.scores import METRICS, OVERALL, MetricScores, Scores, parse_official_scores
+from bdd100k_zoo.evaluation.scores import (
+    METRICS,
+    OFFICIAL_METRICS,
+    OVERALL,
+    MetricScores,
+    Scores,
+    parse_official_scores,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NAN = float("nan")
 SCORES = Scores(
-    {metric: MetricScores((0.1 + 0.2, NAN, *(float(n) for n in range(8))), 100 / 3) for n, metric in enumerate(METRICS)}
+    {metric.name: MetricScores((0.1 + 0.2, NAN, *(float(n) for n in range(8))), 100 / 3) for metric in METRICS}
 )
 
 
@@ -28,7 +35,7 @@ def test_the_official_file_has_two_objects_per_metric_and_literal_nan() -> None:
     assert written.startswith(b'{\n  "AP": [\n    {\n      "pedestrian": 0.30000000000000004,\n      "rider": NaN,\n')
     assert written.endswith(b'\n    {\n      "OVERALL": 33.333333333333336\n    }\n  ]\n}')
     document = json.loads(written)
-    assert tuple(document) == METRICS
+    assert tuple(document) == OFFICIAL_METRICS
     assert [tuple(part) for part in document["ARl"]] == [CLASSES, (OVERALL,)]
     assert parse_official_scores(document).official_json() == written
 

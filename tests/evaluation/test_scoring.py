@@ -17,7 +17,7 @@ from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.errors import InputsError
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames
-from bdd100k_zoo.evaluation.scores import METRICS
+from bdd100k_zoo.evaluation.scores import OFFICIAL_METRICS
 from bdd100k_zoo.evaluation.scoring import score_matches, score_predictions
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_a_perfect_detection_scores_a_hundred_and_classes_without_labels_do_not_
     assert of_class(scores, "AP") == pytest.approx(100, abs=1e-9)
     assert scores.ap == of_class(scores, "AP")
     assert of_class(scores, "AR1") == 100
-    assert all(isnan(of_class(scores, metric, "bus")) for metric in METRICS)
+    assert all(isnan(of_class(scores, metric, "bus")) for metric in OFFICIAL_METRICS)
     assert isnan(of_class(scores, "APs"))
     assert of_class(scores, "APm") == of_class(scores, "AP")
 
@@ -73,7 +73,7 @@ def test_a_perfect_detection_scores_a_hundred_and_classes_without_labels_do_not_
 def test_an_empty_predictions_file_scores_0_for_every_class_with_any_label(predictions: Any) -> None:
     labels = [frame("a", label("car"), label("bus", attributes={"crowd": True}), label("trailer"))]
     scores = score(labels, predictions)
-    for metric in METRICS:
+    for metric in OFFICIAL_METRICS:
         found = [name for name in CLASSES if of_class(scores, metric, name) == 0]
         assert found == ["car", "truck", "bus"]
         assert sum(map(isnan, scores[metric].by_class)) == 7
@@ -83,7 +83,9 @@ def test_an_empty_predictions_file_scores_0_for_every_class_with_any_label(predi
 def test_without_labels_all_scores_are_nan() -> None:
     for predictions in ([frame("a")], [frame("a", label(score=1))]):
         scores = score([frame("a")], predictions)
-        assert all(isnan(value) for metric in METRICS for value in (*scores[metric].by_class, scores[metric].overall))
+        assert all(
+            isnan(value) for metric in OFFICIAL_METRICS for value in (*scores[metric].by_class, scores[metric].overall)
+        )
     assert isnan(score([], []).ap)
 
 

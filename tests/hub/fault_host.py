@@ -1,4 +1,4 @@
-"""A server on this machine that answers as it is told, a Progress that remembers, and artifacts to ask for."""
+"""A server on this machine that answers as a test requires, a Progress that records, and artifacts to request."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Fault:
     requests: int = 1
     """How often it is asked."""
     ranges: tuple[str, ...] = ()
-    """The ranges that are asked for, in order."""
+    """The ranges that are requested, in order."""
     kept: int = 0
     """Bytes that the next try resumes from."""
     digest: bool = False
@@ -110,7 +110,7 @@ FAULTS = {
         kept=HALF,
     ),
     "another version": Fault(
-        "hangs up, and has another version of the file (another ETag) when asked for the rest",
+        "hangs up, and has another version of the file (another ETag) when the rest is requested",
         (CUT, other(WHOLE)),
         requests=2,
         content=BODY[::-1],
@@ -265,7 +265,7 @@ FAULTS = {
     "compressed": Fault(
         "sends a compressed body",
         (Reply(gzip.compress(BODY, 1), headers={"Content-Encoding": "gzip"}),),
-        "sent a compressed body ('gzip') although plain bytes were asked for",
+        "sent a compressed body ('gzip') although plain bytes were requested",
     ),
     "silent": Fault(
         "accepts the connection and sends nothing",

@@ -972,7 +972,7 @@ def test_what_the_zoo_file_and_the_user_record_must_both_match(store: Store, cop
     assert stored.verified_by == "zoo file"
 
 
-def test_plain_http_may_be_asked_for_a_file_whose_digest_the_user_gives(store: Store, body: bytes) -> None:
+def test_plain_http_may_be_requested_a_file_whose_digest_the_user_gives(store: Store, body: bytes) -> None:
     artifact = artifact_of("http://models.invalid/x.pth", **users(f"md5:{md5_of(body)}"))
     with pytest.raises(TransferError) as caught:
         store.fetch(artifact, NO_PROGRESS)

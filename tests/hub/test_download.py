@@ -69,7 +69,7 @@ class Threads(Told):
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 4, 99])
-def test_files_come_in_the_order_asked_for_and_each_once(host, store, jobs):
+def test_files_come_in_the_order_requested_and_each_once(host, store, jobs):
     a, b, c, d = served_artifacts(host, "a", "b", "c", "d")
     files = fetch_all(store, [c, a, c, d, b, a], NO_PROGRESS, jobs=jobs)
     assert [stored.path for stored in files] == [store.path(each) for each in (c, a, d, b)]
@@ -127,7 +127,7 @@ def test_a_single_failure_is_raised_as_it_is(host, store):
 
 
 class Watched(Store):
-    """Counts what was begun; what is asked for together begins together."""
+    """Counts what was begun; what is requested together begins together."""
 
     def __init__(self, root: Path, together: int = 1) -> None:
         super().__init__(root)

@@ -87,7 +87,7 @@ def test_a_complete_body_arrives_byte_for_byte(
     assert send(host.serves("/x.pth", Reply(body, framing=framing))) == body
 
 
-def test_netrc_is_asked_for_the_password_of_a_host(
+def test_netrc_is_requested_the_password_of_a_host(
     host: Host, send: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")

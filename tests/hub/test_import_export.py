@@ -345,7 +345,7 @@ def test_a_damaged_file_is_left_out_and_named_even_where_size_and_time_are_right
     assert hashlib.sha256(CONTENT).hexdigest() in left.reason
 
 
-def test_an_unverified_file_is_left_out_and_named_unless_it_is_asked_for(here: Surroundings) -> None:
+def test_an_unverified_file_is_left_out_and_named_unless_it_is_requested(here: Surroundings) -> None:
     here.holds(CONTENT)
     path = here.holds(b"[]", "preds", verified_by=None, reason="no digest is known")
     exported = export(here)
@@ -380,7 +380,7 @@ def test_a_file_from_an_address_that_the_zoo_no_longer_lists_is_left_out(here: S
     assert (left.damaged, old in left.reason) == (False, True)
 
 
-# What stands in the folder already
+# What is in the folder already
 
 
 def write(here: Surroundings, path: str, content: str) -> Path:
@@ -467,7 +467,7 @@ def test_a_second_time_nothing_changes(here: Surroundings) -> None:
     assert here.zoo_file.read_bytes() == before
 
 
-def test_the_digests_of_unverified_files_are_recorded_only_where_that_is_asked_for(here: Surroundings) -> None:
+def test_the_digests_of_unverified_files_are_recorded_only_where_that_is_requested(here: Surroundings) -> None:
     here.holds(RECORDED_CONTENT, verified_by=None, reason="no digest")
     here.holds(b"[]", "preds")
     written = record(here)

@@ -47,7 +47,7 @@ def other_host() -> Iterator[Host]:
         yield host
 
 
-def test_an_address_that_answers_is_alive_and_its_body_is_not_asked_for(host: Host) -> None:
+def test_an_address_that_answers_is_alive_and_its_body_is_not_requested(host: Host) -> None:
     verdict = verdict_on(host.serves("/x.pth", b"weights"))
     assert (verdict.state, verdict.outcome, verdict.moved_to) == ("alive", "", None)
     assert verdict.host == host.address.removeprefix("http://")
@@ -56,7 +56,7 @@ def test_an_address_that_answers_is_alive_and_its_body_is_not_asked_for(host: Ho
 
 
 @pytest.mark.parametrize("status", [400, 403, 405, 429, 500, 501, 503])
-def test_where_head_is_refused_the_first_byte_is_asked_for(host: Host, status: int) -> None:
+def test_where_head_is_refused_the_first_byte_is_requested(host: Host, status: int) -> None:
     assert verdict_on(host.serves("/x.pth", Reply(b"weights", head_status=status))).state == "alive"
     assert host.asked == {"/x.pth": 2, "HEAD /x.pth": 1}
     assert host.seen_headers[-1]["Range"] == "bytes=0-0"
@@ -185,7 +185,7 @@ def test_a_page_of_the_network_cannot_redirect_into_this_machine(
     assert host.asked["http://people.example/me"] == 1
 
 
-def test_a_file_by_plain_http_is_asked_for_only_where_a_digest_is_recorded(
+def test_a_file_by_plain_http_is_requested_only_where_a_digest_is_recorded(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", host.address)
@@ -225,7 +225,7 @@ def test_a_host_that_does_not_answer_is_asked_a_few_times_and_not_a_hundred(host
     assert (told.tasks, told.done) == ([("Checking", 100)], 100)
 
 
-def test_a_host_that_answers_now_and_then_is_asked_for_everything(host: Host) -> None:
+def test_a_host_that_answers_now_and_then_is_requested_everything(host: Host) -> None:
     links = [Link(host.serves("/first.pth", b"weights"))]
     links += [Link(host.serves(f"/{number}.pth", Reply(silent=True))) for number in range(6)]
     verdicts = check_links(links, NO_PROGRESS, SOON)

@@ -89,7 +89,7 @@ def read_only(here: Surroundings) -> Iterator[Callable[[], None]]:
             undo.callback(subprocess.run, ["umount", root], check=True)
             subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
-            pytest.skip("this system lets nobody mount")
+            pytest.skip("this system lets no one mount")
 
     with undo:
         yield make

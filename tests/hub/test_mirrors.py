@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bdd100k_zoo.cli.output import explain
 from bdd100k_zoo.errors import MissingPackageError, SettingsError
-from bdd100k_zoo.hub.mirrors import Mirror, configured_mirrors, local_path, mirror_problem, resolve_address
+from bdd100k_zoo.hub.mirrors import SCHEMES, Mirror, configured_mirrors, local_path, mirror_problem, resolve_address
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.registry.addresses import address_problem
 
@@ -104,7 +104,7 @@ anything = st.builds(
 
 
 @given(anything)
-def test_whatever_is_accepted_gives_addresses_below_it_that_can_be_asked_for(base: str) -> None:
+def test_whatever_is_accepted_gives_addresses_below_it_that_can_be_requested(base: str) -> None:
     if "," in base or mirror_problem(base.strip()) or not base.strip():
         return
     (mirror,) = configured_mirrors({"BDD100K_ZOO_MIRRORS": base})
@@ -189,6 +189,11 @@ def test_the_examples_of_the_documentation_are_accepted(tmp_path: Path) -> None:
     assert len(others) == 3
 
 
+def test_every_scheme_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mirrors.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)://", text, re.MULTILINE)) == set(SCHEMES)
+
+
 def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BDD100K_ZOO_MIRRORS", "https://one.example")
     assert configured_mirrors() == (Mirror("https://one.example"),)
@@ -218,7 +223,7 @@ def test_a_file_address_that_names_no_absolute_path_is_refused(address: str) -> 
 
 
 @pytest.mark.parametrize("address", ["https://host.example/x", "http://127.0.0.1/x", "file:///mnt/x"])
-def test_all_addresses_but_those_of_hugging_face_are_asked_for_as_they_are(address: str) -> None:
+def test_all_addresses_but_those_of_hugging_face_are_requested_as_they_are(address: str) -> None:
     assert resolve_address(address) == (address, {})
 
 
@@ -252,7 +257,7 @@ def opened_with(address: str, **environment: str) -> list[str]:
 
 
 @needs_hub
-def test_a_file_on_hugging_face_is_asked_for_at_its_endpoint_with_the_user_s_token() -> None:
+def test_a_file_on_hugging_face_is_requested_at_its_endpoint_with_the_user_s_token() -> None:
     url, token = opened_with("hf://lab/zoo@v1/our%20copy/det/models/x.pth", HF_TOKEN="hf_mine")
     assert url == "https://huggingface.co/lab/zoo/resolve/v1/our%20copy/det/models/x.pth"
     assert token == "Bearer hf_mine"
@@ -284,6 +289,6 @@ def test_a_user_who_forbids_the_implicit_token_is_heard() -> None:
 
 @needs_hub
 @given(hub_bases)
-def test_every_accepted_repository_has_an_address_that_can_be_asked_for(base: str) -> None:
+def test_every_accepted_repository_has_an_address_that_can_be_requested(base: str) -> None:
     url, _ = resolve_address(Mirror(base.rstrip("/")).address(WEIGHTS))
     assert address_problem(url) == ""

@@ -81,7 +81,7 @@ def test_another_address_with_another_file_starts_over_after_the_digest_differs(
     assert "does not give the right file" in told.notes[-1]
 
 
-def test_a_wrong_file_in_one_piece_is_not_asked_for_twice(host: Host, receive: Callable[..., bytes]) -> None:
+def test_a_wrong_file_in_one_piece_is_not_requested_twice(host: Host, receive: Callable[..., bytes]) -> None:
     with pytest.raises(DigestMismatchError):
         receive(host.serves("/x.pth", replace(WHOLE, body=BODY[::-1])), expected=(RIGHT,))
     assert host.asked["/x.pth"] == 1
@@ -182,7 +182,7 @@ def test_a_file_that_drips_is_given_up(
     assert 1 < host.asked["/x.pth"] <= HASTE.tries
 
 
-def test_bytes_that_are_all_there_are_not_asked_for_again(
+def test_bytes_that_are_all_there_are_not_requested_again(
     host: Host, tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "TRANSFER_TIMEOUTS", Timeouts(0.2, 0.2))

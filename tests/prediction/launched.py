@@ -131,7 +131,7 @@ MpiDefault=none
 
 
 def lacks_slurm() -> str:
-    """Say why no SLURM can be started here; nothing where one can."""
+    """Return why no SLURM can be started here; empty where one can."""
     missing = [name for name in SLURM if not shutil.which(name)]
     if missing:
         return f"there is no {missing[0]}"

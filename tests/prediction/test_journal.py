@@ -196,6 +196,17 @@ def test_a_damaged_byte_among_frames_costs_what_follows_and_nothing_wrong_is_rea
         check(path.parent, [0, 1, 2, 3])
 
 
+@pytest.mark.parametrize("number", [b"0", b"2", b"3", b"4", b"9", b"-1"])
+def test_a_chunk_under_another_number_is_damaged_and_costs_what_follows(
+    tmp_path: Path, whole: bytes, number: bytes
+) -> None:
+    path = journal_path(tmp_path, 0)
+    path.write_bytes(whole.replace(b'{"chunk":1,', b'{"chunk":' + number + b","))
+    check(tmp_path, [0])
+    write(path, [1, 2, 3])
+    check(tmp_path, [0, 1, 2, 3])
+
+
 def test_zeros_that_a_power_cut_leaves_are_cut_off(tmp_path: Path, whole: bytes) -> None:
     path = journal_path(tmp_path, 0)
     path.write_bytes(whole + b"\0" * 4096)

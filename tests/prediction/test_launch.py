@@ -116,7 +116,7 @@ def test_what_the_starting_process_has_decided_is_handed_on() -> None:
     assert read_launch_info({"BDD100K_ZOO_STARTED": "replacing:abc"}) == LaunchInfo("abc")
 
 
-def test_torchrun_is_asked_for_the_same_command() -> None:
+def test_torchrun_is_requested_the_same_command() -> None:
     command = torchrun_command(8, ["predict", "m", "--images", "--gpus", "8"])
     assert command[:3] == [sys.executable, "-m", AGENT_MODULE]
     assert find_spec(AGENT_MODULE)

@@ -1,4 +1,4 @@
-"""The Python interface, and what happens when a run is cut short."""
+"""The Python interface, and what happens when a run is interrupted."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_weights_of_ones_own_are_run_whatever_digest_is_recorded_and_the_record_
     assert read_run(tmp_path / "a" / "run").weights == weights
 
 
-def test_where_no_digest_is_known_nobody_knows_whether_the_weights_are_the_published_ones(tmp_path):
+def test_where_no_digest_is_known_it_is_unknown_whether_the_weights_are_the_published_ones(tmp_path):
     weights = run_with(PUBLISHED, tmp_path / "a", model=demo_with(digest=None, size=None)).weights
     assert (weights.published, weights.verified) == (None, False)
     assert "no digest of the published file is known" in str(weights.unverified_because)
@@ -223,7 +223,7 @@ def test_predictions_without_a_record_are_not_overwritten(trial, zoo, tmp_path):
     ("wrong", "error"),
     [({"device": "cuda:99"}, DeviceError), ({"cfg_options": {"model.backbone.depth.x": 1}}, ConfigError)],
 )
-def test_what_is_wrong_is_found_before_the_weights_are_asked_for(zoo, wrong, error):
+def test_what_is_wrong_is_found_before_the_weights_are_requested(zoo, wrong, error):
     with pytest.raises(error):
         bdd100k_zoo.load_detector(zoo[MODEL], store=Store(offline=True), **wrong)
     with pytest.raises(OfflineError):

@@ -221,7 +221,7 @@ def test_every_fact_is_compared() -> None:
     assert compared_ones == known - NOT_COMPARED
 
 
-def test_what_is_asked_for_is_compared_with_what_is_used() -> None:
+def test_what_is_requested_is_compared_with_what_is_used() -> None:
     existing = header().compared()
     asked = msgspec.structs.replace(REQUEST, backend="mmdet3", batch_size=8)
     assert differences(existing, compared(asked)) == differences(existing, compared(REQUEST)) == ()

@@ -223,7 +223,7 @@ def request(**changes: Any) -> RunRequest:
 
 
 def wanted(**changes: Any) -> dict[str, object]:
-    """What is compared of a run that is asked for."""
+    """What is compared of a run that is requested."""
     return compared(request(**changes))
 
 
@@ -330,7 +330,7 @@ def test_a_path_of_bytes_that_are_no_utf_8_is_found_again_in_a_record(tmp_path: 
         ({"run.json": "[]"}, "not a run record"),
     ],
 )
-def test_what_nothing_is_known_of_is_replaced_only_if_that_was_asked_for(
+def test_what_nothing_is_known_of_is_replaced_only_if_that_was_requested(
     tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
     for name, content in files.items():

@@ -68,7 +68,7 @@ def test_every_item_is_in_one_batch_of_its_shape_and_in_order(shapes: list[str],
 
 
 @given(shapes=shapes, size=sizes)
-def test_a_full_batch_is_given_before_the_next_item_is_asked_for(shapes: list[str], size: int) -> None:
+def test_a_full_batch_is_given_before_the_next_item_is_requested(shapes: list[str], size: int) -> None:
     asked = 0
 
     def items() -> Iterator[tuple[str, int]]:

@@ -29,7 +29,7 @@ SHOWN = '"><img src=x onerror=alert(1)><script>alert(2)</script>⟨U+202E⟩⟨U
 
 def scores(ap: float) -> Scores:
     by_class = (*(ap + place for place in range(9)), nan)
-    return Scores({metric: MetricScores(by_class, ap) for metric in METRICS})
+    return Scores({metric.name: MetricScores(by_class, ap) for metric in METRICS})
 
 
 def analysis(ap: float, value: str = "rainy", interval: Interval | None = None) -> Analysis:

@@ -361,7 +361,7 @@ def test_only_the_worst_frames_are_drawn(labelled):
     assert worst.frame == "a.jpg"
     assert worst.loss is not None
     assert worst.loss.lost == pytest.approx(worst.loss.to_false + worst.loss.to_missed)
-    assert worst.loss.to_false == pytest.approx(25)  # its false bus stands before the true one of d
+    assert worst.loss.to_false == pytest.approx(25)  # its false bus is ranked before the true one of d
     assert worst.loss.to_missed == pytest.approx(50 * 50 / 101)  # 50 of 101 points of recall of cars are not reached
 
 

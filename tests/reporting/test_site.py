@@ -41,7 +41,7 @@ SCRIPT = "javascript:alert(1)"
 
 
 class Page(HTMLParser):
-    """What stands in a page: its tags with their attributes, and its texts."""
+    """The content of a page: its tags with their attributes, and its texts."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__()

@@ -339,7 +339,9 @@ def test_missing_labels_are_reported_before_anything_is_done(own_root: Path, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_images_that_are_missing_or_damaged_are_all_told_before_the_first_step(own_root: Path, tmp_path: Path) -> None:
+def test_images_that_are_missing_or_damaged_are_all_reported_before_the_first_step(
+    own_root: Path, tmp_path: Path
+) -> None:
     images = own_root / "images/100k/train"
     (images / "train1.jpg").unlink()
     (images / "train2.jpg").write_bytes((images / "train2.jpg").read_bytes()[:-200])

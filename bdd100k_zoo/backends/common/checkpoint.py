@@ -314,7 +314,7 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     except ImportError:
         reason = "reading this format needs the package safetensors"
         raise UnsafeCheckpointError(path, reason, "`pip install safetensors`") from None
-    reason = "it is a safetensors file that is cut short or damaged"
+    reason = "it is a safetensors file that is truncated or damaged"
     with read_errors(path, reason), safe_open(path, framework="pt", device="cpu") as file:
         state_dict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     if not state_dict:

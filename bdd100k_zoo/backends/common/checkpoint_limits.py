@@ -22,7 +22,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 SAFETENSORS_HEAD_SIZE = 9
 """The first bytes of a safetensors file: the size of its header in 8 bytes, and the brace that opens it."""
 SAVE_HINT = "save the weights alone: `torch.save(model.state_dict(), 'weights.pth')`"
-BROKEN_ZIP = "it is cut short, damaged, or a zip file of something else"
+BROKEN_ZIP = "it is truncated, damaged, or a zip file of something else"
 
 # The largest published checkpoint has about 550 MB and 882 tensors; HRNet has the most tensors, 1,856. A checkpoint of
 # a training with AdamW holds each parameter three times. All limits are well above these.

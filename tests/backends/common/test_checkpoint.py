@@ -500,7 +500,7 @@ def test_a_safetensors_file_is_checked_against_the_model_like_any_other(tmp_path
     assert str(caught.value).endswith(f"does not fit a model: {problems}")
 
 
-def test_a_safetensors_file_that_is_cut_short_is_refused_wherever_it_ends(tmp_path: Path) -> None:
+def test_a_safetensors_file_that_is_truncated_is_refused_wherever_it_ends(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(linear().state_dict(), path)
     whole = path.read_bytes()
@@ -516,10 +516,10 @@ def test_a_safetensors_file_that_is_cut_short_is_refused_wherever_it_ends(tmp_pa
         (b"{}", None, "without a tensor"),
         (b"{", MAX_DIRECTORY + 1, f"its header has {MAX_DIRECTORY + 1:,} bytes, more than"),
         (b"{", 1 << 40, "its header has 1,099,511,627,776 bytes, more than"),
-        (b'{"w":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}', None, "cut short or damaged"),
-        (b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,400]}}', None, "cut short or damaged"),
-        (b'{"w":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}', None, "cut short or damaged"),
-        (b"{" * 5000, None, "cut short or damaged"),
+        (b'{"w":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}', None, "truncated or damaged"),
+        (b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,400]}}', None, "truncated or damaged"),
+        (b'{"w":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}', None, "truncated or damaged"),
+        (b"{" * 5000, None, "truncated or damaged"),
     ],
 )
 def test_a_hostile_safetensors_file_is_refused(header: bytes, claimed: int | None, reason: str, tmp_path: Path) -> None:

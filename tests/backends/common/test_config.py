@@ -352,7 +352,7 @@ def test_our_own_errors_are_not_translated() -> None:
         raise ManifestError(Path("x"), "", "", "wrong")
 
 
-def test_configs_of_the_package_and_of_users_are_told_apart(tmp_path: Path) -> None:
+def test_configs_of_the_package_and_of_users_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "link.py").symlink_to(config_path(NAMES[0]))
     (tmp_path / "copy.py").write_bytes(config_path(NAMES[0]).read_bytes())
     assert is_package_config(config_path(NAMES[0]))

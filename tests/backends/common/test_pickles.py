@@ -269,7 +269,7 @@ def hidden_pickle(name: str, path: Path) -> Path:
 @pytest.mark.parametrize("name", ["weights/DATA.PKL", "weights/Data.pkl"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_second_pickle_under_a_name_in_another_case_is_refused(name: str, tmp_path: Path) -> None:
-    assert "cut short, damaged" in refusal(hidden_pickle(name, tmp_path / "weights.pth"))
+    assert "truncated, damaged" in refusal(hidden_pickle(name, tmp_path / "weights.pth"))
 
 
 def test_a_zip_file_with_a_comment_or_trailing_bytes_is_refused(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_zip_file_with_a_comment_or_trailing_bytes_is_refused(tmp_path: Path) 
     whole = path.read_bytes()
     for content in (whole[:-2] + b"\x03\x00abc", whole + b"abc", whole + whole[-22:-2] + b"\x03\x00abc"):
         path.write_bytes(content)
-        assert "cut short, damaged" in refusal(path)
+        assert "truncated, damaged" in refusal(path)
 
 
 def test_a_directory_in_64_bits_that_is_elsewhere_is_refused(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_a_directory_in_64_bits_that_is_elsewhere_is_refused(tmp_path: Path) -> 
     assert content[-42:-38] == b"PK\x06\x07"
     content[-34:-26] = pack("<Q", 64)
     path.write_bytes(content)
-    assert "cut short, damaged" in refusal(path)
+    assert "truncated, damaged" in refusal(path)
 
 
 def test_an_archive_of_the_oldest_format_is_refused_before_torch_reads_it(tmp_path: Path) -> None:
