@@ -1,4 +1,4 @@
-"""The detections of one image, and the writer of predictions files."""
+"""The detections of one image, and the reader and the writer of predictions files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
@@ -15,12 +16,13 @@ import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES, class_indices
 from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
+from bdd100k_zoo.data.tables import read_prediction_table
+from bdd100k_zoo.data.validation import frame_error, printable
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from PIL.Image import Image
 
@@ -43,7 +45,7 @@ class Detections:
     """Detections of one image, in pixel coordinates of the image after any EXIF rotation.
 
     Iteration and ``detections[i]`` give single detections; a slice, a mask or an array of indices gives ``Detections``.
-    Conversions to other formats are in ``bdd100k_zoo.data.export``.
+    Conversions to other formats are in ``bdd100k_zoo.data.export``; ``read_detections`` reads them from ``det.json``.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -173,6 +175,32 @@ def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[Label, ...]:
         Label(str(next(ids)), CLASSES[index], score, Box2D(*box))
         for index, score, box in zip(classes, scores, corners.tolist(), strict=True)
     )
+
+
+def read_detections(path: Path | str) -> dict[str, Detections]:
+    """Return the detections of each frame of a predictions file in Scalabel's format, by frame name.
+
+    Corners and scores are the detector's, in float32: 1 is added to the x2 and y2 of the file. Frames and detections
+    keep their order. COCO results identify images by number only; ``convert`` adds their names.
+
+    Args:
+        path: ``det.json`` of a run, or another file or folder of frames that ``eval`` reads.
+
+    Raises:
+        StorageError: the file cannot be read.
+        InputsError: it has another format, a frame appears twice, a category is unknown, or a score or corner is
+            missing or not finite.
+    """
+    table = read_prediction_table(Path(path))
+    corners = table.boxes.copy()
+    corners[:, 2:] += corners[:, :2]
+    boxes, scores, classes = corners.astype(np.float32), table.scores.astype(np.float32), table.classes.astype(np.int64)
+    found: dict[str, Detections] = {}
+    for name, (start, end) in zip(table.frames, pairwise(table.starts.tolist()), strict=True):
+        if name in found:
+            raise frame_error(table.path, printable(name), "appears twice")
+        found[name] = Detections(boxes[start:end], scores[start:end], classes[start:end])
+    return found
 
 
 class PredictionsWriter:
