@@ -13,7 +13,8 @@ import typer
 
 from bdd100k_zoo import __version__
 from bdd100k_zoo.cli.options import Session
-from bdd100k_zoo.cli.output import StdoutError, abandon_stdout, prepare_streams, print_message
+from bdd100k_zoo.cli.output import StdoutError, abandon_stdout, prepare_streams
+from bdd100k_zoo.display.messages import print_message
 
 CFG_OPTIONS = "--cfg-options"
 GLOBAL_FLAGS = ("--offline", "--quiet", "-q", "--verbose")

@@ -74,7 +74,7 @@ def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
 
 def _spread(measured: Speed | StockBaseline) -> str:
     """Format the median rate with the slowest and the fastest round."""
-    from bdd100k_zoo.cli.progress import format_rate
+    from bdd100k_zoo.display.bars import format_rate
 
     least, most = format_rate(min(measured.rates)), format_rate(max(measured.rates))
     number, _, unit = least.partition(" ")

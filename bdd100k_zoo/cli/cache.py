@@ -10,16 +10,8 @@ import typer
 
 from bdd100k_zoo.cli.download import FileKind
 from bdd100k_zoo.cli.options import Json, ModelName, get_session
-from bdd100k_zoo.cli.output import (
-    complete_model,
-    handle_errors,
-    print_field,
-    print_message,
-    print_renderable,
-    sanitize_text,
-    write_json,
-    write_text,
-)
+from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, print_renderable, write_json, write_text
+from bdd100k_zoo.display.messages import print_message, sanitize_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import typer
 
 from bdd100k_zoo.cli.options import Json, ModelName, get_session
@@ -79,7 +80,7 @@ COLUMNS = ("Model", "Backbone", "Schedule", "Multi-scale", "AP val", "AP test")
 
 
 def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[str, ...]]:
-    from bdd100k_zoo.cli.output import sanitize_text
+    from bdd100k_zoo.display.messages import sanitize_text
     from bdd100k_zoo.registry.models import format_ap
 
     last = ""
@@ -201,22 +202,21 @@ def table(
         raise typer.BadParameter("--check and --write cannot be combined")
     if (check or write) and form != "markdown":
         raise typer.BadParameter("--check and --write require --format markdown")
-    from bdd100k_zoo.evaluation.runs import read_measured_results
-    from bdd100k_zoo.registry.models import select_families
-    from bdd100k_zoo.reporting import tables
+    from bdd100k_zoo.api import tables as job
 
-    zoo = get_session(context).zoo()
-    families = select_families(zoo, family or ())
-    shown = {model.name for each in families for model in tables.models_of(zoo, each)}
-    found = read_measured_results(shown, runs, speed)
-    get_session(context).note_left_out(found.left_out)
+    here = get_session(context)
+    text = job.table(
+        family=family or (),
+        format=form,
+        config_root=config_root,
+        runs=runs,
+        speed=speed,
+        check=check,
+        write=write,
+        zoo=here.zoo(),
+        progress=here.progress(),
+    )
     if form == "json":
-        write_json(tables.table_records(zoo, families, found))
-        return
-    root = tables.config_root_for(check or write) if config_root is None else config_root
-    text = tables.render_tables(zoo, families, form, root, found.aps, found.speeds)
-    if document := check or write:
-        was_stale = tables.update_block(document, text, check=check is not None)
-        get_session(context).note(f"{document}: {'updated' if was_stale else 'up to date'}")
-    else:
+        write_json(msgspec.json.decode(text))
+    elif not (check or write):
         write_text(text)

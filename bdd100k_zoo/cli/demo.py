@@ -63,8 +63,8 @@ def demo(
 
 def _steps(chain: Demo, report: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
     """Run the steps; report the result of each in a line, and yield it."""
-    from bdd100k_zoo.cli.progress import format_rate
     from bdd100k_zoo.demo_run.steps import FRAMES, MIN_SCORE
+    from bdd100k_zoo.display.bars import format_rate
 
     objects = chain.copy_frames()
     report("scenes", f"{FRAMES} frames, with {objects:,} labelled objects")
@@ -137,7 +137,7 @@ def _document(places: Places, done: dict[str, Any], *, kept: bool, seconds: floa
         "objects": done["scenes"],
         "weights": {"address": weights.address, "size": weights.size, "sha256": weights.sha256},
         "boxes": record.counts.detections,
-        "scores": done["eval"].scores.plain(),
+        "scores": done["eval"].scores.to_dict(),
         "pictures": len(done["show"].pictures),
         "report": done["report"] is not None,
         "files": _files(places, done),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.options import Json, get_session
-from bdd100k_zoo.cli.output import handle_errors, print_message, print_renderable, write_json
+from bdd100k_zoo.cli.output import handle_errors, print_renderable, write_json
+from bdd100k_zoo.display.messages import print_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

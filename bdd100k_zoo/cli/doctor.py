@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.options import Json, Session, get_session
-from bdd100k_zoo.cli.output import MIN_WIDTH, handle_errors, print_renderable, sanitize_text, stdout_console, write_json
+from bdd100k_zoo.cli.output import MIN_WIDTH, handle_errors, print_renderable, stdout_console, write_json
+from bdd100k_zoo.display.messages import sanitize_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.options import Json, get_session
-from bdd100k_zoo.cli.output import (
-    complete_model,
-    handle_errors,
-    print_renderable,
-    raise_on_sigterm,
-    sanitize_text,
-    write_json,
-)
+from bdd100k_zoo.cli.output import complete_model, handle_errors, print_renderable, raise_on_sigterm, write_json
+from bdd100k_zoo.display.messages import sanitize_text
 
 if TYPE_CHECKING:
     from bdd100k_zoo.hub.cache import StoredFile
@@ -56,23 +50,23 @@ def download(
         raise typer.BadParameter("name at least one model, or give --all")
     if unpack and FileKind.VISUALS not in (what or ()):
         raise typer.BadParameter("--unpack needs --what visuals")
-    from bdd100k_zoo.hub.archive import check_visuals_folders, unpack_visuals
-    from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.hub.download import fetch_all
+    from bdd100k_zoo.api import downloads as job
 
     here = get_session(context)
     zoo = here.zoo()
-    chosen = list(zoo.models) if everything else [zoo[name] for name in models or ()]
-    kinds = what or [FileKind.WEIGHTS]
-    artifacts = list(dict.fromkeys(model.artifact(kind.value) for model in chosen for kind in kinds))
-    if unpack:
-        check_visuals_folders(artifacts, unpack)
     begin = perf_counter()
-    with raise_on_sigterm(), Store(offline=here.offline) as store:
-        files = fetch_all(store, artifacts, here.progress(), require_digest=require_digest, jobs=jobs)
+    with raise_on_sigterm():
+        files = job.download(
+            list(zoo) if everything else models or [],
+            what=[kind.value for kind in what or [FileKind.WEIGHTS]],
+            require_digest=require_digest,
+            jobs=jobs,
+            unpack=unpack,
+            zoo=zoo,
+            offline=here.offline,
+            progress=here.progress(),
+        )
     seconds = perf_counter() - begin
-    if unpack:
-        unpack_visuals(artifacts, files, unpack, here.progress())
     if as_json:
         write_json(files)
     else:

@@ -18,14 +18,8 @@ from bdd100k_zoo.cli.options import (
     Split,
     get_session,
 )
-from bdd100k_zoo.cli.output import (
-    complete_model,
-    handle_errors,
-    print_message,
-    print_renderable,
-    stdout_console,
-    write_json,
-)
+from bdd100k_zoo.cli.output import complete_model, handle_errors, print_renderable, stdout_console, write_json
+from bdd100k_zoo.display.messages import print_message
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,7 +108,7 @@ def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:
     if len(found) == 1:
         print_renderable(as_table(official_table(found[0])))
         print_renderable("")
-    rows = [layout.ScoreRow(each.subject.name, each.scores.plain(), each.subject.published_ap) for each in found]
+    rows = [layout.ScoreRow(each.subject.name, each.scores.to_dict(), each.subject.published_ap) for each in found]
     print_renderable(as_table(layout.comparison_table(rows)))
     if found[0].intervals:
         print_renderable("")
@@ -125,7 +119,7 @@ def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:
     for each in found if request.by else []:
         table = layout.condition_table(
             request.by or "",
-            {condition.value: condition.scores.plain() for condition in each.conditions},
+            {condition.value: condition.scores.to_dict() for condition in each.conditions},
             {condition.value: condition.support for condition in each.conditions},
         )
         print_renderable("")
@@ -137,7 +131,7 @@ def official_table(found: EvaluationResult) -> Grid:
     from bdd100k_zoo.reporting import score_tables
 
     digits = 2 if stdout_console().width >= WIDE_TERMINAL else 1
-    return score_tables.official_table(found.scores.plain(), digits)
+    return score_tables.official_table(found.scores.to_dict(), digits)
 
 
 def as_table(grid: Grid, title: str = "") -> Table:
@@ -145,7 +139,7 @@ def as_table(grid: Grid, title: str = "") -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from bdd100k_zoo.cli.output import sanitize_text
+    from bdd100k_zoo.display.messages import sanitize_text
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
     table.title = Text(sanitize_text(title)) if title else None
@@ -168,7 +162,7 @@ def _document(labels: Path, found: list[EvaluationResult]) -> dict[str, Any]:
 
 
 def _record(each: EvaluationResult) -> dict[str, Any]:
-    subject, scores = each.subject, each.scores.plain()
+    subject, scores = each.subject, each.scores.to_dict()
     measured, published = scores["AP"]["OVERALL"], subject.published_ap
     return {
         "name": subject.name,
@@ -179,7 +173,7 @@ def _record(each: EvaluationResult) -> dict[str, Any]:
         "difference": None if measured is None or published is None else measured - published,
         "intervals": each.intervals,
         "conditions": {
-            condition.value: {**condition.support._asdict(), "scores": condition.scores.plain()}
+            condition.value: {**condition.support._asdict(), "scores": condition.scores.to_dict()}
             for condition in each.conditions
         },
         "let_through": each.let_through,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bdd100k_zoo.cli.options import Json, get_session
-from bdd100k_zoo.cli.output import details_table, explain, handle_errors, print_renderable, sanitize_text, write_json
+from bdd100k_zoo.cli.output import details_table, explain, handle_errors, print_renderable, write_json
+from bdd100k_zoo.display.messages import sanitize_text
 
 if TYPE_CHECKING:
     from bdd100k_zoo.data.convert import ConversionResult
     from bdd100k_zoo.evaluation.submission import Submission
 
 LabelFormat = Literal["scalabel", "coco"]
+OVERWRITES = "is the file that is read, or in the folder that is read: choose another path"
 
 
 @handle_errors
@@ -33,10 +34,11 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert labels or results between the formats of Scalabel and COCO, without loss."""
-    _refuse_same_file(source, out, "OUT")
-    from bdd100k_zoo.data.convert import convert_file as job
+    from bdd100k_zoo.api import exchange as job
 
-    converted = job(source, out, to, source_format, labels)
+    if job.would_overwrite(source, out):
+        raise typer.BadParameter(f"OUT {OVERWRITES}")
+    converted = job.convert(source, out, to, source_format=source_format, labels=labels)
     pairs = [
         ("found", converted.found),
         ("written", f"{converted.written}: {converted.path}"),
@@ -62,12 +64,13 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Validate predictions and write the file for the evaluation server; works offline."""
-    _refuse_same_file(predictions, out, "--out")
+    from bdd100k_zoo.api import exchange as job
     from bdd100k_zoo.errors import SubmissionError
-    from bdd100k_zoo.evaluation.submission import submit as job
 
+    if job.would_overwrite(predictions, out):
+        raise typer.BadParameter(f"--out {OVERWRITES}")
     try:
-        submission = job(predictions, images, out, clip=clip)
+        submission = job.submit(predictions, images, out, clip=clip)
     except SubmissionError as error:
         if not as_json:
             raise
@@ -94,14 +97,3 @@ def _print_result(
     print_renderable(details_table(pairs))
     for note in result.notes:
         get_session(context).note(f"note: {note}")
-
-
-def _refuse_same_file(source: Path, out: Path, name: str) -> None:
-    """Refuse to write the file that is read, or a JSON file into the folder that is read."""
-    from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
-
-    read = source / PREDICTIONS_FILE if (source / PREDICTIONS_FILE).is_file() else source
-    # realpath: Path.resolve raises RuntimeError for a link that leads to itself.
-    real, target = Path(os.path.realpath(read)), Path(os.path.realpath(out))
-    if real == target or (read.is_dir() and out.suffix == ".json" and target.parent == real):
-        raise typer.BadParameter(f"{name} is the file that is read, or in the folder that is read: choose another path")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from bdd100k_zoo.cli.output import complete_model, print_message, stderr_console
+from bdd100k_zoo.cli.output import complete_model
+from bdd100k_zoo.display.messages import print_message, stderr_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -121,7 +122,7 @@ class Session:
             live: draw bars; several processes that share a terminal print lines instead.
             notes: print the notes of jobs; a command that reports everything itself leaves them out.
         """
-        from bdd100k_zoo.cli.progress import TerminalProgress
+        from bdd100k_zoo.display.bars import TerminalProgress
 
         return TerminalProgress(stderr_console(live=live), quiet=self.quiet, notes=notes)
 

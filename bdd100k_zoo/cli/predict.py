@@ -144,25 +144,19 @@ def predict(
 
 
 def _draw(request: PredictRequest, here: Session, progress: Progress, *, as_json: bool) -> None:
+    from bdd100k_zoo.api import pictures as job
     from bdd100k_zoo.cli.show import DEFAULT_MIN_SCORE, print_picture_summary
-    from bdd100k_zoo.reporting import show as job
 
-    wanted = job.ShowRequest(
-        predictions=request.folder,
-        images=request.images,
-        out=request.folder / "pictures",
-        every=request.every,
-        min_score=DEFAULT_MIN_SCORE,
-    )
+    out = request.folder / "pictures"
     with raise_on_sigterm():
-        shown = job.show_predictions(wanted, progress)
+        shown = job.show(request.folder, request.images, out, every=request.every, jobs=None, progress=progress)
     if not as_json:
-        print_picture_summary(wanted, shown, here)
+        print_picture_summary(out, shown, here, min_score=DEFAULT_MIN_SCORE)
 
 
 def _show_run(folder: Path, record: RunRecord) -> None:
-    from bdd100k_zoo.cli.output import print_message
-    from bdd100k_zoo.cli.progress import format_rate
+    from bdd100k_zoo.display.bars import format_rate
+    from bdd100k_zoo.display.messages import print_message
     from bdd100k_zoo.errors import join_first
 
     counts, seconds, device = record.counts, record.seconds, record.facts.device

@@ -48,23 +48,24 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a report on predictions as one HTML page: scores, curves, errors, comparison, pictures."""
-    from bdd100k_zoo.evaluation.runs import find_labels_file
-    from bdd100k_zoo.reporting import report as job
+    from bdd100k_zoo.api import pictures as job
 
     session = get_session(context)
-    request = job.ReportRequest(
-        zoo=session.zoo(),
-        names=tuple(names),
-        labels=find_labels_file(labels, data, split),
-        out=out,
+    written = job.report(
+        names,
+        labels,
+        data=data,
         split=split,
         runs=runs,
         images=images,
+        confidence=confidence,
+        resamples=resamples,
+        out=out,
         title=title,
-        resamples=resamples if confidence else 0,
         lenient=lenient,
+        zoo=session.zoo(),
+        progress=session.progress(),
     )
-    written = job.write_report(request, session.progress())
     if as_json:
         runs_found = [
             {

@@ -11,21 +11,20 @@ from bdd100k_zoo.cli.options import Json, get_session, nonempty_path
 from bdd100k_zoo.cli.output import (
     handle_errors,
     print_field,
-    print_message,
     print_renderable,
     raise_on_sigterm,
-    sanitize_text,
     stdout_console,
     write_json,
 )
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
+from bdd100k_zoo.display.messages import print_message, sanitize_text
 from bdd100k_zoo.errors import join_first
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bdd100k_zoo.cli.options import Session
-    from bdd100k_zoo.reporting.show import ShownPicture, ShowRequest, ShowResult
+    from bdd100k_zoo.reporting.show import ShownPicture, ShowResult
 
 ImageFormat = Literal["jpg", "png"]
 Viewer = Literal["own", "scalabel"]
@@ -93,44 +92,44 @@ def show(
         raise typer.BadParameter("--top-errors needs --labels FILE")
     if viewer == "scalabel" and labels:
         raise typer.BadParameter("--viewer scalabel draws predictions only: leave out --labels")
-    from bdd100k_zoo.reporting import show as job
+    from bdd100k_zoo.api import pictures as job
 
     session = get_session(context)
-    request = job.ShowRequest(
-        predictions=predictions,
-        images=tuple(images),
-        out=out,
-        every=every,
-        labels=labels,
-        min_score=min_score,
-        classes=classes.indices if classes else tuple(range(len(CLASSES))),
-        frames=job.read_frame_names(frames or ()),
-        top_errors=top_errors,
-        form=form,
-        viewer=viewer,
-        jobs=jobs,
-        fresh=fresh,
-    )
     with raise_on_sigterm():
-        shown = job.show_predictions(request, session.progress())
+        shown = job.show(
+            predictions,
+            images,
+            out,
+            labels=labels,
+            min_score=min_score,
+            classes=classes.indices if classes else None,
+            frames=frames or (),
+            top_errors=top_errors,
+            every=every,
+            format=form,
+            viewer=viewer,
+            jobs=jobs,
+            fresh=fresh,
+            progress=session.progress(),
+        )
     if as_json:
-        write_json(_document(request, shown))
+        write_json(_document(predictions, out, shown))
     else:
-        print_picture_summary(request, shown, session)
+        print_picture_summary(out, shown, session, min_score=min_score)
     if shown.unreadable:
         raise typer.Exit(1)
 
 
-def print_picture_summary(request: ShowRequest, shown: ShowResult, session: Session) -> None:
+def print_picture_summary(out: Path, shown: ShowResult, session: Session, *, min_score: float) -> None:
     """Print a summary of the pictures, and warnings about frames without one."""
     existing = f", {shown.existing:,} of them already existed" if shown.existing else ""
-    print_field("pictures", str(request.out))
+    print_field("pictures", str(out))
     print_field("images", f"{len(shown.pictures):,}{existing}")
     print_field("boxes", f"{shown.boxes:,}")
-    if request.top_errors:
+    if any(picture.loss for picture in shown.pictures):
         _print_losses(shown.pictures)
     if shown.left_out:
-        below = f"{shown.left_out:,} boxes with scores below {request.min_score:g}"
+        below = f"{shown.left_out:,} boxes with scores below {min_score:g}"
         session.note(f"note: {below} are left out; --min-score 0 draws all")
     if shown.unlabelled:
         session.note(f"note: frames without labels show detections only: {shown.unlabelled:,}")
@@ -155,10 +154,10 @@ def _print_losses(pictures: Sequence[ShownPicture]) -> None:
     stdout_console().print(table)
 
 
-def _document(request: ShowRequest, shown: ShowResult) -> dict[str, Any]:
+def _document(predictions: Path, out: Path, shown: ShowResult) -> dict[str, Any]:
     return {
-        "predictions": str(request.predictions),
-        "out": str(request.out),
+        "predictions": str(predictions),
+        "out": str(out),
         "pictures": [
             {"frame": frame, "path": str(path), "ap": loss and {name: getattr(loss, name) for name in LOSSES}}
             for frame, path, loss in shown.pictures

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES, class_indices
-from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
-from bdd100k_zoo.data.tables import read_prediction_table
-from bdd100k_zoo.data.validation import frame_error, printable
+from bdd100k_zoo.data.scalabel import REGION_BIT, Box2D, Label, LabelFrame
+from bdd100k_zoo.data.scalabel_reader import read_rows
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
@@ -177,30 +176,29 @@ def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[Label, ...]:
     )
 
 
-def read_detections(path: Path | str) -> dict[str, Detections]:
-    """Return the detections of each frame of a predictions file in Scalabel's format, by frame name.
+def read_detections(path: Path | str) -> Iterator[tuple[str, Detections]]:
+    """Yield the name and the detections of each frame of a predictions file, the reverse of ``PredictionsWriter``.
 
-    Corners and scores are the detector's, in float32: 1 is added to the x2 and y2 of the file. Frames and detections
-    keep their order. COCO results identify images by number only; ``convert`` adds their names.
+    They come in the order of the file: by class, then by descending score. Corners and scores are those of the
+    detector, in float32: 1 is added to the x2 and y2 of the file. Categories count as in the official evaluation:
+    ``other vehicle`` as car.
 
     Args:
-        path: ``det.json`` of a run, or another file or folder of frames that ``eval`` reads.
+        path: ``det.json`` of a run, or another file or folder of frames that ``eval`` reads. COCO results have no
+            names of images; ``convert`` adds them.
 
     Raises:
         StorageError: the file cannot be read.
-        InputsError: it has another format, a frame appears twice, a category is unknown, or a score or corner is
-            missing or not finite.
+        InputsError: it is no predictions file, or an entry is invalid.
     """
-    table = read_prediction_table(Path(path))
-    corners = table.boxes.copy()
-    corners[:, 2:] += corners[:, :2]
-    boxes, scores, classes = corners.astype(np.float32), table.scores.astype(np.float32), table.classes.astype(np.int64)
-    found: dict[str, Detections] = {}
-    for name, (start, end) in zip(table.frames, pairwise(table.starts.tolist()), strict=True):
-        if name in found:
-            raise frame_error(table.path, printable(name), "appears twice")
-        found[name] = Detections(boxes[start:end], scores[start:end], classes[start:end])
-    return found
+    rows, *_ = read_rows(Path(path), scored=True, lenient=True)
+    for row in rows:
+        if row.fault:
+            raise row.fault
+        boxes = np.frombuffer(row.boxes).reshape(-1, 4) + np.array([0.0, 0.0, 1.0, 1.0])
+        classes = np.frombuffer(row.codes, np.uint8) & ~np.uint8(REGION_BIT)
+        scores = np.frombuffer(row.scores).astype(np.float32)
+        yield row.name, Detections(boxes.astype(np.float32), scores, classes.astype(np.int64))
 
 
 class PredictionsWriter:

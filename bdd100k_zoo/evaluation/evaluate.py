@@ -192,7 +192,7 @@ def _read_result(
         if not alone or boot is None or (boot.resamples, boot.seed) != (request.resamples, SEED):
             return None
         intervals = boot.intervals
-    scores = Scores.from_plain(stored.scores)
+    scores = Scores.from_dict(stored.scores)
     return EvaluationResult(subject=subject, scores=scores, intervals=intervals, let_through=stored.let_through)
 
 
@@ -212,7 +212,7 @@ def _compute_result(
             labels=labels.fingerprint,
             engine=request.engine,
             lenient=request.lenient,
-            scores=result.scores.plain(),
+            scores=result.scores.to_dict(),
             rules=SCORING_VERSION,
             bootstrap=StoredBootstrap(request.resamples, SEED, result.intervals) if result.intervals else None,
             let_through=result.let_through,

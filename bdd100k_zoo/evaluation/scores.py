@@ -36,15 +36,55 @@ class MetricScores(msgspec.Struct, frozen=True):
     """In the order of ``CLASSES``."""
     overall: float
 
+    def __getitem__(self, name: str) -> float:
+        """Return the number of a class, or of ``OVERALL``; raises KeyError."""
+        if name == OVERALL:
+            return self.overall
+        if name not in CLASSES:
+            raise KeyError(f"{name!r} is none of {', '.join((*CLASSES, OVERALL))}")
+        return self.by_class[CLASSES.index(name)]
+
 
 class Scores(msgspec.Struct, frozen=True):
-    """All 132 numbers. Two ``Scores`` are equal to the last bit if and only if their ``official_json()`` is equal."""
+    """All 132 numbers, in percent: ``scores.ap``, ``scores["AP50"]["car"]``; printed as the official table.
+
+    Two ``Scores`` are equal to the last bit if and only if their ``official_json()`` is equal.
+    """
 
     by_metric: Mapping[str, MetricScores]
     """In the order of ``METRICS``."""
 
     def __getitem__(self, metric: str) -> MetricScores:
+        """Return one of ``METRICS``; raises KeyError."""
         return self.by_metric[metric]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(AP {self.ap:.2f})"
+
+    def __str__(self) -> str:
+        """Return the official table as text: a line per class and for OVERALL, in percent with two decimals."""
+        rows = [("", *METRICS), *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = (
+            [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+            for first, *rest in rows
+        )
+        return "\n".join(" ".join(line) for line in lines)
+
+    def _repr_html_(self) -> str:
+        """Return the official table for notebooks."""
+        head = "".join(f"<th>{metric}</th>" for metric in ("", *METRICS))
+        rows = ("".join(f"<td>{cell}</td>" for cell in row) for row in self._rows())
+        return (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
+        )
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of the official table; a dash where there is nothing to score."""
+        return [
+            (name, *("–" if isnan(self[metric][name]) else f"{self[metric][name]:.2f}" for metric in METRICS))
+            for name in (*CLASSES, OVERALL)
+        ]
 
     @property
     def ap(self) -> float:
@@ -59,7 +99,7 @@ class Scores(msgspec.Struct, frozen=True):
         }
         return json.dumps(document, indent=2).encode()
 
-    def plain(self) -> dict[str, dict[str, float | None]]:
+    def to_dict(self) -> dict[str, dict[str, float | None]]:
         """Return the numbers by metric, then by class and OVERALL, with None in place of NaN: valid in any JSON."""
         return {
             metric: {
@@ -70,8 +110,8 @@ class Scores(msgspec.Struct, frozen=True):
         }
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Mapping[str, float | None]]) -> Scores:
-        """Reverse ``plain``; raises KeyError where a metric or class is missing."""
+    def from_dict(cls, plain: Mapping[str, Mapping[str, float | None]]) -> Scores:
+        """Reverse ``to_dict``; raises KeyError where a metric or class is missing."""
         by_metric = {}
         for metric in METRICS:
             numbers = {name: float("nan" if value is None else value) for name, value in plain[metric].items()}
@@ -81,7 +121,7 @@ class Scores(msgspec.Struct, frozen=True):
 
 def parse_official_scores(document: Mapping[str, list[dict[str, float]]]) -> Scores:
     """Build scores from the document that the official evaluator returns; raises KeyError, TypeError or ValueError."""
-    return Scores.from_plain({metric: {**classes, **overall} for metric, (classes, overall) in document.items()})
+    return Scores.from_dict({metric: {**classes, **overall} for metric, (classes, overall) in document.items()})
 
 
 class FileFingerprint(msgspec.Struct, frozen=True):

@@ -67,6 +67,9 @@ class WrittenReport(NamedTuple):
     """Bytes."""
     report: Report
 
+    def __repr__(self) -> str:
+        return f"WrittenReport({str(self.path)!r}, {self.size:,} bytes)"
+
 
 def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
     """Compute and write a report.

@@ -86,6 +86,9 @@ class ShowResult(NamedTuple):
     unreadable: dict[str, str]
     """Why an image could not be drawn, by frame."""
 
+    def __repr__(self) -> str:
+        return f"ShowResult({len(self.pictures):,} pictures, {self.boxes:,} boxes)"
+
 
 def read_frame_names(given: Sequence[str]) -> tuple[str, ...]:
     """Return frame names; an argument that ends in ``.txt`` is a list with one name per line, ``#`` for comments.

@@ -180,7 +180,7 @@ class TrainingLog:
 
 
 def _epoch_record(epoch: int, lines: list[StepLine], scores: Scores) -> EpochRecord:
-    by_class = scores.plain()["AP"]
+    by_class = scores.to_dict()["AP"]
     overall = by_class.pop("OVERALL")
     ap50 = scores["AP50"].overall
     return EpochRecord(

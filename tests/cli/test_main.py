@@ -19,7 +19,8 @@ import bdd100k_zoo
 from bdd100k_zoo import __version__
 from bdd100k_zoo.cli.app import COMMANDS, app_for, build_app, expand_cfg_options, move_globals_first
 from bdd100k_zoo.cli.download import FileKind
-from bdd100k_zoo.cli.output import handle_errors, sanitize_text
+from bdd100k_zoo.cli.output import handle_errors
+from bdd100k_zoo.display.messages import sanitize_text
 from bdd100k_zoo.registry import ARTIFACT_KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -34,10 +34,10 @@ def test_the_official_file_has_two_objects_per_metric_and_literal_nan() -> None:
 
 
 def test_the_plain_document_has_none_for_nan_and_can_be_reversed() -> None:
-    plain = SCORES.plain()
+    plain = SCORES.to_dict()
     assert plain["AP"]["rider"] is None
     assert plain["AP"][OVERALL] == SCORES.ap == 100 / 3
     assert list(plain["AP50"]) == [*CLASSES, OVERALL]
-    again = Scores.from_plain(json.loads(json.dumps(plain, allow_nan=False)))
+    again = Scores.from_dict(json.loads(json.dumps(plain, allow_nan=False)))
     assert again.official_json() == SCORES.official_json()
     assert isnan(again["AR10"].by_class[1])

@@ -64,7 +64,7 @@ def test_the_demos_scores_are_equal(demo: Path, need: Callable[..., None]) -> No
 def test_detections_in_memory_give_the_results_that_convert_writes(demo: Path) -> None:
     ids = {image.file_name: image.id for image in read_coco(demo / "labels.json", CocoLabels).images}
     found = read_detections(demo / "demo/run/det.json")
-    results = [row for name, each in found.items() for row in to_coco_results(each, ids[name])]
+    results = [row for name, each in found for row in to_coco_results(each, ids[name])]
     assert results == json.loads((demo / "results.json").read_bytes())
 
 

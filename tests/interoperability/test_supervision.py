@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def test_every_value_survives_the_round_trip(demo: Path, need: Callable[..., None]) -> None:
     need("supervision")
-    for found in read_detections(demo / "demo/run/det.json").values():
+    for _, found in read_detections(demo / "demo/run/det.json"):
         converted = to_supervision(found)
         assert converted.confidence is not None
         assert converted.class_id is not None
@@ -27,7 +27,7 @@ def test_every_value_survives_the_round_trip(demo: Path, need: Callable[..., Non
 
 def test_its_filters_are_ours(demo: Path, need: Callable[..., None]) -> None:
     need("supervision")
-    found = next(iter(read_detections(demo / "demo/run/det.json").values()))
+    _, found = next(read_detections(demo / "demo/run/det.json"))
     converted = to_supervision(found)
     chosen = converted[(converted["class_name"] == "car") & (converted.confidence >= np.float32(0.3))]
     assert len(chosen) > 0
@@ -36,7 +36,7 @@ def test_its_filters_are_ours(demo: Path, need: Callable[..., None]) -> None:
 
 def test_changing_the_copy_leaves_ours_alone(demo: Path, need: Callable[..., None]) -> None:
     need("supervision")
-    found = next(iter(read_detections(demo / "demo/run/det.json").values()))
+    _, found = next(read_detections(demo / "demo/run/det.json"))
     before = found.boxes.copy()
     to_supervision(found).xyxy += 1
     assert (found.boxes == before).all()
@@ -51,7 +51,7 @@ def test_its_annotators_draw_them(demo: Path, need: Callable[..., None]) -> None
     need("supervision")
     import supervision
 
-    name, found = next(iter(read_detections(demo / "demo/run/det.json").items()))
+    name, found = next(read_detections(demo / "demo/run/det.json"))
     boxes = to_supervision(found.filter(min_score=0.5))
     image = Image.open(demo / "demo/data/images/100k/val" / name)
     picture = supervision.BoxAnnotator().annotate(image.copy(), boxes)

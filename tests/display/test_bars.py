@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from rich.console import Console
 
-from bdd100k_zoo.cli import progress
-from bdd100k_zoo.cli.progress import TerminalProgress, format_duration, format_rate
+from bdd100k_zoo.display import bars
+from bdd100k_zoo.display.bars import TerminalProgress, format_duration, format_rate
 
 CONTROL = re.compile(r"\x1b\[(?P<number>[\d;]*)(?P<verb>[AKm])|\x1b\[\?25[lh]|(?P<move>[\r\n])|(?P<text>[^\x1b\r\n]+)")
 
@@ -86,7 +86,7 @@ def test_the_row_of_the_longest_title_stays_whole_and_leaves_room_for_an_echoed_
 
 
 def test_tasks_of_several_units_share_one_display_and_give_way_to_lines_when_they_end(monkeypatch):
-    monkeypatch.setattr(progress, "REFRESH_INTERVAL", 0.0)
+    monkeypatch.setattr(bars, "REFRESH_INTERVAL", 0.0)
     console = terminal()
     shown = TerminalProgress(console)
     with shown.task("Downloading", 25, "files") as overall:
@@ -127,7 +127,7 @@ def test_a_task_that_fails_or_stops_short_leaves_no_line_behind(make):
 
 
 def test_what_many_threads_say_above_the_bars_is_whole_and_stands_once(monkeypatch):
-    monkeypatch.setattr(progress, "REFRESH_INTERVAL", 0.001)
+    monkeypatch.setattr(bars, "REFRESH_INTERVAL", 0.001)
     console = terminal()
     shown = TerminalProgress(console)
 
@@ -197,7 +197,7 @@ def test_an_interrupt_ends_the_display_whatever_other_threads_still_say():
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch):
-    monkeypatch.setattr(progress, "LOG_INTERVAL", 0.0)
+    monkeypatch.setattr(bars, "LOG_INTERVAL", 0.0)
     console = log()
     with TerminalProgress(console).task("Predicting", 2, "images") as task:
         task.advance(1)
@@ -232,7 +232,7 @@ def test_small_files_are_counted_in_kilobytes():
 
 def test_a_log_counts_from_a_restart_anew(monkeypatch):
     now = 0.0
-    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    monkeypatch.setattr(bars, "monotonic", lambda: now)
     console = log()
     with TerminalProgress(console).task("Fetching", 90_000_000, "bytes") as task:
         now = 10.0
@@ -244,7 +244,7 @@ def test_a_log_counts_from_a_restart_anew(monkeypatch):
 
 
 def test_lines_of_many_threads_are_never_broken(monkeypatch):
-    monkeypatch.setattr(progress, "LOG_INTERVAL", 0.0)
+    monkeypatch.setattr(bars, "LOG_INTERVAL", 0.0)
     console = log()
     shown = TerminalProgress(console)
 

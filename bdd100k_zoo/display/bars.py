@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from threading import RLock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from bdd100k_zoo.cli.output import print_message, sanitize_text
+from bdd100k_zoo.display.messages import print_message, sanitize_text
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -60,19 +60,47 @@ def _byte_scale(amount: float) -> tuple[int, str]:
     return (1_000_000, "MB") if amount >= 1_000_000 or not amount else (1_000, "kB")
 
 
-class TerminalProgress:
-    """The Progress of the command line: one display for the tasks of all threads.
+class Display(Protocol):
+    """Shows tasks and messages; it is called by one thread at a time."""
 
-    On a terminal, a task that ends while others run is replaced by a line above their bars. An interrupt in a task
-    closes the display for good: other threads may still be running, and would print after the last message.
+    def on_open(self, task: CountedTask) -> None:
+        """Show a task that begins."""
+
+    def on_advance(self, task: CountedTask) -> None:
+        """Show a task that has advanced."""
+
+    def on_restart(self, task: CountedTask) -> None:
+        """Show a task that counts from another amount."""
+
+    def on_close(self, task: CountedTask, is_complete: bool) -> None:
+        """Show a task that ends."""
+
+    def stop(self) -> None:
+        """Show nothing more."""
+
+    def print(self, message: str, style: str, label: str) -> None:
+        """Show a message."""
+
+
+class DisplayedProgress:
+    """A Progress that is shown: one display for the tasks of all threads.
+
+    An interrupt in a task closes the display for good: other threads may still be running, and would print after the
+    last message.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False, notes: bool = True) -> None:
-        self._console = console
+    def __init__(self, display: Display, *, quiet: bool = False, notes: bool = True) -> None:
+        """Show tasks and messages.
+
+        Args:
+            display: where to show them.
+            quiet: show warnings only.
+            notes: show notes.
+        """
+        self._display = display
         self._quiet, self._notes = quiet, notes and not quiet
         self._lock = RLock()
         self._is_closed = False
-        self._display = _Screen(console) if console.is_terminal else _Log(console)
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: Unit, done: int = 0) -> Iterator[Task]:
@@ -98,14 +126,11 @@ class TerminalProgress:
     def note(self, message: str) -> None:
         """Print a note."""
         if self._notes:
-            self._update(self._print, message)
+            self._update(self._display.print, message, "", "")
 
     def warn(self, message: str) -> None:
         """Print a warning."""
-        self._update(self._print, message, "bold yellow", "warning")
-
-    def _print(self, message: str, style: str = "", label: str = "") -> None:
-        print_message(message, style, label, console=self._console)
+        self._update(self._display.print, message, "bold yellow", "warning")
 
     def _update(self, change: Callable[..., None], *arguments: object) -> None:
         """Change what is shown: one thread at a time, and none once the display is closed."""
@@ -114,13 +139,23 @@ class TerminalProgress:
                 change(*arguments)
 
 
+class TerminalProgress(DisplayedProgress):
+    """Progress on a console: bars in a terminal, lines in a log.
+
+    In a terminal, a task that ends while others run is replaced by a line above their bars.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False, notes: bool = True) -> None:
+        super().__init__(_Screen(console) if console.is_terminal else _Log(console), quiet=quiet, notes=notes)
+
+
 class CountedTask:
     """One task and its amounts."""
 
     def __init__(
         self,
         update: Callable[..., None],
-        display: _Log | _Screen,
+        display: Display,
         title: str,
         total: int | None,
         unit: Unit,
@@ -180,19 +215,22 @@ class _Log:
 
     def on_advance(self, task: CountedTask) -> None:
         if monotonic() - task.logged_at >= LOG_INTERVAL:
-            self._print(task)
+            self._print_line(task)
 
     def on_restart(self, task: CountedTask) -> None:
         pass
 
     def on_close(self, task: CountedTask, is_complete: bool) -> None:
         if is_complete and task.logged_done != task.done:
-            self._print(task)
+            self._print_line(task)
 
     def stop(self) -> None:
         pass
 
-    def _print(self, task: CountedTask) -> None:
+    def print(self, message: str, style: str, label: str) -> None:
+        print_message(message, style, label, console=self._console)
+
+    def _print_line(self, task: CountedTask) -> None:
         task.logged_at, task.logged_done = monotonic(), task.done
         print_message(task.line(), console=self._console)
 
@@ -241,6 +279,9 @@ class _Screen:
 
     def stop(self) -> None:
         self._bars.stop()
+
+    def print(self, message: str, style: str, label: str) -> None:
+        print_message(message, style, label, console=self._console)
 
 
 class _Bars(Progress):

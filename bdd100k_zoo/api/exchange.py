@@ -1,0 +1,84 @@
+"""convert, submit: files for other tools, and for the evaluation server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.api.arguments import check_choice, optional_path
+from bdd100k_zoo.data.coco import AnnotationFormat
+from bdd100k_zoo.data.convert import convert_file
+from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.evaluation import submission
+from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
+
+if TYPE_CHECKING:
+    from bdd100k_zoo.api.arguments import AnyPath
+    from bdd100k_zoo.data.convert import ConversionResult
+    from bdd100k_zoo.evaluation.submission import Submission
+
+
+def convert(
+    source: AnyPath,
+    out: AnyPath,
+    to: AnnotationFormat,
+    *,
+    source_format: AnnotationFormat | None = None,
+    labels: AnyPath | None = None,
+) -> ConversionResult:
+    """Convert labels or results between the formats of Scalabel and COCO, without loss.
+
+    Args:
+        source: the file, or a folder of files.
+        out: the file to write; an existing one is replaced.
+        to: the format to write: ``scalabel`` or ``coco``.
+        source_format: the format of ``source`` (the option ``--from``); by default it is found from the content.
+        labels: for results: the labels of their images, in either format.
+
+    Returns:
+        What was found and written, and the numbers of images and objects.
+
+    Raises:
+        InputsError: a file is not in its format, results have no box, or boxes are not in pixels.
+        InvalidFileError: a file has a fault.
+        StorageError: a file cannot be read or written.
+    """
+    check_choice("to", to, AnnotationFormat)
+    if source_format is not None:
+        check_choice("source_format", source_format, AnnotationFormat)
+    _refuse_overwriting(Path(source), Path(out))
+    return convert_file(Path(source), Path(out), to, source_format, optional_path(labels))
+
+
+def submit(predictions: AnyPath, images: AnyPath, out: AnyPath, *, clip: bool = False) -> Submission:
+    """Validate predictions and write the file for the evaluation server; works offline.
+
+    Args:
+        predictions: a predictions file, a folder of such files, or a run.
+        images: the images of the split: a folder, or a text file with one name per line.
+        out: the file to write; an existing one is replaced.
+        clip: clip boxes that extend beyond their image.
+
+    Returns:
+        The path and size of the file, its numbers of frames and boxes, and notes.
+
+    Raises:
+        SubmissionError: all problems of the predictions; nothing was written.
+        StorageError: a file cannot be read or written.
+    """
+    _refuse_overwriting(Path(predictions), Path(out))
+    return submission.submit(Path(predictions), os.fspath(images), Path(out), clip=clip)
+
+
+def would_overwrite(source: Path, out: Path) -> bool:
+    """Return whether ``out`` is the file that is read, or a JSON file in the folder that is read."""
+    read = source / PREDICTIONS_FILE if (source / PREDICTIONS_FILE).is_file() else source
+    # realpath: Path.resolve raises RuntimeError for a link that leads to itself.
+    real, target = Path(os.path.realpath(read)), Path(os.path.realpath(out))
+    return real == target or (read.is_dir() and out.suffix == ".json" and target.parent == real)
+
+
+def _refuse_overwriting(source: Path, out: Path) -> None:
+    if would_overwrite(source, out):
+        raise StorageError(out, "is the file that is read, or in the folder that is read", "choose another path")

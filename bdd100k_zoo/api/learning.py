@@ -1,0 +1,153 @@
+"""train: images and labels → a model."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.api.arguments import (
+    PRECISIONS,
+    check_at_least,
+    check_choice,
+    dataset_root,
+    optional_path,
+    resolve_model,
+    resolve_progress,
+)
+from bdd100k_zoo.child_processes import handle_signals
+from bdd100k_zoo.errors import InvalidFileError, ZooError
+from bdd100k_zoo.hub.cache import Store
+from bdd100k_zoo.training import train as job
+from bdd100k_zoo.training.job import GracefulStop
+from bdd100k_zoo.training.record import BEST_WEIGHTS_FILE, WEIGHTS_FILE, read_training
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bdd100k_zoo.api.arguments import AnyModel, AnyPath, AnyProgress
+    from bdd100k_zoo.registry import Zoo
+    from bdd100k_zoo.training.record import TrainingRecord
+
+
+@dataclass(frozen=True, repr=False)
+class Training:
+    """A training: a folder with weights, ``train.json``, ``metrics.jsonl`` and the last checkpoint."""
+
+    folder: Path
+    record: TrainingRecord
+    """What made the model, and the loss and AP of each of its ``epochs``."""
+
+    @classmethod
+    def read(cls, folder: AnyPath) -> Training:
+        """Return the training in a folder; raises StorageError, InvalidFileError."""
+        record = read_training(Path(folder))
+        if record is None:
+            raise InvalidFileError(Path(folder), "holds no training", "give a folder that `train` has written")
+        return cls(Path(folder), record)
+
+    @property
+    def weights(self) -> Path:
+        """The weights after the last epoch."""
+        return self.folder / WEIGHTS_FILE
+
+    @property
+    def best(self) -> Path | None:
+        """The weights after the epoch with the highest AP on val; None if no AP is known."""
+        return None if self.record.best_epoch is None else self.folder / BEST_WEIGHTS_FILE
+
+    def __repr__(self) -> str:
+        last = self.record.epochs[-1] if self.record.epochs else None
+        ap = "" if last is None or last.ap is None else f", AP {last.ap:.2f}"
+        return f"Training({str(self.folder)!r}: {self.record.plan.model}, {len(self.record.epochs)} epochs{ap})"
+
+
+def train(
+    model: AnyModel,
+    data: AnyPath | None = None,
+    *,
+    out: AnyPath | None = None,
+    pretrained: AnyPath | None = None,
+    from_scratch: bool = False,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int | None = None,
+    cfg_options: Mapping[str, object] | None = None,
+    resume: bool = False,
+    fresh: bool = False,
+    zoo: Zoo | None = None,
+    offline: bool | None = None,
+    progress: AnyProgress = None,
+) -> Training:
+    """Train a model by its recipe, and score it on val after each epoch.
+
+    An interrupted training keeps its last checkpoint, and the same call resumes from it; a finished one is returned as
+    it is. One process trains; the command line starts several (``--gpus``, torchrun, SLURM, mpirun).
+
+    Args:
+        model: a model of the zoo, or its name or alias.
+        data: root of the dataset, with ``images/100k/{train,val}`` and ``labels/det_20/det_{train,val}.json``; by
+            default that of BDD100K_ROOT.
+        out: folder of the training; by default ``runs/MODEL/train``.
+        pretrained: weights that the backbone starts from; None for those of the recipe.
+        from_scratch: start the backbone from random values.
+        epochs: length; None for the recipe's. It scales the schedule.
+        batch_size: images per batch; it scales the learning rate.
+        seed: random seed.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: of the network: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
+        workers: processes that read images ahead; None for what suits the machine. They may need
+            ``if __name__ == "__main__":`` in a script.
+        cfg_options: settings of the model's config to override, by dotted key.
+        resume: fail if there is no checkpoint; one that exists is resumed in any case.
+        fresh: start over, and replace the training in its folder.
+        zoo: where to look up a name; None for ``load_zoo()``.
+        offline: contact nothing; None to follow BDD100K_ZOO_OFFLINE.
+        progress: None, True for bars, or a ``Progress``.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; a checkpoint has its last step.
+        ImagesError, InputsError: images or labels are missing or invalid.
+        RunMismatchError: the folder holds another training.
+        ZooError: any other failure.
+    """
+    root = dataset_root(data)
+    if root is None:
+        raise ZooError("train needs the dataset's root", 'give data="ROOT", or set BDD100K_ROOT')
+    if pretrained is not None and from_scratch:
+        raise ZooError("pretrained and from_scratch exclude one another", "give one of them")
+    if resume and fresh:
+        raise ZooError("resume and fresh exclude one another", "give one of them")
+    check_choice("precision", precision, PRECISIONS)
+    check_at_least(1, epochs=epochs, batch_size=batch_size)
+    check_at_least(0, workers=workers)
+    request = job.TrainRequest(
+        model=resolve_model(model, zoo),
+        data=root,
+        out=optional_path(out),
+        epochs=epochs,
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+        device=device,
+        precision=precision,
+        pretrained=optional_path(pretrained),
+        from_scratch=from_scratch,
+        cfg_options=dict(cfg_options or {}),
+        resume=resume,
+        fresh=fresh,
+        command="the same call of train()",
+    )
+    stop = GracefulStop()
+    with (
+        handle_signals({signal.SIGINT: lambda *_: stop.ask(KeyboardInterrupt())}),
+        Store(offline=offline) as store,
+    ):
+        record = job.train(request, store, resolve_progress(progress), stop)
+    if record is None:
+        raise AssertionError("a single process returns the record of its training")
+    return Training(request.folder, record)

@@ -1,0 +1,159 @@
+"""predict: images → a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdd100k_zoo.api.arguments import (
+    PRECISIONS,
+    check_at_least,
+    check_choice,
+    dataset_root,
+    optional_path,
+    path_texts,
+    resolve_model,
+    resolve_progress,
+)
+from bdd100k_zoo.data.detections import read_detections
+from bdd100k_zoo.errors import ZooError
+from bdd100k_zoo.hub.cache import Store
+from bdd100k_zoo.prediction import predict as job
+from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bdd100k_zoo.api.arguments import AnyModel, AnyPath, AnyPaths, AnyProgress
+    from bdd100k_zoo.data.detections import Detections
+    from bdd100k_zoo.prediction.run import RunRecord
+    from bdd100k_zoo.registry import Zoo
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A finished prediction run: a folder with ``det.json`` and ``run.json``.
+
+    Iteration gives the name and the detections of each image. A run can be given wherever a path of predictions is
+    expected: it is the path of its folder.
+    """
+
+    folder: Path
+    record: RunRecord
+    """How it was made: ``request``, ``facts`` of the detector, ``weights``, ``counts``, ``seconds``, ``unreadable``."""
+
+    @classmethod
+    def read(cls, folder: AnyPath) -> Run:
+        """Return the run in a folder; raises StorageError, InvalidFileError."""
+        return cls(Path(folder), read_run(Path(folder)))
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions file."""
+        return self.folder / PREDICTIONS_FILE
+
+    def frames(self) -> Iterator[tuple[str, Detections]]:
+        """Yield the name of each image, sorted, and its detections: by class, then by descending score.
+
+        An image that could not be read has no detections.
+
+        Raises:
+            StorageError, InvalidFileError: the predictions file cannot be read.
+        """
+        return read_detections(self.predictions)
+
+    __iter__ = frames
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self.record.counts.images
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        counts = self.record.counts
+        contents = f"{self.record.request.model}, {counts.images:,} images, {counts.detections:,} detections"
+        return f"Run({str(self.folder)!r}: {contents})"
+
+
+def predict(
+    model: AnyModel,
+    images: AnyPaths = (),
+    *,
+    every: int = 1,
+    split: str | None = None,
+    data: AnyPath | None = None,
+    weights: AnyPath | None = None,
+    out: AnyPath | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    precision: str = "auto",
+    backend: str = "auto",
+    cfg_options: Mapping[str, object] | None = None,
+    fresh: bool = False,
+    zoo: Zoo | None = None,
+    offline: bool | None = None,
+    progress: AnyProgress = None,
+) -> Run:
+    """Detect objects in images, and write ``det.json`` and ``run.json`` into the run's folder.
+
+    An interrupted run keeps what is done, and the same call resumes it; a finished one is returned as it is. Images
+    that cannot be read get no detections and are listed in ``run.record.unreadable``. One process computes everything;
+    the command line starts several (``--gpus``, torchrun, SLURM, mpirun).
+
+    Args:
+        model: a model of the zoo, or its name or alias.
+        images: folders (searched recursively), files, videos, patterns, and lists of paths (``.txt``).
+        every: of videos, take every Nth frame.
+        split: instead of ``images``: ``val`` or ``test``, the images of this split of the dataset.
+        data: root of the dataset, for ``split``; by default that of BDD100K_ROOT.
+        weights: a checkpoint to use instead of the published one.
+        out: folder of the run; by default ``runs/MODEL/images-NAME`` or ``runs/MODEL/SPLIT``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: images per batch; None for what suits the device.
+        workers: threads that read images ahead; None for what suits the machine.
+        precision: of the network: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
+        backend: ``mmdet3``, ``mmdet2``, or ``auto`` for the installed one.
+        cfg_options: settings of the model's config to override, by dotted key.
+        fresh: start over, and replace the run in its folder.
+        zoo: where to look up a name; None for ``load_zoo()``.
+        offline: contact nothing; None to follow BDD100K_ZOO_OFFLINE.
+        progress: None, True for bars, or a ``Progress``.
+
+    Raises:
+        ImagesError: there are no images, or two have the same name.
+        RunMismatchError: the folder holds another run.
+        ZooError: any other failure.
+    """
+    paths, root = path_texts(images), dataset_root(data)
+    if bool(paths) == bool(split):
+        raise ZooError(
+            "predict needs either images or a split", 'give images="FOLDER", or split="val" with data="ROOT"'
+        )
+    if split and root is None:
+        raise ZooError(f"split {split!r} needs the dataset's root", 'give data="ROOT", or set BDD100K_ROOT')
+    check_choice("precision", precision, PRECISIONS)
+    check_at_least(1, every=every, batch_size=batch_size, workers=workers)
+    request = job.PredictRequest(
+        model=resolve_model(model, zoo),
+        images=(job.split_image_folder(root, split),) if split and root else paths,
+        every=every,
+        out=optional_path(out),
+        split=split,
+        weights=optional_path(weights),
+        device=device,
+        precision=precision,
+        backend=backend,
+        batch_size=batch_size,
+        workers=workers,
+        cfg_options=dict(cfg_options or {}),
+        fresh=fresh,
+    )
+    with Store(offline=offline) as store:
+        record = job.predict(request, store, resolve_progress(progress))
+    if record is None:
+        raise AssertionError("a single process returns the record of its run")
+    return Run(request.folder, record)

@@ -1,0 +1,80 @@
+"""table: the zoo → the tables of published results.
+
+The command loads this module, so it imports neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from bdd100k_zoo.api.arguments import check_choice, optional_path, resolve_progress
+from bdd100k_zoo.errors import ZooError
+from bdd100k_zoo.evaluation.runs import read_measured_results
+from bdd100k_zoo.registry import load_zoo
+from bdd100k_zoo.registry.models import select_families
+from bdd100k_zoo.reporting import tables as job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bdd100k_zoo.api.arguments import AnyPath, AnyProgress
+    from bdd100k_zoo.registry import Zoo
+
+TableFormat = Literal["markdown", "csv", "latex", "json"]
+
+
+def table(
+    *,
+    family: str | Sequence[str] = (),
+    format: TableFormat = "markdown",  # noqa: A002  (the option's name)
+    config_root: str | None = None,
+    runs: AnyPath | None = None,
+    speed: AnyPath | None = None,
+    check: AnyPath | None = None,
+    write: AnyPath | None = None,
+    zoo: Zoo | None = None,
+    progress: AnyProgress = None,
+) -> str:
+    """Return the tables of published results as text, or update them in a document.
+
+    Args:
+        family: names or titles of families, one or several; none for all.
+        format: ``markdown`` for one table per family as published; ``csv`` or ``latex`` for one table of all models;
+            ``json`` for every field.
+        config_root: what links to configs begin with, in Markdown; None for ``./configs/det``, or with ``check`` and
+            ``write`` the folder of configs beside the document.
+        runs: add the AP measured on the runs below this folder.
+        speed: add the speeds of this file, which ``bench --record FILE`` wrote.
+        check: check that the tables in this document are up to date.
+        write: update the tables in this document.
+        zoo: whose tables; None for ``load_zoo()``.
+        progress: receives notes on runs that are left out.
+
+    Raises:
+        UnknownNameError: there is no such family.
+        InvalidFileError: the document lacks the markers of the tables, or, with ``check``, is not up to date.
+        ZooError: any other failure.
+    """
+    check_choice("format", format, TableFormat)
+    if check is not None and write is not None:
+        raise ZooError("check and write exclude one another", "give one of them")
+    document = optional_path(check if check is not None else write)
+    if document and format != "markdown":
+        raise ZooError("check and write need the format markdown", "leave out format")
+    known, shown = load_zoo() if zoo is None else zoo, resolve_progress(progress)
+    families = select_families(known, (family,) if isinstance(family, str) else family)
+    models = {model.name for each in families for model in job.models_of(known, each)}
+    found = read_measured_results(models, optional_path(runs), optional_path(speed))
+    for each in found.left_out:
+        shown.note(f"left out {each}")
+    if format == "json":
+        content = msgspec.json.encode(job.table_records(known, families, found), enc_hook=str)
+        return msgspec.json.format(content, indent=2).decode() + "\n"
+    root = job.config_root_for(document) if config_root is None else config_root
+    text = job.render_tables(known, families, format, root, found.aps, found.speeds)
+    if document:
+        was_stale = job.update_block(document, text, check=check is not None)
+        shown.note(f"{document}: {'updated' if was_stale else 'up to date'}")
+    return text
