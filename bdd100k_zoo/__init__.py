@@ -1,8 +1,8 @@
 """The BDD100K detection model zoo as software.
 
-from bdd100k_zoo import evaluate, load_detector, load_zoo, predict
+from bdd100k_zoo import evaluate, load_detector, predict
 
-detector = load_detector(load_zoo()["cascade_rcnn_r50_fpn_3x"])
+detector = load_detector("cascade_rcnn_r50_fpn_3x")
 detections = detector("frame.jpg")   # or a uint8 array [height, width, 3] in BGR order
 run = predict("cascade_rcnn_r50_fpn_3x", split="val", data="ROOT")
 print(evaluate(run, data="ROOT"))
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from bdd100k_zoo.api.tables import table
     from bdd100k_zoo.data.detections import Detection, Detections
     from bdd100k_zoo.evaluation.scores import Scores
-    from bdd100k_zoo.prediction.detector import load_detector
+    from bdd100k_zoo.prediction.detector import Detector, load_detector
     from bdd100k_zoo.registry import Model, Zoo, list_models, load_zoo
 
 __all__ = [
     "Comparison",
     "Detection",
     "Detections",
+    "Detector",
     "Evaluation",
     "Model",
     "Run",
@@ -64,7 +65,7 @@ _NAMES_BY_HOME = {
     "api.tables": ("table",),
     "data.detections": ("Detection", "Detections"),
     "evaluation.scores": ("Scores",),
-    "prediction.detector": ("load_detector",),
+    "prediction.detector": ("Detector", "load_detector"),
     "registry": ("Model", "Zoo", "list_models", "load_zoo"),
 }
 _HOMES = {name: f"bdd100k_zoo.{home}" for home, names in _NAMES_BY_HOME.items() for name in names}

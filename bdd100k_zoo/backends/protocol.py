@@ -64,7 +64,7 @@ class Prepared(Protocol):
         """The padded shape; images of the same shape may share a batch."""
 
 
-class Detector(Protocol):
+class BackendDetector(Protocol):
     """One model with its weights on one device."""
 
     @property

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bdd100k_zoo.backends.mmdet3.mmdet_loop import StockLoop
-    from bdd100k_zoo.backends.protocol import Detector, DetectorFacts
+    from bdd100k_zoo.backends.protocol import BackendDetector, DetectorFacts
     from bdd100k_zoo.data.images import Frame
     from bdd100k_zoo.prediction.pipeline import ChunkResult
 
@@ -58,7 +58,7 @@ class BenchSetup(NamedTuple):
         """Put this process's temporary files beside the weights: they are removed with them, even after a kill."""
         tempfile.tempdir = str(self.weights.parent)
 
-    def load(self) -> Detector:
+    def load(self) -> BackendDetector:
         """Load our detector; raises ZooError."""
         return mmdet3.load(self.model, self.config_path, self.weights, self.device, precision=self.precision)
 
@@ -95,14 +95,14 @@ class BenchRound(NamedTuple):
         return self.images / self.seconds
 
 
-def read_detector_info(setup: BenchSetup, detector: Detector) -> DetectorInfo:
+def read_detector_info(setup: BenchSetup, detector: BackendDetector) -> DetectorInfo:
     """Return the facts of a detector, and how many images it computes at once."""
     from bdd100k_zoo.backends.common.devices import device_name, resolve_device
 
     return DetectorInfo(detector.facts, setup.batch_size or detector.batch_size, device_name(resolve_device("cpu")))
 
 
-def run_pipeline(detector: Detector, frames: Sequence[Frame], batch_size: int) -> list[ChunkResult]:
+def run_pipeline(detector: BackendDetector, frames: Sequence[Frame], batch_size: int) -> list[ChunkResult]:
     """Compute some frames as a run does, without its files, and return their chunks; raises ZooError."""
     chunks = Chunks(len(frames), chunk_size(batch_size))
     work = DetectionWork(frames, chunks, range(chunks.count), batch_size, default_workers(detector.facts.device))

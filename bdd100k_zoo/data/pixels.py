@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.data.images import read_image
-from bdd100k_zoo.errors import ImagesError
+from bdd100k_zoo.errors import ImagesError, UnreadableImageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Channels = Literal["bgr", "rgb"]
 """The order of an array's channels: ``bgr`` as OpenCV has it, ``rgb`` as PIL, imageio and matplotlib do."""
 
-ImageInput: TypeAlias = Union["str | os.PathLike[str]", "Image.Image", "npt.NDArray[np.uint8]", "Tensor"]
+ImageInput: TypeAlias = Union["str | os.PathLike[str]", "Image.Image", "npt.NDArray[Any]", "Tensor"]
 """A path, a ``PIL.Image.Image``, a uint8 array or a uint8 tensor; see ``to_bgr``."""
 
 EXPECTED = (
@@ -38,7 +38,7 @@ def to_bgr(image: ImageInput, channels: Channels = "bgr") -> npt.NDArray[np.uint
         channels: the order of an array's channels. It has no effect on the others, whose order is known.
 
     Raises:
-        UnreadableImageError: the file is not a whole image.
+        UnreadableImageError: the file, also that of a PIL image, is not a whole image.
         ImagesError: it is something else; the message has its shape and dtype.
     """
     if isinstance(image, (str, os.PathLike)):
@@ -71,7 +71,12 @@ def _is_pil(image: object) -> bool:
 def _to_rgb(image: Any) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # converting these would clip values above 255
         raise ImagesError(f"expected a PIL image of 8 bits a channel, found mode {image.mode} {image.size}", EXPECTED)
-    converted: Image.Image = image.convert("RGB")
+    try:
+        converted: Image.Image = image.convert("RGB")
+    except (OSError, SyntaxError) as error:  # Pillow decodes a file when its pixels are needed
+        raise UnreadableImageError(
+            Path(getattr(image, "filename", "") or "a PIL image"), f"is damaged: {error}"
+        ) from error
     return converted
 
 

@@ -5,25 +5,37 @@ from __future__ import annotations
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from itertools import chain, islice
+from itertools import chain, count, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from msgspec import Struct
 
 from bdd100k_zoo.data.detections import Detections
-from bdd100k_zoo.data.images import FrameReader
+from bdd100k_zoo.data.images import Frame, FrameReader
 from bdd100k_zoo.errors import DeviceError, ImagesError, NotFiniteError, UnreadableImageError
+from bdd100k_zoo.prediction.sources import describe_source, read_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from bdd100k_zoo.backends.protocol import Detector, Prepared
-    from bdd100k_zoo.data.images import Frame
+    from bdd100k_zoo.backends.protocol import BackendDetector, Prepared
     from bdd100k_zoo.prediction.run import Chunks
+    from bdd100k_zoo.prediction.sources import Source
     from bdd100k_zoo.progress import Progress, Task
 
 Item = TypeVar("Item")
+
+
+class Sizes(NamedTuple):
+    """How images are batched and read ahead."""
+
+    batch: int
+    """Images at once."""
+    chunk: int
+    """Images whose results are yielded together. Batches are formed inside a chunk."""
+    workers: int
+    """Threads that read ahead."""
 
 
 class DetectionWork(NamedTuple):
@@ -34,7 +46,7 @@ class DetectionWork(NamedTuple):
     chunks: Chunks
     """How they are split."""
     pending: Sequence[int]
-    """The chunks to compute."""
+    """The chunks to compute, in ascending order."""
     batch_size: int
     """Images at once."""
     workers: int
@@ -76,12 +88,11 @@ class ChunkResult(NamedTuple):
     """Batches that were halved because the device had no memory for them: how many, by size."""
 
 
-class _PreparedFrame(NamedTuple):
-    """A frame that was read."""
+class _PreparedImage(NamedTuple):
+    """An image that was read."""
 
     number: int
-    """Its place in the sorted list of all frames."""
-    frame: Frame
+    source: Source
     prepared: Prepared | None
     unreadable: str | None
     """Why it could not be read."""
@@ -89,17 +100,14 @@ class _PreparedFrame(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """Frames of one shape may share a batch."""
+        """Images of one shape may share a batch."""
         return None if self.prepared is None else self.prepared.shape
 
 
 def detect_chunks(
-    detector: Detector, work: DetectionWork, progress: Progress, task: Task
+    detector: BackendDetector, work: DetectionWork, progress: Progress, task: Task
 ) -> Generator[ChunkResult, None, None]:
     """Detect objects in the frames of some chunks, and yield each chunk when all of its frames are done.
-
-    An image that cannot be read, or that the detector cannot take, is reported, and has no detections. A batch that
-    does not fit into the device's memory is halved, down to single images. Only a few batches of images are in memory.
 
     Close the generator where it is not exhausted: it holds threads.
 
@@ -112,28 +120,64 @@ def detect_chunks(
     Raises:
         ZooError: a model gives NaN or infinity, the device fails, or an image has changed since it was found.
     """
+    numbers = chain.from_iterable(map(work.chunks.frames_of, work.pending))
+    frames = ((number, work.frames[number]) for number in numbers)
+    sizes = Sizes(work.batch_size, work.chunks.size, work.workers)
+    with closing(detect_images(detector, frames, sizes, warn=progress.warn, advance=task.advance)) as results:
+        for chunk, result in zip(work.pending, results, strict=True):
+            yield result._replace(number=chunk)
+
+
+def detect_images(
+    detector: BackendDetector,
+    images: Iterable[tuple[int, Source]],
+    sizes: Sizes,
+    *,
+    warn: Callable[[str], None],
+    advance: Callable[[int], None] = lambda _: None,
+    strict: bool = False,
+) -> Generator[ChunkResult, None, None]:
+    """Detect objects in images, and yield chunk after chunk, numbered from 0, with the results in the images' order.
+
+    An image that cannot be read, or that the detector cannot take, is reported, and has no detections. A batch that
+    does not fit into the device's memory is halved, down to single images. Only a few batches of images are in memory.
+
+    Close the generator where it is not exhausted: it holds threads.
+
+    Args:
+        detector: what finds the objects.
+        images: ascending numbers and images. They are taken by the thread that takes the results.
+        sizes: of batches and chunks, and the number of threads.
+        warn: takes reports of unreadable images and halved batches.
+        advance: takes the number of images that are done, batch by batch.
+        strict: raise the error of an image that cannot be read.
+
+    Raises:
+        ZooError: a model gives NaN or infinity, the device fails, an image has changed since it was found, or the
+            caller's image has a wrong type, dtype or shape.
+    """
     split: Counter[int] = Counter()
-    with closing(_read_ahead(detector, work)) as ahead:
+    with closing(_read_ahead(detector, images, sizes, strict=strict)) as ahead:
         since = perf_counter()
-        for chunk in work.pending:
-            numbers = work.chunks.frames_of(chunk)
+        for number in count():
             done: dict[int, FrameResult] = {}
             spent, split_before = StageSeconds(), Counter(split)
-            shaped = ((each.shape, each) for each in islice(ahead, len(numbers)))
-            for batch in batch_by_shape(shaped, work.batch_size):
+            shaped = ((each.shape, each) for each in islice(ahead, sizes.chunk))
+            for batch in batch_by_shape(shaped, sizes.batch):
                 start = perf_counter()
-                found = _detect(detector, batch, split, progress)
+                found = _detect(detector, batch, split, warn)
                 spent += StageSeconds(detect=perf_counter() - start)
                 for each, detections in zip(batch, found, strict=True):
                     if each.unreadable is not None:
-                        shown = each.frame.path if each.frame.index is None else each.frame.name
-                        progress.warn(f"unreadable image: {shown}: {each.unreadable}")
-                    done[each.number] = FrameResult(each.number, each.frame.name, detections, each.unreadable)
+                        warn(f"unreadable image: {describe_source(each.source)}: {each.unreadable}")
+                    done[each.number] = FrameResult(each.number, each.source.name, detections, each.unreadable)
                     spent += each.spent
-                task.advance(len(batch))
+                advance(len(batch))
+            if not done:
+                return
             now = perf_counter()
             spent, since = spent + StageSeconds(wall=now - since), now
-            yield ChunkResult(chunk, [done[number] for number in numbers], spent, dict(split - split_before))
+            yield ChunkResult(number, [done[place] for place in sorted(done)], spent, dict(split - split_before))
 
 
 def batch_by_shape(items: Iterable[tuple[Hashable, Item]], size: int) -> Iterator[list[Item]]:
@@ -156,67 +200,75 @@ def batch_by_shape(items: Iterable[tuple[Hashable, Item]], size: int) -> Iterato
 
 
 def _detect(
-    detector: Detector, batch: Sequence[_PreparedFrame], split: Counter[int], progress: Progress
+    detector: BackendDetector, batch: Sequence[_PreparedImage], split: Counter[int], warn: Callable[[str], None]
 ) -> list[Detections]:
-    """Detect objects in a batch of one shape, or of unreadable frames; count the batches that are halved by size."""
+    """Detect objects in a batch of one shape, or of unreadable images; count the batches that are halved by size."""
     try:
         prepared = [each.prepared for each in batch if each.prepared is not None]
         return detector.detect_prepared(prepared) if prepared else [Detections.empty()] * len(batch)
     except NotFiniteError as error:
         if len(batch) == 1:
-            raise NotFiniteError(error.model, error.precision, batch[0].frame.name) from error
+            raise NotFiniteError(error.model, error.precision, batch[0].source.name) from error
         size = 1  # one by one, to find out which image it is
     except DeviceError as error:
         if not error.out_of_memory or len(batch) == 1:
             raise
         size = (len(batch) + 1) // 2
         if len(batch) not in split:
-            progress.warn(
+            warn(
                 f"the device has no memory for {len(batch)} images at once: such batches are halved; "
-                f"--batch-size {size} avoids the failed attempts"
+                f"--batch-size {size} (in Python, batch_size={size}) avoids the failed attempts"
             )
         split[len(batch)] += 1
     # Outside of the except clauses: there, the error would keep what was on the device.
     parts = (batch[start : start + size] for start in range(0, len(batch), size))
-    return [found for part in parts for found in _detect(detector, part, split, progress)]
+    return [found for part in parts for found in _detect(detector, part, split, warn)]
 
 
-def _read_ahead(detector: Detector, work: DetectionWork) -> Generator[_PreparedFrame, None, None]:
-    """Read and preprocess the frames of the pending chunks in threads, and yield them in order.
+def _read_ahead(
+    detector: BackendDetector, images: Iterable[tuple[int, Source]], sizes: Sizes, *, strict: bool
+) -> Generator[_PreparedImage, None, None]:
+    """Read and preprocess images in threads, and yield them in order.
 
-    The frames of a video are read one after the other by one thread; files take turns.
+    The frames of a video are read one after the other by one thread; files and the caller's images take turns.
     """
-    most = 2 * work.batch_size + work.workers
-    waiting: deque[Future[_PreparedFrame]] = deque()
+    most = 2 * sizes.batch + sizes.workers
+    waiting: deque[Future[_PreparedImage]] = deque()
     with ExitStack() as stack:
-        readers = [stack.enter_context(FrameReader()) for _ in range(work.workers)]
-        threads = [stack.enter_context(ThreadPoolExecutor(1, "reader")) for _ in range(work.workers)]
+        readers = [stack.enter_context(FrameReader()) for _ in range(sizes.workers)]
+        threads = [stack.enter_context(ThreadPoolExecutor(1, "reader")) for _ in range(sizes.workers)]
         for thread in threads:  # runs first at the end, so that no thread reads what is no longer needed
             stack.callback(thread.shutdown, wait=False, cancel_futures=True)
-        turn = 0
-        for number in chain.from_iterable(map(work.chunks.frames_of, work.pending)):
-            frame = work.frames[number]
-            if number == 0 or frame.path != work.frames[number - 1].path:
-                turn = (turn + 1) % work.workers
-            waiting.append(threads[turn].submit(_read, number, frame, readers[turn], detector))
+        turn, last = 0, None
+        for number, source in images:
+            path = source.path if isinstance(source, Frame) else None
+            if path is None or path != last:
+                turn, last = (turn + 1) % sizes.workers, path
+            waiting.append(threads[turn].submit(_read, number, source, readers[turn], detector, strict=strict))
             if len(waiting) > most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _read(number: int, frame: Frame, reader: FrameReader, detector: Detector) -> _PreparedFrame:
+def _read(
+    number: int, source: Source, reader: FrameReader, detector: BackendDetector, *, strict: bool
+) -> _PreparedImage:
     start = perf_counter()
     prepared, unreadable = None, None
     try:
-        image = reader.read(frame)
+        image = read_pixels(source, reader)
     except UnreadableImageError as error:
+        if strict:
+            raise
         unreadable, decoded = error.reason, perf_counter()
     else:
         decoded = perf_counter()
         try:
             prepared = detector.prepare(image)
         except ImagesError as error:  # of a shape that the detector cannot take
+            if strict:
+                raise ImagesError(f"{describe_source(source)}: {error}", error.hint) from error
             unreadable = str(error)
     spent = StageSeconds(decode=decoded - start, prepare=perf_counter() - decoded)
-    return _PreparedFrame(number, frame, prepared, unreadable, spent)
+    return _PreparedImage(number, source, prepared, unreadable, spent)

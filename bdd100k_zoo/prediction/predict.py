@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
     from bdd100k_zoo.data.images import Frame
     from bdd100k_zoo.hub.cache import Store, StoredFile
     from bdd100k_zoo.prediction.run import RunRecord
@@ -256,7 +256,7 @@ def _fetch_weights(
     return _check_asked(plan, state, backend=backend.NAME, weights_sha256=weights.sha256), weights
 
 
-def _load_detector(options: PredictRequest, weights: StoredFile, progress: Progress) -> Detector:
+def _load_detector(options: PredictRequest, weights: StoredFile, progress: Progress) -> BackendDetector:
     model, backend = options.model, select_backend(options.backend)
     device = _device(options)
     detector = backend.load(model.name, model.config_path, weights.path, device, options.cfg_options, options.precision)
@@ -276,7 +276,7 @@ def _device(options: PredictRequest) -> str:
 
 
 def _build_header(
-    options: PredictRequest, asked: RunRequest, state: RunFolderState, weights: StoredFile, detector: Detector
+    options: PredictRequest, asked: RunRequest, state: RunFolderState, weights: StoredFile, detector: BackendDetector
 ) -> JournalHeader:
     """Return what decides the predictions: the request, and the facts of the loaded detector."""
     begun = state.journals.header

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
     from bdd100k_zoo.data.images import Frame
     from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo
     from bdd100k_zoo.progress import Progress
@@ -78,7 +78,7 @@ class RunShard(NamedTuple):
 
 
 def compute_shard(
-    detector: Detector,
+    detector: BackendDetector,
     shard: RunShard,
     header: JournalHeader,
     process: ProcessInfo,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
     from bdd100k_zoo.backends.selection import Backend
     from bdd100k_zoo.registry import Model
 
@@ -51,10 +51,10 @@ def keep_weights(backend: Backend, folders: pytest.TempPathFactory) -> Callable[
     return save_once
 
 
-def loader(load: Callable[..., Detector], weights: Callable[[str], Path]) -> Callable[..., Detector]:
+def loader(load: Callable[..., BackendDetector], weights: Callable[[str], Path]) -> Callable[..., BackendDetector]:
     """Return a function that loads a model with those weights from a file, as the command line does."""
 
-    def load_it(name: str, overrides: dict[str, object] | None = None) -> Detector:
+    def load_it(name: str, overrides: dict[str, object] | None = None) -> BackendDetector:
         return load(name, config_path(name), weights(name), "cpu", overrides)
 
     return load_it

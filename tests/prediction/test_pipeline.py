@@ -53,7 +53,7 @@ class BorderDetector:
 
     def prepare(self, image: np.ndarray) -> Image:
         if image.shape[1] == 99:
-            raise ImagesError("uint8 [10, 99, 3]: too wide")
+            raise ImagesError("uint8 [10, 99, 3]: too wide", "leave it out")
         return Image(image.shape[:2], int(image[0, 0, 0]))
 
     def detect_prepared(self, batch: Sequence[Image]) -> list[Detections]:

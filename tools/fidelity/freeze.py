@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from bdd100k_zoo.backends.protocol import Detector, DetectorFacts
+    from bdd100k_zoo.backends.protocol import BackendDetector, DetectorFacts
     from bdd100k_zoo.registry import Model, Zoo
 
     Pixels = npt.NDArray[np.uint8]
@@ -75,7 +75,7 @@ def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: st
     write_frozen(folder, record)
 
 
-def load_detector(model: Model, backend: str, *, as_built: bool = False) -> tuple[Detector, str]:
+def load_detector(model: Model, backend: str, *, as_built: bool = False) -> tuple[BackendDetector, str]:
     """Load a model with synthetic weights on the CPU, and return it with their digest; raises ZooError."""
     chosen, draw = select_backend(backend), SyntheticWeights(outputs_of(model))
     with tempfile.TemporaryDirectory(prefix="bdd100k-zoo-fidelity-") as name:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bdd100k_zoo.backends.common.detector import BaseDetector
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
 
 
 class Stack(Protocol):
@@ -85,7 +85,7 @@ class Backend(ABC):
         precision: str = "auto",
         *,
         as_built: bool = False,
-    ) -> Detector:
+    ) -> BackendDetector:
         """Build the model of a config, strictly load a checkpoint into it, and return its detector.
 
         Args:

@@ -108,7 +108,7 @@ def _tensors(node: Any) -> list[torch.Tensor]:
 
 
 class BaseDetector(ABC):
-    """A model in evaluation mode; see ``protocol.Detector``."""
+    """A model in evaluation mode; see ``protocol.BackendDetector``."""
 
     BACKEND: ClassVar[str]
     LIBRARY: ClassVar[str] = "mmdet"

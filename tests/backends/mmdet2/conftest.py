@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def save_weights(classic: None, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 
 @pytest.fixture(scope="session")
-def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., Detector]:
+def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., BackendDetector]:
     """Load a model with those weights, from a file, as the command line does."""
     from reference import loader
 

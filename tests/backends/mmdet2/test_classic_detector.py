@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
 
 pytestmark = [pytest.mark.classic, pytest.mark.usefixtures("classic")]
 ZOO = load_zoo()
@@ -42,7 +42,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("image", ["square.png", "street.png"])
-def test_frozen_boxes_are_found_again(image: str, name: str, load_detector: Callable[..., Detector]) -> None:
+def test_frozen_boxes_are_found_again(image: str, name: str, load_detector: Callable[..., BackendDetector]) -> None:
     expected = np.load(HERE / f"{name}.npz")[image]
     assert len(expected) == 100
     assert differences(expected, rows_of(load_detector(name).detect(read_image(HERE / image)))) == []
@@ -54,7 +54,7 @@ def test_every_architecture_gets_the_boxes_that_this_stack_has_frozen(architectu
 
 
 @pytest.mark.filterwarnings("ignore:.*pipeline is replaced by:UserWarning")
-def test_it_finds_the_same_as_mmdets_own_function(load_detector: Callable[..., Detector]) -> None:
+def test_it_finds_the_same_as_mmdets_own_function(load_detector: Callable[..., BackendDetector]) -> None:
     from mmdet.apis import inference_detector
 
     detector: Any = load_detector(MODEL, SMALL)
@@ -69,7 +69,7 @@ def test_it_finds_the_same_as_mmdets_own_function(load_detector: Callable[..., D
     assert (np.diff(found.scores) <= 0).all()
 
 
-def test_images_of_one_padded_shape_may_share_a_batch(load_detector: Callable[..., Detector]) -> None:
+def test_images_of_one_padded_shape_may_share_a_batch(load_detector: Callable[..., BackendDetector]) -> None:
     detector = load_detector(MODEL, SMALL)
     street = read_image(HERE / "street.png")
     images = [street, street[:, ::-1].copy(), street[:700]]
@@ -81,7 +81,7 @@ def test_images_of_one_padded_shape_may_share_a_batch(load_detector: Callable[..
         assert differences(rows_of(detector.detect(image)), rows_of(found)) == []
 
 
-def test_facts_describe_the_detector(load_detector: Callable[..., Detector]) -> None:
+def test_facts_describe_the_detector(load_detector: Callable[..., BackendDetector]) -> None:
     facts = load_detector(MODEL, SMALL).facts
     assert (facts.backend, facts.ops, facts.precision, facts.device) == ("mmdet2", "mmcv", "fp32", "cpu")
     assert facts.optimised is False
@@ -136,7 +136,7 @@ def test_a_model_that_overflows_is_an_error_and_not_an_image_without_boxes(
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), "a path", np.zeros((1, 9000, 3), np.uint8)])
-def test_other_values_than_images_are_refused(image: Any, load_detector: Callable[..., Detector]) -> None:
+def test_other_values_than_images_are_refused(image: Any, load_detector: Callable[..., BackendDetector]) -> None:
     with pytest.raises(ImagesError):
         load_detector(MODEL, SMALL).prepare(image)
 

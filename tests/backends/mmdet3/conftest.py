@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +27,6 @@ def save_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 
 @pytest.fixture(scope="session")
-def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., Detector]:
+def load_detector(save_weights: Callable[[str], Path]) -> Callable[..., BackendDetector]:
     """Load a model with those weights, from a file, as the command line does."""
     return loader(load, save_weights)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
     from bdd100k_zoo.data.detections import Detections
 
 SMALL = {"test_dataloader.dataset.pipeline.1.scale": (320, 180)}
@@ -103,12 +103,12 @@ def weights(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def load(name: str, weights: Path) -> Callable[[], Detector]:
+def load(name: str, weights: Path) -> Callable[[], BackendDetector]:
     return lambda: mmdet3.load(name, config_path(name), weights, "cpu", SETTINGS[name])
 
 
 @pytest.fixture(scope="module")
-def detector(load: Callable[[], Detector]) -> Detector:
+def detector(load: Callable[[], BackendDetector]) -> BackendDetector:
     return load()
 
 
@@ -118,7 +118,7 @@ def image() -> Any:
 
 
 @pytest.fixture(scope="module")
-def expected(detector: Detector, image: Any) -> Detections:
+def expected(detector: BackendDetector, image: Any) -> Detections:
     found = detector.detect(image)
     assert len(found) > 20
     return found
@@ -132,7 +132,9 @@ def check_same(found: Detections, expected: Detections) -> None:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-def test_the_callers_settings_change_no_bit(caller: str, detector: Detector, image: Any, expected: Detections) -> None:
+def test_the_callers_settings_change_no_bit(
+    caller: str, detector: BackendDetector, image: Any, expected: Detections
+) -> None:
     with CALLERS[caller]():
         found = detector.detect(image)
     check_same(found, expected)
@@ -140,7 +142,7 @@ def test_the_callers_settings_change_no_bit(caller: str, detector: Detector, ima
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_the_callers_settings_while_loading_change_no_bit(
-    caller: str, load: Callable[[], Detector], image: Any, expected: Detections
+    caller: str, load: Callable[[], BackendDetector], image: Any, expected: Detections
 ) -> None:
     with CALLERS[caller]():
         loaded = load()
@@ -158,7 +160,7 @@ def test_random_weights_are_the_same_whatever_the_callers_settings(tmp_path: Pat
         assert torch.equal(entry, other["state_dict"][name]), name
 
 
-def test_threads_with_other_defaults_find_the_same(detector: Detector, image: Any, expected: Detections) -> None:
+def test_threads_with_other_defaults_find_the_same(detector: BackendDetector, image: Any, expected: Detections) -> None:
     ready = Barrier(2)
 
     def detect(caller: str) -> list[Detections]:
@@ -173,7 +175,7 @@ def test_threads_with_other_defaults_find_the_same(detector: Detector, image: An
 
 
 def test_a_failure_restores_the_callers_defaults(
-    detector: Detector, image: Any, monkeypatch: pytest.MonkeyPatch
+    detector: BackendDetector, image: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         assert torch.get_default_dtype() == torch.float32

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
 
 NAME = "retinanet_r50_fpn_1x"
 SMALL: dict[str, object] = {
@@ -49,7 +49,7 @@ SMALL: dict[str, object] = {
 
 
 @pytest.fixture(scope="module")
-def detector(load_detector: Callable[..., Detector]) -> Detector:
+def detector(load_detector: Callable[..., BackendDetector]) -> BackendDetector:
     return load_detector(NAME, SMALL)
 
 
@@ -61,7 +61,7 @@ def image() -> Any:
 # Detecting
 
 
-def test_detections_are_in_the_pixels_of_the_given_image(detector: Detector, image: Any) -> None:
+def test_detections_are_in_the_pixels_of_the_given_image(detector: BackendDetector, image: Any) -> None:
     found = detector.detect(image)
     assert isinstance(found, Detections)
     assert 0 < len(found) <= 100
@@ -72,13 +72,13 @@ def test_detections_are_in_the_pixels_of_the_given_image(detector: Detector, ima
     assert set(found.classes.tolist()) <= set(range(len(CLASSES)))
 
 
-def test_boxes_grow_with_the_image(detector: Detector, image: Any) -> None:
+def test_boxes_grow_with_the_image(detector: BackendDetector, image: Any) -> None:
     enlarged = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     reach = [detector.detect(pixels).boxes.max(axis=0)[2:] for pixels in (image, enlarged)]
     assert np.allclose(reach[1], 2 * reach[0], rtol=0.1)
 
 
-def test_detecting_twice_gives_the_same_and_does_not_change_the_image(detector: Detector, image: Any) -> None:
+def test_detecting_twice_gives_the_same_and_does_not_change_the_image(detector: BackendDetector, image: Any) -> None:
     before = image.copy()
     first, second = detector.detect(image), detector.detect(image)
     assert np.array_equal(first.boxes, second.boxes)
@@ -94,14 +94,14 @@ def test_an_image_in_which_nothing_scores_has_no_detections(save_weights: Callab
     assert found.boxes.shape == (0, 4)
 
 
-def test_any_size_and_memory_layout_is_accepted(detector: Detector) -> None:
+def test_any_size_and_memory_layout_is_accepted(detector: BackendDetector) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (37, 211, 3), np.uint8)
     turned = np.asfortranarray(pixels)
     assert np.array_equal(detector.detect(pixels).boxes, detector.detect(turned).boxes)
     assert np.array_equal(detector.detect(pixels[:, ::-1]).boxes, detector.detect(pixels[:, ::-1].copy()).boxes)
 
 
-def test_global_settings_are_not_changed(detector: Detector, image: Any) -> None:
+def test_global_settings_are_not_changed(detector: BackendDetector, image: Any) -> None:
     before = torch.is_grad_enabled(), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     detector.detect(image)
     assert before == (
@@ -112,7 +112,7 @@ def test_global_settings_are_not_changed(detector: Detector, image: Any) -> None
     assert DefaultScope.get_current_instance() is None
 
 
-def test_facts_describe_the_detector(detector: Detector) -> None:
+def test_facts_describe_the_detector(detector: BackendDetector) -> None:
     facts = detector.facts
     assert (facts.backend, facts.device, facts.precision, facts.ops) == ("mmdet3", "cpu", "fp32", "torchvision")
     assert facts.optimised
@@ -182,7 +182,7 @@ PIXELS = np.zeros((9, 16, 3), np.uint8)
     ],
     ids=lambda value: value.replace(" ", "") if isinstance(value, str) else "",
 )
-def test_other_values_than_bgr_images_are_refused(given: Any, shape: str, detector: Detector) -> None:
+def test_other_values_than_bgr_images_are_refused(given: Any, shape: str, detector: BackendDetector) -> None:
     with pytest.raises(ImagesError) as caught:
         detector.detect(given)
     expected = "expected a numpy array, uint8 [height, width, 3] in BGR order, not empty"
@@ -191,14 +191,14 @@ def test_other_values_than_bgr_images_are_refused(given: Any, shape: str, detect
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1)])
-def test_an_image_too_thin_to_be_scaled_is_refused(size: tuple[int, int], detector: Detector) -> None:
+def test_an_image_too_thin_to_be_scaled_is_refused(size: tuple[int, int], detector: BackendDetector) -> None:
     refusal = rf"^uint8 \[{size[0]}, {size[1]}, 3\]: the test pipeline cannot process it \("
     with pytest.raises(ImagesError, match=refusal):
         detector.detect(np.zeros((*size, 3), np.uint8))
 
 
 @pytest.mark.parametrize("size", [(1, 100), (100, 1), (1, 1)])
-def test_a_thin_image_that_can_be_scaled_is_accepted(size: tuple[int, int], detector: Detector) -> None:
+def test_a_thin_image_that_can_be_scaled_is_accepted(size: tuple[int, int], detector: BackendDetector) -> None:
     found = detector.detect(np.zeros((*size, 3), np.uint8))
     assert (found.boxes <= [size[1], size[0], size[1], size[0]]).all()
 
@@ -207,7 +207,7 @@ def test_a_thin_image_that_can_be_scaled_is_accepted(size: tuple[int, int], dete
 
 
 def test_images_of_one_padded_shape_share_a_batch_and_give_what_each_gives_alone(
-    detector: Detector, image: Any
+    detector: BackendDetector, image: Any
 ) -> None:
     pixels = [image, image[:, ::-1], image[:-3], image // 2]  # padding makes one shape of two
     prepared = [detector.prepare(each) for each in pixels]
@@ -218,13 +218,13 @@ def test_images_of_one_padded_shape_share_a_batch_and_give_what_each_gives_alone
         assert np.allclose(alone.boxes, together.boxes, atol=1e-2)
 
 
-def test_images_of_different_padded_shapes_have_different_shapes(detector: Detector, image: Any) -> None:
+def test_images_of_different_padded_shapes_have_different_shapes(detector: BackendDetector, image: Any) -> None:
     shapes = [detector.prepare(each).shape for each in (image, image.transpose(1, 0, 2))]
     assert shapes == [(96, 160), (160, 96)]
     assert detector.batch_size == 1
 
 
-def test_threads_may_prepare_at_once_and_images_may_be_passed_again(detector: Detector, image: Any) -> None:
+def test_threads_may_prepare_at_once_and_images_may_be_passed_again(detector: BackendDetector, image: Any) -> None:
     with ThreadPoolExecutor(4) as threads:
         prepared = list(threads.map(detector.prepare, [image] * 8))
     once, again = detector.detect_prepared(prepared[:1])[0], detector.detect_prepared(prepared[:1])[0]
@@ -315,13 +315,13 @@ def test_scores_and_boxes_that_are_not_finite_are_an_error(field: str) -> None:
         failing(lambda: [sample], customised=True).detect(PIXELS)
 
 
-def test_a_checkpoint_of_random_weights_is_recognised(detector: Detector) -> None:
+def test_a_checkpoint_of_random_weights_is_recognised(detector: BackendDetector) -> None:
     assert detector.facts.random_weights
     trained = bundled_weights(load_zoo())
     assert not mmdet3.load("demo", config_path("demo_fcos_r18_fpn"), trained, "cpu").facts.random_weights
 
 
-def test_settings_that_fail_only_in_the_model_are_a_config_error(load_detector: Callable[..., Detector]) -> None:
+def test_settings_that_fail_only_in_the_model_are_a_config_error(load_detector: Callable[..., BackendDetector]) -> None:
     detector = load_detector(NAME, {**SMALL, "model.test_cfg": None})
     with pytest.raises(ConfigError, match="cannot run the model: AttributeError"):
         detector.detect(PIXELS)

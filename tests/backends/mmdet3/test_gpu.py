@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
     from bdd100k_zoo.prediction.pipeline import ChunkResult
 
 pytestmark = pytest.mark.gpu
@@ -159,7 +159,7 @@ def little_memory() -> Iterator[Callable[[int], None]]:
 def test_a_batch_that_exceeds_the_memory_is_halved(
     load_on_gpu: Callable[..., Any], little_memory: Callable[[int], None], tmp_path: Path
 ) -> None:
-    detector: Detector = load_on_gpu()
+    detector: BackendDetector = load_on_gpu()
     write_sample_frames(tmp_path, 16)
     expected = run(detector, tmp_path, 1)
     little_memory(2 * 2**30)  # a batch of 16 takes several times as much, one image less than half
@@ -170,7 +170,7 @@ def test_a_batch_that_exceeds_the_memory_is_halved(
         assert differences(rows_of(one.detections), rows_of(other.detections)) == []
 
 
-def run(detector: Detector, folder: Path, size: int) -> list[ChunkResult]:
+def run(detector: BackendDetector, folder: Path, size: int) -> list[ChunkResult]:
     images = find_images([str(folder)])
     cut = Chunks(len(images), chunk_size(size))
     with NO_PROGRESS.task("", len(images), "images") as task:

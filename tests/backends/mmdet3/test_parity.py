@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from bdd100k_zoo.backends.protocol import Detector
+    from bdd100k_zoo.backends.protocol import BackendDetector
     from bdd100k_zoo.data.detections import Detections
 
 PHOTOGRAPHS = (
@@ -81,11 +81,11 @@ def model_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def detector(model_name: str, load_detector: Callable[..., Detector]) -> Detector:
+def detector(model_name: str, load_detector: Callable[..., BackendDetector]) -> BackendDetector:
     return load_detector(model_name)
 
 
-def test_batches_of_two_and_three_get_the_classic_boxes(model_name: str, detector: Detector) -> None:
+def test_batches_of_two_and_three_get_the_classic_boxes(model_name: str, detector: BackendDetector) -> None:
     street, square = (read_image(HERE / name) for name in ("street.png", "square.png"))
     # Neighbours that differ; sizes apart, as a run groups them.
     images = [street, square, square[:, ::-1], street[:, ::-1], square[::-1]]
@@ -98,7 +98,7 @@ def test_batches_of_two_and_three_get_the_classic_boxes(model_name: str, detecto
         assert differences(expected[image], rows_of(detections[place])) == []
 
 
-def by_batches(detector: Detector, images: Sequence[Any], size: int) -> list[dict[int, Detections]]:
+def by_batches(detector: BackendDetector, images: Sequence[Any], size: int) -> list[dict[int, Detections]]:
     """Detect in batches as ``prediction.pipeline`` forms them; return the detections of each batch by image."""
     prepared = [detector.prepare(image) for image in images]
     found = []
@@ -111,7 +111,7 @@ def by_batches(detector: Detector, images: Sequence[Any], size: int) -> list[dic
 @needs_shared
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 4])
-def test_photographs_in_batches_get_the_classic_boxes(size: int, model_name: str, detector: Detector) -> None:
+def test_photographs_in_batches_get_the_classic_boxes(size: int, model_name: str, detector: BackendDetector) -> None:
     expected = np.load(SHARED / "reference" / f"{model_name}.npz")
     found = by_batches(detector, [read_image(SHARED / "images" / image) for image in PHOTOGRAPHS], size)
     detections = {place: each for batch in found for place, each in batch.items()}
@@ -122,7 +122,7 @@ def test_photographs_in_batches_get_the_classic_boxes(size: int, model_name: str
 
 @needs_shared
 @pytest.mark.parametrize("image", PHOTOGRAPHS)
-def test_photographs_get_the_classic_boxes(image: str, model_name: str, detector: Detector) -> None:
+def test_photographs_get_the_classic_boxes(image: str, model_name: str, detector: BackendDetector) -> None:
     expected = np.load(SHARED / "reference" / f"{model_name}.npz")[image]
     assert len(expected) == 100
     assert differences(expected, rows_of(detector.detect(read_image(SHARED / "images" / image)))) == []
