@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bdd100k_zoo.api.downloads import download
     from bdd100k_zoo.api.exchange import convert, submit
-    from bdd100k_zoo.api.learning import Training, train
     from bdd100k_zoo.api.pictures import report, show
     from bdd100k_zoo.api.prediction import Run, predict
     from bdd100k_zoo.api.scoring import Comparison, Evaluation, compare, evaluate
     from bdd100k_zoo.api.tables import table
+    from bdd100k_zoo.api.training import Training, train
     from bdd100k_zoo.data.detections import Detection, Detections
     from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.prediction.detector import Detector, load_detector
@@ -58,7 +58,7 @@ __version__ = "0.1.0"
 _NAMES_BY_HOME = {
     "api.downloads": ("download",),
     "api.exchange": ("convert", "submit"),
-    "api.learning": ("Training", "train"),
+    "api.training": ("Training", "train"),
     "api.pictures": ("report", "show"),
     "api.prediction": ("Run", "predict"),
     "api.scoring": ("Comparison", "Evaluation", "compare", "evaluate"),

@@ -1,14 +1,19 @@
-"""The interface through which long jobs report progress.
+"""The interface through which long jobs report progress and messages.
 
-The command line implements it for terminals and logs; tests and libraries pass ``NO_PROGRESS``.
+``display`` implements it for terminals, logs and notebooks; ``NO_PROGRESS`` shows nothing. The messages of the
+public functions also go to the logger ``bdd100k_zoo``.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+LOGGER = logging.getLogger("bdd100k_zoo")
+LOGGER.addHandler(logging.NullHandler())  # without it Python would print the warnings
 
 Unit = Literal["bytes", "files", "images", "links", "resamples", "steps"]
 

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from bdd100k_zoo.errors import ZooError
-from bdd100k_zoo.progress import NO_PROGRESS, Progress
+from bdd100k_zoo.progress import LOGGER, NO_PROGRESS, Progress
 from bdd100k_zoo.registry import Model, load_zoo
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ AnyProgress: TypeAlias = "Progress | bool | None"
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
 DEFAULT_MIN_SCORE = 0.3
 """Detections with lower scores are not drawn by default: most of them are guesses."""
-
-LOGGER = logging.getLogger("bdd100k_zoo")
-LOGGER.addHandler(logging.NullHandler())  # without it Python would print the warnings
 
 
 # Progress and messages ------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def convert(
     """Convert labels or results between the formats of Scalabel and COCO, without loss.
 
     Args:
-        source: the file, or a folder of files.
+        source: the file, a folder of files, or a run.
         out: the file to write; an existing one is replaced.
         to: the format to write: ``scalabel`` or ``coco``.
         source_format: the format of ``source`` (the option ``--from``); by default it is found from the content.
@@ -48,7 +48,7 @@ def convert(
     if source_format is not None:
         check_choice("source_format", source_format, AnnotationFormat)
     _refuse_overwriting(Path(source), Path(out))
-    return convert_file(Path(source), Path(out), to, source_format, optional_path(labels))
+    return convert_file(_read_of(Path(source)), Path(out), to, source_format, optional_path(labels))
 
 
 def submit(predictions: AnyPath, images: AnyPath, out: AnyPath, *, clip: bool = False) -> Submission:
@@ -73,10 +73,15 @@ def submit(predictions: AnyPath, images: AnyPath, out: AnyPath, *, clip: bool = 
 
 def would_overwrite(source: Path, out: Path) -> bool:
     """Return whether ``out`` is the file that is read, or a JSON file in the folder that is read."""
-    read = source / PREDICTIONS_FILE if (source / PREDICTIONS_FILE).is_file() else source
+    read = _read_of(source)
     # realpath: Path.resolve raises RuntimeError for a link that leads to itself.
     real, target = Path(os.path.realpath(read)), Path(os.path.realpath(out))
     return real == target or (read.is_dir() and out.suffix == ".json" and target.parent == real)
+
+
+def _read_of(source: Path) -> Path:
+    """Return the predictions of a run's folder; anything else as it is."""
+    return source / PREDICTIONS_FILE if (source / PREDICTIONS_FILE).is_file() else source
 
 
 def _refuse_overwriting(source: Path, out: Path) -> None:

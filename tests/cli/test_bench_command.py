@@ -68,6 +68,7 @@ def start(arguments, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_speed_is_printed_beside_that_of_mmdets_own_loop_recorded_and_shown_in_a_table(call, measure, write_zoo):
     result = measure("--against-mmdet", "--record", "out/speed.jsonl")
     assert result.exit_code == 0, result.stderr

@@ -163,7 +163,7 @@ def test_verify_deep_detects_a_wrong_file_where_no_digest_is_known(call, filed):
     zoo, path = filed
     result = call("--zoo", zoo, "cache", "verify", "--deep")
     assert result.exit_code == 1
-    assert "no checkpoint" in result.stderr
+    assert "not a checkpoint" in result.stderr
     assert "does not fit the model" in " ".join(result.stdout.split())
     assert not path.exists()
 
@@ -194,7 +194,7 @@ def test_import_of_the_random_weights_that_a_trial_makes_is_refused(call, trial,
     result = call("--offline", "cache", "import", "faster_rcnn_r50_fpn_1x", str(trial.weights))
     assert result.exit_code == 1
     assert "its metadata states that its weights are random" in result.stderr
-    assert "hint: `predict --weights FILE` runs it" in result.stderr
+    assert "hint: `bdd100k-zoo predict --weights FILE` runs it" in result.stderr
     assert not (tmp_path / "cache").exists()
 
 

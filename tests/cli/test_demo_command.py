@@ -145,6 +145,7 @@ def test_json_is_one_document_and_without_the_extra_all_but_the_report_is_there(
     assert all(Path(path).exists() for path in told["files"].values())
 
 
+@pytest.mark.slow
 def test_the_commands_to_try_work_on_the_frames_that_were_kept(kept: tuple[Path, str], tmp_path: Path) -> None:
     _, said = kept
     commands = [line.split(maxsplit=1)[1] for line in said.splitlines() if line.startswith("try ")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import socket
@@ -126,7 +127,7 @@ def test_a_digest_of_the_users_verifies_a_file_without_a_ledger_in_a_read_only_c
     digest = UserDigest("weights", f"sha256:{hashlib.sha256(CONTENT).hexdigest()}", "digests.yaml")
     models = tuple(replace(model, user_digests=(digest,)) for model in here.zoo.models)
     read_only()
-    (checked,) = verify_cache(here.store, replace(here.zoo, models=models), (), here.told)
+    (checked,) = verify_cache(here.store, dataclasses.replace(here.zoo, models=models), (), here.told)
     assert (checked.state, checked.verified_by) == ("verified", "user")
     assert not ledger_path(path).exists()
 
@@ -385,7 +386,7 @@ def test_a_file_that_is_no_checkpoint_is_set_aside(here: Surroundings) -> None:
     here.holds(CONTENT)
     checked = only(here, deep=True)
     assert (checked.state, checked.fits_model) == ("damaged", False)
-    assert "no checkpoint" in str(checked.problem)
+    assert "not a checkpoint" in str(checked.problem)
 
 
 def test_random_weights_in_the_cache_are_set_aside(here: Surroundings, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ WARM.set_forkserver_preload(["__main__", "bdd100k_zoo.hub.cache", "fault_host", 
 SLOW = Reply(BODY, etag='"1"', ranges="honoured", slow=0.004)
 """Takes about an eighth of a second."""
 WHOLE_HASHES = Hashes(len(BODY), md5_of(BODY), hashlib.sha256(BODY).hexdigest())
-ROUNDS = [5, pytest.param(100, marks=pytest.mark.slow)]
+ROUNDS = [5, pytest.param(30, marks=pytest.mark.slow)]
 OURS = re.compile(r"x\.pth(\.lock|\.ledger\.json|\.[0-9a-f]{8}\.partial(\.json)?)?|\.x\.pth\..*\.[0-9a-f]{32}")
 """Every name that the cache may contain; the last form is a small file that is being written."""
 
@@ -152,7 +152,7 @@ def _start_together(_: Path, barrier: Any) -> None:
     barrier.wait(30)
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=pytest.mark.slow)])
 def test_of_eight_processes_one_downloads_and_all_get_the_file(
     host: Host, root: Path, artifact: Artifact, rounds: int
 ) -> None:

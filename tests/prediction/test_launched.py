@@ -82,6 +82,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, s
         yield found
 
 
+@pytest.mark.slow
 def test_two_tasks_of_slurm_one_killed_and_the_step_run_again(
     job: Job, alone: bytes, cluster: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_two_tasks_of_slurm_one_killed_and_the_step_run_again(
     check(out, alone, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("mpirun"), reason="NOT TESTED with Open MPI: no mpirun (apt-get install openmpi-bin)"
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WARM = multiprocessing.get_context("forkserver")
 # There is one such server a session: the first module is what the tests of downloads want in it.
 WARM.set_forkserver_preload(["bdd100k_zoo.hub.cache", "torch", "cv2", "bdd100k_zoo.prediction.sharding"])
-ROUNDS = [10, pytest.param(100, marks=pytest.mark.slow)]
+ROUNDS = [10, pytest.param(30, marks=pytest.mark.slow)]
 PAUSE = 0.004
 """Seconds a batch: a child alone takes about a quarter of a second."""
 
