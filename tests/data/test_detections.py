@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.detections import Detection, Detections, PredictionsWriter, read_detections, to_labels
-from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError, ZooError
+from bdd100k_zoo.data.detections import Detection, Detections, PredictionsWriter, to_labels
+from bdd100k_zoo.errors import InvalidFileError, StorageError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -453,40 +453,3 @@ def test_drawing_gives_a_picture_of_the_same_size_and_leaves_the_image_alone() -
     assert tuple(drawn[99, 119]) == (200, 0, 0)
     assert (drawn[50:80, 49:91] != (200, 0, 0)).any()
     assert tuple(np.asarray(Detections.empty().draw(pixels[..., ::-1], "rgb"))[0, 0]) == (200, 0, 0)
-
-
-def test_reading_a_predictions_file_gives_the_detections_that_were_written(tmp_path: Path) -> None:
-    by_class = three()[np.argsort(three().classes)]
-    path = tmp_path / "det.json"
-    write(path, [("a", by_class), ("b", Detections.empty())])
-    assert list(read_detections(path)) == [("a", by_class), ("b", Detections.empty())]
-    assert list(read_detections(str(path))) == list(read_detections(path))
-
-
-@given(
-    st.tuples(*[st.floats(0, 1280, width=32)] * 2),
-    st.tuples(*[st.floats(2**-7, 1280, width=32)] * 2),
-    st.floats(0, 1, width=32),
-)
-def test_reading_gives_every_corner_and_score_to_the_last_bit(
-    tmp_path_factory: pytest.TempPathFactory, start: tuple[float, float], size: tuple[float, float], score: float
-) -> None:
-    found = detections((4, score, (*start, start[0] + size[0], start[1] + size[1])))
-    path = tmp_path_factory.mktemp("run") / "det.json"
-    write(path, [("a", found)])
-    assert list(read_detections(path)) == [("a", found)]
-
-
-@pytest.mark.parametrize("category", ["other vehicle", "van", "car"])
-def test_categories_count_as_in_the_official_evaluation(category: str, tmp_path: Path) -> None:
-    box = {"x1": 1, "y1": 2, "x2": 3, "y2": 4}
-    labels = [{"id": "1", "category": category, "score": 0.5, "box2d": box}]
-    (tmp_path / "det.json").write_text(json.dumps([{"name": "a", "labels": labels}]))
-    assert list(read_detections(tmp_path / "det.json")) == [("a", detections((2, 0.5, (1, 2, 4, 5))))]
-
-
-def test_a_file_without_scores_holds_no_predictions(tmp_path: Path) -> None:
-    labels = [{"id": "1", "category": "car", "box2d": {"x1": 1, "y1": 2, "x2": 3, "y2": 4}}]
-    (tmp_path / "labels.json").write_text(json.dumps([{"name": "a", "labels": labels}]))
-    with pytest.raises(InputsError):
-        list(read_detections(tmp_path / "labels.json"))
