@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -35,6 +36,19 @@ def test_every_public_function_is_on_the_page() -> None:
     text = PAGE.read_text(encoding="utf-8")
     names = [name for name in bdd100k_zoo.__all__ if name.islower() and name != "__version__"]
     assert [name for name in names if not re.search(rf"import .*\b{name}\b", text)] == []
+
+
+SIGNATURE = re.compile(r"`([a-z]+)\(([^`]*)\) ->\s")
+
+
+def test_the_arguments_on_the_page_are_those_of_the_functions() -> None:
+    found = SIGNATURE.findall(PAGE.read_text(encoding="utf-8"))
+    shown = {name: [each.strip().partition("=")[0] for each in given.split(",")] for name, given in found}
+    functions = {"predict", "evaluate", "compare", "show", "report", "train", "download", "convert", "submit", "table"}
+    assert set(shown) == functions
+    for name, given in shown.items():
+        parameters = inspect.signature(getattr(bdd100k_zoo, name)).parameters
+        assert sorted(given) == sorted(["*", *parameters]), name
 
 
 @pytest.mark.slow
