@@ -105,7 +105,10 @@ class MissingPackageError(ZooError):
     """
 
     def __init__(self, package: str, extra: str, reason: str) -> None:
+        """Describe the package; ``extra`` is empty for a package that no extra of this one installs."""
         hint = f"install it with `pip install 'bdd100k-zoo[{extra}]'`; `bdd100k-zoo doctor` examines all"
+        if not extra:
+            hint = f"install it with `pip install {package}`"
         super().__init__(f"{package} is needed and cannot be imported: {reason}", hint)
         self.package, self.extra, self.reason = package, extra, reason
 

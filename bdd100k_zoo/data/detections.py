@@ -1,4 +1,4 @@
-"""The detections of one image, and the writer of predictions files."""
+"""The detections of one image, and the reader and the writer of predictions files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
@@ -14,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES, class_indices
-from bdd100k_zoo.data.scalabel import Box2D, Label, LabelFrame
+from bdd100k_zoo.data.scalabel import REGION_BIT, Box2D, Label, LabelFrame
 from bdd100k_zoo.data.scalabel_reader import read_rows
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from PIL.Image import Image
 
@@ -44,7 +44,7 @@ class Detections:
     """Detections of one image, in pixel coordinates of the image after any EXIF rotation.
 
     Iteration and ``detections[i]`` give single detections; a slice, a mask or an array of indices gives ``Detections``.
-    Conversions to other formats are in ``bdd100k_zoo.data.export``.
+    Conversions to other formats are in ``bdd100k_zoo.data.export``; ``read_detections`` reads them from ``det.json``.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -176,29 +176,29 @@ def to_labels(detections: Detections, ids: Iterator[int]) -> tuple[Label, ...]:
     )
 
 
-def read_detections(path: Path) -> Iterator[tuple[str, Detections]]:
+def read_detections(path: Path | str) -> Iterator[tuple[str, Detections]]:
     """Yield the name and the detections of each frame of a predictions file, the reverse of ``PredictionsWriter``.
 
-    They come in the order of the file: by class, then by descending score.
+    They come in the order of the file: by class, then by descending score. Corners and scores are those of the
+    detector, in float32: 1 is added to the x2 and y2 of the file. Categories count as in the official evaluation:
+    ``other vehicle`` as car.
+
+    Args:
+        path: ``det.json`` of a run, or another file or folder of frames that ``eval`` reads. COCO results have no
+            names of images; ``convert`` adds them.
 
     Raises:
         StorageError: the file cannot be read.
         InputsError: it is no predictions file, or an entry is invalid.
     """
-    rows, *_ = read_rows(path, scored=True, lenient=True)
+    rows, *_ = read_rows(Path(path), scored=True, lenient=True)
     for row in rows:
         if row.fault:
             raise row.fault
-        codes = np.frombuffer(row.codes, np.uint8)
-        known = codes < len(CLASSES)  # others are regions, which are no detections
         boxes = np.frombuffer(row.boxes).reshape(-1, 4) + np.array([0.0, 0.0, 1.0, 1.0])
-        scores = np.frombuffer(row.scores)
-        yield (
-            row.name,
-            Detections(
-                boxes[known].astype(np.float32), scores[known].astype(np.float32), codes[known].astype(np.int64)
-            ),
-        )
+        classes = np.frombuffer(row.codes, np.uint8) & ~np.uint8(REGION_BIT)
+        scores = np.frombuffer(row.scores).astype(np.float32)
+        yield row.name, Detections(boxes.astype(np.float32), scores, classes.astype(np.int64))
 
 
 class PredictionsWriter:

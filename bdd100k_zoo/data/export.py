@@ -85,7 +85,7 @@ def to_supervision(detections: Detections) -> SupervisionDetections:
     try:
         import supervision
     except ImportError as error:
-        raise MissingPackageError("supervision", "predict", str(error)) from error
+        raise MissingPackageError("supervision", "", str(error)) from error
     return supervision.Detections(
         xyxy=detections.boxes.copy(),
         confidence=detections.scores.copy(),

@@ -69,8 +69,8 @@ class Detector:
 
     Several threads may share a detector, and it works under ``asyncio.to_thread``. Calls of detectors that need
     different settings of torch for the whole process, as those of TF32 do on a GPU, wait for one another. A pickled
-    detector holds no weights: the process that unpickles it loads them again from the same file, which must not have
-    changed.
+    detector holds neither weights nor ``progress``: the process that unpickles it, on the same machine, loads the same
+    file again, which must not have changed.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdd100k_zoo.data.detections import Detections, PredictionsWriter
-from bdd100k_zoo.data.export import CSV_COLUMNS, to_coco_results, to_csv_rows, to_scalabel_frame, to_yolo_rows
-from bdd100k_zoo.errors import ZooError
+from bdd100k_zoo.data.export import (
+    CSV_COLUMNS,
+    to_coco_results,
+    to_csv_rows,
+    to_scalabel_frame,
+    to_supervision,
+    to_yolo_rows,
+)
+from bdd100k_zoo.errors import MissingPackageError, ZooError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +81,10 @@ def test_csv_rows_have_the_documented_columns() -> None:
 @pytest.mark.parametrize("convert", [lambda d: to_coco_results(d, 1), lambda d: to_yolo_rows(d, (2, 2))])
 def test_no_detections_give_no_rows(convert) -> None:  # type: ignore[no-untyped-def]
     assert convert(Detections.empty()) == []
+
+
+def test_without_supervision_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MissingPackageError, match="supervision is needed") as caught:
+        to_supervision(FOUND)
+    assert caught.value.hint == "install it with `pip install supervision`"

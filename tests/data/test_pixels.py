@@ -100,3 +100,12 @@ def test_a_file_that_is_not_an_image_is_an_error_about_the_file(tmp_path: Path) 
     path.write_bytes(b"no image")
     with pytest.raises(UnreadableImageError, match=r"image\.jpg"):
         to_bgr(path)
+
+
+def test_a_pil_image_of_a_damaged_file_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    for convert in (to_bgr, to_pil):
+        with Image.open(path) as image, pytest.raises(UnreadableImageError, match=r"cut\.png: is damaged"):
+            convert(image)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bdd100k_zoo.data.detections import Detections, PredictionsWriter, read_detections
 from bdd100k_zoo.errors import InputsError
@@ -25,7 +27,33 @@ def test_a_predictions_file_reads_back_to_the_last_bit(tmp_path: Path) -> None:
     writer.write("a.jpg", written)
     writer.write("b.jpg", Detections.empty())
     writer.finish()
-    assert list(read_detections(tmp_path / "det.json")) == [("a.jpg", written[order]), ("b.jpg", Detections.empty())]
+    expected = [("a.jpg", written[order]), ("b.jpg", Detections.empty())]
+    assert list(read_detections(tmp_path / "det.json")) == expected
+    assert list(read_detections(str(tmp_path / "det.json"))) == expected
+
+
+@given(
+    st.tuples(*[st.floats(0, 1280, width=32)] * 2),
+    st.tuples(*[st.floats(2**-7, 1280, width=32)] * 2),
+    st.floats(0, 1, width=32),
+)
+def test_any_corner_and_score_reads_back_to_the_last_bit(
+    tmp_path_factory: pytest.TempPathFactory, start: tuple[float, float], size: tuple[float, float], score: float
+) -> None:
+    corners = np.array([[*start, start[0] + size[0], start[1] + size[1]]], np.float32)
+    written = Detections(corners, np.array([score], np.float32), np.array([4]))
+    writer = PredictionsWriter(tmp_path_factory.mktemp("run") / "det.json")
+    writer.write("a.jpg", written)
+    writer.finish()
+    assert list(read_detections(writer.path)) == [("a.jpg", written)]
+
+
+@pytest.mark.parametrize("category", ["car", "van", "other vehicle"])
+def test_categories_count_as_in_the_official_evaluation(category: str, tmp_path: Path) -> None:
+    label = {"id": "1", "category": category, "score": 0.5, "box2d": {"x1": 1, "y1": 2, "x2": 3, "y2": 4}}
+    (tmp_path / "det.json").write_text(json.dumps([{"name": "a.jpg", "labels": [label]}]))
+    ((_, found),) = read_detections(tmp_path / "det.json")
+    assert list(found) == [((1, 2, 4, 5), 0.5, "car")]
 
 
 def test_what_is_no_predictions_file_is_an_error(tmp_path: Path) -> None:
