@@ -87,7 +87,7 @@ USES = {
         scores = score_without_predictions([True] * 10)
         assert scores["AP90"].overall == 0
         assert b"AP90" not in scores.official_json()
-        assert parse_official_scores(json.loads(scores.official_json())).plain()["AP90"]["car"] is None
+        assert parse_official_scores(json.loads(scores.official_json())).to_dict()["AP90"]["car"] is None
     """,
     "format": """
         from bdd100k_zoo.data.convert import convert_file
