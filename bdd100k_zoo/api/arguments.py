@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from bdd100k_zoo.errors import ZooError
-from bdd100k_zoo.progress import LOGGER, NO_PROGRESS, Progress
 from bdd100k_zoo.registry import Model, load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
-    from bdd100k_zoo.progress import Task, Unit
     from bdd100k_zoo.registry import Zoo
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
@@ -26,51 +23,10 @@ AnyModel: TypeAlias = "str | Model"
 """A model, or its name or alias."""
 AnyPredictions: TypeAlias = "AnyPath | Model"
 """A predictions file, a run (its folder, or a ``Run``), or a model, which stands for its runs."""
-AnyProgress: TypeAlias = "Progress | bool | None"
 
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
 DEFAULT_MIN_SCORE = 0.3
 """Detections with lower scores are not drawn by default: most of them are guesses."""
-
-
-# Progress and messages ------------------------------------------------------------------------------------------------
-
-
-def resolve_progress(progress: AnyProgress) -> Progress:
-    """Return a Progress whose messages also go to the logger ``bdd100k_zoo``.
-
-    Args:
-        progress: None or False to show nothing, True for bars and warnings in the terminal or the notebook's cell, or
-            any object with the methods of ``bdd100k_zoo.progress.Progress``.
-    """
-    return _LoggedProgress(_open_display() if progress is True else progress or NO_PROGRESS)
-
-
-def _open_display() -> Progress:
-    from bdd100k_zoo.display.notebook import NotebookProgress, in_notebook
-
-    if in_notebook():
-        return NotebookProgress(notes=False)
-    from bdd100k_zoo.display.bars import TerminalProgress
-    from bdd100k_zoo.display.messages import stderr_console
-
-    return TerminalProgress(stderr_console(), notes=False)
-
-
-class _LoggedProgress:
-    def __init__(self, shown: Progress) -> None:
-        self._shown = shown
-
-    def task(self, title: str, total: int | None, unit: Unit, done: int = 0) -> AbstractContextManager[Task]:
-        return self._shown.task(title, total, unit, done)
-
-    def note(self, message: str) -> None:
-        LOGGER.info(message)
-        self._shown.note(message)
-
-    def warn(self, message: str) -> None:
-        LOGGER.warning(message)
-        self._shown.warn(message)
 
 
 # Paths and models -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.api.arguments import check_at_least, check_choice, resolve_model, resolve_progress
+from bdd100k_zoo.api.arguments import check_at_least, check_choice, resolve_model
+from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.hub.archive import check_visuals_folders, unpack_visuals
 from bdd100k_zoo.hub.cache import Store
@@ -15,7 +16,8 @@ from bdd100k_zoo.registry import ARTIFACT_KINDS, Model, load_zoo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bdd100k_zoo.api.arguments import AnyModel, AnyPath, AnyProgress
+    from bdd100k_zoo.api.arguments import AnyModel, AnyPath
+    from bdd100k_zoo.display import AnyProgress
     from bdd100k_zoo.hub.cache import StoredFile
     from bdd100k_zoo.registry import ArtifactKind, Zoo
 

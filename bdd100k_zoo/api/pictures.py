@@ -13,9 +13,9 @@ from bdd100k_zoo.api.arguments import (
     optional_path,
     path_texts,
     prediction_names,
-    resolve_progress,
 )
 from bdd100k_zoo.data.classes import CLASSES, class_indices
+from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.evaluation.runs import find_labels_file
 from bdd100k_zoo.registry import load_zoo
@@ -26,7 +26,8 @@ from bdd100k_zoo.reporting.show import ShowRequest, read_frame_names, show_predi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bdd100k_zoo.api.arguments import AnyPath, AnyPaths, AnyPredictions, AnyProgress
+    from bdd100k_zoo.api.arguments import AnyPath, AnyPaths, AnyPredictions
+    from bdd100k_zoo.display import AnyProgress
     from bdd100k_zoo.registry import Zoo
     from bdd100k_zoo.reporting.report import WrittenReport
     from bdd100k_zoo.reporting.show import ShowResult

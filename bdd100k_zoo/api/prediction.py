@@ -14,9 +14,9 @@ from bdd100k_zoo.api.arguments import (
     optional_path,
     path_texts,
     resolve_model,
-    resolve_progress,
 )
 from bdd100k_zoo.data.detections import read_detections
+from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.prediction import predict as job
@@ -25,8 +25,9 @@ from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, read_run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bdd100k_zoo.api.arguments import AnyModel, AnyPath, AnyPaths, AnyProgress
+    from bdd100k_zoo.api.arguments import AnyModel, AnyPath, AnyPaths
     from bdd100k_zoo.data.detections import Detections
+    from bdd100k_zoo.display import AnyProgress
     from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.registry import Zoo
 

@@ -12,8 +12,8 @@ from bdd100k_zoo.api.arguments import (
     dataset_root,
     optional_path,
     prediction_names,
-    resolve_progress,
 )
+from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError, list_first
 from bdd100k_zoo.evaluation import evaluate as job
 from bdd100k_zoo.evaluation.analysis import APDifference, Attribute, ConditionScores
@@ -28,8 +28,9 @@ from bdd100k_zoo.reporting.score_tables import difference_statement
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bdd100k_zoo.api.arguments import AnyPath, AnyPredictions, AnyProgress
+    from bdd100k_zoo.api.arguments import AnyPath, AnyPredictions
     from bdd100k_zoo.data.validation import IssueSummary
+    from bdd100k_zoo.display import AnyProgress
     from bdd100k_zoo.registry import Zoo
 
 

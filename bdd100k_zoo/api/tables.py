@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from bdd100k_zoo.api.arguments import check_choice, optional_path, resolve_progress
+from bdd100k_zoo.api.arguments import check_choice, optional_path
+from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.evaluation.runs import read_measured_results
 from bdd100k_zoo.registry import load_zoo
@@ -19,7 +20,8 @@ from bdd100k_zoo.reporting import tables as job
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bdd100k_zoo.api.arguments import AnyPath, AnyProgress
+    from bdd100k_zoo.api.arguments import AnyPath
+    from bdd100k_zoo.display import AnyProgress
     from bdd100k_zoo.registry import Zoo
 
 TableFormat = Literal["markdown", "csv", "latex", "json"]

@@ -14,9 +14,9 @@ from bdd100k_zoo.api.arguments import (
     dataset_root,
     optional_path,
     resolve_model,
-    resolve_progress,
 )
 from bdd100k_zoo.child_processes import handle_signals
+from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import InvalidFileError, ZooError
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.training import train as job
@@ -26,7 +26,8 @@ from bdd100k_zoo.training.record import BEST_WEIGHTS_FILE, WEIGHTS_FILE, read_tr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bdd100k_zoo.api.arguments import AnyModel, AnyPath, AnyProgress
+    from bdd100k_zoo.api.arguments import AnyModel, AnyPath
+    from bdd100k_zoo.display import AnyProgress
     from bdd100k_zoo.registry import Zoo
     from bdd100k_zoo.training.record import TrainingRecord
 

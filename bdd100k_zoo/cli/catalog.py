@@ -53,7 +53,7 @@ def list_models(
     if sort:
         models = sort_models(models, sort)
     if as_json:
-        write_json([describe_model(zoo, model) for model in models])
+        write_json([describe_model(model) for model in models])
         return
     print_renderable(_models_table(zoo, models, by_family=not sort))
     get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows the details")
@@ -108,7 +108,7 @@ def info(context: typer.Context, model: ModelName, as_json: Json = False) -> Non
     files = {artifact: _find_or_error(store, artifact) for artifact in artifacts}
     if as_json:
         cache = {artifact.what: describe_cached(state) for artifact, state in files.items()}
-        write_json({**describe_model(zoo, found), "cache": cache})
+        write_json({**describe_model(found), "cache": cache})
         return
     _print_card(zoo, found, store, files)
 
@@ -129,7 +129,7 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
     from bdd100k_zoo.cli.output import details_table
     from bdd100k_zoo.registry.models import format_ap
 
-    family = zoo.family(model.family)
+    family = model.family_record
     print_renderable(Text(model.name, style="bold"))
     training = f"{model.schedule} schedule" + (", multi-scale" if model.multi_scale_training else "")
     aps = f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)"

@@ -83,7 +83,7 @@ class Store:
 
         Args:
             root: its folder; None for ``default_cache_root()``.
-            offline: contact nothing; None to follow the variable BDD100K_ZOO_OFFLINE.
+            offline: contact nothing, and use ``file://`` addresses only; None to follow BDD100K_ZOO_OFFLINE.
             mirrors: where to ask after the addresses of the zoo; None for those of the user's settings.
             retry_policy: how often to try an address, and how long to pause between tries.
 
@@ -120,8 +120,12 @@ class Store:
         return self.root / "det" / artifact.what / cache_file_name(artifact)
 
     def routes(self, artifact: Artifact) -> tuple[Route, ...]:
-        """Return the addresses to try for an artifact, in order."""
+        """Return the addresses of an artifact, in the order in which they are tried."""
         return build_routes(artifact, self.mirrors)
+
+    def usable_routes(self, artifact: Artifact) -> tuple[Route, ...]:
+        """Return the addresses to try for an artifact, in order; offline those of files on this machine alone."""
+        return tuple(each for each in self.routes(artifact) if not self.offline or each.address.startswith("file://"))
 
     def partials(self, artifact: Artifact) -> tuple[PartialState, ...]:
         """Return the partial files of an artifact, the largest first."""
@@ -153,7 +157,7 @@ class Store:
 
         Raises:
             ArtifactError: the zoo lists no address.
-            OfflineError: it is not in the cache, and the store is offline.
+            OfflineError: it is not in the cache, and the store is offline and has no ``file://`` address for it.
             TransferError: every address failed.
             DigestMismatchError: every address sent other bytes than the digest's (nothing of them is kept), or the
                 file in the cache is wrong and no other is available.
@@ -237,7 +241,7 @@ class Store:
         model, what = artifact.model, artifact.what
         if not artifact.addresses:
             raise mismatch or no_address_error(model, what)
-        if self.offline:
+        if not self.usable_routes(artifact):
             raise mismatch or OfflineError(
                 f"the {what} of {model} are not in the cache ({self.path(artifact)}), and offline mode "
                 "contacts nothing",

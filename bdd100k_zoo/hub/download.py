@@ -104,7 +104,7 @@ class Download:
             TransferError, DigestMismatchError, UnverifiedError, StorageError: see ``Store.fetch``.
         """
         failures: list[tuple[str, DownloadFailure]] = []  # by addresses without their secrets
-        for route in self._store.routes(self._artifact):
+        for route in self._store.usable_routes(self._artifact):
             shown = redact_address(route.address)
             if failures:
                 self._progress.note(f"{failures[-1][0]} {_outcome(failures[-1][1])}; trying {shown}")

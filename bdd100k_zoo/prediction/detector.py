@@ -13,6 +13,7 @@ import numpy as np
 from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.data.classes import class_indices
 from bdd100k_zoo.data.pixels import to_bgr
+from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import CheckpointError, ZooError
 from bdd100k_zoo.files import sha256_of
 from bdd100k_zoo.hub.cache import Store
@@ -21,7 +22,6 @@ from bdd100k_zoo.prediction.pipeline import Sizes, detect_images
 from bdd100k_zoo.prediction.run import WeightsUsed
 from bdd100k_zoo.prediction.sharding import chunk_size, default_workers
 from bdd100k_zoo.prediction.sources import given_images, name_image_in_errors, open_source
-from bdd100k_zoo.progress import LOGGER, NO_PROGRESS
 from bdd100k_zoo.registry import load_zoo
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.backends.protocol import BackendDetector, DetectorFacts
     from bdd100k_zoo.data.detections import Detections
     from bdd100k_zoo.data.pixels import Channels, ImageInput
+    from bdd100k_zoo.display import AnyProgress
     from bdd100k_zoo.hub.cache import StoredFile
     from bdd100k_zoo.prediction.sources import Source, StreamSource
     from bdd100k_zoo.progress import Progress
@@ -80,7 +81,7 @@ class Detector:
         detector: BackendDetector,
         options: LoadOptions,
         result_filter: ResultFilter,
-        progress: Progress = NO_PROGRESS,
+        progress: Progress,
     ) -> None:
         """Wrap a backend's detector; ``load_detector`` is the way to get one."""
         self.model = model
@@ -153,7 +154,7 @@ class Detector:
         """Detect objects in any number of images, reading ahead in threads as the command ``predict`` does.
 
         Memory does not grow with the number of images. An image that cannot be read is reported by a warning and
-        skipped: through the ``progress`` that the detector was loaded with, else by the logger ``bdd100k_zoo``.
+        skipped: by the logger ``bdd100k_zoo``, and the ``progress`` that the detector was loaded with.
 
         Args:
             source: a folder, a glob pattern, a list file (``.txt``), an image or a video, or a list or tuple of those;
@@ -187,8 +188,9 @@ class Detector:
     def _detect(
         self, sources: Iterable[Source], sizes: Sizes, *, strict: bool
     ) -> Generator[tuple[str, Detections], None, None]:
-        warn = LOGGER.warning if self._progress is NO_PROGRESS else self._progress.warn
-        with closing(detect_images(self._detector, enumerate(sources), sizes, warn=warn, strict=strict)) as chunks:
+        with closing(
+            detect_images(self._detector, enumerate(sources), sizes, warn=self._progress.warn, strict=strict)
+        ) as chunks:
             for chunk in chunks:
                 for each in chunk.frames:
                     if each.unreadable is None:
@@ -207,7 +209,7 @@ def load_detector(
     max_per_image: int | None = None,
     cfg_options: Mapping[str, object] | None = None,
     store: Store | None = None,
-    progress: Progress = NO_PROGRESS,
+    progress: AnyProgress = None,
 ) -> Detector:
     """Load a model with its published weights (from the cache, else downloaded) or with a file of yours.
 
@@ -229,18 +231,19 @@ def load_detector(
         max_per_image: return this many detections with the highest scores of those that are left; None for any number.
         cfg_options: settings of the model's config to override, by dotted key.
         store: the cache; None for the user's own.
-        progress: where to report.
+        progress: None, True for bars in a terminal or a notebook, or a ``Progress``.
 
     Raises:
         UnknownNameError: no model has that name.
         ZooError: whatever is in the way, see ``bdd100k_zoo.errors``. Downloads come last.
     """
+    shown = resolve_progress(progress)
     model = load_zoo()[name_or_model] if isinstance(name_or_model, str) else name_or_model
     result_filter = _check_filter(min_score, classes, max_per_image)
     options = LoadOptions(device, precision, backend, dict(cfg_options or {}))
     select_backend(backend).check(model.config_path, device, options.cfg_options, precision)
-    stored = fetch_weights(model, Path(weights) if weights else None, store or Store(), progress)
-    detector = Detector(model, stored, _load(model, stored, options), options, result_filter, progress)
+    stored = fetch_weights(model, Path(weights) if weights else None, store or Store(), shown)
+    detector = Detector(model, stored, _load(model, stored, options), options, result_filter, shown)
     if detector.facts.random_weights:
         warnings.warn(random_weights_warning(stored), stacklevel=2)
     elif not stored.verified and stored.published is None:
@@ -276,7 +279,7 @@ def _load_again(model: Model, stored: StoredFile, options: LoadOptions, result_f
     if sha256_of(stored.path) != stored.sha256:
         hint = "restore the file, or load the detector anew"
         raise CheckpointError(f"{stored.path} has changed since the detector of {model.name} was pickled", hint)
-    return Detector(model, stored, _load(model, stored, options), options, result_filter)
+    return Detector(model, stored, _load(model, stored, options), options, result_filter, resolve_progress(None))
 
 
 def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:

@@ -175,7 +175,12 @@ def _add_file(zoo: Zoo, file: Path, configs: Path) -> Zoo:
         config = Path(os.path.realpath(configs / name))
         if not os.path.isfile(config):  # noqa: PTH113  (unlike Path.is_file, it never raises)
             raise ManifestError(file, entry, "config", f"there is no file {config}")
-        models.append(Model(**msgspec.structs.asdict(model), config_path=config, zoo_file=file))
+        record = next((each for each in families if each.name == model.family), None)
+        if record is None:
+            known = ", ".join(each.name for each in families)
+            raise ManifestError(file, entry, "family", f"no family {model.family!r}; there are: {known}")
+        fields = msgspec.structs.asdict(model)
+        models.append(Model(**fields, config_path=config, zoo_file=file, family_record=record))
     extended = dataclasses.replace(zoo, families=tuple(families), models=tuple(models), files=(*zoo.files, file))
     _check_names(extended)
     return extended
@@ -355,7 +360,7 @@ def _download_problem(address: str, digest: str | None) -> str:
 
 
 def _check_names(zoo: Zoo) -> None:
-    """Check that no two models share a name or alias, no two families a name, and that every model has a family."""
+    """Check that no two models share a name or alias, and no two families a name."""
     taken: dict[str, Path] = {}
     for model in zoo.known:
         for field, name in [("name", model.name), *(("aliases", alias) for alias in model.aliases)]:
@@ -369,7 +374,3 @@ def _check_names(zoo: Zoo) -> None:
             problem = f"there is a family {family.name!r} already"
             raise ManifestError(zoo.files[-1], f"families: {family.name}", "name", problem)
         families.add(family.name)
-    for model in zoo.models:
-        if model.family not in families:
-            problem = f"no family {model.family!r}; there are: {', '.join(family.name for family in zoo.families)}"
-            raise ManifestError(model.zoo_file, f"models: {model.name}", "family", problem)

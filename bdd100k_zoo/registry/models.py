@@ -174,6 +174,8 @@ class Model(ModelEntry, frozen=True, kw_only=True):
     """The config, as an absolute path."""
     zoo_file: Path
     """The file that lists the model."""
+    family_record: Family
+    """The model's family: its title, paper, authors, code and note."""
     user_digests: tuple[UserDigest, ...] = ()
     """Those of the user's zoo files that hold digests alone."""
 
@@ -318,9 +320,10 @@ def sort_models(models: Sequence[Model], by: Literal["name", "val", "test"]) -> 
     return sorted(models, key=lambda model: (aps[model.name] is None, -(aps[model.name] or 0), model.name))
 
 
-def describe_model(zoo: Zoo, model: Model) -> dict[str, Any]:
+def describe_model(model: Model) -> dict[str, Any]:
     """Return every field of a model as JSON writes them, with its family written out."""
-    return to_json_values(model) | {"family": to_json_values(zoo.family(model.family))}
+    fields = to_json_values(model)
+    return fields | {"family": fields.pop("family_record")}
 
 
 def to_json_values(record: Struct) -> dict[str, Any]:

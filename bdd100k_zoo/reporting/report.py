@@ -126,7 +126,7 @@ def _analyse(
         analysis=analysis.analysis,
         published_ap=subject.published_ap,
         model=subject.model,
-        family=request.zoo.family(subject.model.family) if subject.model else None,
+        family=subject.model.family_record if subject.model else None,
         record=read_run(subject.folder) if subject.folder else None,
         let_through=paired.let_through,
     )

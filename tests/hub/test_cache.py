@@ -284,6 +284,18 @@ def test_offline_contacts_nothing_and_names_what_is_missing(host: Host, body: by
     assert not store.root.exists()
 
 
+def test_offline_files_of_this_machine_are_copied_into_the_cache(tmp_path: Path, host: Host, body: bytes) -> None:
+    file = tmp_path / "shared" / NAME
+    file.parent.mkdir()
+    file.write_bytes(body)
+    artifact = artifact_of(host.serves(f"/{NAME}", body))
+    artifact = artifact._replace(addresses=(*artifact.addresses, file.as_uri()))
+    stored = Store(offline=True).fetch(artifact, NO_PROGRESS)
+    assert stored.path.read_bytes() == body
+    assert stored.address == file.as_uri()
+    assert not host.asked
+
+
 @pytest.mark.parametrize("value", ["1", "true", "TRUE", "yes", "on"])
 def test_the_variable_makes_a_store_offline_unless_the_argument_overrides_it(
     monkeypatch: pytest.MonkeyPatch, value: str

@@ -113,7 +113,7 @@ def test_unknown_aps_come_last_even_after_zero_and_equal_ones_by_name(zoo: Zoo) 
 
 def test_a_description_holds_every_field_and_the_family_as_plain_json(zoo: Zoo) -> None:
     model = zoo["faster_rcnn_r50_fpn_deconv_1x"]
-    record = json.loads(json.dumps(describe_model(zoo, model)))
+    record = json.loads(json.dumps(describe_model(model)))
     assert set(record) == set(model.__struct_fields__)
     assert record["family"]["title"] == "Deformable ConvNets v2"
     assert record["family"]["paper"]["venue"] == "CVPR 2019"
@@ -159,3 +159,10 @@ def test_models_are_listed_by_pattern_and_filters(zoo: Zoo) -> None:
     assert list_models("cascade*", zoo=Zoo()) == []
     with pytest.raises(UnknownNameError):
         list_models(family="yolo")
+
+
+def test_a_model_has_the_record_of_its_family(zoo: Zoo) -> None:
+    family = zoo["cascade_rcnn_r50_fpn_3x"].family_record
+    assert family is zoo.family("cascade_rcnn")
+    assert (family.title, family.paper.venue) == ("Cascade R-CNN", "CVPR 2018")
+    assert family.authors
