@@ -13,7 +13,7 @@
     │   └── UnverifiedError        a digest was required, and none verifies the file
     ├── StorageError               a file or folder cannot be read or written, the disk is full
     ├── ImagesError                no images, two with one name, changed since the run began, …
-    │   └── UnreadableImageError   a file is not a whole image
+    │   └── UnreadableImageError   a file is not a complete image
     ├── ConfigError                a model's config cannot be read, overridden or built
     ├── CheckpointError            weights are not those of the model
     │   └── UnsafeCheckpointError  the file is damaged, or holds more than tensors and plain values
@@ -226,7 +226,7 @@ class ImagesError(ZooError):
 
 
 class UnreadableImageError(ImagesError):
-    """A file is not a whole image."""
+    """A file is not a complete image."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}", "replace the file, or leave it out")
@@ -255,7 +255,7 @@ class UnsafeCheckpointError(CheckpointError):
 
     def __init__(self, path: Path, reason: str, hint: str = "") -> None:
         super().__init__(
-            f"{path} was not loaded: {reason}", hint or "only whole files of tensors are loaded: give another copy"
+            f"{path} was not loaded: {reason}", hint or "only complete files of tensors are loaded: give another copy"
         )
         self.path, self.reason = path, reason
 

@@ -38,7 +38,7 @@ def to_bgr(image: ImageInput, channels: Channels = "bgr") -> npt.NDArray[np.uint
         channels: the order of an array's channels. It has no effect on the others, whose order is known.
 
     Raises:
-        UnreadableImageError: the file, also that of a PIL image, is not a whole image.
+        UnreadableImageError: the file, also that of a PIL image, is not a complete image.
         ImagesError: it is something else; the message has its shape and dtype.
     """
     if isinstance(image, (str, os.PathLike)):

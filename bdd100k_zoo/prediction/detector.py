@@ -118,7 +118,7 @@ class Detector:
             Boxes in the image's pixels (with a file's EXIF rotation applied), in the model's order.
 
         Raises:
-            UnreadableImageError: the file is not one whole image.
+            UnreadableImageError: the file is not a complete image.
             ImagesError: the image has a wrong type, dtype or shape, or is too thin to be scaled.
             NotFiniteError: the model gives NaN or infinity for it.
             DeviceError: the device fails or has too little memory.

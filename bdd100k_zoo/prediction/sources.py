@@ -51,7 +51,7 @@ def read_pixels(source: Source, reader: FrameReader) -> npt.NDArray[np.uint8]:
     """Return the pixels of an image: uint8 [height, width, 3], BGR.
 
     Raises:
-        UnreadableImageError: a file is not a whole image.
+        UnreadableImageError: a file is not a complete image.
         ImagesError: a file has changed since it was found, or the caller's image has a wrong type, dtype or shape.
     """
     if isinstance(source, Frame):
