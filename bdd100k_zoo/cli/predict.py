@@ -145,7 +145,8 @@ def predict(
 
 def _draw(request: PredictRequest, here: Session, progress: Progress, *, as_json: bool) -> None:
     from bdd100k_zoo.api import pictures as job
-    from bdd100k_zoo.cli.show import DEFAULT_MIN_SCORE, print_picture_summary
+    from bdd100k_zoo.api.arguments import DEFAULT_MIN_SCORE
+    from bdd100k_zoo.cli.show import print_picture_summary
 
     out = request.folder / "pictures"
     with raise_on_sigterm():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from bdd100k_zoo.api.arguments import DEFAULT_MIN_SCORE
 from bdd100k_zoo.cli.options import Json, get_session, nonempty_path
 from bdd100k_zoo.cli.output import (
     handle_errors,
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 
 ImageFormat = Literal["jpg", "png"]
 Viewer = Literal["own", "scalabel"]
-DEFAULT_MIN_SCORE = 0.3
-"""Detections with lower scores are not drawn by default: most of them are guesses."""
-
-
 LOSSES = ("lost", "to_false", "to_missed")
 """The AP that a frame costs: in all, by false detections, by missed objects."""
 
