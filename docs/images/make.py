@@ -28,7 +28,7 @@ SHOTS = {
     "report-pictures.png": (1280, 720, "light", "#gallery"),
     "report-phone.png": (390, 1500, "dark", "header"),
 }
-"""Width and height in pixels, colour scheme, and what stands at the top."""
+"""Width and height in pixels, colour scheme, and the element at the top."""
 
 STILL = {"reduced_motion": "reduce"}
 
