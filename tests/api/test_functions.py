@@ -54,7 +54,7 @@ from bdd100k_zoo.errors import (
     UnknownNameError,
     ZooError,
 )
-from bdd100k_zoo.evaluation.scores import METRICS
+from bdd100k_zoo.evaluation.scores import OFFICIAL_METRICS
 
 if TYPE_CHECKING:
     import subprocess
@@ -170,9 +170,9 @@ def test_scores_have_every_metric_by_class_and_print_as_the_official_table(run: 
     assert scores.ap == scores["AP"].overall == scores["AP"]["OVERALL"]
     document = json.loads(scores.official_json())
     assert scores["AP50"]["car"] == document["AP50"][0]["car"] > 0
-    assert set(scores.to_dict()) == set(METRICS)
+    assert set(scores.to_dict()) == set(OFFICIAL_METRICS)
     lines = str(scores).splitlines()
-    assert lines[0].split() == list(METRICS)
+    assert lines[0].split() == list(OFFICIAL_METRICS)
     assert len({len(line) for line in lines}) == 1
     assert lines[-1].split()[:2] == ["OVERALL", f"{scores.ap:.2f}"]
     assert repr(scores) == f"Evaluation(AP {scores.ap:.2f})"
@@ -418,7 +418,7 @@ def test_messages_go_to_the_logger_alone(
 
 
 def test_even_warnings_are_silent_by_default(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    code = "from bdd100k_zoo.api.arguments import resolve_progress as r; r({}).warn('careful'); r({}).note('so')"
+    code = "from bdd100k_zoo.display import resolve_progress as r; r({}).warn('careful'); r({}).note('so')"
     done = run_python(code.format(None, None))
     assert (done.stdout, done.stderr) == ("", "")
     shown = run_python(code.format(True, True))

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from bdd100k_zoo.api.arguments import resolve_progress
-from bdd100k_zoo.display import notebook
+from bdd100k_zoo.display import notebook, resolve_progress
 from bdd100k_zoo.display.notebook import NotebookProgress, in_notebook
 
 

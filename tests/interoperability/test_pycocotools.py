@@ -16,7 +16,7 @@ from bdd100k_zoo.data.convert import convert_file
 from bdd100k_zoo.data.detections import read_detections
 from bdd100k_zoo.data.export import to_coco_results
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
-from bdd100k_zoo.evaluation.scores import METRICS
+from bdd100k_zoo.evaluation.scores import OFFICIAL_METRICS
 from bdd100k_zoo.evaluation.scoring import score_predictions, summarise_scores
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def evaluate(labels: Path, results: Path | list[dict[str, Any]]) -> Any:
 
 def assert_equal(scores: Scores, evaluation: Any) -> None:
     """Compare 12 totals with those that pycocotools prints, and 132 numbers with what it accumulated."""
-    totals = [scores[metric].overall for metric in METRICS]
+    totals = [scores[metric].overall for metric in OFFICIAL_METRICS]
     # pycocotools has -1 where there is nothing to score.
     assert [-100 if isnan(total) else total for total in totals] == (evaluation.stats * 100).tolist()
     accumulated = summarise_scores(evaluation.eval["precision"][..., 2], evaluation.eval["recall"])
