@@ -114,7 +114,7 @@ def test_unknown_aps_come_last_even_after_zero_and_equal_ones_by_name(zoo: Zoo) 
 def test_a_description_holds_every_field_and_the_family_as_plain_json(zoo: Zoo) -> None:
     model = zoo["faster_rcnn_r50_fpn_deconv_1x"]
     record = json.loads(json.dumps(describe_model(model)))
-    assert set(record) == set(model.__struct_fields__)
+    assert set(record) == set(model.__struct_fields__) - {"family_record"}
     assert record["family"]["title"] == "Deformable ConvNets v2"
     assert record["family"]["paper"]["venue"] == "CVPR 2019"
     assert record["aliases"] == ["faster_rcnn_r50_fpn_dconv_1x"]
