@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from bdd100k_zoo.api.arguments import DEFAULT_MIN_SCORE
 from bdd100k_zoo.cli.options import Json, get_session, nonempty_path
 from bdd100k_zoo.cli.output import (
     handle_errors,
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 ImageFormat = Literal["jpg", "png"]
 Viewer = Literal["own", "scalabel"]
+DEFAULT_MIN_SCORE = 0.3
+"""As ``api.arguments.DEFAULT_MIN_SCORE``, which would load the registry for `--help`."""
 LOSSES = ("lost", "to_false", "to_missed")
 """The AP that a frame costs: in all, by false detections, by missed objects."""
 
