@@ -214,7 +214,8 @@ def table(
         check=check,
         write=write,
         zoo=here.zoo(),
-        progress=here.progress(),
+        # Loading the display takes as long as printing the tables.
+        progress=here.progress() if runs or speed or check or write else None,
     )
     if form == "json":
         write_json(msgspec.json.decode(text))
