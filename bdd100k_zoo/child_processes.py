@@ -43,6 +43,10 @@ def handle_signals(handlers: Mapping[signal.Signals, Callable[[int, Any], None]]
             signal.signal(number, handler)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; it ends a job in the same way as Ctrl-C."""
+
+
 def exit_with_parent() -> None:
     """Exit from this process, which multiprocessing has started, as soon as its parent ends."""
     if parent := multiprocessing.parent_process():

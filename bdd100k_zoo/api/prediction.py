@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.prediction import predict as job
+from bdd100k_zoo.prediction.launch import SINGLE_PROCESS
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, read_run
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.api.arguments import AnyModel, AnyPath, AnyPaths
     from bdd100k_zoo.data.detections import Detections
     from bdd100k_zoo.display import AnyProgress
+    from bdd100k_zoo.prediction.launch import Command
     from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.registry import Zoo
 
@@ -41,13 +44,24 @@ class Run:
     """
 
     folder: Path
-    record: RunRecord
-    """How it was made: ``request``, ``facts`` of the detector, ``weights``, ``counts``, ``seconds``, ``unreadable``."""
+    complete: bool = True
+    """False in one of several processes, where another one reports the run."""
 
     @classmethod
     def read(cls, folder: AnyPath) -> Run:
         """Return the run in a folder; raises StorageError, InvalidFileError."""
-        return cls(Path(folder), read_run(Path(folder)))
+        run = cls(Path(folder))
+        _ = run.record
+        return run
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """How it was made: the request, the detector's facts, weights, counts, seconds, unreadable images.
+
+        Raises:
+            StorageError, InvalidFileError: ``run.json`` cannot be read.
+        """
+        return read_run(self.folder)
 
     @property
     def predictions(self) -> Path:
@@ -95,9 +109,11 @@ def predict(
     backend: str = "auto",
     cfg_options: Mapping[str, object] | None = None,
     fresh: bool = False,
+    merge: bool = False,
     zoo: Zoo | None = None,
     offline: bool | None = None,
     progress: AnyProgress = None,
+    command: Command | None = None,
 ) -> Run:
     """Detect objects in images, and write ``det.json`` and ``run.json`` into the run's folder.
 
@@ -120,9 +136,11 @@ def predict(
         backend: ``mmdet3``, ``mmdet2``, or ``auto`` for the installed one.
         cfg_options: settings of the model's config to override, by dotted key.
         fresh: start over, and replace the run in its folder.
+        merge: compute nothing; merge the journals in the run's folder, wherever they were written.
         zoo: where to look up a name; None for ``load_zoo()``.
         offline: contact nothing; None to follow BDD100K_ZOO_OFFLINE.
         progress: None, True for bars, or a ``Progress``.
+        command: the command line that makes this call, with what it knows of other processes.
 
     Raises:
         ImagesError: there are no images, or two have the same name.
@@ -138,6 +156,7 @@ def predict(
         raise ZooError(f"split {split!r} needs the dataset's root", 'give data="ROOT", or set BDD100K_ROOT')
     check_choice("precision", precision, PRECISIONS)
     check_at_least(1, every=every, batch_size=batch_size, workers=workers)
+    started = command.started if command else None
     request = job.PredictRequest(
         model=resolve_model(model, zoo),
         images=(job.split_image_folder(root, split),) if split and root else paths,
@@ -151,10 +170,17 @@ def predict(
         batch_size=batch_size,
         workers=workers,
         cfg_options=dict(cfg_options or {}),
-        fresh=fresh,
+        fresh=fresh and not started,
+        place=command.place if command else SINGLE_PROCESS,
+        started=started,
     )
+    shown = resolve_progress(progress)
     with Store(offline=offline) as store:
-        record = job.predict(request, store, resolve_progress(progress))
-    if record is None:
-        raise AssertionError("a single process returns the record of its run")
-    return Run(request.folder, record)
+        if merge:
+            record = job.merge_run(request, store, shown)
+        elif command and command.starts_processes:
+            number = None if command.gpus == "all" else command.gpus
+            record = job.predict_in_processes(request, number, command.arguments, store, shown)
+        else:
+            record = job.predict(request, store, shown)
+    return Run(request.folder, complete=record is not None and not started)

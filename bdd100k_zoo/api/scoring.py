@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bdd100k_zoo.api.arguments import (
     check_at_least,
@@ -26,7 +26,7 @@ from bdd100k_zoo.registry import Model, load_zoo
 from bdd100k_zoo.reporting.score_tables import difference_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bdd100k_zoo.api.arguments import AnyPath, AnyPredictions
     from bdd100k_zoo.data.validation import IssueSummary
@@ -131,27 +131,25 @@ def evaluate(
         UnknownNameError: there is neither a file nor a model of that name.
         ZooError: any other failure.
     """
-    check_choice("engine", engine, job.Engine)
-    if by is not None:
-        check_choice("by", by, Attribute)
-    if engine == "official" and (confidence or by or lenient):
-        raise ZooError("confidence, by and lenient need the engine fast", "leave out engine")
-    request = job.EvaluateRequest(
-        zoo=load_zoo() if zoo is None else zoo,
-        names=prediction_names(predictions),
+    found = evaluate_all(
+        (predictions,),
+        labels,
         split=split,
-        labels=find_labels_file(optional_path(labels), dataset_root(data), split),
-        runs=Path(runs),
+        data=data,
+        runs=runs,
         engine=engine,
         lenient=lenient,
         published=published,
         resamples=resamples if confidence else 0,
         by=by,
+        zoo=zoo,
+        offline=offline,
+        progress=progress,
     )
-    (found,) = _evaluate(request, offline, progress)
+    (scores,) = _one_for_each(found.evaluations, (predictions,), split)
     if out_file is not None:
-        write_atomically(Path(out_file), found.scores.official_json(), follow_links=True)
-    return _describe(request, found)
+        write_atomically(Path(out_file), scores.official_json(), follow_links=True)
+    return scores
 
 
 def compare(
@@ -189,34 +187,95 @@ def compare(
         InputsError: labels or predictions cannot be scored.
         ZooError: any other failure.
     """
-    request = job.EvaluateRequest(
-        zoo=load_zoo() if zoo is None else zoo,
-        names=(*prediction_names(a), *prediction_names(b)),
+    found = evaluate_all(
+        (a, b),
+        labels,
         split=split,
-        labels=find_labels_file(optional_path(labels), dataset_root(data), split),
-        runs=Path(runs),
+        data=data,
+        runs=runs,
         lenient=lenient,
         published=published,
         resamples=resamples,
+        zoo=zoo,
+        offline=offline,
+        progress=progress,
     )
-    first, second = _evaluate(request, offline, progress)
-    scored = _describe(request, first), _describe(request, second)
-    compared = job.compare_results([first, second])
-    if not compared:  # the labels hold no object
-        return Comparison(*scored, float("nan"), None, Support(first.intervals[OVERALL].frames, 0))
-    difference = compared[0][2]
-    return Comparison(*scored, difference.points, difference.interval, difference.support)
+    first, second = _one_for_each(found.evaluations, (a, b), split)
+    if not found.comparisons:  # the labels hold no object
+        return Comparison(first, second, float("nan"), None, Support(first.intervals[OVERALL].frames, 0))
+    return found.comparisons[0]
 
 
-def _evaluate(request: job.EvaluateRequest, offline: bool | None, progress: AnyProgress) -> list[job.EvaluationResult]:
-    """Score one predictions file for each name of a request."""
-    check_at_least(100, resamples=request.resamples or None)
+class Evaluations(NamedTuple):
+    """The scores of several predictions files, and the comparisons of the first with each other one."""
+
+    evaluations: tuple[Evaluation, ...]
+    comparisons: tuple[Comparison, ...]
+    """Empty without intervals, and if the labels hold no object."""
+
+
+def evaluate_all(
+    predictions: Sequence[AnyPredictions] = (),
+    labels: AnyPath | None = None,
+    *,
+    split: str = "val",
+    data: AnyPath | None = None,
+    runs: AnyPath = "runs",
+    engine: job.Engine = "fast",
+    lenient: bool = False,
+    published: bool = False,
+    resamples: int = 0,
+    by: Attribute | None = None,
+    zoo: Zoo | None = None,
+    offline: bool | None = None,
+    progress: AnyProgress = None,
+) -> Evaluations:
+    """Score predictions files, and all runs of models, on the same labels.
+
+    Without any, all runs of the split are scored. ``resamples`` is 0 for no intervals and comparisons; the other
+    arguments are those of ``evaluate``.
+
+    Raises:
+        InputsError: there is nothing to score, or labels or predictions cannot be scored.
+        UnknownNameError: there is neither a file nor a model of a name.
+        ZooError: any other failure.
+    """
+    check_choice("engine", engine, job.Engine)
+    if by is not None:
+        check_choice("by", by, Attribute)
+    if engine == "official" and (resamples or by or lenient):
+        raise ZooError("confidence, by and lenient need the engine fast", "leave out engine")
+    check_at_least(100, resamples=resamples or None)
+    request = job.EvaluateRequest(
+        zoo=load_zoo() if zoo is None else zoo,
+        names=prediction_names(predictions),
+        split=split,
+        labels=find_labels_file(optional_path(labels), dataset_root(data), split),
+        runs=Path(runs),
+        engine=engine,
+        lenient=lenient,
+        published=published,
+        resamples=resamples,
+        by=by,
+    )
     with Store(offline=offline) as store:
-        found = job.evaluate(request, store, resolve_progress(progress))
-    if len(found) != len(request.names):
-        files = list_first([each.subject.predictions for each in found])
-        names = " and ".join(request.names)
-        raise ZooError(f"{names}: there are several runs on {request.split}:{files}", "give the folder of one of them")
+        results = job.evaluate(request, store, resolve_progress(progress))
+    scored = tuple(_describe(request, each) for each in results)
+    compared = tuple(
+        Comparison(scored[0], other, each.points, each.interval, each.support)
+        for other, each in zip(scored[1:], job.compare_results(results), strict=False)
+    )
+    return Evaluations(scored, compared)
+
+
+def _one_for_each(
+    found: tuple[Evaluation, ...], predictions: Sequence[AnyPredictions], split: str
+) -> tuple[Evaluation, ...]:
+    """Return what was found if it is one predictions file for each that was given; raises ZooError."""
+    if len(found) != len(predictions):
+        files = list_first([each.predictions for each in found])
+        names = " and ".join(prediction_names(predictions))
+        raise ZooError(f"{names}: there are several runs on {split}:{files}", "give the folder of one of them")
     return found
 
 

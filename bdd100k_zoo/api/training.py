@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import signal
+import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,12 @@ from bdd100k_zoo.api.arguments import (
     optional_path,
     resolve_model,
 )
-from bdd100k_zoo.child_processes import handle_signals
 from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import InvalidFileError, ZooError
 from bdd100k_zoo.hub.cache import Store
+from bdd100k_zoo.prediction.launch import SINGLE_PROCESS
 from bdd100k_zoo.training import train as job
-from bdd100k_zoo.training.job import GracefulStop
+from bdd100k_zoo.training.job import GracefulStop, stop_on_signals
 from bdd100k_zoo.training.record import BEST_WEIGHTS_FILE, WEIGHTS_FILE, read_training
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.api.arguments import AnyModel, AnyPath
     from bdd100k_zoo.display import AnyProgress
+    from bdd100k_zoo.prediction.launch import Command
     from bdd100k_zoo.registry import Zoo
     from bdd100k_zoo.training.record import TrainingRecord
 
@@ -37,16 +39,23 @@ class Training:
     """A training: a folder with weights, ``train.json``, ``metrics.jsonl`` and the last checkpoint."""
 
     folder: Path
-    record: TrainingRecord
-    """What made the model, and the loss and AP of each of its ``epochs``."""
+    complete: bool = True
+    """False in one of several processes, where another one reports the training."""
 
     @classmethod
     def read(cls, folder: AnyPath) -> Training:
         """Return the training in a folder; raises StorageError, InvalidFileError."""
-        record = read_training(Path(folder))
+        training = cls(Path(folder))
+        _ = training.record
+        return training
+
+    @cached_property
+    def record(self) -> TrainingRecord:
+        """What made the model, and the loss and AP of each of its ``epochs``; raises StorageError, InvalidFileError."""
+        record = read_training(self.folder)
         if record is None:
-            raise InvalidFileError(Path(folder), "holds no training", "give a folder that `train` has written")
-        return cls(Path(folder), record)
+            raise InvalidFileError(self.folder, "holds no training", "give a folder that `train` has written")
+        return record
 
     @property
     def weights(self) -> Path:
@@ -83,6 +92,7 @@ def train(
     zoo: Zoo | None = None,
     offline: bool | None = None,
     progress: AnyProgress = None,
+    command: Command | None = None,
 ) -> Training:
     """Train a model by its recipe, and score it on val after each epoch.
 
@@ -109,9 +119,10 @@ def train(
         zoo: where to look up a name; None for ``load_zoo()``.
         offline: contact nothing; None to follow BDD100K_ZOO_OFFLINE.
         progress: None, True for bars, or a ``Progress``.
+        command: the command line that makes this call, with what it knows of other processes.
 
     Raises:
-        KeyboardInterrupt: it was interrupted; a checkpoint has its last step.
+        KeyboardInterrupt: Ctrl-C or SIGTERM interrupted it; a checkpoint has its last step.
         ImagesError, InputsError: images or labels are missing or invalid.
         RunMismatchError: the folder holds another training.
         ZooError: any other failure.
@@ -126,6 +137,7 @@ def train(
     check_choice("precision", precision, PRECISIONS)
     check_at_least(1, epochs=epochs, batch_size=batch_size)
     check_at_least(0, workers=workers)
+    started = command.started if command else None
     request = job.TrainRequest(
         model=resolve_model(model, zoo),
         data=root,
@@ -139,16 +151,23 @@ def train(
         pretrained=optional_path(pretrained),
         from_scratch=from_scratch,
         cfg_options=dict(cfg_options or {}),
-        resume=resume,
-        fresh=fresh,
-        command="the same call of train()",
+        resume=resume and not started,
+        fresh=fresh and not started,
+        place=command.place if command else SINGLE_PROCESS,
+        started=started,
+        command=_resume_command(command),
     )
-    stop = GracefulStop()
-    with (
-        handle_signals({signal.SIGINT: lambda *_: stop.ask(KeyboardInterrupt())}),
-        Store(offline=offline) as store,
-    ):
-        record = job.train(request, store, resolve_progress(progress), stop)
-    if record is None:
-        raise AssertionError("a single process returns the record of its training")
-    return Training(request.folder, record)
+    stop, shown = GracefulStop(), resolve_progress(progress)
+    with stop_on_signals(stop), Store(offline=offline) as store:
+        if command and command.starts_processes:
+            number = None if command.gpus == "all" else command.gpus
+            record = job.train_in_processes(request, number, command.arguments, store, shown)
+        else:
+            record = job.train(request, store, shown, stop)
+    return Training(request.folder, complete=record is not None and not started)
+
+
+def _resume_command(command: Command | None) -> str:
+    if command is None:
+        return "the same call of train()"
+    return shlex.join(["bdd100k-zoo", *(each for each in command.arguments if each != "--fresh")])

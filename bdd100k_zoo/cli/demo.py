@@ -96,7 +96,7 @@ def _show_end(places: Places, done: dict[str, Any], *, kept: bool) -> None:
     from bdd100k_zoo.demo_run.steps import MODEL
 
     print_renderable("")
-    print_renderable(as_table(official_table(done["eval"])))
+    print_renderable(as_table(official_table(done["eval"].scores)))
     print_renderable("")
     if kept:
         for label, path in _files(places, done).items():

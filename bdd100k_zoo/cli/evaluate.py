@@ -24,7 +24,8 @@ from bdd100k_zoo.display.messages import print_message
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bdd100k_zoo.evaluation.evaluate import EvaluateRequest, EvaluationResult
+    from bdd100k_zoo.api.scoring import Evaluation, Evaluations
+    from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.reporting.score_tables import Grid
 
 Engine = Literal["fast", "official"]
@@ -67,71 +68,71 @@ def evaluate(
         raise typer.BadParameter("--confidence, --by and --lenient need the engine fast")
     if published and not names:
         raise typer.BadParameter("--published needs the names of models")
-    from bdd100k_zoo.evaluation import evaluate as job
-    from bdd100k_zoo.evaluation.runs import find_labels_file
+    from bdd100k_zoo.api.scoring import evaluate_all
     from bdd100k_zoo.files import write_atomically
-    from bdd100k_zoo.hub.cache import Store
 
     here = get_session(context)
-    request = job.EvaluateRequest(
-        zoo=here.zoo(),
-        names=tuple(names or ()),
+    found = evaluate_all(
+        names or (),
+        labels,
         split=split,
-        labels=find_labels_file(labels, data, split),
+        data=data,
         runs=runs,
         engine=engine,
         lenient=lenient,
         published=published,
         resamples=resamples if confidence else 0,
         by=by,
+        zoo=here.zoo(),
+        offline=here.offline,
+        progress=here.progress(),
     )
-    with Store(offline=here.offline) as store:
-        found = job.evaluate(request, store, here.progress())
-    if out_file and len(found) != 1:
-        raise typer.BadParameter(f"--out-file holds the scores of one predictions file, and there are {len(found)}")
+    scored = found.evaluations
+    if out_file and len(scored) != 1:
+        raise typer.BadParameter(f"--out-file holds the scores of one predictions file, and there are {len(scored)}")
     if out_file:
-        write_atomically(out_file, found[0].scores.official_json(), follow_links=True)
+        write_atomically(out_file, scored[0].official_json(), follow_links=True)
     if as_json:
-        write_json(_document(request.labels, found))
+        write_json(_document(found))
     else:
-        _show(found, request)
+        _show(found, resamples, by or "")
 
 
-def _show(found: list[EvaluationResult], request: EvaluateRequest) -> None:
-    from bdd100k_zoo.evaluation.evaluate import compare_results
+def _show(found: Evaluations, resamples: int, by: str) -> None:
     from bdd100k_zoo.reporting import score_tables as layout
 
-    for each in found:
-        for kind in each.let_through:
-            text = f"{each.subject.name}: {kind.count:,} {kind.kind}; first: {kind.examples[0]}"
+    scored = found.evaluations
+    for each in scored:
+        for kind in each.accepted:
+            text = f"{each.name}: {kind.count:,} {kind.kind}; first: {kind.examples[0]}"
             print_message(text, "yellow", "accepted")
-    if len(found) == 1:
-        print_renderable(as_table(official_table(found[0])))
+    if len(scored) == 1:
+        print_renderable(as_table(official_table(scored[0])))
         print_renderable("")
-    rows = [layout.ScoreRow(each.subject.name, each.scores.to_dict(), each.subject.published_ap) for each in found]
+    rows = [layout.ScoreRow(each.name, each.to_dict(), each.published_ap) for each in scored]
     print_renderable(as_table(layout.comparison_table(rows)))
-    if found[0].intervals:
+    if scored[0].intervals:
         print_renderable("")
-        print_renderable(as_table(layout.interval_table({each.subject.name: each.intervals for each in found})))
-        print_renderable(layout.intervals_note(request.resamples), soft_wrap=True)
-    for comparison in compare_results(found):
-        print_renderable(layout.difference_statement(*comparison), soft_wrap=True)
-    for each in found if request.by else []:
+        print_renderable(as_table(layout.interval_table({each.name: each.intervals for each in scored})))
+        print_renderable(layout.intervals_note(resamples), soft_wrap=True)
+    for comparison in found.comparisons:
+        print_renderable(str(comparison), soft_wrap=True)
+    for each in scored if by else ():
         table = layout.condition_table(
-            request.by or "",
-            {condition.value: condition.scores.to_dict() for condition in each.conditions},
-            {condition.value: condition.support for condition in each.conditions},
+            by,
+            {value: condition.scores.to_dict() for value, condition in each.conditions.items()},
+            {value: condition.support for value, condition in each.conditions.items()},
         )
         print_renderable("")
-        print_renderable(as_table(table, title=each.subject.name))
+        print_renderable(as_table(table, title=each.name))
 
 
-def official_table(found: EvaluationResult) -> Grid:
+def official_table(scores: Scores) -> Grid:
     """Return the official table of a predictions file, with as many decimals as fit into the terminal."""
     from bdd100k_zoo.reporting import score_tables
 
     digits = 2 if stdout_console().width >= WIDE_TERMINAL else 1
-    return score_tables.official_table(found.scores.to_dict(), digits)
+    return score_tables.official_table(scores.to_dict(), digits)
 
 
 def as_table(grid: Grid, title: str = "") -> Table:
@@ -150,31 +151,33 @@ def as_table(grid: Grid, title: str = "") -> Table:
     return table
 
 
-def _document(labels: Path, found: list[EvaluationResult]) -> dict[str, Any]:
-    from bdd100k_zoo.evaluation.evaluate import compare_results
-
+def _document(found: Evaluations) -> dict[str, Any]:
     comparisons = []
-    for first, second, each in compare_results(found):
+    for each in found.comparisons:
         low, high = each.interval or (None, None)
-        support = each.support._asdict()
-        comparisons.append({"a": first, "b": second, "difference": each.points, **support, "low": low, "high": high})
-    return {"labels": str(labels), "results": [_record(each) for each in found], "comparisons": comparisons}
-
-
-def _record(each: EvaluationResult) -> dict[str, Any]:
-    subject, scores = each.subject, each.scores.to_dict()
-    measured, published = scores["AP"]["OVERALL"], subject.published_ap
+        comparison = {"a": each.a.name, "b": each.b.name, "difference": each.difference}
+        comparisons.append({**comparison, **each.support._asdict(), "low": low, "high": high})
     return {
-        "name": subject.name,
-        "predictions": str(subject.predictions),
-        "model": subject.model.name if subject.model else None,
+        "labels": str(found.evaluations[0].labels),
+        "results": [_record(each) for each in found.evaluations],
+        "comparisons": comparisons,
+    }
+
+
+def _record(each: Evaluation) -> dict[str, Any]:
+    scores = each.to_dict()
+    measured = scores["AP"]["OVERALL"]
+    return {
+        "name": each.name,
+        "predictions": str(each.predictions),
+        "model": each.model.name if each.model else None,
         "scores": scores,
-        "published_ap": published,
-        "difference": None if measured is None or published is None else measured - published,
+        "published_ap": each.published_ap,
+        "difference": None if measured is None or each.published_ap is None else measured - each.published_ap,
         "intervals": each.intervals,
         "conditions": {
-            condition.value: {**condition.support._asdict(), "scores": condition.scores.to_dict()}
-            for condition in each.conditions
+            value: {**condition.support._asdict(), "scores": condition.scores.to_dict()}
+            for value, condition in each.conditions.items()
         },
-        "let_through": each.let_through,
+        "let_through": each.accepted,
     }

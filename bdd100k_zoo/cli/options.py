@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,20 +34,13 @@ def path_option(metavar: str, description: str, variable: str | None = None) -> 
     return typer.Option(metavar=metavar, parser=nonempty_path, envvar=variable, help=description)
 
 
-class ProcessCount(NamedTuple):
-    """--gpus: a number of processes on this machine."""
-
-    number: int | None
-    """None for as many as there are GPUs."""
-
-
-def parse_process_count(value: str) -> ProcessCount:
-    """Parse a number of processes, or ``all``."""
+def parse_process_count(value: str) -> int | Literal["all"]:
+    """Parse a number of processes, or ``all`` for as many as there are GPUs."""
     if value == "all":
-        return ProcessCount(None)
+        return "all"
     if not value.isdecimal() or not int(value):
         raise typer.BadParameter(f"{value!r} is neither a number nor `all`")
-    return ProcessCount(int(value))
+    return int(value)
 
 
 # Options --------------------------------------------------------------------------------------------------------------
@@ -59,7 +52,7 @@ ModelName = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Gpus = Annotated[
-    ProcessCount | None,
+    Any,  # int | Literal["all"] | None, which Typer does not take
     typer.Option(metavar="N|all", parser=parse_process_count, help="Start one process on each of N local GPUs."),
 ]
 Launcher = Annotated[

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from bdd100k_zoo.training.job import GracefulStop
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -168,28 +166,14 @@ SIGINT_STATUS, SIGTERM_STATUS = 130, 143
 """Exit statuses after Ctrl-C and SIGTERM."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; it ends commands in the same way as Ctrl-C."""
-
-
 def raise_on_sigterm() -> AbstractContextManager[None]:
     """Raise Terminated in the block when SIGTERM arrives."""
-    from bdd100k_zoo.child_processes import handle_signals
+    from bdd100k_zoo.child_processes import Terminated, handle_signals
 
     def end(*_: object) -> None:
         raise Terminated
 
     return handle_signals({signal.SIGTERM: end})
-
-
-def stop_on_signals(stop: GracefulStop) -> AbstractContextManager[None]:
-    """Let Ctrl-C and SIGTERM in the block ask a job to stop."""
-    from bdd100k_zoo.child_processes import handle_signals
-
-    def ask(number: int, _: object) -> None:
-        stop.ask(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
-
-    return handle_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), ask))
 
 
 @contextmanager
@@ -198,6 +182,7 @@ def translate_signal_exits(*, hushed: bool) -> Iterator[None]:
 
     If hushed, a signal ends this process without a message: the processes that it started print theirs.
     """
+    from bdd100k_zoo.child_processes import Terminated
     from bdd100k_zoo.errors import WorkerFailedError
 
     try:
@@ -213,6 +198,8 @@ def translate_signal_exits(*, hushed: bool) -> Iterator[None]:
 
 
 def _exit_status(interrupt: KeyboardInterrupt) -> int:
+    from bdd100k_zoo.child_processes import Terminated
+
     return SIGTERM_STATUS if isinstance(interrupt, Terminated) else SIGINT_STATUS
 
 

@@ -25,9 +25,8 @@ from bdd100k_zoo.cli.options import (
 from bdd100k_zoo.cli.output import handle_errors, print_field, raise_on_sigterm, translate_signal_exits, write_json
 
 if TYPE_CHECKING:
+    from bdd100k_zoo.api.prediction import Run
     from bdd100k_zoo.cli.options import Session
-    from bdd100k_zoo.prediction.predict import PredictRequest
-    from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.progress import Progress
 
 Split = Literal["val", "test"]
@@ -90,83 +89,80 @@ def predict(
         raise typer.BadParameter("--show reads the images again: name a list's file instead of -")
     if gpus and "-" in paths:
         raise typer.BadParameter("--gpus starts processes that each read the list: name its file instead of -")
-    from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.prediction import predict as job
-    from bdd100k_zoo.prediction.launch import read_launch_info, read_process_rank
+    from bdd100k_zoo.api import prediction as job
+    from bdd100k_zoo.prediction.launch import read_command
     from bdd100k_zoo.registry.overrides import parse_overrides
 
     here = get_session(context)
     found = here.zoo()[model]
-    started = read_launch_info(os.environ)
-    place = read_process_rank(os.environ, launcher)
-    if place.world > 1 and not started and fresh:
+    command = read_command(sys.argv[1:], os.environ, launcher, gpus)
+    world = command.place.world
+    if world > 1 and not command.started and fresh:
         raise typer.BadParameter(
-            f"--fresh: none of the {place.world} processes knows what the others have just written; "
+            f"--fresh: none of the {world} processes knows what the others have just written; "
             "give another --out, or remove the run's folder first"
         )
-    if place.world > 1 and not started and gpus:
-        raise typer.BadParameter(f"--gpus starts processes itself, and this is one of {place.world} already")
-    request = job.PredictRequest(
-        model=found,
-        images=(job.split_image_folder(data, split),) if split and data else tuple(paths),
-        every=every,
-        out=out,
-        split=split,
-        weights=weights,
-        device=device,
-        precision=precision,
-        backend=backend,
-        batch_size=batch_size,
-        workers=workers,
-        cfg_options=parse_overrides(cfg_options or []),
-        fresh=fresh and not started,
-        place=place,
-        started=started,
-    )
-    store, progress = Store(offline=here.offline), here.progress(live=place.world == 1)
-    with raise_on_sigterm(), translate_signal_exits(hushed=started is not None):
-        if merge:
-            record = job.merge_run(request, store, progress)
-        elif gpus and not started:
-            record = job.predict_in_processes(request, gpus.number, sys.argv[1:], store, progress)
-        else:
-            record = job.predict(request, store, progress)
-    if record is None or started:  # another process reports for all
+    if world > 1 and command.starts_processes:
+        raise typer.BadParameter(f"--gpus starts processes itself, and this is one of {world} already")
+    progress = here.progress(live=world == 1)
+    with raise_on_sigterm(), translate_signal_exits(hushed=command.started is not None):
+        run = job.predict(
+            found,
+            paths,
+            every=every,
+            split=split,
+            data=data,
+            weights=weights,
+            out=out,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            precision=precision,
+            backend=backend,
+            cfg_options=parse_overrides(cfg_options or []),
+            fresh=fresh,
+            merge=merge,
+            offline=here.offline,
+            progress=progress,
+            command=command,
+        )
+    if not run.complete:  # another process reports for all
         return
     if as_json:
-        write_json(record.flat())
+        write_json(run.record.flat())
     else:
-        _show_run(request.folder, record)
+        _show_run(run)
     if draw:
-        _draw(request, here, progress, as_json=as_json)
-    if record.counts.unreadable and not skip_unreadable:
+        _draw(run, paths, here, progress, as_json=as_json)
+    if run.record.counts.unreadable and not skip_unreadable:
         raise typer.Exit(1)
 
 
-def _draw(request: PredictRequest, here: Session, progress: Progress, *, as_json: bool) -> None:
+def _draw(run: Run, images: list[str], here: Session, progress: Progress, *, as_json: bool) -> None:
     from bdd100k_zoo.api import pictures as job
     from bdd100k_zoo.api.arguments import DEFAULT_MIN_SCORE
     from bdd100k_zoo.cli.show import print_picture_summary
 
-    out = request.folder / "pictures"
+    out, request = run.folder / "pictures", run.record.request
     with raise_on_sigterm():
-        shown = job.show(request.folder, request.images, out, every=request.every, jobs=None, progress=progress)
+        shown = job.show(run, images or request.image_roots, out, every=request.every, jobs=None, progress=progress)
     if not as_json:
         print_picture_summary(out, shown, here, min_score=DEFAULT_MIN_SCORE)
 
 
-def _show_run(folder: Path, record: RunRecord) -> None:
+def _show_run(run: Run) -> None:
     from bdd100k_zoo.display.bars import format_rate
     from bdd100k_zoo.display.messages import print_message
     from bdd100k_zoo.errors import join_first
 
+    record = run.record
     counts, seconds, device = record.counts, record.seconds, record.facts.device
     if record.processes > 1:
         device = f"{device.partition(':')[0]}, in each of {record.processes} processes"
     rate = format_rate((counts.images - counts.unreadable) / seconds.detect if seconds.detect else None)
     unreadable = f", {counts.unreadable:,} of them unreadable" if counts.unreadable else ""
-    print_field("predictions", str(folder / "det.json"))
-    print_field("record", str(folder / "run.json"))
+    print_field("predictions", str(run.predictions))
+    print_field("record", str(run.folder / "run.json"))
     print_field("images", f"{counts.images:,}{unreadable}")
     print_field("boxes", f"{counts.detections:,}")
     print_field("speed", f"{rate} on {device}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,10 +20,10 @@ from bdd100k_zoo.cli.options import (
     get_session,
     path_option,
 )
-from bdd100k_zoo.cli.output import handle_errors, print_field, stop_on_signals, translate_signal_exits, write_json
+from bdd100k_zoo.cli.output import handle_errors, print_field, translate_signal_exits, write_json
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.training.record import TrainingRecord
+    from bdd100k_zoo.api.training import Training
 
 
 @handle_errors
@@ -75,54 +74,47 @@ def train(
         raise typer.BadParameter("give either --pretrained FILE or --from-scratch")
     if resume and fresh:
         raise typer.BadParameter("give either --resume or --fresh")
-    from bdd100k_zoo.hub.cache import Store
-    from bdd100k_zoo.prediction.launch import read_launch_info, read_process_rank
+    from bdd100k_zoo.api import training as job
+    from bdd100k_zoo.prediction.launch import read_command
     from bdd100k_zoo.registry.overrides import parse_overrides
-    from bdd100k_zoo.training import train as job
-    from bdd100k_zoo.training.job import GracefulStop
 
     here = get_session(context)
-    started = read_launch_info(os.environ)
-    place = read_process_rank(os.environ, launcher)
-    if place.world > 1 and not started and (fresh or gpus):
+    command = read_command(sys.argv[1:], os.environ, launcher, gpus)
+    if command.place.world > 1 and not command.started and (fresh or gpus):
         raise typer.BadParameter("--fresh and --gpus are not for one of several processes that a launcher started")
-    request = job.TrainRequest(
-        model=here.zoo()[model],
-        data=data,
-        out=out,
-        epochs=epochs,
-        batch_size=batch_size,
-        workers=workers,
-        seed=seed,
-        device=device,
-        precision=precision,
-        pretrained=pretrained,
-        from_scratch=from_scratch,
-        cfg_options=parse_overrides(cfg_options or []),
-        resume=resume and not started,
-        fresh=fresh and not started,
-        place=place,
-        started=started,
-        command=shlex.join(["bdd100k-zoo", *(each for each in sys.argv[1:] if each != "--fresh")]),
-    )
-    store, progress, stop = Store(offline=here.offline), here.progress(live=place.world == 1), GracefulStop()
-    with stop_on_signals(stop), translate_signal_exits(hushed=started is not None and place.rank > 0):
-        if gpus and not started:
-            record = job.train_in_processes(request, gpus.number, sys.argv[1:], store, progress)
-        else:
-            record = job.train(request, store, progress, stop)
-    if record is None or started:
+    with translate_signal_exits(hushed=command.started is not None and command.place.rank > 0):
+        training = job.train(
+            here.zoo()[model],
+            data,
+            out=out,
+            pretrained=pretrained,
+            from_scratch=from_scratch,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+            precision=precision,
+            workers=workers,
+            cfg_options=parse_overrides(cfg_options or []),
+            resume=resume,
+            fresh=fresh,
+            offline=here.offline,
+            progress=here.progress(live=command.place.world == 1),
+            command=command,
+        )
+    if not training.complete:
         return
     if as_json:
-        write_json(record)
+        write_json(training.record)
     else:
-        _show(request.folder, record)
+        _show(training)
 
 
-def _show(folder: Path, record: TrainingRecord) -> None:
+def _show(training: Training) -> None:
+    folder, record = training.folder, training.record
     best = next((each for each in record.epochs if each.epoch == record.best_epoch), None)
     last = record.epochs[-1] if record.epochs else None
-    print_field("weights", str(folder / "weights.pth"))
+    print_field("weights", str(training.weights))
     if best and best.ap is not None:
         print_field("best", f"{folder / 'best.pth'}: AP {best.ap:.2f} after epoch {best.epoch}")
     if last and last.ap is not None:

@@ -125,12 +125,12 @@ def evaluate(request: EvaluateRequest, store: Store, progress: Progress) -> list
     ]
 
 
-def compare_results(results: Sequence[EvaluationResult]) -> list[tuple[str, str, APDifference]]:
+def compare_results(results: Sequence[EvaluationResult]) -> list[APDifference]:
     """Compare the first with each other one, on the same resampled frames.
 
     Returns:
-        Name of the first, name of the other, and first minus other in overall AP. Empty without intervals, and if the
-        labels hold no object. The interval of the difference is None if there are too few frames or objects.
+        First minus other in overall AP, for each other. Empty without intervals, and if the labels hold no object. The
+        interval of the difference is None if there are too few frames or objects.
     """
     if not results or not results[0].intervals or not results[0].intervals[OVERALL].objects:
         return []
@@ -141,8 +141,8 @@ def compare_results(results: Sequence[EvaluationResult]) -> list[tuple[str, str,
         interval = None
         if first.samples is not None and other.samples is not None:
             interval = percentile_interval(first.samples[:, -1] - other.samples[:, -1])
-        difference = APDifference("class", OVERALL, first.scores.ap - other.scores.ap, support, interval)
-        comparisons.append((first.subject.name, other.subject.name, difference))
+        difference = first.scores.ap - other.scores.ap
+        comparisons.append(APDifference("class", OVERALL, difference, support, interval))
     return comparisons
 
 

@@ -62,6 +62,38 @@ def read_launch_info(environment: Mapping[str, str]) -> LaunchInfo | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Command:
+    """The command line that runs a job: alone, as one of several processes, or to start them."""
+
+    arguments: tuple[str, ...]
+    place: ProcessRank = SINGLE_PROCESS
+    started: LaunchInfo | None = None
+    """Set if a process of this package started this one."""
+    gpus: int | Literal["all"] | None = None
+    """How many processes to start on this machine; None to start none."""
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether it leaves the work to processes that it starts."""
+        return self.gpus is not None and self.started is None
+
+
+def read_command(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    launcher: Launcher | None = None,
+    gpus: int | Literal["all"] | None = None,
+) -> Command:
+    """Return what this process's environment says of it; raises SettingsError, see ``read_process_rank``."""
+    return Command(
+        arguments=tuple(arguments),
+        place=read_process_rank(environment, launcher),
+        started=read_launch_info(environment),
+        gpus=gpus,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobRequest:
     """The settings that prediction and training share."""
 

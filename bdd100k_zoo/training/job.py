@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from bdd100k_zoo.child_processes import Terminated, handle_signals
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bdd100k_zoo.evaluation.scores import Scores
@@ -104,3 +108,12 @@ class GracefulStop:
             yield
         finally:
             self._deferred = False
+
+
+def stop_on_signals(stop: GracefulStop) -> AbstractContextManager[None]:
+    """Let Ctrl-C and SIGTERM in the block ask a training to stop."""
+
+    def ask(number: int, _: object) -> None:
+        stop.ask(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+
+    return handle_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), ask))

@@ -359,14 +359,14 @@ def test_every_public_name_is_there_and_listed() -> None:
         bdd100k_zoo.pedict  # noqa: B018
 
 
-SHARED = {"zoo", "offline", "progress"}
-"""Arguments that are global options of the command line."""
+SHARED = {"zoo", "offline", "progress", "command"}
+"""Arguments that are global options of the command line, or that it fills in."""
 FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, str], set[str]]] = {
     "predict": (
         predict,
         predict_command.predict,
         {},
-        {"more", "gpus", "launcher", "skip_unreadable", "merge", "draw"},
+        {"more", "gpus", "launcher", "skip_unreadable", "draw"},
     ),
     "evaluate": (evaluate, eval_command.evaluate, {"names": "predictions"}, set()),
     "show": (show, show_command.show, {"form": "format"}, set()),

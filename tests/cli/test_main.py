@@ -195,8 +195,8 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 SIGNALLED = """
 import os, signal, sys
-from bdd100k_zoo.cli.output import raise_on_sigterm, stop_on_signals
-from bdd100k_zoo.training.job import GracefulStop
+from bdd100k_zoo.cli.output import raise_on_sigterm
+from bdd100k_zoo.training.job import GracefulStop, stop_on_signals
 with raise_on_sigterm(), stop_on_signals(stop := GracefulStop()):
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(os.getpid(), number)

@@ -55,7 +55,8 @@ def lively(name: str, overrides: dict[str, Any], image: Any) -> tuple[Any, Calla
     return model, batch
 
 
-def check_same_detections(name: str, overrides: dict[str, Any], image: Any) -> None:
+def check_same_detections(name: str, overrides: dict[str, Any], image: Any, *, rounded: int = 0) -> None:
+    """Compare the boxes before and after; up to ``rounded`` of 100 may be lost, with others in their place."""
     model, batch = lively(name, overrides, image)
     with torch.inference_mode():
         (plain,) = model.test_step(batch())
@@ -64,7 +65,10 @@ def check_same_detections(name: str, overrides: dict[str, Any], image: Any) -> N
         (fast,) = model.test_step(batch())
     expected, found = (rows_of(detections) for detections in split_detections([plain, fast]))
     assert len(expected) == len(found) == 100
-    assert differences(expected, found) == []
+    different = differences(expected, found)
+    assert sum(each.startswith("lost") for each in different) <= rounded, different
+    assert sum(each.startswith("additional") for each in different) <= rounded, different
+    assert len(different) <= 2 * rounded, different
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -76,7 +80,9 @@ def test_a_model_of_every_family_finds_the_same_after_optimisation(name: str) ->
 @pytest.mark.skipif(not (SHARED / "images").is_dir(), reason=f"NOT COMPARED on photographs: {SHARED} is not there")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_model_of_every_family_finds_the_same_in_whole_frames(name: str) -> None:
-    check_same_detections(name, {}, read_image(SHARED / "images" / "3c0e7240-96e390d2.jpg"))
+    # Fusing changes the last bits of scores. Where two candidates tie, which one suppression keeps then depends on the
+    # processor: on one kind, Libra Faster R-CNN loses a box of 100 here, on another none; see docs/fidelity.md.
+    check_same_detections(name, {}, read_image(SHARED / "images" / "3c0e7240-96e390d2.jpg"), rounded=2)
 
 
 @pytest.fixture(scope="module")
