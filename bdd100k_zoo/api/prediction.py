@@ -176,11 +176,12 @@ def predict(
     )
     shown = resolve_progress(progress)
     with Store(offline=offline) as store:
+        plan = job.plan_run(request, shown)
         if merge:
-            record = job.merge_run(request, store, shown)
+            record = job.merge_run(plan, store, shown)
         elif command and command.starts_processes:
             number = None if command.gpus == "all" else command.gpus
-            record = job.predict_in_processes(request, number, command.arguments, store, shown)
+            record = job.predict_in_processes(plan, number, command.arguments, store, shown)
         else:
-            record = job.predict(request, store, shown)
-    return Run(request.folder, complete=record is not None and not started)
+            record = job.predict(plan, store, shown)
+    return Run(plan.folder, complete=record is not None and not started)

@@ -22,7 +22,15 @@ from bdd100k_zoo.cli.options import (
     get_session,
     path_option,
 )
-from bdd100k_zoo.cli.output import handle_errors, print_field, raise_on_sigterm, translate_signal_exits, write_json
+from bdd100k_zoo.cli.output import (
+    handle_errors,
+    print_field,
+    print_renderable,
+    raise_on_sigterm,
+    translate_signal_exits,
+    write_json,
+)
+from bdd100k_zoo.display.messages import sanitize_text
 
 if TYPE_CHECKING:
     from bdd100k_zoo.api.prediction import Run
@@ -31,26 +39,32 @@ if TYPE_CHECKING:
 
 Split = Literal["val", "test"]
 
+RUN_FILE = "run.json"
+MAX_IMAGES_IN_TABLE = 4
+"""For so few images, the boxes themselves are printed."""
+
 
 @handle_errors
 def predict(
     context: typer.Context,
     model: ModelName,
-    more: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More images, after --images.")] = None,
-    images: Annotated[
+    given: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PATH",
-            help="Images: folders (searched recursively), files, videos, quoted patterns, .txt lists of paths, or "
-            "- for a list on standard input (repeatable).",
+        typer.Argument(
+            metavar="[IMAGES]...",
+            help="Folders (searched recursively), files, videos, quoted patterns, .txt lists of paths, or - for a list "
+            "on standard input.",
         ),
+    ] = None,
+    images: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="The same as an option (repeatable).")
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, take every Nth frame.")] = 1,
     split: Annotated[Split | None, typer.Option(help="Instead: the images of this split of the dataset.")] = None,
     data: Annotated[Path | None, path_option("ROOT", "Root of the dataset, for --split.", "BDD100K_ROOT")] = None,
     weights: Annotated[Path | None, path_option("FILE", "A checkpoint to use instead of the published one.")] = None,
     out: Annotated[
-        Path | None, path_option("DIR", "Folder of the run; default: runs/MODEL/images-NAME or …/SPLIT.")
+        Path | None, path_option("DIR", "Folder of the run; default: runs/MODEL/images-NAME or runs/MODEL/SPLIT.")
     ] = None,
     device: Device = "auto",
     gpus: Gpus = None,
@@ -76,11 +90,11 @@ def predict(
 
     A run that is interrupted keeps what is done; the same command resumes it.
     """
-    paths = [*(images or ()), *(more or ())]
+    paths = [*(images or ()), *(given or ())]
     if "" in paths:
-        raise typer.BadParameter("--images is empty; is a variable of the shell unset?")
-    if bool(paths) == bool(split) or (more and not images):
-        raise typer.BadParameter("give either --images PATH or --split val|test")
+        raise typer.BadParameter("the path of the images is empty; is a variable of the shell unset?")
+    if bool(paths) == bool(split):
+        raise typer.BadParameter(f"give either images, as in `predict {model} frames/`, or --split val|test")
     if split and data is None:
         raise typer.BadParameter("--split needs --data ROOT (or BDD100K_ROOT): the folder that holds images/100k")
     if merge and (fresh or gpus):
@@ -129,7 +143,8 @@ def predict(
     if not run.complete:  # another process reports for all
         return
     if as_json:
-        write_json(run.record.flat())
+        paths_written = {"predictions": str(run.predictions), "record": str(run.folder / RUN_FILE)}
+        write_json({**paths_written, **run.record.flat()})
     else:
         _show_run(run)
     if draw:
@@ -150,6 +165,29 @@ def _draw(run: Run, images: list[str], here: Session, progress: Progress, *, as_
         print_picture_summary(out, shown, here, min_score=DEFAULT_MIN_SCORE)
 
 
+def _show_boxes(run: Run) -> None:
+    """Print the boxes of each image as a table, without the many that are mere guesses."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from bdd100k_zoo.api.arguments import DEFAULT_MIN_SCORE
+
+    for name, detections in run.frames():
+        shown = detections.filter(min_score=DEFAULT_MIN_SCORE)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for header in ("class", "score", "x1", "y1", "x2", "y2"):
+            table.add_column(header, justify="left" if header == "class" else "right")
+        for each in sorted(shown, key=lambda found: -found.score):
+            table.add_row(each.name, f"{each.score:.2f}", *(f"{side:.1f}" for side in each.box))
+        lower = len(detections) - len(shown)
+        rest = f", and {lower:,} with scores below {DEFAULT_MIN_SCORE}" if lower else ""
+        boxes = "1 box" if len(shown) == 1 else f"{len(shown):,} boxes"
+        print_renderable(Text(f"{sanitize_text(name)}: {boxes}{rest}", "bold"), soft_wrap=True)
+        if len(shown):
+            print_renderable(table)
+        print_renderable("")
+
+
 def _show_run(run: Run) -> None:
     from bdd100k_zoo.display.bars import format_rate
     from bdd100k_zoo.display.messages import print_message
@@ -161,8 +199,10 @@ def _show_run(run: Run) -> None:
         device = f"{device.partition(':')[0]}, in each of {record.processes} processes"
     rate = format_rate((counts.images - counts.unreadable) / seconds.detect if seconds.detect else None)
     unreadable = f", {counts.unreadable:,} of them unreadable" if counts.unreadable else ""
+    if counts.images <= MAX_IMAGES_IN_TABLE:
+        _show_boxes(run)
     print_field("predictions", str(run.predictions))
-    print_field("record", str(run.folder / "run.json"))
+    print_field("record", str(run.folder / RUN_FILE))
     print_field("images", f"{counts.images:,}{unreadable}")
     print_field("boxes", f"{counts.detections:,}")
     print_field("speed", f"{rate} on {device}")

@@ -143,7 +143,7 @@ class Demo:
             device="cpu",
         )
         with self._store() as store:
-            record = predict.predict(request, store, self.progress)
+            record = predict.predict(predict.plan_run(request, self.progress), store, self.progress)
         if record is None:
             raise AssertionError("a single process returns the record of its run")
         return record

@@ -5,11 +5,13 @@ The processes of a prediction run do not communicate: each computes its share, a
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bdd100k_zoo.child_processes import handle_signals, usable_cores
@@ -17,7 +19,6 @@ from bdd100k_zoo.errors import SettingsError, WorkerFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from bdd100k_zoo.registry import Model
 
@@ -49,6 +50,8 @@ LAUNCH_VARIABLE = "BDD100K_ZOO_STARTED"
 class LaunchInfo(NamedTuple):
     """What the process that started this one and others has decided for all of them."""
 
+    folder: Path
+    """Where they write."""
     replaceable: str | None
     """The SHA-256 of a run.json that is to be replaced, whatever run it is of; None where nothing is."""
 
@@ -58,7 +61,8 @@ def read_launch_info(environment: Mapping[str, str]) -> LaunchInfo | None:
     text = environment.get(LAUNCH_VARIABLE)
     if text is None:
         return None
-    return LaunchInfo(text.removeprefix("replacing:") if text.startswith("replacing:") else None)
+    folder, replaceable = json.loads(text)
+    return LaunchInfo(Path(folder), replaceable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +208,7 @@ def launch_processes(processes: int, arguments: Sequence[str], folder: Path, rep
     Raises:
         WorkerFailedError: they failed; after a signal that was forwarded, its status is 128 plus the signal's number.
     """
-    begun = "resuming" if replaceable is None else f"replacing:{replaceable}"
+    decided = json.dumps([str(folder), replaceable])
     defaults = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))}
     received: list[int] = []
     agent: subprocess.Popen[bytes] | None = None
@@ -218,7 +222,7 @@ def launch_processes(processes: int, arguments: Sequence[str], folder: Path, rep
         # In a session of its own: Ctrl-C in the terminal would reach every process there, and be forwarded once more.
         agent = subprocess.Popen(  # noqa: S603  (this very command line)
             torchrun_command(processes, arguments),
-            env={**defaults, **os.environ, LAUNCH_VARIABLE: begun},
+            env={**defaults, **os.environ, LAUNCH_VARIABLE: decided},
             start_new_session=True,
             stdin=subprocess.PIPE,
         )

@@ -20,6 +20,7 @@ from bdd100k_zoo.prediction.launch import JobRequest, launch_processes
 from bdd100k_zoo.prediction.run import RunRequest, check_same_run, compared, frames_digest, read_run, to_json_object
 from bdd100k_zoo.prediction.run_folder import (
     RunFolderState,
+    choose_run_folder,
     clean_run_folder,
     default_run_folder,
     read_run_digest,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictRequest(JobRequest):
-    """What a prediction run is asked to do; without ``out``, ``default_run_folder`` names its folder."""
+    """What a prediction run is asked to do; without ``out``, ``choose_run_folder`` chooses its folder."""
 
     images: tuple[str, ...]
     """Folders, files, glob patterns, lists and videos; see ``find_images``."""
@@ -65,13 +66,50 @@ class PredictRequest(JobRequest):
     backend: str = "auto"
     """``mmdet3``, ``mmdet2``, or ``auto`` for the one that is installed."""
 
-    @property
-    def folder(self) -> Path:
-        """The run's folder; raises StorageError."""
-        return self.out or default_run_folder(self.model.name, self.images, self.split)
+
+class RunPlan(NamedTuple):
+    """What a run is to do, as far as it is known before a model is loaded."""
+
+    options: PredictRequest
+    folder: Path
+    frames: Sequence[Frame]
+    asked: RunRequest
+    started: datetime
 
 
-def predict(request: PredictRequest, store: Store, progress: Progress) -> RunRecord | None:
+def plan_run(options: PredictRequest, progress: Progress) -> RunPlan:
+    """Find the images of a run and choose its folder.
+
+    Raises:
+        ImagesError: there are no images, or two have the same name.
+        ZooError: whatever else is in the way.
+    """
+    started = datetime.now(timezone.utc)
+    frames = find_images(options.images, every=options.every)
+    asked = RunRequest(
+        model=options.model.name,
+        config=options.model.config,
+        config_sha256=sha256_of(options.model.config_path),
+        cfg_options=to_json_object(options.cfg_options),
+        split=options.split,
+        image_roots=tuple(map(resolve_input, options.images)),
+        every=options.every,
+        frames=len(frames),
+        frames_sha256=frames_digest((frame.name, frame.stamp) for frame in frames),
+        backend=None if options.backend == "auto" else options.backend,
+        precision=requested_precision(options.precision),
+        batch_size=options.batch_size,
+    )
+    folder = options.out or (options.started.folder if options.started else None)
+    if folder is None:
+        default, ranks = default_run_folder(asked), options.place.world > 1
+        folder = choose_run_folder(asked, ranks=ranks)
+        if folder != default and not ranks and not folder.is_dir():
+            progress.note(f"{default} holds a run of other images; this one is written to {folder}")
+    return RunPlan(options, folder, frames, asked, started)
+
+
+def predict(plan: RunPlan, store: Store, progress: Progress) -> RunRecord | None:
     """Run a model over images and write the run's folder: predictions file and record.
 
     What earlier processes of the same run have computed is not computed again; a complete run is left as it is.
@@ -82,21 +120,21 @@ def predict(request: PredictRequest, store: Store, progress: Progress) -> RunRec
     Raises:
         ZooError: whatever is in the way; images that cannot be read are counted instead.
     """
-    plan = _plan_run(request)
-    with run_folder_lock(request.folder, request.place.rank):
+    request, folder = plan.options, plan.folder
+    with run_folder_lock(folder, request.place.rank):
         state = _read_state(plan)
         if record := _reuse_finished(plan, state, store, progress):
             return record
-        shard = RunShard(request.folder, plan.frames, request.place, request.workers)
+        shard = RunShard(folder, plan.frames, request.place, request.workers)
         if state.journals.header and not shard.pending_chunks(state.journals.header, state.journals):
             return finish_run(shard, state.journals, progress)
         asked, weights = _fetch_weights(plan, state, store, progress)
         detector = _load_detector(request, weights, progress)
         header = _build_header(request, asked, state, weights, detector)
         if state.journals.header:
-            check_same_run(request.folder, state.journals.header.compared(), header.compared())
+            check_same_run(folder, state.journals.header.compared(), header.compared())
         if request.fresh:
-            remove_journals(request.folder, request.place.rank)
+            remove_journals(folder, request.place.rank)
         load = (datetime.now(timezone.utc) - plan.started).total_seconds()
         process = ProcessInfo(started=plan.started.isoformat(timespec="seconds"), load=load)
         reports = nullcontext() if request.started else report_saved_frames(shard, progress, fresh=request.fresh)
@@ -104,29 +142,28 @@ def predict(request: PredictRequest, store: Store, progress: Progress) -> RunRec
             return compute_shard(detector, shard, header, process, state.journals, progress)
 
 
-def merge_run(request: PredictRequest, store: Store, progress: Progress) -> RunRecord | None:
+def merge_run(plan: RunPlan, store: Store, progress: Progress) -> RunRecord | None:
     """Merge the journals in a run's folder, wherever they were written, and compute nothing.
 
     Raises:
         InvalidFileError: frames are missing; they are listed.
         ZooError: whatever else is in the way.
     """
-    plan = _plan_run(request)
     state = _read_state(plan)
     if not state.finished:
-        check_run_complete(request.folder, state.journals, plan.frames)
+        check_run_complete(plan.folder, state.journals, plan.frames)
     return _reuse_finished(plan, state, store, progress) or state.finished
 
 
 def predict_in_processes(
-    request: PredictRequest, processes: int | None, arguments: Sequence[str], store: Store, progress: Progress
+    plan: RunPlan, processes: int | None, arguments: Sequence[str], store: Store, progress: Progress
 ) -> RunRecord | None:
     """Do what ``predict`` does, in several processes on this machine, one for each GPU.
 
     What can be wrong for all of them is validated once up front.
 
     Args:
-        request: what to do.
+        plan: what to do.
         processes: how many; None for as many as there are GPUs.
         arguments: those of the command line, which every process is given.
         store: the cache.
@@ -136,8 +173,8 @@ def predict_in_processes(
         WorkerFailedError: they ended before the run was complete.
         ZooError: whatever else is in the way.
     """
-    plan = _plan_run(request)
-    with run_folder_lock(request.folder):
+    request, folder = plan.options, plan.folder
+    with run_folder_lock(folder):
         state = _read_state(plan)
         if record := _reuse_finished(plan, state, store, progress):
             return record
@@ -147,14 +184,14 @@ def predict_in_processes(
         number = process_count(processes, request.device)
         _fetch_weights(plan, state, store, progress)
         if request.fresh:
-            remove_journals(request.folder)
+            remove_journals(folder)
     try:
-        launch_processes(number, arguments, request.folder, state.replaces if request.fresh else None)
+        launch_processes(number, arguments, folder, state.replaces if request.fresh else None)
     except WorkerFailedError:
-        if saved := describe_saved_frames(request.folder, len(plan.frames), fresh=request.fresh):
+        if saved := describe_saved_frames(folder, len(plan.frames), fresh=request.fresh):
             progress.warn(saved)
         raise
-    return read_run(request.folder)
+    return read_run(folder)
 
 
 def split_image_folder(root: Path, split: str) -> str:
@@ -173,50 +210,21 @@ def split_image_folder(root: Path, split: str) -> str:
 # The steps, from what is cheap to check to what takes long
 
 
-class _Plan(NamedTuple):
-    """What a run is to do, as far as it is known before a model is loaded."""
-
-    options: PredictRequest
-    frames: Sequence[Frame]
-    asked: RunRequest
-    started: datetime
-
-
-def _plan_run(options: PredictRequest) -> _Plan:
-    started = datetime.now(timezone.utc)
-    frames = find_images(options.images, every=options.every)
-    asked = RunRequest(
-        model=options.model.name,
-        config=options.model.config,
-        config_sha256=sha256_of(options.model.config_path),
-        cfg_options=to_json_object(options.cfg_options),
-        split=options.split,
-        image_roots=tuple(map(resolve_input, options.images)),
-        every=options.every,
-        frames=len(frames),
-        frames_sha256=frames_digest((frame.name, frame.stamp) for frame in frames),
-        backend=None if options.backend == "auto" else options.backend,
-        precision=requested_precision(options.precision),
-        batch_size=options.batch_size,
-    )
-    return _Plan(options, frames, asked, started)
-
-
-def _read_state(plan: _Plan) -> RunFolderState:
+def _read_state(plan: RunPlan) -> RunFolderState:
     """Return what the folder holds; with --fresh, as if it were empty."""
-    folder, started = plan.options.folder, plan.options.started
+    folder, started = plan.folder, plan.options.started
     if plan.options.fresh:
         return RunFolderState(Journals(), replaces=read_run_digest(folder))
     return read_run_folder(folder, compared(plan.asked), started.replaceable if started else None)
 
 
-def _reuse_finished(plan: _Plan, state: RunFolderState, store: Store, progress: Progress) -> RunRecord | None:
+def _reuse_finished(plan: RunPlan, state: RunFolderState, store: Store, progress: Progress) -> RunRecord | None:
     """Return the run if nothing is left to compute; no model is loaded and no weights are downloaded to find out."""
     # Version 0.1.0 recorded no digest of the images: nothing shows that they are still the same.
     finished = state.finished if state.finished and state.finished.request.frames_sha256 else None
     if not (finished or state.journals.complete):
         return None
-    options, folder = plan.options, plan.options.folder
+    options, folder = plan.options, plan.folder
     artifact, stored = options.model.artifact("weights"), None
     if options.weights:
         stored = store.adopt(artifact, options.weights)
@@ -232,15 +240,15 @@ def _reuse_finished(plan: _Plan, state: RunFolderState, store: Store, progress: 
     return finished
 
 
-def _check_asked(plan: _Plan, state: RunFolderState, **known: object) -> RunRequest:
+def _check_asked(plan: RunPlan, state: RunFolderState, **known: object) -> RunRequest:
     """Return the request with what is known by now; raises RunMismatchError if the folder's run differs in it."""
     asked = msgspec.structs.replace(plan.asked, **known)
-    check_same_run(plan.options.folder, state.existing, compared(asked))
+    check_same_run(plan.folder, state.existing, compared(asked))
     return asked
 
 
 def _fetch_weights(
-    plan: _Plan, state: RunFolderState, store: Store, progress: Progress
+    plan: RunPlan, state: RunFolderState, store: Store, progress: Progress
 ) -> tuple[RunRequest, StoredFile]:
     """Check what is cheap to check, then return the request, complete by now, and the weights."""
     options, done = plan.options, state.journals.frames
@@ -249,7 +257,7 @@ def _fetch_weights(
     if reports:
         images = f"{len(plan.frames):,} image{'' if len(plan.frames) == 1 else 's'}"
         so_far = f", {done:,} of them done already" if done else ""
-        progress.note(f"{options.model.name} on {images}{so_far} → {options.folder}")
+        progress.note(f"{options.model.name} on {images}{so_far} → {plan.folder}")
     _check_asked(plan, state, backend=backend.NAME)
     backend.check(options.model.config_path, _device(options), options.cfg_options, options.precision)
     weights = fetch_weights(options.model, options.weights, store, progress if reports else NO_PROGRESS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,13 +18,20 @@ from bdd100k_zoo.data.video import VIDEO_SUFFIXES
 from bdd100k_zoo.errors import FolderBusyError, InvalidFileError, RunMismatchError, StorageError
 from bdd100k_zoo.files import lower_suffix, sha256_of, storage_errors
 from bdd100k_zoo.hub.locks import acquire_lock
-from bdd100k_zoo.prediction.journal import Journals, delete_journals, journal_paths, read_journals
+from bdd100k_zoo.prediction.journal import (
+    JournalHeader,
+    Journals,
+    delete_journals,
+    journal_paths,
+    read_journal,
+    read_journals,
+)
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, check_same_run, compared, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from bdd100k_zoo.prediction.run import RunRecord
+    from bdd100k_zoo.prediction.run import RunRecord, RunRequest
 
 
 RUN_LOCK_PREFIX = ".lock-"
@@ -30,25 +40,81 @@ RUN_LOCK_SECONDS = 2.0
 """Seconds to wait for a lock: another process may hold it only for a moment, to clean up."""
 
 
-def default_run_folder(model: str, images: Sequence[str], split: str | None) -> Path:
-    """Return the folder of a run without ``--out``: runs/MODEL/SPLIT, or runs/MODEL/images-NAME.
+class Inputs(NamedTuple):
+    """What a run reads: two runs of the same inputs belong into one folder."""
 
-    NAME is that of the first folder, list or video, or of the folder of an image or a pattern; ``list`` for standard
-    input.
+    roots: tuple[str, ...]
+    """The folders, files and patterns that were given, resolved, without repetitions, sorted."""
+    frames_sha256: str | None
+    """That of all frames, where standard input named them; the others may change where they are."""
+
+    @classmethod
+    def of(cls, request: RunRequest) -> Inputs:
+        """Return the inputs of a run."""
+        roots = tuple(sorted({resolve_input(each) for each in request.image_roots}))
+        return cls(roots, request.frames_sha256 if STANDARD_INPUT in roots else None)
+
+
+def default_run_folder(request: RunRequest) -> Path:
+    """Return ``runs/MODEL/SPLIT`` or ``runs/MODEL/images-NAME``, the folder of a run if no other run has it.
+
+    NAME is that of the folder or file that was given. Of several inputs, it is that of the first folder, list or video,
+    or of the folder of the first image; of a pattern, that of its folder; ``list`` for standard input.
 
     Raises:
         StorageError: the working folder is gone.
     """
-    if split:
-        return Path("runs", model, split)
-    path = Path("list") if images[0] == STANDARD_INPUT else Path(_real_path(images[0]))
-    if images[0] == STANDARD_INPUT or os.path.isdir(path):  # noqa: PTH112  (Path.is_dir may raise)
+    if request.split:
+        return Path("runs", request.model, request.split)
+    first, *others = request.image_roots
+    path = Path("list") if first == STANDARD_INPUT else Path(_real_path(first))
+    if first == STANDARD_INPUT or os.path.isdir(path):  # noqa: PTH112  (Path.is_dir may raise)
         name = path.name
     else:
-        is_whole = lower_suffix(path.name) in (*LIST_SUFFIXES, *VIDEO_SUFFIXES)
-        name = path.stem if is_whole and os.path.isfile(path) else path.parent.name  # noqa: PTH113  (as above)
+        names_run = not others or lower_suffix(path.name) in (*LIST_SUFFIXES, *VIDEO_SUFFIXES)
+        name = path.stem if names_run and os.path.isfile(path) else path.parent.name  # noqa: PTH113  (as above)
     safe = "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
-    return Path("runs", model, f"images-{safe or 'root'}")
+    return Path("runs", request.model, f"images-{safe or 'root'}")
+
+
+def choose_run_folder(request: RunRequest, *, ranks: bool = False) -> Path:
+    """Return the folder of a run without ``--out``: the one that has a run of the same inputs, or else a free one.
+
+    Where a run of other inputs has the default folder, the name gets a number: images-NAME-2.
+
+    Args:
+        request: what the run is asked to do.
+        ranks: several processes choose at the same time, so that none may look at what the others have begun: the name
+            gets the first digits of the inputs' digest instead of a number.
+
+    Raises:
+        StorageError: a folder cannot be read.
+    """
+    default = default_run_folder(request)
+    if request.split:
+        return default
+    inputs = Inputs.of(request)
+    if ranks:
+        digest = hashlib.sha256("\n".join((*inputs.roots, inputs.frames_sha256 or "")).encode()).hexdigest()
+        return default.with_name(f"{default.name}-{digest[:8]}")
+    form = re.compile(re.escape(default.name) + r"(-\d+|-[0-9a-f]{8})?")
+    with storage_errors(default.parent):
+        names = sorted(os.listdir(default.parent)) if default.parent.is_dir() else []  # noqa: PTH208
+    taken = {name: _read_inputs(default.with_name(name)) for name in names if form.fullmatch(name)}
+    numbered = chain([default.name], (f"{default.name}-{number}" for number in count(2)))
+    free = next(name for name in numbered if taken.get(name) is None)
+    return default.with_name(next((name for name, found in taken.items() if found == inputs), free))
+
+
+def _read_inputs(folder: Path) -> Inputs | None:
+    """Return the inputs of the run in a folder; None if it holds none, or one that cannot be read."""
+    with suppress(InvalidFileError):
+        if _exists(folder / RUN_FILE):
+            return Inputs.of(read_run(folder).request)
+        for path in journal_paths(folder).values():
+            first = next(read_journal(path), None)
+            return Inputs.of(first.content.request) if first and isinstance(first.content, JournalHeader) else None
+    return None
 
 
 def resolve_input(given: str) -> str:

@@ -366,7 +366,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, str
         predict,
         predict_command.predict,
         {},
-        {"more", "gpus", "launcher", "skip_unreadable", "draw"},
+        {"given", "gpus", "launcher", "skip_unreadable", "draw"},
     ),
     "evaluate": (evaluate, eval_command.evaluate, {"names": "predictions"}, set()),
     "show": (show, show_command.show, {"form": "format"}, set()),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from bdd100k_zoo.demo_run.steps import DATA
 from bdd100k_zoo.prediction.run_folder import run_folder_lock
 
 MODEL = "faster_rcnn_r50_fpn_1x"
@@ -32,6 +34,55 @@ def test_predict_writes_predictions_and_record(call, trial):
     assert set(run["versions"]) >= {"python", "torch", "torchvision", "mmdet", "mmengine"}
     assert str(folder / "det.json") in result.stdout
     assert "s/image" in result.stdout
+
+
+def test_images_are_positional_and_each_file_names_its_run(call, trial):
+    for day in ("monday", "tuesday"):
+        shutil.copytree(trial.frames, day)
+    model, weights = ["predict", MODEL], ["--weights", str(trial.weights), "--cfg-options", SMALL]
+    first = call(*model, "monday/street.jpg", *weights)
+    assert first.exit_code == 0, first.stderr
+    folder = Path("runs", MODEL, "images-street")
+    assert f"{folder}/det.json" in first.stdout
+    other = call(*model, "tuesday/street.jpg", *weights)
+    assert other.exit_code == 0, other.stderr
+    assert f"{folder} holds a run of other images; this one is written to {folder}-2" in other.stderr
+    assert (folder / "det.json").read_bytes() == Path(f"{folder}-2", "det.json").read_bytes()
+    again = call(*model, "--images", "tuesday/street.jpg", *weights)
+    assert f"{folder}-2 holds this run already, complete" in again.stderr
+    settings = call(*model, "tuesday/street.jpg", "--precision", "bf16", *weights)
+    assert settings.exit_code == 1
+    assert "precision: fp32 there, bf16 now" in settings.stderr
+    assert "--out" in settings.stderr
+    assert "--fresh" in settings.stderr
+    both = call(*model, "monday/street.jpg", "tuesday/street.jpg", *weights)
+    assert both.exit_code == 1
+    assert "two images would be the frame 'street.jpg'" in both.stderr
+
+
+def test_boxes_of_few_images_are_printed_as_a_table(call):
+    Path("few").mkdir()
+    images = [Path("few", f"{number}.jpg") for number in range(5)]
+    frame = next((DATA / "images").rglob("*.jpg"))
+    for image in images:
+        shutil.copy(frame, image)
+    few = call("predict", "demo_fcos_r18_fpn", *map(str, images[:4]))
+    assert few.exit_code == 0, few.stderr
+    frames = json.loads(Path("runs/demo_fcos_r18_fpn/images-few/det.json").read_text())
+    titles = re.findall(r"^([0-3]\.jpg): (\d+) boxes, and (\d+) with scores below 0\.3$", few.stdout, re.MULTILINE)
+    scores = [label["score"] for label in frames[0]["labels"]]
+    high = sum(score >= 0.3 for score in scores)
+    assert high
+    assert titles == [(f"{number}.jpg", str(high), str(len(scores) - high)) for number in range(4)]
+    best = max(frames[0]["labels"], key=lambda label: label["score"])
+    rows = re.findall(r"^([a-z ]+?) +(\d\.\d\d) +([\d. ]+)$", few.stdout, re.MULTILINE)
+    assert len(rows) == 4 * high
+    box = [best["box2d"]["x1"], best["box2d"]["y1"], best["box2d"]["x2"] + 1, best["box2d"]["y2"] + 1]
+    assert rows[0][:2] == (best["category"], f"{best['score']:.2f}")
+    assert rows[0][2].split() == [f"{side:.1f}" for side in box]
+    assert max(map(len, few.stdout.splitlines())) <= 80
+    many = call("predict", "demo_fcos_r18_fpn", *map(str, images), "--out", "many")
+    assert "with scores below" not in many.stdout
 
 
 @pytest.fixture
@@ -70,7 +121,8 @@ def test_skip_unreadable_exits_with_0_and_json_is_the_record(call, trial, mixed)
     arguments = ["predict", MODEL, "--images", str(mixed / "broken.png"), "--weights", str(trial.weights)]
     result = call(*arguments, "--out", "out", "--skip-unreadable", "--json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == json.loads(Path("out/run.json").read_text())
+    paths = {"predictions": "out/det.json", "record": "out/run.json"}
+    assert json.loads(result.stdout) == {**paths, **json.loads(Path("out/run.json").read_text())}
     assert json.loads(Path("out/det.json").read_text()) == [{"name": "broken.png", "labels": []}]
 
 
@@ -193,8 +245,8 @@ def test_another_run_is_left_alone_the_same_one_not_made_again_and_any_replaced_
     assert fresh.exit_code == 0, fresh.stderr
     assert len(json.loads((out / "det.json").read_text())[0]["labels"]) == 7
     assert json.loads((out / "run.json").read_text())["image_roots"] == [str(trial.frames.resolve())]
-    lines = fresh.stdout.splitlines()
-    assert [line.split()[-1] for line in lines[:2]] == [str(out / "det.json"), str(out / "run.json")]
+    lines = [line for line in fresh.stdout.splitlines() if line.startswith(("predictions ", "record "))]
+    assert [line.split()[-1] for line in lines] == [str(out / "det.json"), str(out / "run.json")]
     assert lines == [line.rstrip() for line in lines]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -27,9 +28,6 @@ from bdd100k_zoo.prediction.launch import (
     read_process_rank,
     torchrun_command,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}
 OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
@@ -111,9 +109,9 @@ def test_every_rank_of_every_launcher_is_found(world: int, data: st.DataObject) 
 
 def test_what_the_starting_process_has_decided_is_handed_on() -> None:
     assert read_launch_info({}) is None
-    assert read_launch_info({"BDD100K_ZOO_STARTED": "resuming"}) == LaunchInfo(None)
-    assert read_launch_info({"BDD100K_ZOO_STARTED": "replacing:"}) == LaunchInfo("")
-    assert read_launch_info({"BDD100K_ZOO_STARTED": "replacing:abc"}) == LaunchInfo("abc")
+    for decided in (LaunchInfo(Path("a b"), None), LaunchInfo(Path("x"), ""), LaunchInfo(Path("x"), "abc")):
+        text = json.dumps([str(decided.folder), decided.replaceable])
+        assert read_launch_info({"BDD100K_ZOO_STARTED": text}) == decided
 
 
 def test_torchrun_is_requested_the_same_command() -> None:
@@ -156,9 +154,9 @@ def _start(folder: Path, how: str) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize("status", [0, 1, 7])
 def test_the_status_of_the_processes_is_given_back(tmp_path: Path, status: int) -> None:
     assert _start(tmp_path, str(status)).wait() == status
-    threads, begun = (tmp_path / "ready").read_text().split()
+    threads, decided = (tmp_path / "ready").read_text().split(maxsplit=1)
     assert threads == os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
-    assert begun == "replacing:abc"
+    assert json.loads(decided) == ["out", "abc"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

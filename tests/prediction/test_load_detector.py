@@ -199,7 +199,7 @@ def test_a_stream_finds_what_a_run_writes(detector: Detector, folder: Path, tmp_
     request = job.PredictRequest(
         model=ZOO[MODEL], images=(str(folder),), out=tmp_path / "run", weights=WEIGHTS, device="cpu", cfg_options=SMALL
     )
-    job.predict(request, Store(offline=True), NO_PROGRESS)
+    job.predict(job.plan_run(request, NO_PROGRESS), Store(offline=True), NO_PROGRESS)
     frames = msgspec.json.decode((tmp_path / "run" / "det.json").read_bytes())
     scores = {frame["name"]: [label["score"] for label in frame["labels"] or ()] for frame in frames}
     for name, found in detector.stream(folder):

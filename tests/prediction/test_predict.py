@@ -81,7 +81,7 @@ def run_with(weights: Path, folder: Path, store: Store | None = None, model: Mod
     request = job.PredictRequest(
         model=model, images=(str(folder / "street.png"),), out=folder / "run", weights=weights, device="cpu", **more
     )
-    record = job.predict(request, store or Store(offline=True), NO_PROGRESS)
+    record = job.predict(job.plan_run(request, NO_PROGRESS), store or Store(offline=True), NO_PROGRESS)
     assert record
     return record
 
@@ -192,30 +192,32 @@ def test_an_interrupted_run_says_what_is_kept_and_resumes_there(trial, zoo, tmp_
     )
     progress = Interrupted(after=3)
     with pytest.raises(KeyboardInterrupt, match="interrupted: 2 of 3 images are done and kept") as caught:
-        job.predict(request, Store(offline=True), progress)
+        job.predict(job.plan_run(request, NO_PROGRESS), Store(offline=True), progress)
     assert f"kept in {tmp_path / 'out'}; the same command resumes from there" in str(caught.value)
     assert not (tmp_path / "out" / "det.json").exists()
     with pytest.raises(InvalidFileError) as caught:
-        job.merge_run(request, Store(offline=True), NO_PROGRESS)
+        job.merge_run(job.plan_run(request, NO_PROGRESS), Store(offline=True), NO_PROGRESS)
     assert str(caught.value) == f"{tmp_path / 'out'}: 1 of 3 frames are missing:\n  3: c.jpg"
     for changed in ({"cfg_options": {}}, {"batch_size": 2}, {"weights": trial.frames / "street.jpg"}):
         with pytest.raises(RunMismatchError):
-            job.predict(replace(request, **changed), Store(offline=True), NO_PROGRESS)
+            job.predict(job.plan_run(replace(request, **changed), NO_PROGRESS), Store(offline=True), NO_PROGRESS)
 
     goes_on = Interrupted(after=100)
-    job.predict(request, Store(offline=True), goes_on)
+    job.predict(job.plan_run(request, NO_PROGRESS), Store(offline=True), goes_on)
     assert goes_on.done_before == [2]
     assert "2 of them done already" in goes_on.said[0]
-    again = job.predict(replace(request, out=tmp_path / "unbroken"), Store(offline=True), NO_PROGRESS)
+    again = job.predict(
+        job.plan_run(replace(request, out=tmp_path / "unbroken"), NO_PROGRESS), Store(offline=True), NO_PROGRESS
+    )
     assert (tmp_path / "out" / "det.json").read_bytes() == (tmp_path / "unbroken" / "det.json").read_bytes()
-    assert job.merge_run(request, Store(offline=True), NO_PROGRESS).counts == again.counts
+    assert job.merge_run(job.plan_run(request, NO_PROGRESS), Store(offline=True), NO_PROGRESS).counts == again.counts
 
 
 def test_predictions_without_a_record_are_not_overwritten(trial, zoo, tmp_path):
     (tmp_path / "det.json").write_text("[]")
     request = job.PredictRequest(model=zoo[MODEL], images=(str(trial.frames),), out=tmp_path, weights=trial.weights)
     with pytest.raises(RunMismatchError, match="nothing was changed"):
-        job.predict(request, Store(offline=True), NO_PROGRESS)
+        job.predict(job.plan_run(request, NO_PROGRESS), Store(offline=True), NO_PROGRESS)
     assert (tmp_path / "det.json").read_text() == "[]"
 
 
@@ -237,6 +239,6 @@ def test_nothing_is_left_in_the_temporary_folder(trial, zoo, tmp_path, monkeypat
     request = job.PredictRequest(
         model=zoo[MODEL], images=(str(trial.frames),), out=tmp_path / "out", weights=trial.weights
     )
-    job.predict(request, Store(offline=True), NO_PROGRESS)
+    job.predict(job.plan_run(request, NO_PROGRESS), Store(offline=True), NO_PROGRESS)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["det.json", "run.json"]

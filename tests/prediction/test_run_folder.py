@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,7 @@ from bdd100k_zoo.prediction.run import (
     write_run,
 )
 from bdd100k_zoo.prediction.run_folder import (
+    choose_run_folder,
     clean_run_folder,
     default_run_folder,
     merge_lock,
@@ -388,6 +391,8 @@ def test_a_complete_run_is_tidied_up(tmp_path: Path) -> None:
     [
         (("day one/",), None, "images-day_one"),
         (("day one/x.jpg",), None, "images-day_one"),
+        (("day one/a.jpg",), None, "images-a"),
+        (("day one/a.jpg", "drive 1.mp4"), None, "images-day_one"),
         (("day one/*.jpg",), None, "images-day_one"),
         (("day one",), "val", "val"),
         (("drive 1.mp4", "day one"), None, "images-drive_1"),
@@ -405,10 +410,20 @@ def test_a_run_is_named_after_its_images(
 ) -> None:
     Path("day one").mkdir()
     Path("drive 1.mp4").touch()
+    Path("day one", "a.jpg").touch()
     Path("day one", "frames.v2.txt").touch()
     Path("loop").symlink_to("loop")
     named = expected.replace("HERE", "".join(c if c.isalnum() or c in "-_." else "_" for c in tmp_path.name))
-    assert default_run_folder(MODEL, images, split) == Path("runs", MODEL, named)
+    assert default_run_folder(asked(images, split)) == Path("runs", MODEL, named)
+
+
+def asked(images: tuple[str, ...], split: str | None = None) -> RunRequest:
+    return msgspec.structs.replace(REQUEST, image_roots=images, split=split)
+
+
+def written(folder: Path, request: RunRequest) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_finished(folder, **{name: getattr(request, name) for name in ("image_roots", "split", "frames_sha256")})
 
 
 def test_a_working_folder_that_is_gone_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,4 +431,58 @@ def test_a_working_folder_that_is_gone_is_reported(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     with pytest.raises(StorageError):
-        default_run_folder(MODEL, ("frames",), None)
+        default_run_folder(asked(("frames",)))
+
+
+def test_a_run_of_other_images_gets_the_next_free_name() -> None:
+    base = Path("runs", MODEL)
+    one, two, three = (asked((f"{day}/frames/*.jpg",)) for day in "abc")
+    assert choose_run_folder(one) == base / "images-frames"
+    written(base / "images-frames", one)
+    assert choose_run_folder(one) == base / "images-frames"
+    assert choose_run_folder(two) == base / "images-frames-2"
+    (base / "images-frames-2").mkdir()
+    begin_journal(base / "images-frames-2", image_roots=two.image_roots)
+    assert [choose_run_folder(each).name for each in (one, two, three)] == [
+        "images-frames",
+        "images-frames-2",
+        "images-frames-3",
+    ]
+    changed = msgspec.structs.replace(two, every=3, frames=7, frames_sha256="0" * 64, precision="fp16")
+    assert choose_run_folder(changed) == base / "images-frames-2"  # which is refused there: other settings
+    shutil.rmtree(base / "images-frames")
+    assert choose_run_folder(two) == base / "images-frames-2"
+    assert choose_run_folder(three) == base / "images-frames"
+
+
+def test_a_list_on_standard_input_is_the_same_if_it_names_the_same_images() -> None:
+    one = asked(("-",))
+    written(Path("runs", MODEL, "images-list"), one)
+    assert choose_run_folder(one).name == "images-list"
+    assert choose_run_folder(msgspec.structs.replace(one, frames_sha256="0" * 64)).name == "images-list-2"
+
+
+def test_ranks_choose_alike_whatever_is_there_and_one_process_finds_their_run() -> None:
+    one, two = asked(("a/frames/*.jpg",)), asked(("b/frames/*.jpg",))
+    chosen = choose_run_folder(one, ranks=True)
+    assert re.fullmatch("images-frames-[0-9a-f]{8}", chosen.name)
+    assert choose_run_folder(two, ranks=True) != chosen
+    written(chosen, two)
+    assert choose_run_folder(one, ranks=True) == chosen
+    written(chosen, one)
+    assert choose_run_folder(one) == chosen
+
+
+def test_a_split_has_one_folder() -> None:
+    one = asked(("a/images/100k/val",), "val")
+    written(Path("runs", MODEL, "val"), asked(("b/images/100k/val",), "val"))
+    assert choose_run_folder(one) == choose_run_folder(one, ranks=True) == Path("runs", MODEL, "val")
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"format": 0}', "[]"])
+def test_a_folder_whose_record_cannot_be_read_is_not_passed_over_in_silence(content: str) -> None:
+    one = asked(("a/frames/*.jpg",))
+    folder = Path("runs", MODEL, "images-frames")
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(content)
+    assert choose_run_folder(one) == folder

@@ -428,6 +428,6 @@ def test_the_weights_of_a_training_are_run_although_a_digest_is_recorded_of_the_
     wanted = predict.PredictRequest(
         model=demo, images=(str(images),), out=tmp_path / "run", weights=tmp_path / "out" / "weights.pth", device="cpu"
     )
-    record = predict.predict(wanted, Store(offline=True), NO_PROGRESS)
+    record = predict.predict(predict.plan_run(wanted, NO_PROGRESS), Store(offline=True), NO_PROGRESS)
     assert record
     assert (record.weights.published, record.weights.verified, record.weights.random) == (False, False, False)
