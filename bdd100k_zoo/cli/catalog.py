@@ -199,7 +199,7 @@ def table(
         Path | None,
         path_option("FILE", "Write to FILE; in a document with the markers, only the tables between them change."),
     ] = None,
-    as_json: Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; short for --format json.")] = False,
 ) -> None:
     """Print the tables of published results, or update them in a document."""
     if as_json and form not in ("markdown", "json"):
