@@ -182,8 +182,8 @@ def table(
         str | None,
         typer.Option(
             metavar="PREFIX",
-            help="What links to configs begin with, in Markdown.  [default: ./configs/det; with --check and --out, "
-            "the folder of configs beside FILE]",
+            help="What links to configs begin with, in Markdown; default: ./configs/det, or with --check and --out the "
+            "folder of configs beside FILE.",
         ),
     ] = None,
     runs: Annotated[

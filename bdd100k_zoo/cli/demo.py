@@ -38,8 +38,9 @@ def demo(
 ) -> None:
     """Run download, predict, eval, show and report on synthetic scenes, in a minute.
 
-    Needs no dataset, network or GPU. Works in a temporary folder, which is removed at the end; --out works in a folder
-    that stays. The weights come with the package, and are served from this machine.
+    Needs no dataset, network or GPU: the weights come with the package.
+
+    Works in a temporary folder, which is removed at the end, or in --out DIR.
     """
     from bdd100k_zoo.demo_run import steps as job
 

@@ -26,7 +26,7 @@ def convert(
     to: Annotated[TargetFormat, typer.Option("--to", help="The format to write.")],
     out: Annotated[Path, path_option("FILE", "The file to write; an existing one is replaced.")],
     source_format: Annotated[
-        AnnotationFormat | None, typer.Option("--from", help="The format of IN.  [default: found from its content]")
+        AnnotationFormat | None, typer.Option("--from", help="The format of IN; default: found from its content.")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For results: the labels of their images, in either format.")

@@ -264,7 +264,8 @@ def _replace_block(path: Path, text: str, block: str) -> str:
     """Return a document's text with its block replaced, in the line ends of the document."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
         problem = f"expected one line `{BEGIN}` and, after it, one line `{END}`"
-        raise InvalidFileError(path, problem, "put the two markers where the tables belong")
+        hint = "put the two markers where the tables belong, or choose a file that does not exist"
+        raise InvalidFileError(path, problem, hint)
     before, _, rest = text.partition(BEGIN)
     line_end = "\r\n" if rest.startswith("\r\n") else "\n"
     generated = _render_block(block).replace("\n", line_end)
@@ -286,5 +287,5 @@ def write_tables(path: Path, text: str) -> None:
         is_document = path.exists() and BEGIN.encode() in path.read_bytes()
     if is_document:
         problem = "is a document with tables in Markdown, which another format cannot replace"
-        raise InvalidFileError(path, problem, "choose another file, or leave out --format")
+        raise InvalidFileError(path, problem, "choose another file, or write Markdown")
     write_atomically(path, text.encode(), follow_links=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from typer.main import get_command
 
-from bdd100k_zoo.cli.app import build_app
+from bdd100k_zoo.cli.app import COMMANDS, build_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,9 @@ SHARED = {
     "--fresh": meaning("", "start over|again", "boolean"),
 }
 """The options that several commands have. One without a row fails the tests: give it one, or another spelling."""
+
+CLONE = Path(__file__).parents[2]
+PAGES = [CLONE / "README.md", *sorted((CLONE / "docs").glob("*.md"))]
 
 KINDS = {"nonempty_path": "path", "str": "text", "int": "integer"}
 """Names of types that the table calls otherwise."""
@@ -158,3 +162,25 @@ def test_counts_have_their_own_words(uses):
     for use in uses["--limit"]:
         assert use.metavar == "N"
         assert use.help.startswith("How many")
+
+
+def documented_commands(text: str) -> Iterator[tuple[str, str]]:
+    """Yield every command in a page's blocks of code and code spans, and what follows it."""
+    fence = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+    lines = [line for block in fence.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    parts = [part for line in lines for part in re.split(r" && | \| ", line.partition(" #")[0])]
+    spoken = [part.partition("bdd100k-zoo ")[2] for part in parts]
+    spoken += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", fence.sub("", text))]
+    for each in spoken:
+        found = re.match(r"(?:bdd100k-zoo )?(?:--zoo \S+ )?(cache [a-z]+|[a-z]+)(?= |$)(.*)", each)
+        if found and found[1].split()[0] in COMMANDS:
+            yield found[1], found[2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_in_the_pages_is_one_of_its_command(page, options):
+    everywhere = {option for parameter in get_command(build_app()).params for option in parameter.opts} | {"--help"}
+    for command, rest in documented_commands(page.read_text(encoding="utf-8")):
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
+            known = option in everywhere or command in {use.command for use in options.get(option, ())}
+            assert known, f"{command} {rest}: {option}"
