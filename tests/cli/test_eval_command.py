@@ -161,6 +161,16 @@ def test_folders_of_labels_and_predictions_score_as_their_files(call, dataset):
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
 
 
+def test_the_scores_of_several_files_go_into_no_single_one(call, dataset):
+    folder = dataset.run()
+    shutil.copy(folder / "det.json", "other.json")
+    files = [str(folder / "det.json"), "other.json"]
+    result = call("eval", *files, "--data", str(dataset.root), "--lenient", "--out", "scores.json")
+    assert result.exit_code == 2
+    assert "--out holds the scores of one predictions file" in result.stderr
+    assert not Path("scores.json").exists()
+
+
 def test_another_file_in_the_folder_of_a_run_does_not_change_the_stored_scores(call, dataset):
     folder = dataset.run()
     assert call("eval", MODEL, "--data", str(dataset.root), "--lenient").exit_code == 0

@@ -42,7 +42,7 @@ def meaning(metavar: str, keyword: str, *kinds: str) -> Meaning:
 
 SHARED = {
     # Results
-    "--out": Meaning(("DIR", "FILE"), "file|folder", ("path",)),
+    "--out": Meaning(("DIR", "FILE", "PATH"), "file|folder", ("path",)),
     "--format": Meaning(("",), "format|print|write", ("choice",)),
     "--json": meaning("", "^print one json document", "boolean"),
     # Inputs
