@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.api.arguments import check_at_least, check_choice, resolve_model
+from bdd100k_zoo.api.arguments import check_at_least, check_choice, optional_path, resolve_model
 from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.hub.archive import check_visuals_folders, unpack_visuals
@@ -28,7 +27,8 @@ def download(
     what: ArtifactKind | Sequence[ArtifactKind] = "weights",
     require_digest: bool = False,
     jobs: int = JOBS,
-    unpack: AnyPath | None = None,
+    unpack: bool = False,
+    out: AnyPath | None = None,
     zoo: Zoo | None = None,
     offline: bool | None = None,
     progress: AnyProgress = None,
@@ -40,7 +40,8 @@ def download(
         what: kinds of files, one or several: ``weights``, ``preds``, ``visuals``, ``scores-val``, ``scores-test``.
         require_digest: refuse a file that no digest verifies; a mirror's does not count.
         jobs: how many files to transfer at once.
-        unpack: unpack the visuals of each model into ``unpack/MODEL``.
+        unpack: unpack the visuals of each model into ``out/MODEL``.
+        out: where to unpack; needs ``unpack``: files themselves are downloaded into the cache.
         zoo: where to look up names; None for ``load_zoo()``.
         offline: contact nothing; None to follow BDD100K_ZOO_OFFLINE.
         progress: None, True for bars, or a ``Progress``.
@@ -57,16 +58,19 @@ def download(
     for kind in kinds:
         check_choice("what", kind, ARTIFACT_KINDS)
     check_at_least(1, jobs=jobs)
-    if unpack is not None and "visuals" not in kinds:
+    if unpack and "visuals" not in kinds:
         raise ZooError("unpack needs the visuals", 'give what="visuals"')
+    if unpack != (out is not None):
+        raise ZooError("unpack and out need each other", "give both, out as a folder, or neither")
     known = load_zoo() if zoo is None else zoo
     chosen = [models] if isinstance(models, (str, Model)) else models
     artifacts = list(dict.fromkeys(resolve_model(each, known).artifact(kind) for each in chosen for kind in kinds))
-    if unpack is not None:
-        check_visuals_folders(artifacts, Path(unpack))
+    folder = optional_path(out)
+    if folder:
+        check_visuals_folders(artifacts, folder)
     shown = resolve_progress(progress)
     with Store(offline=offline) as store:
         files = fetch_all(store, artifacts, shown, require_digest=require_digest, jobs=jobs)
-    if unpack is not None:
-        unpack_visuals(artifacts, files, Path(unpack), shown)
+    if folder:
+        unpack_visuals(artifacts, files, folder, shown)
     return files

@@ -94,7 +94,7 @@ def evaluate(
     split: str = "val",
     data: AnyPath | None = None,
     runs: AnyPath = "runs",
-    out_file: AnyPath | None = None,
+    out: AnyPath | None = None,
     engine: job.Engine = "fast",
     lenient: bool = False,
     published: bool = False,
@@ -115,7 +115,7 @@ def evaluate(
         split: the split of runs, labels and published APs.
         data: root of the dataset; by default that of BDD100K_ROOT.
         runs: where the runs of models are.
-        out_file: write the scores to this file in the official format.
+        out: write the scores to this file in the official format.
         engine: ``fast``, or ``official`` for the official packages; both give the same scores.
         lenient: accept what the official evaluator accepts; see ``Evaluation.accepted``.
         published: score the published predictions of a model, downloaded if need be.
@@ -147,8 +147,8 @@ def evaluate(
         progress=progress,
     )
     (scores,) = _one_for_each(found.evaluations, (predictions,), split)
-    if out_file is not None:
-        write_atomically(Path(out_file), scores.official_json(), follow_links=True)
+    if out is not None:
+        write_atomically(Path(out), scores.official_json(), follow_links=True)
     return scores
 
 

@@ -35,36 +35,38 @@ def table(
     runs: AnyPath | None = None,
     speed: AnyPath | None = None,
     check: AnyPath | None = None,
-    write: AnyPath | None = None,
+    out: AnyPath | None = None,
     zoo: Zoo | None = None,
     progress: AnyProgress = None,
 ) -> str:
-    """Return the tables of published results as text, or update them in a document.
+    """Return the tables of published results as text; also write them to a file, or check those of a document.
 
     Args:
         family: names or titles of families, one or several; none for all.
         format: ``markdown`` for one table per family as published; ``csv`` or ``latex`` for one table of all models;
             ``json`` for every field.
         config_root: what links to configs begin with, in Markdown; None for ``./configs/det``, or with ``check`` and
-            ``write`` the folder of configs beside the document.
+            ``out`` the folder of configs beside the document.
         runs: add the AP measured on the runs below this folder.
-        speed: add the speeds of this file, which ``bench --record FILE`` wrote.
+        speed: add the speeds of this file, which ``bench --out FILE`` wrote.
         check: check that the tables in this document are up to date.
-        write: update the tables in this document.
+        out: write the tables to this file. In a document that has the markers of the tables, only what is between
+            them changes. A new file in Markdown has the markers; a file in another format is replaced.
         zoo: whose tables; None for ``load_zoo()``.
         progress: receives notes on runs that are left out.
 
     Raises:
         UnknownNameError: there is no such family.
-        InvalidFileError: the document lacks the markers of the tables, or, with ``check``, is not up to date.
+        InvalidFileError: an existing document lacks the markers of the tables, or, with ``check``, is not up to date;
+            or a file in another format would replace a document that has the markers.
         ZooError: any other failure.
     """
     check_choice("format", format, TableFormat)
-    if check is not None and write is not None:
-        raise ZooError("check and write exclude one another", "give one of them")
-    document = optional_path(check if check is not None else write)
-    if document and format != "markdown":
-        raise ZooError("check and write need the format markdown", "leave out format")
+    if check is not None and out is not None:
+        raise ZooError("check and out exclude one another", "give one of them")
+    if check is not None and format != "markdown":
+        raise ZooError("check needs the format markdown", "leave out format")
+    document = optional_path(check if check is not None else out)
     known, shown = load_zoo() if zoo is None else zoo, resolve_progress(progress)
     families = select_families(known, (family,) if isinstance(family, str) else family)
     models = {model.name for each in families for model in job.models_of(known, each)}
@@ -73,10 +75,14 @@ def table(
         shown.note(f"left out {each}")
     if format == "json":
         content = msgspec.json.encode(job.table_records(known, families, found), enc_hook=str)
-        return msgspec.json.format(content, indent=2).decode() + "\n"
-    root = job.config_root_for(document) if config_root is None else config_root
-    text = job.render_tables(known, families, format, root, found.aps, found.speeds)
-    if document:
+        text = msgspec.json.format(content, indent=2).decode() + "\n"
+    else:
+        root = job.config_root_for(document) if config_root is None else config_root
+        text = job.render_tables(known, families, format, root, found.aps, found.speeds)
+    if document and format == "markdown":
         was_stale = job.update_block(document, text, check=check is not None)
         shown.note(f"{document}: {'updated' if was_stale else 'up to date'}")
+    elif document:
+        job.write_tables(document, text)
+        shown.note(f"{document}: written")
     return text

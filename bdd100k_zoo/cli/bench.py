@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.options import BatchSize, Device, Json, ModelName, Precision, get_session
+from bdd100k_zoo.cli.options import BatchSize, Device, Json, ModelName, Precision, get_session, path_option
 from bdd100k_zoo.cli.output import details_table, handle_errors, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
@@ -21,18 +21,16 @@ def bench(
     context: typer.Context,
     model: ModelName,
     device: Device = "auto",
-    images: Annotated[
+    limit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Images per round; default: 2 on the CPU, at least 64 on a GPU."),
+        typer.Option(min=1, metavar="N", help="How many images per round; default: 2 on the CPU, 64 or more on a GPU."),
     ] = None,
     batch_size: BatchSize = None,
     precision: Precision = "auto",
     against_mmdet: Annotated[
         bool, typer.Option("--against-mmdet", help="Also measure mmdet's own test loop, and the ratio.")
     ] = False,
-    record: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append the result to FILE, for `table --speed`.")
-    ] = None,
+    out: Annotated[Path | None, path_option("FILE", "Append the result to FILE, for `table --speed`.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure the speed of a model on this machine, with random weights on synthetic frames."""
@@ -40,20 +38,20 @@ def bench(
     from bdd100k_zoo.prediction.speeds import add_speed, check_speed_file
 
     here = get_session(context)
-    if record:
-        check_speed_file(record)
+    if out:
+        check_speed_file(out)
     with raise_on_sigterm():
         speed = run_bench(
             here.zoo()[model],
             here.progress(),
             device=device,
-            images=images,
+            images=limit,
             batch_size=batch_size,
             precision=precision,
             against_stock=against_mmdet,
         )
-    if record:
-        add_speed(record, speed)
+    if out:
+        add_speed(out, speed)
     if as_json:
         write_json(speed)
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.download import FileKind
-from bdd100k_zoo.cli.options import Json, ModelName, get_session
+from bdd100k_zoo.cli.options import Json, ModelName, get_session, path_option
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, print_renderable, write_json, write_text
 from bdd100k_zoo.display.messages import print_message, sanitize_text
 
@@ -215,7 +215,7 @@ def _parse_digest(text: str) -> str:
 @handle_errors
 def export(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The mirror's folder, new or existing.")],
+    out: Annotated[Path, path_option("DIR", "The mirror's folder, new or existing.")],
     models: ModelNames = None,
     include_unverified: Annotated[
         bool, typer.Option("--include-unverified", help="Export files that no digest verifies too, marked as such.")
@@ -226,11 +226,11 @@ def export(
     from bdd100k_zoo.hub.import_export import export_mirror
 
     here, store = get_session(context), _open_store()
-    target, cache = Path(os.path.realpath(folder)), Path(os.path.realpath(store.root))
+    target, cache = Path(os.path.realpath(out)), Path(os.path.realpath(store.root))
     if target == cache or target.is_relative_to(cache / "det"):
-        raise typer.BadParameter("choose a folder outside the cache")
+        raise typer.BadParameter("choose a folder outside the cache", param_hint="--out")
     exported = export_mirror(
-        store, here.zoo(), folder, models or (), here.progress(), include_unverified=include_unverified
+        store, here.zoo(), out, models or (), here.progress(), include_unverified=include_unverified
     )
     if as_json:
         write_json(exported)

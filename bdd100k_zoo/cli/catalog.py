@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
-from bdd100k_zoo.cli.options import Json, ModelName, get_session
+from bdd100k_zoo.cli.options import Json, ModelName, get_session, path_option
 from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable, write_json, write_text
 
 if TYPE_CHECKING:
@@ -182,26 +182,33 @@ def table(
         str | None,
         typer.Option(
             metavar="PREFIX",
-            help="What links to configs begin with, in Markdown.  [default: ./configs/det; with --check and --write, "
-            "the folder of configs beside FILE]",
+            help="What links to configs begin with, in Markdown; default: ./configs/det, or with --check and --out the "
+            "folder of configs beside FILE.",
         ),
     ] = None,
     runs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Add the AP measured on the runs below DIR to the published AP.")
     ] = None,
     speed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add the speeds that `bench --record FILE` wrote.")
+        Path | None, typer.Option(metavar="FILE", help="Add the speeds that `bench --out FILE` wrote.")
     ] = None,
     check: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check that the tables in FILE are up to date.")
     ] = None,
-    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Update the tables in FILE.")] = None,
+    out: Annotated[
+        Path | None,
+        path_option("FILE", "Write to FILE; in a document with the markers, only the tables between them change."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; short for --format json.")] = False,
 ) -> None:
     """Print the tables of published results, or update them in a document."""
-    if check and write:
-        raise typer.BadParameter("--check and --write cannot be combined")
-    if (check or write) and form != "markdown":
-        raise typer.BadParameter("--check and --write require --format markdown")
+    if as_json and form not in ("markdown", "json"):
+        raise typer.BadParameter(f"--json is short for --format json: leave out --format {form}")
+    form = "json" if as_json else form
+    if check and out:
+        raise typer.BadParameter("--check and --out cannot be combined")
+    if check and form != "markdown":
+        raise typer.BadParameter("--check requires --format markdown")
     from bdd100k_zoo.api import tables as job
 
     here = get_session(context)
@@ -212,12 +219,14 @@ def table(
         runs=runs,
         speed=speed,
         check=check,
-        write=write,
+        out=out,
         zoo=here.zoo(),
         # Loading the display takes as long as printing the tables.
-        progress=here.progress() if runs or speed or check or write else None,
+        progress=here.progress() if runs or speed or check or out else None,
     )
+    if check or out:
+        return
     if form == "json":
         write_json(msgspec.json.decode(text))
-    elif not (check or write):
+    else:
         write_text(text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bdd100k_zoo.cli.options import Json, get_session, nonempty_path
+from bdd100k_zoo.cli.options import Json, get_session, path_option
 from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable, raise_on_sigterm, write_json
 
 if TYPE_CHECKING:
@@ -33,31 +33,29 @@ NEXT_COMMANDS = (
 @handle_errors
 def demo(
     context: typer.Context,
-    keep: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", parser=nonempty_path, help="Work in this new or empty folder, and keep it."),
-    ] = None,
+    out: Annotated[Path | None, path_option("DIR", "Work in this new or empty folder, and keep it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run download, predict, eval, show and report on synthetic scenes, in a minute.
 
-    Needs no dataset, network or GPU. Works in a temporary folder, which is removed at the end; --keep works in a folder
-    that stays. The weights come with the package, and are served from this machine.
+    Needs no dataset, network or GPU: the weights come with the package.
+
+    Works in a temporary folder, which is removed at the end, or in --out DIR.
     """
     from bdd100k_zoo.demo_run import steps as job
 
     session = get_session(context)
     start = perf_counter()
-    with raise_on_sigterm(), job.demo_folder(keep) as folder:
+    with raise_on_sigterm(), job.demo_folder(out) as folder:
         chain = job.Demo(session.zoo(), job.Places(folder), session.progress(notes=False))
         chain.check()
         if as_json:
             done = dict(_steps(chain, lambda *_: None))
-            write_json(_document(chain.places, done, kept=keep is not None, seconds=perf_counter() - start))
+            write_json(_document(chain.places, done, kept=out is not None, seconds=perf_counter() - start))
             return
-        print_field("folder", f"{folder}" + ("" if keep else " (removed at the end; see --keep)"))
+        print_field("folder", f"{folder}" + ("" if out else " (removed at the end; see --out)"))
         done = dict(_steps(chain, print_field))
-        _show_end(chain.places, done, kept=keep is not None)
+        _show_end(chain.places, done, kept=out is not None)
         print_field("done", f"in {perf_counter() - start:.0f} s")
 
 

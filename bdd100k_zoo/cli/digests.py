@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.options import Json, get_session
+from bdd100k_zoo.cli.options import Json, get_session, path_option
 from bdd100k_zoo.cli.output import handle_errors, print_renderable, write_json
 from bdd100k_zoo.display.messages import print_message
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @handle_errors
 def digests(
     context: typer.Context,
-    write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Record them in this zoo file; nothing else in it changes.")
+    out: Annotated[
+        Path | None, path_option("FILE", "Record them in this zoo file; nothing else in it changes.")
     ] = None,
     include_unverified: Annotated[
         bool,
-        typer.Option("--include-unverified", help="With --write: record the digests of unverified files too."),
+        typer.Option("--include-unverified", help="With --out: record the digests of unverified files too."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -35,23 +35,23 @@ def digests(
     from bdd100k_zoo.hub.cache import Store
     from bdd100k_zoo.hub.import_export import load_zoo_with, read_cached_digests, write_digests
 
-    if include_unverified and write is None:
-        raise typer.BadParameter("--include-unverified needs --write")
+    if include_unverified and out is None:
+        raise typer.BadParameter("--include-unverified needs --out")
     here = get_session(context)
     store, zoo = Store(offline=True), here.zoo()
-    if write is None:
+    if out is None:
         found = read_cached_digests(store, zoo)
         write_json(found) if as_json else print_renderable(_lines(found), soft_wrap=True)
         return
-    extended = load_zoo_with(zoo, write, here.zoo_files)
-    written = write_digests(store, extended, write, here.progress(), include_unverified=include_unverified)
+    extended = load_zoo_with(zoo, out, here.zoo_files)
+    written = write_digests(store, extended, out, here.progress(), include_unverified=include_unverified)
     if as_json:
         write_json(written)
     else:
         if written.recorded:
             print_renderable(_lines(written.recorded), soft_wrap=True)
         here.note(
-            f"{write}: {len(written.recorded)} recorded now, {written.already} before; "
+            f"{out}: {len(written.recorded)} recorded now, {written.already} before; "
             f"{written.left_out} left out, whose models it does not list"
         )
         if written.unverified:

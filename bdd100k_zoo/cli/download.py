@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.options import Json, get_session
+from bdd100k_zoo.cli.options import Json, get_session, path_option
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_renderable, raise_on_sigterm, write_json
 from bdd100k_zoo.display.messages import sanitize_text
 
@@ -41,8 +41,9 @@ def download(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many files to transfer at once.")] = 4,
     unpack: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Unpack the visuals of each model into DIR/MODEL.")
-    ] = None,
+        bool, typer.Option("--unpack", help="Unpack the visuals of each model; needs --what visuals and --out.")
+    ] = False,
+    out: Annotated[Path | None, path_option("DIR", "For --unpack: each model gets the folder DIR/MODEL.")] = None,
     as_json: Json = False,
 ) -> None:
     """Download published files into the cache and verify them."""
@@ -50,6 +51,10 @@ def download(
         raise typer.BadParameter("name at least one model, or give --all")
     if unpack and FileKind.VISUALS not in (what or ()):
         raise typer.BadParameter("--unpack needs --what visuals")
+    if unpack and out is None:
+        raise typer.BadParameter("--unpack needs --out DIR: it writes into DIR/MODEL")
+    if out and not unpack:
+        raise typer.BadParameter("--out needs --unpack: files are downloaded into the cache")
     from bdd100k_zoo.api import downloads as job
 
     here = get_session(context)
@@ -62,6 +67,7 @@ def download(
             require_digest=require_digest,
             jobs=jobs,
             unpack=unpack,
+            out=out,
             zoo=zoo,
             offline=here.offline,
             progress=here.progress(),

@@ -17,6 +17,7 @@ from bdd100k_zoo.cli.options import (
     RunsFolder,
     Split,
     get_session,
+    path_option,
 )
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_renderable, stdout_console, write_json
 from bdd100k_zoo.display.messages import print_message
@@ -50,9 +51,7 @@ def evaluate(
     data: DatasetRoot = None,
     labels: LabelFile = None,
     runs: RunsFolder = Path("runs"),
-    out_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the scores of one file in the official format.")
-    ] = None,
+    out: Annotated[Path | None, path_option("FILE", "Write the scores of one file in the official format.")] = None,
     engine: Annotated[
         Engine, typer.Option(help="Scorer: this package's or the official one; both give the same scores.")
     ] = "fast",
@@ -88,10 +87,10 @@ def evaluate(
         progress=here.progress(),
     )
     scored = found.evaluations
-    if out_file and len(scored) != 1:
-        raise typer.BadParameter(f"--out-file holds the scores of one predictions file, and there are {len(scored)}")
-    if out_file:
-        write_atomically(out_file, scored[0].official_json(), follow_links=True)
+    if out and len(scored) != 1:
+        raise typer.BadParameter(f"--out holds the scores of one predictions file, and there are {len(scored)}")
+    if out:
+        write_atomically(out, scored[0].official_json(), follow_links=True)
     if as_json:
         write_json(_document(found))
     else:

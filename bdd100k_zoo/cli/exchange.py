@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.options import Json, get_session
+from bdd100k_zoo.cli.options import Json, get_session, path_option
 from bdd100k_zoo.cli.output import details_table, explain, handle_errors, print_renderable, write_json
 from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
 from bdd100k_zoo.display.messages import sanitize_text
@@ -23,10 +23,10 @@ OVERWRITES = "is the file that is read, or in the folder that is read: choose an
 def convert(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN", help="Labels or results: a file, or a folder of files.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     to: Annotated[TargetFormat, typer.Option("--to", help="The format to write.")],
+    out: Annotated[Path, path_option("FILE", "The file to write; an existing one is replaced.")],
     source_format: Annotated[
-        AnnotationFormat | None, typer.Option("--from", help="The format of IN.  [default: found from its content]")
+        AnnotationFormat | None, typer.Option("--from", help="The format of IN; default: found from its content.")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For results: the labels of their images, in either format.")
@@ -37,7 +37,7 @@ def convert(
     from bdd100k_zoo.api import exchange as job
 
     if job.would_overwrite(source, out):
-        raise typer.BadParameter(f"OUT {OVERWRITES}")
+        raise typer.BadParameter(f"--out {OVERWRITES}")
     converted = job.convert(source, out, to, source_format=source_format, labels=labels)
     pairs = [
         ("found", converted.found),

@@ -224,9 +224,8 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if os.environ.get("BDD100K_ZOO_DEBUG") == "1":
                 raise
-            _report_failure(
-                error, as_json=kwargs.get("as_json") is True, lenient=cast("bool | None", kwargs.get("lenient"))
-            )
+            as_json = kwargs.get("as_json") is True or kwargs.get("form") == "json"
+            _report_failure(error, as_json=as_json, lenient=cast("bool | None", kwargs.get("lenient")))
             raise typer.Exit(1) from None
 
     return call

@@ -38,7 +38,7 @@ def report(
     runs: RunsFolder = Path("runs"),
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the frames; adds pictures of the worst and random ones."),
+        typer.Option(metavar="PATH", help="Images: the folder of the frames; adds pictures of the worst and others."),
     ] = None,
     confidence: Confidence = False,
     resamples: Resamples = 1000,

@@ -19,7 +19,7 @@ def site(
         Path | None, typer.Option(metavar="DIR", help="Also show the scores of the runs below DIR.")
     ] = None,
     speed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also show the speeds in a file of `bench --record`.")
+        Path | None, typer.Option(metavar="FILE", help="Also show the speeds in a file of `bench --out`.")
     ] = None,
     as_json: Json = False,
 ) -> None:

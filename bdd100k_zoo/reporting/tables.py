@@ -229,6 +229,8 @@ END = "<!-- bdd100k-zoo table: end -->"
 def update_block(path: Path, block: str, *, check: bool = False) -> bool:
     """Update the generated block of a document; return whether it was stale.
 
+    A document that does not exist is written with the block as its only content.
+
     Args:
         path: the document.
         block: what is to be between its markers.
@@ -239,7 +241,11 @@ def update_block(path: Path, block: str, *, check: bool = False) -> bool:
         StorageError: it cannot be read or written.
     """
     with storage_errors(path):
-        content = path.read_bytes()  # not read_text, which would convert line ends
+        is_new = not check and not path.exists()
+        content = b"" if is_new else path.read_bytes()  # not read_text, which would convert line ends
+    if is_new:
+        write_atomically(path, f"{_render_block(block)}\n".encode(), follow_links=True)
+        return True
     try:
         updated = _replace_block(path, content.decode(), block).encode()
     except UnicodeDecodeError as error:
@@ -248,7 +254,7 @@ def update_block(path: Path, block: str, *, check: bool = False) -> bool:
         return False
     if check:
         problem = "the tables between its markers are not those of the zoo"
-        hint = f"`bdd100k-zoo table --write {path}` updates it (with the same options)"
+        hint = f"`bdd100k-zoo table --out {path}` updates it (with the same options)"
         raise InvalidFileError(path, problem, hint)
     write_atomically(path, updated, follow_links=True)
     return True
@@ -258,8 +264,28 @@ def _replace_block(path: Path, text: str, block: str) -> str:
     """Return a document's text with its block replaced, in the line ends of the document."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
         problem = f"expected one line `{BEGIN}` and, after it, one line `{END}`"
-        raise InvalidFileError(path, problem, "put the two markers where the tables belong")
+        hint = "put the two markers where the tables belong, or choose a file that does not exist"
+        raise InvalidFileError(path, problem, hint)
     before, _, rest = text.partition(BEGIN)
     line_end = "\r\n" if rest.startswith("\r\n") else "\n"
-    generated = f"{BEGIN}\n\n{block}\n{END}".replace("\n", line_end)
+    generated = _render_block(block).replace("\n", line_end)
     return f"{before}{generated}{rest.partition(END)[2]}"
+
+
+def _render_block(block: str) -> str:
+    return f"{BEGIN}\n\n{block}\n{END}"
+
+
+def write_tables(path: Path, text: str) -> None:
+    """Write tables that are not Markdown to a file of their own; an existing one is replaced.
+
+    Raises:
+        InvalidFileError: the file is a document with the markers of Markdown tables.
+        StorageError: it cannot be read or written.
+    """
+    with storage_errors(path):
+        is_document = path.exists() and BEGIN.encode() in path.read_bytes()
+    if is_document:
+        problem = "is a document with tables in Markdown, which another format cannot replace"
+        raise InvalidFileError(path, problem, "choose another file, or write Markdown")
+    write_atomically(path, text.encode(), follow_links=True)

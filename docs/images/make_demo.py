@@ -54,7 +54,7 @@ def main() -> None:
     put(ROOT / "README.md", "output", "$ bdd100k-zoo demo\n" + told(*LOOPBACK_ALONE, *ZOO, "demo"))
     with tempfile.TemporaryDirectory() as folder:
         demo, run = Path(folder, "demo"), Path(folder, "run")
-        told(*ZOO, "demo", "--keep", str(demo))
+        told(*ZOO, "demo", "--out", str(demo))
         picture = sorted((demo / "pictures").iterdir())[SHOWN]
         Image.open(picture).resize(SIZE, Image.Resampling.LANCZOS).save(HERE / "demo.jpg", quality=85, optimize=True)
         if given.scenes:

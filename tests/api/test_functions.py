@@ -184,7 +184,7 @@ def test_scores_have_every_metric_by_class_and_print_as_the_official_table(run: 
 
 def test_a_file_alone_gives_the_same_scores_and_the_official_file(run: Run, labels: Path) -> None:
     shutil.copy(run.predictions, "alone.json")
-    scores = evaluate("alone.json", labels, out_file="scores.json")
+    scores = evaluate("alone.json", labels, out="scores.json")
     assert Path("scores.json").read_bytes() == scores.official_json() == evaluate(run, labels).official_json()
     assert scores.model is None
 
@@ -301,9 +301,12 @@ def test_a_table_is_text_or_updates_a_document() -> None:
     with pytest.raises(ZooError, match="are not those of the zoo"):
         table(check="page.md")
     shown = Told()
-    table(write="page.md", progress=shown)
+    table(out="page.md", progress=shown)
     table(check="page.md", progress=shown)
     assert shown.notes == ["page.md: updated", "page.md: up to date"]
+    assert table(format="csv", out="zoo.csv") == Path("zoo.csv").read_text()
+    with pytest.raises(ZooError, match="needs the format markdown"):
+        table(check="page.md", format="csv")
 
 
 def test_weights_are_downloaded_into_the_cache() -> None:
@@ -311,7 +314,10 @@ def test_weights_are_downloaded_into_the_cache() -> None:
     assert stored.verified
     assert download([load_zoo()[MODEL], MODEL], what=["weights"], offline=True) == [stored]
     with pytest.raises(ZooError, match="needs the visuals"):
-        download(MODEL, unpack="visuals")
+        download(MODEL, unpack=True, out="visuals")
+    for given in ({"unpack": True}, {"out": "visuals"}):
+        with pytest.raises(ZooError, match="need each other"):
+            download(MODEL, what="visuals", **given)  # type: ignore[arg-type]
 
 
 def test_a_training_has_its_weights_and_record(data: Path) -> None:

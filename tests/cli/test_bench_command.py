@@ -38,7 +38,7 @@ def arguments(write_zoo, monkeypatch):
     """Return arguments that measure a small model, with one thread: several wait for one another on a busy machine."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     zoo = str(write_zoo("mine", config=SMALL))
-    return ("--zoo", zoo, "bench", "mine", "--device", "cpu", "--images", "2")
+    return ("--zoo", zoo, "bench", "mine", "--device", "cpu", "--limit", "2")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def start(arguments, tmp_path):
 
 @pytest.mark.slow
 def test_speed_is_printed_beside_that_of_mmdets_own_loop_recorded_and_shown_in_a_table(call, measure, write_zoo):
-    result = measure("--against-mmdet", "--record", "out/speed.jsonl")
+    result = measure("--against-mmdet", "--out", "out/speed.jsonl")
     assert result.exit_code == 0, result.stderr
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
     labels = [line[:11].strip() for line in result.stdout.splitlines()]
@@ -111,7 +111,7 @@ def test_json_is_the_record_and_no_files_are_left(start, tmp_path):
     ],
 )
 def test_an_interrupt_ends_all_processes_and_leaves_no_files(start, tmp_path, number, status):
-    with start("--images", "100000") as process:
+    with start("--limit", "100000") as process:
         while not (children := children_of(process.pid)) or not has_weights(tmp_path / "temporary"):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
@@ -145,7 +145,7 @@ def ends(process: int) -> bool:
 
 
 def test_a_record_that_cannot_be_written_is_an_error_before_anything_is_measured(measure, tmp_path):
-    result = measure("--record", str(tmp_path))
+    result = measure("--out", str(tmp_path))
     assert result.exit_code == 1
     assert "random weights" not in result.stderr
     assert str(tmp_path) in result.stderr.replace("\n", "")
@@ -165,7 +165,7 @@ def test_an_unavailable_device_or_precision_is_an_error_with_a_hint(measure, wan
     assert "hint: " in result.stderr
 
 
-@pytest.mark.parametrize("option", ["--images", "--batch-size"])
+@pytest.mark.parametrize("option", ["--limit", "--batch-size"])
 def test_zero_is_wrong_usage(measure, option):
     assert measure(option, "0").exit_code == 2
 

@@ -253,12 +253,12 @@ def test_a_failed_download_suggests_to_import_a_copy(call, write_zoo):
 
 def test_export_shows_what_the_mirror_holds_and_how_to_use_it(call, filed, tmp_path):
     zoo, _ = filed
-    result = call("--zoo", zoo, "cache", "export", "mirror")
+    result = call("--zoo", zoo, "cache", "export", "--out", "mirror")
     assert result.exit_code == 0, result.stderr
     assert "det/models/mine-weights.pth" in result.stdout
     assert f"BDD100K_ZOO_MIRRORS={(tmp_path / 'mirror').as_uri()}" in result.stderr
     assert (tmp_path / "mirror" / "det" / "models" / "mine-weights.pth").read_bytes() == CONTENT
-    again = json.loads(call("--zoo", zoo, "cache", "export", "mirror", "--json").stdout)
+    again = json.loads(call("--zoo", zoo, "cache", "export", "--out", "mirror", "--json").stdout)
     assert (again["written"], len(again["files"]), again["left_out"]) == (0, 1, [])
 
 
@@ -282,7 +282,7 @@ def exported(call, tmp_path, monkeypatch, no_retries):
     (tmp_path / "copy.json").write_bytes(PREDS)
     monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "other"))
     assert call("--offline", "cache", "import", NAME, "copy.json", "--what", "preds").exit_code == 0
-    assert call("cache", "export", "mirror", "--include-unverified").exit_code == 0
+    assert call("cache", "export", "--out", "mirror", "--include-unverified").exit_code == 0
     monkeypatch.setenv("BDD100K_ZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("BDD100K_ZOO_MIRRORS", (tmp_path / "mirror").as_uri())
     for name in ("HTTPS_PROXY", "https_proxy"):
@@ -296,12 +296,12 @@ def test_random_weights_are_not_verified_by_way_of_a_mirror(call, trial, tmp_pat
     path = Store().path(load_zoo()[NAME].artifact("weights"))
     with Store(offline=True) as store:
         store.import_file(load_zoo()[NAME].artifact("weights"), trial.weights, NO_PROGRESS)
-    refused = call("cache", "export", "mirror")
+    refused = call("cache", "export", "--out", "mirror")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"left out: {path}: it is unverified" in refused.stderr
     assert "--include-unverified" in refused.stderr
     assert not (tmp_path / "mirror").exists()
-    assert call("cache", "export", "mirror", "--include-unverified").exit_code == 0
+    assert call("cache", "export", "--out", "mirror", "--include-unverified").exit_code == 0
     (listed,) = json.loads((tmp_path / "mirror" / "index.json").read_text())["files"]
     assert (listed["verified"], listed["verified_by"]) == (False, None)
 
@@ -336,7 +336,7 @@ def test_a_digest_given_on_import_verifies_by_the_user(call, exported, tmp_path)
     assert "verified by the user" in " ".join(call("info", NAME).stdout.split())
     assert json.loads(call("cache", "verify", "--json").stdout)[0]["verified_by"] == "user"
     assert "verified by the user" in call("digests").stdout
-    exports = call("cache", "export", "again")
+    exports = call("cache", "export", "--out", "again")
     assert (exports.exit_code, "verified by the user" in " ".join(exports.stdout.split())) == (0, True)
 
 
@@ -425,7 +425,7 @@ def test_prune_removes_ledgers_without_a_file_when_asked(call, filed):
 def test_export_names_a_damaged_file_and_fails(call, filed):
     zoo, path = filed
     path.write_bytes(CONTENT[:-1])
-    result = call("--zoo", zoo, "cache", "export", "mirror")
+    result = call("--zoo", zoo, "cache", "export", "--out", "mirror")
     assert result.exit_code == 1
     assert f"left out: {path}" in result.stderr
     assert "cache verify" in result.stderr
@@ -436,17 +436,17 @@ def test_export_overwrites_nothing(call, filed, tmp_path):
     other = tmp_path / "mirror" / "det" / "models" / "mine-weights.pth"
     other.parent.mkdir(parents=True)
     other.write_text("mine")
-    result = call("--zoo", zoo, "cache", "export", "mirror")
+    result = call("--zoo", zoo, "cache", "export", "--out", "mirror")
     assert result.exit_code == 1
     assert str(Path("mirror/det/models/mine-weights.pth")) in result.stderr
     assert "another folder" in result.stderr
     assert other.read_text() == "mine"
 
 
-@pytest.mark.parametrize("folder", ["cache", "cache/det", "cache/det/weights/x", "link"])
+@pytest.mark.parametrize("folder", ["cache", "cache/det", "cache/det/weights/x", "link", ""])
 def test_export_into_the_cache_itself_is_wrong_usage(call, filed, folder, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "cache")
-    assert call("--zoo", filed[0], "cache", "export", folder).exit_code == 2
+    assert call("--zoo", filed[0], "cache", "export", "--out", folder).exit_code == 2
 
 
 def test_prune_reports_removed_and_left_files_and_the_bytes_freed(call, filed):
@@ -497,11 +497,11 @@ def test_digests_are_printed_and_recorded(call, filed):
     result = call("--zoo", zoo, "digests")
     assert result.stdout == f"mine weights, {len(CONTENT):,} bytes, verified by the publisher\n  sha256:{sha256}\n"
     assert json.loads(call("--zoo", zoo, "digests", "--json").stdout)[0]["sha256"] == sha256
-    written = call("digests", "--write", zoo)
+    written = call("digests", "--out", zoo)
     assert written.exit_code == 0, written.stderr
     assert "1 recorded now, 0 before; 0 left out" in written.stderr
     assert load_zoo(zoo)["mine"].weights.digest == f"sha256:{sha256}"
-    assert json.loads(call("digests", "--write", zoo, "--json").stdout)["already"] == 1
+    assert json.loads(call("digests", "--out", zoo, "--json").stdout)["already"] == 1
 
 
 def test_digests_of_unverified_files_are_not_recorded_unless_that_is_requested(call, served, write_zoo):
@@ -509,12 +509,12 @@ def test_digests_of_unverified_files_are_not_recorded_unless_that_is_requested(c
     zoo = str(write_zoo())
     assert call("--zoo", zoo, "download", "mine").exit_code == 0
     before = Path(zoo).read_bytes()
-    refused = call("digests", "--write", zoo)
+    refused = call("digests", "--out", zoo)
     assert refused.exit_code == 1
     assert "the weights of mine are unverified; their digest is not recorded" in refused.stderr
     assert "--include-unverified" in refused.stderr
     assert Path(zoo).read_bytes() == before
-    asked = call("digests", "--write", zoo, "--include-unverified")
+    asked = call("digests", "--out", zoo, "--include-unverified")
     assert asked.exit_code == 0
     assert "any copy with the digest recorded now counts as verified" in asked.stderr
     assert load_zoo(zoo)["mine"].weights.digest == f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -524,7 +524,7 @@ def test_digests_of_unverified_files_are_not_recorded_unless_that_is_requested(c
 def test_digests_against_a_recorded_one_are_refused(call, filed, write_zoo):
     zoo = write_zoo(digest=f"md5:{'0' * 32}")
     before = zoo.read_bytes()
-    result = call("digests", "--write", str(zoo))
+    result = call("digests", "--out", str(zoo))
     assert result.exit_code == 1
     assert "0" * 32 in result.stderr
     assert hashlib.md5(CONTENT).hexdigest() in result.stderr

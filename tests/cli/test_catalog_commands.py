@@ -128,8 +128,8 @@ def test_a_stale_document_is_reported_and_updated(call, tmp_path):
     document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     stale = call("table", "--check", "doc.md")
     assert stale.exit_code == 1
-    assert "--write doc.md" in stale.stderr
-    assert call("table", "--write", "doc.md").exit_code == 0
+    assert "--out doc.md" in stale.stderr
+    assert call("table", "--out", "doc.md").exit_code == 0
     assert call("table", "--check", "doc.md").exit_code == 0
     text = document.read_text()
     assert text.startswith("before\n")
@@ -140,7 +140,7 @@ def test_a_stale_document_is_reported_and_updated(call, tmp_path):
 def test_links_of_a_written_document_lead_to_configs(call, tmp_path, root):
     (tmp_path / root).mkdir(parents=True)
     (tmp_path / "doc.md").write_text(f"{BEGIN}\n{END}\n")
-    assert call("table", "--write", "doc.md").exit_code == 0
+    assert call("table", "--out", "doc.md").exit_code == 0
     links = re.findall(r"\[config\]\((.*?)\)", (tmp_path / "doc.md").read_text())
     assert len(links) == 25
     assert {str(PurePosixPath(link).parent) for link in links} == {root}
@@ -149,7 +149,7 @@ def test_links_of_a_written_document_lead_to_configs(call, tmp_path, root):
 
 def test_a_document_without_configs_beside_it_has_no_links_to_them(call, tmp_path):
     (tmp_path / "doc.md").write_text(f"{BEGIN}\n{END}\n")
-    assert call("table", "--write", "doc.md").exit_code == 0
+    assert call("table", "--out", "doc.md").exit_code == 0
     text = (tmp_path / "doc.md").read_text()
     assert "[config]" not in text
     assert r"| retinanet\_r50\_fpn\_1x\_det\_bdd100k.py |" in text
@@ -165,10 +165,56 @@ def test_table_in_other_forms(call):
     assert document["left_out"] == []
     assert [family["family"] for family in families][:2] == ["faster_rcnn", "retinanet"]
     assert sum(len(family["models"]) for family in families) == 25
+    assert call("table", "--json").stdout == call("table", "--format", "json").stdout
 
 
-def test_check_and_write_exclude_each_other(call):
-    assert call("table", "--check", "a", "--write", "b").exit_code == 2
+@pytest.mark.parametrize("form", ["csv", "latex", "json"])
+def test_tables_in_other_forms_are_written_to_a_file_whole(call, tmp_path, form):
+    for _ in range(2):
+        result = call("table", "--family", "hrnet", "--format", form, "--out", "new/tables")
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout == ""
+        assert "new/tables: written" in result.stderr
+    assert (tmp_path / "new/tables").read_text() == call("table", "--family", "hrnet", "--format", form).stdout
+
+
+def test_a_document_that_does_not_exist_is_written_with_the_markers(call, tmp_path):
+    for note in ("updated", "up to date"):
+        result = call("table", "--out", "new/doc.md")
+        assert result.exit_code == 0, result.stderr
+        assert f"new/doc.md: {note}" in result.stderr
+    text = (tmp_path / "new/doc.md").read_text()
+    assert text.startswith(f"{BEGIN}\n\n### Faster R-CNN\n")
+    assert text.endswith(f"|\n\n{END}\n")
+    assert call("table", "--check", "new/doc.md").exit_code == 0
+
+
+def test_a_file_without_the_markers_and_a_document_with_them_are_not_replaced(call, tmp_path):
+    for text, options in (
+        ("# Notes\n", ()),
+        (f"{BEGIN}\n{END}\n", ("--format", "csv")),
+        (f"{BEGIN}\n{END}\n", ("--json",)),
+    ):
+        (tmp_path / "doc.md").write_text(text)
+        result = call("table", "--out", "doc.md", *options)
+        assert result.exit_code == 1
+        assert "doc.md" in result.stderr + result.stdout
+        assert (tmp_path / "doc.md").read_text() == text
+
+
+def test_a_failure_is_a_json_document_with_either_spelling(call):
+    for option in (["--json"], ["--format", "json"]):
+        result = call("table", "--family", "unknown", *option)
+        assert result.exit_code == 1
+        assert set(json.loads(result.stdout)) == {"error", "hint"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--check", "a", "--out", "b"], ["--check", "a", "--json"], ["--json", "--format", "csv"], ["--out", ""]],
+)
+def test_options_of_table_that_exclude_each_other_are_wrong_usage(call, arguments):
+    assert call("table", *arguments).exit_code == 2
 
 
 def hostile_zoo(write_zoo, title: str) -> str:

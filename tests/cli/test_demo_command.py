@@ -55,7 +55,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("kept")
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        command = cut_off([*DEMO, "--keep", str(folder / "demo")])
+        command = cut_off([*DEMO, "--out", str(folder / "demo")])
     done = subprocess.run(command, env=surroundings(folder), cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
@@ -109,7 +109,7 @@ def test_the_readme_shows_the_output(kept: tuple[Path, str]) -> None:
 
 def test_a_folder_that_holds_something_is_refused(kept: tuple[Path, str], call) -> None:
     before = sorted((kept[0] / "demo").rglob("*"))
-    result = call("demo", "--keep", str(kept[0] / "demo"))
+    result = call("demo", "--out", str(kept[0] / "demo"))
     assert result.exit_code == 1
     assert "hint: move them away, or choose another folder" in result.stderr
     assert sorted((kept[0] / "demo").rglob("*")) == before
@@ -136,7 +136,7 @@ def test_json_is_one_document_and_without_the_extra_all_but_the_report_is_there(
 ) -> None:
     page._environment.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    result = call("demo", "--keep", "demo", "--json")
+    result = call("demo", "--out", "demo", "--json")
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert (told["kept"], told["pictures"], told["report"]) == (True, 24, False)

@@ -109,7 +109,7 @@ def test_every_run_of_the_split_is_scored_beside_the_published_ap(call, dataset,
 
 def test_one_file_gets_the_official_table_and_the_official_file(call, dataset):
     folder = dataset.run()
-    result = call("eval", MODEL, "--data", str(dataset.root), "--out-file", "scores.json", "--lenient")
+    result = call("eval", MODEL, "--data", str(dataset.root), "--out", "scores.json", "--lenient")
     assert result.exit_code == 0, result.stderr
     rows = [line.split() for line in result.stdout.splitlines() if line.startswith(("OVERALL", "traffic light"))]
     assert [len(row) for row in rows] == [14, 13]
@@ -122,7 +122,7 @@ def test_scores_intervals_and_conditions_need_no_hotcoco(call, dataset, monkeypa
     monkeypatch.setitem(sys.modules, "hotcoco", None)
     dataset.run()
     options = ["--lenient", "--confidence", "--resamples", "100", "--by", "weather"]
-    result = call("eval", MODEL, "--data", str(dataset.root), "--out-file", "scores.json", *options)
+    result = call("eval", MODEL, "--data", str(dataset.root), "--out", "scores.json", *options)
     assert result.exit_code == 0, result.stderr
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
 
@@ -156,9 +156,19 @@ def test_folders_of_labels_and_predictions_score_as_their_files(call, dataset):
         Path(name).mkdir()
         for place, frame in enumerate(frames):
             Path(name, f"{place}.json").write_text(json.dumps([frame]))
-    result = call("eval", "det", "--labels", "labels", "--lenient", "--out-file", "scores.json")
+    result = call("eval", "det", "--labels", "labels", "--lenient", "--out", "scores.json")
     assert result.exit_code == 0, result.stderr
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
+
+
+def test_the_scores_of_several_files_go_into_no_single_one(call, dataset):
+    folder = dataset.run()
+    shutil.copy(folder / "det.json", "other.json")
+    files = [str(folder / "det.json"), "other.json"]
+    result = call("eval", *files, "--data", str(dataset.root), "--lenient", "--out", "scores.json")
+    assert result.exit_code == 2
+    assert "--out holds the scores of one predictions file" in result.stderr
+    assert not Path("scores.json").exists()
 
 
 def test_another_file_in_the_folder_of_a_run_does_not_change_the_stored_scores(call, dataset):
@@ -370,10 +380,12 @@ def test_the_official_engine_needs_its_extra_or_agrees(call, dataset):
 
 def test_coco_results_and_labels_score_the_same(call, dataset):
     folder = dataset.run()
-    assert call("convert", str(dataset.labels), "coco_labels.json", "--to", "coco").exit_code == 0
-    converted = call("convert", str(folder / "det.json"), "coco.json", "--to", "coco", "--labels", "coco_labels.json")
+    assert call("convert", str(dataset.labels), "--out", "coco_labels.json", "--to", "coco").exit_code == 0
+    converted = call(
+        "convert", str(folder / "det.json"), "--to", "coco", "--labels", "coco_labels.json", "--out", "coco.json"
+    )
     assert converted.exit_code == 0, converted.stderr
-    result = call("eval", "coco.json", "--labels", "coco_labels.json", "--lenient", "--out-file", "scores.json")
+    result = call("eval", "coco.json", "--labels", "coco_labels.json", "--lenient", "--out", "scores.json")
     assert result.exit_code == 0, result.stderr
     assert Path("scores.json").read_text() == json.dumps(dataset.case["official"], indent=2)
 

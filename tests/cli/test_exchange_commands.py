@@ -20,18 +20,18 @@ def files() -> None:
 
 
 def test_convert_prints_what_it_found_and_wrote(call):
-    result = call("convert", "labels.json", "coco.json", "--to", "coco")
+    result = call("convert", "labels.json", "--out", "coco.json", "--to", "coco")
     assert result.exit_code == 0, result.stderr
     assert "Scalabel labels" in result.stdout
     assert "COCO labels: coco.json" in result.stdout
-    result = call("convert", "coco.json", "back.json", "--from", "coco", "--to", "scalabel")
+    result = call("convert", "coco.json", "--out", "back.json", "--from", "coco", "--to", "scalabel")
     assert result.exit_code == 0, result.stderr
     (frame,) = json.loads(Path("back.json").read_text())
     assert frame["labels"] == FRAMES[0]["labels"]
 
 
 def test_convert_asks_for_the_labels_of_results(call):
-    arguments = ["convert", "det.json", "results.json", "--to", "coco"]
+    arguments = ["convert", "det.json", "--out", "results.json", "--to", "coco"]
     result = call(*arguments)
     assert result.exit_code == 1
     assert "--labels" in result.stderr
@@ -50,13 +50,13 @@ def test_convert_asks_for_the_labels_of_results(call):
 
 def test_convert_notes_what_was_left_out_unless_quiet(call):
     Path("labels.json").write_text(json.dumps([{"name": "a.jpg", "labels": [{"id": "1", "category": "lane"}]}]))
-    arguments = ["convert", "labels.json", "coco.json", "--to", "coco"]
+    arguments = ["convert", "labels.json", "--out", "coco.json", "--to", "coco"]
     assert "1 labels without a box were left out" in call(*arguments).stderr
     assert call("--quiet", *arguments).stderr == ""
 
 
 def test_another_format_than_from_is_an_error(call):
-    result = call("convert", "labels.json", "out.json", "--from", "coco", "--to", "scalabel")
+    result = call("convert", "labels.json", "--out", "out.json", "--from", "coco", "--to", "scalabel")
     assert result.exit_code == 1
     assert "found Scalabel frames" in result.stderr
 
@@ -64,9 +64,11 @@ def test_another_format_than_from_is_an_error(call):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["convert", "labels.json", "labels.json", "--to", "coco"],
-        ["convert", "labels.json", "out.json", "--to", "yolo"],
-        ["convert", "labels.json", "out.json"],
+        ["convert", "labels.json", "--out", "labels.json", "--to", "coco"],
+        ["convert", "labels.json", "--out", "out.json", "--to", "yolo"],
+        ["convert", "labels.json", "--out", "out.json"],
+        ["convert", "labels.json", "--to", "coco"],
+        ["convert", "labels.json", "--to", "coco", "--out", ""],
         ["submit", "det.json", "--images", "names.txt", "--out", "./det.json"],
         ["submit", ".", "--images", "names.txt", "--out", "det.json"],
         ["submit", "det.json", "--out", "out.json"],
@@ -132,7 +134,7 @@ def test_boxes_outside_are_clipped_only_with_the_option(call):
 @pytest.mark.parametrize(
     "command",
     [
-        ["convert", "loop.json", "out.json", "--to", "coco"],
+        ["convert", "loop.json", "--out", "out.json", "--to", "coco"],
         ["submit", "loop.json", "--images", "names.txt", "--out", "o"],
     ],
 )

@@ -108,7 +108,7 @@ def test_an_encoding_that_was_requested_with_its_own_replacement_keeps_it(zoo: s
 def test_a_document_is_written_in_utf_8_whatever_stdout_has(tmp_path: Path) -> None:
     document = tmp_path / "README.md"
     document.write_text("<!-- bdd100k-zoo table: begin -->\n<!-- bdd100k-zoo table: end -->\n")
-    markers = run("table", "--write", str(document), encoding="ascii")
+    markers = run("table", "--out", str(document), encoding="ascii")
     assert markers.returncode == 0, markers.stderr.decode()
     assert "✓" in document.read_text(encoding="utf-8")
     assert run("table", "--check", str(document), encoding="ascii").returncode == 0

@@ -1,4 +1,4 @@
-"""download --unpack: the visuals of a model as a folder of files."""
+"""download --unpack --out: the visuals of a model as a folder of files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def zoo(served, write_zoo) -> str:
 
 
 def test_visuals_are_unpacked_below_the_model_s_name_and_kept_in_the_cache(call, zoo):
-    result = call("--zoo", zoo, "download", "mine", "--what", "weights", "--what", "visuals", "--unpack", "seen")
+    result = call(
+        "--zoo", zoo, "download", "mine", "--what", "weights", "--what", "visuals", "--unpack", "--out", "seen"
+    )
     assert result.exit_code == 0, result.stderr
     assert {name: Path("seen/mine", name).read_bytes() for name in FRAMES} == FRAMES
     assert "unpacked 2 files (16 bytes) into seen/mine" in result.stderr
@@ -32,19 +34,19 @@ def test_visuals_are_unpacked_below_the_model_s_name_and_kept_in_the_cache(call,
 
 
 def test_a_model_that_is_named_twice_is_unpacked_once(call, zoo):
-    result = call("--zoo", zoo, "download", "mine", "mine", "--what", "visuals", "--unpack", "seen")
+    result = call("--zoo", zoo, "download", "mine", "mine", "--what", "visuals", "--unpack", "--out", "seen")
     assert result.exit_code == 0, result.stderr
 
 
 def test_the_json_document_stays_alone_on_stdout(call, zoo):
-    result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "seen", "--json")
+    result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "--out", "seen", "--json")
     assert [file["size"] for file in json.loads(result.stdout)] == [Path("served/mine.zip").stat().st_size]
     assert Path("seen/mine/val/a.jpg").is_file()
 
 
 def test_an_existing_folder_is_reported_before_anything_is_downloaded(call, zoo):
     Path("seen/mine").mkdir(parents=True)
-    result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "seen")
+    result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "--out", "seen")
     assert result.exit_code == 1
     assert "seen/mine: already exists, and was not changed" in result.stderr
     assert not list(Path("cache").rglob("mine.zip"))
@@ -53,7 +55,7 @@ def test_an_existing_folder_is_reported_before_anything_is_downloaded(call, zoo)
 def test_a_harmful_zip_is_reported_and_stays_in_the_cache(call, zoo, served):
     with zipfile.ZipFile(served.folder / "mine.zip", "w") as zipped:
         zipped.writestr("../outside.jpg", b"")
-    result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "seen")
+    result = call("--zoo", zoo, "download", "mine", "--what", "visuals", "--unpack", "--out", "seen")
     assert result.exit_code == 1
     assert "'../outside.jpg'" in result.stderr
     assert "hint" in result.stderr
@@ -61,5 +63,14 @@ def test_a_harmful_zip_is_reported_and_stays_in_the_cache(call, zoo, served):
     assert list(Path("cache").rglob("mine.zip"))
 
 
-def test_unpacking_without_visuals_is_wrong_usage(call):
-    assert call("download", "fcos_r50_fpn_1x", "--unpack", "seen").exit_code == 2
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--unpack", "--out", "seen"],
+        ["--unpack", "--what", "visuals"],
+        ["--what", "visuals", "--out", "seen"],
+        ["--what", "visuals", "--unpack", "--out", ""],
+    ],
+)
+def test_visuals_are_unpacked_only_where_all_three_options_ask_for_it(call, options):
+    assert call("download", "fcos_r50_fpn_1x", *options).exit_code == 2

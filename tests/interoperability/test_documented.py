@@ -51,7 +51,7 @@ def test_the_example_prints_what_the_page_says(
 def test_the_commands_give_the_files_of_the_examples(demo: Path, tmp_path: Path) -> None:
     (block,) = re.findall(r"<!-- interoperability: files -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
     first, *conversions = block.splitlines()
-    assert first == "bdd100k-zoo demo --keep demo"
+    assert first == "bdd100k-zoo demo --out demo"
     shutil.copytree(demo / "demo", tmp_path / "demo")
     for command in conversions:
         result = CliRunner().invoke(build_app(), command.split()[1:])

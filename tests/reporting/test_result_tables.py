@@ -20,6 +20,7 @@ from bdd100k_zoo.reporting.tables import (
     models_of,
     render_tables,
     update_block,
+    write_tables,
 )
 
 if TYPE_CHECKING:
@@ -348,13 +349,33 @@ def test_a_document_that_is_not_utf_8_is_refused_and_unchanged(path: Path) -> No
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()], ids=["missing", "folder"])
-def test_a_document_that_cannot_be_read_is_named(path: Path, make: object) -> None:
-    make(path)  # type: ignore[operator]
-    for job in (is_current, update_block):
+def test_a_document_that_does_not_exist_cannot_be_checked_and_is_written_with_its_folder(path: Path) -> None:
+    document = path.parent / "new" / "page.md"
+    with pytest.raises(StorageError) as caught:
+        is_current(document, BLOCK)
+    assert caught.value.path == document
+    assert update_block(document, BLOCK)
+    assert document.read_text() == f"{BEGIN}\n\n{BLOCK}\n{END}\n"
+    assert is_current(document, BLOCK)
+
+
+def test_a_folder_is_no_document(path: Path) -> None:
+    path.mkdir()
+    jobs = (is_current, update_block, write_tables)
+    for job in jobs:
         with pytest.raises(StorageError) as caught:
             job(path, BLOCK)
         assert caught.value.path == path
+
+
+def test_tables_in_another_format_replace_a_file_but_no_document(path: Path) -> None:
+    for text in ("a,b\n", "c,d\n"):
+        write_tables(path, text)
+        assert path.read_text() == text
+    path.write_text(f"{BEGIN}\n{END}\n")
+    with pytest.raises(InvalidFileError, match="tables in Markdown"):
+        write_tables(path, "a,b\n")
+    assert path.read_text() == f"{BEGIN}\n{END}\n"
 
 
 def test_a_link_to_a_document_stays_a_link_and_the_document_keeps_its_rights(path: Path, tmp_path: Path) -> None:

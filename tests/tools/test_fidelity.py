@@ -124,7 +124,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_equal_results_pass_and_the_page_lists_every_model(folders: tuple[Path, Path], tmp_path: Path, capsys) -> None:
     page = tmp_path / "docs" / "fidelity.md"
-    assert main(["compare", *map(str, folders), "--write", str(page)]) == 0
+    assert main(["compare", *map(str, folders), "--out", str(page)]) == 0
     assert capsys.readouterr().out == "25 of 25 models find the same boxes\n"
     text = page.read_text()
     assert [name for name in NAMES if f"| `{name}` | 2 | 2 | 0 | 0 | 0 | 0 | 0 | 0 |" not in text] == []

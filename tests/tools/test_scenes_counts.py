@@ -41,7 +41,7 @@ def test_a_sheet_of_scenes_is_one_image(tmp_path):
 def test_the_command_reports_files_that_it_must_not_overwrite(tmp_path):
     (tmp_path / "labels" / "det_20").mkdir(parents=True)
     (tmp_path / "labels" / "det_20" / "det_val.json").write_text("[]")
-    command = [sys.executable, "-m", "tools.scenes", "--write", str(tmp_path), "--val", "1"]
+    command = [sys.executable, "-m", "tools.scenes", "--out", str(tmp_path), "--val", "1"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"error: {tmp_path}: holds other files")

@@ -2,7 +2,7 @@
 
     python -m tools.fidelity freeze --backend mmdet2 --out frozen/mmdet2
     python -m tools.fidelity freeze --backend mmdet3 --out frozen/mmdet3
-    python -m tools.fidelity compare frozen/mmdet2 frozen/mmdet3 --write docs/fidelity.md
+    python -m tools.fidelity compare frozen/mmdet2 frozen/mmdet3 --out docs/fidelity.md
 
 Run each freeze in an environment with that backend. --small restricts it to the first model of every architecture and
 to small images, whose results the tests keep. Models that fail can be frozen with --as-built as well; compare then
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--as-built", type=Path, metavar="DIR", help="the boxes of FOUND's stack with mmdet's own layers"
     )
     other.add_argument(
-        "--write", type=Path, metavar="FILE", help="write the page to this file instead of standard output"
+        "--out", type=Path, metavar="FILE", help="write the page to this file instead of standard output"
     )
     other.set_defaults(do=_compare)
     return parser
@@ -83,9 +83,9 @@ def _freeze(given: argparse.Namespace) -> int:
 def _compare(given: argparse.Namespace) -> int:
     comparison = compare_folders(given.expected, given.found, given.as_built)
     text = page(comparison, TOLERANCES)
-    if given.write:
-        write_atomically(given.write, text.encode(), follow_links=True)
-    sys.stdout.write(f"{summary(comparison)}\n" if given.write else text)
+    if given.out:
+        write_atomically(given.out, text.encode(), follow_links=True)
+    sys.stdout.write(f"{summary(comparison)}\n" if given.out else text)
     return 1 if comparison.failed else 0
 
 

@@ -127,7 +127,7 @@ def _commands(one: str, other: str, rounded: Sequence[str]) -> Iterator[str]:
         models = " ".join(rounded)
         yield f"{COMMAND} freeze {models} \\\n  --backend {other} --as-built --out frozen/{other}-as-built"
         compared += f" \\\n  --as-built frozen/{other}-as-built"
-    yield f"{compared} --write docs/fidelity.md"
+    yield f"{compared} --out docs/fidelity.md"
 
 
 def _paragraph(text: str) -> str:

@@ -52,12 +52,12 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.scenes", description=__doc__)
     parser.add_argument("--count", type=int, default=0, metavar="N", help="count the boxes of N scenes")
-    parser.add_argument("--write", type=Path, metavar="ROOT", help="write a dataset here, and count its boxes")
-    parser.add_argument("--train", type=int, default=0, metavar="N", help="training frames for --write")
-    parser.add_argument("--val", type=int, default=0, metavar="N", help="validation frames for --write")
+    parser.add_argument("--out", type=Path, metavar="ROOT", help="write a dataset here, and count its boxes")
+    parser.add_argument("--train", type=int, default=0, metavar="N", help="training frames for --out")
+    parser.add_argument("--val", type=int, default=0, metavar="N", help="validation frames for --out")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write the scenes of --count as one JPEG")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes for --write; default: one per CPU")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes for --out; default: one per CPU")
     return parser
 
 
@@ -66,9 +66,9 @@ def _seeds(given: argparse.Namespace) -> list[int]:
 
 
 def _frames(given: argparse.Namespace) -> list[LabelFrame]:
-    if not given.write:
+    if not given.out:
         return [draw_scene(seed).labels for seed in _seeds(given)]
-    written = write_scenes(given.write, train=given.train, val=given.val, seed=given.seed, jobs=given.jobs)
+    written = write_scenes(given.out, train=given.train, val=given.val, seed=given.seed, jobs=given.workers)
     return [frame for frames in written.splits.values() for frame in frames]
 
 
