@@ -57,7 +57,7 @@ def predict(
         ),
     ] = None,
     images: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="The same as an option (repeatable).")
+        list[str] | None, typer.Option(metavar="PATH", help="Images, as an option (repeatable).")
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, take every Nth frame.")] = 1,
     split: Annotated[Split | None, typer.Option(help="Instead: the images of this split of the dataset.")] = None,
