@@ -150,7 +150,7 @@ def _draw(request: PredictRequest, here: Session, progress: Progress, *, as_json
 
     out = request.folder / "pictures"
     with raise_on_sigterm():
-        shown = job.show(request.folder, request.images, out, every=request.every, jobs=None, progress=progress)
+        shown = job.show(request.folder, request.images, out, every=request.every, workers=None, progress=progress)
     if not as_json:
         print_picture_summary(out, shown, here, min_score=DEFAULT_MIN_SCORE)
 
