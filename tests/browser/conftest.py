@@ -74,7 +74,7 @@ def edge_colour() -> Callable[[Locator], tuple[int, ...]]:
         with Image.open(io.BytesIO(element.screenshot())) as picture:
             right, bottom = picture.size
             edge = picture.convert("RGB").crop((right - 1, 0, right, bottom))
-        return Counter(edge.getpixel((0, y)) for y in range(bottom)).most_common(1)[0][0]  # type: ignore[return-value]
+        return Counter(edge.getpixel((0, y)) for y in range(bottom)).most_common(1)[0][0]
 
     return find
 
