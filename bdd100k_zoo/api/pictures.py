@@ -19,6 +19,7 @@ from bdd100k_zoo.data.images import STANDARD_INPUT
 from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.evaluation.runs import check_run_split, find_labels_file, resolve_single
+from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.prediction.predict import split_image_folder
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.reporting.picture_files import PictureFormat, Viewer
@@ -104,6 +105,8 @@ def show(
         raise ZooError("the viewer scalabel draws predictions only", "leave out labels and top_errors, or viewer")
     (name,) = prediction_names(predictions)
     subject = resolve_single(name, load_zoo() if zoo is None else zoo, split or "val", Path(runs))
+    with storage_errors(subject.predictions):
+        subject.predictions.stat()  # a wrong path is reported before what else is missing
     if split:
         check_run_split(subject, split)
     root = dataset_root(data)

@@ -256,6 +256,7 @@ def test_several_runs_of_a_model_are_listed(call):
     ("arguments", "told"),
     [
         (["det.json", "--images", "drive"], ["det.json: belongs to no run", "hint: use --out DIR"]),
+        (["nowhere/det.json"], ["nowhere/det.json: ", "No such file"]),
         (["det.json", "--out", "out"], ["it is not known where the images are", "--images PATH, or --data ROOT"]),
         ([MODEL, "--data", "bdd"], [f"runs: holds no run of {MODEL} on val", "predict MODEL --split val"]),
         (["fcos_r50_fpn_9x", "--data", "bdd"], ["fcos_r50_fpn_1x"]),
