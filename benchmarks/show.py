@@ -54,7 +54,7 @@ def draw_ours(folder: Path, jobs: int) -> None:
         images=(str(folder / "frames"),),
         out=folder / "ours",
         min_score=0,
-        jobs=jobs,
+        workers=jobs,
         fresh=True,
     )
     tell(begin, len(show_predictions(request, NO_PROGRESS).pictures))

@@ -6,17 +6,21 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.api.arguments import check_choice, optional_path
+from bdd100k_zoo.api.arguments import check_choice, dataset_root, optional_path, prediction_names
 from bdd100k_zoo.data.convert import convert_file
 from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
-from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.errors import StorageError, ZooError
 from bdd100k_zoo.evaluation import submission
+from bdd100k_zoo.evaluation.runs import check_run_split, resolve_single
+from bdd100k_zoo.prediction.predict import split_image_folder
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
+from bdd100k_zoo.registry import load_zoo
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.api.arguments import AnyPath
+    from bdd100k_zoo.api.arguments import AnyPath, AnyPredictions
     from bdd100k_zoo.data.convert import ConversionResult
     from bdd100k_zoo.evaluation.submission import Submission
+    from bdd100k_zoo.registry import Zoo
 
 
 def convert(
@@ -51,24 +55,56 @@ def convert(
     return convert_file(_read_of(Path(source)), Path(out), to, source_format, optional_path(labels))
 
 
-def submit(predictions: AnyPath, images: AnyPath, out: AnyPath, *, clip: bool = False) -> Submission:
+def submit(
+    predictions: AnyPredictions,
+    images: AnyPath | None = None,
+    *,
+    out: AnyPath,
+    data: AnyPath | None = None,
+    split: str = "test",
+    runs: AnyPath = "runs",
+    clip: bool = False,
+    zoo: Zoo | None = None,
+) -> Submission:
     """Validate predictions and write the file for the evaluation server; works offline.
 
     Args:
-        predictions: a predictions file, a folder of such files, or a run.
-        images: the images of the split: a folder, or a text file with one name per line.
+        predictions: a predictions file, a folder of such files, a run, or a model with one run on the split.
+        images: the images of the split: a folder, or a text file with one name per line; by default
+            ``images/100k/SPLIT`` below the dataset's root.
         out: the file to write; an existing one is replaced.
+        data: root of the dataset; by default that of BDD100K_ROOT.
+        split: the split of the run and images.
+        runs: where the runs of models are.
         clip: clip boxes that extend beyond their image.
+        zoo: the known models; None for ``load_zoo()``.
 
     Returns:
         The path and size of the file, its numbers of frames and boxes, and notes.
 
     Raises:
         SubmissionError: all problems of the predictions; nothing was written.
+        InputsError: there are several runs of the model on the split, or none, or the run is on another split.
+        UnknownNameError: there is neither a file nor a model of that name.
         StorageError: a file cannot be read or written.
+        ZooError: any other failure.
     """
-    _refuse_overwriting(Path(predictions), Path(out))
-    return submission.submit(Path(predictions), os.fspath(images), Path(out), clip=clip)
+    (name,) = prediction_names(predictions)
+    subject = resolve_single(name, load_zoo() if zoo is None else zoo, split, Path(runs))
+    _refuse_overwriting(subject.predictions, Path(out))
+    if images is None:
+        check_run_split(subject, split)
+        images = _split_images(dataset_root(data), split)
+    return submission.submit(subject.predictions, os.fspath(images), Path(out), clip=clip)
+
+
+def _split_images(root: Path | None, split: str) -> str:
+    if root is None:
+        raise ZooError(
+            f"no images of {split}: neither --images nor the dataset's root is given",
+            f"use --images DIR|LIST, or --data ROOT (or BDD100K_ROOT) with images/100k/{split}",
+        )
+    return split_image_folder(root, split)
 
 
 def would_overwrite(source: Path, out: Path) -> bool:

@@ -24,7 +24,7 @@ NEXT_COMMANDS = (
     f"bdd100k-zoo download {EXAMPLE_MODEL}",
     f"bdd100k-zoo predict {EXAMPLE_MODEL} --split val --data ROOT",
     f"bdd100k-zoo eval {EXAMPLE_MODEL} --data ROOT",
-    f"bdd100k-zoo show runs/{EXAMPLE_MODEL}/val \\\n    --images ROOT/images/100k/val --out pictures",
+    f"bdd100k-zoo show {EXAMPLE_MODEL} --data ROOT",
     f"bdd100k-zoo report {EXAMPLE_MODEL} --data ROOT --out report.html",
 )
 """The commands for a user who has the dataset, in the order of the demo's steps."""

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdd100k_zoo.cli.options import Json, get_session, path_option
-from bdd100k_zoo.cli.output import details_table, explain, handle_errors, print_renderable, write_json
+from bdd100k_zoo.cli.options import DatasetRoot, Json, RunsFolder, get_session, path_option
+from bdd100k_zoo.cli.output import (
+    complete_model,
+    details_table,
+    explain,
+    handle_errors,
+    print_renderable,
+    write_json,
+)
 from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
 from bdd100k_zoo.display.messages import sanitize_text
 
@@ -52,14 +59,25 @@ def convert(
 def submit(
     context: typer.Context,
     predictions: Annotated[
-        Path,
-        typer.Argument(metavar="PREDICTIONS", help="A predictions file, a folder of such files, or a run's folder."),
-    ],
-    images: Annotated[
         str,
-        typer.Option(metavar="DIR|LIST", help="The split's images: a folder, or a text file with one name per line."),
+        typer.Argument(
+            metavar="PREDICTIONS|RUN|MODEL",
+            help="A predictions file, a folder of such files, a run's folder, or a model (its run on the split).",
+            autocompletion=complete_model,
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to submit.")],
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|LIST",
+            help="The split's images: a folder, or a text file with one name per line; "
+            "default: images/100k/SPLIT below the root.",
+        ),
+    ] = None,
+    data: DatasetRoot = None,
+    split: Annotated[str, typer.Option(help="The split of the run and images.")] = "test",
+    runs: RunsFolder = Path("runs"),
     clip: Annotated[bool, typer.Option("--clip", help="Clip boxes that extend beyond their image.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -67,10 +85,15 @@ def submit(
     from bdd100k_zoo.api import exchange as job
     from bdd100k_zoo.errors import SubmissionError
 
-    if job.would_overwrite(predictions, out):
+    if images is None and data is None:
+        raise typer.BadParameter("give --images DIR|LIST, or --data ROOT (or BDD100K_ROOT) with images/100k")
+    if job.would_overwrite(Path(predictions), out):
         raise typer.BadParameter(f"--out {OVERWRITES}")
+    session = get_session(context)
     try:
-        submission = job.submit(predictions, images, out, clip=clip)
+        submission = job.submit(
+            predictions, images, out=out, data=data, split=split, runs=runs, clip=clip, zoo=session.zoo()
+        )
     except SubmissionError as error:
         if not as_json:
             raise

@@ -56,9 +56,7 @@ def predict(
             "on standard input.",
         ),
     ] = None,
-    images: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="Images, as an option (repeatable).")
-    ] = None,
+    images: Annotated[list[str] | None, typer.Option(metavar="PATH", help="Images, as an option (repeatable).")] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Of videos, take every Nth frame.")] = 1,
     split: Annotated[Split | None, typer.Option(help="Instead: the images of this split of the dataset.")] = None,
     data: Annotated[Path | None, path_option("ROOT", "Root of the dataset, for --split.", "BDD100K_ROOT")] = None,
@@ -160,7 +158,7 @@ def _draw(run: Run, images: list[str], here: Session, progress: Progress, *, as_
 
     out, request = run.folder / "pictures", run.record.request
     with raise_on_sigterm():
-        shown = job.show(run, images or request.image_roots, out, every=request.every, jobs=None, progress=progress)
+        shown = job.show(run, images or request.image_roots, out, every=request.every, workers=None, progress=progress)
     if not as_json:
         print_picture_summary(out, shown, here, min_score=DEFAULT_MIN_SCORE)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from bdd100k_zoo.cli.options import Json, get_session, nonempty_path
+from bdd100k_zoo.cli.options import DatasetRoot, Json, RunsFolder, get_session, path_option
 from bdd100k_zoo.cli.output import (
+    complete_model,
     handle_errors,
     print_field,
     print_renderable,
@@ -51,16 +52,31 @@ def _parse_classes(value: str) -> ClassSelection:
 @handle_errors
 def show(
     context: typer.Context,
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions file, or a run's folder.")],
-    images: Annotated[
-        list[str],
-        typer.Option(metavar="PATH", help="Images: folders, files, patterns, lists and videos, as for predict."),
+    predictions: Annotated[
+        str,
+        typer.Argument(
+            metavar="PREDICTIONS|RUN|MODEL",
+            help="A predictions file, a run's folder, or a model (its run on the split).",
+            autocompletion=complete_model,
+        ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", parser=nonempty_path, help="Folder for the pictures.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", parser=nonempty_path, help="Labels: mark matched, missed and false boxes."),
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Images: folders, files, patterns, lists and videos, as for predict; default: images/100k/SPLIT below "
+            "the root, or the run's own (repeatable).",
+        ),
     ] = None,
+    data: DatasetRoot = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split of the run, images and labels; default: the run's own, or val.")
+    ] = None,
+    runs: RunsFolder = Path("runs"),
+    out: Annotated[
+        Path | None, path_option("DIR", "Folder for the pictures; default: pictures/ in the run's folder.")
+    ] = None,
+    labels: Annotated[Path | None, path_option("FILE", "Labels: mark matched, missed and false boxes.")] = None,
     min_score: Annotated[
         float, typer.Option(metavar="X", min=0, max=1, help="Leave out detections with lower scores.")
     ] = DEFAULT_MIN_SCORE,
@@ -73,12 +89,19 @@ def show(
         typer.Option(metavar="NAME|LIST", help="Only this frame, or those in a .txt list, one per line (repeatable)."),
     ] = None,
     top_errors: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only the N frames that cost the most AP; needs --labels.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Only the N frames that cost the most AP; needs --labels FILE or --data ROOT.",
+        ),
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help="Predictions are of every Nth video frame.")] = 1,
     form: Annotated[ImageFormat, typer.Option("--format", help="Format of the pictures.")] = "jpg",
     viewer: Annotated[Viewer, typer.Option(metavar="NAME", help="own, or scalabel, the official viewer.")] = "own",
-    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes; default: one per core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes that draw; default: one per core.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Draw existing pictures again.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -86,10 +109,10 @@ def show(
 
     An existing picture that would look the same is not drawn again.
     """
-    if top_errors and labels is None:
-        raise typer.BadParameter("--top-errors needs --labels FILE")
-    if viewer == "scalabel" and labels:
-        raise typer.BadParameter("--viewer scalabel draws predictions only: leave out --labels")
+    if top_errors and labels is None and data is None:
+        raise typer.BadParameter("--top-errors needs --labels FILE, or the dataset: --data ROOT (or BDD100K_ROOT)")
+    if viewer == "scalabel" and (labels or top_errors):
+        raise typer.BadParameter("--viewer scalabel draws predictions only: leave out --labels and --top-errors")
     from bdd100k_zoo.api import pictures as job
 
     session = get_session(context)
@@ -98,6 +121,9 @@ def show(
             predictions,
             images,
             out,
+            data=data,
+            split=split,
+            runs=runs,
             labels=labels,
             min_score=min_score,
             classes=classes.indices if classes else None,
@@ -106,14 +132,15 @@ def show(
             every=every,
             format=form,
             viewer=viewer,
-            jobs=jobs,
+            workers=workers,
             fresh=fresh,
+            zoo=session.zoo(),
             progress=session.progress(),
         )
     if as_json:
-        write_json(_document(predictions, out, shown))
+        write_json(_document(shown))
     else:
-        print_picture_summary(out, shown, session, min_score=min_score)
+        print_picture_summary(shown.out, shown, session, min_score=min_score)
     if shown.unreadable:
         raise typer.Exit(1)
 
@@ -152,15 +179,15 @@ def _print_losses(pictures: Sequence[ShownPicture]) -> None:
     stdout_console().print(table)
 
 
-def _document(predictions: Path, out: Path, shown: ShowResult) -> dict[str, Any]:
+def _document(shown: ShowResult) -> dict[str, Any]:
     return {
-        "predictions": str(predictions),
-        "out": str(out),
+        "predictions": str(shown.predictions),
+        "out": str(shown.out),
         "pictures": [
             {"frame": frame, "path": str(path), "ap": loss and {name: getattr(loss, name) for name in LOSSES}}
             for frame, path, loss in shown.pictures
         ],
-        "stood": shown.existing,
+        "existing": shown.existing,
         "boxes": shown.boxes,
         "left_out": shown.left_out,
         "unlabelled": shown.unlabelled,

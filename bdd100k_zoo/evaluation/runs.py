@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError, ZooError
+from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError, ZooError, list_first
 from bdd100k_zoo.evaluation.scores import OVERALL, SCORES_FILE, read_stored_scores
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, read_run
 from bdd100k_zoo.prediction.speeds import read_speed_summaries
@@ -45,6 +45,8 @@ class EvaluationSubject:
     """In percent, on the split."""
     folder: Path | None = None
     """The run's folder, if the file belongs to a run."""
+    run: RunRecord | None = None
+    """The run's record, if the file belongs to a run."""
 
 
 def find_runs(root: Path) -> Iterator[tuple[Path, RunRecord]]:
@@ -92,6 +94,33 @@ def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[Evaluation
     return found
 
 
+def resolve_single(name: str, zoo: Zoo, split: str, runs: Path) -> EvaluationSubject:
+    """Return the one predictions file that a name stands for; see ``resolve_name``.
+
+    Raises:
+        InputsError: there are several runs of the model on the split, or none.
+        UnknownNameError, InvalidFileError, StorageError: see ``resolve_name``.
+    """
+    found = resolve_name(name, zoo, split, runs)
+    if len(found) > 1:
+        folders = list_first([each.predictions.parent for each in found])
+        raise InputsError(
+            runs, f"holds {len(found)} runs of {name} on {split}:{folders}", "give the folder of one of them"
+        )
+    return found[0]
+
+
+def check_run_split(subject: EvaluationSubject, split: str) -> None:
+    """Check that predictions are not of a run on another split: its frames are other images; raises InputsError."""
+    actual = subject.run.request.split if subject.run else None
+    if actual not in (None, split):
+        raise InputsError(
+            subject.predictions,
+            f"is of a run on {actual}, not on {split}",
+            f"use --split {actual}, or give the predictions on {split}",
+        )
+
+
 def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
     """Return a predictions file as a subject.
 
@@ -110,6 +139,7 @@ def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
         model=model,
         published_ap=None if other or model is None else _published_ap(model, split),
         folder=folder,
+        run=record,
     )
 
 

@@ -100,7 +100,7 @@ def submit(predictions: Path, images: str, out: Path, *, clip: bool = False) -> 
         outside = any(problem.kind == BOXES_OUTSIDE_IMAGE for problem in problems)
         clip_hint = "; --clip moves the edges of boxes into their images" if outside else ""
         raise SubmissionError(
-            path, problems, f"--json lists every problem; correct the predictions, or --images{clip_hint}"
+            path, problems, f"--json lists every problem; correct the predictions, --images or --split{clip_hint}"
         )
     lines, clipped = _encode_frames(frames, found.places, clip=clip)
     content = b"[\n" + b",\n".join(lines) + b"\n]\n"

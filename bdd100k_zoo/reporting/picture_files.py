@@ -100,14 +100,14 @@ def read_picture_digest(path: Path) -> str | None:
 
 
 def draw_picture_files(
-    pictures: Iterable[PictureJob], number: int, jobs: int, out: Path
+    pictures: Iterable[PictureJob], number: int, workers: int, out: Path
 ) -> Generator[Outcomes, None, None]:
     """Draw pictures; yield the outcomes of a few at a time.
 
     Args:
         pictures: what to draw; consumed as needed, so that memory does not grow with their number.
         number: how many there are at most.
-        jobs: number of processes; few pictures are drawn in this process.
+        workers: number of processes; few pictures are drawn in this process.
         out: the folder of the pictures.
 
     Raises:
@@ -116,25 +116,25 @@ def draw_picture_files(
         WorkerFailedError: one of the processes was killed.
     """
     parts = _split(pictures)
-    jobs = min(jobs, number // MIN_PICTURES_PER_PROCESS)
-    if jobs < 2:
+    workers = min(workers, number // MIN_PICTURES_PER_PROCESS)
+    if workers < 2:
         yield from map(_draw_part, parts)
         return
     try:
-        yield from _draw_in_pool(parts, jobs)
+        yield from _draw_in_pool(parts, workers)
     except BrokenProcessPool as error:
         message = f"a process that was drawing into {out} was killed, possibly for lack of memory"
-        hint = "the same command draws the missing pictures; fewer --jobs need less memory"
+        hint = "the same command draws the missing pictures; fewer --workers need less memory"
         raise WorkerFailedError(message, hint) from error
 
 
-def _draw_in_pool(parts: Iterable[list[PictureJob]], jobs: int) -> Iterator[Outcomes]:
+def _draw_in_pool(parts: Iterable[list[PictureJob]], workers: int) -> Iterator[Outcomes]:
     context = multiprocessing.get_context("spawn")  # a forked process would inherit threads in unknown states
     ended = context.Event()
-    pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(ended,))
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(ended,))
     try:
         submitted = (pool.submit(_draw_part, part) for part in parts)
-        waiting = deque(islice(submitted, 3 * jobs))  # no more, so that memory does not grow
+        waiting = deque(islice(submitted, 3 * workers))  # no more, so that memory does not grow
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(islice(submitted, 1))

@@ -21,7 +21,6 @@ from bdd100k_zoo.evaluation.pairing import pair_frames, unique_frame_names
 from bdd100k_zoo.evaluation.runs import EvaluationSubject, resolve_name
 from bdd100k_zoo.evaluation.scores import fingerprint_file
 from bdd100k_zoo.files import write_atomically
-from bdd100k_zoo.prediction.run import read_run
 from bdd100k_zoo.reporting.figures import check_report_installed
 from bdd100k_zoo.reporting.frame_boxes import build_outcome_marks
 from bdd100k_zoo.reporting.page import check_page_replaceable
@@ -127,7 +126,7 @@ def _analyse(
         published_ap=subject.published_ap,
         model=subject.model,
         family=subject.model.family_record if subject.model else None,
-        record=read_run(subject.folder) if subject.folder else None,
+        record=subject.run,
         let_through=paired.let_through,
     )
     return run, analysis, choose_gallery_frames(paired, matches, images) if images else GalleryFrames((), ())

@@ -53,7 +53,7 @@ class ShowRequest:
     form: PictureFormat = "jpg"
     viewer: Viewer = "own"
     """What draws; ``scalabel`` draws detections alone, without their match outcomes."""
-    jobs: int | None = None
+    workers: int | None = None
     """Number of processes; None for one per core."""
     fresh: bool = False
     """Draw existing pictures again."""
@@ -71,6 +71,10 @@ class ShownPicture(NamedTuple):
 class ShowResult(NamedTuple):
     """The pictures of a request, and what was left out."""
 
+    predictions: Path
+    """The predictions file."""
+    out: Path
+    """The folder of the pictures."""
     pictures: tuple[ShownPicture, ...]
     """In the order of the frames' names; with ``top_errors`` the worst first."""
     existing: int
@@ -139,6 +143,8 @@ def show_predictions(request: ShowRequest, progress: Progress) -> ShowResult:
     existing, unreadable = _draw(request, predictions, drawable, targets, digests, progress)
     boxes, left_out = predictions.count_detections(drawable, request.min_score, request.classes)
     return ShowResult(
+        predictions=predictions.path,
+        out=request.out,
         pictures=tuple(ShownPicture(key, targets[key], losses.get(key)) for key in drawable if key not in unreadable),
         existing=existing,
         boxes=boxes,
@@ -224,7 +230,7 @@ def _draw(
 
     try:
         with progress.task("Drawing", len(drawable), "images") as task:
-            drawn = draw_picture_files(pictures(), len(drawable), request.jobs or usable_cores(), request.out)
+            drawn = draw_picture_files(pictures(), len(drawable), request.workers or usable_cores(), request.out)
             with closing(drawn):
                 for outcomes in drawn:
                     unreadable |= {key: reason for key, reason in outcomes.items() if reason}

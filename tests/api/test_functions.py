@@ -261,10 +261,21 @@ def test_pictures_are_drawn_of_the_frames_asked_for(run: Run, data: Path, labels
     name = shown.pictures[0].frame
     (alone,) = show(run.predictions, [data / IMAGES], "alone", frames=name).pictures
     assert alone.path == Path("alone", name)
-    with pytest.raises(ZooError, match="top_errors needs labels"):
+    with pytest.raises(ZooError, match="no labels of val"):
         show(run, data / IMAGES, "pictures", top_errors=2)
     with pytest.raises(ZooError, match="gif"):
         show(run, data / IMAGES, "pictures", format="gif")  # type: ignore[arg-type]
+
+
+def test_a_run_knows_its_images_and_a_model_its_run(run: Run, data: Path) -> None:
+    shown = show(run)
+    assert (shown.predictions, shown.out) == (run.predictions, run.folder / "pictures")
+    assert len(shown.pictures) == VAL
+    worst = show(run, data=data, split="val", top_errors=1).pictures
+    assert [picture.path.parent for picture in worst] == [shown.out]
+    predict(MODEL, split="val", data=data, device="cpu")
+    assert show(load_zoo()[MODEL], data=data).out == Path("runs", MODEL, "val", "pictures")
+    assert submit(MODEL, out="submission.json", data=data, split="val").frames == VAL
 
 
 def test_a_report_is_one_page(run: Run, data: Path, labels: Path) -> None:
@@ -275,12 +286,14 @@ def test_a_report_is_one_page(run: Run, data: Path, labels: Path) -> None:
 
 
 def test_a_submission_has_every_frame(run: Run, data: Path, labels: Path) -> None:
-    submission = submit(run, data / IMAGES, "submission.json", clip=True)
+    submission = submit(run, data / IMAGES, out="submission.json", clip=True)
     assert (submission.frames, submission.boxes) == (VAL, run.record.counts.detections)
     with pytest.raises(SubmissionError):
-        submit(labels, data / IMAGES, "submission.json")
+        submit(labels, data / IMAGES, out="submission.json")
     with pytest.raises(StorageError, match="is the file that is read"):
-        submit(run, data / IMAGES, run.predictions)
+        submit(run, data / IMAGES, out=run.predictions)
+    with pytest.raises(ZooError, match="no images of test"):
+        submit(run, out="submission.json")
 
 
 def test_labels_and_results_are_converted(run: Run, labels: Path) -> None:
@@ -383,7 +396,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, str
     "submit": (submit, exchange.submit, {}, set()),
     "table": (table, catalog.table, {"form": "format"}, set()),
 }
-OTHER_DEFAULTS = {("show", "jobs"): 1, ("download", "what"): "weights"}
+OTHER_DEFAULTS = {("show", "workers"): 1, ("download", "what"): "weights"}
 """A process that draws in a script without a main guard would start the script again."""
 
 

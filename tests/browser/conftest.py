@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from PIL import Image
 from scenes import Inputs, make_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -61,6 +64,19 @@ def opened(browser: Browser) -> Opening:
         context.close()
 
     return open_page
+
+
+@pytest.fixture(scope="session")
+def edge_colour() -> Callable[[Locator], tuple[int, ...]]:
+    """Find the colour that most pixels have at the right edge of an element: lines and text are fewer."""
+
+    def find(element: Locator) -> tuple[int, ...]:
+        with Image.open(io.BytesIO(element.screenshot())) as picture:
+            right, bottom = picture.size
+            edge = picture.convert("RGB").crop((right - 1, 0, right, bottom))
+        return Counter(edge.getpixel((0, y)) for y in range(bottom)).most_common(1)[0][0]
+
+    return find
 
 
 @pytest.fixture(scope="session")

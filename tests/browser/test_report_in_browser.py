@@ -133,6 +133,16 @@ def test_it_is_whole_without_scripts(opened, report):
         assert page.get_by_text("0123456789abcdef" * 4).first.is_visible()
 
 
+def test_a_cut_table_has_a_shadow_until_its_end(opened, report, edge_colour):
+    with opened(report, viewport=PHONE) as page:
+        tables = [each for each in page.locator(".scroll").all() if each.evaluate("e => e.scrollWidth > e.clientWidth")]
+        assert len(tables) > 5
+        for each in tables[:5]:
+            assert max(edge_colour(each)) < 235
+            each.evaluate("each => { each.scrollLeft = each.scrollWidth; }")
+            assert edge_colour(each) == (255, 255, 255)
+
+
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_nothing_sticks_out_of_the_screen(opened, report, viewport):
     with opened(report, viewport=viewport) as page:

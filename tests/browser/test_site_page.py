@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 pytest.importorskip("jinja2", reason="NOT TESTED: the zoo's page, as Jinja2 is not installed")
 pytest.importorskip("matplotlib", reason="NOT TESTED: the zoo's page, as matplotlib is not installed")
 
+from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.reporting.site import render_site
 
@@ -31,6 +32,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     speeds = {"(GPU, fp16)": {"fcos_r50_fpn_3x": 90.0, MODEL: 41.5}}
     path = tmp_path_factory.mktemp("site") / "index.html"
     path.write_bytes(render_site(load_zoo(), speeds=speeds))
+    return path
+
+
+@pytest.fixture(scope="session")
+def measured_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the packaged zoo, with the scores of runs of all models."""
+    by_class = dict.fromkeys((*CLASSES, "OVERALL"), 31.25)
+    scores = {model.name: dict.fromkeys(("AP", "AP50", "AP75"), by_class) for model in load_zoo().models}
+    path = tmp_path_factory.mktemp("measured") / "index.html"
+    path.write_bytes(render_site(load_zoo(), scores))
     return path
 
 
@@ -55,6 +66,29 @@ def test_nothing_sticks_out_of_the_screen(opened, site, width, scheme):
         assert sticks_out(page) <= 0
         page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
         assert sticks_out(page) <= 0
+
+
+@pytest.mark.parametrize("width", [1265, 1280])  # with and without the bar that scrolls
+def test_all_columns_fit_a_desktop_with_the_scores_of_runs(opened, measured_site, width):
+    with opened(measured_site, viewport={"width": width, "height": 800}) as page:
+        page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        assert "Measured" in page.locator(".models thead").inner_text()
+        for table in page.locator(".scroll").all():
+            assert table.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
+
+
+@pytest.mark.parametrize("width", [360, 390, 768])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_cut_table_has_a_shadow_until_its_end(opened, measured_site, edge_colour, width, scheme):
+    with opened(measured_site, viewport={"width": width, "height": 800}, color_scheme=scheme) as page:
+        table = page.locator(".models .scroll")
+        back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        shadow = edge_colour(table)
+        assert min(abs(each - int(part)) for each, part in zip(shadow, re.findall(r"\d+", back), strict=True)) > 20
+        table.evaluate("each => { each.scrollLeft = each.scrollWidth; }")
+        assert f"rgb{edge_colour(table)}" == back
+        column = table.locator("tbody th").first
+        assert column.evaluate("each => getComputedStyle(each).boxShadow") != "none"
 
 
 def test_the_table_is_sorted_by_click(opened, site):

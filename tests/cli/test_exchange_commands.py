@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from scenes import record
 
+from bdd100k_zoo.prediction.run import write_run
+
+MODEL = "fcos_r50_fpn_1x"
 BOX = {"x1": 1.5, "y1": 2, "x2": 30, "y2": 40}
 FRAMES = [{"name": "a.jpg", "labels": [{"id": "1", "category": "car", "box2d": BOX}]}]
 FOUND = [{"name": "a.jpg", "labels": [{"id": "1", "category": "car", "score": 0.5, "box2d": BOX}]}]
@@ -144,3 +148,52 @@ def test_a_link_that_leads_to_itself_is_not_reported_as_a_bug(call, command):
     assert result.exit_code == 1
     assert "loop.json" in result.stderr
     assert "bug" not in result.stderr
+
+
+def run(folder: str, split: str) -> Path:
+    path = Path("runs", MODEL, folder)
+    path.mkdir(parents=True)
+    write_run(path, record(MODEL, 1, split=split))
+    (path / "det.json").write_text(json.dumps(FOUND))
+    return path
+
+
+def dataset(split: str) -> str:
+    folder = Path("bdd/images/100k", split)
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").touch()
+    return "bdd"
+
+
+def test_a_model_stands_for_its_run_on_test(call):
+    run("test", "test")
+    run("val", "val")
+    result = call("submit", MODEL, "--data", dataset("test"), "--out", "out.json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(Path("out.json").read_text()) == FOUND
+    result = call("submit", MODEL, "--data", "bdd", "--out", f"runs/{MODEL}/test/det.json")
+    assert result.exit_code == 1
+    assert "is the file that is read" in result.stderr
+
+
+def test_a_run_on_another_split_is_named_before_thousands_of_missing_frames(call):
+    folder = run("val", "val")
+    result = call("submit", str(folder), "--data", dataset("test"), "--out", "out.json")
+    assert result.exit_code == 1
+    assert f"{folder / 'det.json'}: is of a run on val, not on test" in result.stderr
+    assert "--split val" in result.stderr
+    dataset("val")
+    assert call("submit", str(folder), "--data", "bdd", "--split", "val", "--out", "out.json").exit_code == 0
+    assert call("submit", str(folder), "--images", "names.txt", "--out", "out.json").exit_code == 0
+
+
+def test_a_model_without_one_run_on_the_split_is_not_guessed(call):
+    arguments = ["submit", MODEL, "--images", "names.txt", "--out", "out.json"]
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert f"runs: holds no run of {MODEL} on test" in result.stderr
+    run("a", "test")
+    run("b", "test")
+    result = call(*arguments)
+    assert f"holds 2 runs of {MODEL} on test:\n  runs/{MODEL}/a\n  runs/{MODEL}/b" in result.stderr
+    assert not Path("out.json").exists()

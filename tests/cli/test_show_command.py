@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from scenes import record
 
+from bdd100k_zoo.prediction.run import write_run
+
+MODEL = "fcos_r50_fpn_1x"
 NAMES = ("a.jpg", "[red]b.jpg")
 
 
@@ -79,7 +83,7 @@ def test_json_is_one_complete_document(call):
     told = json.loads(result.stdout)
     assert [each["path"] for each in told["pictures"]] == ["out/a.png", "out/[red]b.png"]
     assert told["without_image"] == ["far.jpg"]
-    assert (told["boxes"], told["left_out"], told["stood"], told["unreadable"]) == (2, 2, 0, [])
+    assert (told["boxes"], told["left_out"], told["existing"], told["unreadable"]) == (2, 2, 0, [])
 
 
 def test_classes_go_by_their_names_and_aliases(call):
@@ -90,7 +94,7 @@ def test_classes_go_by_their_names_and_aliases(call):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--top-errors", "3"], "--labels"),
+        (["--top-errors", "3"], "--labels FILE, or the dataset"),
         (["--classes", "cat"], "pedestrian"),
         (["--min-score", "1.5"], "0<=x<=1"),
         (["--labels", ""], "empty"),
@@ -108,7 +112,7 @@ def test_a_run_interrupted_twice_leaves_complete_pictures_and_resumes(call):
     for name in names:
         os.link("drive/a.jpg", Path("drive", name.replace("png", "jpg")))
     Path("det.json").write_text(frames(0.9, *(name.replace("png", "jpg") for name in names)))
-    command = [sys.executable, "-m", "bdd100k_zoo", *SHOW, "--format", "png", "--jobs", "2"]
+    command = [sys.executable, "-m", "bdd100k_zoo", *SHOW, "--format", "png", "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while process.poll() is None and len(list(Path().glob("out/*.png"))) < 5:
             time.sleep(0.01)
@@ -121,7 +125,7 @@ def test_a_run_interrupted_twice_leaves_complete_pictures_and_resumes(call):
     assert 5 <= len(stand) < 200
     assert stand <= set(names)
     shown = json.loads(call(*SHOW, "--format", "png", "--json").stdout)
-    assert (shown["stood"], len(shown["pictures"])) == (len(stand), 200)
+    assert (shown["existing"], len(shown["pictures"])) == (len(stand), 200)
 
 
 def test_a_name_that_leads_out_of_the_folder_is_one_message(call):
@@ -161,3 +165,106 @@ def test_the_official_viewer_draws_no_labels(call):
     result = call(*SHOW, "--viewer", "scalabel", "--labels", "labels.json")
     assert result.exit_code == 2
     assert "draws predictions only" in result.stderr
+
+
+# Runs and models ------------------------------------------------------------------------------------------------------
+
+
+def dataset(split: str = "val") -> Path:
+    """A dataset whose split has the frames of ``drive``, as white images."""
+    folder = Path("bdd/images/100k", split)
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        Image.new("RGB", (160, 90), "white").save(folder / name)
+    labels = Path("bdd/labels/det_20")
+    labels.mkdir(parents=True, exist_ok=True)
+    (labels / f"det_{split}.json").write_text(frames(None, *NAMES))
+    return Path("bdd")
+
+
+def run(folder: str, split: str | None, *images: str) -> Path:
+    path = Path("runs", MODEL, folder)
+    path.mkdir(parents=True)
+    write_run(path, record(MODEL, len(NAMES), split=split, image_roots=images))
+    (path / "det.json").write_text(frames(0.9, *NAMES))
+    return path
+
+
+def brightness(picture: Path) -> int:
+    """The first channel of a corner, where no box is drawn."""
+    with Image.open(picture) as image:
+        return image.convert("RGB").getpixel((159, 89))[0]
+
+
+def test_a_model_stands_for_its_run_and_the_images_of_the_split(call):
+    root, folder = dataset(), run("val", "val")
+    run("test", "test")
+    result = call("show", MODEL, "--data", str(root), "--split", "val")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.split()[:4] == ["pictures", str(folder / "pictures"), "images", "2"]
+    assert brightness(folder / "pictures" / "a.jpg") > 240
+    assert "frames without labels" not in result.stderr
+
+
+def test_a_runs_folder_tells_its_split(call, monkeypatch):
+    monkeypatch.setenv("BDD100K_ROOT", str(dataset("test")))
+    folder = run("test", "test")
+    assert call("show", str(folder)).exit_code == 0
+    assert brightness(folder / "pictures" / "a.jpg") > 240
+    result = call("show", str(folder), "--split", "val")
+    assert result.exit_code == 1
+    assert f"{folder / 'det.json'}: is of a run on test, not on val" in result.stderr
+    assert "hint: use --split test" in result.stderr
+
+
+def test_a_run_on_other_images_is_drawn_into_those_though_the_dataset_has_the_same_names(call, monkeypatch):
+    monkeypatch.setenv("BDD100K_ROOT", str(dataset()))
+    folder = run("images-drive", None, "drive")
+    assert call("show", str(folder), "--json").exit_code == 0
+    assert brightness(folder / "pictures" / "a.jpg") < 60
+    assert call("show", str(folder), "--split", "val", "--out", "val").exit_code == 0
+    assert brightness(Path("val/a.jpg")) > 240
+
+
+def test_a_run_on_a_split_has_its_own_images_where_no_dataset_is_named(call):
+    folder = run("val", "val", "drive")
+    assert call("show", MODEL, "--out", "here").exit_code == 0
+    assert brightness(Path("here/a.jpg")) < 60
+    assert not (folder / "pictures").exists()
+
+
+def test_the_worst_frames_are_found_by_the_labels_of_the_dataset(call):
+    root, folder = dataset(), run("val", "val")
+    (folder / "det.json").write_text(json.dumps([*json.loads(frames(0.9, NAMES[1])), {"name": "a.jpg", "labels": []}]))
+    result = call("show", MODEL, "--data", str(root), "--top-errors", "5", "--json")
+    assert result.exit_code == 0, result.stderr
+    (worst,) = json.loads(result.stdout)["pictures"]
+    assert worst["frame"] == "a.jpg"
+
+
+def test_several_runs_of_a_model_are_listed(call):
+    run("val", "val")
+    run("again", "val")
+    result = call("show", MODEL, "--data", str(dataset()))
+    assert result.exit_code == 1
+    message = f"runs: holds 2 runs of {MODEL} on val:\n  runs/{MODEL}/again\n  runs/{MODEL}/val"
+    assert message in result.stderr
+    assert "hint: give the folder of one of them" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["det.json", "--images", "drive"], ["det.json: belongs to no run", "hint: use --out DIR"]),
+        (["nowhere/det.json"], ["nowhere/det.json: ", "No such file"]),
+        (["det.json", "--out", "out"], ["it is not known where the images are", "--images PATH, or --data ROOT"]),
+        ([MODEL, "--data", "bdd"], [f"runs: holds no run of {MODEL} on val", "predict MODEL --split val"]),
+        (["fcos_r50_fpn_9x", "--data", "bdd"], ["fcos_r50_fpn_1x"]),
+        (["det.json", "--data", "nowhere", "--out", "out"], ["nowhere/images/100k/val: does not exist"]),
+    ],
+)
+def test_what_is_missing_is_named_with_what_to_give(call, arguments, told):
+    result = call("show", *arguments)
+    assert result.exit_code == 1
+    assert all(each in result.stderr for each in told), result.stderr
+    assert not Path("out").exists()

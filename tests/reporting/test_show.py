@@ -241,8 +241,8 @@ def test_two_processes_draw_what_one_does():
     paint("drive", *names)
     write("det.json", {name: [label((n, n, n + 40, n + 30), score=0.8)] for n, name in enumerate(names)})
     told = Told()
-    assert len(drawn(told, jobs=2, out=Path("two")).pictures) == 70
-    drawn(jobs=1, out=Path("one"))
+    assert len(drawn(told, workers=2, out=Path("two")).pictures) == 70
+    drawn(workers=1, out=Path("one"))
     assert told.done == {"Drawing": 70}
     assert [path.read_bytes() for path in sorted(Path("two").iterdir())] == [
         path.read_bytes() for path in sorted(Path("one").iterdir())
