@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.registry import Artifact, Model, Zoo
 
 Sort = Literal["name", "val", "test"]
+ListFormat = Literal["table", "csv", "markdown", "json"]
 OutputFormat = Literal["markdown", "csv", "latex", "json"]
 
 Families = Annotated[
@@ -41,9 +42,12 @@ def list_models(
         typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),
     ] = None,
     sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP.  [default: by family]")] = None,
-    as_json: Json = False,
+    form: Annotated[ListFormat, typer.Option("--format", help="How to print the list.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; short for --format json.")] = False,
 ) -> None:
-    """List the models with their published box AP."""
+    """List the models with their parameters and published box AP."""
+    if as_json and form not in ("table", "json"):
+        raise typer.BadParameter(f"--json and --format {form} cannot be combined")
     from bdd100k_zoo.registry.models import describe_model, no_match_error, select_models, sort_models
 
     zoo = get_session(context).zoo()
@@ -52,8 +56,13 @@ def list_models(
         raise no_match_error(zoo)
     if sort:
         models = sort_models(models, sort)
-    if as_json:
+    if as_json or form == "json":
         write_json([describe_model(model) for model in models])
+        return
+    if form != "table":
+        from bdd100k_zoo.reporting.tables import render_list
+
+        write_text(render_list(models, form))
         return
     print_renderable(_models_table(zoo, models, by_family=not sort))
     get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows the details")
@@ -70,28 +79,29 @@ def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
     lines = list(_lines(zoo, models, by_family=by_family))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for header in COLUMNS:
-        table.add_column(header, no_wrap=True, justify="right" if header.startswith("AP") else "left")
+        table.add_column(header, no_wrap=True, justify="right" if header in NUMERIC_COLUMNS else "left")
     names = Text("\n").join(Text(line[0], style="" if line[1] else "bold") for line in lines)
     table.add_row(names, *(Text("\n".join(cells)) for cells in list(zip(*lines, strict=True))[1:]))
     return table
 
 
-COLUMNS = ("Model", "Backbone", "Schedule", "Multi-scale", "AP val", "AP test")
+COLUMNS = ("Model", "Backbone", "Schedule", "Scales", "Params", "AP val", "AP test")
+NUMERIC_COLUMNS = ("Params", "AP val", "AP test")
 
 
 def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[str, ...]]:
     from bdd100k_zoo.display.messages import sanitize_text
-    from bdd100k_zoo.registry.models import format_ap
+    from bdd100k_zoo.registry.models import format_ap, format_parameters
 
     last = ""
     for model in models:
         if by_family and model.family != last:
             last = model.family
             yield (sanitize_text(zoo.family(last).title), *("" for _ in COLUMNS[1:]))
-        multi_scale = "yes" if model.multi_scale_training else ""
+        scales = "multi" if model.multi_scale_training else ""
         name = f"  {model.name}" if by_family else model.name
-        aps = format_ap(model.ap_val), format_ap(model.ap_test)
-        yield (name, sanitize_text(model.backbone), model.schedule, multi_scale, *aps)
+        numbers = format_parameters(model.parameters), format_ap(model.ap_val), format_ap(model.ap_test)
+        yield (name, sanitize_text(model.backbone), model.schedule, scales, *numbers)
 
 
 @handle_errors
@@ -141,7 +151,9 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
         ("code", family.code or "–"),
         ("backbone", model.backbone),
         ("training", training),
+        ("parameters", _describe_parameters(model)),
         ("box AP", aps),
+        ("license", model.weights.license or "none is stated for the weights"),
         ("aliases", ", ".join(model.aliases)),
         ("note", family.note or ""),
     ]
@@ -156,6 +168,12 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
     builtin = model.zoo_file == zoo.files[0] or model in zoo.unlisted
     option = "" if builtin else f"--zoo {shlex.quote(str(model.zoo_file))} "
     print_field("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
+
+
+def _describe_parameters(model: Model) -> str:
+    from bdd100k_zoo.registry.models import format_parameters
+
+    return f"{format_parameters(model.parameters)} ({model.parameters:,})" if model.parameters else ""
 
 
 def _partial_state(partial: PartialState) -> str:

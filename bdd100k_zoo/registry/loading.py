@@ -305,10 +305,14 @@ def _model_problems(entry: ModelEntry, *, is_demo: bool) -> Problems:
     yield "backbone", _line_problem(entry.backbone)
     if not SCHEDULE.fullmatch(entry.schedule):
         yield "schedule", f"expected a schedule such as `1x` or `3x`, found {entry.schedule!r}"
+    if entry.parameters is not None and entry.parameters <= 0:
+        yield "parameters", f"expected a number of parameters, found {entry.parameters}"
     for field, ap in (("ap_val", entry.ap_val), ("ap_test", entry.ap_test)):
         if ap is not None and not 0 <= ap <= 100:
             yield field, f"expected a box AP from 0 to 100, found {ap}"
     weights = entry.weights
+    if weights.license is not None:
+        yield "weights.license", _line_problem(weights.license)
     yield from _digest_problems("weights", weights.digest, weights.size)
     if not is_demo:  # the demo's address is a file name
         yield "weights.address", _download_problem(weights.address, weights.digest)

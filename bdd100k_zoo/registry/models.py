@@ -91,6 +91,8 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses to try after the published one."""
     digest: str | None
     size: int | None
+    license: str | None = None
+    """The terms under which the weights are published, such as ``Apache-2.0``; None where none are stated."""
 
 
 class DigestAndSize(Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,6 +151,8 @@ class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     schedule: str
     """Training length in multiples of 12 epochs: ``1x``, ``3x``."""
     multi_scale_training: bool
+    parameters: int | None = None
+    """How many parameters the model has, trained and frozen ones; None if unknown."""
     config: str
     """File name of the model's mmdet config, relative to the zoo file's root of configs."""
     ap_val: float | None
@@ -203,6 +207,11 @@ class Model(ModelEntry, frozen=True, kw_only=True):
 def format_ap(ap: float | None) -> str:
     """Return an AP with the two digits that the zoo publishes; empty if unknown."""
     return "" if ap is None else f"{ap:.2f}"
+
+
+def format_parameters(parameters: int | None) -> str:
+    """Return a number of parameters in millions, as in ``41.4M``; empty if unknown."""
+    return "" if parameters is None else f"{parameters / 1e6:.1f}M"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -13,6 +13,7 @@ from bdd100k_zoo.evaluation.scores import OVERALL
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.registry import ARTIFACT_KINDS
 from bdd100k_zoo.registry.addresses import address_problem
+from bdd100k_zoo.registry.models import format_parameters
 from bdd100k_zoo.reporting.figures import ap_limits, check_report_installed
 from bdd100k_zoo.reporting.page import check_page_replaceable, markup, render_page
 from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, speed_plot
@@ -159,6 +160,7 @@ def render_site(
         kinds=KINDS,
         SPEED=SPEED,
         format_speed=format_speed,
+        format_parameters=format_parameters,
         linkable=linkable,
     )
 

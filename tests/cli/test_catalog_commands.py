@@ -65,6 +65,39 @@ def test_list_as_json_has_every_field(call):
     assert all(fields <= set(model) for model in models)
     assert models[0]["family"]["paper"]["venue"] == "NeurIPS 2015"
     assert models[0]["weights"]["digest"] is None
+    assert models[0]["parameters"] == 41_394_306
+    assert models[0]["weights"]["license"] is None
+    assert json.loads(call("list", "--format", "json").stdout) == models
+
+
+def test_list_shows_parameters_in_millions(call):
+    rows = [line.split() for line in call("list", "--family", "sparse_rcnn").stdout.splitlines()]
+    assert rows[0] == ["Model", "Backbone", "Schedule", "Scales", "Params", "AP", "val", "AP", "test"]
+    assert rows[2] == ["sparse_rcnn_r50_fpn_1x", "R-50-FPN", "1x", "106.2M", "26.71", "25.55"]
+    assert rows[3] == ["sparse_rcnn_r50_fpn_3x", "R-50-FPN", "3x", "multi", "106.2M", "31.31", "31.19"]
+
+
+def test_list_as_csv_has_the_columns_of_the_table_in_the_order_of_the_list(call):
+    text = call("list", "--format", "csv", "--min-ap", "33.57", "--sort", "val").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["name"] for row in rows] == [
+        "faster_rcnn_hrnetv2p_w32_3x",
+        "cascade_rcnn_r50_fpn_3x",
+        "cascade_rcnn_r101_fpn_3x",
+    ]
+    assert [row["parameters"] for row in rows] == ["46920962", "69179516", "88171644"]
+    assert text.partition("\n")[0] == call("table", "--format", "csv").stdout.partition("\n")[0]
+
+
+def test_list_as_markdown_is_one_table(call):
+    lines = call("list", "--format", "markdown", "--family", "hrnet").stdout.splitlines()
+    assert len(lines) == 2 + 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[-1] == "| `faster_rcnn_hrnetv2p_w32_3x` | HRNet | HRNet-w32 | 3x | ✓ | 46.9M | 33.97 | 33.19 |"
+
+
+def test_json_contradicts_another_format(call):
+    assert call("list", "--json", "--format", "csv").exit_code == 2
 
 
 def test_no_match_is_answered_with_the_known_values(call):
@@ -92,6 +125,13 @@ def test_info_as_json_has_the_cache_state(call):
     card = json.loads(call("info", "fcos_r50_fpn_1x", "--json").stdout)
     assert card["name"] == "fcos_r50_fpn_1x"
     assert card["cache"]["weights"] == {"cached": False}
+
+
+def test_info_shows_parameters_and_says_that_no_license_is_stated(call):
+    lines = [" ".join(line.split()) for line in call("info", "fcos_r50_fpn_1x").stdout.splitlines()]
+    assert "parameters 32.1M (32,133,972)" in lines
+    assert "license none is stated for the weights" in lines
+    assert "license Apache-2.0" in " ".join(call("info", "demo_fcos_r18_fpn").stdout.split())
 
 
 def test_an_unknown_model_lists_the_nearest(call):
