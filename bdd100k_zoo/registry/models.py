@@ -25,6 +25,11 @@ ARTIFACT_KINDS: tuple[ArtifactKind, ...] = ("weights", "preds", "visuals", "scor
 DIGEST_PATTERN = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 MODEL_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]*")
 
+PUBLISHED_SUFFIX = "_det_bdd100k"
+"""What the publishers append to a model's name in their file names."""
+PUBLISHED_FILE_NAME = re.compile(rf"(?P<model>[a-z0-9_]+){PUBLISHED_SUFFIX}(\.(pth|md5|json|zip|py))?")
+"""The name of a published file, or of its config, with or without the ending."""
+
 
 class UserDigest(Struct, frozen=True):
     """A digest that the user gives for a file of a model that another zoo file lists."""
@@ -218,7 +223,8 @@ def format_parameters(parameters: int | None) -> str:
 class Zoo(Mapping[str, "Model"]):
     """All families and models, in the order of the files that list them.
 
-    As a mapping it has the listed models by name; ``in``, ``[]`` and ``get`` also accept aliases and unlisted models.
+    As a mapping it has the listed models by name; ``in``, ``[]`` and ``get`` also accept aliases, unlisted models, and
+    the names of published files: ``fcos_r50_fpn_1x_det_bdd100k`` with or without an ending such as ``.pth``.
     """
 
     families: tuple[Family, ...] = ()
@@ -234,20 +240,45 @@ class Zoo(Mapping[str, "Model"]):
         return (*self.models, *self.unlisted)
 
     def __getitem__(self, name: str) -> Model:
-        """Return a model by its name or an alias; raises UnknownNameError, which is a KeyError."""
-        for model in self.known:
-            if name == model.name or name in model.aliases:
-                return model
-        from difflib import get_close_matches
-
-        names = [model.name for model in self.known]
-        aliases = {alias: model.name for model in self.known for alias in model.aliases}
-        close = get_close_matches(str(name), [*names, *aliases], n=5, cutoff=0.5)
-        nearest = tuple(dict.fromkeys(aliases.get(match, match) for match in close))
-        raise UnknownNameError("model", str(name), nearest)
+        """Return a model by its name, an alias or a published file; raises UnknownNameError, which is a KeyError."""
+        model = self._find_model(name)
+        if model is None:
+            raise UnknownNameError("model", str(name), self._nearest_models(str(name)))
+        return model
 
     def __contains__(self, name: object) -> bool:
-        return any(name == model.name or name in model.aliases for model in self.known)
+        return self._find_model(name) is not None
+
+    def _find_model(self, name: object) -> Model | None:
+        published = PUBLISHED_FILE_NAME.fullmatch(name) if isinstance(name, str) else None
+        for wanted in (name, published and published["model"]):
+            for model in self.known:
+                if wanted == model.name or wanted in model.aliases:
+                    return model
+        return None
+
+    def _nearest_models(self, name: str) -> tuple[str, ...]:
+        from difflib import get_close_matches
+
+        published = PUBLISHED_FILE_NAME.fullmatch(name)
+        names = [model.name for model in self.known]
+        aliases = {alias: model.name for model in self.known for alias in model.aliases}
+        close = get_close_matches(published["model"] if published else name, [*names, *aliases], n=5, cutoff=0.5)
+        return tuple(dict.fromkeys(aliases.get(match, match) for match in close))
+
+    def find(self, name: str) -> Model | Family:
+        """Return a model as ``[]`` does, or else a family by its name or title; raises UnknownNameError."""
+        model = self._find_model(name)
+        if model is not None:
+            return model
+        try:
+            return self.family(name)
+        except UnknownNameError:
+            from difflib import get_close_matches
+
+            families = get_close_matches(name.casefold(), [family.name for family in self.families], n=1)
+            nearest = (*self._nearest_models(name), *families)
+            raise UnknownNameError("model or family", name, nearest) from None
 
     def __iter__(self) -> Iterator[str]:
         return (model.name for model in self.models)

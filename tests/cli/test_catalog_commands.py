@@ -134,6 +134,46 @@ def test_info_shows_parameters_and_says_that_no_license_is_stated(call):
     assert "license Apache-2.0" in " ".join(call("info", "demo_fcos_r18_fpn").stdout.split())
 
 
+@pytest.mark.parametrize("name", ["fcos", "FCOS"])
+def test_info_takes_a_family_by_name_and_title(call, name):
+    result = call("info", name)
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "family FCOS"
+    assert "https://arxiv.org/abs/1904.01355" in lines
+    assert "authors Zhi Tian, Chunhua Shen, Hao Chen, Tong He" in lines
+    assert "code https://github.com/tianzhi0549/FCOS/" in lines
+    assert names_in(result.stdout) == ["fcos_r50_fpn_1x", "fcos_r50_fpn_3x", "fcos_r101_fpn_3x"]
+    card = json.loads(call("info", name, "--json").stdout)
+    assert card["paper"]["venue"] == "ICCV 2019"
+    assert card["models"] == names_in(result.stdout)
+
+
+def test_info_of_a_family_shows_its_note(call):
+    assert "version 1 deformable layers" in " ".join(call("info", "Deformable ConvNets v2").stdout.split())
+
+
+def test_info_takes_the_name_of_a_published_file(call):
+    assert call("info", "fcos_r50_fpn_1x_det_bdd100k.pth").stdout == call("info", "fcos_r50_fpn_1x").stdout
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "100", "160"])
+def test_addresses_are_whole_where_they_fit_into_a_line(call, zoo, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    model = zoo["libra_faster_r50_fpn_1x"]
+    lines = call("info", model.name).stdout.splitlines()
+    for artifact in map(model.artifact, ARTIFACT_KINDS):
+        for address in (*artifact.addresses, *artifact.digest_addresses):
+            (line,) = (line for line in lines if address in line)
+            assert len(line) <= max(80, int(columns)) or line == address
+
+
+def test_an_unknown_name_may_be_meant_as_a_family(call):
+    result = call("info", "cascade")
+    assert result.exit_code == 1
+    assert "the zoo has no model or family 'cascade'" in result.stderr
+    assert "did you mean cascade_rcnn?" in result.stderr
+
+
 def test_an_unknown_model_lists_the_nearest(call):
     result = call("info", "cascade_r50")
     assert result.exit_code == 1
