@@ -110,7 +110,7 @@ def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[
         scales = "multi" if model.multi_scale_training else ""
         name = f"  {model.name}" if by_family else model.name
         numbers = format_parameters(model.parameters), format_ap(model.ap_val), format_ap(model.ap_test)
-        yield (name, sanitize_text(model.backbone), model.schedule, scales, *numbers)
+        yield (name, sanitize_text(model.backbone or ""), model.schedule or "", scales, *numbers)
 
 
 @handle_errors
@@ -165,15 +165,14 @@ def _find_or_error(store: Store, artifact: Artifact) -> StoredFile | ZooError | 
 def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, StoredFile | ZooError | None]) -> None:
     from rich.text import Text
 
-    from bdd100k_zoo.registry.models import format_ap
+    from bdd100k_zoo.registry.models import describe_training, format_ap
 
     print_renderable(Text(model.name, style="bold"))
     _print_family(model.family_record)
-    training = f"{model.schedule} schedule" + (", multi-scale" if model.multi_scale_training else "")
     aps = f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)"
     facts = [
-        ("backbone", model.backbone),
-        ("training", training),
+        ("backbone", model.backbone or ""),
+        ("training", describe_training(model)),
         ("parameters", _describe_parameters(model)),
         ("box AP", aps),
         ("license", model.weights.license or "none is stated for the weights"),
@@ -197,8 +196,10 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
 
 
 def _print_family(family: Family) -> None:
-    _print_facts([("family", family.title), ("paper", f"{family.paper.title} [{family.paper.venue}]")])
-    print_addresses("", [family.paper.address], indent=find_indent([family.paper.address]))
+    _print_facts([("family", family.title)])
+    if family.paper:
+        _print_facts([("paper", f"{family.paper.title} [{family.paper.venue}]")])
+        print_addresses("", [family.paper.address], indent=find_indent([family.paper.address]))
     _print_facts([("authors", ", ".join(author.name for author in family.authors))])
     if family.code:
         print_addresses("code", [family.code], indent=find_indent([family.code]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -65,11 +66,20 @@ def _model_edits(text: str, model: yaml.MappingNode, known: Mapping[ArtifactKind
         if entry is None:
             lines.append(f"{what}: {{digest: {recorded.digest}, size: {recorded.size}}}")
             continue
+        if isinstance(entry, yaml.ScalarNode):  # the address alone
+            both = f"{{address: {json.dumps(entry.value)}, digest: {recorded.digest}, size: {recorded.size}}}"
+            yield _Edit(entry.start_mark.index, entry.end_mark.index, both)
+            continue
+        missing = []
         for field in DIGEST_FIELDS:
             node, value = _child(entry, field), getattr(recorded, field)
-            if node.tag == NULL and value is not None:
+            if node is None:
+                missing.append(f"{field}: {value}")
+            elif node.tag == NULL and value is not None:
                 start, end = node.start_mark.index, node.end_mark.index
                 yield _Edit(start, end, f"{' ' if start == end else ''}{value}")
+        if missing:
+            yield from _addition(text, entry, missing)
     if lines and digests is None:
         yield from _addition(text, model, ["digests:", *(f"  {line}" for line in lines)])
     elif lines:
@@ -101,6 +111,8 @@ def _with_digests(text: str, known: Known) -> Any:
     """Return the content of a zoo file with the digests."""
     expected = yaml.safe_load(text)
     for model in expected["models"]:
+        if isinstance(model["weights"], str):
+            model["weights"] = {"address": model["weights"]}
         for what, recorded in known.get(model["name"], {}).items():
             place = model["weights"] if what == "weights" else model.setdefault("digests", {}).setdefault(what, {})
             for field in DIGEST_FIELDS:

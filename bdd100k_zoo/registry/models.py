@@ -64,7 +64,7 @@ class Author(Struct, frozen=True, forbid_unknown_fields=True):
     """An author of a family's paper."""
 
     name: str
-    page: str | None
+    page: str | None = None
 
 
 class Paper(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,26 +76,32 @@ class Paper(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Family(Struct, frozen=True, forbid_unknown_fields=True):
-    """Models of one paper."""
+    """Models of one paper. A user's zoo file may leave out everything but the name."""
 
     name: str
-    title: str
-    paper: Paper
-    authors: tuple[Author, ...]
-    code: str | None
+    title: str = ""
+    """As tables show it; a loaded family without one has its name here."""
+    paper: Paper | None = None
+    authors: tuple[Author, ...] = ()
+    code: str | None = None
     """Address of the authors' code."""
-    note: str | None
+    note: str | None = None
     """What users of the family must know beyond the paper."""
+
+
+OTHER_FAMILY = Family("other", "Other", note="Models whose zoo file names no family.")
+"""The family of models that name none."""
 
 
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a model's checkpoint is published, with its digest and size."""
 
     address: str
-    alternates: tuple[str, ...]
+    """``https://``, ``hf://`` or ``file://``; in a zoo file also a path, relative to the folder of that file."""
+    alternates: tuple[str, ...] = ()
     """Addresses to try after the published one."""
-    digest: str | None
-    size: int | None
+    digest: str | None = None
+    size: int | None = None
     license: str | None = None
     """The terms under which the weights are published, such as ``Apache-2.0``; None where none are stated."""
 
@@ -147,31 +153,33 @@ ADDRESS_FIELDS: dict[ArtifactKind, str] = {
 
 
 class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A model as a zoo file lists it."""
+    """A model as a zoo file lists it. A user's file may leave out everything but name, config and weights."""
 
     name: str
-    aliases: tuple[str, ...]
-    family: str
-    backbone: str
-    schedule: str
+    aliases: tuple[str, ...] = ()
+    family: str = OTHER_FAMILY.name
+    backbone: str | None = None
+    schedule: str | None = None
     """Training length in multiples of 12 epochs: ``1x``, ``3x``."""
-    multi_scale_training: bool
+    multi_scale_training: bool | None = None
+    """Whether images were resized at random in training; None if unknown."""
     parameters: int | None = None
     """How many parameters the model has, trained and frozen ones; None if unknown."""
     config: str
     """File name of the model's mmdet config, relative to the zoo file's root of configs."""
-    ap_val: float | None
+    ap_val: float | None = None
     """Published box AP on val, 0 to 100."""
-    ap_test: float | None
+    ap_test: float | None = None
     """Published box AP on test, 0 to 100."""
     weights: Weights
-    md5: str | None
-    predictions: str | None
-    visuals: str | None
-    scores_val: str | None
-    scores_test: str | None
+    """In a zoo file, an address or a path alone stands for weights of which nothing else is known."""
+    md5: str | None = None
+    predictions: str | None = None
+    visuals: str | None = None
+    scores_val: str | None = None
+    scores_test: str | None = None
     digests: FileDigests = FileDigests()
-    """Of the files other than the weights. An entry may lack this field and the next."""
+    """Of the files other than the weights."""
     alternates: AlternateAddresses = AlternateAddresses()
     """Of the files other than the weights."""
 
@@ -331,7 +339,7 @@ def select_models(
     wanted = {family.name for family in select_families(zoo, families)}
     found = [model for model in zoo.models if model.family in wanted]
     if backbone is not None:
-        found = [model for model in found if _letters_and_digits(backbone) in _letters_and_digits(model.backbone)]
+        found = [model for model in found if _letters_and_digits(backbone) in _letters_and_digits(model.backbone or "")]
     if schedule is not None:
         found = [model for model in found if model.schedule == schedule.lower()]
     if min_ap is not None:
@@ -341,8 +349,8 @@ def select_models(
 
 def no_match_error(zoo: Zoo) -> ZooError:
     """Return the error for filters that no model passes."""
-    backbones = ", ".join(dict.fromkeys(model.backbone for model in zoo.models))
-    schedules = ", ".join(dict.fromkeys(model.schedule for model in zoo.models))
+    backbones = ", ".join(dict.fromkeys(model.backbone for model in zoo.models if model.backbone))
+    schedules = ", ".join(dict.fromkeys(model.schedule for model in zoo.models if model.schedule))
     best_ap = max((model.ap_val for model in zoo.models if model.ap_val is not None), default=0.0)
     hint = f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {format_ap(best_ap)}"
     return ZooError("no model matches all of these filters", hint)
@@ -358,6 +366,12 @@ def sort_models(models: Sequence[Model], by: Literal["name", "val", "test"]) -> 
         return sorted(models, key=lambda model: model.name)
     aps = {model.name: model.ap_val if by == "val" else model.ap_test for model in models}
     return sorted(models, key=lambda model: (aps[model.name] is None, -(aps[model.name] or 0), model.name))
+
+
+def describe_training(model: Model) -> str:
+    """Return how a model was trained, as in ``3x schedule, multi-scale``; empty if unknown."""
+    schedule = f"{model.schedule} schedule" if model.schedule else ""
+    return ", ".join(filter(None, (schedule, "multi-scale" if model.multi_scale_training else "")))
 
 
 def describe_model(model: Model) -> dict[str, Any]:

@@ -114,8 +114,8 @@ def _markdown_cells(model: Model, config_root: str | None) -> tuple[str, ...]:
         config = _link("config", "/".join(filter(None, (config_root.rstrip("/"), quote(model.config, safe="/~")))))
     weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
     return (
-        _escape_markdown(model.backbone),
-        model.schedule,
+        _escape_markdown(model.backbone or ""),
+        model.schedule or "",
         "✓" if model.multi_scale_training else "",
         format_ap(model.ap_val),
         _link("scores", model.scores_val),
@@ -134,8 +134,12 @@ def _escape_markdown(text: str) -> str:
 
 
 def _link(text: str, address: str | None) -> str:
+    if address is None:
+        return ""
+    if address.startswith(("file:", "hf:")):
+        return text  # no browser follows it, and the folders of whoever writes the tables are nobody's business
     # Characters that would end the link or the cell are percent-encoded.
-    return f"[{text}]({quote(address, safe=SAFE_IN_LINKS)})" if address else ""
+    return f"[{text}]({quote(address, safe=SAFE_IN_LINKS)})"
 
 
 def format_speed(images_per_second: float | None) -> str:
@@ -187,7 +191,8 @@ def _render_latex(zoo: Zoo, families: Iterable[Family], measured: Measured | Non
     for family in families:
         lines.append(r"\midrule")
         for model in models_of(zoo, family):
-            cells = [_escape_latex(family.title), _escape_latex(model.backbone), f"${model.schedule[:-1]}\\times$"]
+            cells = [_escape_latex(family.title), _escape_latex(model.backbone or "")]
+            cells += [f"${model.schedule[:-1]}\\times$" if model.schedule else ""]
             cells += [r"\checkmark" if model.multi_scale_training else ""]
             cells += [format_ap(model.ap_val), format_ap(model.ap_test)]
             aps, rates = _measured_cells(model, measured, speeds)
@@ -228,8 +233,8 @@ def _list_cells(model: Model) -> tuple[str, ...]:
     return (
         f"`{model.name}`",
         _escape_markdown(model.family_record.title),
-        _escape_markdown(model.backbone),
-        model.schedule,
+        _escape_markdown(model.backbone or ""),
+        model.schedule or "",
         "✓" if model.multi_scale_training else "",
         format_parameters(model.parameters),
         format_ap(model.ap_val),

@@ -290,6 +290,39 @@ def test_a_models_own_zoo_file_adds_to_the_zoo(call, write_zoo):
     assert "'fcos_r50_fpn_1x' is already taken" in clash.stderr
 
 
+@pytest.fixture
+def own_zoo(tmp_path):
+    """A zoo file of a user whose only model has a name, a config and weights."""
+    (tmp_path / "secret folder").mkdir()
+    (tmp_path / "secret folder" / "best.pth").touch()
+    (tmp_path / "secret folder" / "c.py").touch()
+    file = tmp_path / "secret folder" / "own.yaml"
+    file.write_text("models:\n- {name: own_net, config: c.py, weights: best.pth}\n")
+    return file
+
+
+def test_a_model_of_three_fields_is_listed_and_shown(call, own_zoo):
+    lines = [line.split() for line in call("--zoo", str(own_zoo), "list").stdout.splitlines()]
+    assert lines[-2:] == [["Other"], ["own_net"]]
+    card = call("--zoo", str(own_zoo), "info", "own_net")
+    assert card.exit_code == 0, card.stderr
+    assert "None" not in card.stdout
+    assert (own_zoo.parent / "best.pth").as_uri() in card.stdout
+    for form in ("markdown", "csv", "json"):
+        assert "own_net" in call("--zoo", str(own_zoo), "list", "--format", form).stdout
+    for options in (["--backbone", "r50"], ["--schedule", "1x"], ["--min-ap", "1"]):
+        assert "own_net" not in call("--zoo", str(own_zoo), "list", *options).stdout
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex"])
+def test_tables_show_a_model_of_three_fields_without_the_folder_of_its_weights(call, own_zoo, form):
+    result = call("--zoo", str(own_zoo), "table", "--family", "other", "--format", form)
+    assert result.exit_code == 0, result.stderr
+    assert "Other" in result.stdout
+    assert "None" not in result.stdout
+    assert "secret" not in result.stdout
+
+
 def test_recorded_speeds_become_a_column(call):
     record = {"model": "fcos_r50_fpn_1x", "device_name": "H100", "precision": "fp32", "images_per_second": 123.4}
     Path("speed.jsonl").write_text(json.dumps(record) + "\n")
