@@ -174,7 +174,7 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
         ("backbone", model.backbone or ""),
         ("training", describe_training(model)),
         ("parameters", _describe_parameters(model)),
-        ("box AP", aps),
+        ("box AP", aps if (model.ap_val, model.ap_test) != (None, None) else ""),
         ("license", model.weights.license or "none is stated for the weights"),
         ("aliases", ", ".join(model.aliases)),
     ]
