@@ -24,6 +24,7 @@ COMMANDS = {
     "list": "catalog:list_models",
     "info": "catalog:info",
     "table": "catalog:table",
+    "new": "new:new",
     "download": "download:download",
     "digests": "digests:digests",
     "predict": "predict:predict",

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
-from bdd100k_zoo.cli.options import Json, ModelName, get_session, path_option
-from bdd100k_zoo.cli.output import handle_errors, print_field, print_renderable, write_json, write_text
+from bdd100k_zoo.cli.options import Json, get_session, path_option
+from bdd100k_zoo.cli.output import (
+    complete_model,
+    find_indent,
+    handle_errors,
+    print_addresses,
+    print_field,
+    print_renderable,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +29,10 @@ if TYPE_CHECKING:
     from bdd100k_zoo.errors import ZooError
     from bdd100k_zoo.hub.cache import Store, StoredFile
     from bdd100k_zoo.hub.resume import PartialState
-    from bdd100k_zoo.registry import Artifact, Model, Zoo
+    from bdd100k_zoo.registry import Artifact, Family, Model, Zoo
 
 Sort = Literal["name", "val", "test"]
+ListFormat = Literal["table", "csv", "markdown", "json"]
 OutputFormat = Literal["markdown", "csv", "latex", "json"]
 
 Families = Annotated[
@@ -41,9 +51,12 @@ def list_models(
         typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),
     ] = None,
     sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP.  [default: by family]")] = None,
-    as_json: Json = False,
+    form: Annotated[ListFormat, typer.Option("--format", help="How to print the list.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; short for --format json.")] = False,
 ) -> None:
-    """List the models with their published box AP."""
+    """List the models with their parameters and published box AP."""
+    if as_json and form not in ("table", "json"):
+        raise typer.BadParameter(f"--json and --format {form} cannot be combined")
     from bdd100k_zoo.registry.models import describe_model, no_match_error, select_models, sort_models
 
     zoo = get_session(context).zoo()
@@ -52,8 +65,13 @@ def list_models(
         raise no_match_error(zoo)
     if sort:
         models = sort_models(models, sort)
-    if as_json:
+    if as_json or form == "json":
         write_json([describe_model(model) for model in models])
+        return
+    if form != "table":
+        from bdd100k_zoo.reporting.tables import render_list
+
+        write_text(render_list(models, form))
         return
     print_renderable(_models_table(zoo, models, by_family=not sort))
     get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows the details")
@@ -70,39 +88,60 @@ def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
     lines = list(_lines(zoo, models, by_family=by_family))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for header in COLUMNS:
-        table.add_column(header, no_wrap=True, justify="right" if header.startswith("AP") else "left")
+        table.add_column(header, no_wrap=True, justify="right" if header in NUMERIC_COLUMNS else "left")
     names = Text("\n").join(Text(line[0], style="" if line[1] else "bold") for line in lines)
     table.add_row(names, *(Text("\n".join(cells)) for cells in list(zip(*lines, strict=True))[1:]))
     return table
 
 
-COLUMNS = ("Model", "Backbone", "Schedule", "Multi-scale", "AP val", "AP test")
+COLUMNS = ("Model", "Backbone", "Schedule", "Scales", "Params", "AP val", "AP test")
+NUMERIC_COLUMNS = ("Params", "AP val", "AP test")
 
 
 def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[str, ...]]:
     from bdd100k_zoo.display.messages import sanitize_text
-    from bdd100k_zoo.registry.models import format_ap
+    from bdd100k_zoo.registry.models import format_ap, format_parameters
 
     last = ""
     for model in models:
         if by_family and model.family != last:
             last = model.family
             yield (sanitize_text(zoo.family(last).title), *("" for _ in COLUMNS[1:]))
-        multi_scale = "yes" if model.multi_scale_training else ""
+        scales = "multi" if model.multi_scale_training else ""
         name = f"  {model.name}" if by_family else model.name
-        aps = format_ap(model.ap_val), format_ap(model.ap_test)
-        yield (name, sanitize_text(model.backbone), model.schedule, multi_scale, *aps)
+        numbers = format_parameters(model.parameters), format_ap(model.ap_val), format_ap(model.ap_test)
+        yield (name, sanitize_text(model.backbone or ""), model.schedule or "", scales, *numbers)
 
 
 @handle_errors
-def info(context: typer.Context, model: ModelName, as_json: Json = False) -> None:
-    """Show all about one model: paper, config, scores, addresses, state in the cache, how to run it."""
+def info(
+    context: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|FAMILY",
+            help="Name or alias of a model, name of a published file, name or title of a family.",
+            autocompletion=complete_model,
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show all about one model or family: paper, config, scores, addresses, state in the cache, how to run it."""
     from bdd100k_zoo.hub.cache import Store, describe_cached
-    from bdd100k_zoo.registry import ARTIFACT_KINDS
-    from bdd100k_zoo.registry.models import describe_model
+    from bdd100k_zoo.registry import ARTIFACT_KINDS, Family
+    from bdd100k_zoo.registry.models import describe_model, to_json_values
 
     zoo = get_session(context).zoo()
-    found = zoo[model]
+    found = zoo.find(name)
+    if isinstance(found, Family):
+        models = [model for model in zoo.models if model.family == found.name]
+        if as_json:
+            write_json({**to_json_values(found), "models": [model.name for model in models]})
+        else:
+            _print_family(found)
+            print_renderable("")
+            print_renderable(_models_table(zoo, models, by_family=False))
+        return
     store = Store(offline=True)
     artifacts = [artifact for artifact in map(found.artifact, ARTIFACT_KINDS) if artifact.addresses]
     files = {artifact: _find_or_error(store, artifact) for artifact in artifacts}
@@ -126,36 +165,59 @@ def _find_or_error(store: Store, artifact: Artifact) -> StoredFile | ZooError | 
 def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, StoredFile | ZooError | None]) -> None:
     from rich.text import Text
 
-    from bdd100k_zoo.cli.output import details_table
-    from bdd100k_zoo.registry.models import format_ap
+    from bdd100k_zoo.registry.models import describe_training, format_ap
 
-    family = model.family_record
     print_renderable(Text(model.name, style="bold"))
-    training = f"{model.schedule} schedule" + (", multi-scale" if model.multi_scale_training else "")
+    _print_family(model.family_record)
     aps = f"{format_ap(model.ap_val) or '–'} on val, {format_ap(model.ap_test) or '–'} on test (published)"
     facts = [
-        ("family", family.title),
-        ("paper", f"{family.paper.title} [{family.paper.venue}]"),
-        ("", family.paper.address),
-        ("authors", ", ".join(author.name for author in family.authors)),
-        ("code", family.code or "–"),
-        ("backbone", model.backbone),
-        ("training", training),
-        ("box AP", aps),
+        ("backbone", model.backbone or ""),
+        ("training", describe_training(model)),
+        ("parameters", _describe_parameters(model)),
+        ("box AP", aps if (model.ap_val, model.ap_test) != (None, None) else ""),
+        ("license", model.weights.license or "none is stated for the weights"),
         ("aliases", ", ".join(model.aliases)),
-        ("note", family.note or ""),
     ]
-    print_renderable(details_table([(label, value) for label, value in facts if value]))
-    print_field("config", str(model.config_path))
+    _print_facts(facts)
+    config = str(model.config_path)
+    addresses = {
+        artifact: [*(route.address for route in store.routes(artifact)), *artifact.digest_addresses]
+        for artifact in files
+    }
+    indent = find_indent([config, *(address for each in addresses.values() for address in each)])
+    print_addresses("config", [config], indent=indent)
     for artifact, state in files.items():
-        addresses = [*(route.address for route in store.routes(artifact)), *artifact.digest_addresses]
-        lines = [*addresses, *map(_partial_state, store.partials(artifact))]
-        lines += [_cache_state(state)] if state or artifact.what == "weights" else []
-        for number, line in enumerate(lines):
-            print_field("" if number else artifact.what, line)
+        notes = [_partial_state(partial) for partial in store.partials(artifact)]
+        notes += [_cache_state(state)] if state or artifact.what == "weights" else []
+        print_addresses(artifact.what, addresses[artifact], notes, indent=indent)
     builtin = model.zoo_file == zoo.files[0] or model in zoo.unlisted
     option = "" if builtin else f"--zoo {shlex.quote(str(model.zoo_file))} "
     print_field("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
+
+
+def _print_family(family: Family) -> None:
+    _print_facts([("family", family.title)])
+    if family.paper:
+        _print_facts([("paper", f"{family.paper.title} [{family.paper.venue}]")])
+        print_addresses("", [family.paper.address], indent=find_indent([family.paper.address]))
+    _print_facts([("authors", ", ".join(author.name for author in family.authors))])
+    if family.code:
+        print_addresses("code", [family.code], indent=find_indent([family.code]))
+    _print_facts([("note", family.note or "")])
+
+
+def _print_facts(facts: list[tuple[str, str]]) -> None:
+    """Print those that are known, as text that may be wrapped."""
+    from bdd100k_zoo.cli.output import details_table
+
+    if known := [(label, value) for label, value in facts if value]:
+        print_renderable(details_table(known))
+
+
+def _describe_parameters(model: Model) -> str:
+    from bdd100k_zoo.registry.models import format_parameters
+
+    return f"{format_parameters(model.parameters)} ({model.parameters:,})" if model.parameters else ""
 
 
 def _partial_state(partial: PartialState) -> str:

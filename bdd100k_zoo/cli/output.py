@@ -17,7 +17,7 @@ import typer
 from bdd100k_zoo.display.messages import print_message, sanitize_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import Console, RenderableType
@@ -120,11 +120,42 @@ def print_renderable(renderable: RenderableType, *, soft_wrap: bool = False) -> 
     stdout_console().print(renderable, soft_wrap=soft_wrap)
 
 
+LABEL_WIDTH = 11
+"""Columns of a label, before the space that separates it from its value."""
+
+
 def print_field(label: str, value: str) -> None:
     """Print a label and its value on stdout, without wrapping, so that the value can be copied."""
     from rich.text import Text
 
-    print_renderable(Text.assemble((f"{label:<11} ", "dim"), sanitize_text(value)), soft_wrap=True)
+    print_renderable(Text.assemble((f"{label:<{LABEL_WIDTH}} ", "dim"), sanitize_text(value)), soft_wrap=True)
+
+
+def find_indent(addresses: Sequence[str]) -> int:
+    """Return how far addresses may be indented so that as many as possible fit into a line of the terminal."""
+    width = stdout_console().width
+    longest = max((len(address) for address in addresses if len(address) <= width), default=0)
+    return next(columns for columns in (LABEL_WIDTH + 1, 2, 0) if columns + longest <= width)
+
+
+def print_addresses(label: str, addresses: Sequence[str], notes: Sequence[str] = (), *, indent: int) -> None:
+    """Print a label, its addresses and notes on them on stdout, one a line, without wrapping.
+
+    Args:
+        label: beside the first address, or on a line of its own where ``indent`` leaves no room for it.
+        addresses: the values.
+        notes: what is known about them.
+        indent: of the addresses, as ``find_indent`` returns it.
+    """
+    from rich.text import Text
+
+    if indent > LABEL_WIDTH:
+        for number, value in enumerate((*addresses, *notes)):
+            print_field("" if number else label, value)
+        return
+    lines = [Text(label, style="dim"), *(Text(" " * indent + sanitize_text(address)) for address in addresses)]
+    for line in (*lines, *(Text(f"  {sanitize_text(note)}") for note in notes)):
+        print_renderable(line, soft_wrap=True)
 
 
 def details_table(pairs: list[tuple[str, Any]]) -> RenderableType:
@@ -133,7 +164,7 @@ def details_table(pairs: list[tuple[str, Any]]) -> RenderableType:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", no_wrap=True, min_width=11)
+    table.add_column(style="dim", no_wrap=True, min_width=LABEL_WIDTH)
     table.add_column(overflow="fold")
     for label, value in pairs:
         table.add_row(label, Text(sanitize_text(str(value))))

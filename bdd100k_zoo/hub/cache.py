@@ -15,10 +15,17 @@ from bdd100k_zoo.errors import ArtifactError, OfflineError, StorageError, Unveri
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.hub.download import Download, Route, build_routes
 from bdd100k_zoo.hub.http import open_session
-from bdd100k_zoo.hub.layout import cache_file_name, default_cache_root, local_copy_hint
-from bdd100k_zoo.hub.ledger import LedgerEntry, inspect_cached, read_pin, resolve_verification, write_ledger
+from bdd100k_zoo.hub.layout import cache_file_name, default_cache_root, ledger_path, local_copy_hint
+from bdd100k_zoo.hub.ledger import (
+    CacheLookup,
+    LedgerEntry,
+    inspect_cached,
+    read_pin,
+    resolve_verification,
+    write_ledger,
+)
 from bdd100k_zoo.hub.locks import cache_lock
-from bdd100k_zoo.hub.mirrors import configured_mirrors
+from bdd100k_zoo.hub.mirrors import configured_mirrors, local_path
 from bdd100k_zoo.hub.resume import PartialState, find_partials, remove_partials
 from bdd100k_zoo.hub.retry import DEFAULT_RETRY_POLICY, FailedAttemptError, RetryPolicy
 from bdd100k_zoo.hub.verify import (
@@ -28,6 +35,7 @@ from bdd100k_zoo.hub.verify import (
     fetch_published_digest,
     hash_file,
     plan_verification,
+    recorded_digests,
 )
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.registry.models import to_json_values
@@ -135,7 +143,8 @@ class Store:
         """Return an artifact from the cache, contacting nothing; None if it is not there.
 
         A file is hashed if it has no ledger yet, or its size or modification time are not the ledger's. A file that
-        came from an address that the artifact does not list counts only if a recorded digest verifies it.
+        came from an address that the artifact does not list counts only if a recorded digest verifies it. Without a
+        recorded digest, a copy of a file of this machine counts only as long as that file is the same.
 
         Raises:
             DigestMismatchError: the file contradicts the zoo file's digest or size, or is no longer the file that was
@@ -146,6 +155,8 @@ class Store:
         found = inspect_cached(path, artifact)
         if found.mismatch:
             raise found.mismatch
+        if found.usable_entry and changed_source(artifact, found.usable_entry):
+            return None
         return _describe_stored(path, artifact, found.usable_entry) if found.usable_entry else None
 
     def fetch(self, artifact: Artifact, progress: Progress, *, require_digest: bool = False) -> StoredFile:
@@ -167,6 +178,12 @@ class Store:
         path = self.path(artifact)
         found = inspect_cached(path, artifact)
         entry = found.usable_entry
+        if entry and (source := changed_source(artifact, entry)):
+            progress.note(f"{source} has changed, and replaces its copy in the cache")
+            with cache_lock(path, progress), storage_errors(path):
+                ledger_path(path).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+            found, entry = CacheLookup(), None
         if entry is None:
             if found.is_foreign:
                 progress.note(f"{path} came from an address that the zoo does not list any more, so it is not used")
@@ -290,6 +307,20 @@ def _describe_stored(
         digest_address=entry.digest_address,
         published=True if verified else None,
     )
+
+
+def changed_source(artifact: Artifact, entry: LedgerEntry) -> Path | None:
+    """Return the file of this machine that a cached file is an outdated copy of; None if it is up to date or no copy.
+
+    A user's zoo file may name a checkpoint that is trained further. Where a digest is recorded, that decides instead.
+    """
+    source = local_path(artifact.addresses[0]) if artifact.addresses else None
+    if source is None or recorded_digests(artifact) or entry.address != artifact.addresses[0]:
+        return None
+    try:
+        return None if entry.has_bytes(hash_file(source)) else source
+    except StorageError:  # it is gone: the copy is what there is
+        return None
 
 
 def no_address_error(model: str, what: str) -> ArtifactError:

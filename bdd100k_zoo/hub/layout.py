@@ -12,13 +12,12 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 
 from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.registry.models import PUBLISHED_SUFFIX
 
 if TYPE_CHECKING:
     from bdd100k_zoo.registry import Artifact, ArtifactKind
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}")
-PUBLISHED_SUFFIX = "_det_bdd100k"
-"""What the publishers append to a model's name in their file names."""
 
 LEDGER_SUFFIX = ".ledger.json"
 LOCK_SUFFIX = ".lock"

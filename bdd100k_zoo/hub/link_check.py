@@ -219,7 +219,8 @@ def _list_links(zoo: Zoo, mirrors: Sequence[Mirror]) -> Iterator[Link]:
             weights, uses = model.artifact("weights"), (f"weights of {model.name}",)
             yield Link(mirror.address(weights), digest_known=bool(recorded_digests(weights)), uses=uses)
     for family in zoo.families:
-        yield Link(family.paper.address, page=True, uses=(f"paper of {family.title}",))
+        if family.paper:
+            yield Link(family.paper.address, page=True, uses=(f"paper of {family.title}",))
         if family.code:
             yield Link(family.code, page=True, uses=(f"code of {family.title}",))
         for author in family.authors:

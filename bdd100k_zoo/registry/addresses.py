@@ -35,6 +35,26 @@ def address_problem(address: str) -> str:
     return ""
 
 
+ADDRESS_FORMS = "https://HOST/…, hf://ORG/REPO/FILE, file:///ABSOLUTE/FILE or the path of a file"
+"""How a zoo file may write where a file of a model is."""
+
+OTHER_SCHEMES = ("hf://", "file://")
+"""Beginnings of addresses, beside http and https, that files are downloaded from."""
+
+_OTHER = re.compile(r"file://(localhost)?/(?!~)[^?#]+|hf://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(@[^/@?#]+)?/[^?#]+")
+
+
+def other_scheme_problem(address: str) -> str:
+    """Return what makes an address of ``OTHER_SCHEMES`` malformed, without its secrets; empty if it is well formed."""
+    shown = redact_address(address)
+    if any(each.isspace() or not each.isprintable() or each in FORBIDDEN_CHARACTERS for each in address):
+        return f"{shown!r} contains a character that no address may have; write a space as %20"
+    is_relative = any(part in (".", "..") for part in re.split(r"[/\\]", unquote(address)))
+    if is_relative or not _OTHER.fullmatch(address):
+        return f"expected {ADDRESS_FORMS}, found {shown!r}"
+    return secret_problem(address)
+
+
 def secret_problem(address: str) -> str:
     """Return why an address must not be in a file that people share; empty if it holds no password or token."""
     if redact_address(address) == address:

@@ -1,7 +1,9 @@
-"""Write digests and sizes into the text of a zoo file, changing nothing else."""
+"""Write digests, sizes and models into the text of a zoo file, changing nothing else."""
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -52,6 +54,50 @@ def insert_digests(file: Path, text: str, known: Known) -> str:
     return edited
 
 
+PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@%+-]*|(https|hf|file)://[A-Za-z0-9_./@%+-]+")
+"""Texts without characters that have a meaning in YAML."""
+
+
+def append_model(file: Path, text: str, entry: Mapping[str, str | int]) -> str:
+    """Return a zoo file's text with a model added after its last one; comments and layout stay as they are.
+
+    Args:
+        file: what errors call the file.
+        text: its content; empty for a new file.
+        entry: the fields of the model.
+
+    Raises:
+        ManifestError: the file is not valid YAML, or its models are not written as a list of one field a line.
+    """
+    fields = [f"{key}: {_scalar(value)}" for key, value in entry.items()]
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        before = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ManifestError(file, "", "", f"is not valid YAML: {' '.join(str(error).split())}") from error
+    models = _child(root, "models")
+    at, indent = len(text), "  "
+    if isinstance(models, yaml.SequenceNode) and models.value:
+        at, indent = text.find("\n", _end(models) - 1) + 1 or len(text), " " * models.start_mark.column
+    lines = [f"{indent}- {fields[0]}", *(f"{indent}  {field}" for field in fields[1:])]
+    if models is None:
+        lines.insert(0, "models:")
+    start = "" if not text[:at] or text[:at].endswith("\n") else "\n"
+    edited = text[:at] + start + "\n".join(lines) + "\n" + text[at:]
+    if not isinstance(before, dict) or not _holds(edited, before | {"models": [*(before.get("models") or ()), entry]}):
+        raise ManifestError(file, "", "models", "are laid out so that no model can be added; write the entry by hand")
+    return edited
+
+
+def _scalar(value: str | int) -> str:
+    return str(value) if isinstance(value, int) or _is_plain(value) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether YAML reads a text as that text without quotes, not as a number or null."""
+    return bool(PLAIN.fullmatch(text)) and bool(yaml.safe_load(text) == text)
+
+
 def _child(mapping: yaml.Node | None, key: str) -> Any:
     """Return the node of a key; None if the mapping lacks it."""
     pairs = mapping.value if isinstance(mapping, yaml.MappingNode) else []
@@ -65,11 +111,20 @@ def _model_edits(text: str, model: yaml.MappingNode, known: Mapping[ArtifactKind
         if entry is None:
             lines.append(f"{what}: {{digest: {recorded.digest}, size: {recorded.size}}}")
             continue
+        if isinstance(entry, yaml.ScalarNode):  # the address alone
+            both = f"{{address: {json.dumps(entry.value)}, digest: {recorded.digest}, size: {recorded.size}}}"
+            yield _Edit(entry.start_mark.index, entry.end_mark.index, both)
+            continue
+        missing = []
         for field in DIGEST_FIELDS:
             node, value = _child(entry, field), getattr(recorded, field)
-            if node.tag == NULL and value is not None:
+            if node is None:
+                missing.append(f"{field}: {value}")
+            elif node.tag == NULL and value is not None:
                 start, end = node.start_mark.index, node.end_mark.index
                 yield _Edit(start, end, f"{' ' if start == end else ''}{value}")
+        if missing:
+            yield from _addition(text, entry, missing)
     if lines and digests is None:
         yield from _addition(text, model, ["digests:", *(f"  {line}" for line in lines)])
     elif lines:
@@ -101,6 +156,8 @@ def _with_digests(text: str, known: Known) -> Any:
     """Return the content of a zoo file with the digests."""
     expected = yaml.safe_load(text)
     for model in expected["models"]:
+        if isinstance(model["weights"], str):
+            model["weights"] = {"address": model["weights"]}
         for what, recorded in known.get(model["name"], {}).items():
             place = model["weights"] if what == "weights" else model.setdefault("digests", {}).setdefault(what, {})
             for field in DIGEST_FIELDS:

@@ -14,12 +14,22 @@ import yaml
 from msgspec.structs import replace
 
 from bdd100k_zoo.errors import ManifestError
-from bdd100k_zoo.registry.addresses import address_problem, is_tamper_proof, secret_problem
+from bdd100k_zoo.registry.addresses import (
+    ADDRESS_FORMS,
+    OTHER_SCHEMES,
+    address_problem,
+    is_tamper_proof,
+    other_scheme_problem,
+    redact_address,
+    secret_problem,
+)
 from bdd100k_zoo.registry.models import (
     ADDRESS_FIELDS,
     ARTIFACT_KINDS,
     DIGEST_PATTERN,
     MODEL_NAME_PATTERN,
+    OTHER_FAMILY,
+    AlternateAddresses,
     Family,
     Model,
     ModelEntry,
@@ -165,17 +175,25 @@ def _add_file(zoo: Zoo, file: Path, configs: Path) -> Zoo:
     families, models = list(zoo.families), list(zoo.models)
     for entry, raw in _list_entries(file, document, "families"):
         family = _convert(file, entry, raw, Family)
+        family = family if "title" in raw else replace(family, title=family.name)
         _raise_first(file, entry, _family_problems(family))
         families.append(family)
     for entry, raw in _list_entries(file, document, "models"):
+        if isinstance(raw.get("weights"), str):
+            raw = raw | {"weights": {"address": raw["weights"]}}
         model = _convert(file, entry, raw, ModelEntry)
-        _raise_first(file, entry, _model_problems(model, is_demo=file == DEMO_ZOO_FILE))
+        if file != DEMO_ZOO_FILE:  # load_zoo completes the demo's address, which is a file name
+            model = _resolve_paths(model, file.parent)
+            _raise_first(file, entry, _model_problems(model))
         # A name that cannot be printed is shown escaped.
         name = model.config if model.config.isprintable() else repr(model.config)
         config = Path(os.path.realpath(configs / name))
         if not os.path.isfile(config):  # noqa: PTH113  (unlike Path.is_file, it never raises)
             raise ManifestError(file, entry, "config", f"there is no file {config}")
         record = next((each for each in families if each.name == model.family), None)
+        if record is None and model.family == OTHER_FAMILY.name:
+            record = OTHER_FAMILY
+            families.append(record)
         if record is None:
             known = ", ".join(each.name for each in families)
             raise ManifestError(file, entry, "family", f"no family {model.family!r}; there are: {known}")
@@ -224,6 +242,29 @@ def _convert(file: Path, entry: str, raw: dict[str, Any], kind: type[Entry]) -> 
         named = re.search(r"(?:unknown|missing required) field `(.*)`", problem)
         fields = (path.rstrip("`").lstrip("."), named[1] if named else "")
         raise ManifestError(file, entry, ".".join(filter(None, fields)), problem) from error
+
+
+def _resolve_paths(model: ModelEntry, folder: Path) -> ModelEntry:
+    """Return an entry with ``file://`` addresses in place of the paths of existing files, relative to a folder."""
+
+    def resolve(address: str) -> str:
+        if "://" in address or not address.isprintable():
+            return address
+        path = Path(os.path.realpath(folder / address))
+        return path.as_uri() if os.path.isfile(path) else address  # noqa: PTH113  (it never raises)
+
+    fields = [field for field in AlternateAddresses.__struct_fields__ if getattr(model, field) is not None]
+    alternates = {field: tuple(map(resolve, getattr(model.alternates, field))) for field in fields}
+    return replace(
+        model,
+        weights=replace(
+            model.weights,
+            address=resolve(model.weights.address),
+            alternates=tuple(map(resolve, model.weights.alternates)),
+        ),
+        alternates=replace(model.alternates, **alternates),
+        **{field: resolve(getattr(model, field)) for field in fields},
+    )
 
 
 # Digests that the user adds to built-in models
@@ -292,26 +333,30 @@ def _raise_first(file: Path, entry: str, problems: Problems) -> None:
 def _family_problems(family: Family) -> Problems:
     yield "name", _name_problem(family.name)
     yield "title", _line_problem(family.title)
-    yield "paper.address", _address_problem(family.paper.address)
+    yield "paper.address", _address_problem(family.paper.address if family.paper else None)
     yield "code", _address_problem(family.code)
     for author in family.authors:
         yield f"authors: {author.name}: page", _address_problem(author.page)
 
 
-def _model_problems(entry: ModelEntry, *, is_demo: bool) -> Problems:
+def _model_problems(entry: ModelEntry) -> Problems:
     yield "name", _name_problem(entry.name)
     for alias in entry.aliases:
         yield "aliases", _name_problem(alias)
-    yield "backbone", _line_problem(entry.backbone)
-    if not SCHEDULE.fullmatch(entry.schedule):
+    if entry.backbone is not None:
+        yield "backbone", _line_problem(entry.backbone)
+    if entry.schedule is not None and not SCHEDULE.fullmatch(entry.schedule):
         yield "schedule", f"expected a schedule such as `1x` or `3x`, found {entry.schedule!r}"
+    if entry.parameters is not None and entry.parameters <= 0:
+        yield "parameters", f"expected a number of parameters, found {entry.parameters}"
     for field, ap in (("ap_val", entry.ap_val), ("ap_test", entry.ap_test)):
         if ap is not None and not 0 <= ap <= 100:
             yield field, f"expected a box AP from 0 to 100, found {ap}"
     weights = entry.weights
+    if weights.license is not None:
+        yield "weights.license", _line_problem(weights.license)
     yield from _digest_problems("weights", weights.digest, weights.size)
-    if not is_demo:  # the demo's address is a file name
-        yield "weights.address", _download_problem(weights.address, weights.digest)
+    yield "weights.address", _download_problem(weights.address, weights.digest)
     for alternate in weights.alternates:
         yield "weights.alternates", _download_problem(alternate, weights.digest)
     yield from _published_problems(entry, "md5", None)
@@ -353,6 +398,10 @@ def _address_problem(address: str | None) -> str:
 
 def _download_problem(address: str, digest: str | None) -> str:
     """Return what is wrong with an address that this package downloads from; without a digest it must be https."""
+    if address.startswith(OTHER_SCHEMES):
+        return other_scheme_problem(address)
+    if "://" not in address:
+        return f"expected {ADDRESS_FORMS}; beside the zoo file there is no file {redact_address(address)!r}"
     problem = _address_problem(address)
     if not problem and digest is None and not is_tamper_proof(address):
         problem = f"{address!r} is plain http, which anyone on the network can change; use https, or record a digest"

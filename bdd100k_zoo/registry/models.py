@@ -25,6 +25,11 @@ ARTIFACT_KINDS: tuple[ArtifactKind, ...] = ("weights", "preds", "visuals", "scor
 DIGEST_PATTERN = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 MODEL_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]*")
 
+PUBLISHED_SUFFIX = "_det_bdd100k"
+"""What the publishers append to a model's name in their file names."""
+PUBLISHED_FILE_NAME = re.compile(rf"(?P<model>[a-z0-9_]+){PUBLISHED_SUFFIX}(\.(pth|md5|json|zip|py))?")
+"""The name of a published file, or of its config, with or without the ending."""
+
 
 class UserDigest(Struct, frozen=True):
     """A digest that the user gives for a file of a model that another zoo file lists."""
@@ -59,7 +64,7 @@ class Author(Struct, frozen=True, forbid_unknown_fields=True):
     """An author of a family's paper."""
 
     name: str
-    page: str | None
+    page: str | None = None
 
 
 class Paper(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,26 +76,34 @@ class Paper(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Family(Struct, frozen=True, forbid_unknown_fields=True):
-    """Models of one paper."""
+    """Models of one paper. A user's zoo file may leave out everything but the name."""
 
     name: str
-    title: str
-    paper: Paper
-    authors: tuple[Author, ...]
-    code: str | None
+    title: str = ""
+    """As tables show it; a loaded family without one has its name here."""
+    paper: Paper | None = None
+    authors: tuple[Author, ...] = ()
+    code: str | None = None
     """Address of the authors' code."""
-    note: str | None
+    note: str | None = None
     """What users of the family must know beyond the paper."""
+
+
+OTHER_FAMILY = Family("other", "Other", note="Models whose zoo file names no family.")
+"""The family of models that name none."""
 
 
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a model's checkpoint is published, with its digest and size."""
 
     address: str
-    alternates: tuple[str, ...]
+    """``https://``, ``hf://`` or ``file://``; in a zoo file also a path, relative to the folder of that file."""
+    alternates: tuple[str, ...] = ()
     """Addresses to try after the published one."""
-    digest: str | None
-    size: int | None
+    digest: str | None = None
+    size: int | None = None
+    license: str | None = None
+    """The terms under which the weights are published, such as ``Apache-2.0``; None where none are stated."""
 
 
 class DigestAndSize(Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,29 +153,33 @@ ADDRESS_FIELDS: dict[ArtifactKind, str] = {
 
 
 class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A model as a zoo file lists it."""
+    """A model as a zoo file lists it. A user's file may leave out everything but name, config and weights."""
 
     name: str
-    aliases: tuple[str, ...]
-    family: str
-    backbone: str
-    schedule: str
+    aliases: tuple[str, ...] = ()
+    family: str = OTHER_FAMILY.name
+    backbone: str | None = None
+    schedule: str | None = None
     """Training length in multiples of 12 epochs: ``1x``, ``3x``."""
-    multi_scale_training: bool
+    multi_scale_training: bool | None = None
+    """Whether images were resized at random in training; None if unknown."""
+    parameters: int | None = None
+    """How many parameters the model has, trained and frozen ones; None if unknown."""
     config: str
     """File name of the model's mmdet config, relative to the zoo file's root of configs."""
-    ap_val: float | None
+    ap_val: float | None = None
     """Published box AP on val, 0 to 100."""
-    ap_test: float | None
+    ap_test: float | None = None
     """Published box AP on test, 0 to 100."""
     weights: Weights
-    md5: str | None
-    predictions: str | None
-    visuals: str | None
-    scores_val: str | None
-    scores_test: str | None
+    """In a zoo file, an address or a path alone stands for weights of which nothing else is known."""
+    md5: str | None = None
+    predictions: str | None = None
+    visuals: str | None = None
+    scores_val: str | None = None
+    scores_test: str | None = None
     digests: FileDigests = FileDigests()
-    """Of the files other than the weights. An entry may lack this field and the next."""
+    """Of the files other than the weights."""
     alternates: AlternateAddresses = AlternateAddresses()
     """Of the files other than the weights."""
 
@@ -205,11 +222,17 @@ def format_ap(ap: float | None) -> str:
     return "" if ap is None else f"{ap:.2f}"
 
 
+def format_parameters(parameters: int | None) -> str:
+    """Return a number of parameters in millions, as in ``41.4M``; empty if unknown."""
+    return "" if parameters is None else f"{parameters / 1e6:.1f}M"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Zoo(Mapping[str, "Model"]):
     """All families and models, in the order of the files that list them.
 
-    As a mapping it has the listed models by name; ``in``, ``[]`` and ``get`` also accept aliases and unlisted models.
+    As a mapping it has the listed models by name; ``in``, ``[]`` and ``get`` also accept aliases, unlisted models, and
+    the names of published files: ``fcos_r50_fpn_1x_det_bdd100k`` with or without an ending such as ``.pth``.
     """
 
     families: tuple[Family, ...] = ()
@@ -225,20 +248,45 @@ class Zoo(Mapping[str, "Model"]):
         return (*self.models, *self.unlisted)
 
     def __getitem__(self, name: str) -> Model:
-        """Return a model by its name or an alias; raises UnknownNameError, which is a KeyError."""
-        for model in self.known:
-            if name == model.name or name in model.aliases:
-                return model
-        from difflib import get_close_matches
-
-        names = [model.name for model in self.known]
-        aliases = {alias: model.name for model in self.known for alias in model.aliases}
-        close = get_close_matches(str(name), [*names, *aliases], n=5, cutoff=0.5)
-        nearest = tuple(dict.fromkeys(aliases.get(match, match) for match in close))
-        raise UnknownNameError("model", str(name), nearest)
+        """Return a model by its name, an alias or a published file; raises UnknownNameError, which is a KeyError."""
+        model = self._find_model(name)
+        if model is None:
+            raise UnknownNameError("model", str(name), self._nearest_models(str(name)))
+        return model
 
     def __contains__(self, name: object) -> bool:
-        return any(name == model.name or name in model.aliases for model in self.known)
+        return self._find_model(name) is not None
+
+    def _find_model(self, name: object) -> Model | None:
+        published = PUBLISHED_FILE_NAME.fullmatch(name) if isinstance(name, str) else None
+        for wanted in (name, published and published["model"]):
+            for model in self.known:
+                if wanted == model.name or wanted in model.aliases:
+                    return model
+        return None
+
+    def _nearest_models(self, name: str) -> tuple[str, ...]:
+        from difflib import get_close_matches
+
+        published = PUBLISHED_FILE_NAME.fullmatch(name)
+        names = [model.name for model in self.known]
+        aliases = {alias: model.name for model in self.known for alias in model.aliases}
+        close = get_close_matches(published["model"] if published else name, [*names, *aliases], n=5, cutoff=0.5)
+        return tuple(dict.fromkeys(aliases.get(match, match) for match in close))
+
+    def find(self, name: str) -> Model | Family:
+        """Return a model as ``[]`` does, or else a family by its name or title; raises UnknownNameError."""
+        model = self._find_model(name)
+        if model is not None:
+            return model
+        try:
+            return self.family(name)
+        except UnknownNameError:
+            from difflib import get_close_matches
+
+            families = get_close_matches(name.casefold(), [family.name for family in self.families], n=1)
+            nearest = (*self._nearest_models(name), *families)
+            raise UnknownNameError("model or family", name, nearest) from None
 
     def __iter__(self) -> Iterator[str]:
         return (model.name for model in self.models)
@@ -291,7 +339,7 @@ def select_models(
     wanted = {family.name for family in select_families(zoo, families)}
     found = [model for model in zoo.models if model.family in wanted]
     if backbone is not None:
-        found = [model for model in found if _letters_and_digits(backbone) in _letters_and_digits(model.backbone)]
+        found = [model for model in found if _letters_and_digits(backbone) in _letters_and_digits(model.backbone or "")]
     if schedule is not None:
         found = [model for model in found if model.schedule == schedule.lower()]
     if min_ap is not None:
@@ -301,8 +349,8 @@ def select_models(
 
 def no_match_error(zoo: Zoo) -> ZooError:
     """Return the error for filters that no model passes."""
-    backbones = ", ".join(dict.fromkeys(model.backbone for model in zoo.models))
-    schedules = ", ".join(dict.fromkeys(model.schedule for model in zoo.models))
+    backbones = ", ".join(dict.fromkeys(model.backbone for model in zoo.models if model.backbone))
+    schedules = ", ".join(dict.fromkeys(model.schedule for model in zoo.models if model.schedule))
     best_ap = max((model.ap_val for model in zoo.models if model.ap_val is not None), default=0.0)
     hint = f"backbones: {backbones}; schedules: {schedules}; the best AP on val is {format_ap(best_ap)}"
     return ZooError("no model matches all of these filters", hint)
@@ -318,6 +366,12 @@ def sort_models(models: Sequence[Model], by: Literal["name", "val", "test"]) -> 
         return sorted(models, key=lambda model: model.name)
     aps = {model.name: model.ap_val if by == "val" else model.ap_test for model in models}
     return sorted(models, key=lambda model: (aps[model.name] is None, -(aps[model.name] or 0), model.name))
+
+
+def describe_training(model: Model) -> str:
+    """Return how a model was trained, as in ``3x schedule, multi-scale``; empty if unknown."""
+    schedule = f"{model.schedule} schedule" if model.schedule else ""
+    return ", ".join(filter(None, (schedule, "multi-scale" if model.multi_scale_training else "")))
 
 
 def describe_model(model: Model) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from bdd100k_zoo.data.drawing.boxes import MARK_STYLES
 from bdd100k_zoo.data.drawing.colours import DARK_COLOUR, format_hex
 from bdd100k_zoo.evaluation.bootstrap import MIN_FRAMES, MIN_OBJECTS
 from bdd100k_zoo.evaluation.scores import OVERALL, SUMMARY_METRICS
+from bdd100k_zoo.registry.models import describe_training
 from bdd100k_zoo.reporting import plots
 from bdd100k_zoo.reporting.page import data_url, markup, render_page
 from bdd100k_zoo.reporting.plots import CountColumn, Dot, SpeedPoint, run_letter, run_role
@@ -260,9 +261,8 @@ def build_run_card(run: ReportRun) -> tuple[Facts, Facts]:
     """Return what most readers want to know about a predictions file, and what identifies and repeats its run."""
     facts: Facts = []
     if run.model:
-        training = f"{run.model.schedule} schedule" + (", multi-scale" if run.model.multi_scale_training else "")
         facts.append(("family", run.family.title if run.family else run.model.family))
-        facts += [("backbone", run.model.backbone), ("training", training)]
+        facts += [("backbone", run.model.backbone or "–"), ("training", describe_training(run.model) or "–")]
     more: Facts = [("predictions", run.predictions.path), ("their SHA-256", run.predictions.sha256)]
     if run.record:
         facts += _run_facts(run.record)

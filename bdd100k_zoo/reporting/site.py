@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.evaluation.runs import read_measured_results
@@ -13,6 +13,7 @@ from bdd100k_zoo.evaluation.scores import OVERALL
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.registry import ARTIFACT_KINDS
 from bdd100k_zoo.registry.addresses import address_problem
+from bdd100k_zoo.registry.models import describe_training, format_parameters
 from bdd100k_zoo.reporting.figures import ap_limits, check_report_installed
 from bdd100k_zoo.reporting.page import check_page_replaceable, markup, render_page
 from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, speed_plot
@@ -150,8 +151,11 @@ def render_site(
         left_out=left_out,
         families=families,
         entries=sorted(entries, key=_best_first),
-        backbones=sorted({entry.model.backbone for entry in entries}),
-        schedules=sorted({entry.model.schedule for entry in entries}, key=lambda schedule: float(schedule[:-1])),
+        backbones=sorted({entry.model.backbone for entry in entries if entry.model.backbone}),
+        schedules=sorted(
+            {entry.model.schedule for entry in entries if entry.model.schedule},
+            key=lambda schedule: float(schedule[:-1]),
+        ),
         figures=list(_ap_figures(groups)),
         races=list(_speed_figures(speeds, groups)),
         dead_host=DEAD_HOST if DEAD_HOST in hosts else None,
@@ -159,13 +163,21 @@ def render_site(
         kinds=KINDS,
         SPEED=SPEED,
         format_speed=format_speed,
+        format_parameters=format_parameters,
         linkable=linkable,
+        describe_training=describe_training,
+        displayed=displayed,
     )
 
 
 def linkable(address: str | None) -> bool:
     """Return whether an address may become a link: plain http or https, no script and no embedded content."""
     return address is not None and not address_problem(address)
+
+
+def displayed(address: str) -> str:
+    """Return an address as the page shows it: a file of this machine without its folder, which is nobody's business."""
+    return unquote(address.rpartition("/")[2]) if address.startswith("file://") else address
 
 
 def _entry(
@@ -197,7 +209,8 @@ def _best_first(entry: Entry) -> tuple[bool, float, str]:
 def _points(entries: Iterable[Entry]) -> Iterator[Point]:
     for model, mark in ((entry.model, entry.mark) for entry in sorted(entries, key=_best_first)):
         if model.ap_val is not None:
-            yield Point(model.name, f"{model.backbone} {model.schedule}", mark, model.ap_val, model.ap_test)
+            label = " ".join(filter(None, (model.backbone, model.schedule))) or model.name
+            yield Point(model.name, label, mark, model.ap_val, model.ap_test)
 
 
 def _ap_figures(groups: list[Group]) -> Iterator[object]:

@@ -10,7 +10,7 @@ import msgspec
 
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import storage_errors, write_atomically
-from bdd100k_zoo.registry.models import format_ap
+from bdd100k_zoo.registry.models import format_ap, format_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ _MARKDOWN_HEADER = (
     *("Config", "Weights", "Preds", "Visuals"),
 )
 _CSV_FIELDS = (
-    *("name", "family", "backbone", "schedule", "multi_scale_training", "ap_val", "ap_test", "config"),
+    *("name", "family", "backbone", "schedule", "multi_scale_training", "parameters", "ap_val", "ap_test", "config"),
     *("weights", "md5", "predictions", "visuals", "scores_val", "scores_test"),
 )
 
@@ -114,8 +114,8 @@ def _markdown_cells(model: Model, config_root: str | None) -> tuple[str, ...]:
         config = _link("config", "/".join(filter(None, (config_root.rstrip("/"), quote(model.config, safe="/~")))))
     weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
     return (
-        _escape_markdown(model.backbone),
-        model.schedule,
+        _escape_markdown(model.backbone or ""),
+        model.schedule or "",
         "✓" if model.multi_scale_training else "",
         format_ap(model.ap_val),
         _link("scores", model.scores_val),
@@ -134,8 +134,12 @@ def _escape_markdown(text: str) -> str:
 
 
 def _link(text: str, address: str | None) -> str:
+    if address is None:
+        return ""
+    if address.startswith(("file:", "hf:")):
+        return text  # no browser follows it, and the folders of whoever writes the tables are nobody's business
     # Characters that would end the link or the cell are percent-encoded.
-    return f"[{text}]({quote(address, safe=SAFE_IN_LINKS)})" if address else ""
+    return f"[{text}]({quote(address, safe=SAFE_IN_LINKS)})"
 
 
 def format_speed(images_per_second: float | None) -> str:
@@ -148,17 +152,25 @@ def format_speed(images_per_second: float | None) -> str:
 
 def _render_csv(zoo: Zoo, families: Iterable[Family], measured: Measured | None, speeds: Speeds) -> str:
     """Render one table of all models with a header line (RFC 4180, Unix line ends)."""
+    headings = ["measured_ap_val"] if measured is not None else []
+    rows = [[*_CSV_FIELDS, *headings, *(f"images_per_second {on}" for on in speeds)]]
+    for model in (model for family in families for model in models_of(zoo, family)):
+        aps, rates = _measured_cells(model, measured, speeds)
+        rows.append([*_csv_cells(model), *aps, *rates])
+    return _csv_text(rows)
+
+
+def _csv_text(rows: Iterable[Iterable[str]]) -> str:
     import csv
     import io
 
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    headings = ["measured_ap_val"] if measured is not None else []
-    writer.writerow([*_CSV_FIELDS, *headings, *(f"images_per_second {on}" for on in speeds)])
-    for model in (model for family in families for model in models_of(zoo, family)):
-        aps, rates = _measured_cells(model, measured, speeds)
-        writer.writerow([*(_csv_cell(model, field) for field in _CSV_FIELDS), *aps, *rates])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def _csv_cells(model: Model) -> list[str]:
+    return [_csv_cell(model, field) for field in _CSV_FIELDS]
 
 
 def _csv_cell(model: Model, field: str) -> str:
@@ -167,7 +179,7 @@ def _csv_cell(model: Model, field: str) -> str:
     value = getattr(model, field)
     if field.startswith("ap_"):
         return format_ap(value)
-    return str(value).lower() if isinstance(value, bool) else value or ""
+    return str(value).lower() if isinstance(value, bool) else str(value or "")
 
 
 def _render_latex(zoo: Zoo, families: Iterable[Family], measured: Measured | None, speeds: Speeds) -> str:
@@ -179,7 +191,8 @@ def _render_latex(zoo: Zoo, families: Iterable[Family], measured: Measured | Non
     for family in families:
         lines.append(r"\midrule")
         for model in models_of(zoo, family):
-            cells = [_escape_latex(family.title), _escape_latex(model.backbone), f"${model.schedule[:-1]}\\times$"]
+            cells = [_escape_latex(family.title), _escape_latex(model.backbone or "")]
+            cells += [f"${model.schedule[:-1]}\\times$" if model.schedule else ""]
             cells += [r"\checkmark" if model.multi_scale_training else ""]
             cells += [format_ap(model.ap_val), format_ap(model.ap_test)]
             aps, rates = _measured_cells(model, measured, speeds)
@@ -196,6 +209,37 @@ _LATEX_ESCAPES |= {character: f"{{{character}}}" for character in "[]*"}
 
 def _escape_latex(text: str) -> str:
     return "".join(_LATEX_ESCAPES.get(each, each) for each in " ".join(text.split()))
+
+
+LIST_COLUMNS = ("Model", "Family", "Backbone", "Schedule", "Multi-scale", "Parameters", "AP val", "AP test")
+LIST_ALIGNMENTS = (":--", ":--", ":--", ":-:", ":-:", "--:", "--:", "--:")
+
+
+def render_list(models: Iterable[Model], form: Literal["csv", "markdown"]) -> str:
+    """Render one table of models in their order, ending in a newline.
+
+    Args:
+        models: those to render.
+        form: ``csv`` has a model's scores, its number of parameters, and the addresses of its files; ``markdown`` has
+            the parameters in millions, and no addresses.
+    """
+    if form == "csv":
+        return _csv_text([_CSV_FIELDS, *map(_csv_cells, models)])
+    rows = [LIST_COLUMNS, LIST_ALIGNMENTS, *map(_list_cells, models)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _list_cells(model: Model) -> tuple[str, ...]:
+    return (
+        f"`{model.name}`",
+        _escape_markdown(model.family_record.title),
+        _escape_markdown(model.backbone or ""),
+        model.schedule or "",
+        "✓" if model.multi_scale_training else "",
+        format_parameters(model.parameters),
+        format_ap(model.ap_val),
+        format_ap(model.ap_test),
+    )
 
 
 def table_records(zoo: Zoo, families: Iterable[Family], found: MeasuredResults) -> dict[str, Any]:

@@ -65,6 +65,39 @@ def test_list_as_json_has_every_field(call):
     assert all(fields <= set(model) for model in models)
     assert models[0]["family"]["paper"]["venue"] == "NeurIPS 2015"
     assert models[0]["weights"]["digest"] is None
+    assert models[0]["parameters"] == 41_394_306
+    assert models[0]["weights"]["license"] is None
+    assert json.loads(call("list", "--format", "json").stdout) == models
+
+
+def test_list_shows_parameters_in_millions(call):
+    rows = [line.split() for line in call("list", "--family", "sparse_rcnn").stdout.splitlines()]
+    assert rows[0] == ["Model", "Backbone", "Schedule", "Scales", "Params", "AP", "val", "AP", "test"]
+    assert rows[2] == ["sparse_rcnn_r50_fpn_1x", "R-50-FPN", "1x", "106.2M", "26.71", "25.55"]
+    assert rows[3] == ["sparse_rcnn_r50_fpn_3x", "R-50-FPN", "3x", "multi", "106.2M", "31.31", "31.19"]
+
+
+def test_list_as_csv_has_the_columns_of_the_table_in_the_order_of_the_list(call):
+    text = call("list", "--format", "csv", "--min-ap", "33.57", "--sort", "val").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["name"] for row in rows] == [
+        "faster_rcnn_hrnetv2p_w32_3x",
+        "cascade_rcnn_r50_fpn_3x",
+        "cascade_rcnn_r101_fpn_3x",
+    ]
+    assert [row["parameters"] for row in rows] == ["46920962", "69179516", "88171644"]
+    assert text.partition("\n")[0] == call("table", "--format", "csv").stdout.partition("\n")[0]
+
+
+def test_list_as_markdown_is_one_table(call):
+    lines = call("list", "--format", "markdown", "--family", "hrnet").stdout.splitlines()
+    assert len(lines) == 2 + 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[-1] == "| `faster_rcnn_hrnetv2p_w32_3x` | HRNet | HRNet-w32 | 3x | ✓ | 46.9M | 33.97 | 33.19 |"
+
+
+def test_json_contradicts_another_format(call):
+    assert call("list", "--json", "--format", "csv").exit_code == 2
 
 
 def test_no_match_is_answered_with_the_known_values(call):
@@ -92,6 +125,53 @@ def test_info_as_json_has_the_cache_state(call):
     card = json.loads(call("info", "fcos_r50_fpn_1x", "--json").stdout)
     assert card["name"] == "fcos_r50_fpn_1x"
     assert card["cache"]["weights"] == {"cached": False}
+
+
+def test_info_shows_parameters_and_says_that_no_license_is_stated(call):
+    lines = [" ".join(line.split()) for line in call("info", "fcos_r50_fpn_1x").stdout.splitlines()]
+    assert "parameters 32.1M (32,133,972)" in lines
+    assert "license none is stated for the weights" in lines
+    assert "license Apache-2.0" in " ".join(call("info", "demo_fcos_r18_fpn").stdout.split())
+
+
+@pytest.mark.parametrize("name", ["fcos", "FCOS"])
+def test_info_takes_a_family_by_name_and_title(call, name):
+    result = call("info", name)
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "family FCOS"
+    assert "https://arxiv.org/abs/1904.01355" in lines
+    assert "authors Zhi Tian, Chunhua Shen, Hao Chen, Tong He" in lines
+    assert "code https://github.com/tianzhi0549/FCOS/" in lines
+    assert names_in(result.stdout) == ["fcos_r50_fpn_1x", "fcos_r50_fpn_3x", "fcos_r101_fpn_3x"]
+    card = json.loads(call("info", name, "--json").stdout)
+    assert card["paper"]["venue"] == "ICCV 2019"
+    assert card["models"] == names_in(result.stdout)
+
+
+def test_info_of_a_family_shows_its_note(call):
+    assert "version 1 deformable layers" in " ".join(call("info", "Deformable ConvNets v2").stdout.split())
+
+
+def test_info_takes_the_name_of_a_published_file(call):
+    assert call("info", "fcos_r50_fpn_1x_det_bdd100k.pth").stdout == call("info", "fcos_r50_fpn_1x").stdout
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "100", "160"])
+def test_addresses_are_whole_where_they_fit_into_a_line(call, zoo, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    model = zoo["libra_faster_r50_fpn_1x"]
+    lines = call("info", model.name).stdout.splitlines()
+    for artifact in map(model.artifact, ARTIFACT_KINDS):
+        for address in (*artifact.addresses, *artifact.digest_addresses):
+            (line,) = (line for line in lines if address in line)
+            assert len(line) <= max(80, int(columns)) or line == address
+
+
+def test_an_unknown_name_may_be_meant_as_a_family(call):
+    result = call("info", "cascade")
+    assert result.exit_code == 1
+    assert "the zoo has no model or family 'cascade'" in result.stderr
+    assert "did you mean cascade_rcnn?" in result.stderr
 
 
 def test_an_unknown_model_lists_the_nearest(call):
@@ -254,6 +334,39 @@ def test_a_models_own_zoo_file_adds_to_the_zoo(call, write_zoo):
     clash = call("--zoo", str(write_zoo("fcos_r50_fpn_1x")), "list")
     assert clash.exit_code == 1
     assert "'fcos_r50_fpn_1x' is already taken" in clash.stderr
+
+
+@pytest.fixture
+def own_zoo(tmp_path):
+    """A zoo file of a user whose only model has a name, a config and weights."""
+    (tmp_path / "secret folder").mkdir()
+    (tmp_path / "secret folder" / "best.pth").touch()
+    (tmp_path / "secret folder" / "c.py").touch()
+    file = tmp_path / "secret folder" / "own.yaml"
+    file.write_text("models:\n- {name: own_net, config: c.py, weights: best.pth}\n")
+    return file
+
+
+def test_a_model_of_three_fields_is_listed_and_shown(call, own_zoo):
+    lines = [line.split() for line in call("--zoo", str(own_zoo), "list").stdout.splitlines()]
+    assert lines[-2:] == [["Other"], ["own_net"]]
+    card = call("--zoo", str(own_zoo), "info", "own_net")
+    assert card.exit_code == 0, card.stderr
+    assert "None" not in card.stdout
+    assert (own_zoo.parent / "best.pth").as_uri() in card.stdout
+    for form in ("markdown", "csv", "json"):
+        assert "own_net" in call("--zoo", str(own_zoo), "list", "--format", form).stdout
+    for options in (["--backbone", "r50"], ["--schedule", "1x"], ["--min-ap", "1"]):
+        assert "own_net" not in call("--zoo", str(own_zoo), "list", *options).stdout
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex"])
+def test_tables_show_a_model_of_three_fields_without_the_folder_of_its_weights(call, own_zoo, form):
+    result = call("--zoo", str(own_zoo), "table", "--family", "other", "--format", form)
+    assert result.exit_code == 0, result.stderr
+    assert "Other" in result.stdout
+    assert "None" not in result.stdout
+    assert "secret" not in result.stdout
 
 
 def test_recorded_speeds_become_a_column(call):

@@ -33,15 +33,13 @@ from bdd100k_zoo.hub.layout import cache_file_name, ledger_path, lock_path
 from bdd100k_zoo.hub.ledger import LedgerEntry, classify_cached
 from bdd100k_zoo.hub.mirrors import Mirror
 from bdd100k_zoo.progress import NO_PROGRESS
-from bdd100k_zoo.registry import ARTIFACT_KINDS, load_zoo
+from bdd100k_zoo.registry import ARTIFACT_KINDS, Artifact, load_zoo
 from bdd100k_zoo.registry.models import UserDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fault_host import Host
-
-    from bdd100k_zoo.registry import Artifact
 
 NAME = "tiny_1x_det_bdd100k.pth"
 LEDGER = NAME + ".ledger.json"
@@ -1050,3 +1048,30 @@ def test_a_copy_replaces_a_damaged_file_which_is_kept(store: Store, copy: Path, 
 
 def test_a_missing_file_is_described_as_not_cached() -> None:
     assert describe_cached(None) == {"cached": False}
+
+
+# Files of this machine that a user's zoo file names
+
+
+def test_a_changed_file_of_this_machine_replaces_its_copy(tmp_path: Path) -> None:
+    source, store = tmp_path / "best.pth", Store(tmp_path / "cache", offline=True, mirrors=())
+    artifact = Artifact("mine", "weights", (source.as_uri(),), None, None)
+    source.write_bytes(b"after epoch 1")
+    first = store.fetch(artifact, NO_PROGRESS)
+    assert first.path.read_bytes() == b"after epoch 1"
+    assert store.find(artifact) == store.fetch(artifact, NO_PROGRESS) == first
+    source.write_bytes(b"after epoch 2")
+    assert store.find(artifact) is None
+    second = store.fetch(artifact, NO_PROGRESS)
+    assert second.path.read_bytes() == b"after epoch 2"
+    source.unlink()
+    assert store.find(artifact) == store.fetch(artifact, NO_PROGRESS) == second
+
+
+def test_a_recorded_digest_decides_over_a_changed_file(tmp_path: Path) -> None:
+    source, store = tmp_path / "best.pth", Store(tmp_path / "cache", offline=True, mirrors=())
+    source.write_bytes(b"final")
+    artifact = Artifact("mine", "weights", (source.as_uri(),), None, None)._replace(digest=f"md5:{md5_of(b'final')}")
+    stored = store.fetch(artifact, NO_PROGRESS)
+    source.write_bytes(b"other")
+    assert store.find(artifact) == store.fetch(artifact, NO_PROGRESS) == stored

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from zoo_entries import FAMILY, MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,32 +15,6 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
     Write = Callable[..., Path]
-
-FAMILY: dict[str, Any] = {
-    "name": "night_net",
-    "title": "Night Net",
-    "paper": {"title": "Seeing after dusk", "address": "https://papers.example/dusk", "venue": "CVPR 2030"},
-    "authors": [{"name": "Ada", "page": None}, {"name": "Bo", "page": "http://bo.example/"}],
-    "code": None,
-    "note": None,
-}
-MODEL: dict[str, Any] = {
-    "name": "night_net_r50_1x",
-    "aliases": ["dusk_net_r50_1x"],
-    "family": "night_net",
-    "backbone": "R-50-FPN",
-    "schedule": "1x",
-    "multi_scale_training": False,
-    "config": "configs/night_net.py",
-    "ap_val": 12.5,
-    "ap_test": None,
-    "weights": {"address": "https://far.example/n.pth", "alternates": [], "digest": None, "size": None},
-    "md5": None,
-    "predictions": None,
-    "visuals": None,
-    "scores_val": None,
-    "scores_test": None,
-}
 
 
 class _SpelledOut(yaml.SafeDumper):

@@ -60,6 +60,21 @@ def test_values_in_braces_are_replaced_too() -> None:
     assert after == TEXT.replace("digest: null, size: null}", f"digest: {SHA}, size: 1234}}")
 
 
+def test_weights_of_an_address_alone_become_a_mapping() -> None:
+    text = "models:\n  - name: first\n    weights: run/best.pth  # mine\n    config: x.py\n"
+    after = edited(text, {"first": {"weights": KNOWN}})
+    mapping = f'{{address: "run/best.pth", digest: {SHA}, size: 1234}}'
+    assert after == text.replace("run/best.pth", mapping)
+
+
+def test_fields_that_weights_lack_are_added() -> None:
+    text = "models:\n  - name: first\n    weights:\n      address: run/best.pth  # mine\n    config: x.py\n"
+    after = edited(text, {"first": {"weights": KNOWN}})
+    assert after == text.replace("# mine\n", f"# mine\n      digest: {SHA}\n      size: 1234\n")
+    text = text.replace("# mine\n", f"# mine\n      digest: {SHA}\n")
+    assert edited(text, {"first": {"weights": KNOWN}}) == after
+
+
 def test_other_files_come_as_the_last_field_before_the_comments_that_follow() -> None:
     after = edited(TEXT, {"first": {"preds": KNOWN, "scores-val": KNOWN}})
     assert after == TEXT.replace(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from zoo_entries import FAMILY, MODEL
 
 from bdd100k_zoo.errors import ManifestError
 from bdd100k_zoo.registry import ARTIFACT_KINDS, load_zoo, loading
 from bdd100k_zoo.registry.editing import insert_digests
 from bdd100k_zoo.registry.loading import builtin_zoo_file
-from bdd100k_zoo.registry.models import DigestAndSize, UserDigest
+from bdd100k_zoo.registry.models import OTHER_FAMILY, DigestAndSize, UserDigest, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,11 +128,6 @@ def test_a_tilde_means_the_home_folder(document: Document, write: Write, monkeyp
         ("models.0.weights.mirror", "x", "models: night_net_r50_1x", "weights.mirror"),
         ("families.0.year", 2030, "families: night_net", "year"),
         ("families.0.paper.pages", 9, "families: night_net", "paper.pages"),
-        ("models.0.ap_val", REMOVED, "models: night_net_r50_1x", "ap_val"),
-        ("models.0.visuals", REMOVED, "models: night_net_r50_1x", "visuals"),
-        ("models.0.weights.digest", REMOVED, "models: night_net_r50_1x", "weights.digest"),
-        ("families.0.note", REMOVED, "families: night_net", "note"),
-        ("families.0.authors.1.page", REMOVED, "families: night_net", "authors[1].page"),
         ("models.0.name", REMOVED, "entry 1 of models", "name"),
         ("families.0.name", REMOVED, "entry 1 of families", "name"),
         ("models.0.name", None, "entry 1 of models", "name"),
@@ -157,24 +153,36 @@ def test_a_tilde_means_the_home_folder(document: Document, write: Write, monkeyp
         ("models.0.schedule", "", "models: night_net_r50_1x", "schedule"),
         ("models.0.schedule", 1, "models: night_net_r50_1x", "schedule"),
         ("models.0.multi_scale_training", "yes", "models: night_net_r50_1x", "multi_scale_training"),
-        ("models.0.multi_scale_training", None, "models: night_net_r50_1x", "multi_scale_training"),
         ("models.0.ap_val", 100.01, "models: night_net_r50_1x", "ap_val"),
         ("models.0.ap_val", -0.01, "models: night_net_r50_1x", "ap_val"),
         ("models.0.ap_val", float("nan"), "models: night_net_r50_1x", "ap_val"),
         ("models.0.ap_test", float("inf"), "models: night_net_r50_1x", "ap_test"),
         ("models.0.ap_val", "31.04", "models: night_net_r50_1x", "ap_val"),
         ("models.0.ap_val", True, "models: night_net_r50_1x", "ap_val"),
+        ("models.0.parameters", 0, "models: night_net_r50_1x", "parameters"),
+        ("models.0.parameters", "41M", "models: night_net_r50_1x", "parameters"),
+        ("models.0.weights.license", "", "models: night_net_r50_1x", "weights.license"),
+        ("models.0.weights.license", "MIT\nor not", "models: night_net_r50_1x", "weights.license"),
         ("models.0.config", "configs/missing.py", "models: night_net_r50_1x", "config"),
         ("models.0.config", "configs", "models: night_net_r50_1x", "config"),
         ("models.0.config", "", "models: night_net_r50_1x", "config"),
         ("models.0.config", "a\0b.py", "models: night_net_r50_1x", "config"),
         ("models.0.config", "x" * 5000, "models: night_net_r50_1x", "config"),
         ("models.0.config", None, "models: night_net_r50_1x", "config"),
-        ("models.0.weights", "https://far.example/n.pth", "models: night_net_r50_1x", "weights"),
         ("models.0.weights", None, "models: night_net_r50_1x", "weights"),
         ("models.0.weights.address", None, "models: night_net_r50_1x", "weights.address"),
         ("models.0.weights.address", "far.example/n.pth", "models: night_net_r50_1x", "weights.address"),
-        ("models.0.weights.address", "file:///etc/passwd", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights", "far.example/n.pth", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights", REMOVED, "models: night_net_r50_1x", "weights"),
+        ("models.0.weights.address", REMOVED, "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights.address", "ftp://far.example/n.pth", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights.address", "file://night.pth", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights.address", "file:///~/night.pth", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights.address", "file:///a/../night.pth", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights.address", "file:///a b.pth", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights.address", "hf://night", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.weights.address", "hf://night/net", "models: night_net_r50_1x", "weights.address"),
+        ("models.0.config", REMOVED, "models: night_net_r50_1x", "config"),
         (
             "models.0.weights.alternates",
             ["https://ok.example/", "https://"],
@@ -235,6 +243,14 @@ def test_one_wrong_value_is_refused_with_file_entry_and_field(
         ("models.0.weights.digest", MD5),
         ("models.0.weights.digest", SHA256),
         ("models.0.aliases", []),
+        ("models.0.schedule", None),
+        ("models.0.backbone", None),
+        ("models.0.multi_scale_training", None),
+        ("models.0.parameters", 1),
+        ("models.0.weights", "https://far.example/n.pth"),
+        ("models.0.weights.address", "file:///nowhere/a%20b.pth"),
+        ("models.0.weights.address", "hf://night/net@main/folder/night.pth"),
+        ("models.0.weights.license", "CC BY-NC 4.0"),
         ("models.0.digests", {}),
         ("models.0.digests", {"preds": {"digest": None, "size": None}, "scores-val": KNOWN}),
         ("models.0.scores_val", "https://far.example:8443/s.json?a=b&c=(d)#e"),
@@ -245,6 +261,60 @@ def test_one_wrong_value_is_refused_with_file_entry_and_field(
 def test_values_at_the_limit_are_accepted(document: Document, write: Write, path: str, value: object) -> None:
     put(document, path, value)
     assert len(load_zoo(write(document)).models) == 26
+
+
+@pytest.mark.parametrize("field", [field for field in MODEL if field not in ("name", "config", "weights")])
+def test_a_users_model_may_lack_every_other_field(document: Document, write: Write, field: str) -> None:
+    put(document, f"models.0.{field}", REMOVED)
+    assert len(load_zoo(write(document)).models) == 26
+
+
+@pytest.mark.parametrize("field", [field for field in FAMILY if field != "name"])
+def test_a_users_family_may_lack_everything_but_its_name(document: Document, write: Write, field: str) -> None:
+    put(document, f"families.0.{field}", REMOVED)
+    family = load_zoo(write(document)).family("night_net")
+    assert family.title == ("night_net" if field == "title" else "Night Net")
+
+
+MINIMAL = {"name": "night", "config": "configs/night_net.py", "weights": "https://far.example/n.pth"}
+
+
+def test_a_model_of_three_fields_is_in_a_family_of_its_kind(write: Write) -> None:
+    zoo = load_zoo(write({"models": [MINIMAL, MINIMAL | {"name": "dusk"}]}))
+    assert [model.name for model in zoo.models[25:]] == ["night", "dusk"]
+    assert zoo["dusk"].family_record is zoo.families[-1] is OTHER_FAMILY
+    assert len(zoo.families) == 9
+    model = zoo["night"]
+    assert model.weights == Weights("https://far.example/n.pth")
+    assert (model.backbone, model.schedule, model.ap_val, model.parameters) == (None, None, None, None)
+    assert model.artifact("preds").addresses == ()
+
+
+def test_two_files_share_the_family_of_models_without_one(write: Write) -> None:
+    files = [write({"models": [MINIMAL | {"name": name}]}, f"{name}.yaml") for name in ("night", "dusk")]
+    assert load_zoo(*files).families.count(OTHER_FAMILY) == 1
+
+
+@pytest.mark.parametrize("field", ["weights", "predictions", "visuals", "scores_val", "scores_test", "md5"])
+def test_a_path_is_relative_to_the_zoo_file(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, field: str
+) -> None:
+    file = write({"models": [MINIMAL | {field: "run 1/best.pth"}]})
+    monkeypatch.chdir(tmp_path)
+    assert "there is no file 'run 1/best.pth'" in refusal(file).problem
+    (file.parent / "run 1").mkdir()
+    path = file.parent / "run 1" / "best.pth"
+    path.touch()
+    model = load_zoo(file)["night"]
+    assert (model.weights.address if field == "weights" else getattr(model, field)) == path.as_uri()
+
+
+def test_an_absolute_path_and_alternates_may_be_paths_too(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "a.pth").touch()
+    weights = {"address": "https://far.example/n.pth", "alternates": [str(tmp_path / "a.pth"), "hf://night/net/n.pth"]}
+    expected = ("https://far.example/n.pth", (tmp_path / "a.pth").as_uri(), "hf://night/net/n.pth")
+    zoo = load_zoo(write({"models": [MINIMAL | {"weights": weights}]}))
+    assert zoo["night"].artifact("weights").addresses == expected
 
 
 ADDRESSES = [

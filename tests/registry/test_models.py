@@ -142,6 +142,33 @@ def test_aliases_and_unlisted_models_are_in_the_zoo_and_not_among_its_names(zoo:
     assert "nothing" not in zoo
 
 
+@pytest.mark.parametrize("ending", ["", ".pth", ".md5", ".json", ".zip", ".py"])
+def test_a_model_has_the_names_of_its_published_files(zoo: Zoo, ending: str) -> None:
+    assert zoo[f"fcos_r50_fpn_1x_det_bdd100k{ending}"] is zoo["fcos_r50_fpn_1x"]
+    assert f"faster_rcnn_r50_fpn_dconv_1x_det_bdd100k{ending}" in zoo
+
+
+@pytest.mark.parametrize("name", ["fcos_r50_fpn_1x.pth", "fcos_r50_fpn_1x_det_bdd100k.exe", "_det_bdd100k"])
+def test_other_file_names_are_unknown(zoo: Zoo, name: str) -> None:
+    assert name not in zoo
+
+
+def test_the_nearest_to_a_file_name_are_those_of_its_model(zoo: Zoo) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        zoo["fcos_r50_fpn_2x_det_bdd100k.pth"]
+    assert caught.value.nearest[0] in ("fcos_r50_fpn_1x", "fcos_r50_fpn_3x")
+
+
+def test_models_and_families_are_found_and_models_first(zoo: Zoo) -> None:
+    assert zoo.find("fcos") is zoo.family("fcos")
+    assert zoo.find("fcos_r50_fpn_1x") is zoo["fcos_r50_fpn_1x"]
+    same = msgspec.structs.replace(zoo.models[0], name="fcos")
+    assert dataclasses.replace(zoo, models=(same,)).find("fcos") is same
+    with pytest.raises(UnknownNameError) as caught:
+        zoo.find("sparse_rcn")
+    assert caught.value.nearest[-1] == "sparse_rcnn"
+
+
 def test_an_unknown_name_is_a_key_error_with_its_own_message(zoo: Zoo) -> None:
     with pytest.raises(KeyError) as caught:
         zoo["fcos_r50_fpn"]

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from bdd100k_zoo.errors import UnknownNameError
-from bdd100k_zoo.registry.loading import CONFIG_FOLDER, PACKAGE_FOLDER, builtin_zoo_file
-from bdd100k_zoo.registry.models import ADDRESS_FIELDS
+from bdd100k_zoo.registry.loading import CONFIG_FOLDER, DEMO_ZOO_FILE, PACKAGE_FOLDER, builtin_zoo_file
+from bdd100k_zoo.registry.models import ADDRESS_FIELDS, Family, ModelEntry, Weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,6 +147,28 @@ def test_the_note_on_deformable_convnets_tells_of_their_version_1_layers(zoo: Zo
     assert list(noted) == ["deformable_convnets_v2"]
     assert "version 1" in noted["deformable_convnets_v2"]
     assert "mask" in noted["deformable_convnets_v2"]
+
+
+def test_no_license_is_stated_for_the_published_weights(zoo: Zoo) -> None:
+    assert {model.weights.license for model in zoo.models} == {None}
+
+
+def test_the_parameters_are_the_published_models_own(zoo: Zoo, shared: Path) -> None:
+    listed = yaml.safe_load((shared / "facts" / "zoo64" / "detection.yaml").read_text(encoding="utf-8"))["models"]
+    counted = {entry["in_our_zoo"]: entry["parameters"] for entry in listed if entry["in_our_zoo"]}
+    assert {model.name: model.parameters for model in zoo.models} == counted
+
+
+@pytest.mark.parametrize("file", [builtin_zoo_file(), DEMO_ZOO_FILE], ids=lambda file: file.parent.name)
+def test_built_in_entries_are_complete(file: Path) -> None:
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    model_fields = set(ModelEntry.__struct_fields__) - {"digests", "alternates"}
+    for entry in document["models"]:
+        assert model_fields <= set(entry), entry["name"]
+        assert set(entry["weights"]) == set(Weights.__struct_fields__), entry["name"]
+        assert entry["parameters"]
+    for family in document.get("families", ()):
+        assert set(family) == set(Family.__struct_fields__), family["name"]
 
 
 def test_digests_and_sizes_are_empty_or_well_formed(zoo: Zoo) -> None:

@@ -373,3 +373,17 @@ def test_references_within_a_plot_have_its_name() -> None:
     assert uses
     assert uses <= ids
     assert all(str(each).startswith("plot-") for each in ids)
+
+
+def test_a_model_of_three_fields_has_a_row_and_a_card_without_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir()
+    (folder / "c.py").touch()
+    (folder / "my best.pth").touch()
+    (folder / "own.yaml").write_text("models:\n- {name: own_net, config: c.py, weights: my best.pth}\n")
+    content = render_site(load_zoo(folder / "own.yaml"))
+    page = Page(content)
+    assert "own_net" in page.values("id")
+    assert "my best.pth" in "".join(page.texts)
+    assert b"private" not in content
+    assert b"None" not in content

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from bdd100k_zoo.registry import Model
+
 # mmdet's own heads of Sparse R-CNN use a name that mmengine deprecates.
 
 ZOO = load_zoo()
@@ -55,6 +57,11 @@ def test_a_model_builds_and_strictly_loads_a_checkpoint_of_its_own_shape(name: s
     loaded = model.state_dict()
     assert loaded.keys() == expected.keys()
     assert [key for key in expected if not bool((loaded[key] == expected[key]).all())] == []
+
+
+@pytest.mark.parametrize("model", ZOO.known, ids=lambda model: model.name)
+def test_a_model_has_the_parameters_that_the_zoo_states(model: Model) -> None:
+    assert sum(each.numel() for each in shape_of(model.name).parameters()) == model.parameters
 
 
 def test_a_deformable_model_has_no_modulation_masks() -> None:
