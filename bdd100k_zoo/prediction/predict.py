@@ -17,6 +17,7 @@ from bdd100k_zoo.files import sha256_of, storage_errors
 from bdd100k_zoo.prediction.detector import build_weights_record, fetch_weights, random_weights_warning
 from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo
 from bdd100k_zoo.prediction.launch import JobRequest, launch_processes
+from bdd100k_zoo.prediction.limits import check_limits
 from bdd100k_zoo.prediction.run import RunRequest, check_same_run, compared, frames_digest, read_run, to_json_object
 from bdd100k_zoo.prediction.run_folder import (
     RunFolderState,
@@ -60,6 +61,12 @@ class PredictRequest(JobRequest):
     every: int = 1
     """Of a video, take frames 0, ``every``, 2 ``every`` …"""
     split: str | None = None
+    min_score: float | None = None
+    """Keep detections with at least this score, 0 to 1; None for what the model selects."""
+    classes: tuple[str | int, ...] | None = None
+    """Keep detections of these classes, by name, alias or index; None for all."""
+    max_per_image: int | None = None
+    """Keep this many of what is left, those with the highest scores; None for what the model selects."""
     weights: Path | None = None
     """A checkpoint to use instead of the published one."""
     backend: str = "auto"
@@ -82,7 +89,7 @@ def predict(request: PredictRequest, store: Store, progress: Progress) -> RunRec
     Raises:
         ZooError: whatever is in the way; images that cannot be read are counted instead.
     """
-    plan = _plan_run(request)
+    plan = _plan_run(request, progress)
     with run_folder_lock(request.folder, request.place.rank):
         state = _read_state(plan)
         if record := _reuse_finished(plan, state, store, progress):
@@ -111,7 +118,7 @@ def merge_run(request: PredictRequest, store: Store, progress: Progress) -> RunR
         InvalidFileError: frames are missing; they are listed.
         ZooError: whatever else is in the way.
     """
-    plan = _plan_run(request)
+    plan = _plan_run(request, progress)
     state = _read_state(plan)
     if not state.finished:
         check_run_complete(request.folder, state.journals, plan.frames)
@@ -136,7 +143,7 @@ def predict_in_processes(
         WorkerFailedError: they ended before the run was complete.
         ZooError: whatever else is in the way.
     """
-    plan = _plan_run(request)
+    plan = _plan_run(request, progress)
     with run_folder_lock(request.folder):
         state = _read_state(plan)
         if record := _reuse_finished(plan, state, store, progress):
@@ -182,9 +189,11 @@ class _Plan(NamedTuple):
     started: datetime
 
 
-def _plan_run(options: PredictRequest) -> _Plan:
+def _plan_run(options: PredictRequest, progress: Progress) -> _Plan:
     started = datetime.now(timezone.utc)
-    frames = find_images(options.images, every=options.every)
+    limits = check_limits(options.min_score, options.classes, options.max_per_image)
+    found = find_images(options.images, every=options.every)
+    frames = found.frames
     asked = RunRequest(
         model=options.model.name,
         config=options.model.config,
@@ -198,8 +207,18 @@ def _plan_run(options: PredictRequest) -> _Plan:
         backend=None if options.backend == "auto" else options.backend,
         precision=requested_precision(options.precision),
         batch_size=options.batch_size,
+        min_score=limits.min_score,
+        classes=limits.classes,
+        max_per_image=limits.max_per_image,
     )
+    if (ignored := found.describe_ignored()) and _reports(options):
+        progress.note(ignored)
     return _Plan(options, frames, asked, started)
+
+
+def _reports(options: PredictRequest) -> bool:
+    """Return whether this process is the one of all that reports what they share."""
+    return options.place.rank == 0 and not options.started
 
 
 def _read_state(plan: _Plan) -> RunFolderState:
@@ -245,7 +264,7 @@ def _fetch_weights(
     """Check what is cheap to check, then return the request, complete by now, and the weights."""
     options, done = plan.options, state.journals.frames
     backend = select_backend(options.backend)
-    reports = options.place.rank == 0 and not options.started  # one process for all
+    reports = _reports(options)
     if reports:
         images = f"{len(plan.frames):,} image{'' if len(plan.frames) == 1 else 's'}"
         so_far = f", {done:,} of them done already" if done else ""

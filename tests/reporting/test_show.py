@@ -255,7 +255,7 @@ def test_a_killed_process_is_an_error(drive):
             if number == 100:
                 for child in multiprocessing.active_children():
                     os.kill(child.pid, signal.SIGKILL)
-            yield PictureJob(str(number), find_images(["drive"])[0], Path("out", f"{number}.jpg"), (), None)
+            yield PictureJob(str(number), find_images(["drive"]).frames[0], Path("out", f"{number}.jpg"), (), None)
 
     with pytest.raises(WorkerFailedError):
         list(draw_picture_files(sheets(), 200, 2, Path("out")))
