@@ -112,7 +112,7 @@ def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
         return EvaluationSubject(name=str(path), predictions=path, model=None, published_ap=None)
     record = read_run(folder)
     name, limits = record.request.model, _limits_text(record)
-    other = ", ".join(filter(None, (record.weights.other, limits)))
+    other = ", ".join(filter(None, (record.weights.other, limits and "with limits")))
     model = next((each for each in zoo.known if each.name == name), None)
     return EvaluationSubject(
         name=f"{name} ({other})" if other else name,

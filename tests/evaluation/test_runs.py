@@ -156,7 +156,7 @@ def test_predictions_with_limits_are_named_so_have_no_published_ap_and_are_repor
     plain, limited = run(tmp_path / "a"), run(tmp_path / "b", run_record=record(min_score=0.3, max_per_image=5))
     told = Told()
     found = [resolve_file(folder / "det.json", zoo, "val") for folder in (plain, limited)]
-    assert [each.name for each in found] == [MODEL, f"{MODEL} (min_score 0.3, max_per_image 5)"]
+    assert [each.name for each in found] == [MODEL, f"{MODEL} (with limits)"]
     assert [each.published_ap for each in found] == [zoo[MODEL].ap_val, None]
     note_limits(found, told)
     assert told.notes == [
