@@ -65,8 +65,8 @@ def main() -> None:
         make_tree(root, given.files)
         jobs = {
             "os.walk": lambda: walk(root / "tree"),
-            "a folder": lambda: len(find_images([str(root / "tree")])),
-            "a list": lambda: len(find_images([str(root / "list.txt")])),
+            "a folder": lambda: len(find_images([str(root / "tree")]).frames),
+            "a list": lambda: len(find_images([str(root / "list.txt")]).frames),
         }
         times = {job: [] for job in jobs}
         for _ in range(given.runs):

@@ -20,7 +20,8 @@ import numpy as np
 
 from bdd100k_zoo.backends.mmdet3 import load
 from bdd100k_zoo.backends.mmdet3.random_weights import save_calibrated_random_weights
-from bdd100k_zoo.data.images import find_images, read_image
+from bdd100k_zoo.data.image_files import read_image
+from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.sample_data import write_sample_frames
 
@@ -74,7 +75,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        given = [str(frame.path) for frame in find_images([arguments.images])] if arguments.images else []
+        given = [str(frame.path) for frame in find_images([arguments.images]).frames] if arguments.images else []
         paths = given or list(map(str, write_sample_frames(folder, 4)))
         for model in arguments.models:
             weights = folder / f"{model}.pth"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from bdd100k_zoo.benchmark.loops import BenchSetup, DetectorInfo, read_detector_info, run_pipeline, sum_chunk_times
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

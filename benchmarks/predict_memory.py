@@ -128,7 +128,7 @@ def draw(folder: Path, number: int) -> None:
 def measure(folder: Path, number: int, batch_size: int) -> None:
     """Run over the images and print the peaks."""
     detector = RandomDetector()
-    frames = find_images([str(folder / "frames")])
+    frames = find_images([str(folder / "frames")]).frames
     request = RunRequest(
         model="random",
         config="",

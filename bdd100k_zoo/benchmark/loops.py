@@ -8,7 +8,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bdd100k_zoo.backends import mmdet3
-from bdd100k_zoo.data.images import find_images, read_image
+from bdd100k_zoo.data.image_files import read_image
+from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.prediction.pipeline import DetectionWork, StageSeconds, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
 from bdd100k_zoo.prediction.sharding import chunk_size, default_workers
@@ -45,7 +46,7 @@ class BenchSetup(NamedTuple):
     @property
     def frames(self) -> list[Frame]:
         """The images, sorted by name; raises ZooError."""
-        return find_images([self.images])
+        return find_images([self.images]).frames
 
     def save_weights(self, seed: int = 0) -> None:
         """Write random weights that find boxes in the first of the images; raises ZooError."""

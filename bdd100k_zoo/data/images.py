@@ -1,34 +1,38 @@
-"""Finding the frames that a user's paths name, and reading their pixels, from image files and from videos."""
+"""Finding the frames that a user's paths name, and reading them in order, from image files and from videos."""
 
 from __future__ import annotations
 
 import errno
 import glob
-import io
 import os
 import stat
 import sys
-import warnings
 from codecs import BOM_UTF8
 from collections import Counter
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.data.video import VIDEO_SUFFIXES, VideoReader, count_frames
-from bdd100k_zoo.errors import ImagesError, StorageError, UnreadableImageError
+from bdd100k_zoo.errors import ImagesError, StorageError
 from bdd100k_zoo.files import check_frame_name, lower_suffix, read_bytes, walk_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 LIST_SUFFIXES = (".txt",)
 STANDARD_INPUT = "-"
-EXPECTED_IMAGES = "JPEG or PNG files (.jpg, .jpeg, .png)"
+EXPECTED_IMAGES = f"images ({', '.join(IMAGE_SUFFIXES)})"
+SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
+"""Files that Windows puts into folders, in lower case: nothing is said about them, as about hidden files."""
+FOLDERS = "folder(s)"
+MAX_KINDS = 5
+"""Kinds of files that a message lists."""
 PATHS_HINT = "name folders, files or quoted patterns: --images frames/ or --images 'day*/*.jpg'"
 LIST_HINT = "correct that line: the path of an image or video, relative to the list's folder; `#` begins a comment"
 
@@ -45,12 +49,33 @@ class Frame(NamedTuple):
     """Size and modification time of the file, ``SIZE-MTIME_NS``, to notice changes; empty if they cannot be read."""
 
 
-def find_images(given: Sequence[str], *, every: int = 1) -> list[Frame]:
+Kinds: TypeAlias = "Counter[str]"
+"""How many files there are by their suffix, in lower case."""
+
+
+class FoundImages(NamedTuple):
+    """What paths name."""
+
+    frames: list[Frame]
+    """Sorted by name."""
+    ignored: Mapping[str, Kinds]
+    """The files of folders, and the matches of patterns, that are no images, by the path that was given."""
+
+    def describe_ignored(self) -> str:
+        """Return one line such as ``ignored in drive/: 3 .txt, 1 .heic``; empty if nothing was ignored."""
+        if not self.ignored:
+            return ""
+        places = "; in ".join(f"{given}: {_describe_kinds(kinds)}" for given, kinds in self.ignored.items())
+        has_videos = any(suffix in VIDEO_SUFFIXES for kinds in self.ignored.values() for suffix in kinds)
+        return f"ignored in {places}{' (videos are given by their names, or by a pattern)' if has_videos else ''}"
+
+
+def find_images(given: Sequence[str], *, every: int = 1) -> FoundImages:
     """Find the images of folders (recursive), files, glob patterns, lists and videos, sorted by frame name.
 
     Names starting with a dot are skipped inside folders and patterns. A file, a match of a pattern or a line of a list
-    is named by its base name. Frame 7 of a video ``x.mp4`` is named ``x-0000007.jpg``. Videos inside folders are
-    skipped.
+    is named by its base name. Frame 7 of a video ``x.mp4`` is named ``x-0000007.jpg``. Videos inside folders, and other
+    files that are no images, are ignored, and counted in the result.
 
     Args:
         given: paths and patterns; a path that ends in ``.txt`` is a list (see ``_find_in_list``), as is ``-``.
@@ -64,7 +89,8 @@ def find_images(given: Sequence[str], *, every: int = 1) -> list[Frame]:
         InvalidFileError: a frame's name is no relative path inside a folder.
     """
     frames: dict[str, Frame] = {}
-    for frame in (frame for path in given for frame in _find_in_argument(path, every)):
+    ignored: dict[str, Kinds] = {path: Counter() for path in given}
+    for frame in (frame for path, kinds in ignored.items() for frame in _find_in_argument(path, every, kinds)):
         first = frames.setdefault(check_frame_name(frame.name), frame)
         if first is not frame and first.path != frame.path and not _is_same_file(first.path, frame.path):
             hint = "give the folder above both, so that the names differ, or run them separately"
@@ -72,7 +98,8 @@ def find_images(given: Sequence[str], *, every: int = 1) -> list[Frame]:
                 hint = "frames of a video are named after its file: rename one, or run them separately"
             message = f"two images would be the frame {frame.name!r}: {first.path} and {frame.path}"
             raise ImagesError(message, hint)
-    return sorted(frames.values(), key=attrgetter("name"))
+    in_order = sorted(frames.values(), key=attrgetter("name"))
+    return FoundImages(in_order, {path: kinds for path, kinds in ignored.items() if kinds})
 
 
 def _is_same_file(first: Path, second: Path) -> bool:
@@ -82,14 +109,15 @@ def _is_same_file(first: Path, second: Path) -> bool:
         return False
 
 
-def _find_in_argument(given: str, every: int) -> Iterable[Frame]:
+def _find_in_argument(given: str, every: int, ignored: Kinds) -> Iterable[Frame]:
+    """Return the frames of one path, and add what is ignored there to ``ignored``."""
     if given == STANDARD_INPUT:
         return _find_in_list(given, every)
     path, status = _look_up(given)
     if status is None:
-        return _find_by_pattern(given, every)
+        return _find_by_pattern(given, every, ignored)
     if stat.S_ISDIR(status.st_mode):
-        return _find_in_folder(path)
+        return _find_in_folder(path, ignored)
     if lower_suffix(path.name) in LIST_SUFFIXES:
         return _find_in_list(given, every)
     return _find_in_file(given, path, _stamp(status), every)
@@ -156,55 +184,60 @@ def _find_in_list(given: str, every: int) -> Iterator[Frame]:
         raise ImagesError(f"{name}: names no image: expected one path per line", PATHS_HINT)
 
 
-def _find_by_pattern(pattern: str, every: int) -> list[Frame]:
+def _find_by_pattern(pattern: str, every: int, ignored: Kinds) -> list[Frame]:
     if not glob.has_magic(pattern):
         raise ImagesError(f"{pattern}: does not exist", PATHS_HINT)
     frames: list[Frame] = []
-    names = []
     for match in glob.iglob(os.path.expanduser(pattern), recursive=True):  # noqa: PTH111, PTH207
         path = Path(match)
-        names.append(path.name)
-        if lower_suffix(path.name) not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
-            continue
-        try:
-            status = path.stat()
-        except OSError:  # reported as unreadable during the run
-            frames += _find_in_file(match, path, "", every)
-            continue
-        if not stat.S_ISDIR(status.st_mode):
-            frames += _find_in_file(match, path, _stamp(status), every)
+        if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir may raise)
+            if "**" not in pattern:  # which also matches what is in the folder
+                ignored[FOLDERS] += 1
+        elif lower_suffix(path.name) in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+            frames += _find_in_file(match, path, _stamp_of_entry(path), every)
+        else:
+            _count(path.name, ignored)
     if not frames:
-        problem = f"matches no image: expected {EXPECTED_IMAGES}, found {_count_by_suffix(names)}"
+        problem = f"matches no image: expected {EXPECTED_IMAGES}, found {_describe_kinds(ignored)}"
         raise ImagesError(f"{pattern}: {problem}", PATHS_HINT)
     return frames
 
 
-def _find_in_folder(folder: Path) -> list[Frame]:
-    frames = [
-        Frame(prefix + entry.name, path / entry.name, None, _stamp_of_entry(entry))
-        for path, prefix, files in walk_folders(folder)
-        for entry in files
-        if lower_suffix(entry.name) in IMAGE_SUFFIXES
-    ]
+def _find_in_folder(folder: Path, ignored: Kinds) -> list[Frame]:
+    frames = []
+    for path, prefix, files in walk_folders(folder):
+        for entry in files:
+            if lower_suffix(entry.name) in IMAGE_SUFFIXES:
+                frames.append(Frame(prefix + entry.name, path / entry.name, None, _stamp_of_entry(entry)))
+            else:
+                _count(entry.name, ignored)
     if not frames:
-        names = [entry.name for found in walk_folders(folder) for entry in found.files]
-        has_videos = any(lower_suffix(name) in VIDEO_SUFFIXES for name in names)
+        has_videos = any(suffix in VIDEO_SUFFIXES for suffix in ignored)
         videos = " or videos that are named themselves, or by a pattern" if has_videos else ""
-        problem = f"holds no image: expected {EXPECTED_IMAGES}{videos}, found {_count_by_suffix(names)}"
+        problem = f"holds no image: expected {EXPECTED_IMAGES}{videos}, found {_describe_kinds(ignored)}"
         raise ImagesError(f"{folder}: {problem}", PATHS_HINT)
     return frames
 
 
-def _stamp_of_entry(entry: os.DirEntry[str]) -> str:
+def _stamp_of_entry(entry: os.DirEntry[str] | Path) -> str:
+    """Return the stamp of a file; empty for one that will be reported as unreadable during the run."""
     try:
         return _stamp(entry.stat())
     except OSError:
         return ""
 
 
-def _count_by_suffix(names: Iterable[str]) -> str:
-    kinds = Counter(lower_suffix(name) or "no suffix" for name in names).most_common(3)
-    return ", ".join(f"{number} of {kind}" for kind, number in kinds) or "no files"
+def _count(name: str, kinds: Kinds) -> None:
+    if name.lower() not in SYSTEM_FILES:
+        kinds[lower_suffix(name)] += 1
+
+
+def _describe_kinds(kinds: Kinds) -> str:
+    shown = sorted(kinds, key=lambda suffix: (-kinds[suffix], not suffix, suffix))[:MAX_KINDS]
+    parts = [f"{kinds[suffix]:,} {suffix or 'without a suffix'}" for suffix in shown]
+    if others := kinds.total() - sum(kinds[suffix] for suffix in shown):
+        parts.append(f"{others:,} others")
+    return ", ".join(parts) or "no files"
 
 
 def check_frame_unchanged(frame: Frame) -> None:
@@ -226,81 +259,6 @@ def check_frame_unchanged(frame: Frame) -> None:
     if problem:
         hint = "restore it, with its modification time, and the same command resumes; or start over with --fresh"
         raise ImagesError(f"{frame.path} {problem} since the run began", hint)
-
-
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image file to uint8 [height, width, 3], BGR, rotated by its EXIF orientation.
-
-    The pixels are those of mmdet's own loader, which decodes with OpenCV in the same way.
-
-    Raises:
-        UnreadableImageError: the file cannot be read, is neither JPEG nor PNG, or is truncated. Damage in the middle of
-            a JPEG is not detected: neither OpenCV nor Pillow reports it.
-    """
-    import cv2
-    import numpy as np
-
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block, a device may never end
-            raise UnreadableImageError(path, "is not a regular file")
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableImageError(path, error.strerror or str(error)) from error
-    if problem := _find_damage(content):
-        raise UnreadableImageError(path, problem)
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise UnreadableImageError(path, f"cannot be decoded: {error.err}") from error
-    if image is None:
-        raise UnreadableImageError(path, "cannot be decoded")
-    return np.ascontiguousarray(image, dtype=np.uint8)
-
-
-IMAGE_FILE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
-IMAGE_FILE_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
-MAX_MARK_BYTES = max(map(len, (*IMAGE_FILE_STARTS, *IMAGE_FILE_ENDS)))
-
-
-def check_image_complete(path: Path) -> None:
-    """Check that a file starts and ends as a JPEG or PNG does; decode it if it does not end so.
-
-    Raises:
-        UnreadableImageError: the file is missing, is not an image, or is truncated.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(MAX_MARK_BYTES)
-            file.seek(-min(MAX_MARK_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            tail = file.read()
-    except OSError as error:
-        raise UnreadableImageError(path, error.strerror or str(error)) from error
-    if not (head.startswith(IMAGE_FILE_STARTS) and tail.endswith(IMAGE_FILE_ENDS)):
-        read_image(path)
-
-
-def _find_damage(content: bytes) -> str:
-    """Return why bytes are no complete JPEG or PNG; empty if they are one.
-
-    OpenCV fills the missing part of a truncated file with grey, without an error. A file without its end marker at the
-    very end is therefore decoded with Pillow too, which does raise; that takes a few milliseconds for rare files.
-    """
-    if not content:
-        return "is empty"
-    if not content.startswith(IMAGE_FILE_STARTS):
-        return "is neither JPEG nor PNG, whatever its name says"
-    if content.endswith(IMAGE_FILE_ENDS):
-        return ""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"is damaged: {error}"
-    return ""
 
 
 class FrameReader:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 import numpy as np
 import numpy.typing as npt
 
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.errors import ImagesError, UnreadableImageError
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from bdd100k_zoo.evaluation.runs import (
     fetch_published,
     find_runs,
     no_runs_error,
+    note_limits,
     resolve_file,
     resolve_name,
 )
@@ -118,6 +119,7 @@ def evaluate(request: EvaluateRequest, store: Store, progress: Progress) -> list
     """
     labels = _Labels(request)
     subjects = _resolve_subjects(request, labels, store, progress)
+    note_limits(subjects, progress)
     alone = len(subjects) == 1
     return [
         _read_result(subject, request, labels, alone=alone) or _compute_result(subject, request, labels, progress)
@@ -153,11 +155,11 @@ def _resolve_subjects(
     if request.published:
         return [fetch_published(name, zoo, split, store, progress) for name in request.names]
     if request.names:
-        return [subject for name in request.names for subject in resolve_name(name, zoo, split, request.runs)]
+        return [subject for name in request.names for subject in resolve_name(name, zoo, split, request.runs, progress)]
     # Runs on the split, and runs on a folder of images that holds exactly the labelled frames.
     chosen = [
         folder / PREDICTIONS_FILE
-        for folder, run in find_runs(request.runs)
+        for folder, run in find_runs(request.runs, progress)
         if run.request.split == split
         or (
             run.request.split is None

@@ -16,6 +16,7 @@ from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError, ZooE
 from bdd100k_zoo.evaluation.scores import OVERALL, SCORES_FILE, read_stored_scores
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, RUN_FILE, read_run
 from bdd100k_zoo.prediction.speeds import read_speed_summaries
+from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -47,16 +48,21 @@ class EvaluationSubject:
     """The run's folder, if the file belongs to a run."""
     run: RunRecord | None = None
     """The run's record, if the file belongs to a run."""
+    limits: str = ""
+    """The limits that the run was made with, such as ``min_score 0.3``; empty without any."""
 
 
-def find_runs(root: Path) -> Iterator[tuple[Path, RunRecord]]:
-    """Yield the folders and records of the finished runs below a folder, sorted by path; others are skipped."""
+def find_runs(root: Path, progress: Progress = NO_PROGRESS) -> Iterator[tuple[Path, RunRecord]]:
+    """Yield the folders and records of the finished runs below a folder, sorted by path.
+
+    Runs whose record cannot be read, such as those of another version, are reported and left out.
+    """
     for path in sorted(root.rglob(RUN_FILE)):
         if (path.parent / PREDICTIONS_FILE).is_file():
             try:
                 yield path.parent, read_run(path.parent)
-            except ZooError:
-                continue
+            except ZooError as error:
+                progress.warn(f"left out: {error}; {error.hint}")
 
 
 def no_runs_error(runs: Path, problem: str, split: str) -> InputsError:
@@ -64,7 +70,9 @@ def no_runs_error(runs: Path, problem: str, split: str) -> InputsError:
     return InputsError(runs, problem, f"`bdd100k-zoo predict MODEL --split {split} --data ROOT` makes one")
 
 
-def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[EvaluationSubject]:
+def resolve_name(
+    name: str, zoo: Zoo, split: str, runs: Path, progress: Progress = NO_PROGRESS
+) -> list[EvaluationSubject]:
     """Return the predictions that a name stands for: a run's folder, a predictions file, or a model with all its runs.
 
     Args:
@@ -72,6 +80,7 @@ def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[Evaluation
         zoo: the known models.
         split: the split of the runs and of the published APs.
         runs: folder of the runs that names of models stand for.
+        progress: where runs that cannot be read are reported.
 
     Raises:
         UnknownNameError: it is none of these.
@@ -86,7 +95,7 @@ def resolve_name(name: str, zoo: Zoo, split: str, runs: Path) -> list[Evaluation
     model = zoo[name]
     found = [
         resolve_file(folder / PREDICTIONS_FILE, zoo, split)
-        for folder, run in find_runs(runs)
+        for folder, run in find_runs(runs, progress)
         if (run.request.model, run.request.split) == (model.name, split)
     ]
     if not found:
@@ -124,14 +133,15 @@ def check_run_split(subject: EvaluationSubject, split: str) -> None:
 def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
     """Return a predictions file as a subject.
 
-    Predictions of other weights than the published ones have no published AP, and their name shows the weights. Raises
-    InvalidFileError or StorageError if the record of the run beside the file cannot be read.
+    Predictions of other weights than the published ones, or with limits, have no published AP, and their name shows
+    why. Raises InvalidFileError or StorageError if the record of the run beside the file cannot be read.
     """
     folder = path.parent
     if path.name != PREDICTIONS_FILE or not (folder / RUN_FILE).is_file():
         return EvaluationSubject(name=str(path), predictions=path, model=None, published_ap=None)
     record = read_run(folder)
-    name, other = record.request.model, record.weights.other
+    name, limits = record.request.model, _limits_text(record)
+    other = ", ".join(filter(None, (record.weights.other, limits and "with limits")))
     model = next((each for each in zoo.known if each.name == name), None)
     return EvaluationSubject(
         name=f"{name} ({other})" if other else name,
@@ -140,7 +150,33 @@ def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
         published_ap=None if other or model is None else _published_ap(model, split),
         folder=folder,
         run=record,
+        limits=limits,
     )
+
+
+def _limits_text(record: RunRecord) -> str:
+    return ", ".join(f"{name} {value}" for name, value in record.request.limits.items())
+
+
+def limits_note(name: str, limits: str) -> str:
+    """Return the sentence about predictions of a run with limits."""
+    return f"{name} was made with {limits}; the official numbers need a run with the defaults"
+
+
+def note_limits(subjects: Sequence[EvaluationSubject], progress: Progress) -> None:
+    """Report which predictions are of runs with limits."""
+    for subject in subjects:
+        if subject.limits:
+            progress.note(limits_note(str(subject.predictions), subject.limits))
+
+
+def describe_limits(folder: Path, name: str) -> str:
+    """Return ``limits_note`` for the run in a folder; empty without limits, and without a run that can be read."""
+    try:
+        limits = _limits_text(read_run(folder))
+    except ZooError:
+        return ""
+    return limits_note(name, limits) if limits else ""
 
 
 def fetch_published(name: str, zoo: Zoo, split: str, store: Store, progress: Progress) -> EvaluationSubject:
@@ -295,6 +331,8 @@ def _read_scored_run(folder: Path, models: Collection[str], split: str) -> tuple
         return f"has {other}, not the published ones of {request.model}"
     if request.cfg_options:
         return f"has other settings: {', '.join(request.cfg_options)}"
+    if request.limits:
+        return f"was made with {_limits_text(record)}"
     if _overall(stored) is None:
         return "has no AP: its labels hold no object"
     if stored.lenient and stored.let_through:

@@ -22,6 +22,7 @@ from bdd100k_zoo.data.images import IMAGE_SUFFIXES, find_images
 from bdd100k_zoo.data.scalabel import FRAME_SIZE, Box2D, Label, LabelFrame, LooseBox
 from bdd100k_zoo.data.scalabel_reader import decode_loose_frame, read_loose_frames
 from bdd100k_zoo.errors import ImagesError, InvalidFileError, SubmissionError, SubmissionProblem, ZooError
+from bdd100k_zoo.evaluation.runs import describe_limits
 from bdd100k_zoo.files import add_jpg_suffix, check_frame_name, read_bytes, write_atomically
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 
@@ -93,7 +94,7 @@ def submit(predictions: Path, images: str, out: Path, *, clip: bool = False) -> 
     """
     path = predictions / PREDICTIONS_FILE if (predictions / PREDICTIONS_FILE).is_file() else predictions
     submitted = read_loose_frames(path)
-    names = _image_names(images)
+    names, ignored = _image_names(images)
     frames, missing = _complete_frames(submitted.frames, names) if submitted.flat else (submitted.frames, 0)
     found = _check_frames(frames, names, clip=clip)
     if problems := (*_compare_names(found.places, names), *_check_boxes_overall(path, found), *found.problems):
@@ -105,13 +106,17 @@ def submit(predictions: Path, images: str, out: Path, *, clip: bool = False) -> 
     lines, clipped = _encode_frames(frames, found.places, clip=clip)
     content = b"[\n" + b",\n".join(lines) + b"\n]\n"
     write_atomically(out, content, follow_links=True)
-    return Submission(str(out), len(lines), found.boxes, len(content), tuple(_notes(found, missing, clipped)))
+    notes = [note for note in (ignored, describe_limits(path.parent, str(path))) if note]
+    notes += _notes(found, missing, clipped)
+    return Submission(str(out), len(lines), found.boxes, len(content), tuple(notes))
 
 
-def _image_names(images: str) -> Set[str]:
+def _image_names(images: str) -> tuple[Set[str], str]:
+    """Return the names of a split's images, and which files of their folder were ignored."""
     path = Path(images)
     if not path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES:
-        return {frame.name for frame in find_images([images])}
+        given = find_images([images])
+        return {frame.name for frame in given.frames}, given.describe_ignored()
     content = read_bytes(path)
     try:
         lines = map(str.strip, content.decode("utf-8-sig").splitlines())
@@ -120,7 +125,7 @@ def _image_names(images: str) -> Set[str]:
         raise InvalidFileError(path, f"is not a list of image names, one per line: {error}") from error
     if not names:
         raise ImagesError(f"{path}: contains no image name", "write one image name per line, or use --images FOLDER")
-    return names
+    return names, ""
 
 
 def _complete_frames(frames: Sequence[Any], images: Set[str]) -> tuple[list[Any], int]:

@@ -8,16 +8,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from bdd100k_zoo.backends.selection import select_backend
-from bdd100k_zoo.data.classes import class_indices
 from bdd100k_zoo.data.pixels import to_bgr
 from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import CheckpointError, ZooError
 from bdd100k_zoo.files import sha256_of
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.hub.download import fetch_all
+from bdd100k_zoo.prediction.limits import check_limits
 from bdd100k_zoo.prediction.pipeline import Sizes, detect_images
 from bdd100k_zoo.prediction.run import WeightsUsed
 from bdd100k_zoo.prediction.sharding import chunk_size, default_workers
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.data.pixels import Channels, ImageInput
     from bdd100k_zoo.display import AnyProgress
     from bdd100k_zoo.hub.cache import StoredFile
+    from bdd100k_zoo.prediction.limits import Limits
     from bdd100k_zoo.prediction.sources import Source, StreamSource
     from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.registry import Model
@@ -44,25 +43,6 @@ class LoadOptions(NamedTuple):
     precision: str
     backend: str
     cfg_options: Mapping[str, object]
-
-
-class ResultFilter(NamedTuple):
-    """Which of a model's detections a detector returns."""
-
-    min_score: float | None
-    classes: tuple[int, ...] | None
-    """Indices into ``CLASSES``; None for all."""
-    max_per_image: int | None
-
-    def apply(self, found: Detections) -> Detections:
-        """Return the detections to keep, in their order; of equal scores, those that come first."""
-        kept = found
-        if self.min_score is not None or self.classes is not None:
-            kept = found.filter(min_score=self.min_score, classes=self.classes)
-        if self.max_per_image is None or len(kept) <= self.max_per_image:
-            return kept
-        best = np.argsort(-kept.scores, kind="stable")[: self.max_per_image]
-        return kept[np.sort(best)]
 
 
 class Detector:
@@ -80,7 +60,7 @@ class Detector:
         weights: StoredFile,
         detector: BackendDetector,
         options: LoadOptions,
-        result_filter: ResultFilter,
+        limits: Limits,
         progress: Progress,
     ) -> None:
         """Wrap a backend's detector; ``load_detector`` is the way to get one."""
@@ -88,7 +68,7 @@ class Detector:
         """The model's record in the zoo."""
         self.weights = weights
         """The file of weights, its digests, and what verified it."""
-        self._detector, self._options, self._filter, self._progress = detector, options, result_filter, progress
+        self._detector, self._options, self._limits, self._progress = detector, options, limits, progress
 
     @property
     def facts(self) -> DetectorFacts:
@@ -104,14 +84,14 @@ class Detector:
         return f"Detector({self.model.name}, {self.device}, {self.facts.precision})"
 
     def __reduce__(self) -> tuple[Callable[..., Detector], tuple[object, ...]]:
-        return _load_again, (self.model, self.weights, self._options, self._filter)
+        return _load_again, (self.model, self.weights, self._options, self._limits)
 
     def __call__(self, image: ImageInput, channels: Channels = "bgr") -> Detections:
         """Detect objects in one image.
 
         Args:
-            image: a path to a JPEG or PNG file; a ``PIL.Image.Image``; a uint8 array [height, width, 3], [height,
-                width] (grey) or [height, width, 4] (alpha is dropped); or a uint8 tensor [3, height, width] in RGB.
+            image: a path to an image file; a ``PIL.Image.Image``; a uint8 array [height, width, 3], [height, width]
+                (grey) or [height, width, 4] (alpha is dropped); or a uint8 tensor [3, height, width] in RGB.
             channels: the order of an array's channels: ``bgr``, as OpenCV has it, or ``rgb``.
 
         Returns:
@@ -125,7 +105,7 @@ class Detector:
         """
         pixels = to_bgr(image, channels)
         with name_image_in_errors(os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""):
-            return self._filter.apply(self._detector.detect(pixels))
+            return self._limits.apply(self._detector.detect(pixels))
 
     def batch(self, images: Iterable[ImageInput], channels: Channels = "bgr") -> list[Detections]:
         """Detect objects in several images, in batches of the size that suits the device.
@@ -175,7 +155,7 @@ class Detector:
         """
         if every < 1:
             raise _too_small("every", every)
-        sizes, sources = self._sizes(batch_size, workers), open_source(source, channels, every)
+        sizes, sources = self._sizes(batch_size, workers), open_source(source, channels, every, self._progress)
         return self._detect(sources, sizes, strict=False)
 
     def _sizes(self, batch_size: int | None, workers: int | None) -> Sizes:
@@ -189,12 +169,14 @@ class Detector:
         self, sources: Iterable[Source], sizes: Sizes, *, strict: bool
     ) -> Generator[tuple[str, Detections], None, None]:
         with closing(
-            detect_images(self._detector, enumerate(sources), sizes, warn=self._progress.warn, strict=strict)
+            detect_images(
+                self._detector, enumerate(sources), sizes, self._limits, warn=self._progress.warn, strict=strict
+            )
         ) as chunks:
             for chunk in chunks:
                 for each in chunk.frames:
                     if each.unreadable is None:
-                        yield each.name, self._filter.apply(each.detections)
+                        yield each.name, each.detections
 
 
 def load_detector(
@@ -218,7 +200,7 @@ def load_detector(
 
     ``min_score``, ``classes`` and ``max_per_image`` filter what the model returns, after its own selection: the
     published models return at most 100 boxes an image, with scores of at least 0.05, or what their config says. Lower
-    limits need ``cfg_options``.
+    limits need ``cfg_options``. A run of ``predict`` with the same limits has the same boxes.
 
     Args:
         name_or_model: a name or alias of ``load_zoo()``, or a model of any zoo.
@@ -239,28 +221,16 @@ def load_detector(
     """
     shown = resolve_progress(progress)
     model = load_zoo()[name_or_model] if isinstance(name_or_model, str) else name_or_model
-    result_filter = _check_filter(min_score, classes, max_per_image)
+    limits = check_limits(min_score, classes, max_per_image)
     options = LoadOptions(device, precision, backend, dict(cfg_options or {}))
     select_backend(backend).check(model.config_path, device, options.cfg_options, precision)
     stored = fetch_weights(model, Path(weights) if weights else None, store or Store(), shown)
-    detector = Detector(model, stored, _load(model, stored, options), options, result_filter, shown)
+    detector = Detector(model, stored, _load(model, stored, options), options, limits, shown)
     if detector.facts.random_weights:
         warnings.warn(random_weights_warning(stored), stacklevel=2)
     elif not stored.verified and stored.published is None:
         warnings.warn(f"the weights of {model.name} are unverified: {stored.reason}", stacklevel=2)
     return detector
-
-
-def _check_filter(
-    min_score: float | None, classes: Iterable[str | int] | None, max_per_image: int | None
-) -> ResultFilter:
-    if min_score is not None and not 0 <= min_score <= 1:
-        raise ZooError(f"expected a min_score from 0 to 1, found {min_score}", "scores are fractions, not percentages")
-    if max_per_image is not None and max_per_image < 1:
-        raise _too_small("max_per_image", max_per_image)
-    if isinstance(classes, str):
-        raise ZooError(f"expected a list of classes, found {classes!r}", f"pass classes=[{classes!r}]")
-    return ResultFilter(min_score, None if classes is None else tuple(class_indices(classes)), max_per_image)
 
 
 def _too_small(name: str, value: int) -> ZooError:
@@ -274,12 +244,12 @@ def _load(model: Model, stored: StoredFile, options: LoadOptions) -> BackendDete
     )
 
 
-def _load_again(model: Model, stored: StoredFile, options: LoadOptions, result_filter: ResultFilter) -> Detector:
+def _load_again(model: Model, stored: StoredFile, options: LoadOptions, limits: Limits) -> Detector:
     """Load a pickled detector; raises CheckpointError if its weights have changed, StorageError if they are gone."""
     if sha256_of(stored.path) != stored.sha256:
         hint = "restore the file, or load the detector anew"
         raise CheckpointError(f"{stored.path} has changed since the detector of {model.name} was pickled", hint)
-    return Detector(model, stored, _load(model, stored, options), options, result_filter, resolve_progress(None))
+    return Detector(model, stored, _load(model, stored, options), options, limits, resolve_progress(None))
 
 
 def fetch_weights(model: Model, file: Path | None, store: Store, progress: Progress) -> StoredFile:

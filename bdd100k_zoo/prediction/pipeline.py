@@ -14,6 +14,7 @@ from msgspec import Struct
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import Frame, FrameReader
 from bdd100k_zoo.errors import DeviceError, ImagesError, NotFiniteError, UnreadableImageError
+from bdd100k_zoo.prediction.limits import NO_LIMITS, Limits
 from bdd100k_zoo.prediction.sources import describe_source, read_pixels
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class DetectionWork(NamedTuple):
     """Images at once."""
     workers: int
     """Threads that read ahead."""
+    limits: Limits = NO_LIMITS
+    """Which detections to keep."""
 
 
 class StageSeconds(Struct, frozen=True, kw_only=True):
@@ -123,7 +126,8 @@ def detect_chunks(
     numbers = chain.from_iterable(map(work.chunks.frames_of, work.pending))
     frames = ((number, work.frames[number]) for number in numbers)
     sizes = Sizes(work.batch_size, work.chunks.size, work.workers)
-    with closing(detect_images(detector, frames, sizes, warn=progress.warn, advance=task.advance)) as results:
+    found = detect_images(detector, frames, sizes, work.limits, warn=progress.warn, advance=task.advance)
+    with closing(found) as results:
         for chunk, result in zip(work.pending, results, strict=True):
             yield result._replace(number=chunk)
 
@@ -132,6 +136,7 @@ def detect_images(
     detector: BackendDetector,
     images: Iterable[tuple[int, Source]],
     sizes: Sizes,
+    limits: Limits = NO_LIMITS,
     *,
     warn: Callable[[str], None],
     advance: Callable[[int], None] = lambda _: None,
@@ -148,6 +153,7 @@ def detect_images(
         detector: what finds the objects.
         images: ascending numbers and images. They are taken by the thread that takes the results.
         sizes: of batches and chunks, and the number of threads.
+        limits: which detections to keep.
         warn: takes reports of unreadable images and halved batches.
         advance: takes the number of images that are done, batch by batch.
         strict: raise the error of an image that cannot be read.
@@ -170,7 +176,8 @@ def detect_images(
                 for each, detections in zip(batch, found, strict=True):
                     if each.unreadable is not None:
                         warn(f"unreadable image: {describe_source(each.source)}: {each.unreadable}")
-                    done[each.number] = FrameResult(each.number, each.source.name, detections, each.unreadable)
+                    kept = limits.apply(detections)
+                    done[each.number] = FrameResult(each.number, each.source.name, kept, each.unreadable)
                     spent += each.spent
                 advance(len(batch))
             if not done:

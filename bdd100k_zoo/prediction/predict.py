@@ -17,6 +17,7 @@ from bdd100k_zoo.files import sha256_of, storage_errors
 from bdd100k_zoo.prediction.detector import build_weights_record, fetch_weights, random_weights_warning
 from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo
 from bdd100k_zoo.prediction.launch import JobRequest, launch_processes
+from bdd100k_zoo.prediction.limits import check_limits
 from bdd100k_zoo.prediction.run import RunRequest, check_same_run, compared, frames_digest, read_run, to_json_object
 from bdd100k_zoo.prediction.run_folder import (
     RunFolderState,
@@ -61,6 +62,12 @@ class PredictRequest(JobRequest):
     every: int = 1
     """Of a video, take frames 0, ``every``, 2 ``every`` …"""
     split: str | None = None
+    min_score: float | None = None
+    """Keep detections with at least this score, 0 to 1; None for what the model selects."""
+    classes: tuple[str | int, ...] | None = None
+    """Keep detections of these classes, by name, alias or index; None for all."""
+    max_per_image: int | None = None
+    """Keep this many of what is left, those with the highest scores; None for what the model selects."""
     weights: Path | None = None
     """A checkpoint to use instead of the published one."""
     backend: str = "auto"
@@ -85,7 +92,9 @@ def plan_run(options: PredictRequest, progress: Progress) -> RunPlan:
         ZooError: whatever else is in the way.
     """
     started = datetime.now(timezone.utc)
-    frames = find_images(options.images, every=options.every)
+    limits = check_limits(options.min_score, options.classes, options.max_per_image)
+    found = find_images(options.images, every=options.every)
+    frames = found.frames
     asked = RunRequest(
         model=options.model.name,
         config=options.model.config,
@@ -99,7 +108,12 @@ def plan_run(options: PredictRequest, progress: Progress) -> RunPlan:
         backend=None if options.backend == "auto" else options.backend,
         precision=requested_precision(options.precision),
         batch_size=options.batch_size,
+        min_score=limits.min_score,
+        classes=limits.classes,
+        max_per_image=limits.max_per_image,
     )
+    if (ignored := found.describe_ignored()) and _reports(options):
+        progress.note(ignored)
     folder = options.out or (options.started.folder if options.started else None)
     if folder is None:
         default, ranks = default_run_folder(asked), options.place.world > 1
@@ -210,6 +224,11 @@ def split_image_folder(root: Path, split: str) -> str:
 # The steps, from what is cheap to check to what takes long
 
 
+def _reports(options: PredictRequest) -> bool:
+    """Return whether this process is the one of all that reports what they share."""
+    return options.place.rank == 0 and not options.started
+
+
 def _read_state(plan: RunPlan) -> RunFolderState:
     """Return what the folder holds; with --fresh, as if it were empty."""
     folder, started = plan.folder, plan.options.started
@@ -253,7 +272,7 @@ def _fetch_weights(
     """Check what is cheap to check, then return the request, complete by now, and the weights."""
     options, done = plan.options, state.journals.frames
     backend = select_backend(options.backend)
-    reports = options.place.rank == 0 and not options.started  # one process for all
+    reports = _reports(options)
     if reports:
         images = f"{len(plan.frames):,} image{'' if len(plan.frames) == 1 else 's'}"
         so_far = f", {done:,} of them done already" if done else ""

@@ -24,6 +24,8 @@ Record = TypeVar("Record")
 PREDICTIONS_FILE = "det.json"
 RUN_FILE = "run.json"
 
+OTHER_VERSION_HINT = "read it with the version that wrote it, or make it again: the same command with --fresh"
+
 NUMBER_OF_FRAMES, FRAMES_DIGEST = "number of images", "names, sizes or times of change of the images"
 
 
@@ -47,7 +49,8 @@ class Chunks(Struct, frozen=True):
 class RunRequest(Struct, frozen=True, kw_only=True):
     """What a run is asked to do: everything that decides its predictions and is known before a model is loaded.
 
-    A digest, backend or batch size that is None is unknown, or left to the program, and matches anything.
+    A digest, backend or batch size that is None is unknown, or left to the program, and matches anything. A limit that
+    is None is none: in records without the three limits, all are.
     """
 
     model: str
@@ -69,6 +72,20 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     backend: str | None = None
     precision: str
     batch_size: int | None = None
+    # Limits beyond the model's own selection, which the official scores are without; see ``limits.Limits``.
+    min_score: float | None = None
+    classes: tuple[str, ...] | None = None
+    max_per_image: int | None = None
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """The limits that are set, by their names, as text: ``{"min_score": "0.3", "classes": "car, truck"}``."""
+        known = {
+            "min_score": self.min_score,
+            "classes": None if self.classes is None else ", ".join(self.classes),
+            "max_per_image": self.max_per_image,
+        }
+        return {name: str(value) for name, value in known.items() if value is not None}
 
 
 def compared(
@@ -87,6 +104,9 @@ def compared(
         "model": request.model,
         "config's SHA-256": request.config_sha256,
         "cfg_options": options_text(request.cfg_options),
+        "min_score": request.min_score,
+        "classes": ", ".join(request.classes or ()),
+        "max_per_image": request.max_per_image,
         "split": request.split,
         "every": request.every,
         "images": ", ".join(sorted(set(request.image_roots))),
@@ -300,7 +320,7 @@ def read_json_record(path: Path, parse: Callable[[Mapping[str, object]], Record]
     try:
         return parse(msgspec.json.decode(content, type=dict[str, object]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidFileError(path, f"is not {name}: {error}") from error
+        raise InvalidFileError(path, f"is not {name} of this version: {error}", OTHER_VERSION_HINT) from error
 
 
 def write_run(folder: Path, record: RunRecord) -> Path:

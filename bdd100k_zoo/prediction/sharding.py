@@ -14,6 +14,7 @@ from bdd100k_zoo.errors import InvalidFileError, list_first
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.prediction.journal import Journal, journal_path, read_journals
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
+from bdd100k_zoo.prediction.limits import Limits
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import (
     PREDICTIONS_FILE,
@@ -104,7 +105,9 @@ def compute_shard(
     chunks, pending = header.chunks, shard.pending_chunks(header, journals)
     total, left = (sum(len(chunks.frames_of(chunk)) for chunk in some) for some in (shard.chunks(header), pending))
     workers = shard.workers or default_workers(header.facts.device)
-    work = DetectionWork(shard.frames, chunks, pending, header.facts.batch_size or detector.batch_size, workers)
+    batch_size, asked = header.facts.batch_size or detector.batch_size, header.request
+    limits = Limits(asked.min_score, asked.classes, asked.max_per_image)
+    work = DetectionWork(shard.frames, chunks, pending, batch_size, workers, limits)
     title = "Predicting" if shard.place.world == 1 else f"Predicting, {shard.place}"
     with (
         Journal(journal_path(shard.folder, shard.place.rank), header, process) as journal,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from bdd100k_zoo.data.images import FrameReader
+    from bdd100k_zoo.progress import Progress
 
 StreamSource: TypeAlias = Union["str | os.PathLike[str]", "Iterable[ImageInput | tuple[str, ImageInput]]"]
 """A folder, pattern, list file or video, a list of those, or any iterable of images; see ``Detector.stream``."""
@@ -84,7 +85,7 @@ def given_images(images: Iterable[ImageInput], channels: Channels) -> list[Given
     return [GivenImage(str(each) if _is_path(each) else f"image {number}", each, channels) for number, each in numbered]
 
 
-def open_source(source: StreamSource, channels: Channels, every: int) -> Iterable[Source]:
+def open_source(source: StreamSource, channels: Channels, every: int, progress: Progress) -> Iterable[Source]:
     """Return the images of a source: those that paths name sorted by name, those of an iterable in its order.
 
     An iterable is consumed as the result is. Its paths are named by their base names, and other images by their number
@@ -94,16 +95,18 @@ def open_source(source: StreamSource, channels: Channels, every: int) -> Iterabl
         source: see ``StreamSource``.
         channels: the order of the channels of arrays.
         every: of a video, take frames 0, ``every``, 2 ``every`` …
+        progress: where to report files of folders that are no images.
 
     Raises:
         ImagesError: paths name no image, or ``source`` is a single image or no iterable.
         UnreadableImageError, MissingPackageError, StorageError, InvalidFileError: see ``find_images``.
     """
-    if _is_path(source):
-        return find_images([os.fspath(source)], every=every)  # type: ignore[arg-type]
-    several: Iterable[Any] = _check_several(source)
+    several: Iterable[Any] = [source] if _is_path(source) else _check_several(source)
     if isinstance(several, (list, tuple)) and several and all(map(_is_path, several)):
-        return find_images([os.fspath(each) for each in several], every=every)
+        found = find_images([os.fspath(each) for each in several], every=every)
+        if ignored := found.describe_ignored():
+            progress.note(ignored)
+        return found.frames
     return _name_images(several, channels)
 
 

@@ -44,6 +44,9 @@ Viewer = Literal["own", "scalabel"]
 QUALITY = 90
 """Of a JPEG; its colours are not subsampled, or thin lines would blur."""
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Those of ``data.image_files.FORMATS``, as Pillow calls them."""
+
 _STAMP = "bdd100k-zoo picture "
 _STAMPED = re.compile(_STAMP.encode() + rb"([0-9a-f]{64})")
 _ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
@@ -213,20 +216,28 @@ def read_picture(path: Path) -> Image.Image:
     """Decode an image file to RGB, rotated as its EXIF orientation says.
 
     Raises:
-        UnreadableImageError: it cannot be read, is not a JPEG or PNG, or is truncated.
+        UnreadableImageError: it cannot be read, is none of FORMATS, is a TIFF with 32 bits a sample, or is truncated.
     """
     try:
         if not path.is_file():  # reading a pipe would block
             raise UnreadableImageError(path, "is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large images and odd metadata
-            with Image.open(path, formats=("JPEG", "PNG")) as image:
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-                    upright = upright.convert("I").point(lambda value: value / 256).convert("L")
-                return upright if upright.mode == "RGB" else upright.convert("RGB")
+            with Image.open(path, formats=FORMATS) as image:
+                return _to_rgb(ImageOps.exif_transpose(image), is_tiff=image.format == "TIFF")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(path, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _to_rgb(image: Image.Image, *, is_tiff: bool) -> Image.Image:
+    """Return an image in RGB, with the pixels that ``data.image_files.read_image`` gives; raises ValueError."""
+    if is_tiff and image.mode in ("F", "I"):
+        raise ValueError("has 32 bits a sample, which prediction cannot read either")
+    if is_tiff and image.mode == "RGBA":
+        return Image.composite(image.convert("RGB"), Image.new("RGB", image.size), image.getchannel("A"))
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _encode(drawn: Image.Image, picture: PictureJob) -> bytes:

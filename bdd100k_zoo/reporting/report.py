@@ -18,7 +18,7 @@ from bdd100k_zoo.evaluation.error_analysis import check_hotcoco_installed
 from bdd100k_zoo.evaluation.frame_matching import build_match_outcomes, worst_frames
 from bdd100k_zoo.evaluation.matching import match_detections
 from bdd100k_zoo.evaluation.pairing import pair_frames, unique_frame_names
-from bdd100k_zoo.evaluation.runs import EvaluationSubject, resolve_name
+from bdd100k_zoo.evaluation.runs import EvaluationSubject, note_limits, resolve_name
 from bdd100k_zoo.evaluation.scores import fingerprint_file
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.reporting.figures import check_report_installed
@@ -83,10 +83,13 @@ def write_report(request: ReportRequest, progress: Progress) -> WrittenReport:
     check_hotcoco_installed()
     check_page_replaceable(request.out)
     subjects = [
-        subject for name in request.names for subject in resolve_name(name, request.zoo, request.split, request.runs)
+        subject
+        for name in request.names
+        for subject in resolve_name(name, request.zoo, request.split, request.runs, progress)
     ]
+    note_limits(subjects, progress)
     labels = read_labels(request.labels, lenient=request.lenient)
-    images = find_frame_images(request.images, labels) if request.images else {}
+    images = find_frame_images(request.images, labels, progress) if request.images else {}
     analysed = [_analyse(subject, labels, images, request, progress) for subject in subjects]
     without_image = len(labels.frames) - len(images)
     albums, notes = draw_gallery([frames for *_, frames in analysed], without_image, progress) if images else ([], [])
@@ -181,16 +184,19 @@ class GalleryFrames(NamedTuple):
     random: tuple[GalleryFrame, ...]
 
 
-def find_frame_images(folder: Path, labels: LabelTable) -> dict[int, Path]:
-    """Return the images of a folder by the index of their labelled frame.
+def find_frame_images(folder: Path, labels: LabelTable, progress: Progress) -> dict[int, Path]:
+    """Return the images of a folder by the index of their labelled frame, and report what else the folder holds.
 
     Images are looked up by name: a frame's name is never joined to a path. Raises ImagesError where there are none,
     and as ``data.images.find_images`` does.
     """
-    paths = {frame.name: frame.path for frame in find_images((str(folder),)) if frame.index is None}
+    found = find_images((str(folder),))
+    if ignored := found.describe_ignored():
+        progress.note(ignored)
+    paths = {frame.name: frame.path for frame in found.frames if frame.index is None}
     names = zip(unique_frame_names(labels), labels.frames, strict=True)
-    found = {place: paths.get(key) or paths.get(name) for place, (key, name) in enumerate(names)}
-    images = {place: path for place, path in found.items() if path}
+    matched = {place: paths.get(key) or paths.get(name) for place, (key, name) in enumerate(names)}
+    images = {place: path for place, path in matched.items() if path}
     if not images:
         hint = "--images takes the folder that holds the frames of the labels, under their names"
         raise ImagesError(f"{folder}: holds an image of none of the labelled frames", hint)

@@ -129,7 +129,10 @@ def show_predictions(request: ShowRequest, progress: Progress) -> ShowResult:
         official_viewer.import_viewer()
     predictions = FramePredictions(request.predictions, request.labels)
     chosen, losses = _choose_frames(predictions, request)
-    images = {frame.name: frame for frame in find_images(request.images, every=request.every)}
+    found = find_images(request.images, every=request.every)
+    if ignored := found.describe_ignored():
+        progress.note(ignored)
+    images = {frame.name: frame for frame in found.frames}
     drawable = {key: image for key in chosen if (image := images.get(key) or images.get(predictions.name_of(key)))}
     if not drawable:
         problem = "there is no frame to draw: none costs any AP"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.backends import mmdet3
-from bdd100k_zoo.data.images import check_image_complete
+from bdd100k_zoo.data.image_files import check_image_complete
 from bdd100k_zoo.data.scalabel_reader import read_label_frames
 from bdd100k_zoo.data.validation import printable
 from bdd100k_zoo.errors import ImagesError, InputsError, InvalidFileError, UnreadableImageError, list_first
@@ -219,7 +219,7 @@ def check_images(labels: Path, frames: Sequence[LabelFrame], images: Path, progr
         progress: where to report.
 
     Raises:
-        ImagesError: some are missing, or are not complete JPEG or PNG files.
+        ImagesError: some are missing, or are not complete image files.
     """
     problems = []
     with (

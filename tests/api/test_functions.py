@@ -97,7 +97,7 @@ def test_a_run_has_its_files_record_and_detections(run: Run, data: Path) -> None
     assert (run.record.request.model, run.record.facts.device) == (MODEL, "cpu")
     assert len(run) == VAL
     found = dict(run)
-    assert list(found) == [frame.name for frame in find_images([str(data / IMAGES)])]
+    assert list(found) == [frame.name for frame in find_images([str(data / IMAGES)]).frames]
     assert sum(map(len, found.values())) == run.record.counts.detections > 0
     assert repr(run) == f"Run({str(run.folder)!r}: {MODEL}, 4 images, {run.record.counts.detections:,} detections)"
 

@@ -107,6 +107,21 @@ def test_every_run_of_the_split_is_scored_beside_the_published_ap(call, dataset,
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
+def test_a_run_with_limits_is_scored_with_a_line_that_the_official_numbers_need_the_defaults(call, dataset):
+    folder = dataset.run()
+    made = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(made | {"min_score": 0.3, "classes": ["car", "bus"]}))
+    result = call("eval", MODEL, "--data", str(dataset.root), "--lenient")
+    assert result.exit_code == 0, result.stderr
+    line = f"{folder / 'det.json'} was made with min_score 0.3, classes car, bus; the official numbers need a run with"
+    assert result.stderr.splitlines()[0] == f"{line} the defaults"
+    assert f"{MODEL} (with" in result.stdout
+    assert "33.72" not in result.stdout
+    document = json.loads(call("eval", MODEL, "--data", str(dataset.root), "--lenient", "--json").stdout)
+    (found,) = document["results"]
+    assert (found["name"], found["published_ap"]) == (f"{MODEL} (with limits)", None)
+
+
 def test_one_file_gets_the_official_table_and_the_official_file(call, dataset):
     folder = dataset.run()
     result = call("eval", MODEL, "--data", str(dataset.root), "--out", "scores.json", "--lenient")

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bdd100k_zoo.data.images import find_images, read_image
+from bdd100k_zoo.data.image_files import read_image
+from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import (
     ImagesError,
     InvalidFileError,
@@ -42,7 +43,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def names(given: str | Path, *more: str | Path) -> list[str]:
-    return [frame.name for frame in find_images([str(given), *map(str, more)])]
+    return [frame.name for frame in find_images([str(given), *map(str, more)]).frames]
 
 
 # Finding
@@ -51,7 +52,7 @@ def names(given: str | Path, *more: str | Path) -> list[str]:
 def test_a_folder_is_searched_to_its_depth_and_names_are_relative_with_slashes(tmp_path: Path) -> None:
     touch(tmp_path, "b.jpg", "a/z.png", "a/b/c/d.jpeg", "notes.txt", "a/x.gif")
     assert names(tmp_path) == ["a/b/c/d.jpeg", "a/z.png", "b.jpg"]
-    assert [frame.path for frame in find_images([str(tmp_path)])] == [
+    assert [frame.path for frame in find_images([str(tmp_path)]).frames] == [
         tmp_path / "a/b/c/d.jpeg",
         tmp_path / "a/z.png",
         tmp_path / "b.jpg",
@@ -59,8 +60,10 @@ def test_a_folder_is_searched_to_its_depth_and_names_are_relative_with_slashes(t
 
 
 def test_suffixes_count_in_any_case(tmp_path: Path) -> None:
-    touch(tmp_path, "1.JPG", "2.JpEg", "3.PNG", "4.jpg.bak", "5.jpgx", "jpg")
-    assert names(tmp_path) == ["1.JPG", "2.JpEg", "3.PNG"]
+    images = ["1.JPG", "2.JpEg", "3.PNG", "4.WebP", "5.BMP", "6.tif", "7.TIFF", "8.jfif", "9.JPE"]
+    touch(tmp_path, *images, "4.jpg.bak", "5.jpgx", "jpg", "6.gif", "7.heic")
+    assert names(tmp_path) == names(tmp_path / "*") == images
+    assert names(*(tmp_path / name for name in images)) == images
 
 
 def test_hidden_files_are_skipped_in_folders_and_patterns(tmp_path: Path) -> None:
@@ -106,7 +109,7 @@ def test_pipes_and_devices_are_frames_that_cannot_be_read(tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     for given in (tmp_path, tmp_path / "*.[jp]*g"):
-        frames = find_images([str(given)])
+        frames = find_images([str(given)]).frames
         assert [frame.name for frame in frames] == ["pipe.jpg", "zero.png"]
         for frame in frames:
             with pytest.raises(UnreadableImageError, match="is not a regular file"):
@@ -173,7 +176,7 @@ def test_links_that_lead_back_end(tmp_path: Path) -> None:
 def test_a_broken_link_is_a_frame_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "1.jpg").symlink_to(tmp_path / "gone.jpg")
-    (frame,) = find_images([str(tmp_path / "frames")])
+    (frame,) = find_images([str(tmp_path / "frames")]).frames
     assert frame.name == "1.jpg"
     with pytest.raises(UnreadableImageError):
         read_image(frame.path)
@@ -197,8 +200,8 @@ def test_a_broken_link_does_not_hide_that_two_images_share_a_name(tmp_path: Path
         ("", "holds no image"),
         ("notes.md", "is not an image"),
         ("empty", "found no files"),
-        ("papers", "found 2 of .pdf, 1 of no suffix"),
-        ("papers/*", "found 2 of .pdf, 1 of no suffix"),
+        ("papers", "found 2 \\.pdf, 1 without a suffix$"),
+        ("papers/*", "found 2 \\.pdf, 1 without a suffix$"),
         ("gone/*.jpg", "matches no image"),
         ("[", "does not exist|matches no image"),
         ("loop.jpg", "does not exist"),
@@ -220,10 +223,39 @@ def test_a_path_without_images_is_an_error_with_the_kinds_of_its_files(
     assert caught.value.hint
 
 
-def test_the_census_names_the_three_most_common_kinds(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"{place}.txt" for place in range(4)), "1.gif", "2.gif", "1.mp4", "2.mp4", "3.mp4", "1.doc")
-    with pytest.raises(ImagesError, match=r"found 4 of \.txt, 3 of \.mp4, 2 of \.gif$"):
+def test_an_error_counts_the_five_most_common_kinds(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{place}.txt" for place in range(4)), "1.gif", "2.gif", "1.mp4", "2.mp4", "3.mp4")
+    touch(tmp_path, "1.doc", "a.c", "a.h", "b")
+    with pytest.raises(ImagesError, match=r"found 4 \.txt, 3 \.mp4, 2 \.gif, 1 \.c, 1 \.doc, 2 others$"):
         find_images([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["day"], "ignored in day: 3 .txt, 1 .heic, 1 without a suffix"),
+        (["day/*"], "ignored in day/*: 2 .txt, 1 folder(s), 1 without a suffix"),
+        (["day/**"], "ignored in day/**: 3 .txt, 1 .heic, 1 without a suffix"),
+        (["day/*.jpg"], ""),
+        (["clean"], ""),
+        (["clean", "day", "day", "day/1.jpg"], "ignored in day: 3 .txt, 1 .heic, 1 without a suffix"),
+        (["clean", "day/*.?*", "videos"], "ignored in day/*.?*: 2 .txt; in videos: 2 .mp4 (videos are given by "
+         "their names, or by a pattern)"),
+        (["kinds"], "ignored in kinds: 2 .a, 1 .b, 1 .c, 1 .d, 1 .e, 2 others"),
+        (["list.txt"], ""),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_images_are_counted_and_hidden_ones_are_not(
+    tmp_path: Path, given: list[str], line: str
+) -> None:
+    touch(tmp_path, "day/1.jpg", "day/a.txt", "day/B.TXT", "day/deep/c.txt", "day/deep/2.heic", "day/README")
+    touch(tmp_path, "day/.DS_Store", "day/Thumbs.db", "day/desktop.ini", "day/.git/config", "clean/3.png")
+    touch(tmp_path, "videos/4.jpg", "videos/a.mp4", "videos/b.mp4", "kinds/5.webp", "kinds/2.a", "list.txt")
+    touch(tmp_path, *(f"kinds/1.{kind}" for kind in "abcdefg"))
+    (tmp_path / "list.txt").write_text("day/1.jpg\n")
+    found = find_images(given)
+    assert found.describe_ignored() == line
+    assert found.frames
 
 
 def test_one_path_without_images_among_others_is_an_error(tmp_path: Path) -> None:
@@ -278,14 +310,14 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_one(tmp_pat
 def test_videos_in_a_folder_are_skipped_and_mentioned_if_there_is_nothing_else(tmp_path: Path) -> None:
     touch(tmp_path, "mixed/1.jpg", "mixed/drive.mp4", "drives/a.mp4", "drives/b.MOV", "drives/c.mp4")
     assert names(tmp_path / "mixed") == ["1.jpg"]
-    message = r"or videos that are named themselves, or by a pattern, found 2 of \.mp4, 1 of \.mov$"
+    message = r"or videos that are named themselves, or by a pattern, found 2 \.mp4, 1 \.mov$"
     with pytest.raises(ImagesError, match=message):
         find_images([str(tmp_path / "drives")])
 
 
 def test_videos_are_not_mentioned_if_there_are_none(tmp_path: Path) -> None:
     touch(tmp_path, "a.pdf")
-    with pytest.raises(ImagesError, match=r"^[^(]*expected JPEG or PNG files \(.jpg, .jpeg, .png\), found 1 of .pdf$"):
+    with pytest.raises(ImagesError, match=r"^[^(]*expected images \(\.jpg, \.jpeg, [^)]*\), found 1 \.pdf$"):
         find_images([str(tmp_path)])
 
 
@@ -298,7 +330,7 @@ def test_a_stamp_is_size_and_time_of_change_however_the_file_was_given(tmp_path:
     (tmp_path / "list.txt").write_text("a/1.jpg\n")
     (tmp_path / "link.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     for given in ("a", "a/1.jpg", "a/*.jpg", "list.txt", "link.jpg"):
-        (frame,) = find_images([str(tmp_path / given)])
+        (frame,) = find_images([str(tmp_path / given)]).frames
         assert frame.stamp == "7-1234567890123456789"
         assert frame.index is None
 
@@ -306,9 +338,9 @@ def test_a_stamp_is_size_and_time_of_change_however_the_file_was_given(tmp_path:
 def test_a_changed_file_has_another_stamp_and_a_missing_file_has_none(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
-    before = {frame.name: frame.stamp for frame in find_images([str(tmp_path)])}
+    before = {frame.name: frame.stamp for frame in find_images([str(tmp_path)]).frames}
     (tmp_path / "1.jpg").write_bytes(b"longer")
-    after = {frame.name: frame.stamp for frame in find_images([str(tmp_path)])}
+    after = {frame.name: frame.stamp for frame in find_images([str(tmp_path)]).frames}
     assert before["1.jpg"] != after["1.jpg"]
     assert before["gone.jpg"] == after["gone.jpg"] == ""
 
@@ -323,7 +355,7 @@ def test_a_list_names_files_relative_to_its_folder(tmp_path: Path, monkeypatch: 
     (tmp_path / "frames.TXT").write_text("\r\n".join(lines))
     assert names(tmp_path / "frames.TXT") == ["1.jpg", "2.PNG", "[3].jpg", "~4.jpg"]
     monkeypatch.chdir(tmp_path / "day")
-    assert find_images(["../frames.TXT"])[0].path == Path("../day/1.jpg")
+    assert find_images(["../frames.TXT"]).frames[0].path == Path("../day/1.jpg")
 
 
 def test_standard_input_is_a_list_relative_to_the_working_folder(
@@ -332,7 +364,7 @@ def test_standard_input_is_a_list_relative_to_the_working_folder(
     touch(tmp_path, "day/1.jpg", "2.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"day/1.jpg\n2.png\n")))
-    assert [frame.path for frame in find_images(["-"])] == [Path("day/1.jpg"), Path("2.png")]
+    assert [frame.path for frame in find_images(["-"]).frames] == [Path("day/1.jpg"), Path("2.png")]
 
 
 def test_a_file_whose_name_is_a_dash_is_given_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +385,7 @@ def test_a_list_may_begin_with_a_byte_order_mark_and_need_not_end_with_a_line_en
         (b"gone.jpg", "gone.jpg: does not exist"),
         (b"day", "day: is a folder: a list names files"),
         (b"day/*.jpg", r"day/\*.jpg: does not exist"),
-        (b"notes.md", "notes.md: is not an image: expected JPEG or PNG"),
+        (b"notes.md", "notes.md: is not an image: expected images"),
         (b"list.txt", "list.txt: is not an image"),
         (b"-", "-: does not exist"),
         (b"a\0b.jpg", "does not exist"),
@@ -514,7 +546,7 @@ def test_every_kind_of_jpeg_and_png_is_read_as_mmcv_reads_it(tmp_path: Path, con
 
 
 def test_real_frames_are_read_as_mmcv_reads_them(shared: Path) -> None:
-    frames = find_images([str(shared / "images")])
+    frames = find_images([str(shared / "images")]).frames
     assert len(frames) == 4
     for frame in frames:
         assert np.array_equal(read_image(frame.path), as_mmcv_reads(frame.path))
@@ -559,10 +591,13 @@ def test_a_png_with_a_damaged_pixel_is_refused(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"", "is empty"),
-        (b"just text\n", "is neither JPEG nor PNG"),
-        (b"GIF89a" + bytes(100), "is neither JPEG nor PNG"),
-        (b"BM" + bytes(100), "is neither JPEG nor PNG"),
-        (b"<html>404</html>", "is neither JPEG nor PNG"),
+        (b"just text\n", "is not a file of JPEG, PNG, WebP, BMP or TIFF, whatever its name says"),
+        (b"GIF89a" + bytes(100), "is not a file of"),
+        (b"RIFF\0\0\0\0AVI " + bytes(100), "is not a file of"),
+        (b"BM" + bytes(100), "cannot be decoded"),
+        (b"RIFF\0\0\0\0WEBP" + bytes(100), "cannot be decoded"),
+        (b"II*\0" + bytes(100), "is damaged: the values of some of its tags are missing"),
+        (b"<html>404</html>", "is not a file of"),
         (b"\xff\xd8", "is damaged"),
         (b"\xff\xd8\xff\xd9", "cannot be decoded"),
         (b"\x89PNG\r\n\x1a\n", "is damaged"),

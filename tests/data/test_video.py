@@ -28,7 +28,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bdd100k_zoo.data.images import Frame, FrameReader, find_images, read_image, reader_key
+from bdd100k_zoo.data.image_files import read_image
+from bdd100k_zoo.data.images import Frame, FrameReader, find_images, reader_key
 from bdd100k_zoo.data.video import PacketIndex
 from bdd100k_zoo.errors import (
     ImagesError,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def frames_of(path: Path, every: int = 1) -> list[Frame]:
-    return find_images([str(path)], every=every)
+    return find_images([str(path)], every=every).frames
 
 
 def read_all(frames: Iterable[Frame]) -> list[np.ndarray]:
@@ -136,7 +137,7 @@ def test_a_step_beyond_the_end_takes_the_first_frame(tmp_path: Path) -> None:
 def test_frames_of_several_videos_and_images_are_read_by_one_reader(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4", 4), film(tmp_path / "b.mkv", 4)
     (tmp_path / "b-0000001x.png").write_bytes(png(drawing(77)))
-    frames = find_images([str(tmp_path / "*.m*"), str(tmp_path / "b-0000001x.png")])
+    frames = find_images([str(tmp_path / "*.m*"), str(tmp_path / "b-0000001x.png")]).frames
     assert [number_in(pixels) for pixels in read_all(frames)] == [0, 1, 2, 3, 0, 1, 77, 2, 3]
     assert [number_in(pixels) for pixels in read_all(reversed(frames))] == [3, 2, 77, 1, 0, 3, 2, 1, 0]
 
@@ -179,9 +180,9 @@ def test_patterns_and_lists_take_videos_too_and_one_given_twice_counts_once(tmp_
     (tmp_path / "a.png").write_bytes(png(drawing(0)))
     (tmp_path / "list.txt").write_text("b.mp4\nc.mkv\n")
     expected = ["a.png", "b-0000000.jpg", "b-0000001.jpg", "c-0000000.jpg"]
-    assert [frame.name for frame in find_images([str(tmp_path / "*.[pm]*")])] == expected
+    assert [frame.name for frame in find_images([str(tmp_path / "*.[pm]*")]).frames] == expected
     given = [tmp_path / "list.txt", tmp_path / "b.mp4", tmp_path / "?.m*"]
-    assert [frame.name for frame in find_images(list(map(str, given)))] == expected[1:]
+    assert [frame.name for frame in find_images(list(map(str, given))).frames] == expected[1:]
 
 
 def test_the_frames_of_a_video_have_its_stamp(tmp_path: Path) -> None:
@@ -260,7 +261,7 @@ def test_suffixes_of_videos_count_in_any_case(tmp_path: Path, suffix: str) -> No
 def test_a_name_may_look_like_a_protocol(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     film(tmp_path / "x.mp4", 2).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    frames = find_images([f"./{name}"])
+    frames = find_images([f"./{name}"]).frames
     assert [frame.name for frame in frames] == [f"{Path(name).stem}-0000000.jpg", f"{Path(name).stem}-0000001.jpg"]
     assert [number_in(pixels) for pixels in read_all(frames)] == [0, 1]
 
@@ -534,7 +535,7 @@ def test_a_video_that_is_shorter_than_its_frames_are_many_is_unreadable_there(tm
 def test_a_file_that_changed_since_it_was_found_is_not_read(tmp_path: Path) -> None:
     video, image = film(tmp_path / "x.mp4", 3), tmp_path / "y.png"
     Image.new("RGB", (4, 4)).save(image)
-    frames = find_images([str(video), str(image)])
+    frames = find_images([str(video), str(image)]).frames
     with FrameReader() as reader:
         assert [reader.read(frame).ndim for frame in frames] == [3] * 4
         for path, frame in ((video, frames[0]), (image, frames[3])):
@@ -558,6 +559,6 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_reader_reads_image_files_too(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(drawing(3)))
-    (frame,) = find_images([str(tmp_path)])
+    (frame,) = find_images([str(tmp_path)]).frames
     assert np.array_equal(read_all([frame])[0], read_image(tmp_path / "x.png"))
     assert read_all([frame])[0].shape == (HEIGHT, WIDTH, 3)

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from surroundings import Told
 
 from bdd100k_zoo.data.validation import IssueSummary
 from bdd100k_zoo.errors import InputsError
-from bdd100k_zoo.evaluation.runs import read_measured_results, read_measured_scores
+from bdd100k_zoo.evaluation.runs import (
+    describe_limits,
+    find_runs,
+    note_limits,
+    read_measured_results,
+    read_measured_scores,
+    resolve_file,
+    resolve_name,
+)
 from bdd100k_zoo.evaluation.scores import (
     SCORING_VERSION,
     FileFingerprint,
@@ -16,7 +25,16 @@ from bdd100k_zoo.evaluation.scores import (
     fingerprint_file,
     write_stored_scores,
 )
-from bdd100k_zoo.prediction.run import RunCounts, RunRecord, RunSeconds, WeightsUsed, parse_run, write_run
+from bdd100k_zoo.prediction.run import (
+    OTHER_VERSION_HINT,
+    RunCounts,
+    RunRecord,
+    RunSeconds,
+    WeightsUsed,
+    parse_run,
+    write_run,
+)
+from bdd100k_zoo.registry import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +93,10 @@ ACCEPTED = (IssueSummary("frames missing from the predictions", 1234, ()),)
 AFTERWARDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no run.json": (spoil("run.json", None), "is no run: it has no run.json"),
     "no det.json": (spoil("det.json", None), "is no run: it has no det.json"),
-    "an unreadable run.json": (spoil("run.json", "{"), "its run.json is not a run record: Input data was truncated"),
+    "an unreadable run.json": (
+        spoil("run.json", "{"),
+        "its run.json is not a run record of this version: Input data was truncated",
+    ),
     "no scores.json": (spoil("scores.json", None), "is not scored: `bdd100k-zoo eval` scores it"),
     "an unreadable scores.json": (
         spoil("scores.json", "{}"),
@@ -102,6 +123,7 @@ RECORDS: dict[str, tuple[RunRecord, str]] = {
         record(cfg_options={"model.test_cfg.score_thr": 0.5}),
         "has other settings: model.test_cfg.score_thr",
     ),
+    "limits": (record(min_score=0.3, classes=["car", "bus"]), "was made with min_score 0.3, classes car, bus"),
     "own weights": (record({"published": False}), f"has own weights, not the published ones of {MODEL}"),
     "a file of the user's": (record({"address": None}), f"has own weights, not the published ones of {MODEL}"),
     "random weights": (record({"random": True}), f"has random weights, not the published ones of {MODEL}"),
@@ -127,6 +149,35 @@ def test_a_run_of_another_model_split_or_setting_is_left_out(fault: str, tmp_pat
     run(tmp_path / "a", 99.0, run_record)
     assert set(read_measured_scores(tmp_path, MODELS)[0]) == {OTHER}
     assert left_out(tmp_path) == {"a": reason}
+
+
+def test_predictions_with_limits_are_named_so_have_no_published_ap_and_are_reported(tmp_path: Path) -> None:
+    zoo = load_zoo()
+    plain, limited = run(tmp_path / "a"), run(tmp_path / "b", run_record=record(min_score=0.3, max_per_image=5))
+    told = Told()
+    found = [resolve_file(folder / "det.json", zoo, "val") for folder in (plain, limited)]
+    assert [each.name for each in found] == [MODEL, f"{MODEL} (with limits)"]
+    assert [each.published_ap for each in found] == [zoo[MODEL].ap_val, None]
+    note_limits(found, told)
+    assert told.notes == [
+        f"{limited / 'det.json'} was made with min_score 0.3, max_per_image 5; the official numbers need a run with "
+        "the defaults"
+    ]
+    assert [describe_limits(folder, "x") for folder in (plain, tmp_path / "none")] == ["", ""]
+    assert describe_limits(limited, "x").startswith("x was made with min_score 0.3")
+
+
+def test_a_run_of_another_version_is_left_out_with_what_to_do(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    (run(tmp_path / "b") / "run.json").write_text('{"format": 9}')
+    told = Told()
+    assert [folder.name for folder, _ in find_runs(tmp_path, told)] == ["a"]
+    (warning,) = told.warnings
+    assert warning.startswith(f"left out: {tmp_path / 'b' / 'run.json'}: is not a run record of this version: ")
+    assert warning.endswith(f"; {OTHER_VERSION_HINT}")
+    (found,) = resolve_name(MODEL, load_zoo(), "val", tmp_path, told)
+    assert found.folder == tmp_path / "a"
+    assert len(told.warnings) == 2
 
 
 def test_an_unfinished_run_is_left_out(tmp_path: Path) -> None:

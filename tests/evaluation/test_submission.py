@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scenes import record
 
 from bdd100k_zoo.errors import (
     ImagesError,
@@ -19,6 +20,7 @@ from bdd100k_zoo.errors import (
     SubmissionProblem,
 )
 from bdd100k_zoo.evaluation import submission
+from bdd100k_zoo.prediction.run import parse_run, write_run
 
 IN, OUT, LIST = Path("det.json"), Path("out.json"), Path("names.txt")
 
@@ -48,6 +50,21 @@ def kinds(document: Any, *names: str, **options: Any) -> list[str]:
 
 def frame(*labels: dict[str, Any], name: str = "a.jpg") -> dict[str, Any]:
     return {"name": name, "labels": list(labels)}
+
+
+def test_limits_of_a_run_and_other_files_among_the_images_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "det.json").write_text(json.dumps([frame(label(), name="a.webp")]))
+    write_run(tmp_path / "run", parse_run(record("fcos_r50_fpn_1x", 1).flat() | {"min_score": 0.3}))
+    for name in ("a.webp", "a.txt", "Thumbs.db"):
+        (tmp_path / "images" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "images" / name).touch()
+    notes = submission.submit(tmp_path / "run", str(tmp_path / "images"), OUT).notes
+    assert notes[:2] == (
+        f"ignored in {tmp_path / 'images'}: 1 .txt",
+        f"{tmp_path / 'run' / 'det.json'} was made with min_score 0.3; the official numbers need a run with the "
+        "defaults",
+    )
 
 
 def test_a_valid_file_is_written_sorted_and_numbered_with_one_frame_per_line() -> None:

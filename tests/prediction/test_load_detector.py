@@ -22,7 +22,7 @@ from surroundings import Told
 
 import bdd100k_zoo
 from bdd100k_zoo import Detections, Detector
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.demo_run.steps import bundled_weights
 from bdd100k_zoo.errors import (
     CheckpointError,
@@ -99,6 +99,7 @@ def test_the_attributes_are_those_that_a_run_records(detector: Detector) -> None
         ({"max_per_image": 0}, "expected max_per_image to be at least 1, found 0"),
         ({"classes": "car"}, "expected a list of classes, found 'car'"),
         ({"classes": ["car", "tank"]}, "there is no class 'tank'"),
+        ({"classes": []}, "expected at least one class, found none"),
     ],
 )
 def test_filters_that_cannot_be_right_are_errors_before_anything_is_loaded(wrong: Any, message: str) -> None:
@@ -118,12 +119,12 @@ def test_filters_apply_to_what_the_model_returns(expected: list[Detections]) -> 
 
 
 def test_of_equal_scores_the_first_are_kept() -> None:
-    from bdd100k_zoo.prediction.detector import ResultFilter
+    from bdd100k_zoo.prediction.limits import Limits
 
     scores = np.array([0.5, 0.2, 0.5, 0.9, 0.5], np.float32)
     boxes = np.arange(20, dtype=np.float32).reshape(5, 4)
     found = Detections(boxes, scores, np.zeros(5, np.int64))
-    assert ResultFilter(None, None, 3).apply(found) == found[[0, 2, 3]]
+    assert Limits(max_per_image=3).apply(found) == found[[0, 2, 3]]
 
 
 # One image, and several
@@ -245,7 +246,9 @@ def test_an_unreadable_image_is_skipped_with_a_warning(
 ) -> None:
     with caplog.at_level(logging.WARNING, "bdd100k_zoo"):
         assert [name for name, _ in detector.stream(folder)] == ["a.jpg", "c.jpg", "d.jpg"]
-    message = f"unreadable image: {folder / 'b.jpg'}: is neither JPEG nor PNG, whatever its name says"
+    message = (
+        f"unreadable image: {folder / 'b.jpg'}: is not a file of JPEG, PNG, WebP, BMP or TIFF, whatever its name says"
+    )
     assert caplog.messages == [message]
     told = Told()
     thin = np.zeros((2, 5000, 3), np.uint8)

@@ -128,7 +128,7 @@ def do(
 
 def test_every_image_gets_its_frame_in_order_and_sizes_may_differ(folder: Path) -> None:
     reports = Reports()
-    done = [frame for chunk in do(find_images([str(folder)]), reports=reports) for frame in chunk.frames]
+    done = [frame for chunk in do(find_images([str(folder)]).frames, reports=reports) for frame in chunk.frames]
     assert [(frame.number, frame.name) for frame in done] == [(0, "a.png"), (1, "b.png"), (2, "c.png"), (3, "d.png")]
     boxes = [frame.detections.boxes.tolist() for frame in done]
     assert boxes == [[[0, 0, 20, 10]], [], [[0, 0, 30, 10]], [[0, 0, 40, 10]]]
@@ -140,11 +140,11 @@ def test_every_image_gets_its_frame_in_order_and_sizes_may_differ(folder: Path) 
 def test_an_unreadable_image_is_named_and_does_not_end_the_run(folder: Path) -> None:
     cv2.imwrite(str(folder / "e.png"), np.zeros((10, 99, 3), np.uint8))
     reports = Reports()
-    frames = [*find_images([str(folder)]), Frame("gone.png", folder / "gone.png")]
+    frames = [*find_images([str(folder)]).frames, Frame("gone.png", folder / "gone.png")]
     done = [frame for chunk in do(frames, batch_size=2, reports=reports) for frame in chunk.frames]
     unreadable = {frame.name: frame.unreadable for frame in done if frame.unreadable is not None}
     assert list(unreadable) == ["b.png", "e.png", "gone.png"]
-    assert "neither JPEG nor PNG" in unreadable["b.png"]
+    assert "is not a file of JPEG, PNG" in unreadable["b.png"]
     assert "too wide" in unreadable["e.png"]
     assert [str(folder / name) in warning for name, warning in zip(unreadable, reports.warnings, strict=True)] == [
         True
@@ -156,7 +156,7 @@ def frames_of(widths: Sequence[int], tmp_path: Path) -> list[Frame]:
     for number, width in enumerate(widths):
         pixels = np.full((10, width, 3), (number, 0, 0), np.uint8)
         cv2.imwrite(str(tmp_path / f"{number:03}.png"), pixels)
-    return find_images([str(tmp_path)])
+    return find_images([str(tmp_path)]).frames
 
 
 @given(widths=st.lists(st.sampled_from([20, 30, 40]), min_size=1, max_size=30), batch_size=st.integers(1, 4))
@@ -326,11 +326,11 @@ def test_frames_of_one_video_are_read_by_one_thread_in_order_and_files_by_severa
 
 
 def test_the_seconds_of_every_stage_are_reported(folder: Path) -> None:
-    (done,) = do(find_images([str(folder)]), batch_size=2)
+    (done,) = do(find_images([str(folder)]).frames, batch_size=2)
     spent = done.spent
     assert min(spent.decode, spent.prepare, spent.detect, spent.wall) > 0
     assert spent.detect < spent.wall
 
 
 def test_no_chunks_are_no_work(folder: Path) -> None:
-    assert do(find_images([str(folder)]), pending=[]) == []
+    assert do(find_images([str(folder)]).frames, pending=[]) == []

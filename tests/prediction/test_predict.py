@@ -14,7 +14,7 @@ import torch
 
 import bdd100k_zoo
 from bdd100k_zoo.backends.mmdet3.random_weights import save_random_weights
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.demo_run.steps import bundled_weights
 from bdd100k_zoo.errors import (
     ConfigError,

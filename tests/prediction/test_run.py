@@ -15,6 +15,7 @@ from records import REQUEST, make_header
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.errors import InvalidFileError, StorageError
 from bdd100k_zoo.prediction.run import (
+    OTHER_VERSION_HINT,
     Chunks,
     RunCounts,
     RunRecord,
@@ -144,6 +145,23 @@ def test_a_record_from_before_videos_took_every_frame(tmp_path: Path) -> None:
     assert read_run(tmp_path) == record(every=1)
 
 
+def test_a_record_from_before_limits_had_none(tmp_path: Path) -> None:
+    write_run(tmp_path, record(min_score=0.3, classes=["car", "bus"], max_per_image=5))
+    existing = json.loads((tmp_path / "run.json").read_text())
+    assert read_run(tmp_path).request.limits == {"min_score": "0.3", "classes": "car, bus", "max_per_image": "5"}
+    assert [existing.pop(name) for name in sorted(LIMITS)] == [["car", "bus"], 5, 0.3]
+    (tmp_path / "run.json").write_text(json.dumps(existing))
+    assert read_run(tmp_path) == record()
+    assert read_run(tmp_path).request.limits == {}
+
+
+def test_a_record_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"format": 9, "run": {"model": "x"}}')
+    with pytest.raises(InvalidFileError, match=r"run\.json: is not a run record of this version: ") as caught:
+        read_run(tmp_path)
+    assert caught.value.hint == OTHER_VERSION_HINT
+
+
 def test_a_record_from_before_it_was_recorded_does_not_tell_whether_a_model_was_changed_for_speed(
     tmp_path: Path,
 ) -> None:
@@ -187,6 +205,9 @@ def test_chunks_hold_every_frame_once_and_are_cut_at_multiples(frames: int, size
         ({"model": "other"}, ("model", "fcos_r50_fpn_1x", "other")),
         ({"config_sha256": "d" * 64}, ("config's SHA-256", "0" * 64, "d" * 64)),
         ({"cfg_options": {}}, ("cfg_options", '{"a": 1}', "none now")),
+        ({"min_score": 0.3}, ("min_score", "none there", "0.3 now")),
+        ({"classes": ("car", "bus")}, ("classes", "none there", "car, bus now")),
+        ({"max_per_image": 5}, ("max_per_image", "none there", "5 now")),
         ({"split": "val"}, ("split", "none there", "val")),
         ({"image_roots": ("/data/a",)}, ("images", "/data/a, /data/b there", "/data/a now")),
         ({"frames": 99, "frames_sha256": "e" * 64}, ("number of images", "100", "99")),
@@ -216,7 +237,14 @@ NOT_COMPARED = {"config", "random_weights"}
 
 def test_every_fact_is_compared() -> None:
     known = {*RunRequest.__struct_fields__, *DetectorFacts.__struct_fields__, "chunk_size"}
-    other = {"cfg_options": {}, "image_roots": ("/x",), "versions": {}, "device": "cpu", "frames_sha256": "e" * 64}
+    other = {
+        "classes": ("car",),
+        "cfg_options": {},
+        "image_roots": ("/x",),
+        "versions": {},
+        "device": "cpu",
+        "frames_sha256": "e" * 64,
+    }
     compared_ones = {name for name in known if different(header(), header(**{name: other.get(name, 5)}))}
     assert compared_ones == known - NOT_COMPARED
 
@@ -233,7 +261,11 @@ def test_what_is_requested_is_compared_with_what_is_used() -> None:
     )
 
 
-UNKNOWN_AT_FIRST = [field.name for field in msgspec.structs.fields(RunRequest) if field.default is None]
+LIMITS = {"min_score", "classes", "max_per_image"}
+"""Their None is known: there is no limit."""
+UNKNOWN_AT_FIRST = [
+    field.name for field in msgspec.structs.fields(RunRequest) if field.default is None and field.name not in LIMITS
+]
 
 
 @given(unknown=st.sets(st.sampled_from(UNKNOWN_AT_FIRST)))

@@ -329,8 +329,9 @@ def test_a_path_of_bytes_that_are_no_utf_8_is_found_again_in_a_record(tmp_path: 
     ("files", "message"),
     [
         ({"det.json": "[]"}, "no run.json"),
-        ({"det.json": "[]", "run.json": "{"}, "not a run record"),
-        ({"run.json": "[]"}, "not a run record"),
+        ({"det.json": "[]", "run.json": "{"}, "not a run record of this version"),
+        ({"run.json": "[]"}, "not a run record of this version"),
+        ({"det.json": "[]", "run.json": '{"format": 9}'}, "not a run record of this version"),
     ],
 )
 def test_what_nothing_is_known_of_is_replaced_only_if_that_was_requested(

@@ -186,7 +186,7 @@ def test_what_is_done_already_is_shown_as_done_and_not_done_again(images: Path, 
 def test_journals_that_were_gathered_by_hand_are_merged(images: Path, alone: Path, tmp_path: Path) -> None:
     gathered = tmp_path / "gathered"
     gathered.mkdir()
-    frames = find_images([str(images)])
+    frames = find_images([str(images)]).frames
     for rank in range(3):
         with pytest.raises(InvalidFileError):
             check_run_complete(gathered, read_journals(gathered), frames)
@@ -201,7 +201,7 @@ def test_journals_that_were_gathered_by_hand_are_merged(images: Path, alone: Pat
 def test_what_is_missing_is_named_by_number_and_name(images: Path, tmp_path: Path) -> None:
     resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(1, 4, 1))
     with pytest.raises(InvalidFileError) as caught:
-        check_run_complete(tmp_path, read_journals(tmp_path), find_images([str(images)]))
+        check_run_complete(tmp_path, read_journals(tmp_path), find_images([str(images)]).frames)
     assert str(caught.value).splitlines() == [
         f"{tmp_path}: 22 of {FRAMES} frames are missing:",
         "  1 to 8: 0000.png to 0007.png",
@@ -332,7 +332,7 @@ def test_the_first_line_holds_everything_that_could_change_a_bit(images: Path, t
     resume_run(tmp_path, images, TinyDetector(), place=ProcessRank(0, 2, 0))
     header = read_journals(tmp_path).header
     assert header is not None
-    known, facts = request_for(find_images([str(images)]), images), header.facts
+    known, facts = request_for(find_images([str(images)]).frames, images), header.facts
     assert header.request == known
     assert (facts.backend, facts.device, facts.precision, facts.batch_size) == ("tiny", "cpu", "fp32", 2)
     assert facts.optimised is False

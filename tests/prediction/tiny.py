@@ -129,7 +129,7 @@ def resume_run(
     **changes: Any,
 ) -> RunRecord | None:
     """Do what ``predict`` does between the detector's loading and the end."""
-    frames = find_images([str(images)])
+    frames = find_images([str(images)]).frames
     request = request_for(frames, images, **changes)
     facts = msgspec.structs.replace(detector.facts, batch_size=batch_size)
     with run_folder_lock(out, place.rank):

@@ -86,6 +86,19 @@ def test_every_frame_becomes_a_picture_of_its_size_with_its_boxes(drive):
             assert difference < 40  # a JPEG's colours are near
 
 
+def test_pictures_are_drawn_into_images_of_every_format_and_other_files_are_counted():
+    names = ("a.jfif", "b.webp", "c.BMP", "d.tif")
+    Path("drive").mkdir()
+    for name, form in zip(names, ("JPEG", "WEBP", "BMP", "TIFF"), strict=True):
+        Image.new("RGB", (160, 90), (40, 90, 60)).save(f"drive/{name}", form)
+    write("det.json", {name: [label(score=0.9)] for name in names})
+    Path("drive/notes.txt").touch()
+    told = Told()
+    shown = drawn(told)
+    assert [str(each.path) for each in shown.pictures] == [f"out/{name[0]}.jpg" for name in names]
+    assert told.notes == ["ignored in drive: 1 .txt"]
+
+
 def test_the_pixels_of_a_png_are_exact(drive):
     (first, *_) = drawn(form="png").pictures
     assert first.path == Path("out/a.png")
@@ -255,7 +268,7 @@ def test_a_killed_process_is_an_error(drive):
             if number == 100:
                 for child in multiprocessing.active_children():
                     os.kill(child.pid, signal.SIGKILL)
-            yield PictureJob(str(number), find_images(["drive"])[0], Path("out", f"{number}.jpg"), (), None)
+            yield PictureJob(str(number), find_images(["drive"]).frames[0], Path("out", f"{number}.jpg"), (), None)
 
     with pytest.raises(WorkerFailedError):
         list(draw_picture_files(sheets(), 200, 2, Path("out")))

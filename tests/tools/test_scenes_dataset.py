@@ -64,7 +64,7 @@ def test_its_images_are_the_scenes_as_jpeg(root):
 
 
 def test_its_images_are_found_under_the_labels_names(root):
-    found = [image.name for image in find_images([str(root / "images" / "100k" / "val")])]
+    found = [image.name for image in find_images([str(root / "images" / "100k" / "val")]).frames]
     assert found == [frame.name for frame in read_label_frames(root / "labels" / "det_20" / "det_val.json")]
 
 

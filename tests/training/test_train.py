@@ -132,7 +132,7 @@ def test_predict_takes_the_weights(whole: Path, root: Path, tmp_path: Path) -> N
     model = load_zoo()[MODEL]
     overrides = {key: value for key, value in SMALL.items() if "train_dataloader" not in key}
     detector = mmdet3.load(model.name, model.config_path, whole / "best.pth", "cpu", overrides)
-    from bdd100k_zoo.data.images import read_image
+    from bdd100k_zoo.data.image_files import read_image
 
     assert len(detector.detect(read_image(root / "images/100k/val/val0.jpg")).scores)
 

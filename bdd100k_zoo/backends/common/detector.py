@@ -53,7 +53,7 @@ def _refused_image(image: object, problem: str) -> ImagesError:
     found = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     if isinstance(image, np.ndarray):
         found = f"{image.dtype} {list(image.shape)}"
-    hint = "pass the path of a JPEG or PNG file, or an array as `cv2.imread` returns it; leave out very thin images"
+    hint = "pass the path of an image file, or an array as `cv2.imread` returns it; leave out very thin images"
     return ImagesError(f"{found}: {problem}", hint)
 
 

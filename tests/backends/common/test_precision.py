@@ -31,7 +31,7 @@ from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model, bui
 from bdd100k_zoo.backends.mmdet3.fast_cpu import onednn_forward
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights
 from bdd100k_zoo.backends.protocol import PRECISIONS
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.errors import DeviceError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from reference import HERE, MODELS, config_path, differences, differences_from_f
 
 from bdd100k_zoo.backends import mmdet2
 from bdd100k_zoo.data.classes import CLASSES
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.errors import (
     CheckpointError,
     ConfigError,

@@ -14,7 +14,7 @@ from reference import HERE, config_path
 
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.backends.mmdet3.random_weights import save_calibrated_random_weights
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

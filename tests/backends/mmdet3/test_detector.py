@@ -18,7 +18,7 @@ from bdd100k_zoo.backends.common.config import load_config
 from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model, build_pipeline, pipeline_for_arrays
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.detections import Detections
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.demo_run.steps import bundled_weights
 from bdd100k_zoo.errors import (
     CheckpointError,

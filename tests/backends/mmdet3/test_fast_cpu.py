@@ -23,7 +23,7 @@ from bdd100k_zoo.backends.mmdet3.detector import (
 )
 from bdd100k_zoo.backends.mmdet3.fast_cpu import onednn_forward, optimize_for_cpu
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights, save_random_weights
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from tools.fidelity.results import rows_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from reference import HERE, MODELS, config_path, differences
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.backends.common.precision import use_precision
 from bdd100k_zoo.backends.mmdet3.detector import collate_batch, preprocess_image, split_detections
-from bdd100k_zoo.data.images import find_images, read_image
+from bdd100k_zoo.data.image_files import read_image
+from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
 from bdd100k_zoo.prediction.sharding import chunk_size
@@ -171,7 +172,7 @@ def test_a_batch_that_exceeds_the_memory_is_halved(
 
 
 def run(detector: BackendDetector, folder: Path, size: int) -> list[ChunkResult]:
-    images = find_images([str(folder)])
+    images = find_images([str(folder)]).frames
     cut = Chunks(len(images), chunk_size(size))
     with NO_PROGRESS.task("", len(images), "images") as task:
         return list(detect_chunks(detector, DetectionWork(images, cut, range(cut.count), size, 4), NO_PROGRESS, task))

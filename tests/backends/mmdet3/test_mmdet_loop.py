@@ -13,7 +13,7 @@ from reference import HERE, config_path
 from bdd100k_zoo.backends.common.config import mmdet_default_scope
 from bdd100k_zoo.backends.mmdet3.mmdet_loop import StockLoop, load_stock
 from bdd100k_zoo.backends.mmdet3.random_weights import save_calibrated_random_weights
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.errors import DeviceError
 
 if TYPE_CHECKING:

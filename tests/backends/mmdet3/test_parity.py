@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from reference import CLASSIC, HERE, MODELS, SHARED, differences, differences_from_frozen, weights_of
 
-from bdd100k_zoo.data.images import read_image
+from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.prediction.pipeline import batch_by_shape
 from bdd100k_zoo.registry import load_zoo
 from tools.fidelity.freeze import architectures
