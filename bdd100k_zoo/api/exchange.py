@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.api.arguments import check_choice, optional_path
+from bdd100k_zoo.api.arguments import check_choice, optional_path, path_texts
 from bdd100k_zoo.data.convert import convert_file
 from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
 from bdd100k_zoo.errors import StorageError
@@ -14,7 +14,7 @@ from bdd100k_zoo.evaluation import submission
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.api.arguments import AnyPath
+    from bdd100k_zoo.api.arguments import AnyPath, AnyPaths
     from bdd100k_zoo.data.convert import ConversionResult
     from bdd100k_zoo.evaluation.submission import Submission
 
@@ -26,20 +26,25 @@ def convert(
     *,
     source_format: AnnotationFormat | None = None,
     labels: AnyPath | None = None,
+    images: AnyPaths = (),
 ) -> ConversionResult:
-    """Convert labels or results between the formats of Scalabel and COCO, without loss.
+    """Convert labels or results between Scalabel and COCO, without loss, or to text files of YOLO or to CSV.
 
     Args:
         source: the file, a folder of files, or a run.
-        out: the file to write; an existing one is replaced.
-        to: the format to write: ``scalabel`` or ``coco``.
+        out: the file to write; an existing one is replaced. For ``yolo`` a folder, in which only what this package
+            wrote is replaced.
+        to: the format to write: ``scalabel``, ``coco``, ``yolo`` or ``csv``.
         source_format: the format of ``source`` (the option ``--from``); by default it is found from the content.
         labels: for results: the labels of their images, in either format.
+        images: for ``yolo``: the images (folders, files, patterns), whose sizes it needs. They can be left out for
+            files that have the sizes, and for frames with names of BDD100K, which are 1280×720.
 
     Returns:
         What was found and written, and the numbers of images and objects.
 
     Raises:
+        ImagesError: the size of an image is needed and unknown.
         InputsError: a file is not in its format, results have no box, or boxes are not in pixels.
         InvalidFileError: a file has a fault.
         StorageError: a file cannot be read or written.
@@ -48,7 +53,8 @@ def convert(
     if source_format is not None:
         check_choice("source_format", source_format, AnnotationFormat)
     _refuse_overwriting(Path(source), Path(out))
-    return convert_file(_read_of(Path(source)), Path(out), to, source_format, optional_path(labels))
+    source, given = _read_of(Path(source)), path_texts(images)
+    return convert_file(source, Path(out), to, source_format, optional_path(labels), given)
 
 
 def submit(predictions: AnyPath, images: AnyPath, out: AnyPath, *, clip: bool = False) -> Submission:
