@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bdd100k_zoo.api.arguments import check_choice, optional_path, path_texts
 from bdd100k_zoo.data.convert import convert_file
 from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
-from bdd100k_zoo.errors import StorageError
+from bdd100k_zoo.errors import StorageError, ZooError
 from bdd100k_zoo.evaluation import submission
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 
@@ -28,7 +28,7 @@ def convert(
     labels: AnyPath | None = None,
     images: AnyPaths = (),
 ) -> ConversionResult:
-    """Convert labels or results between Scalabel and COCO, without loss, or to text files of YOLO or to CSV.
+    """Convert labels or results between Scalabel and COCO, without loss, or to YOLO or CSV.
 
     Args:
         source: the file, a folder of files, or a run.
@@ -44,6 +44,7 @@ def convert(
         What was found and written, and the numbers of images and objects.
 
     Raises:
+        ZooError: ``images`` are given for another format than ``yolo``.
         ImagesError: the size of an image is needed and unknown.
         InputsError: a file is not in its format, results have no box, or boxes are not in pixels.
         InvalidFileError: a file has a fault.
@@ -52,9 +53,11 @@ def convert(
     check_choice("to", to, TargetFormat)
     if source_format is not None:
         check_choice("source_format", source_format, AnnotationFormat)
+    given = path_texts(images)
+    if given and to != "yolo":
+        raise ZooError(f"images: only yolo needs the sizes of images, and to is {to!r}", "leave out images")
     _refuse_overwriting(Path(source), Path(out))
-    source, given = _read_of(Path(source)), path_texts(images)
-    return convert_file(source, Path(out), to, source_format, optional_path(labels), given)
+    return convert_file(_read_of(Path(source)), Path(out), to, source_format, optional_path(labels), given)
 
 
 def submit(predictions: AnyPath, images: AnyPath, out: AnyPath, *, clip: bool = False) -> Submission:

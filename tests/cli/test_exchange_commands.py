@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 BOX = {"x1": 1.5, "y1": 2, "x2": 30, "y2": 40}
 FRAMES = [{"name": "a.jpg", "labels": [{"id": "1", "category": "car", "box2d": BOX}]}]
@@ -20,18 +21,18 @@ def files() -> None:
 
 
 def test_convert_prints_what_it_found_and_wrote(call):
-    result = call("convert", "labels.json", "coco.json", "--to", "coco")
+    result = call("convert", "labels.json", "--out", "coco.json", "--to", "coco")
     assert result.exit_code == 0, result.stderr
     assert "Scalabel labels" in result.stdout
     assert "COCO labels: coco.json" in result.stdout
-    result = call("convert", "coco.json", "back.json", "--from", "coco", "--to", "scalabel")
+    result = call("convert", "coco.json", "--out", "back.json", "--from", "coco", "--to", "scalabel")
     assert result.exit_code == 0, result.stderr
     (frame,) = json.loads(Path("back.json").read_text())
     assert frame["labels"] == FRAMES[0]["labels"]
 
 
 def test_convert_asks_for_the_labels_of_results(call):
-    arguments = ["convert", "det.json", "results.json", "--to", "coco"]
+    arguments = ["convert", "det.json", "--out", "results.json", "--to", "coco"]
     result = call(*arguments)
     assert result.exit_code == 1
     assert "--labels" in result.stderr
@@ -50,13 +51,27 @@ def test_convert_asks_for_the_labels_of_results(call):
 
 def test_convert_notes_what_was_left_out_unless_quiet(call):
     Path("labels.json").write_text(json.dumps([{"name": "a.jpg", "labels": [{"id": "1", "category": "lane"}]}]))
-    arguments = ["convert", "labels.json", "coco.json", "--to", "coco"]
+    arguments = ["convert", "labels.json", "--out", "coco.json", "--to", "coco"]
     assert "1 labels without a box were left out" in call(*arguments).stderr
     assert call("--quiet", *arguments).stderr == ""
 
 
+def test_convert_writes_a_folder_for_yolo_and_a_table_for_csv(call):
+    arguments = ["convert", "det.json", "--to", "yolo", "--out", "yolo"]
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert "--images" in result.stderr
+    Image.new("RGB", (40, 50)).save("a.jpg")
+    result = call(*arguments, "--images", "a.jpg")
+    assert result.exit_code == 0, result.stderr
+    assert "YOLO results: yolo" in result.stdout
+    assert Path("yolo/labels/a.txt").read_text() == "2 0.40625 0.43 0.7375 0.78 0.5\n"
+    assert call("convert", "det.json", "--to", "csv", "--out", "det.csv").exit_code == 0
+    assert Path("det.csv").read_text().splitlines()[1] == "a.jpg,car,0.5,1.5,2.0,31.0,41.0"
+
+
 def test_another_format_than_from_is_an_error(call):
-    result = call("convert", "labels.json", "out.json", "--from", "coco", "--to", "scalabel")
+    result = call("convert", "labels.json", "--out", "out.json", "--from", "coco", "--to", "scalabel")
     assert result.exit_code == 1
     assert "found Scalabel frames" in result.stderr
 
@@ -64,9 +79,11 @@ def test_another_format_than_from_is_an_error(call):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["convert", "labels.json", "labels.json", "--to", "coco"],
-        ["convert", "labels.json", "out.json", "--to", "yolo"],
-        ["convert", "labels.json", "out.json"],
+        ["convert", "labels.json", "--out", "labels.json", "--to", "coco"],
+        ["convert", "labels.json", "--out", "out.json", "--to", "pickle"],
+        ["convert", "labels.json", "--out", "out.json"],
+        ["convert", "labels.json", "--to", "coco"],
+        ["convert", "labels.json", "--out", "out.csv", "--to", "csv", "--images", "."],
         ["submit", "det.json", "--images", "names.txt", "--out", "./det.json"],
         ["submit", ".", "--images", "names.txt", "--out", "det.json"],
         ["submit", "det.json", "--out", "out.json"],
@@ -132,7 +149,7 @@ def test_boxes_outside_are_clipped_only_with_the_option(call):
 @pytest.mark.parametrize(
     "command",
     [
-        ["convert", "loop.json", "out.json", "--to", "coco"],
+        ["convert", "loop.json", "--out", "out.json", "--to", "coco"],
         ["submit", "loop.json", "--images", "names.txt", "--out", "o"],
     ],
 )
