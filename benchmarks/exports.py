@@ -1,6 +1,6 @@
 """Time and memory of writing a run's predictions in other formats, compared with writing and reading det.json itself.
 
-    python benchmarks/exports.py [--images 100000] [--boxes 100] [--formats coco yolo csv] [--out DIR]
+    python benchmarks/exports.py [--images 100000] [--boxes 100] [--formats coco yolo csv] [--together]
 
 Writes a synthetic det.json of random boxes, reads it, and exports it in the same process, in each format alone and in
 all together. YOLO needs the sizes of the images: they are links to one 1280×720 JPEG. Printed are seconds, processor
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--boxes", type=int, default=100)
     parser.add_argument("--formats", nargs="+", choices=EXPORTS, default=list(EXPORTS))
+    parser.add_argument("--together", action="store_true", help="only all formats in one pass, not each alone")
     parser.add_argument("--out", type=Path, help="where to make a temporary folder")
     options = parser.parse_args()
     print(f"{options.images:,} images, {options.boxes} boxes each; {os.cpu_count()} processors")
@@ -90,7 +91,8 @@ def main() -> None:
         measure("copy det.json", lambda: (shutil.copyfile(predictions, copy), os.sync()))
         copy.unlink()
         print(f"det.json: {size_of(predictions):,} bytes; ratios are to writing and to reading it")
-        for formats in [*([each] for each in options.formats), options.formats]:
+        alone = [] if options.together else [[each] for each in options.formats]
+        for formats in [*alone, options.formats]:
             measure(" ".join(formats), lambda formats=formats: write_exports(folder, formats, frames), (write, read))
             print("  " + ", ".join(f"{EXPORTS[each]}: {size_of(folder / EXPORTS[each]):,} bytes" for each in formats))
             remove_exports(folder)

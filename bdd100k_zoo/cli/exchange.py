@@ -26,7 +26,7 @@ def convert(
     out: Annotated[Path, typer.Option(metavar="PATH", help="The file to write; for yolo, the folder.")],
     to: Annotated[TargetFormat, typer.Option("--to", help="The format to write.")],
     source_format: Annotated[
-        AnnotationFormat | None, typer.Option("--from", help="The format of IN.  [default: found from its content]")
+        AnnotationFormat | None, typer.Option("--from", help="The format of IN; default: found from its content.")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For results: the labels of their images, in either format.")
@@ -35,8 +35,8 @@ def convert(
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="For yolo: the images, whose sizes it needs (repeatable).  [default: sizes in the file, and 1280x720 "
-            "for names of BDD100K]",
+            help="For yolo: the images, whose sizes it needs (repeatable); default: sizes in IN or --labels, and "
+            "1280x720 for names of BDD100K.",
         ),
     ] = None,
     as_json: Json = False,

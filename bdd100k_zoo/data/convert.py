@@ -242,14 +242,14 @@ def _encode_yolo(found: Annotations) -> Encoded:
         if size is None:
             content[name] = []
             continue
-        corners = _exclusive_corners(single)
-        inside = np.clip(corners, 0, [size.width, size.height, size.width, size.height])
+        corners, shape = _exclusive_corners(single), (size.width, size.height)
+        inside = np.clip(corners, 0, [*shape, *shape])
         kept = (inside[:, 2:] > inside[:, :2]).all(axis=1)
         outside += int((~kept).sum())
-        clipped += int((inside != corners)[kept].any(axis=1).sum())
+        # Scaling a detector's boxes back to the image may put a border in the last bits outside.
+        clipped += int((np.abs(inside - corners) > 0.01)[kept].any(axis=1).sum())
         indices = np.array(classes)[kept].tolist()
-        shape = size.width, size.height
-        content[name] = format_yolo_rows(indices, inside[kept], shape, None if scores is None else scores[kept])
+        content[name] = format_yolo_rows(indices, corners[kept], shape, None if scores is None else scores[kept])
     issues.raise_all(found.source)
     notes = [*_omission_notes(found.frames)]
     if crowds:

@@ -67,7 +67,7 @@ def to_yolo_rows(detections: Detections, size: tuple[int, int], *, scores: bool 
 
     Args:
         detections: of one image.
-        size: width and height of the image in pixels; all values are fractions of them.
+        size: width and height of the image in pixels; all values are fractions of them. Boxes are clipped to it.
         scores: whether each line ends with the score (``save_conf``).
     """
     corners = detections.boxes.astype(np.float64)
@@ -82,14 +82,18 @@ def format_yolo_rows(
 ) -> list[str]:
     """Return the lines of ``to_yolo_rows`` for boxes that are not ``Detections``, such as labels.
 
+    Boxes are clipped to the image: Ultralytics refuses a file with values above 1.
+
     Args:
         classes: [n], class indices.
         corners: [n, 4], x1, y1, x2, y2 in pixels, x2 and y2 exclusive.
         size: width and height of the image in pixels.
         scores: [n]; None for lines without a score.
     """
+    limits = np.array([*size, *size], np.float64)
+    corners = np.clip(corners, 0, limits)
     centres, sizes = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
-    values = np.concatenate([centres, sizes], axis=1) / np.array([*size, *size], np.float64)
+    values = np.concatenate([centres, sizes], axis=1) / limits
     if scores is not None:
         values = np.concatenate([values, scores[:, None]], axis=1)
     line = " ".join(["{}"] + ["{:.6g}"] * values.shape[1]).format

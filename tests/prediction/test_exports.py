@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from tiny import TinyDetector, draw, resume_run
 
 from bdd100k_zoo.data.convert import convert_file
 from bdd100k_zoo.data.detections import Detections, PredictionsWriter
@@ -127,6 +128,20 @@ def test_a_hostile_name_in_the_predictions_leaves_the_folder_alone(name: str, fr
     with pytest.raises(InvalidFileError, match="relative path"):
         write_exports(RUN, ["yolo"], frames)
     assert not list(Path().rglob("x.txt"))
+
+
+def test_a_new_run_in_the_folder_removes_the_exports_of_the_old_one() -> None:
+    images, out = Path("scenes"), Path("out")
+    draw(images, 4)
+    resume_run(out, images, TinyDetector(seed=1))
+    frames = find_images([str(images)])
+    write_exports(out, ALL, frames)
+    first = contents(out)
+    resume_run(out, images, TinyDetector(seed=2), fresh=True)
+    assert contents(out).keys() == {"det.json", "run.json", "yolo/data.yaml"}
+    write_exports(out, ALL, frames)
+    changed = {name for name, content in contents(out).items() if content != first[name]}
+    assert changed >= {"det.json", "det.csv", "det.coco.json", "yolo/labels/0000.txt"}
 
 
 class Notes:
