@@ -238,7 +238,7 @@ def _encode_yolo(found: Annotations) -> Encoded:
         crowds += len(boxed) - len(single)
         classes = [_class_index(name, label, issues) for label in single]
         scores = np.array([_score(name, label, issues) for label in single]) if found.are_results else None
-        size = sizes.find(name, frame.name) if single else None
+        size = sizes.find(name) if single else None
         if size is None:
             content[name] = []
             continue
@@ -291,12 +291,12 @@ class _Sizes:
     def __init__(self, found: Annotations) -> None:
         self._images = FrameSizes(find_images(found.images)) if found.images else None
         frames = found.frames if found.labels is None else _read_labels(found.labels)
-        self._known = {frame.name: frame.given_size for frame in frames if frame.given_size}
+        self._known = {name: each.given_size for name, each in frame_keys(found.labels or found.source, frames).items()}
 
-    def find(self, key: str, name: str) -> ImageSize:
-        """Return the size of a frame, by its unique key and its name; raises ImagesError if it is unknown."""
+    def find(self, name: str) -> ImageSize:
+        """Return the size of a frame, by a name of ``frame_keys``; raises ImagesError if it is unknown."""
         if self._images is not None:
-            return self._images[key]
+            return self._images[name]
         if size := self._known.get(name) or size_by_name(name):
             return size
         problem = f"the size of the image {name!r} is unknown, and YOLO's boxes are fractions of it"
