@@ -93,8 +93,9 @@ USES = {
         from bdd100k_zoo.data.convert import convert_file
         label = {"category": "car", "score": 0.5, "box2d": {"x1": 1, "y1": 2, "x2": 30, "y2": 40}}
         Path("in.json").write_text(json.dumps([{"name": "a.jpg", "labels": [label]}]))
-        assert convert_file(Path("in.json"), Path("out.csv"), "csv").written == "CSV results"
-        assert Path("out.csv").read_text().split()[1:] == ["a.jpg,car,0.5,1.0,2.0,31.0,41.0"]
+        assert convert_file(Path("in.json"), Path("out.jsonl"), "lines").written == "JSON lines results"
+        (line,) = map(json.loads, Path("out.jsonl").read_text().splitlines())
+        assert line == {"image": "a.jpg", "class": "car", "box": {"x1": 1, "y1": 2, "x2": 30, "y2": 40}}
     """,
     "fact": """
         from bdd100k_zoo.backends.protocol import DetectorFacts

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bdd100k_zoo.api.arguments import check_choice, dataset_root, optional_path, prediction_names
+from bdd100k_zoo.api.arguments import check_choice, dataset_root, optional_path, path_texts, prediction_names
 from bdd100k_zoo.data.convert import convert_file
 from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
 from bdd100k_zoo.errors import StorageError, ZooError
@@ -17,7 +17,7 @@ from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 from bdd100k_zoo.registry import load_zoo
 
 if TYPE_CHECKING:
-    from bdd100k_zoo.api.arguments import AnyPath, AnyPredictions
+    from bdd100k_zoo.api.arguments import AnyPath, AnyPaths, AnyPredictions
     from bdd100k_zoo.data.convert import ConversionResult
     from bdd100k_zoo.evaluation.submission import Submission
     from bdd100k_zoo.registry import Zoo
@@ -30,20 +30,26 @@ def convert(
     *,
     source_format: AnnotationFormat | None = None,
     labels: AnyPath | None = None,
+    images: AnyPaths = (),
 ) -> ConversionResult:
-    """Convert labels or results between the formats of Scalabel and COCO, without loss.
+    """Convert labels or results between Scalabel and COCO, without loss, or to YOLO or CSV.
 
     Args:
         source: the file, a folder of files, or a run.
-        out: the file to write; an existing one is replaced.
-        to: the format to write: ``scalabel`` or ``coco``.
+        out: the file to write; an existing one is replaced. For ``yolo`` a folder, in which only what this package
+            wrote is replaced.
+        to: the format to write: ``scalabel``, ``coco``, ``yolo`` or ``csv``.
         source_format: the format of ``source`` (the option ``--from``); by default it is found from the content.
         labels: for results: the labels of their images, in either format.
+        images: for ``yolo``: the images (folders, files, patterns), whose sizes it needs. They can be left out for
+            files that have the sizes, and for frames with names of BDD100K, which are 1280×720.
 
     Returns:
         What was found and written, and the numbers of images and objects.
 
     Raises:
+        ZooError: ``images`` are given for another format than ``yolo``.
+        ImagesError: the size of an image is needed and unknown.
         InputsError: a file is not in its format, results have no box, or boxes are not in pixels.
         InvalidFileError: a file has a fault.
         StorageError: a file cannot be read or written.
@@ -51,8 +57,11 @@ def convert(
     check_choice("to", to, TargetFormat)
     if source_format is not None:
         check_choice("source_format", source_format, AnnotationFormat)
+    given = path_texts(images)
+    if given and to != "yolo":
+        raise ZooError(f"images: only yolo needs the sizes of images, and to is {to!r}", "leave out images")
     _refuse_overwriting(Path(source), Path(out))
-    return convert_file(_read_of(Path(source)), Path(out), to, source_format, optional_path(labels))
+    return convert_file(_read_of(Path(source)), Path(out), to, source_format, optional_path(labels), given)
 
 
 def submit(

@@ -21,11 +21,12 @@ from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.prediction import predict as job
+from bdd100k_zoo.prediction.exports import EXPORTS, ExportFormat, write_exports
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bdd100k_zoo.api.arguments import AnyModel, AnyPath, AnyPaths
     from bdd100k_zoo.data.detections import Detections
@@ -68,6 +69,11 @@ class Run:
         """The predictions file."""
         return self.folder / PREDICTIONS_FILE
 
+    @property
+    def exports(self) -> dict[str, Path]:
+        """The predictions in other formats, by format: those that there are."""
+        return {name: self.folder / file for name, file in EXPORTS.items() if (self.folder / file).exists()}
+
     def frames(self) -> Iterator[tuple[str, Detections]]:
         """Yield the name of each image, sorted, and its detections: by class, then by descending score.
 
@@ -107,6 +113,10 @@ def predict(
     workers: int | None = None,
     precision: str = "auto",
     backend: str = "auto",
+    min_score: float | None = None,
+    classes: Sequence[str | int] | None = None,
+    max_per_image: int | None = None,
+    format: ExportFormat | Sequence[ExportFormat] = (),  # noqa: A002  (the option's name)
     cfg_options: Mapping[str, object] | None = None,
     fresh: bool = False,
     merge: bool = False,
@@ -134,6 +144,12 @@ def predict(
         workers: threads that read images ahead; None for what suits the machine.
         precision: of the network: ``auto`` (fp32), ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
         backend: ``mmdet3``, ``mmdet2``, or ``auto`` for the installed one.
+        min_score: leave out detections with lower scores, from 0 to 1; None for the limit of the model's config. The
+            official numbers need the defaults of this and the next two.
+        classes: only these, by name or index; None for all.
+        max_per_image: keep at most so many detections of an image, those with the highest scores.
+        format: also write the predictions as ``coco``, ``yolo`` or ``csv`` beside ``det.json``: one or several; see
+            ``Run.exports``.
         cfg_options: settings of the model's config to override, by dotted key.
         fresh: start over, and replace the run in its folder.
         merge: compute nothing; merge the journals in the run's folder, wherever they were written.
@@ -155,6 +171,9 @@ def predict(
     if split and root is None:
         raise ZooError(f"split {split!r} needs the dataset's root", 'give data="ROOT", or set BDD100K_ROOT')
     check_choice("precision", precision, PRECISIONS)
+    formats: tuple[ExportFormat, ...] = (format,) if isinstance(format, str) else tuple(format)
+    for each in formats:
+        check_choice("format", each, ExportFormat)
     check_at_least(1, every=every, batch_size=batch_size, workers=workers)
     started = command.started if command else None
     request = job.PredictRequest(
@@ -169,6 +188,9 @@ def predict(
         backend=backend,
         batch_size=batch_size,
         workers=workers,
+        min_score=min_score,
+        classes=None if classes is None else tuple(classes),
+        max_per_image=max_per_image,
         cfg_options=dict(cfg_options or {}),
         fresh=fresh and not started,
         place=command.place if command else SINGLE_PROCESS,
@@ -184,4 +206,7 @@ def predict(
             record = job.predict_in_processes(plan, number, command.arguments, store, shown)
         else:
             record = job.predict(plan, store, shown)
-    return Run(plan.folder, complete=record is not None and not started)
+        run = Run(plan.folder, complete=record is not None and not started)
+        if formats and run.complete:
+            write_exports(run.folder, formats, plan.frames, shown)
+    return run

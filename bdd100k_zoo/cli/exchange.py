@@ -38,14 +38,24 @@ def convert(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For results: the labels of their images, in either format.")
     ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="For yolo: the images, whose sizes it needs (repeatable); default: sizes in IN or --labels, and "
+            "1280x720 for names of BDD100K.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Convert labels or results between the formats of Scalabel and COCO, without loss."""
+    """Convert labels or results between Scalabel and COCO, without loss, or to YOLO or CSV."""
     from bdd100k_zoo.api import exchange as job
 
+    if images and to != "yolo":
+        raise typer.BadParameter("--images gives the sizes of images, which only --to yolo needs")
     if job.would_overwrite(source, out):
         raise typer.BadParameter(f"--out {OVERWRITES}")
-    converted = job.convert(source, out, to, source_format=source_format, labels=labels)
+    converted = job.convert(source, out, to, source_format=source_format, labels=labels, images=images or ())
     pairs = [
         ("found", converted.found),
         ("written", f"{converted.written}: {converted.path}"),

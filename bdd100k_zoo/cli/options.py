@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from bdd100k_zoo.cli.output import complete_model
+from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 from bdd100k_zoo.display.messages import print_message, stderr_console
 
 if TYPE_CHECKING:
@@ -43,6 +44,21 @@ def parse_process_count(value: str) -> int | Literal["all"]:
     return int(value)
 
 
+class ClassSelection(NamedTuple):
+    """The value of --classes."""
+
+    indices: tuple[int, ...]
+
+
+def parse_classes(value: str) -> ClassSelection:
+    """Parse names of classes with commas between them."""
+    names = [CLASS_ALIASES.get(name, name) for name in (each.strip() for each in value.split(","))]
+    for name in names:
+        if name not in CLASSES:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(CLASSES)}")
+    return ClassSelection(tuple(CLASSES.index(name) for name in names))
+
+
 # Options --------------------------------------------------------------------------------------------------------------
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -73,6 +89,10 @@ Backend = Annotated[
 BatchSize = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Images per batch; default: suits the device, 1 on the CPU."),
+]
+Classes = Annotated[
+    ClassSelection | None,
+    typer.Option(metavar="NAME,...", parser=parse_classes, help="Only these classes: car,person."),
 ]
 ConfigOptions = Annotated[
     list[str] | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,7 @@ import typer
 from bdd100k_zoo.cli.options import (
     Backend,
     BatchSize,
+    Classes,
     ConfigOptions,
     Device,
     Gpus,
@@ -39,6 +41,15 @@ if TYPE_CHECKING:
 
 Split = Literal["val", "test"]
 
+
+class ExportFormat(str, Enum):  # Typer takes no list of literals
+    """The formats that predictions can be written in beside det.json."""
+
+    COCO = "coco"
+    YOLO = "yolo"
+    CSV = "csv"
+
+
 RUN_FILE = "run.json"
 MAX_IMAGES_IN_TABLE = 4
 """For so few images, the boxes themselves are printed."""
@@ -63,6 +74,17 @@ def predict(
     weights: Annotated[Path | None, path_option("FILE", "A checkpoint to use instead of the published one.")] = None,
     out: Annotated[
         Path | None, path_option("DIR", "Folder of the run; default: runs/MODEL/images-NAME or runs/MODEL/SPLIT.")
+    ] = None,
+    form: Annotated[
+        list[ExportFormat] | None,
+        typer.Option("--format", help="Also write this format beside det.json (repeatable)."),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(metavar="X", min=0, max=1, help="Leave out detections with lower scores.")
+    ] = None,
+    classes: Classes = None,
+    max_per_image: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Keep the N detections of an image with the highest scores.")
     ] = None,
     device: Device = "auto",
     gpus: Gpus = None,
@@ -131,6 +153,10 @@ def predict(
             workers=workers,
             precision=precision,
             backend=backend,
+            min_score=min_score,
+            classes=classes.indices if classes else None,
+            max_per_image=max_per_image,
+            format=[each.value for each in form or ()],
             cfg_options=parse_overrides(cfg_options or []),
             fresh=fresh,
             merge=merge,
@@ -142,7 +168,7 @@ def predict(
         return
     if as_json:
         paths_written = {"predictions": str(run.predictions), "record": str(run.folder / RUN_FILE)}
-        write_json({**paths_written, **run.record.flat()})
+        write_json({**paths_written, "exports": run.exports, **run.record.flat()})
     else:
         _show_run(run)
     if draw:
@@ -170,15 +196,17 @@ def _show_boxes(run: Run) -> None:
 
     from bdd100k_zoo.api.arguments import DEFAULT_MIN_SCORE
 
+    chosen = run.record.request.min_score
+    least = DEFAULT_MIN_SCORE if chosen is None else chosen
     for name, detections in run.frames():
-        shown = detections.filter(min_score=DEFAULT_MIN_SCORE)
+        shown = detections.filter(min_score=least)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for header in ("class", "score", "x1", "y1", "x2", "y2"):
             table.add_column(header, justify="left" if header == "class" else "right")
         for each in sorted(shown, key=lambda found: -found.score):
             table.add_row(each.name, f"{each.score:.2f}", *(f"{side:.1f}" for side in each.box))
         lower = len(detections) - len(shown)
-        rest = f", and {lower:,} with scores below {DEFAULT_MIN_SCORE}" if lower else ""
+        rest = f", and {lower:,} with scores below {least:g}" if lower else ""
         boxes = "1 box" if len(shown) == 1 else f"{len(shown):,} boxes"
         print_renderable(Text(f"{sanitize_text(name)}: {boxes}{rest}", "bold"), soft_wrap=True)
         if len(shown):
@@ -201,6 +229,8 @@ def _show_run(run: Run) -> None:
         _show_boxes(run)
     print_field("predictions", str(run.predictions))
     print_field("record", str(run.folder / RUN_FILE))
+    for name, path in run.exports.items():
+        print_field(name, str(path))
     print_field("images", f"{counts.images:,}{unreadable}")
     print_field("boxes", f"{counts.detections:,}")
     print_field("speed", f"{rate} on {device}")

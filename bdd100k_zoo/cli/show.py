@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bdd100k_zoo.cli.options import DatasetRoot, Json, RunsFolder, get_session, path_option
+from bdd100k_zoo.cli.options import Classes, DatasetRoot, Json, RunsFolder, get_session, path_option
 from bdd100k_zoo.cli.output import (
     complete_model,
     handle_errors,
@@ -17,7 +17,6 @@ from bdd100k_zoo.cli.output import (
     stdout_console,
     write_json,
 )
-from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 from bdd100k_zoo.display.messages import print_message, sanitize_text
 from bdd100k_zoo.errors import join_first
 
@@ -33,20 +32,6 @@ DEFAULT_MIN_SCORE = 0.3
 """As ``api.arguments.DEFAULT_MIN_SCORE``, which would load the registry for `--help`."""
 LOSSES = ("lost", "to_false", "to_missed")
 """The AP that a frame costs: in all, by false detections, by missed objects."""
-
-
-class ClassSelection(NamedTuple):
-    """The value of --classes."""
-
-    indices: tuple[int, ...]
-
-
-def _parse_classes(value: str) -> ClassSelection:
-    names = [CLASS_ALIASES.get(name, name) for name in (each.strip() for each in value.split(","))]
-    for name in names:
-        if name not in CLASSES:
-            raise typer.BadParameter(f"{name!r} is not one of {', '.join(CLASSES)}")
-    return ClassSelection(tuple(CLASSES.index(name) for name in names))
 
 
 @handle_errors
@@ -80,10 +65,7 @@ def show(
     min_score: Annotated[
         float, typer.Option(metavar="X", min=0, max=1, help="Leave out detections with lower scores.")
     ] = DEFAULT_MIN_SCORE,
-    classes: Annotated[
-        ClassSelection | None,
-        typer.Option(metavar="NAME,...", parser=_parse_classes, help="Only these classes: car,person."),
-    ] = None,
+    classes: Classes = None,
     frames: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME|LIST", help="Only this frame, or those in a .txt list, one per line (repeatable)."),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from bdd100k_zoo.data.classes import CLASSES, class_indices
 from bdd100k_zoo.data.scalabel import REGION_BIT, Box2D, Label, LabelFrame
-from bdd100k_zoo.data.scalabel_reader import read_rows
+from bdd100k_zoo.data.scalabel_reader import read_rows, stream_rows
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import check_frame_name, storage_errors
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from bdd100k_zoo.data.pixels import Channels, ImageInput
+    from bdd100k_zoo.data.scalabel import FrameRows
 
 
 class Detection(NamedTuple):
@@ -192,13 +193,26 @@ def read_detections(path: Path | str) -> Iterator[tuple[str, Detections]]:
         InputsError: it is no predictions file, or an entry is invalid.
     """
     rows, *_ = read_rows(Path(path), scored=True, lenient=True)
-    for row in rows:
-        if row.fault:
-            raise row.fault
-        boxes = np.frombuffer(row.boxes).reshape(-1, 4) + np.array([0.0, 0.0, 1.0, 1.0])
-        classes = np.frombuffer(row.codes, np.uint8) & ~np.uint8(REGION_BIT)
-        scores = np.frombuffer(row.scores).astype(np.float32)
-        yield row.name, Detections(boxes.astype(np.float32), scores, classes.astype(np.int64))
+    yield from map(_to_detections, rows)
+
+
+def stream_detections(path: Path) -> Iterator[tuple[str, Detections]]:
+    """Yield what ``read_detections`` does from a file that ``PredictionsWriter`` wrote, in constant memory.
+
+    Raises:
+        StorageError: the file cannot be read.
+        InvalidFileError: it does not have one frame a line, ends early, or holds what is no detection.
+    """
+    yield from map(_to_detections, stream_rows(path))
+
+
+def _to_detections(row: FrameRows) -> tuple[str, Detections]:
+    if row.fault:
+        raise row.fault
+    boxes = np.frombuffer(row.boxes).reshape(-1, 4) + np.array([0.0, 0.0, 1.0, 1.0])
+    classes = np.frombuffer(row.codes, np.uint8) & ~np.uint8(REGION_BIT)
+    scores = np.frombuffer(row.scores).astype(np.float32)
+    return row.name, Detections(boxes.astype(np.float32), scores, classes.astype(np.int64))
 
 
 class PredictionsWriter:

@@ -5,6 +5,8 @@ Boxes of ``Detections`` have exclusive x2 and y2. Each function states the conve
 
 from __future__ import annotations
 
+import csv
+from io import StringIO
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,9 @@ from bdd100k_zoo.errors import MissingPackageError
 from bdd100k_zoo.files import check_frame_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
     from supervision import Detections as SupervisionDetections
 
     from bdd100k_zoo.data.detections import Detections
@@ -62,22 +67,49 @@ def to_yolo_rows(detections: Detections, size: tuple[int, int], *, scores: bool 
 
     Args:
         detections: of one image.
-        size: width and height of the image in pixels; all values are fractions of them.
+        size: width and height of the image in pixels; all values are fractions of them. Boxes are clipped to it.
         scores: whether each line ends with the score (``save_conf``).
     """
     corners = detections.boxes.astype(np.float64)
+    return format_yolo_rows(detections.classes.tolist(), corners, size, detections.scores if scores else None)
+
+
+def format_yolo_rows(
+    classes: Sequence[int],
+    corners: npt.NDArray[np.float64],
+    size: tuple[int, int],
+    scores: npt.NDArray[np.floating] | None = None,
+) -> list[str]:
+    """Return the lines of ``to_yolo_rows`` for boxes that are not ``Detections``, such as labels.
+
+    Boxes are clipped to the image: Ultralytics refuses a file with values above 1.
+
+    Args:
+        classes: [n], class indices.
+        corners: [n, 4], x1, y1, x2, y2 in pixels, x2 and y2 exclusive.
+        size: width and height of the image in pixels.
+        scores: [n]; None for lines without a score.
+    """
+    limits = np.array([*size, *size], np.float64)
+    corners = np.clip(corners, 0, limits)
     centres, sizes = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
-    fractions = np.concatenate([centres, sizes], axis=1) / np.array([*size, *size], np.float64)
-    values = np.concatenate([fractions, detections.scores[:, None]], axis=1) if scores else fractions
-    return [
-        " ".join([str(index), *(f"{value:.6g}" for value in row)])
-        for index, row in zip(detections.classes.tolist(), values.tolist(), strict=True)
-    ]
+    values = np.concatenate([centres, sizes], axis=1) / limits
+    if scores is not None:
+        values = np.concatenate([values, scores[:, None]], axis=1)
+    line = " ".join(["{}"] + ["{:.6g}"] * values.shape[1]).format
+    return [line(index, *row) for index, row in zip(classes, values.tolist(), strict=True)]
 
 
 def to_csv_rows(detections: Detections, name: str) -> list[tuple[str | float, ...]]:
     """Return one row of ``CSV_COLUMNS`` for each detection; corners are in pixels, x2 and y2 exclusive."""
     return [(name, each.name, each.score, *each.box) for each in detections]
+
+
+def encode_csv(rows: Iterable[Iterable[object]]) -> bytes:
+    """Encode rows as CSV in UTF-8, with line feeds; None becomes an empty field."""
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def to_supervision(detections: Detections) -> SupervisionDetections:

@@ -41,7 +41,7 @@ COCO_RESULTS = "a list of COCO results"
 FileFormat = Literal["Scalabel frames", "COCO labels", "COCO results"]
 AnnotationFormat = Literal["scalabel", "coco"]
 """The formats that ``convert`` reads."""
-TargetFormat = Literal["scalabel", "coco"]
+TargetFormat = Literal["scalabel", "coco", "yolo", "csv"]
 """The formats that ``convert`` writes."""
 
 CORNERS = ("x1", "y1", "x2", "y2")

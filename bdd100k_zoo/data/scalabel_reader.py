@@ -3,9 +3,10 @@
 A file, or each ``*.json`` file of a folder, is decoded in one go into typed records: the fast path. If that fails,
 because of another form or of a fault, it is decoded into plain documents, converted to the current form (``formats``)
 and read frame by frame or value by value (``scalabel_checks``): the careful path, which names the fault if it is one.
-Four functions read for the commands:
+Five functions read for the commands:
 
 - ``read_rows``: the boxes of labels or predictions as columns, for scoring, reports and pictures;
+- ``stream_rows``: the same of a predictions file that this package wrote, in constant memory, for export;
 - ``read_frames``: labels or predictions as records with all their fields, for conversion;
 - ``read_label_frames``: the same of labels, for training;
 - ``read_loose_frames``: predictions whose values are not checked, for submission, which reports every fault itself.
@@ -53,7 +54,8 @@ from bdd100k_zoo.data.validation import (
     printable,
     unlikely_boxes_error,
 )
-from bdd100k_zoo.files import check_frame_name, read_bytes
+from bdd100k_zoo.errors import InvalidFileError
+from bdd100k_zoo.files import check_frame_name, read_bytes, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -235,6 +237,36 @@ def read_rows(path: Path, *, scored: bool, lenient: bool) -> tuple[list[FrameRow
         rows += found
         let_through += issues.summarise()
     return rows, let_through, is_flat
+
+
+def stream_rows(path: Path) -> Iterator[FrameRows]:
+    """Yield the boxes of a predictions file that ``PredictionsWriter`` wrote: one frame a line, in constant memory.
+
+    Raises:
+        StorageError: the file cannot be read.
+        InvalidFileError: it is not in that form, or ends early.
+    """
+    hint = "`bdd100k-zoo predict --fresh` writes it anew; `bdd100k-zoo convert` reads other forms"
+    decode = msgspec.json.Decoder(_FastFrame).decode
+    is_first, is_whole = True, False
+    with storage_errors(path), path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if is_first and line in (b"[\n", b"[]\n"):
+                is_first, is_whole = False, line == b"[]\n"
+                continue
+            if line == b"]\n":
+                is_whole = True
+                continue
+            try:
+                row: Any = decode(line.rstrip(b",\n")).labels
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
+                problem = f"line {number} is no frame of a run's predictions: {error}"
+                raise InvalidFileError(path, problem, hint) from error
+            if is_first or is_whole or row.unscored or row.boxless:
+                raise InvalidFileError(path, f"line {number} is not as `predict` writes it", hint)
+            yield row
+    if not is_whole:
+        raise InvalidFileError(path, "ends before its last line: it was not written completely", hint)
 
 
 if TYPE_CHECKING:

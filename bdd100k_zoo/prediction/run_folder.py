@@ -163,6 +163,13 @@ def merge_lock(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
+def exports_lock(folder: Path) -> Iterator[bool]:
+    """Lock the files beside the predictions; yield False if another process holds that lock. Raises StorageError."""
+    with _folder_lock(folder, "exports") as taken:
+        yield taken
+
+
+@contextmanager
 def _folder_lock(folder: Path, name: str, seconds: float = 0.0) -> Iterator[bool]:
     path = folder / f"{RUN_LOCK_PREFIX}{name}"
     lock = FileLock(path)

@@ -12,6 +12,7 @@ import msgspec
 from bdd100k_zoo.data.detections import PredictionsWriter
 from bdd100k_zoo.errors import InvalidFileError, list_first
 from bdd100k_zoo.files import storage_errors
+from bdd100k_zoo.prediction.exports import remove_exports
 from bdd100k_zoo.prediction.journal import Journal, journal_path, read_journals
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
 from bdd100k_zoo.prediction.limits import Limits
@@ -217,9 +218,10 @@ def _write_predictions(folder: Path, journals: Journals, progress: Progress) -> 
                 if frame.unreadable is not None:
                     unreadable.append(Unreadable(frame.name, frame.unreadable))
                 task.advance(1)
-        # First, so that no record of another run is ever beside these predictions.
+        # First, so that no record or export of another run is ever beside these predictions.
         with storage_errors(folder / RUN_FILE):
             (folder / RUN_FILE).unlink(missing_ok=True)
+        remove_exports(folder)
         writer.finish()
     except BaseException:
         writer.abandon()

@@ -296,12 +296,16 @@ def test_a_submission_has_every_frame(run: Run, data: Path, labels: Path) -> Non
         submit(run, out="submission.json")
 
 
-def test_labels_and_results_are_converted(run: Run, labels: Path) -> None:
+def test_labels_and_results_are_converted(run: Run, data: Path, labels: Path) -> None:
     assert convert(labels, "coco.json", "coco").written == "COCO labels"
     assert convert(run, "results.json", "coco", labels="coco.json").objects == run.record.counts.detections
     assert evaluate("results.json", "coco.json").ap == evaluate(run, labels).ap
-    with pytest.raises(ZooError, match="yolo"):
-        convert(labels, "x.json", "yolo")  # type: ignore[arg-type]
+    assert convert(run, "yolo", "yolo", images=data / IMAGES).objects == run.record.counts.detections
+    assert convert(run, "det.csv", "csv").written == "CSV results"
+    with pytest.raises(ZooError, match="only yolo"):
+        convert(run, "det.csv", "csv", images=data / IMAGES)
+    with pytest.raises(ZooError, match="pickle"):
+        convert(labels, "x.json", "pickle")  # type: ignore[arg-type]
 
 
 def test_a_table_is_text_or_updates_a_document() -> None:
@@ -384,7 +388,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, str
     "predict": (
         predict,
         predict_command.predict,
-        {},
+        {"form": "format"},
         {"given", "gpus", "launcher", "skip_unreadable", "draw"},
     ),
     "evaluate": (evaluate, eval_command.evaluate, {"names": "predictions"}, set()),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scenes import record
 
 from bdd100k_zoo.prediction.run import write_run
@@ -59,6 +60,20 @@ def test_convert_notes_what_was_left_out_unless_quiet(call):
     assert call("--quiet", *arguments).stderr == ""
 
 
+def test_convert_writes_a_folder_for_yolo_and_a_table_for_csv(call):
+    arguments = ["convert", "det.json", "--to", "yolo", "--out", "yolo"]
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert "--images" in result.stderr
+    Image.new("RGB", (40, 50)).save("a.jpg")
+    result = call(*arguments, "--images", "a.jpg")
+    assert result.exit_code == 0, result.stderr
+    assert "YOLO results: yolo" in result.stdout
+    assert Path("yolo/labels/a.txt").read_text() == "2 0.40625 0.43 0.7375 0.78 0.5\n"
+    assert call("convert", "det.json", "--to", "csv", "--out", "det.csv").exit_code == 0
+    assert Path("det.csv").read_text().splitlines()[1] == "a.jpg,car,0.5,1.5,2.0,31.0,41.0"
+
+
 def test_another_format_than_from_is_an_error(call):
     result = call("convert", "labels.json", "--out", "out.json", "--from", "coco", "--to", "scalabel")
     assert result.exit_code == 1
@@ -69,10 +84,11 @@ def test_another_format_than_from_is_an_error(call):
     "arguments",
     [
         ["convert", "labels.json", "--out", "labels.json", "--to", "coco"],
-        ["convert", "labels.json", "--out", "out.json", "--to", "yolo"],
+        ["convert", "labels.json", "--out", "out.json", "--to", "pickle"],
         ["convert", "labels.json", "--out", "out.json"],
         ["convert", "labels.json", "--to", "coco"],
         ["convert", "labels.json", "--to", "coco", "--out", ""],
+        ["convert", "labels.json", "--out", "out.csv", "--to", "csv", "--images", "."],
         ["submit", "det.json", "--images", "names.txt", "--out", "./det.json"],
         ["submit", ".", "--images", "names.txt", "--out", "det.json"],
         ["submit", "det.json", "--out", "out.json"],

@@ -85,6 +85,30 @@ def test_boxes_of_few_images_are_printed_as_a_table(call):
     assert "with scores below" not in many.stdout
 
 
+def test_limits_are_kept_and_other_formats_are_written_beside(call):
+    frames = DATA / "images"
+    limits = ["--min-score", "0.2", "--classes", "car,person", "--max-per-image", "3"]
+    arguments = ["predict", "demo_fcos_r18_fpn", str(frames), "--out", "out", *limits]
+    result = call(*arguments, "--format", "csv", "--format", "coco", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["exports"] == {"coco": "out/det.coco.json", "csv": "out/det.csv"}
+    assert (document["min_score"], document["max_per_image"]) == (0.2, 3)
+    assert document["classes"] == ["pedestrian", "car"]
+    labels = [label for frame in json.loads(Path("out/det.json").read_text()) for label in frame["labels"]]
+    assert {label["category"] for label in labels} <= {"pedestrian", "car"}
+    assert min(label["score"] for label in labels) >= 0.2
+    assert len(json.loads(Path("out/det.coco.json").read_text())) == len(labels) <= 3 * document["counts"]["images"]
+    assert len(Path("out/det.csv").read_text().splitlines()) == 1 + len(labels)
+    again = call(*arguments, "--format", "yolo")
+    assert "holds this run already" in again.stderr
+    assert "yolo        out/yolo" in again.stdout
+    assert len(list(Path("out/yolo/labels").rglob("*.txt"))) == document["counts"]["images"]
+    other = call(*arguments, "--min-score", "0.3")
+    assert other.exit_code == 1
+    assert "min_score: 0.2 there, 0.3 now" in other.stderr
+
+
 @pytest.fixture
 def mixed(trial, tmp_path) -> Path:
     """A folder with two whole images, one below it, and one that is no image."""
@@ -121,7 +145,7 @@ def test_skip_unreadable_exits_with_0_and_json_is_the_record(call, trial, mixed)
     arguments = ["predict", MODEL, "--images", str(mixed / "broken.png"), "--weights", str(trial.weights)]
     result = call(*arguments, "--out", "out", "--skip-unreadable", "--json")
     assert result.exit_code == 0
-    paths = {"predictions": "out/det.json", "record": "out/run.json"}
+    paths = {"predictions": "out/det.json", "record": "out/run.json", "exports": {}}
     assert json.loads(result.stdout) == {**paths, **json.loads(Path("out/run.json").read_text())}
     assert json.loads(Path("out/det.json").read_text()) == [{"name": "broken.png", "labels": []}]
 

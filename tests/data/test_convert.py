@@ -1,4 +1,4 @@
-"""Conversion of files between Scalabel and COCO."""
+"""Conversion of files between Scalabel and COCO, and to YOLO and CSV."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from PIL import Image
 
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.data.convert import FORMATS, READERS, TITLES, WRITERS, convert_file
 from bdd100k_zoo.data.formats import AnnotationFormat, FileFormat, TargetFormat
-from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
+from bdd100k_zoo.errors import ImagesError, InputsError, InvalidFileError, StorageError
 
 IN, OUT, BACK, LABELS = Path("in.json"), Path("out.json"), Path("back.json"), Path("labels.json")
 
@@ -220,3 +221,145 @@ def test_text_that_is_not_valid_unicode_is_named() -> None:
 def test_flat_predictions_without_the_suffix_of_their_images_are_converted() -> None:
     put(IN, [{"name": "a", "category": "car", "score": 0.5, "bbox": [1, 2, 30, 40]}])
     assert convert_file(IN, OUT, "coco", labels=put(LABELS, LABELLED)).objects == 1
+
+
+# YOLO and CSV
+
+SIZED = {"width": 200, "height": 100}
+
+
+def rows_of(folder: Path) -> dict[str, list[str]]:
+    labels = folder / "labels"
+    return {path.relative_to(labels).as_posix(): path.read_text().splitlines() for path in labels.rglob("*.txt")}
+
+
+def test_labels_become_a_text_file_for_each_image() -> None:
+    labels = [
+        {"category": "car", "box2d": box(10, 20, 29, 59)},
+        {"category": "person", "box2d": box(0, 0, 199, 99)},
+        {"category": "lane/road curb", "poly2d": []},
+    ]
+    frames = [{"name": "day/b.jpg", "size": SIZED, "labels": labels}, {"name": "a.jpg"}]
+    result = convert_file(put(IN, frames), OUT, "yolo")
+    assert (result.written, result.images, result.objects) == ("YOLO labels", 2, 2)
+    assert result.notes == ("1 labels without a box were left out",)
+    assert rows_of(OUT) == {"a.txt": [], "day/b.txt": ["2 0.1 0.4 0.1 0.4", "0 0.5 0.5 1 1"]}
+
+
+def test_results_have_their_scores_and_rows_are_those_of_coco_labels_and_results() -> None:
+    label = {"id": "1", "category": "truck", "box2d": box(10, 20, 29, 59)}
+    frames = [{"name": "a.jpg", "size": SIZED, "labels": [label]}]
+    results = [{"name": "a.jpg", "labels": [label | {"score": 0.25}]}]
+    convert_file(put(LABELS, frames), BACK, "coco")
+    convert_file(BACK, Path("labels"), "yolo")
+    assert rows_of(Path("labels")) == {"a.txt": ["3 0.1 0.4 0.1 0.4"]}
+    expected = {"a.txt": ["3 0.1 0.4 0.1 0.4 0.25"]}
+    convert_file(put(IN, results), OUT, "yolo", labels=LABELS)
+    assert rows_of(OUT) == expected
+    convert_file(IN, Path("results.json"), "coco", labels=BACK)
+    for number, labels in enumerate((LABELS, BACK)):
+        convert_file(Path("results.json"), Path(f"{number}"), "yolo", labels=labels)
+        assert rows_of(Path(f"{number}")) == expected
+
+
+def test_crowds_are_left_out_and_boxes_are_clipped_and_all_is_noted() -> None:
+    labels = [
+        {"category": "other vehicle", "box2d": box(1, 2, 3, 4)},
+        {"category": "car", "box2d": box(1, 2, 3, 4), "attributes": {"crowd": True}},
+        {"category": "car", "box2d": box(-10, 20, 9, 59)},
+        {"category": "car", "box2d": box(300, 20, 320, 59)},
+    ]
+    result = convert_file(put(IN, [{"name": "a.jpg", "size": SIZED, "labels": labels}]), OUT, "yolo")
+    assert rows_of(OUT) == {"a.txt": ["2 0.025 0.4 0.05 0.4"]}
+    assert (result.objects, result.notes) == (
+        1,
+        (
+            "2 crowds and ignored regions were left out: YOLO cannot mark them",
+            "1 boxes without an area inside their image were left out",
+            "1 boxes were clipped to their image",
+        ),
+    )
+
+
+def test_the_size_is_that_of_the_images_then_of_the_file_then_of_bdd100k() -> None:
+    label = {"category": "car", "box2d": box(0, 0, 639, 359)}
+    name = "b1c66a42-6f7d68ca.jpg"
+    convert_file(put(IN, [{"name": name, "labels": [label]}]), OUT, "yolo")
+    assert rows_of(OUT) == {"b1c66a42-6f7d68ca.txt": ["2 0.25 0.25 0.5 0.5"]}
+    sized = put(IN, [{"name": name, "size": {"width": 640, "height": 720}, "labels": [label]}])
+    convert_file(sized, OUT, "yolo")
+    assert rows_of(OUT) == {"b1c66a42-6f7d68ca.txt": ["2 0.5 0.25 1 0.5"]}
+    Path("images").mkdir()
+    Image.new("RGB", (2560, 360)).save(Path("images", name))
+    convert_file(sized, OUT, "yolo", images=["images"])
+    assert rows_of(OUT) == {"b1c66a42-6f7d68ca.txt": ["2 0.125 0.5 0.25 1"]}
+
+
+def test_an_unknown_size_is_an_error_and_needed_only_for_boxes() -> None:
+    frame: dict[str, Any] = {"name": "a.jpg", "labels": [{"category": "car", "box2d": box(1, 2, 3, 4)}]}
+    with pytest.raises(ImagesError, match=r"size of the image 'a\.jpg' is unknown") as caught:
+        convert_file(put(IN, [frame]), OUT, "yolo")
+    assert "--images" in caught.value.hint
+    Path("images").mkdir()
+    Image.new("RGB", (20, 20)).save("images/b.jpg")
+    with pytest.raises(ImagesError, match=r"'a\.jpg' is not among the images"):
+        convert_file(IN, OUT, "yolo", images=["images"])
+    assert not OUT.exists()
+    convert_file(put(IN, [frame | {"labels": []}]), OUT, "yolo")
+    assert rows_of(OUT) == {"a.txt": []}
+
+
+def test_labels_assumed_to_have_the_size_of_bdd100k_do_not_give_it_to_results() -> None:
+    put(LABELS, [{"name": "a.jpg", "labels": [{"category": "car", "box2d": box(1, 2, 3, 4)}]}])
+    put(IN, [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}])
+    with pytest.raises(ImagesError, match="unknown"):
+        convert_file(IN, OUT, "yolo", labels=LABELS)
+
+
+def test_csv_has_a_row_for_each_box() -> None:
+    labels = [
+        {"category": "person", "box2d": box(1, 2, 3.5, 4)},
+        {"category": "other vehicle", "box2d": box(0.1, 0.2, 0.3, 4)},
+    ]
+    frames = [{"name": 'day/"b",1.jpg', "labels": labels}, {"name": "a.jpg"}]
+    result = convert_file(put(IN, frames), OUT, "csv")
+    assert (result.written, result.images, result.objects) == ("CSV labels", 2, 2)
+    assert OUT.read_bytes() == (
+        b"image,class,score,x1,y1,x2,y2\n"
+        b'"day/""b"",1.jpg",pedestrian,,1.0,2.0,4.5,5.0\n'
+        b'"day/""b"",1.jpg",other vehicle,,0.1,0.2,1.3,5.0\n'
+    )
+    convert_file(put(IN, DETECTED), OUT, "csv")
+    assert OUT.read_text().splitlines()[1:] == ["b.jpg,car,0.1,-3.3,2.0,4.0,5.0"]
+
+
+@pytest.mark.parametrize("to", ["yolo", "csv"])
+def test_frames_of_several_videos_are_told_apart_and_names_stay_inside(to: Any) -> None:
+    label = {"category": "car", "box2d": box(1, 2, 3, 4)}
+    frames = [{"name": "1.jpg", "videoName": video, "size": SIZED, "labels": [label]} for video in ("x", "y")]
+    convert_file(put(IN, frames), OUT, to)
+    if to == "csv":
+        assert [line.split(",")[0] for line in OUT.read_text().splitlines()[1:]] == ["x/1.jpg", "y/1.jpg"]
+    else:
+        assert sorted(rows_of(OUT)) == ["x/1.txt", "y/1.txt"]
+    frames[0]["videoName"] = "../x"
+    with pytest.raises(InvalidFileError, match="relative path"):
+        convert_file(put(IN, frames), BACK, to)
+    with pytest.raises(InvalidFileError, match="relative path"):
+        convert_file(put(IN, [frames[0] | {"name": "../1.jpg"}]), BACK, to)
+    assert not BACK.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "message"),
+    [
+        ({"category": "animal"}, "yolo", r"1 labels of unknown categories: b\.jpg: label 1: animal"),
+        ({"score": "high"}, "yolo", r"1 labels without a score that is a number: b\.jpg: label 1: high"),
+        ({"score": "high"}, "csv", r"1 labels without a score that is a number: b\.jpg: label 1: high"),
+    ],
+)
+def test_what_yolo_and_csv_cannot_hold_is_an_error(change: dict[str, str], to: Any, message: str) -> None:
+    label = DETECTED[0]["labels"][0] | change
+    with pytest.raises(InvalidFileError, match=message):
+        convert_file(put(IN, [DETECTED[0] | {"size": SIZED, "labels": [label]}]), OUT, to)
+    assert not OUT.exists()

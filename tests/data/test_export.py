@@ -70,6 +70,11 @@ def test_yolo_rows_are_fractions_of_the_image() -> None:
     assert to_yolo_rows(FOUND, (200, 100), scores=False) == ["2 0.1 0.4 0.1 0.4", "0 0.25125 0.25125 0.4975 0.4975"]
 
 
+def test_yolo_rows_are_clipped_to_the_image() -> None:
+    found = Detections(np.array([[-10, 20, 200.001, 60]], np.float32), np.array([0.5], np.float32), np.array([2]))
+    assert to_yolo_rows(found, (200, 100)) == ["2 0.5 0.4 1 0.4 0.5"]
+
+
 def test_csv_rows_have_the_documented_columns() -> None:
     assert len(CSV_COLUMNS) == 7
     assert to_csv_rows(FOUND, "a.jpg") == [

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.data.detections import Detections, PredictionsWriter, read_detections
-from bdd100k_zoo.errors import InputsError
+from bdd100k_zoo.data.detections import Detections, PredictionsWriter, read_detections, stream_detections
+from bdd100k_zoo.errors import InputsError, InvalidFileError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +61,40 @@ def test_what_is_no_predictions_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "det.json").write_text(json.dumps([{"name": "a.jpg", "labels": [{"id": "1", **label}]}]))
     with pytest.raises(InputsError):
         list(read_detections(tmp_path / "det.json"))
+
+
+def test_a_stream_of_what_was_written_is_what_a_reader_finds(tmp_path: Path) -> None:
+    random, writer = np.random.default_rng(4), PredictionsWriter(tmp_path / "det.json")
+    for number, boxes in enumerate((3, 0, 5)):
+        corners = np.sort(random.uniform(0, 1280, (boxes, 4)).astype(np.float32))
+        writer.write(f"{number}.jpg", Detections(corners, np.zeros(boxes, np.float32), np.arange(boxes)))
+    writer.finish()
+    assert list(stream_detections(writer.path)) == list(read_detections(writer.path))
+    writer = PredictionsWriter(tmp_path / "empty.json")
+    writer.finish()
+    assert list(stream_detections(writer.path)) == []
+
+
+LINE = '{"name":"a.jpg","labels":[{"id":"1","category":"car","score":0.5,"box2d":{"x1":1,"y1":2,"x2":3,"y2":4}}]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "ends before"),
+        ("[\n", "ends before"),
+        (f"[\n{LINE},\n", "ends before"),
+        (f"[\n{LINE},\n{LINE[:40]}", "line 3 is no frame"),
+        (f"[{LINE}]\n", "line 1 is no frame"),
+        (f"{LINE}\n{LINE}\n", "line 1 is not as"),
+        (f"[\n{LINE}\n]\n{LINE}\n", "line 4 is not as"),
+        (f"[\n{LINE.replace('0.5', 'null')}\n]\n", "line 2 is not as"),
+        (f"[\n{LINE.replace('car', 'lane')}\n]\n", "line 2 is no frame"),
+        ("[\n\n]\n", "line 2 is no frame"),
+    ],
+)
+def test_a_stream_of_anything_else_is_an_error(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "det.json").write_text(text)
+    with pytest.raises(InvalidFileError, match=message) as caught:
+        list(stream_detections(tmp_path / "det.json"))
+    assert "--fresh" in caught.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import redirect_stdout
 from io import StringIO
 from math import isnan
@@ -18,6 +19,7 @@ from bdd100k_zoo.data.export import to_coco_results
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
 from bdd100k_zoo.evaluation.scores import OFFICIAL_METRICS
 from bdd100k_zoo.evaluation.scoring import score_predictions, summarise_scores
+from bdd100k_zoo.prediction.exports import write_exports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +68,14 @@ def test_detections_in_memory_give_the_results_that_convert_writes(demo: Path) -
     found = read_detections(demo / "demo/run/det.json")
     results = [row for name, each in found for row in to_coco_results(each, ids[name])]
     assert results == json.loads((demo / "results.json").read_bytes())
+
+
+def test_the_export_of_a_run_has_equal_scores(demo: Path, tmp_path: Path, need: Callable[..., None]) -> None:
+    need("pycocotools")
+    shutil.copy(demo / "demo/run/det.json", tmp_path)
+    write_exports(tmp_path, ["coco"], [])
+    labels = demo / "demo/data/labels/det_20/det_val.json"
+    assert_equal(score(labels, demo / "demo/run/det.json"), evaluate(demo / "labels.json", tmp_path / "det.coco.json"))
 
 
 RANDOM = {f"scene {seed}": Case(*scene(30, seed)) for seed in range(8)}
