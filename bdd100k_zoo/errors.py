@@ -41,6 +41,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+DOCUMENTATION = "https://bdd100k-zoo.readthedocs.io"
+"""Where docs/ is published, as in the package's metadata: an installed package has no docs/."""
+
+
+def docs_page(name: str) -> str:
+    """Return the address of a page of the documentation: docs/NAME.md."""
+    return f"{DOCUMENTATION}/{name}"
+
 
 class ZooError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -74,7 +82,7 @@ class ManifestError(ZooError):
         """
         super().__init__(
             f"{file}: " + ": ".join(filter(None, (entry, field, problem))),
-            f"correct it in {file}; docs/contributing.md has a worked example",
+            f"correct it in {file}; {docs_page('contributing')} has a worked example",
         )
         self.file, self.entry, self.field, self.problem = file, entry, field, problem
 

@@ -6,13 +6,13 @@ from bdd100k_zoo.backends.common.backend import Backend
 from bdd100k_zoo.backends.common.packages import installed_distributions
 from bdd100k_zoo.backends.mmdet2 import MMDET2
 from bdd100k_zoo.backends.mmdet3 import MMDET3
-from bdd100k_zoo.errors import BackendError
+from bdd100k_zoo.errors import BackendError, docs_page
 
 __all__ = ["BACKENDS", "MMDET2", "MMDET3", "Backend", "backend_for_mmdet", "select_backend"]
 
 BACKENDS: tuple[Backend, ...] = (MMDET3, MMDET2)
 """The default one first."""
-MMDET2_HINT = "mmdet 2 needs its own environment: `bash .ci/classic` in a clone creates one, see docs/classic.md"
+MMDET2_HINT = f"mmdet 2 needs its own environment: {docs_page('classic')} describes how to build it"
 HINTS = {
     "mmdet3": "install it in its own environment with `pip install 'bdd100k-zoo[predict]'`",
     "mmdet2": MMDET2_HINT,

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from bdd100k_zoo import __version__
+from bdd100k_zoo.cli.help_pages import HelpPage
 from bdd100k_zoo.cli.options import Session
 from bdd100k_zoo.cli.output import StdoutError, abandon_stdout, prepare_streams
 from bdd100k_zoo.display.messages import print_message
@@ -63,7 +64,7 @@ def build_app(*names: str, with_options: bool = True) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         elif with_options:
-            app.command(name)(command)
+            app.command(name, cls=HelpPage)(command)
         else:
             app.command(name, help=command.__doc__)(lambda: None)
     return app

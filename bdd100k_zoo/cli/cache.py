@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdd100k_zoo.cli.download import FileKind
+from bdd100k_zoo.cli.help_pages import HelpPage
 from bdd100k_zoo.cli.options import Json, ModelName, get_session, path_option
 from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, print_renderable, write_json, write_text
 from bdd100k_zoo.display.messages import print_message, sanitize_text
@@ -43,7 +44,7 @@ def _open_store() -> Store:
     return Store(offline=True)
 
 
-@cache_app.command("dir")
+@cache_app.command("dir", cls=HelpPage)
 @handle_errors
 def print_cache_dir(as_json: Json = False) -> None:
     """Print the path of the cache."""
@@ -51,7 +52,7 @@ def print_cache_dir(as_json: Json = False) -> None:
     write_json({"dir": root}) if as_json else write_text(f"{root}\n")
 
 
-@cache_app.command("list")
+@cache_app.command("list", cls=HelpPage)
 @handle_errors
 def list_files(context: typer.Context, as_json: Json = False) -> None:
     """List the files in the cache, with partial and damaged ones."""
@@ -104,7 +105,7 @@ def _by(verified_by: str | None) -> str:
     return f" by the {verified_by}" if verified_by else ""
 
 
-@cache_app.command()
+@cache_app.command(cls=HelpPage)
 @handle_errors
 def verify(
     context: typer.Context,
@@ -172,7 +173,7 @@ def _print_hint(text: str) -> None:
     print_message(text, "bold cyan", "hint")
 
 
-@cache_app.command("import")
+@cache_app.command("import", cls=HelpPage)
 @handle_errors
 def import_file(
     context: typer.Context,
@@ -211,7 +212,7 @@ def _parse_digest(text: str) -> str:
     return digest
 
 
-@cache_app.command()
+@cache_app.command(cls=HelpPage)
 @handle_errors
 def export(
     context: typer.Context,
@@ -265,7 +266,7 @@ def _print_export(here: Session, exported: ExportResult) -> None:
         )
 
 
-@cache_app.command()
+@cache_app.command(cls=HelpPage)
 @handle_errors
 def rm(
     context: typer.Context,
@@ -288,7 +289,7 @@ def rm(
         print_field("removed", f"{each.path}  {_size(each.size)}")
 
 
-@cache_app.command()
+@cache_app.command(cls=HelpPage)
 @handle_errors
 def prune(
     context: typer.Context,

@@ -51,7 +51,7 @@ def list_models(
         typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),
     ] = None,
     sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP.  [default: by family]")] = None,
-    form: Annotated[ListFormat, typer.Option("--format", help="How to print the list.")] = "table",
+    form: Annotated[ListFormat, typer.Option("--format", help="Format of the list.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; short for --format json.")] = False,
 ) -> None:
     """List the models with their parameters and published box AP."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,12 +16,15 @@ from bdd100k_zoo.cli.output import (
     print_renderable,
     write_json,
 )
-from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
 from bdd100k_zoo.display.messages import sanitize_text
 
 if TYPE_CHECKING:
     from bdd100k_zoo.data.convert import ConversionResult
     from bdd100k_zoo.evaluation.submission import Submission
+
+AnnotationFormat = Literal["scalabel", "coco"]
+TargetFormat = Literal["scalabel", "coco", "yolo", "csv"]
+"""As in ``data.formats``, whose import would make `--help` slower."""
 
 OVERWRITES = "is the file that is read, or in the folder that is read: choose another path"
 
@@ -80,7 +83,7 @@ def submit(
     images: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR|LIST",
+            metavar="PATH",
             help="The split's images: a folder, or a text file with one name per line; "
             "default: images/100k/SPLIT below the root.",
         ),

@@ -15,6 +15,7 @@ from urllib.request import url2pathname
 
 from bdd100k_zoo.backends.common.packages import DISTRIBUTIONS, distribution_version
 from bdd100k_zoo.backends.selection import backend_for_mmdet
+from bdd100k_zoo.errors import docs_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ MMCV_DISTRIBUTIONS = DISTRIBUTIONS["mmcv"]
 TORCH_INDEX = "https://download.pytorch.org/whl"
 LEGACY_CUDA = "cu126"
 """The last index of torch for CUDA 12, for all GPUs from Maxwell to Hopper; its newest torch is 2.14."""
-CLASSIC_SETUP = "bash .ci/classic  # in a clone of the project; see docs/classic.md"
+CLASSIC_SETUP = f"bash .ci/classic  # in a clone of the project; see {docs_page('classic')}"
 CLASSIC_MMCV = "mmcv-full==1.7.2"
 CXX20 = (2, 14)
 """The first torch whose headers need C++20, which the build of mmcv-full lacks."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
-from bdd100k_zoo.errors import MissingPackageError, SettingsError
+from bdd100k_zoo.errors import MissingPackageError, SettingsError, docs_page
 from bdd100k_zoo.hub.layout import mirror_digest_path, mirror_path
 from bdd100k_zoo.registry.addresses import (
     FORBIDDEN_CHARACTERS,
@@ -202,4 +202,4 @@ SCHEMES = {
 }
 FORMS = ", ".join(scheme.form for name, scheme in SCHEMES.items() if name != "http")
 """Those to recommend: over plain http, anyone on the way can change a file."""
-MIRRORS_HINT = f"mirrors are written {FORMS}; docs/mirrors.md has examples"
+MIRRORS_HINT = f"mirrors are written {FORMS}; examples: {docs_page('mirrors')}"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import platformdirs
 
-from bdd100k_zoo.errors import SettingsError
+from bdd100k_zoo.errors import SettingsError, docs_page
 from bdd100k_zoo.registry.loading import parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONFIG_VARIABLE = "BDD100K_ZOO_CONFIG"
-SETTINGS_HINT = "docs/mirrors.md has an example of this file"
+SETTINGS_HINT = f"an example of this file: {docs_page('mirrors')}"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

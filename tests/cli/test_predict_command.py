@@ -444,7 +444,7 @@ def test_a_backend_that_is_not_installed_is_refused_with_the_way_to_it_before_an
     result = call("predict", MODEL, "--images", str(trial.frames), "--backend", "mmdet2")
     assert result.exit_code == 1
     assert "it needs mmdet 2, and mmdet 3.3.0 is installed" in " ".join(result.stderr.split())
-    assert "docs/classic.md" in result.stderr
+    assert "readthedocs.io/classic" in result.stderr
     assert not Path("runs").exists()
 
 

@@ -43,10 +43,10 @@ def meaning(metavar: str, keyword: str, *kinds: str) -> Meaning:
 SHARED = {
     # Results
     "--out": Meaning(("DIR", "FILE", "PATH"), "file|folder", ("path",)),
-    "--format": Meaning(("",), "format|print|write", ("choice",)),
+    "--format": Meaning(("",), "format", ("choice",)),
     "--json": meaning("", "^print one json document", "boolean"),
     # Inputs
-    "--images": Meaning(("PATH", "DIR|LIST"), "images", ("text", "path")),
+    "--images": Meaning(("PATH",), "images", ("text", "path")),
     "--data": meaning("ROOT", "^root of the dataset", "path"),
     "--split": Meaning(("",), "split", ("text", "choice")),
     "--labels": meaning("FILE", "labels", "path"),
@@ -58,19 +58,18 @@ SHARED = {
     "--what": meaning("", "which .*files", "choice"),
     "--include-unverified": meaning("", "unverified|no digest verifies", "boolean"),
     "--min-score": meaning("X", "lower scores", "float"),
-    "--classes": meaning("NAME,...", "classes", "parse_classes", "text"),
+    "--classes": meaning("NAME,...", "classes", "parse_classes"),
     # Scores
     "--lenient": meaning("", "official evaluator accepts", "boolean"),
     "--confidence": meaning("", "intervals", "boolean"),
     "--resamples": meaning("N", "--confidence", "integer"),
     # Models, devices, processes
-    "--weights": Meaning(("FILE", "FILE|ADDRESS", "FILE_OR_ADDRESS"), "weights|checkpoint", ("path", "text")),
+    "--weights": Meaning(("FILE", "FILE|ADDRESS"), "weights|checkpoint", ("path", "text")),
     "--cfg-options": meaning("KEY=VALUE...", "settings of the model's config", "text"),
     "--device": meaning("", "cpu, cuda", "text"),
     "--precision": meaning("NAME", "precision of the network", "choice"),
     "--batch-size": meaning("N", "^images per batch", "integer"),
     "--workers": meaning("N", "^(threads|processes) that (read|draw)", "integer"),
-    "--jobs": meaning("N", "transfer|processes", "integer"),
     "--gpus": meaning("N|all", "local gpus", "parse_process_count"),
     "--launcher": meaning("NAME", "what started this process", "choice"),
     "--fresh": meaning("", "start over|again", "boolean"),
