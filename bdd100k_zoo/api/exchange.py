@@ -111,7 +111,7 @@ def _split_images(root: Path | None, split: str) -> str:
     if root is None:
         raise ZooError(
             f"no images of {split}: neither --images nor the dataset's root is given",
-            f"use --images DIR|LIST, or --data ROOT (or BDD100K_ROOT) with images/100k/{split}",
+            f"use --images PATH, or --data ROOT (or BDD100K_ROOT) with images/100k/{split}",
         )
     return split_image_folder(root, split)
 

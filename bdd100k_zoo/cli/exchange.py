@@ -99,7 +99,7 @@ def submit(
     from bdd100k_zoo.errors import SubmissionError
 
     if images is None and data is None:
-        raise typer.BadParameter("give --images DIR|LIST, or --data ROOT (or BDD100K_ROOT) with images/100k")
+        raise typer.BadParameter("give --images PATH, or --data ROOT (or BDD100K_ROOT) with images/100k")
     if job.would_overwrite(Path(predictions), out):
         raise typer.BadParameter(f"--out {OVERWRITES}")
     session = get_session(context)
