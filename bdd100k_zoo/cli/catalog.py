@@ -34,8 +34,8 @@ Families = Annotated[
 def list_models(
     context: typer.Context,
     family: Families = None,
-    backbone: Annotated[str | None, typer.Option(help="Only backbones whose name contains this: r-50, hrnet.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="Only this schedule: 1x or 3x.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Only backbones whose name contains this: r-50, swin.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Only this schedule: 1x, 3x or 5x.")] = None,
     min_ap: Annotated[
         float | None,
         typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),
@@ -76,7 +76,8 @@ def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
     return table
 
 
-COLUMNS = ("Model", "Backbone", "Schedule", "Multi-scale", "AP val", "AP test")
+COLUMNS = ("Model", "Backbone", "Lr schd", "Scales", "AP val", "AP test")
+"""With the longest names of the built-in zoo, the lines have 80 columns."""
 
 
 def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[str, ...]]:
@@ -88,7 +89,7 @@ def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[
         if by_family and model.family != last:
             last = model.family
             yield (sanitize_text(zoo.family(last).title), *("" for _ in COLUMNS[1:]))
-        multi_scale = "yes" if model.multi_scale_training else ""
+        multi_scale = "multi" if model.multi_scale_training else ""
         name = f"  {model.name}" if by_family else model.name
         aps = format_ap(model.ap_val), format_ap(model.ap_test)
         yield (name, sanitize_text(model.backbone), model.schedule, multi_scale, *aps)

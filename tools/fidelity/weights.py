@@ -7,6 +7,7 @@ boxes have all classes, many sizes and different scores (``outputs.json``, by ``
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 
 OUTPUTS = Path(__file__).with_name("outputs.json")
 
-CLASSIFIERS = ("fc_cls", "retina_cls", "conv_cls", "rpn_cls")
-REGRESSORS = ("fc_reg", "retina_reg", "conv_reg", "rpn_reg")
+TRAINING_WORDS = re.compile(r"_(\dx|fp16|strong|rsb)(?=_|$)")
+"""The parts of models' names that state how they were trained."""
+
+CLASSIFIERS = ("fc_cls", "retina_cls", "conv_cls", "rpn_cls", "atss_cls")
+REGRESSORS = ("fc_reg", "retina_reg", "conv_reg", "rpn_reg", "atss_reg")
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,7 +43,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def architecture_of(model: Model) -> str:
     """Return the name of an architecture: models that differ only in their training get the same weights."""
-    return f"{model.family} {model.backbone}"
+    return TRAINING_WORDS.sub("", model.name)
 
 
 def outputs_of(model: Model) -> dict[str, Output]:
