@@ -80,7 +80,7 @@ class SyntheticWeights:
 
 
 def save_weights(backend: Backend, config_path: Path, path: Path, generate: SyntheticWeights) -> None:
-    """Write a checkpoint with the shapes of a backend's model; counters, such as those of batches, are zero.
+    """Write a checkpoint with the shapes of a backend's model; counters of batches are zero.
 
     Raises:
         MissingPackageError, ConfigError: the model cannot be built.
@@ -96,9 +96,22 @@ def save_weights(backend: Backend, config_path: Path, path: Path, generate: Synt
 def _entry(name: str, like: Tensor, generate: SyntheticWeights) -> Tensor:
     import torch
 
+    if name.endswith("relative_position_index"):
+        return torch.from_numpy(relative_positions(round(like.shape[0] ** 0.5)))
     if not like.is_floating_point():
         return torch.zeros(like.shape, dtype=like.dtype)
     return torch.from_numpy(generate(name, tuple(like.shape)))
+
+
+def relative_positions(window: int) -> npt.NDArray[np.int64]:
+    """Return the row of a table of position biases for each pair of places in a window of Swin Transformer.
+
+    Returns:
+        int64 [window², window²], from 0 to (2 window − 1)² − 1, in the order of mmdet.
+    """
+    rows, columns = np.divmod(np.arange(window**2), window)
+    below, right = (places[:, None] - places[None, :] + window - 1 for places in (rows, columns))
+    return below * (2 * window - 1) + right
 
 
 def _scaled(values: npt.NDArray[np.float32], kind: str, output: Output) -> npt.NDArray[np.float32]:
