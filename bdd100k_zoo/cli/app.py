@@ -52,7 +52,7 @@ def build_app(*names: str, with_options: bool = True) -> typer.Typer:
     """
     app = typer.Typer(
         name="bdd100k-zoo",
-        help="The BDD100K detection model zoo: list, download, verify and run its 25 detectors.",
+        help="The BDD100K detection model zoo: list, download, verify and run its detectors.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -44,8 +44,8 @@ Families = Annotated[
 def list_models(
     context: typer.Context,
     family: Families = None,
-    backbone: Annotated[str | None, typer.Option(help="Only backbones whose name contains this: r-50, hrnet.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="Only this schedule: 1x or 3x.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Only backbones whose name contains this: r-50, swin.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Only this schedule: 1x, 3x or 5x.")] = None,
     min_ap: Annotated[
         float | None,
         typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),

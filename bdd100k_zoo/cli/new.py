@@ -16,7 +16,7 @@ from bdd100k_zoo.cli.output import handle_errors, print_field, write_json
 @handle_errors
 def new(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the model: lower-case letters, digits and `_`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the model: lower-case letters, digits, `_`, `-`.")],
     config: Annotated[
         Path, typer.Option(metavar="FILE", parser=nonempty_path, help="An mmdet config. It is code, and is run.")
     ],

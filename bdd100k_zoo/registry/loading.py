@@ -385,7 +385,11 @@ def _digest_problems(field: str, digest: str | None, size: int | None) -> Proble
 
 
 def _name_problem(name: str) -> str:
-    return "" if MODEL_NAME_PATTERN.fullmatch(name) else f"expected lower-case letters, digits and `_`, found {name!r}"
+    return (
+        ""
+        if MODEL_NAME_PATTERN.fullmatch(name)
+        else f"expected lower-case letters, digits, `_` and `-`, found {name!r}"
+    )
 
 
 def _line_problem(text: str) -> str:

@@ -23,7 +23,7 @@ ARTIFACT_KINDS: tuple[ArtifactKind, ...] = ("weights", "preds", "visuals", "scor
 """Those that a model publishes."""
 
 DIGEST_PATTERN = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
-MODEL_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]*")
+MODEL_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 PUBLISHED_SUFFIX = "_det_bdd100k"
 """What the publishers append to a model's name in their file names."""

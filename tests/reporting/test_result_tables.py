@@ -55,7 +55,7 @@ HRNET_32_3X = (
 )
 
 
-def test_the_eight_tables_equal_the_published_ones_byte_for_byte(zoo: Zoo, shared: Path) -> None:
+def test_the_eight_tables_of_2021_equal_the_published_ones_byte_for_byte(zoo: Zoo, shared: Path) -> None:
     (readme,) = (shared / "seed").glob("*.txt")
     published = ""
     title = b""
@@ -67,7 +67,11 @@ def test_the_eight_tables_equal_the_published_ones_byte_for_byte(zoo: Zoo, share
         if line.startswith(b"|"):
             published += line.decode()
     assert published.count("### ") == 8
-    assert render_tables(zoo, zoo.families).encode() == published.encode()
+    # The models of 2021: later ones were added to the same families.
+    older = [model for model in zoo.models if f"/{model.config}" in published]
+    families = [family for family in zoo.families if f"### {family.title}\n" in published]
+    assert len(older) == 25
+    assert render_tables(dataclasses.replace(zoo, models=tuple(older)), families).encode() == published.encode()
 
 
 def test_a_row_is_spelled_as_published(zoo: Zoo) -> None:
@@ -92,7 +96,7 @@ def test_sections_are_in_the_given_order_one_blank_line_apart(zoo: Zoo) -> None:
 @pytest.mark.parametrize("root", ["https://code.example/tree/main/configs", "https://code.example/tree/main/configs/"])
 def test_another_root_of_configs_changes_their_links_and_nothing_else(zoo: Zoo, root: str) -> None:
     ours = render_tables(zoo, zoo.families, config_root=root)
-    assert ours.count("(https://code.example/tree/main/configs/") == 25
+    assert ours.count("(https://code.example/tree/main/configs/") == len(zoo.models)
     assert ours.replace("https://code.example/tree/main/configs/", "./configs/det/") == render_tables(zoo, zoo.families)
 
 
@@ -119,10 +123,10 @@ def test_comma_separated_values_hold_every_model_once_in_order(zoo: Zoo) -> None
     text = render_tables(zoo, zoo.families, "csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["name"] for row in rows] == [model.name for model in zoo.models]
-    assert rows[7]["ap_val"] == "33.72"
-    assert rows[7]["ap_test"] == "33.07"
-    assert rows[7]["multi_scale_training"] == "true"
-    assert rows[7]["weights"] == zoo.models[7].weights.address
+    assert rows[9]["ap_val"] == "33.72"
+    assert rows[9]["ap_test"] == "33.07"
+    assert rows[9]["multi_scale_training"] == "true"
+    assert rows[9]["weights"] == zoo.models[9].weights.address
     assert "\r" not in text
     assert text.endswith("\n")
 
@@ -141,8 +145,8 @@ def test_latex_has_a_row_for_every_model_with_its_published_numbers(zoo: Zoo) ->
     assert lines[-1] == r"\end{tabular}"
     assert r"Cascade R-CNN & R-50-FPN & $3\times$ & \checkmark & 33.72 & 33.07 \\" in lines
     assert r"Cascade R-CNN & R-50-FPN & $1\times$ &  & 32.40 & 31.23 \\" in lines
-    assert sum(line.count(" & ") == 5 for line in lines) == 25 + 1
-    assert lines.count(r"\midrule") == 8
+    assert sum(line.count(" & ") == 5 for line in lines) == len(zoo.models) + 1
+    assert lines.count(r"\midrule") == len(zoo.families)
 
 
 def test_latex_escapes_its_special_characters(zoo: Zoo) -> None:
@@ -157,7 +161,7 @@ def test_latex_takes_no_text_of_a_zoo_file_for_an_argument_of_the_line_before(zo
     family = msgspec.structs.replace(zoo.families[0], title='[2ex] * <a|b>\n"c"')
     rows = render_tables(zoo, [family], "latex").splitlines()[4:-2]
     expected = r"{[}2ex{]} {*} \textless{}a\textbar{}b\textgreater{} \textquotedbl{}c\textquotedbl{} & "
-    assert len(rows) == 3
+    assert len(rows) == 5
     assert all(row.startswith(expected) for row in rows)
 
 
@@ -200,8 +204,13 @@ def test_speeds_are_columns_named_after_their_device(zoo: Zoo) -> None:
         r"img/s (A\|B\_1, fp16)",
     ]
     assert {len(row) for row in rows} == {14}
-    assert [[cell.strip() for cell in row[8:10]] for row in rows[2:]] == [["123", ""], ["12.3", ""], ["", "0.27"]]
-    assert [row[4].strip() for row in rows[2:]] == ["12.30", "", ""]
+    assert [[cell.strip() for cell in row[8:10]] for row in rows[2:]] == [
+        ["123", ""],
+        ["12.3", ""],
+        ["", "0.27"],
+        ["", ""],
+    ]
+    assert [row[4].strip() for row in rows[2:]] == ["12.30", "", "", ""]
 
 
 def test_without_speeds_the_tables_stay_as_they_are(zoo: Zoo) -> None:
@@ -217,7 +226,7 @@ def test_speeds_are_the_last_columns_of_comma_separated_values_and_latex(zoo: Zo
         "images_per_second (H100, fp32)",
         "images_per_second (A|B_1, fp16)",
     ]
-    assert [row["images_per_second (H100, fp32)"] for row in rows] == ["123", "12.3", ""]
+    assert [row["images_per_second (H100, fp32)"] for row in rows] == ["123", "12.3", "", ""]
     lines = render_tables(zoo, [family], "latex", speeds=SPEEDS).splitlines()
     assert lines[0] == r"\begin{tabular}{lllcrrrr}"
     assert lines[2].endswith(r" & AP test & img/s (H100, fp32) & img/s (A\textbar{}B\_1, fp16) \\")

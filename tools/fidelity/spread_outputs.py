@@ -35,10 +35,23 @@ SPREADS = {
     "conv_cls": (1.0, -3.0),
     "conv_reg": (0.4, 3.5),
     "conv_centerness": (1.0, 0.0),
+    "atss_cls": (1.0, -3.0),
+    "atss_reg": (0.5, 0.0),
+    "atss_centerness": (1.0, 0.0),
 }
 """Deviation and mean by the name of a layer."""
 SIX_STAGES = SPREADS | {"fc_cls": (0.5, -1.0), "fc_reg": (0.03, 0.0)}
 """Those of Sparse R-CNN: each stage moves the boxes of the previous one, and they are not clipped."""
+
+PYRAMIDS = SPREADS | {"retina_cls": (0.3, -3.0), "retina_reg": (0.05, 0.0)}
+"""Those of PVT, whose random features differ more from image to image than within one."""
+
+
+def spreads_of(model: Model) -> dict[str, tuple[float, float]]:
+    """Return the deviations and means for the last layers of a model."""
+    if model.family == "sparse_rcnn":
+        return SIX_STAGES
+    return PYRAMIDS if model.family.startswith("pyramid_vision_transformer") else SPREADS
 
 
 def measure(model: Model, folder: Path) -> dict[str, Output]:
@@ -47,7 +60,7 @@ def measure(model: Model, folder: Path) -> dict[str, Output]:
     save_weights(MMDET3, model.config_path, weights, SyntheticWeights({}))
     detector: Any = mmdet3.load(model.name, model.config_path, weights, "cpu")
     found: dict[str, Output] = {}
-    spreads = SIX_STAGES if model.family == "sparse_rcnn" else SPREADS
+    spreads = spreads_of(model)
     for name, layer in detector._model.named_modules():
         if spread := spreads.get(name.rpartition(".")[2]):
             layer.register_forward_hook(_measuring(name, spread, found))

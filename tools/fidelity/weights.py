@@ -7,6 +7,7 @@ boxes have all classes, many sizes and different scores (``outputs.json``, by ``
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 
 OUTPUTS = Path(__file__).with_name("outputs.json")
 
-CLASSIFIERS = ("fc_cls", "retina_cls", "conv_cls", "rpn_cls")
-REGRESSORS = ("fc_reg", "retina_reg", "conv_reg", "rpn_reg")
+TRAINING_WORDS = re.compile(r"_(\dx|fp16|strong|rsb)(?=_|$)")
+"""The parts of models' names that state how they were trained."""
+
+CLASSIFIERS = ("fc_cls", "retina_cls", "conv_cls", "rpn_cls", "atss_cls")
+REGRESSORS = ("fc_reg", "retina_reg", "conv_reg", "rpn_reg", "atss_reg")
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,7 +43,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def architecture_of(model: Model) -> str:
     """Return the name of an architecture: models that differ only in their training get the same weights."""
-    return f"{model.family} {model.backbone}"
+    return TRAINING_WORDS.sub("", model.name)
 
 
 def outputs_of(model: Model) -> dict[str, Output]:
@@ -76,7 +80,7 @@ class SyntheticWeights:
 
 
 def save_weights(backend: Backend, config_path: Path, path: Path, generate: SyntheticWeights) -> None:
-    """Write a checkpoint with the shapes of a backend's model; counters, such as those of batches, are zero.
+    """Write a checkpoint with the shapes of a backend's model; counters of batches are zero.
 
     Raises:
         MissingPackageError, ConfigError: the model cannot be built.
@@ -92,9 +96,22 @@ def save_weights(backend: Backend, config_path: Path, path: Path, generate: Synt
 def _entry(name: str, like: Tensor, generate: SyntheticWeights) -> Tensor:
     import torch
 
+    if name.endswith("relative_position_index"):
+        return torch.from_numpy(relative_positions(round(like.shape[0] ** 0.5)))
     if not like.is_floating_point():
         return torch.zeros(like.shape, dtype=like.dtype)
     return torch.from_numpy(generate(name, tuple(like.shape)))
+
+
+def relative_positions(window: int) -> npt.NDArray[np.int64]:
+    """Return the row of a table of position biases for each pair of places in a window of Swin Transformer.
+
+    Returns:
+        int64 [window², window²], from 0 to (2 window − 1)² − 1, in the order of mmdet.
+    """
+    rows, columns = np.divmod(np.arange(window**2), window)
+    below, right = (places[:, None] - places[None, :] + window - 1 for places in (rows, columns))
+    return below * (2 * window - 1) + right
 
 
 def _scaled(values: npt.NDArray[np.float32], kind: str, output: Output) -> npt.NDArray[np.float32]:

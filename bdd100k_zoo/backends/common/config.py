@@ -185,6 +185,7 @@ def mmdet_default_scope() -> Iterator[None]:
     """
     with DefaultScope.overwrite_default_scope("mmdet"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "DeprecationWarning", UserWarning)  # so mmdet marks its own
         yield
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.registry import MODELS
+from torch.overrides import TorchFunctionMode
 
 from bdd100k_zoo.backends.common.config import (
     check_postprocessing,
@@ -104,11 +105,21 @@ def check_config(config: Config, *, name: str) -> None:
 def build_meta_model(config: Config, *, name: str) -> nn.Module:
     """Build the model of a config, if possible on torch's meta device, without memory; raises ConfigError."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _LinspaceWithValues():
             return build_model(config, name=name)
     except ConfigError:
-        # Some backbones compute with the values of parameters while they are built.
+        # Some backbones of users compute with the values of parameters while they are built.
         return build_model(config, name=name)
+
+
+class _LinspaceWithValues(TorchFunctionMode):
+    """Inside the block, ``torch.linspace`` returns values on the meta device too: drop path rates are made from it."""
+
+    def __torch_function__(
+        self, function: Any, _: object, arguments: Sequence[Any] = (), settings: dict[str, Any] | None = None
+    ) -> Any:
+        device = {"device": "cpu"} if function is torch.linspace else {}
+        return function(*arguments, **device, **(settings or {}))
 
 
 # Images

@@ -35,6 +35,9 @@ HEAD_OUTPUT_STATS: Mapping[str, tuple[float, float]] = {
     # Logarithms of the distances from a point to a box's sides, in pixels.
     "conv_reg": (0.2, 4.0),
     "conv_centerness": (1.0, 0.0),
+    "atss_cls": (1.0, -4.6),
+    "atss_reg": (0.05, 0.0),
+    "atss_centerness": (1.0, 0.0),
 }
 """The standard deviation and the mean that the outputs of heads are scaled to, by the names of their last layers."""
 

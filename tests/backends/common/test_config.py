@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import re
 import subprocess
 import sys
 from functools import cache
@@ -28,6 +30,7 @@ MODELS = load_zoo().models
 NAMES = [model.name for model in MODELS]
 
 FASTER, RETINA, CASCADE = "faster_rcnn/faster-rcnn", "retinanet/retinanet", "cascade_rcnn/cascade-rcnn"
+PVT = "pvt/retinanet_pvt"
 LIBRA, HRNET, SPARSE = "libra_rcnn/libra-faster-rcnn", "hrnet/faster-rcnn_hrnetv2p", "sparse_rcnn/sparse-rcnn"
 BASES = {
     "faster_rcnn_r50_fpn": f"{FASTER}_r50_fpn_1x_coco",
@@ -46,20 +49,40 @@ BASES = {
     "faster_rcnn_hrnetv2p_w32": f"{HRNET}-w32-1x_coco",
     "sparse_rcnn_r50_fpn": f"{SPARSE}_r50_fpn_1x_coco",
     "sparse_rcnn_r101_fpn": f"{SPARSE}_r101_fpn_ms-480-800-3x_coco",
+    "fcos_tricks_r50_fpn": "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco",
+    "atss_r50_fpn": "atss/atss_r50_fpn_1x_coco",
+    "atss_r101_fpn": "atss/atss_r101_fpn_1x_coco",
+    **{f"retinanet_pvt{size}_fpn": f"{PVT}{size}_fpn_1x_coco" for size in ("-t", "-s", "v2-b0", "v2-b1", "v2-b2")},
+    **{f"faster_rcnn_swin-{size}_fpn": f"{FASTER}_r50_fpn_1x_coco" for size in "tsb"},
+    **{f"cascade_rcnn_swin-{size}_fpn": f"{CASCADE}_r50_fpn_1x_coco" for size in "tsb"},
 }
+SWIN = {"t": "swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco", "s": "swin/mask-rcnn_swin-s-p4-w7_fpn_amp-ms-crop-3x_coco"}
+"""mmdet's configs with a Swin Transformer; it has none with Swin-B."""
+SWIN_B = {"embed_dims": 128, "num_heads": [4, 8, 16, 32]}
 
 TWO_STAGE = {"roi_head.bbox_head.num_classes": (80, 10)}
 DENSE = {"bbox_head.num_classes": (80, 10), "test_cfg.min_bbox_size": (0, -1)}
+CASCADED = {f"roi_head.bbox_head.{stage}.num_classes": (80, 10) for stage in range(3)}
+MEAN = ((103.53, 102.9801), (116.28, 115.9465), (123.675, 122.7717))
 DIFFERENCES: dict[str, dict[str, Any]] = {
     "faster_rcnn": TWO_STAGE,
     "retinanet": DENSE,
-    "cascade_rcnn": {f"roi_head.bbox_head.{stage}.num_classes": (80, 10) for stage in range(3)},
+    "cascade_rcnn": CASCADED,
     "fcos": DENSE,
     "deformable_convnets_v2": TWO_STAGE,
     "libra_rcnn": TWO_STAGE,
     "hrnet": TWO_STAGE,
     "sparse_rcnn": {f"roi_head.bbox_head.{stage}.num_classes": (80, 10) for stage in range(6)},
+    "atss": DENSE,
+    "swin_transformer": TWO_STAGE,
+    "pyramid_vision_transformer": DENSE,
+    "pyramid_vision_transformer_v2": DENSE,
+    "resnet_strikes_back": TWO_STAGE,
+    "fcos_tricks_r50_fpn": DENSE | {f"data_preprocessor.mean.{place}": pair for place, pair in enumerate(MEAN)},
+    **dict.fromkeys(("retinanet_r50_fpn_rsb_1x", "retinanet_r50_fpn_rsb_3x"), DENSE),
+    **{f"cascade_rcnn_swin-{size}_fpn": CASCADED for size in "tsb"},
 }
+"""By family; by architecture or model where those of a family differ."""
 
 
 class Recipe(NamedTuple):
@@ -70,7 +93,9 @@ class Recipe(NamedTuple):
     clip: dict[str, Any] | None = None
     batch: tuple[int, int] = (4, 32)
     """Frames per GPU and in all."""
-    constant_warm_up: bool = False
+    warm_up: tuple[str, float, int] = ("LinearLR", 0.001, 500)
+    """Kind, factor at the start, iterations."""
+    steps_1x: tuple[int, int] = (8, 11)
     steps_3x: tuple[int, int] = (24, 33)
 
 
@@ -78,12 +103,39 @@ def sgd(rate: float) -> dict[str, Any]:
     return {"type": "SGD", "lr": rate, "momentum": 0.9, "weight_decay": 0.0001}
 
 
+def adamw(rate: float, decay: float, **others: Any) -> dict[str, Any]:
+    return {"type": "AdamW", "lr": rate, "weight_decay": decay, **others}
+
+
+FCOS_BIASES = {"bias_lr_mult": 2.0, "bias_decay_mult": 0.0}
+WITHOUT_NORMS = {"norm_decay_mult": 0.0, "bypass_duplicate": True}
+WITHOUT_DECAY = ("absolute_pos_embed", "relative_position_bias_table", "norm")
 RECIPES = dict.fromkeys(DIFFERENCES, Recipe(sgd(0.04))) | {
     "fcos": Recipe(
         sgd(0.01),
-        paramwise={"bias_lr_mult": 2.0, "bias_decay_mult": 0.0},
+        paramwise=FCOS_BIASES,
         clip={"max_norm": 35, "norm_type": 2},
-        constant_warm_up=True,
+        warm_up=("ConstantLR", 1 / 3, 500),
+    ),
+    "fcos_tricks_r50_fpn": Recipe(sgd(0.01), paramwise=FCOS_BIASES, warm_up=("LinearLR", 1 / 3, 500)),
+    "atss": Recipe(sgd(0.02)),
+    "resnet_strikes_back": Recipe(adamw(0.0002, 0.05), paramwise=WITHOUT_NORMS),
+    **dict.fromkeys(
+        ("retinanet_r50_fpn_rsb_1x", "retinanet_r50_fpn_rsb_3x"), Recipe(adamw(0.0001, 0.05), paramwise=WITHOUT_NORMS)
+    ),
+    **dict.fromkeys(
+        ("pyramid_vision_transformer", "pyramid_vision_transformer_v2"), Recipe(adamw(0.0001, 0.0001), batch=(2, 16))
+    ),
+    **dict.fromkeys(
+        ("swin_transformer", *(f"cascade_rcnn_swin-{size}_fpn" for size in "tsb")),
+        Recipe(
+            adamw(0.0001, 0.05, betas=(0.9, 0.999)),
+            paramwise={"custom_keys": {part: {"decay_mult": 0.0} for part in WITHOUT_DECAY}},
+            batch=(2, 16),
+            warm_up=("LinearLR", 0.001, 1000),
+            steps_1x=(9, 11),
+            steps_3x=(27, 33),
+        ),
     ),
     "hrnet": Recipe(sgd(0.02), batch=(2, 16)),
     "retinanet": Recipe(sgd(0.02)),
@@ -102,14 +154,40 @@ def loaded(name: str) -> Config:
     return load_config(load_zoo()[name].config_path)
 
 
+def architecture(name: str) -> str:
+    """The name of a model without the parts that tell how it was trained."""
+    return re.sub(r"_(\dx|fp16|strong|rsb)(?=_|$)", "", name)
+
+
+def of_model(table: dict[str, Any], model: Any) -> Any:
+    """What a table has for a model, for its architecture, or for its family."""
+    return table[next(key for key in (model.name, architecture(model.name), model.family) if key in table)]
+
+
 @cache
-def base_model(name: str) -> dict[str, Any]:
+def mmdet_model(config: str) -> dict[str, Any]:
     spec = find_spec("mmdet")
     assert spec is not None
     assert spec.origin is not None
-    file = Path(spec.origin).parent / ".mim" / "configs" / f"{BASES[name.rpartition('_')[0]]}.py"
+    file = Path(spec.origin).parent / ".mim" / "configs" / f"{config}.py"
     model: dict[str, Any] = Config.fromfile(file).model.to_dict()
     return model
+
+
+def base_model(name: str) -> dict[str, Any]:
+    """mmdet's model, with mmdet's backbone; start values apart, which are tested below."""
+    model = copy.deepcopy(mmdet_model(BASES[architecture(name)]))
+    if size := re.search("swin-(.)", name):
+        like = mmdet_model(SWIN["t" if size[1] == "t" else "s"])
+        wider = size[1] == "b"
+        model["backbone"] = like["backbone"] | (SWIN_B if wider else {})
+        channels = like["neck"]["in_channels"]
+        model["neck"]["in_channels"] = [128, 256, 512, 1024] if wider else channels
+    return without_start(model)
+
+
+def without_start(model: dict[str, Any]) -> dict[str, Any]:
+    return model | {"backbone": {key: value for key, value in model["backbone"].items() if key != "init_cfg"}}
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -130,17 +208,48 @@ def by_model(test: Any) -> Any:
     return pytest.mark.parametrize("model", MODELS, ids=NAMES)(test)
 
 
-def test_the_zoo_has_its_25_models_and_16_architectures() -> None:
-    assert len(MODELS) == 25
-    assert {name.rpartition("_")[0] for name in NAMES} == set(BASES)
+def test_the_zoo_has_its_30_architectures() -> None:
+    assert len(BASES) == 30
+    assert {architecture(name) for name in NAMES} == set(BASES)
 
 
 @by_model
 def test_a_model_is_its_base_with_ten_classes(model: Any) -> None:
-    ours, base = dict(leaves(loaded(model.name).model.to_dict())), dict(leaves(base_model(model.name)))
+    ours = dict(leaves(without_start(loaded(model.name).model.to_dict())))
+    base = dict(leaves(base_model(model.name)))
     found = {key: (base.get(key), ours.get(key)) for key in ours | base if base.get(key) != ours.get(key)}
-    assert found == DIFFERENCES[model.family]
+    assert found == of_model(DIFFERENCES, model)
     assert ours.keys() == base.keys()
+
+
+SWIN_FILES = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0"
+START_VALUES = {
+    "faster_rcnn_r50": "torchvision://resnet50",
+    "faster_rcnn_r101": "torchvision://resnet101",
+    "faster_rcnn_swin-t": f"{SWIN_FILES}/swin_tiny_patch4_window7_224.pth",
+    "faster_rcnn_swin-s": f"{SWIN_FILES}/swin_small_patch4_window7_224.pth",
+    "faster_rcnn_swin-b": f"{SWIN_FILES}/swin_base_patch4_window7_224_22k.pth",
+    "cascade_rcnn_swin-b": f"{SWIN_FILES}/swin_base_patch4_window7_224.pth",
+    "fcos_r50": "open-mmlab://detectron/resnet50_caffe",
+    "fcos_tricks_r50": "open-mmlab://detectron2/resnet50_caffe",
+    "retinanet_pvt-t": "https://github.com/whai362/PVT/releases/download/v2/pvt_tiny.pth",
+    "retinanet_pvt-s": "https://github.com/whai362/PVT/releases/download/v2/pvt_small.pth",
+    "retinanet_pvtv2-b2": "https://github.com/whai362/PVT/releases/download/v2/pvt_v2_b2.pth",
+    "atss_r101": "torchvision://resnet101",
+}
+
+
+@by_model
+def test_a_backbone_starts_from_the_published_values(model: Any) -> None:
+    found = loaded(model.name).model.backbone.init_cfg
+    assert found.type == "Pretrained"
+    expected = START_VALUES.get(architecture(model.name).removesuffix("_fpn"), found.checkpoint)
+    if model.family == "resnet_strikes_back":
+        expected = (
+            "https://download.openmmlab.com/mmclassification/v0/resnet/"
+            "resnet50_8xb256-rsb-a1-600e_in1k_20211228-20e21305.pth"
+        )
+    assert found.checkpoint == expected
 
 
 @by_model
@@ -162,12 +271,12 @@ def test_the_normalisation_is_that_of_the_backbones_training(model: Any) -> None
 
 @by_model
 def test_the_schedule_is_the_published_one(model: Any) -> None:
-    config, recipe = loaded(model.name), RECIPES[model.family]
-    epochs, steps = {"1x": (12, [8, 11]), "3x": (36, [*recipe.steps_3x])}[model.schedule]
-    if recipe.constant_warm_up:
-        warm_up = {"type": "ConstantLR", "factor": 1 / 3, "by_epoch": False, "begin": 0, "end": 500}
-    else:
-        warm_up = {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": 500}
+    config, recipe = loaded(model.name), of_model(RECIPES, model)
+    lengths = {"1x": (12, [*recipe.steps_1x]), "3x": (36, [*recipe.steps_3x]), "5x": (60, [48, 55])}
+    epochs, steps = lengths[model.schedule]
+    kind, factor, end = recipe.warm_up
+    name = "factor" if kind == "ConstantLR" else "start_factor"
+    warm_up = {"type": kind, name: factor, "by_epoch": False, "begin": 0, "end": end}
     drops = {
         "type": "MultiStepLR", "begin": 0, "end": epochs, "by_epoch": True, "milestones": steps, "gamma": 0.1
     }  # fmt: skip
@@ -177,11 +286,13 @@ def test_the_schedule_is_the_published_one(model: Any) -> None:
 
 @by_model
 def test_the_optimizer_and_the_batch_are_the_published_ones(model: Any) -> None:
-    config, recipe = loaded(model.name), RECIPES[model.family]
+    config, recipe = loaded(model.name), of_model(RECIPES, model)
     expected = {"type": "OptimWrapper", "optimizer": recipe.optimizer}
     expected |= {"paramwise_cfg": recipe.paramwise} if recipe.paramwise else {}
     expected |= {"clip_grad": recipe.clip} if recipe.clip else {}
-    assert config.optim_wrapper == expected
+    expected |= {"type": "AmpOptimWrapper", "loss_scale": {"init_scale": 512.0}} if "fp16" in model.name else {}
+    found = {key: value for key, value in config.optim_wrapper.items() if value is not None}
+    assert found == expected
     assert (config.train_dataloader.batch_size, config.auto_scale_lr.base_batch_size) == recipe.batch
     assert config.auto_scale_lr.enable is False
 
@@ -190,6 +301,11 @@ def test_the_optimizer_and_the_batch_are_the_published_ones(model: Any) -> None:
 def test_scales_vary_in_multi_scale_training_and_never_in_inference(model: Any) -> None:
     config = loaded(model.name)
     train, test = (loader.dataset.pipeline for loader in (config.train_dataloader, config.test_dataloader))
+    assert [step.type for step in test] == ["LoadImageFromFile", "Resize", "PackDetInputs"]
+    assert (test[1].scale, test[1].keep_ratio) == ((1280, 720), True)
+    assert set(test[2].meta_keys) == {"img_id", "img_path", "ori_shape", "img_shape", "scale_factor"}
+    if model.name.endswith("_strong"):
+        return
     names = [step.type for step in train]
     resize = "RandomChoiceResize" if model.multi_scale_training else "Resize"
     assert names == ["LoadImageFromFile", "LoadAnnotations", resize, "RandomFlip", "PackDetInputs"]
@@ -199,9 +315,26 @@ def test_scales_vary_in_multi_scale_training_and_never_in_inference(model: Any) 
     else:
         assert train[2].scale == (1280, 720)
     assert train[3].prob == 0.5
-    assert [step.type for step in test] == ["LoadImageFromFile", "Resize", "PackDetInputs"]
-    assert (test[1].scale, test[1].keep_ratio) == ((1280, 720), True)
-    assert set(test[2].meta_keys) == {"img_id", "img_path", "ori_shape", "img_shape", "scale_factor"}
+
+
+@pytest.mark.parametrize("size", ["t_fpn_3x", "s_fpn_fp16_3x", "b_fpn_fp16_3x"])
+def test_strong_augmentation_mixes_images_and_ends_nine_epochs_before_training_does(size: str) -> None:
+    config = loaded(f"faster_rcnn_swin-{size}_strong")
+    dataset = config.train_dataloader.dataset
+    assert [step.type for step in dataset.dataset.pipeline] == ["LoadImageFromFile", "LoadAnnotations"]
+    assert dataset.dataset.filter_cfg.filter_empty_gt is True
+    mosaic, mixture, flip, resize, crop, distortion, pack = dataset.pipeline
+    assert (mosaic.type, mosaic.img_scale, mixture.type, mixture.img_scale) == (
+        *("Mosaic", (1280, 720)),
+        *("MixUp", (1280, 720)),
+    )
+    assert (flip.type, flip.prob) == ("RandomFlip", 0.5)
+    assert (resize.scale, resize.ratio_range, resize.keep_ratio) == ((1280, 720), (0.5, 1.5), True)
+    assert (crop.type, crop.crop_size, crop.allow_negative_crop) == ("RandomCrop", (720, 1280), True)
+    assert (distortion.type, pack.type) == ("PhotoMetricDistortion", "PackDetInputs")
+    (hook,) = config.custom_hooks
+    assert (hook.type, config.train_cfg.max_epochs - hook.begin) == ("ModeSwitchHook", 9)
+    assert hook.pipeline == loaded("faster_rcnn_r50_fpn_1x").train_dataloader.dataset.pipeline[2:]
 
 
 @by_model
@@ -331,7 +464,7 @@ print(len(load_zoo().models))
 @pytest.mark.slow
 def test_all_configs_load_without_setuptools_and_without_a_warning() -> None:
     ran = subprocess.run([sys.executable, "-c", WITHOUT_SETUPTOOLS], capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout.split()[-1:], ran.stderr) == (0, ["25"], "")
+    assert (ran.returncode, ran.stdout.split()[-1:], ran.stderr) == (0, [str(len(MODELS))], "")
 
 
 # Settings

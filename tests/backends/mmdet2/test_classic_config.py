@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 # What mmdet 3.3.0 calls the bases of the zoo, and mmdet 2.28.2 the same configs.
 BASES = {
+    "atss/atss_r101_fpn_1x_coco.py": "atss/atss_r101_fpn_1x_coco.py",
+    "atss/atss_r50_fpn_1x_coco.py": "atss/atss_r50_fpn_1x_coco.py",
+    "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py": (
+        "fcos/fcos_center-normbbox-centeronreg-giou_r50_caffe_fpn_gn-head_1x_coco.py"
+    ),
+    "pvt/retinanet_pvt-s_fpn_1x_coco.py": "pvt/retinanet_pvt-s_fpn_1x_coco.py",
+    "pvt/retinanet_pvt-t_fpn_1x_coco.py": "pvt/retinanet_pvt-t_fpn_1x_coco.py",
+    "pvt/retinanet_pvtv2-b0_fpn_1x_coco.py": "pvt/retinanet_pvtv2-b0_fpn_1x_coco.py",
+    "pvt/retinanet_pvtv2-b1_fpn_1x_coco.py": "pvt/retinanet_pvtv2-b1_fpn_1x_coco.py",
+    "pvt/retinanet_pvtv2-b2_fpn_1x_coco.py": "pvt/retinanet_pvtv2-b2_fpn_1x_coco.py",
     "cascade_rcnn/cascade-rcnn_r101_fpn_1x_coco.py": "cascade_rcnn/cascade_rcnn_r101_fpn_1x_coco.py",
     "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py": "cascade_rcnn/cascade_rcnn_r50_fpn_1x_coco.py",
     "dcn/faster-rcnn_r101-dconv-c3-c5_fpn_1x_coco.py": "dcn/faster_rcnn_r101_fpn_dconv_c3-c5_1x_coco.py",

@@ -1,10 +1,12 @@
-"""What the configs share: the data of BDD100K, and the end of a 3x schedule.
+"""What the configs share: the data of BDD100K, and the ends of the 3x and 5x schedules.
 
 A config takes what it needs as ``_base_.bdd100k_…``; ``load_config`` drops these helpers from what it returns.
 A frame of BDD100K is 1280x720 pixels: the single scale of training, like that of inference, leaves it as it is.
 """
 
-custom_imports = dict(imports=["bdd100k_zoo.training.dataset"], allow_failed_imports=False)
+custom_imports = dict(
+    imports=["bdd100k_zoo.training.dataset", "bdd100k_zoo.training.mode_switch"], allow_failed_imports=False
+)
 
 bdd100k_train = dict(
     _delete_=True,
@@ -76,5 +78,6 @@ bdd100k_test = dict(
 # mmengine takes a test dataloader only with an evaluator, and one without metrics is enough.
 bdd100k_no_metrics = []
 
-# Follows the base's warm-up.
+# They follow the base's warm-up.
 bdd100k_steps_3x = dict(type="MultiStepLR", begin=0, end=36, by_epoch=True, milestones=[24, 33], gamma=0.1)
+bdd100k_steps_5x = dict(type="MultiStepLR", begin=0, end=60, by_epoch=True, milestones=[48, 55], gamma=0.1)

@@ -1,0 +1,18 @@
+"""RetinaNet, R-50-FPN of "ResNet strikes back": 12 epochs at one scale."""
+
+_base_ = ["mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", "./_base_/bdd100k.py", "./_base_/resnet_strikes_back.py"]
+
+# min_bbox_size: the published models keep boxes without width or height; mmdet 3 drops them at 0.
+model = dict(
+    backbone=dict(init_cfg=_base_.rsb_init),
+    bbox_head=dict(num_classes=10),
+    test_cfg=dict(min_bbox_size=-1),
+)
+
+train_dataloader = _base_.bdd100k_train
+optim_wrapper = dict(_base_.rsb_adamw, optimizer=dict(_base_.rsb_adamw.optimizer, lr=0.0001))
+auto_scale_lr = dict(base_batch_size=32)
+
+val_dataloader = val_cfg = val_evaluator = None
+test_dataloader = _base_.bdd100k_test
+test_evaluator = _base_.bdd100k_no_metrics
