@@ -24,7 +24,7 @@ from bdd100k_zoo.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.table import Table
+    from rich.text import Text
 
     from bdd100k_zoo.errors import ZooError
     from bdd100k_zoo.hub.cache import Store, StoredFile
@@ -73,32 +73,47 @@ def list_models(
 
         write_text(render_list(models, form))
         return
-    print_renderable(_models_table(zoo, models, by_family=not sort))
-    get_session(context).note(f"{len(models)} of {len(zoo.models)} models; `bdd100k-zoo info MODEL` shows the details")
+    print_renderable(_models_table(zoo, models, by_family=not sort), soft_wrap=True)
+    counts = f"{len(models)} of {len(zoo.models)} models"
+    get_session(context).note(
+        f"{counts}; 1x is 12 epochs, ms is multi-scale; `bdd100k-zoo info MODEL` shows more"
+    )
 
 
-def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Table:
-    """Return a table of one row, in which each cell holds one line per model.
-
-    Rich takes as long for a cell as for a line: with a row per model, layout would take most of the time of `list`.
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    lines = list(_lines(zoo, models, by_family=by_family))
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for header in COLUMNS:
-        table.add_column(header, no_wrap=True, justify="right" if header in NUMERIC_COLUMNS else "left")
-    names = Text("\n").join(Text(line[0], style="" if line[1] else "bold") for line in lines)
-    table.add_row(names, *(Text("\n".join(cells)) for cells in list(zip(*lines, strict=True))[1:]))
-    return table
-
-
-COLUMNS = ("Model", "Backbone", "Schedule", "Scales", "Params", "AP val", "AP test")
+COLUMNS = ("Model", "Backbone", "Train", "Params", "AP val", "AP test")
 NUMERIC_COLUMNS = ("Params", "AP val", "AP test")
 
 
-def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[str, ...]]:
+def _models_table(zoo: Zoo, models: list[Model], *, by_family: bool) -> Text:
+    """Return a table of models, one line each; two lines each if the terminal is too narrow for that.
+
+    It is built from strings: laying the cells out with rich would take most of the time of ``list``.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    from bdd100k_zoo.cli.output import terminal_width
+
+    rows = [COLUMNS, *_rows(zoo, models, by_family=by_family)]
+    widths = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
+    is_narrow = sum(widths) + len(widths) - 1 > terminal_width()
+    lines = []
+    for row in rows:
+        style = "bold" if row is COLUMNS or not any(row[1:]) else ""
+        cells = [_pad(cell, width, header) for cell, width, header in zip(row, widths, COLUMNS, strict=True)]
+        parts = [row[0].strip(), f"  {' '.join(cells[1:])}"] if is_narrow else [" ".join(cells)]
+        lines += [Text(part.rstrip(), style) for part in parts if part.strip()]
+    return Text("\n").join(lines)
+
+
+def _pad(cell: str, width: int, header: str) -> str:
+    from rich.cells import set_cell_size
+
+    return cell.rjust(width) if header in NUMERIC_COLUMNS else set_cell_size(cell, width)
+
+
+def _rows(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of each model, and before those of a family its title with empty cells."""
     from bdd100k_zoo.display.messages import sanitize_text
     from bdd100k_zoo.registry.models import format_ap, format_parameters
 
@@ -107,10 +122,10 @@ def _lines(zoo: Zoo, models: list[Model], *, by_family: bool) -> Iterator[tuple[
         if by_family and model.family != last:
             last = model.family
             yield (sanitize_text(zoo.family(last).title), *("" for _ in COLUMNS[1:]))
-        scales = "multi" if model.multi_scale_training else ""
         name = f"  {model.name}" if by_family else model.name
+        training = " ".join(filter(None, (model.schedule, "ms" if model.multi_scale_training else "")))
         numbers = format_parameters(model.parameters), format_ap(model.ap_val), format_ap(model.ap_test)
-        yield (name, sanitize_text(model.backbone or ""), model.schedule or "", scales, *numbers)
+        yield (name, sanitize_text(model.backbone or ""), training, *numbers)
 
 
 @handle_errors
@@ -140,7 +155,7 @@ def info(
         else:
             _print_family(found)
             print_renderable("")
-            print_renderable(_models_table(zoo, models, by_family=False))
+            print_renderable(_models_table(zoo, models, by_family=False), soft_wrap=True)
         return
     store = Store(offline=True)
     artifacts = [artifact for artifact in map(found.artifact, ARTIFACT_KINDS) if artifact.addresses]

@@ -6,6 +6,7 @@ import codecs
 import functools
 import io
 import os
+import shutil
 import signal
 import sys
 from contextlib import contextmanager, suppress
@@ -113,6 +114,11 @@ def stdout_console() -> Console:
     console = Console(highlight=False, emoji=False, markup=False)
     console.width = max(console.width, MIN_WIDTH)
     return console
+
+
+def terminal_width() -> float:
+    """Return the columns of the terminal that stdout is; infinity if it is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else float("inf")
 
 
 def print_renderable(renderable: RenderableType, *, soft_wrap: bool = False) -> None:

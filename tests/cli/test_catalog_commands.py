@@ -30,13 +30,21 @@ def test_list_shows_every_model_within_80_columns(call, zoo):
     assert result.exit_code == 0
     assert names_in(result.stdout) == [model.name for model in zoo.models]
     assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "…" not in result.stdout
     assert all(f"{model.ap_val:.2f}" in result.stdout for model in zoo.models)
     assert all(family.title in result.stdout for family in zoo.families)
 
 
-def test_a_narrow_terminal_cuts_no_name_short(call, zoo, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "30")
-    assert names_in(call("list").stdout) == [model.name for model in zoo.models]
+@pytest.mark.parametrize(("columns", "lines"), [("40", 2), ("120", 1)])
+def test_a_narrow_terminal_cuts_no_cell_short_and_gets_two_lines_for_each_model(call, zoo, monkeypatch, columns, lines):
+    monkeypatch.setattr("bdd100k_zoo.cli.output.terminal_width", lambda: int(columns))
+    text = call("list").stdout
+    assert names_in(text) == [model.name for model in zoo.models]
+    assert max(map(len, text.splitlines())) <= int(columns)
+    assert len(text.splitlines()) == len(zoo.families) + lines * (1 + len(zoo.models))
+    for model in zoo.models:
+        assert f"{model.parameters / 1e6:.1f}M  {model.ap_val:.2f}   {model.ap_test:.2f}\n" in text
+        assert (f"{model.name}\n" in text) == (lines == 2)
 
 
 @pytest.mark.parametrize(
@@ -75,20 +83,20 @@ def test_list_as_json_has_every_field(call, zoo):
 
 def test_list_shows_parameters_in_millions(call):
     rows = [line.split() for line in call("list", "--family", "sparse_rcnn").stdout.splitlines()]
-    assert rows[0] == ["Model", "Backbone", "Schedule", "Scales", "Params", "AP", "val", "AP", "test"]
+    assert rows[0] == ["Model", "Backbone", "Train", "Params", "AP", "val", "AP", "test"]
     assert rows[2] == ["sparse_rcnn_r50_fpn_1x", "R-50-FPN", "1x", "106.2M", "26.71", "25.55"]
-    assert rows[3] == ["sparse_rcnn_r50_fpn_3x", "R-50-FPN", "3x", "multi", "106.2M", "31.31", "31.19"]
+    assert rows[3] == ["sparse_rcnn_r50_fpn_3x", "R-50-FPN", "3x", "ms", "106.2M", "31.31", "31.19"]
 
 
 def test_list_as_csv_has_the_columns_of_the_table_in_the_order_of_the_list(call):
-    text = call("list", "--format", "csv", "--min-ap", "33.57", "--sort", "val").stdout
+    text = call("list", "--format", "csv", "--min-ap", "35.2", "--sort", "val").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["name"] for row in rows] == [
-        "faster_rcnn_hrnetv2p_w32_3x",
-        "cascade_rcnn_r50_fpn_3x",
-        "cascade_rcnn_r101_fpn_3x",
+        "cascade_rcnn_swin-t_fpn_3x",
+        "cascade_rcnn_swin-s_fpn_fp16_3x",
+        "faster_rcnn_swin-b_fpn_fp16_3x_strong",
     ]
-    assert [row["parameters"] for row in rows] == ["46920962", "69179516", "88171644"]
+    assert [row["parameters"] for row in rows] == ["72577782", "93895686", "104139770"]
     assert text.partition("\n")[0] == call("table", "--format", "csv").stdout.partition("\n")[0]
 
 
@@ -145,7 +153,10 @@ def test_info_takes_a_family_by_name_and_title(call, name):
     assert "https://arxiv.org/abs/1904.01355" in lines
     assert "authors Zhi Tian, Chunhua Shen, Hao Chen, Tong He" in lines
     assert "code https://github.com/tianzhi0549/FCOS/" in lines
-    assert names_in(result.stdout) == ["fcos_r50_fpn_1x", "fcos_r50_fpn_3x", "fcos_r101_fpn_3x"]
+    assert names_in(result.stdout) == [
+        *("fcos_r50_fpn_1x", "fcos_r50_fpn_3x", "fcos_r101_fpn_3x"),
+        "fcos_tricks_r50_fpn_1x",
+    ]
     card = json.loads(call("info", name, "--json").stdout)
     assert card["paper"]["venue"] == "ICCV 2019"
     assert card["models"] == names_in(result.stdout)

@@ -56,7 +56,7 @@ def test_a_users_file_adds_its_family_and_model_after_the_built_in_ones(document
     file = write(document)
     zoo = load_zoo(file)
     assert len(zoo.models) == 54
-    assert len(zoo.families) == 9
+    assert len(zoo.families) == len(load_zoo().families) + 1
     assert zoo.files == (builtin_zoo_file(), file)
     assert zoo.models[-1] is zoo["night_net_r50_1x"] is zoo["dusk_net_r50_1x"]
     assert zoo.family("Night Net") is zoo.families[-1]
@@ -266,7 +266,7 @@ def test_values_at_the_limit_are_accepted(document: Document, write: Write, path
 @pytest.mark.parametrize("field", [field for field in MODEL if field not in ("name", "config", "weights")])
 def test_a_users_model_may_lack_every_other_field(document: Document, write: Write, field: str) -> None:
     put(document, f"models.0.{field}", REMOVED)
-    assert len(load_zoo(write(document)).models) == 26
+    assert load_zoo(write(document)).models[-1].name == MODEL["name"]
 
 
 @pytest.mark.parametrize("field", [field for field in FAMILY if field != "name"])
@@ -281,9 +281,9 @@ MINIMAL = {"name": "night", "config": "configs/night_net.py", "weights": "https:
 
 def test_a_model_of_three_fields_is_in_a_family_of_its_kind(write: Write) -> None:
     zoo = load_zoo(write({"models": [MINIMAL, MINIMAL | {"name": "dusk"}]}))
-    assert [model.name for model in zoo.models[25:]] == ["night", "dusk"]
+    assert [model.name for model in zoo.models[-2:]] == ["night", "dusk"]
     assert zoo["dusk"].family_record is zoo.families[-1] is OTHER_FAMILY
-    assert len(zoo.families) == 9
+    assert len(zoo.families) == len(load_zoo().families) + 1
     model = zoo["night"]
     assert model.weights == Weights("https://far.example/n.pth")
     assert (model.backbone, model.schedule, model.ap_val, model.parameters) == (None, None, None, None)

@@ -27,7 +27,7 @@ from bdd100k_zoo.data.drawing.colours import (
     shades,
 )
 from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
-from bdd100k_zoo.registry import ARTIFACT_KINDS, Zoo
+from bdd100k_zoo.registry import ARTIFACT_KINDS, Zoo, load_zoo
 from bdd100k_zoo.registry.models import Author, Paper
 from bdd100k_zoo.reporting.site import linkable, render_site, write_site
 from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, speed_plot
