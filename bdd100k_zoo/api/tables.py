@@ -14,7 +14,7 @@ from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.evaluation.runs import read_measured_results
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.registry.models import select_families
+from bdd100k_zoo.registry.models import select_edition, select_families
 from bdd100k_zoo.reporting import tables as job
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ TableFormat = Literal["markdown", "csv", "latex", "json"]
 def table(
     *,
     family: str | Sequence[str] = (),
+    edition: str | None = None,
     format: TableFormat = "markdown",  # noqa: A002  (the option's name)
     config_root: str | None = None,
     runs: AnyPath | None = None,
@@ -43,6 +44,8 @@ def table(
 
     Args:
         family: names or titles of families, one or several; none for all.
+        edition: only models that were published by the end of this year, month or day: ``2021``, ``2022-06-18``. The
+            APs are those of today.
         format: ``markdown`` for one table per family as published; ``csv`` or ``latex`` for one table of all models;
             ``json`` for every field.
         config_root: what links to configs begin with, in Markdown; None for ``./configs/det``, or with ``check`` and
@@ -56,7 +59,7 @@ def table(
         progress: receives notes on runs that are left out.
 
     Raises:
-        UnknownNameError: there is no such family.
+        UnknownNameError: there is no such family, or not in that edition.
         InvalidFileError: an existing document lacks the markers of the tables, or, with ``check``, is not up to date;
             or a file in another format would replace a document that has the markers.
         ZooError: any other failure.
@@ -68,6 +71,7 @@ def table(
         raise ZooError("check needs the format markdown", "leave out format")
     document = optional_path(check if check is not None else out)
     known, shown = load_zoo() if zoo is None else zoo, resolve_progress(progress)
+    known = select_edition(known, edition) if edition else known
     families = select_families(known, (family,) if isinstance(family, str) else family)
     models = {model.name for each in families for model in job.models_of(known, each)}
     found = read_measured_results(models, optional_path(runs), optional_path(speed))

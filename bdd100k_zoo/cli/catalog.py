@@ -38,6 +38,10 @@ OutputFormat = Literal["markdown", "csv", "latex", "json"]
 Families = Annotated[
     list[str] | None, typer.Option("--family", "-f", help="Only this family, by name or title (repeatable).")
 ]
+Edition = Annotated[
+    str | None,
+    typer.Option(metavar="DATE", help="Only models published by the end of a year, month or day: 2021, 2022-06-18."),
+]
 
 
 @handle_errors
@@ -50,6 +54,7 @@ def list_models(
         float | None,
         typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),
     ] = None,
+    edition: Edition = None,
     sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP.  [default: by family]")] = None,
     form: Annotated[ListFormat, typer.Option("--format", help="Format of the list.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; short for --format json.")] = False,
@@ -57,9 +62,10 @@ def list_models(
     """List the models with their parameters and published box AP."""
     if as_json and form not in ("table", "json"):
         raise typer.BadParameter(f"--json and --format {form} cannot be combined")
-    from bdd100k_zoo.registry.models import describe_model, no_match_error, select_models, sort_models
+    from bdd100k_zoo.registry.models import describe_model, no_match_error, select_edition, select_models, sort_models
 
     zoo = get_session(context).zoo()
+    zoo = select_edition(zoo, edition) if edition else zoo
     models = select_models(zoo, families=family or (), backbone=backbone, schedule=schedule, min_ap=min_ap)
     if not models:
         raise no_match_error(zoo)
@@ -75,9 +81,7 @@ def list_models(
         return
     print_renderable(_models_table(zoo, models, by_family=not sort), soft_wrap=True)
     counts = f"{len(models)} of {len(zoo.models)} models"
-    get_session(context).note(
-        f"{counts}; 1x is 12 epochs, ms is multi-scale; `bdd100k-zoo info MODEL` shows more"
-    )
+    get_session(context).note(f"{counts}; 1x is 12 epochs, ms is multi-scale; `bdd100k-zoo info MODEL` shows more")
 
 
 COLUMNS = ("Model", "Backbone", "Train", "Params", "AP val", "AP test")
@@ -188,6 +192,7 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
     facts = [
         ("backbone", model.backbone or ""),
         ("training", describe_training(model)),
+        ("published", str(model.published or "")),
         ("parameters", _describe_parameters(model)),
         ("box AP", aps if (model.ap_val, model.ap_test) != (None, None) else ""),
         ("license", model.weights.license or "none is stated for the weights"),
@@ -254,6 +259,7 @@ def _cache_state(state: StoredFile | ZooError | None) -> str:
 def table(
     context: typer.Context,
     family: Families = None,
+    edition: Edition = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="Format of the tables.")] = "markdown",
     config_root: Annotated[
         str | None,
@@ -291,6 +297,7 @@ def table(
     here = get_session(context)
     text = job.table(
         family=family or (),
+        edition=edition,
         format=form,
         config_root=config_root,
         runs=runs,

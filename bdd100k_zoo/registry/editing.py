@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from bdd100k_zoo.errors import ManifestError
+from bdd100k_zoo.registry.models import ARTIFACT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,8 +32,8 @@ class _Edit(NamedTuple):
 def insert_digests(file: Path, text: str, known: Known) -> str:
     """Return a zoo file's text with digests and sizes where it has none; comments and layout stay as they are.
 
-    Those of weights replace the nulls in ``weights``. Those of other files go into ``digests``, which is added as the
-    model's last field if it has none. What is recorded already stays.
+    They replace the nulls in the model's field of the file, such as ``weights``. A field that the model lacks is added
+    as its last one. What is recorded already stays.
 
     Args:
         file: what errors call the file.
@@ -40,7 +41,7 @@ def insert_digests(file: Path, text: str, known: Known) -> str:
         known: what to record, by model and kind of file.
 
     Raises:
-        ManifestError: the layout of the text is one that this cannot edit, such as a model or ``digests`` in braces.
+        ManifestError: the layout of the text is one that this cannot edit, such as a model in braces.
     """
     models = _child(yaml.compose(text, Loader=yaml.SafeLoader), "models")
     edits = [
@@ -105,30 +106,39 @@ def _child(mapping: yaml.Node | None, key: str) -> Any:
 
 
 def _model_edits(text: str, model: yaml.MappingNode, known: Mapping[ArtifactKind, DigestAndSize]) -> Iterator[_Edit]:
-    digests, lines = _child(model, "digests"), []
+    lines = []
     for what, recorded in known.items():
-        entry = _child(model, "weights") if what == "weights" else _child(digests, what)
+        field = ARTIFACT_FIELDS[what]
+        entry, both = _child(model, field), f"digest: {recorded.digest}, size: {recorded.size}"
         if entry is None:
-            lines.append(f"{what}: {{digest: {recorded.digest}, size: {recorded.size}}}")
-            continue
-        if isinstance(entry, yaml.ScalarNode):  # the address alone
-            both = f"{{address: {json.dumps(entry.value)}, digest: {recorded.digest}, size: {recorded.size}}}"
-            yield _Edit(entry.start_mark.index, entry.end_mark.index, both)
-            continue
-        missing = []
-        for field in DIGEST_FIELDS:
-            node, value = _child(entry, field), getattr(recorded, field)
-            if node is None:
-                missing.append(f"{field}: {value}")
-            elif node.tag == NULL and value is not None:
-                start, end = node.start_mark.index, node.end_mark.index
-                yield _Edit(start, end, f"{' ' if start == end else ''}{value}")
-        if missing:
-            yield from _addition(text, entry, missing)
-    if lines and digests is None:
-        yield from _addition(text, model, ["digests:", *(f"  {line}" for line in lines)])
-    elif lines:
-        yield from _addition(text, digests, lines)
+            lines.append(f"{field}: {{{both}}}")
+        elif entry.tag == NULL:
+            yield _filled(entry, f"{{{both}}}")
+        elif isinstance(entry, yaml.ScalarNode):  # the address alone
+            mapping = f"{{address: {json.dumps(entry.value)}, {both}}}"
+            yield _Edit(entry.start_mark.index, entry.end_mark.index, mapping)
+        else:
+            yield from _mapping_edits(text, entry, recorded)
+    if lines:
+        yield from _addition(text, model, lines)
+
+
+def _mapping_edits(text: str, mapping: yaml.MappingNode, recorded: DigestAndSize) -> Iterator[_Edit]:
+    missing = []
+    for field in DIGEST_FIELDS:
+        node, value = _child(mapping, field), getattr(recorded, field)
+        if node is None:
+            missing.append(f"{field}: {value}")
+        elif node.tag == NULL:
+            yield _filled(node, str(value))
+    if missing:
+        yield from _addition(text, mapping, missing)
+
+
+def _filled(null: yaml.Node, value: str) -> _Edit:
+    """Replace a null, which may be written as nothing right behind its colon."""
+    start, end = null.start_mark.index, null.end_mark.index
+    return _Edit(start, end, f"{' ' if start == end else ''}{value}")
 
 
 def _addition(text: str, mapping: yaml.MappingNode, lines: list[str]) -> Iterator[_Edit]:
@@ -156,10 +166,9 @@ def _with_digests(text: str, known: Known) -> Any:
     """Return the content of a zoo file with the digests."""
     expected = yaml.safe_load(text)
     for model in expected["models"]:
-        if isinstance(model["weights"], str):
-            model["weights"] = {"address": model["weights"]}
         for what, recorded in known.get(model["name"], {}).items():
-            place = model["weights"] if what == "weights" else model.setdefault("digests", {}).setdefault(what, {})
+            place = model.get(ARTIFACT_FIELDS[what]) or {}
+            place = model[ARTIFACT_FIELDS[what]] = {"address": place} if isinstance(place, str) else place
             for field in DIGEST_FIELDS:
                 if place.get(field) is None:
                     place[field] = getattr(recorded, field)

@@ -24,24 +24,24 @@ from bdd100k_zoo.registry.addresses import (
     secret_problem,
 )
 from bdd100k_zoo.registry.models import (
-    ADDRESS_FIELDS,
     ARTIFACT_KINDS,
     DIGEST_PATTERN,
+    FILE_FIELDS,
     MODEL_NAME_PATTERN,
     OTHER_FAMILY,
-    AlternateAddresses,
     Family,
     Model,
     ModelEntry,
     UserDigest,
     Zoo,
+    select_edition,
     select_models,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bdd100k_zoo.registry.models import ArtifactKind
+    from bdd100k_zoo.registry.models import ArtifactKind, PublishedFile, Weights
 
     Problems = Iterator[tuple[str, str]]
 
@@ -132,6 +132,7 @@ def list_models(
     backbone: str | None = None,
     schedule: str | None = None,
     min_ap: float | None = None,
+    edition: str | None = None,
     zoo: Zoo | None = None,
 ) -> list[str]:
     """Return the names of the models that pass every filter, in the order of the zoo.
@@ -142,13 +143,16 @@ def list_models(
         backbone: a part of the backbone's name, in any case: ``r-50``, ``hrnet``.
         schedule: ``1x``, ``3x``.
         min_ap: smallest published box AP on val, 0 to 100.
+        edition: only models that were published by the end of this year, month or day: ``2021``, ``2022-06-18``.
         zoo: where to look; None for ``load_zoo()``.
 
     Raises:
         UnknownNameError: there is no such family.
+        ZooError: ``edition`` is no date, or nothing had been published.
     """
+    known = load_zoo() if zoo is None else zoo
     found = select_models(
-        load_zoo() if zoo is None else zoo,
+        select_edition(known, edition) if edition else known,
         families=(family,) if isinstance(family, str) else family,
         backbone=backbone,
         schedule=schedule,
@@ -179,8 +183,7 @@ def _add_file(zoo: Zoo, file: Path, configs: Path) -> Zoo:
         _raise_first(file, entry, _family_problems(family))
         families.append(family)
     for entry, raw in _list_entries(file, document, "models"):
-        if isinstance(raw.get("weights"), str):
-            raw = raw | {"weights": {"address": raw["weights"]}}
+        raw = raw | {field: {"address": raw[field]} for field in FILE_FIELDS if isinstance(raw.get(field), str)}
         model = _convert(file, entry, raw, ModelEntry)
         if file != DEMO_ZOO_FILE:  # load_zoo completes the demo's address, which is a file name
             model = _resolve_paths(model, file.parent)
@@ -253,18 +256,12 @@ def _resolve_paths(model: ModelEntry, folder: Path) -> ModelEntry:
         path = Path(os.path.realpath(folder / address))
         return path.as_uri() if os.path.isfile(path) else address  # noqa: PTH113  (it never raises)
 
-    fields = [field for field in AlternateAddresses.__struct_fields__ if getattr(model, field) is not None]
-    alternates = {field: tuple(map(resolve, getattr(model.alternates, field))) for field in fields}
-    return replace(
-        model,
-        weights=replace(
-            model.weights,
-            address=resolve(model.weights.address),
-            alternates=tuple(map(resolve, model.weights.alternates)),
-        ),
-        alternates=replace(model.alternates, **alternates),
-        **{field: resolve(getattr(model, field)) for field in fields},
-    )
+    def resolve_file(recorded: Weights | PublishedFile) -> Weights | PublishedFile:
+        address = None if recorded.address is None else resolve(recorded.address)
+        return replace(recorded, address=address, alternates=tuple(map(resolve, recorded.alternates)))
+
+    listed = {field: recorded for field in FILE_FIELDS if (recorded := getattr(model, field))}
+    return replace(model, **{field: resolve_file(recorded) for field, recorded in listed.items()})
 
 
 # Digests that the user adds to built-in models
@@ -352,29 +349,22 @@ def _model_problems(entry: ModelEntry) -> Problems:
     for field, ap in (("ap_val", entry.ap_val), ("ap_test", entry.ap_test)):
         if ap is not None and not 0 <= ap <= 100:
             yield field, f"expected a box AP from 0 to 100, found {ap}"
-    weights = entry.weights
-    if weights.license is not None:
-        yield "weights.license", _line_problem(weights.license)
-    yield from _digest_problems("weights", weights.digest, weights.size)
-    yield "weights.address", _download_problem(weights.address, weights.digest)
-    for alternate in weights.alternates:
-        yield "weights.alternates", _download_problem(alternate, weights.digest)
-    yield from _published_problems(entry, "md5", None)
-    for what, field in ADDRESS_FIELDS.items():
-        recorded = entry.digests.for_kind(what)
-        yield from _digest_problems(f"digests.{what}", recorded.digest, recorded.size)
-        yield from _published_problems(entry, field, recorded.digest)
+    if entry.weights.license is not None:
+        yield "weights.license", _line_problem(entry.weights.license)
+    for field in FILE_FIELDS:
+        if recorded := getattr(entry, field):
+            yield from _file_problems(field, recorded)
 
 
-def _published_problems(entry: ModelEntry, field: str, digest: str | None) -> Problems:
-    """Yield the problems of the published address of a file other than the weights, and of its alternates."""
-    published, alternates = getattr(entry, field), getattr(entry.alternates, field)
-    if published is not None:
-        yield field, _download_problem(published, digest)
-    elif alternates:
-        yield f"alternates.{field}", f"expected none where `{field}` is null"
-    for alternate in alternates:
-        yield f"alternates.{field}", _download_problem(alternate, digest)
+def _file_problems(field: str, recorded: Weights | PublishedFile) -> Problems:
+    yield from _digest_problems(field, recorded.digest, recorded.size)
+    digest = None if field == "md5" else recorded.digest  # the digest of a digest is never checked
+    if recorded.address is not None:
+        yield f"{field}.address", _download_problem(recorded.address, digest)
+    elif recorded.alternates:
+        yield f"{field}.alternates", "expected none where `address` is null"
+    for alternate in recorded.alternates:
+        yield f"{field}.alternates", _download_problem(alternate, digest)
 
 
 def _digest_problems(field: str, digest: str | None, size: int | None) -> Problems:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -27,7 +28,7 @@ MODEL_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 PUBLISHED_SUFFIX = "_det_bdd100k"
 """What the publishers append to a model's name in their file names."""
-PUBLISHED_FILE_NAME = re.compile(rf"(?P<model>[a-z0-9_]+){PUBLISHED_SUFFIX}(\.(pth|md5|json|zip|py))?")
+PUBLISHED_FILE_NAME = re.compile(rf"(?P<model>[a-z0-9_-]+){PUBLISHED_SUFFIX}(\.(pth|md5|json|zip|py))?")
 """The name of a published file, or of its config, with or without the ending."""
 
 
@@ -94,62 +95,50 @@ OTHER_FAMILY = Family("other", "Other", note="Models whose zoo file names no fam
 
 
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a model's checkpoint is published, with its digest and size."""
+    """Where a model's checkpoint is published, with its digest, size and license."""
 
     address: str
     """``https://``, ``hf://`` or ``file://``; in a zoo file also a path, relative to the folder of that file."""
     alternates: tuple[str, ...] = ()
     """Addresses to try after the published one."""
     digest: str | None = None
+    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal; None if nobody has recorded it."""
     size: int | None = None
+    """Bytes."""
     license: str | None = None
     """The terms under which the weights are published, such as ``Apache-2.0``; None where none are stated."""
 
 
-class DigestAndSize(Struct, frozen=True, forbid_unknown_fields=True):
-    """The digest and size of a published file."""
+class PublishedFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a file of a model other than its weights is published, with its digest and size."""
 
-    digest: str | None
-    size: int | None
+    address: str | None = None
+    """As that of weights; None if the file is published nowhere."""
+    alternates: tuple[str, ...] = ()
+    """Addresses to try after the published one."""
+    digest: str | None = None
+    size: int | None = None
+
+
+class DigestAndSize(NamedTuple):
+    """The digest and size of a file, to be recorded in a zoo file."""
+
+    digest: str
+    """``md5:…`` or ``sha256:…`` in lower-case hexadecimal."""
+    size: int
     """Bytes."""
 
 
-NO_DIGEST_OR_SIZE = DigestAndSize(None, None)
-
-FIELD_RENAMES = {"scores_val": "scores-val", "scores_test": "scores-test"}
-
-
-class FileDigests(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=FIELD_RENAMES):
-    """Digests and sizes of a model's files other than its weights, by their kinds on the command line."""
-
-    preds: DigestAndSize = NO_DIGEST_OR_SIZE
-    visuals: DigestAndSize = NO_DIGEST_OR_SIZE
-    scores_val: DigestAndSize = NO_DIGEST_OR_SIZE
-    scores_test: DigestAndSize = NO_DIGEST_OR_SIZE
-
-    def for_kind(self, what: ArtifactKind) -> DigestAndSize:
-        """Return what is recorded of one kind of file other than weights."""
-        known: DigestAndSize = getattr(self, what.replace("-", "_"))
-        return known
-
-
-class AlternateAddresses(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Addresses to try after the published ones, by the fields that hold those; weights have theirs beside them."""
-
-    md5: tuple[str, ...] = ()
-    predictions: tuple[str, ...] = ()
-    visuals: tuple[str, ...] = ()
-    scores_val: tuple[str, ...] = ()
-    scores_test: tuple[str, ...] = ()
-
-
-ADDRESS_FIELDS: dict[ArtifactKind, str] = {
+ARTIFACT_FIELDS: dict[ArtifactKind, str] = {
+    "weights": "weights",
     "preds": "predictions",
     "visuals": "visuals",
     "scores-val": "scores_val",
     "scores-test": "scores_test",
 }
-"""The fields of a model that hold the address of a file other than the weights, by what the command line calls it."""
+"""The fields of a model that describe its files, by what the command line calls them."""
+FILE_FIELDS = (*ARTIFACT_FIELDS.values(), "md5")
+"""All fields that hold a ``Weights`` or a ``PublishedFile``; in a zoo file, an address alone stands for either."""
 
 
 class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -163,6 +152,8 @@ class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Training length in multiples of 12 epochs: ``1x``, ``3x``."""
     multi_scale_training: bool | None = None
     """Whether images were resized at random in training; None if unknown."""
+    published: date | None = None
+    """When the publishers first listed the model; None if unknown."""
     parameters: int | None = None
     """How many parameters the model has, trained and frozen ones; None if unknown."""
     config: str
@@ -172,16 +163,13 @@ class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ap_test: float | None = None
     """Published box AP on test, 0 to 100."""
     weights: Weights
-    """In a zoo file, an address or a path alone stands for weights of which nothing else is known."""
-    md5: str | None = None
-    predictions: str | None = None
-    visuals: str | None = None
-    scores_val: str | None = None
-    scores_test: str | None = None
-    digests: FileDigests = FileDigests()
-    """Of the files other than the weights."""
-    alternates: AlternateAddresses = AlternateAddresses()
-    """Of the files other than the weights."""
+    """In a zoo file, an address or a path alone stands for a file of which nothing else is known, here and below."""
+    md5: PublishedFile | None = None
+    """The MD5 digest of the weights."""
+    predictions: PublishedFile | None = None
+    visuals: PublishedFile | None = None
+    scores_val: PublishedFile | None = None
+    scores_test: PublishedFile | None = None
 
 
 class Model(ModelEntry, frozen=True, kw_only=True):
@@ -198,23 +186,21 @@ class Model(ModelEntry, frozen=True, kw_only=True):
 
     def artifact(self, what: ArtifactKind) -> Artifact:
         """Return what is recorded about one of the model's published files."""
-        is_weights = what == "weights"
-        recorded = self.weights if is_weights else self.digests.for_kind(what)
-        weights_addresses = (self.weights.address, *self.weights.alternates)
+        recorded = getattr(self, ARTIFACT_FIELDS[what]) or PublishedFile()
         return Artifact(
             model=self.name,
             what=what,
-            addresses=weights_addresses if is_weights else self._with_alternates(ADDRESS_FIELDS[what]),
+            addresses=_addresses(recorded),
             digest=recorded.digest,
             size=recorded.size,
-            digest_addresses=self._with_alternates("md5") if is_weights else (),
+            digest_addresses=_addresses(self.md5) if what == "weights" else (),
             zoo_file=self.zoo_file,
             user_digests=tuple(given for given in self.user_digests if given.what == what),
         )
 
-    def _with_alternates(self, field: str) -> tuple[str, ...]:
-        published, alternates = getattr(self, field), getattr(self.alternates, field)
-        return (published, *alternates) if published else ()
+
+def _addresses(recorded: Weights | PublishedFile | None) -> tuple[str, ...]:
+    return (recorded.address, *recorded.alternates) if recorded and recorded.address else ()
 
 
 def format_ap(ap: float | None) -> str:
@@ -345,6 +331,35 @@ def select_models(
     if min_ap is not None:
         found = [model for model in found if model.ap_val is not None and model.ap_val >= min_ap]
     return found
+
+
+EDITION_PATTERN = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?")
+
+
+def select_edition(zoo: Zoo, edition: str) -> Zoo:
+    """Return the part of a zoo that was published by the end of a year, a month or a day.
+
+    Args:
+        zoo: where to look. Models without a date are in no edition.
+        edition: ``2021``, ``2022-06`` or ``2022-06-18``.
+
+    Returns:
+        The models of that edition, with the APs that their publishers list today, and the families that have any.
+
+    Raises:
+        ZooError: ``edition`` is no date, or nothing had been published.
+    """
+    dates = sorted({str(model.published) for model in zoo.models if model.published})
+    hint = f"models were published on {', '.join(dates)}" if dates else "no model of this zoo has a date"
+    if not EDITION_PATTERN.fullmatch(edition):
+        raise ZooError(f"expected an edition such as 2021 or 2022-06-18, found {edition!r}", hint)
+    # Dates in ISO 8601 sort as texts do, and so do their beginnings of one length.
+    models = [model for model in zoo.models if model.published and str(model.published)[: len(edition)] <= edition]
+    if not models:
+        raise ZooError(f"no model was published by {edition}", hint)
+    named = {model.family for model in models}
+    families = tuple(family for family in zoo.families if family.name in named)
+    return replace(zoo, families=families, models=tuple(models))
 
 
 def no_match_error(zoo: Zoo) -> ZooError:

@@ -10,7 +10,7 @@ import msgspec
 
 from bdd100k_zoo.errors import InvalidFileError
 from bdd100k_zoo.files import storage_errors, write_atomically
-from bdd100k_zoo.registry.models import format_ap, format_parameters
+from bdd100k_zoo.registry.models import FILE_FIELDS, format_ap, format_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,8 +30,8 @@ Speeds = Mapping[str, Mapping[str, float]]
 MEASURED = "Measured AP-val"
 SPEED = "img/s"
 PUBLISHED_CONFIG_ROOT = "./configs/det"
-CONFIG_ROOTS = (PUBLISHED_CONFIG_ROOT, "bdd100k_zoo/configs/det")
-"""Folders of configs that a document may have beside it: that of the published repository, and that of this one."""
+CONFIG_ROOTS = (PUBLISHED_CONFIG_ROOT, "bdd100k_zoo/configs/det", "../bdd100k_zoo/configs/det")
+"""Folders of configs near a document: in the published repository, in this one, and seen from its folder ``docs``."""
 
 SAFE_IN_LINKS = "%/:?#[]@!$&'*+,;=~"
 
@@ -40,7 +40,18 @@ _MARKDOWN_HEADER = (
     *("Config", "Weights", "Preds", "Visuals"),
 )
 _CSV_FIELDS = (
-    *("name", "family", "backbone", "schedule", "multi_scale_training", "parameters", "ap_val", "ap_test", "config"),
+    *(
+        "name",
+        "family",
+        "backbone",
+        "schedule",
+        "multi_scale_training",
+        "published",
+        "parameters",
+        "ap_val",
+        "ap_test",
+        "config",
+    ),
     *("weights", "md5", "predictions", "visuals", "scores_val", "scores_test"),
 )
 
@@ -112,20 +123,26 @@ def _markdown_cells(model: Model, config_root: str | None) -> tuple[str, ...]:
     config = _escape_markdown(model.config)
     if config_root is not None:
         config = _link("config", "/".join(filter(None, (config_root.rstrip("/"), quote(model.config, safe="/~")))))
-    weights = [_link("model", model.weights.address), _link("MD5", model.md5)]
+    weights = [_link("model", model.weights.address), _link("MD5", _address(model, "md5"))]
     return (
         _escape_markdown(model.backbone or ""),
         model.schedule or "",
         "✓" if model.multi_scale_training else "",
         format_ap(model.ap_val),
-        _link("scores", model.scores_val),
+        _link("scores", _address(model, "scores_val")),
         format_ap(model.ap_test),
-        _link("scores", model.scores_test),
+        _link("scores", _address(model, "scores_test")),
         config,
         " \\| ".join(link for link in weights if link),
-        _link("preds", model.predictions),
-        _link("visuals", model.visuals),
+        _link("preds", _address(model, "predictions")),
+        _link("visuals", _address(model, "visuals")),
     )
+
+
+def _address(model: Model, field: str) -> str | None:
+    """Return where a file of a model is published; None if it is not."""
+    recorded = getattr(model, field)
+    return recorded.address if recorded else None
 
 
 def _escape_markdown(text: str) -> str:
@@ -174,8 +191,8 @@ def _csv_cells(model: Model) -> list[str]:
 
 
 def _csv_cell(model: Model, field: str) -> str:
-    if field == "weights":
-        return model.weights.address
+    if field in FILE_FIELDS:
+        return _address(model, field) or ""
     value = getattr(model, field)
     if field.startswith("ap_"):
         return format_ap(value)

@@ -210,8 +210,8 @@ def test_import_of_another_models_copy_reports_what_does_not_fit(call, trained, 
 def test_import_verifies_other_files_by_the_digest_that_the_zoo_file_records(call, write_zoo, tmp_path):
     zoo = write_zoo()
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    text = zoo.read_text().replace("predictions: null", "predictions: https://far.example/preds.json")
-    zoo.write_text(text + f"    digests: {{preds: {{digest: sha256:{sha256}, size: {len(CONTENT)}}}}}\n")
+    preds = f"{{address: 'https://far.example/preds.json', digest: sha256:{sha256}, size: {len(CONTENT)}}}"
+    zoo.write_text(zoo.read_text().replace("predictions: null", f"predictions: {preds}"))
     (tmp_path / "copy.json").write_bytes(b"[]")
     wrong = call("--zoo", str(zoo), "cache", "import", "mine", "copy.json", "--what", "preds")
     assert wrong.exit_code == 1

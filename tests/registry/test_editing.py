@@ -15,13 +15,12 @@ from bdd100k_zoo.errors import ManifestError
 from bdd100k_zoo.registry import ARTIFACT_KINDS, load_zoo
 from bdd100k_zoo.registry.editing import insert_digests
 from bdd100k_zoo.registry.loading import builtin_zoo_file
-from bdd100k_zoo.registry.models import DigestAndSize
+from bdd100k_zoo.registry.models import ARTIFACT_FIELDS, DigestAndSize
 
 FILE = Path("mine.yaml")
 SHA = "sha256:" + "0123456789abcdef" * 4
 OTHER = "md5:" + "f" * 32
 KNOWN = DigestAndSize(SHA, 1234)
-OTHERS = ARTIFACT_KINDS[1:]
 
 TEXT = """\
 # The models of this house.
@@ -60,11 +59,16 @@ def test_values_in_braces_are_replaced_too() -> None:
     assert after == TEXT.replace("digest: null, size: null}", f"digest: {SHA}, size: 1234}}")
 
 
-def test_weights_of_an_address_alone_become_a_mapping() -> None:
-    text = "models:\n  - name: first\n    weights: run/best.pth  # mine\n    config: x.py\n"
-    after = edited(text, {"first": {"weights": KNOWN}})
-    mapping = f'{{address: "run/best.pth", digest: {SHA}, size: 1234}}'
-    assert after == text.replace("run/best.pth", mapping)
+def test_files_of_an_address_alone_become_a_mapping() -> None:
+    text = "models:\n  - name: first\n    weights: run/best.pth  # mine\n    predictions: p.json\n    config: x.py\n"
+    after = edited(text, {"first": {"weights": KNOWN, "preds": KNOWN}})
+    expected = text.replace("run/best.pth", f'{{address: "run/best.pth", digest: {SHA}, size: 1234}}')
+    assert after == expected.replace("p.json", f'{{address: "p.json", digest: {SHA}, size: 1234}}')
+
+
+def test_a_model_of_which_nothing_is_known_keeps_its_address_alone() -> None:
+    text = TEXT + "  - name: third\n    weights: run/best.pth\n"
+    assert edited(text, {"first": {"weights": KNOWN}}).endswith("    weights: run/best.pth\n")
 
 
 def test_fields_that_weights_lack_are_added() -> None:
@@ -75,34 +79,28 @@ def test_fields_that_weights_lack_are_added() -> None:
     assert edited(text, {"first": {"weights": KNOWN}}) == after
 
 
-def test_other_files_come_as_the_last_field_before_the_comments_that_follow() -> None:
-    after = edited(TEXT, {"first": {"preds": KNOWN, "scores-val": KNOWN}})
+def test_files_that_are_published_nowhere_and_those_that_a_model_lacks_get_a_mapping() -> None:
+    after = edited(TEXT, {"first": {"preds": KNOWN, "scores-test": KNOWN}})
+    mapping = f"{{digest: {SHA}, size: 1234}}"
     assert after == TEXT.replace(
-        "scores_test: null   # none\n",
-        "scores_test: null   # none\n    digests:\n"
-        f"      preds: {{digest: {SHA}, size: 1234}}\n"
-        f"      scores-val: {{digest: {SHA}, size: 1234}}\n",
+        "scores_test: null   # none\n", f"scores_test: {mapping}   # none\n    predictions: {mapping}\n"
     )
 
 
 def test_the_last_model_of_a_file_without_a_last_line_end_gets_its_field() -> None:
     text = TEXT.rstrip("\n")
-    after = edited(text, {"second": {"visuals": KNOWN}})
-    assert after == f"{text}\n    digests:\n      visuals: {{digest: {SHA}, size: 1234}}\n"
-
-
-def test_digests_are_added_to_an_existing_field() -> None:
-    field = f"    digests:\n      preds: {{digest: {OTHER}, size: 7}}  # seen\n"
-    text = TEXT.replace("    scores_test", field + "    scores_test")
-    after = edited(text, {"first": {"preds": KNOWN, "visuals": KNOWN}})
-    assert after == text.replace("# seen\n", f"# seen\n      visuals: {{digest: {SHA}, size: 1234}}\n")
+    after = edited(text, {"second": {"preds": KNOWN}})
+    assert after == f"{text}\n    predictions: {{digest: {SHA}, size: 1234}}\n"
 
 
 def test_what_is_recorded_stays_and_what_is_missing_beside_it_is_filled_in() -> None:
     text = TEXT.replace("digest: null  #", f"digest: {OTHER}  #")
-    text += "    digests:\n      preds:\n        digest: null\n        size: 9\n"
+    text += "    predictions:\n      digest: null\n      size: 9\n"
     after = edited(text, {"first": {"weights": KNOWN}, "second": {"preds": KNOWN}})
-    assert after == text.replace("size: ~", "size: 1234").replace("        digest: null", f"        digest: {SHA}")
+    expected = text.replace("size: ~", "size: 1234").replace(
+        "      digest: null\n      size: 9", f"      digest: {SHA}\n      size: 9"
+    )
+    assert after == expected
 
 
 def test_a_value_that_is_left_out_is_written_behind_its_colon() -> None:
@@ -114,19 +112,19 @@ def test_a_value_that_is_left_out_is_written_behind_its_colon() -> None:
 def test_a_file_of_windows_keeps_its_line_ends() -> None:
     text = TEXT.replace("\n", "\r\n")
     after = edited(text, {"first": {"weights": KNOWN, "preds": KNOWN}})
-    assert after.count("\n") == after.count("\r\n") == text.count("\n") + 2
+    assert after.count("\n") == after.count("\r\n") == text.count("\n") + 1
 
 
-@pytest.mark.parametrize("layout", ["digests: {}", "digests: {preds: {digest: null, size: null}}"])
-def test_digests_are_not_added_to_braces(layout: str) -> None:
+def test_digests_are_not_added_to_braces_that_lack_them() -> None:
+    text = TEXT.replace("visuals: null", 'visuals: {address: "https://b.example/y.zip"}')
     with pytest.raises(ManifestError, match="write them by hand"):
-        edited(TEXT + f"    {layout}\n", {"second": {"visuals": KNOWN}})
+        edited(text, {"second": {"visuals": KNOWN}})
 
 
 def test_text_that_keeps_its_blank_lines_keeps_them() -> None:
     text = TEXT + "    backbone: |+\n      R-50\n\n\n"
     after = edited(text, {"second": {"preds": KNOWN}})
-    assert after == f"{text}    digests:\n      preds: {{digest: {SHA}, size: 1234}}\n"
+    assert after == f"{text}    predictions: {{digest: {SHA}, size: 1234}}\n"
 
 
 def test_a_layout_that_cannot_be_edited_is_refused() -> None:
@@ -146,7 +144,7 @@ def test_the_built_in_zoo_takes_every_digest_and_only_the_lines_of_digests_chang
     known = {model.name: dict.fromkeys(ARTIFACT_KINDS, KNOWN) for model in models}
     after = insert_digests(builtin_zoo_file(), text, known)
     changed = changed_lines(text, after)
-    assert len([line for line in changed if line[0] == "+"]) == len(models) * (2 + 1 + 4)
+    assert len([line for line in changed if line[0] == "+"]) == len(models) * 2 * len(ARTIFACT_KINDS)
     assert {line for line in changed if line[0] == "-"} <= {"-       digest: null\n", "-       size: null\n"}
     assert insert_digests(builtin_zoo_file(), after, known) == after
 
@@ -156,7 +154,7 @@ nulls = st.sampled_from(["null", "~", "", "Null"])
 
 
 seen = "{0}: {{digest: {1}, size: 5}}"
-recorded = st.sampled_from([seen.format("preds", OTHER), seen.format("visuals", OTHER)])
+recorded = st.sampled_from([seen.format("predictions", OTHER), seen.format("visuals", OTHER), "visuals:"])
 between = st.sampled_from(["", "\n{0}aliases: []", "\n\n# between\n{0}note:\n{0}  - a: 1"])
 
 
@@ -172,7 +170,7 @@ def model_texts(draw: st.DrawFn, name: str, indent: str) -> str:
         deeper = inner + " " * draw(st.integers(1, 4))
         text += f"\n{deeper}digest: {digest}{draw(comments)}\n{deeper}size: {size}{draw(comments)}"
     if draw(st.booleans()):
-        text += f"\n{inner}digests:\n{inner}  {draw(recorded)}"
+        text += f"\n{inner}{draw(recorded)}"
     return text + draw(between).format(inner)
 
 
@@ -194,9 +192,10 @@ def test_whatever_the_layout_the_digests_are_added_and_every_other_line_stays(
     expected = yaml.safe_load(after)
     for model in expected["models"]:
         for what in known.get(model["name"], {}):
-            place = model["weights"] if what == "weights" else model["digests"][what]
+            place = model[ARTIFACT_FIELDS[what]]
             assert place in ({"digest": SHA, "size": 1234}, {"digest": OTHER, "size": 5})
     assert edited(after, known) == after
     assert len(before["models"]) == len(expected["models"])
     touched = [line for line in changed_lines(text, after) if line.startswith("-")]
-    assert all("digest" in line or "size" in line or not line.endswith("\n") for line in touched)
+    words = ("digest", "size", "visuals")
+    assert all(any(word in line for word in words) or not line.endswith("\n") for line in touched)

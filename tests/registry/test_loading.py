@@ -30,6 +30,8 @@ REMOVED = object()
 MD5 = "md5:" + "0123456789abcdef" * 2
 SHA256 = "sha256:" + "0123456789abcdef" * 4
 KNOWN: dict[str, Any] = {"digest": MD5, "size": 12}
+ENTRY = "models: night_net_r50_1x"
+VISUALS: dict[str, Any] = {"address": "https://far.example/v.zip"}
 
 
 def put(document: Document, path: str, value: object) -> None:
@@ -196,28 +198,38 @@ def test_a_tilde_means_the_home_folder(document: Document, write: Write, monkeyp
         ("models.0.weights.digest", MD5.upper(), "models: night_net_r50_1x", "weights.digest"),
         ("models.0.weights.digest", MD5 + "\n", "models: night_net_r50_1x", "weights.digest"),
         ("models.0.weights.digest", SHA256.replace("sha256", "sha1"), "models: night_net_r50_1x", "weights.digest"),
-        ("models.0.digests", None, "models: night_net_r50_1x", "digests"),
-        ("models.0.digests", {"weights": KNOWN}, "models: night_net_r50_1x", "digests.weights"),
-        ("models.0.digests", {"scores_val": KNOWN}, "models: night_net_r50_1x", "digests.scores_val"),
-        ("models.0.digests", {"preds": MD5}, "models: night_net_r50_1x", "digests.preds"),
-        ("models.0.digests", {"preds": {"digest": MD5}}, "models: night_net_r50_1x", "digests.preds.size"),
-        ("models.0.digests", {"preds": KNOWN | {"by": "me"}}, "models: night_net_r50_1x", "digests.preds.by"),
-        ("models.0.digests", {"preds": KNOWN | {"size": 0}}, "models: night_net_r50_1x", "digests.preds.size"),
+        ("models.0.digests", {}, ENTRY, "digests"),
+        ("models.0.alternates", {}, ENTRY, "alternates"),
+        ("models.0.predictions", {"by": "me"}, ENTRY, "predictions.by"),
+        ("models.0.predictions", {"license": "MIT"}, ENTRY, "predictions.license"),
+        ("models.0.predictions", KNOWN | {"size": 0}, ENTRY, "predictions.size"),
+        ("models.0.scores_test", KNOWN | {"digest": "md5:12"}, ENTRY, "scores_test.digest"),
+        ("models.0.md5", {"alternates": ["https://far.example/x"]}, ENTRY, "md5.alternates"),
         (
-            "models.0.digests",
-            {"scores-test": KNOWN | {"digest": "md5:12"}},
-            "models: night_net_r50_1x",
-            "digests.scores-test.digest",
+            "models.0.md5",
+            {"address": "https://far.example/x", "alternates": "y"},
+            ENTRY,
+            "md5.alternates",
         ),
-        ("models.0.alternates", {"weights": []}, "models: night_net_r50_1x", "alternates.weights"),
-        ("models.0.alternates", {"md5": "https://far.example/x"}, "models: night_net_r50_1x", "alternates.md5"),
-        ("models.0.alternates", {"visuals": ["far.example/x"]}, "models: night_net_r50_1x", "alternates.visuals"),
-        ("models.0.alternates", {"md5": ["http://far.example/x"]}, "models: night_net_r50_1x", "alternates.md5"),
-        ("models.0.md5", "https://far.example/a b.md5", "models: night_net_r50_1x", "md5"),
-        ("models.0.predictions", "ftp://far.example/p.json", "models: night_net_r50_1x", "predictions"),
-        ("models.0.visuals", "https://[half/v.zip", "models: night_net_r50_1x", "visuals"),
-        ("models.0.scores_val", "https://far.example:99999/", "models: night_net_r50_1x", "scores_val"),
-        ("models.0.scores_test", "", "models: night_net_r50_1x", "scores_test"),
+        (
+            "models.0.visuals",
+            VISUALS | {"alternates": ["far.example/x"]},
+            ENTRY,
+            "visuals.alternates",
+        ),
+        (
+            "models.0.md5",
+            VISUALS | {"alternates": ["http://far.example/x"]},
+            ENTRY,
+            "md5.alternates",
+        ),
+        ("models.0.md5", "https://far.example/a b.md5", ENTRY, "md5.address"),
+        ("models.0.predictions", "ftp://far.example/p.json", ENTRY, "predictions.address"),
+        ("models.0.visuals", "https://[half/v.zip", ENTRY, "visuals.address"),
+        ("models.0.scores_val", "https://far.example:99999/", ENTRY, "scores_val.address"),
+        ("models.0.scores_test", "", ENTRY, "scores_test.address"),
+        ("models.0.published", "last year", ENTRY, "published"),
+        ("models.0.published", 2021, ENTRY, "published"),
         ("families.0.paper.address", "arxiv:1506.01497", "families: night_net", "paper.address"),
         ("families.0.code", "github.com/x", "families: night_net", "code"),
         ("families.0.authors.0.page", "javascript:alert(1)", "families: night_net", "authors: Ada: page"),
@@ -251,8 +263,11 @@ def test_one_wrong_value_is_refused_with_file_entry_and_field(
         ("models.0.weights.address", "file:///nowhere/a%20b.pth"),
         ("models.0.weights.address", "hf://night/net@main/folder/night.pth"),
         ("models.0.weights.license", "CC BY-NC 4.0"),
-        ("models.0.digests", {}),
-        ("models.0.digests", {"preds": {"digest": None, "size": None}, "scores-val": KNOWN}),
+        ("models.0.predictions", {"address": None, "alternates": [], "digest": None, "size": None}),
+        ("models.0.scores_val", KNOWN),
+        ("models.0.visuals", {}),
+        ("models.0.published", "2030-12-31"),
+        ("models.0.published", None),
         ("models.0.scores_val", "https://far.example:8443/s.json?a=b&c=(d)#e"),
         ("families.0.note", "two\nlines"),
         ("families.0.authors", []),
@@ -306,7 +321,7 @@ def test_a_path_is_relative_to_the_zoo_file(
     path = file.parent / "run 1" / "best.pth"
     path.touch()
     model = load_zoo(file)["night"]
-    assert (model.weights.address if field == "weights" else getattr(model, field)) == path.as_uri()
+    assert getattr(model, field).address == path.as_uri()
 
 
 def test_an_absolute_path_and_alternates_may_be_paths_too(write: Write, tmp_path: Path) -> None:
@@ -357,7 +372,7 @@ def test_an_address_with_a_password_or_token_is_refused_and_not_shown(
     assert "far.example" in words
 
 
-FETCHED = ["weights.address", "md5", "predictions", "visuals", "scores_val", "scores_test"]
+FETCHED = ["weights", "md5", "predictions", "visuals", "scores_val", "scores_test"]
 
 
 @pytest.mark.parametrize("field", FETCHED)
@@ -366,7 +381,7 @@ def test_plain_http_to_a_far_host_is_refused_where_no_digest_is_known(
 ) -> None:
     put(document, f"models.0.{field}", "http://far.example/file")
     error = refusal(write(document))
-    assert (error.entry, error.field) == ("models: night_net_r50_1x", field)
+    assert (error.entry, error.field) == ("models: night_net_r50_1x", f"{field}.address")
     assert "http://far.example/file" in error.problem
 
 
@@ -393,7 +408,7 @@ def test_plain_http_is_accepted_for_weights_with_a_recorded_digest(
 def test_a_digest_of_the_weights_verifies_no_other_file(document: Document, write: Write) -> None:
     put(document, "models.0.weights.digest", MD5)
     put(document, "models.0.predictions", "http://far.example/p.json")
-    assert refusal(write(document)).field == "predictions"
+    assert refusal(write(document)).field == "predictions.address"
 
 
 OTHERS = [
@@ -408,15 +423,14 @@ OTHERS = [
 def test_a_digest_of_another_file_verifies_only_that_file(
     document: Document, write: Write, field: str, what: ArtifactKind
 ) -> None:
-    put(document, "models.0.digests", {what: {"digest": SHA256, "size": 12}})
-    put(document, f"models.0.{field}", "http://far.example/file")
+    put(document, f"models.0.{field}", {"address": "http://far.example/file", "digest": SHA256, "size": 12})
     model = load_zoo(write(document))["night_net_r50_1x"]
     assert {each: model.artifact(each)[3:5] for each in ARTIFACT_KINDS} == {
         each: (SHA256, 12) if each == what else (None, None) for each in ARTIFACT_KINDS
     }
     other = next(name for name, kind in OTHERS if kind != what)
     put(document, f"models.0.{other}", "http://far.example/file")
-    assert refusal(write(document)).field == other
+    assert refusal(write(document)).field == f"{other}.address"
 
 
 def test_plain_http_in_an_alternate_is_refused_too(document: Document, write: Write) -> None:
@@ -614,9 +628,9 @@ def test_a_config_that_is_a_link_to_itself_is_missing(document: Document, write:
 def test_alternates_of_a_file_come_after_its_published_address(
     document: Document, write: Write, field: str, what: ArtifactKind
 ) -> None:
-    put(document, f"models.0.{field}", "https://far.example/file")
-    put(document, "models.0.md5", "https://far.example/md5")
-    put(document, "models.0.alternates", {field: ["https://later.example/file"], "md5": ["https://later.example/md5"]})
+    for name, file in ((field, "file"), ("md5", "md5")):
+        addresses = {"address": f"https://far.example/{file}", "alternates": [f"https://later.example/{file}"]}
+        put(document, f"models.0.{name}", addresses)
     model = load_zoo(write(document))["night_net_r50_1x"]
     assert model.artifact(what).addresses == ("https://far.example/file", "https://later.example/file")
     digests = ("https://far.example/md5", "https://later.example/md5")
@@ -624,9 +638,8 @@ def test_alternates_of_a_file_come_after_its_published_address(
 
 
 def test_alternates_without_a_published_address_are_refused(document: Document, write: Write) -> None:
-    put(document, "models.0.md5", None)
-    put(document, "models.0.alternates", {"md5": ["https://later.example/md5"]})
-    assert refusal(write(document)).field == "alternates.md5"
+    put(document, "models.0.md5", {"address": None, "alternates": ["https://later.example/md5"]})
+    assert refusal(write(document)).field == "md5.alternates"
 
 
 # Digests that a user adds to the built-in models

@@ -11,7 +11,15 @@ import yaml
 
 from bdd100k_zoo.errors import UnknownNameError
 from bdd100k_zoo.registry.loading import CONFIG_FOLDER, DEMO_ZOO_FILE, PACKAGE_FOLDER, builtin_zoo_file
-from bdd100k_zoo.registry.models import ADDRESS_FIELDS, Family, ModelEntry, Weights, to_json_values
+from bdd100k_zoo.registry.models import (
+    ARTIFACT_FIELDS,
+    FILE_FIELDS,
+    Family,
+    ModelEntry,
+    PublishedFile,
+    Weights,
+    to_json_values,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,12 +143,14 @@ def test_a_model_has_its_published_backbone_schedule_and_scores(zoo: Zoo, row: t
 def test_a_model_lists_every_address_of_its_published_files(zoo: Zoo, name: str) -> None:
     model, file = zoo[name], f"{name}_det_bdd100k"
     assert model.config == f"{file}.py"
-    assert model.weights.address == f"{HOST}/models/{file}.pth"
-    assert model.md5 == f"{HOST}/models/{file}.md5"
-    assert model.predictions == f"{HOST}/preds/{file}.json"
-    assert model.visuals == f"{HOST}/visuals/{file}.zip"
-    assert model.scores_val == f"{HOST}/scores-val/{file}.json"
-    assert model.scores_test == f"{HOST}/scores-test/{file}.json"
+    assert {field: getattr(model, field).address for field in FILE_FIELDS} == {
+        "weights": f"{HOST}/models/{file}.pth",
+        "md5": f"{HOST}/models/{file}.md5",
+        "predictions": f"{HOST}/preds/{file}.json",
+        "visuals": f"{HOST}/visuals/{file}.zip",
+        "scores_val": f"{HOST}/scores-val/{file}.json",
+        "scores_test": f"{HOST}/scores-test/{file}.json",
+    }
 
 
 def later_name(name: str) -> str:
@@ -170,7 +180,7 @@ def test_every_file_of_a_renamed_model_has_its_later_address_as_an_alternate(zoo
     for what, address in later.items():
         assert zoo[name].artifact(what).addresses[1:] == ((address,) if file else ())
     digests = zoo[name].artifact("weights").digest_addresses
-    assert digests[0] == zoo[name].md5
+    assert digests[0] == zoo[name].md5.address
     assert digests[1:] == ((f"{HOST}/models/{file}.md5",) if file else ())
 
 
@@ -182,8 +192,25 @@ def test_the_later_addresses_are_those_that_the_publishers_list_last(zoo: Zoo, s
         entry = published[name]
         weights = zoo[name].artifact("weights")
         assert (weights.addresses[-1], weights.digest_addresses[-1]) == (entry["weights"], entry["md5"])
-        for what, field in ADDRESS_FIELDS.items():
+        for what, field in ARTIFACT_FIELDS.items():
             assert zoo[name].artifact(what).addresses[-1] == entry[field]
+
+
+@pytest.mark.parametrize(
+    ("edition", "models"), [("2021-10-10", 18), ("2021-11-29", 25), ("2022-06-18", 48), ("2022-11-26", 53)]
+)
+def test_the_editions_of_the_publishers_are_known_by_their_days(zoo: Zoo, edition: str, models: int) -> None:
+    published = [model for model in zoo.models if str(model.published) <= edition]
+    assert len(published) == models
+    assert {model.name for model in published} >= set(NAMES_2021) or edition < "2021-11-29"
+
+
+def test_models_were_published_when_the_publishers_listed_them_first(zoo: Zoo, shared: Path) -> None:
+    listed = yaml.safe_load((shared / "facts" / "zoo64" / "detection.yaml").read_text(encoding="utf-8"))["models"]
+    days = {entry["name"].removesuffix("_det_bdd100k"): str(entry["first_published"]) for entry in listed}
+    for model in zoo.models:
+        # A renamed model has the day of its first name; the facts have that of its second one.
+        assert str(model.published) == days.get(model.name) or (model.aliases and str(model.published)[:4] == "2021")
 
 
 def test_papers_authors_and_code_of_all_families_are_the_published_ones(zoo: Zoo, shared: Path) -> None:
@@ -222,10 +249,11 @@ def test_the_parameters_are_the_published_models_own(zoo: Zoo, shared: Path) -> 
 @pytest.mark.parametrize("file", [builtin_zoo_file(), DEMO_ZOO_FILE], ids=lambda file: file.parent.name)
 def test_built_in_entries_are_complete(file: Path) -> None:
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    model_fields = set(ModelEntry.__struct_fields__) - {"digests", "alternates"}
     for entry in document["models"]:
-        assert model_fields <= set(entry), entry["name"]
-        assert set(entry["weights"]) == set(Weights.__struct_fields__), entry["name"]
+        assert list(entry) == list(ModelEntry.__struct_fields__), entry["name"]
+        for field in FILE_FIELDS:
+            expected = Weights if field == "weights" else PublishedFile
+            assert entry[field] is None or tuple(entry[field]) == expected.__struct_fields__, entry["name"]
         assert entry["parameters"]
     for family in document.get("families", ()):
         assert set(family) == set(Family.__struct_fields__), family["name"]
@@ -233,7 +261,9 @@ def test_built_in_entries_are_complete(file: Path) -> None:
 
 def test_digests_and_sizes_are_empty_or_well_formed(zoo: Zoo) -> None:
     for model in zoo.models:
-        assert (model.weights.digest is None) == (model.weights.size is None), model.name
+        for field in FILE_FIELDS:
+            recorded = getattr(model, field)
+            assert (recorded.digest is None) == (recorded.size is None), (model.name, field)
 
 
 def test_every_config_exists_among_the_packages_own(zoo: Zoo) -> None:
@@ -312,14 +342,7 @@ def test_every_address_of_the_tables_of_2021_is_in_the_zoo_and_no_other_of_these
     ours = [
         address
         for model in map(zoo.__getitem__, NAMES_2021)
-        for address in (
-            model.weights.address,
-            model.md5,
-            model.predictions,
-            model.visuals,
-            model.scores_val,
-            model.scores_test,
-        )
+        for address in (getattr(model, field).address for field in FILE_FIELDS)
     ]
     assert len(published) == 25 * 6
     assert Counter(published) == Counter(ours)

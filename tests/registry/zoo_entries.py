@@ -19,6 +19,7 @@ MODEL: dict[str, Any] = {
     "backbone": "R-50-FPN",
     "schedule": "1x",
     "multi_scale_training": False,
+    "published": None,
     "config": "configs/night_net.py",
     "ap_val": 12.5,
     "ap_test": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import re
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.errors import InvalidFileError, StorageError
+from bdd100k_zoo.api.tables import table
+from bdd100k_zoo.errors import InvalidFileError, StorageError, UnknownNameError, ZooError
+from bdd100k_zoo.registry.models import PublishedFile, select_edition
 from bdd100k_zoo.reporting.tables import (
     BEGIN,
     END,
@@ -44,6 +47,7 @@ SPARSE_1X = (
     f"| [preds]({FILES}/preds/sparse_rcnn_r50_fpn_1x_det_bdd100k.json) "
     f"| [visuals]({FILES}/visuals/sparse_rcnn_r50_fpn_1x_det_bdd100k.zip) |\n"
 )
+TABLES_2021_SHA256 = "1946cfafbfce080b11fb132c5ab219f492e4731f75cfdd195380314acf9825e1"
 HRNET_32_3X = (
     f"| HRNet-w32 | 3x | ✓ | 33.97 | [scores]({FILES}/scores-val/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.json) "
     f"| 33.19 | [scores]({FILES}/scores-test/faster_rcnn_hrnetv2p_w32_3x_det_bdd100k.json) "
@@ -55,23 +59,38 @@ HRNET_32_3X = (
 )
 
 
-def test_the_eight_tables_of_2021_equal_the_published_ones_byte_for_byte(zoo: Zoo, shared: Path) -> None:
+def test_the_eight_tables_of_2021_equal_the_published_ones_byte_for_byte(zoo: Zoo) -> None:
+    text = table(edition="2021", zoo=zoo)
+    assert text.count("### ") == 8
+    assert hashlib.sha256(text.encode()).hexdigest() == TABLES_2021_SHA256
+
+
+def test_the_digest_of_the_tables_of_2021_is_that_of_the_publishers_readme(shared: Path) -> None:
     (readme,) = (shared / "seed").glob("*.txt")
-    published = ""
+    sections = []
     title = b""
     for line in readme.read_bytes().splitlines(keepends=True):
-        if line.startswith(b"### "):
-            title = line
+        title = line if line.startswith(b"### ") else title
         if line.startswith(b"| Backbone "):
-            published += f"{'' if not published else chr(10)}{title.decode()}\n"
+            sections.append(title + b"\n")
         if line.startswith(b"|"):
-            published += line.decode()
-    assert published.count("### ") == 8
-    # The models of 2021: later ones were added to the same families.
-    older = [model for model in zoo.models if f"/{model.config}" in published]
-    families = [family for family in zoo.families if f"### {family.title}\n" in published]
-    assert len(older) == 25
-    assert render_tables(dataclasses.replace(zoo, models=tuple(older)), families).encode() == published.encode()
+            sections[-1] += line
+    assert hashlib.sha256(b"\n".join(sections)).hexdigest() == TABLES_2021_SHA256
+
+
+def test_an_edition_has_the_families_that_have_models_in_it(zoo: Zoo) -> None:
+    assert [family.title for family in select_edition(zoo, "2021-10").families] == [
+        *("Faster R-CNN", "RetinaNet", "Cascade R-CNN", "FCOS", "Deformable ConvNets v2", "Sparse R-CNN")
+    ]
+    with pytest.raises(UnknownNameError):
+        table(edition="2021", family="atss", zoo=zoo)
+
+
+@pytest.mark.parametrize(("edition", "problem"), [("2020-12-31", "no model was published by"), ("21", "found '21'")])
+def test_an_edition_without_models_and_one_that_is_no_date_name_the_dates(zoo: Zoo, edition: str, problem: str) -> None:
+    with pytest.raises(ZooError, match=problem) as caught:
+        select_edition(zoo, edition)
+    assert "2021-10-10, 2021-11-29, 2022-06-18, 2022-11-26" in (caught.value.hint or "")
 
 
 def test_a_row_is_spelled_as_published(zoo: Zoo) -> None:
@@ -179,7 +198,9 @@ def test_markdown_shows_text_of_zoo_files_as_it_is(zoo: Zoo) -> None:
 
 def test_links_to_odd_places_stay_links_in_their_cells(zoo: Zoo) -> None:
     address = "https://x.org/a(b) <c>|d`e\\f%20ü?g=[1]&h=*#i"
-    model = msgspec.structs.replace(zoo["fcos_r50_fpn_1x"], visuals=address, config="my configs/a|(1)#%.py")
+    model = msgspec.structs.replace(
+        zoo["fcos_r50_fpn_1x"], visuals=PublishedFile(address), config="my configs/a|(1)#%.py"
+    )
     row = render_tables(dataclasses.replace(zoo, models=(model,)), [zoo.family("fcos")]).splitlines()[-1]
     assert row.endswith("| [visuals](https://x.org/a%28b%29%20%3Cc%3E%7Cd%60e%5Cf%20%C3%BC?g=[1]&h=*#i) |")
     assert "| [config](./configs/det/my%20configs/a%7C%281%29%23%25.py) |" in row

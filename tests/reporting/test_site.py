@@ -28,7 +28,7 @@ from bdd100k_zoo.data.drawing.colours import (
 )
 from bdd100k_zoo.errors import InputsError, InvalidFileError, StorageError
 from bdd100k_zoo.registry import ARTIFACT_KINDS, Zoo, load_zoo
-from bdd100k_zoo.registry.models import Author, Paper
+from bdd100k_zoo.registry.models import Author, Paper, PublishedFile
 from bdd100k_zoo.reporting.site import linkable, render_site, write_site
 from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, speed_plot
 
@@ -150,7 +150,8 @@ def hostile_zoo(zoo: Zoo) -> Zoo:
         code='https://good.example/" onclick="alert(1)',
         note=HOSTILE,
     )
-    model = changed(zoo, backbone=HOSTILE, config=HOSTILE, predictions=SCRIPT, visuals=" JavaScript:alert(1)").models
+    files = {"predictions": PublishedFile(SCRIPT), "visuals": PublishedFile(" JavaScript:alert(1)")}
+    model = changed(zoo, backbone=HOSTILE, config=HOSTILE, **files).models
     return dataclasses.replace(zoo, families=(family, *zoo.families[1:]), models=model)
 
 
