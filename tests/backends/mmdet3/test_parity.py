@@ -36,6 +36,11 @@ QUICK = (
     "fcos_r50_fpn_1x",
     "faster_rcnn_r50_fpn_deconv_1x",
     "sparse_rcnn_r50_fpn_1x",
+    "atss_r50_fpn_1x",
+    "fcos_tricks_r50_fpn_1x",
+    "faster_rcnn_swin-t_fpn_1x",
+    "retinanet_pvt-t_fpn_1x",
+    "retinanet_pvtv2-b0_fpn_1x",
 )
 ZOO = load_zoo()
 FROZEN = [model for model in architectures(ZOO) if model.name in read_frozen(CLASSIC).weights]
