@@ -111,7 +111,7 @@ def relative_positions(window: int) -> npt.NDArray[np.int64]:
     """
     rows, columns = np.divmod(np.arange(window**2), window)
     below, right = (places[:, None] - places[None, :] + window - 1 for places in (rows, columns))
-    return below * (2 * window - 1) + right
+    return np.asarray(below * (2 * window - 1) + right, np.int64)
 
 
 def _scaled(values: npt.NDArray[np.float32], kind: str, output: Output) -> npt.NDArray[np.float32]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from reference import HERE, MODELS, config_path, differences, differences_from_frozen
+from reference import CLASSIC, HERE, MODELS, config_path, differences, differences_from_frozen
 
 from bdd100k_zoo.backends import mmdet2
 from bdd100k_zoo.data.classes import CLASSES
@@ -21,8 +21,7 @@ from bdd100k_zoo.errors import (
     UnsafeCheckpointError,
 )
 from bdd100k_zoo.registry import load_zoo
-from tools.fidelity.freeze import architectures
-from tools.fidelity.results import rows_of
+from tools.fidelity.results import read_frozen, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
