@@ -7,6 +7,7 @@ numbers as an uninterrupted one, with any number of reading processes, and check
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import random
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import torch
-from mmdet.registry import DATASETS
-from mmengine.dataset import pseudo_collate
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.dataset import Compose, pseudo_collate
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bdd100k_zoo.backends.common.config import mmdet_default_scope, translate_config_errors
@@ -95,7 +96,19 @@ class SeededDataset(Dataset[Any]):
 
     def __init__(self, dataset: Any, *, seed: int) -> None:
         self._dataset, self._seed = dataset, seed
+        self._later: tuple[int, Any] | None = None  # the epoch from which another dataset is read, and that dataset
         self.metainfo = dataset.metainfo
+
+    def switch_pipeline(self, epoch: int, pipeline: Sequence[dict[str, Any]]) -> None:
+        """Apply other transforms from an epoch on, counted from 0, in place of those of the outermost dataset."""
+        later = copy.copy(self._dataset)
+        with mmdet_default_scope():
+            built = [TRANSFORMS.build(step) for step in pipeline]
+        # mmdet's MultiImageMixDataset keeps a list, its other datasets a Compose.
+        later.pipeline = built if isinstance(later.pipeline, list) else Compose(built)
+        if hasattr(later, "pipeline_types"):
+            later.pipeline_types = [step["type"] for step in pipeline]
+        self._later = epoch, later
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -103,6 +116,8 @@ class SeededDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         epoch, image = divmod(index, len(self._dataset))
         seed_rngs(self._seed, "image", epoch, image)
+        if self._later is not None and epoch >= self._later[0]:
+            return self._later[1][image]
         return self._dataset[image]
 
 

@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 
 from bdd100k_zoo.backends.common.config import DATASET_TYPE, PRETRAINED_KEYS, load_config, mmdet_default_scope
+from bdd100k_zoo.backends.common.precision import resolve_precision
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.training.loaders import default_workers
 from bdd100k_zoo.training.runner import PreciseOptimWrapper
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 EPOCH_KEYS = ("begin", "end", "T_max", "step_size", "milestones")
 """Settings of schedulers that count epochs, where ``by_epoch`` is not false."""
+FP16_WRAPPER = "AmpOptimWrapper"
+"""How configs name training in fp16."""
+SWITCH_HOOK = "ModeSwitchHook"
 NOTHING_FROZEN: Mapping[str, object] = {"frozen_stages": -1, "norm_eval": False}
 
 
@@ -63,6 +67,8 @@ class Recipe(NamedTuple):
 def build_recipe(request: TrainRequest, *, precision: str, device: torch.device) -> Recipe:
     """Read a model's config and fit it to what a training is asked to do.
 
+    A recipe in fp16 is one in fp32 on a CPU, unless ``precision`` is fp16.
+
     The learning rate is proportional to the batch: twice the images, twice the rate (Goyal et al., arXiv:1706.02677).
 
     Raises:
@@ -80,6 +86,11 @@ def build_recipe(request: TrainRequest, *, precision: str, device: torch.device)
     published_epochs = int(config.train_cfg.max_epochs)
     epochs = request.epochs or published_epochs
     config.param_scheduler = rescale_schedulers(config.get("param_scheduler"), epochs / published_epochs)
+    for hook in config.get("custom_hooks") or ():
+        if hook.get("type") == SWITCH_HOOK:
+            hook.begin = _scale_epochs(hook.begin, epochs / published_epochs)
+    if request.precision == "auto" and device.type != "cpu" and config.optim_wrapper.get("type") == FP16_WRAPPER:
+        precision = resolve_precision("fp16", device)
     config.optim_wrapper.update(type=PreciseOptimWrapper, precision=precision, device=str(device))
     start_name = pretrained_source(config)
     config.model = strip_pretrained_source(config.model, from_scratch=request.from_scratch)
@@ -188,8 +199,12 @@ def _check(config: Config, name: str) -> None:
     for key in ("load_from", "resume", "activation_checkpointing", "compile"):
         if config.get(key):
             raise ConfigError(name, f"{key}: `bdd100k-zoo train` does not support this setting")
-    if config.optim_wrapper.get("type", "OptimWrapper") != "OptimWrapper":
-        raise ConfigError(name, "optim_wrapper.type: expected OptimWrapper; set the precision with --precision")
+    if (kind := config.optim_wrapper.get("type", "OptimWrapper")) not in ("OptimWrapper", FP16_WRAPPER):
+        raise ConfigError(name, f"optim_wrapper.type: expected OptimWrapper or {FP16_WRAPPER}, found {kind}")
+    if kind == FP16_WRAPPER and (extra := sorted(config.optim_wrapper.keys() & {"dtype", "use_fsdp"})):
+        raise ConfigError(name, f"optim_wrapper.{extra[0]}: not supported; set the precision with --precision")
+    if not isinstance(config.optim_wrapper.get("loss_scale", {}), dict):
+        raise ConfigError(name, "optim_wrapper.loss_scale: expected a dict, such as dict(init_scale=512.0)")
     for key in ("lr", "type"):
         if key not in (config.optim_wrapper.get("optimizer") or {}):
             raise ConfigError(name, f"optim_wrapper.optimizer has no {key}")

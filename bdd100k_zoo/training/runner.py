@@ -156,10 +156,24 @@ class PreciseOptimWrapper(OptimWrapper):  # type: ignore[misc]
     mmengine's own AmpOptimWrapper asserts that there is a GPU.
     """
 
-    def __init__(self, precision: str = "fp32", device: str = "cpu", **settings: Any) -> None:
+    def __init__(
+        self,
+        precision: str = "fp32",
+        device: str = "cpu",
+        loss_scale: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Build it.
+
+        Args:
+            precision: one of ``protocol.PRECISIONS`` but ``auto``.
+            device: where the model is.
+            loss_scale: arguments of torch's GradScaler, which fp16 uses.
+            settings: those of mmengine's OptimWrapper.
+        """
         super().__init__(**settings)
         self._precision, self._device = precision, torch.device(device)
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "fp16")
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "fp16", **(loss_scale or {}))
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

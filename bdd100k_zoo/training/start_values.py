@@ -79,12 +79,16 @@ def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
 
 
 BACKBONE_PREFIX = "backbone."
+OUTPUT_NORM = re.compile(r"norm[0-3]\.(weight|bias)")
+"""The normalisations of Swin's four outputs, which a classifier lacks: they start as mmdet initialises them."""
 OPTIONAL_SUFFIXES = ("num_batches_tracked", "conv_offset.weight", "conv_offset.bias")
 """Suffixes of names that a classifier's file may lack: BatchNorm's counter, parameters of deformable convolutions."""
 
 
 def load_pretrained_backbone(backbone: Any, path: Path, *, name: str) -> None:
     """Load the values of a file into a backbone; other entries of the file, such as a classifier's, are ignored.
+
+    Files with the parameter names of the authors of Swin Transformer and PVT are converted to mmdet's.
 
     Args:
         backbone: changed in place.
@@ -98,7 +102,30 @@ def load_pretrained_backbone(backbone: Any, path: Path, *, name: str) -> None:
     given, expected = read_checkpoint(path).state_dict, backbone.state_dict()
     if any(key.startswith(BACKBONE_PREFIX) for key in given):  # a detector's
         given = {key.removeprefix(BACKBONE_PREFIX): given[key] for key in given if key.startswith(BACKBONE_PREFIX)}
+    given = convert_names(backbone, given)
+    if type(backbone).__name__ == "SwinTransformer":
+        expected = {key: like for key, like in expected.items() if key in given or not OUTPUT_NORM.fullmatch(key)}
     known = {key: tensor for key, tensor in given.items() if key in expected}
     owner = f"the backbone of {name}"
     fit = match_state_dict(expected, known, model_name=owner, path=path, optional=OPTIONAL_SUFFIXES)
     backbone.load_state_dict(fit, strict=False)
+
+
+def convert_names(backbone: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict with mmdet's names and layouts, where it has those of the authors' own code.
+
+    Args:
+        backbone: a Swin Transformer or a PVT whose setting ``convert_weights`` is true; others are not converted.
+        given: tensors by parameter name.
+    """
+    if not getattr(backbone, "convert_weights", False):
+        return given
+    from mmdet.models.backbones.pvt import pvt_convert
+    from mmdet.models.backbones.swin import swin_converter
+
+    if any(key.startswith("layers.0.blocks.") for key in given):
+        converted = swin_converter(given)
+        return {key.removeprefix(BACKBONE_PREFIX): tensor for key, tensor in converted.items()}
+    if any(key.startswith("block1.") for key in given):
+        return dict(pvt_convert(given))
+    return given

@@ -10,6 +10,7 @@ from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.prediction.launch import ProcessRank
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.training.recipe import build_recipe, rescale_schedulers
+from bdd100k_zoo.training.runner import PreciseOptimWrapper
 from bdd100k_zoo.training.train import TrainRequest
 
 if TYPE_CHECKING:
@@ -83,6 +84,31 @@ def test_a_cosine_is_stretched_too() -> None:
     assert rescale_schedulers(None, 2.0) == []
 
 
+@pytest.mark.parametrize(("epochs", "begin"), [(36, 27), (12, 9), (4, 3)])
+def test_another_length_moves_the_end_of_strong_augmentation(tmp_path: Path, epochs: int, begin: int) -> None:
+    (hook,) = recipe("faster_rcnn_swin-t_fpn_3x_strong", tmp_path, epochs=epochs).config.custom_hooks
+    assert hook.begin == begin
+
+
+def test_a_recipe_in_fp16_is_in_fp32_on_a_cpu_and_keeps_its_loss_scale(tmp_path: Path) -> None:
+    found = recipe("cascade_rcnn_swin-b_fpn_fp16_3x", tmp_path)
+    assert found.precision == "fp32"
+    wrapper = found.config.optim_wrapper
+    assert (wrapper.type, wrapper.precision) == (PreciseOptimWrapper, "fp32")
+    assert wrapper.loss_scale == {"init_scale": 512.0}
+
+
+@pytest.mark.parametrize(("asked", "precision"), [("auto", "fp16"), ("fp32", "fp32")])
+def test_a_recipe_in_fp16_is_in_fp16_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    model = ZOO["faster_rcnn_swin-s_fpn_fp16_3x"]
+    request = TrainRequest(model=model, data=tmp_path, out=tmp_path, precision=asked)
+    found = build_recipe(request, precision="fp32", device=torch.device("cuda", 0))
+    assert (found.precision, found.config.optim_wrapper.precision) == (precision, precision)
+
+
 def test_start_values_are_taken_from_the_settings_and_nothing_else_is_changed(tmp_path: Path) -> None:
     found = recipe("faster_rcnn_r50_fpn_1x", tmp_path)
     assert found.start_name == "torchvision://resnet50"
@@ -111,7 +137,9 @@ def test_a_config_that_names_no_start_values_is_left_as_it_is(tmp_path: Path) ->
     [
         ({"load_from": "x.pth"}, "load_from"),
         ({"resume": True}, "resume"),
-        ({"optim_wrapper.type": "AmpOptimWrapper"}, "--precision"),
+        ({"optim_wrapper.type": "ApexOptimWrapper"}, "expected OptimWrapper or AmpOptimWrapper"),
+        ({"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "bfloat16"}, "--precision"),
+        ({"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.loss_scale": 512.0}, "expected a dict"),
         ({"train_cfg.max_epochs": 0}, "max_epochs"),
         ({"train_dataloader.dataset": {"_delete_": True, "type": "CocoDataset"}}, "one BDD100KDataset"),
         ({"optim_wrapper": {"_delete_": True, "optimizer": {"type": "SGD"}}}, "has no lr"),

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from fault_host import HASTE, Told, running_host
-from mmdet.models.backbones import ResNet
+from mmdet.models.backbones import PyramidVisionTransformer, PyramidVisionTransformerV2, ResNet, SwinTransformer
 from safetensors.torch import save_file
 
 from bdd100k_zoo.backends.common.config import load_config
@@ -85,6 +86,10 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_every_recipe_names_start_values_that_have_an_address() -> None:
     found = {pretrained_source(load_config(model.config_path)) for model in load_zoo().models}
+    addresses = {name for name in found if name.startswith("https://")}
+    assert len(addresses) == 4 + 2 + 3 + 1  # Swin, PVT, PVTv2, RSB
+    assert all(pretrained_url(name) == name for name in addresses)
+    found -= addresses
     assert {name: pretrained_url(name) for name in found} == {
         "torchvision://resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
         "torchvision://resnet101": "https://download.pytorch.org/models/resnet101-63fe2227.pth",
@@ -93,6 +98,7 @@ def test_every_recipe_names_start_values_that_have_an_address() -> None:
             for name, file in (
                 ("detectron/resnet50_caffe", "resnet50_caffe-788b5fa3"),
                 ("detectron/resnet101_caffe", "resnet101_caffe-3ad79236"),
+                ("detectron2/resnet50_caffe", "resnet50_msra-5891d200"),
                 ("msra/hrnetv2_w18", "hrnetv2_w18-00eb2006"),
                 ("msra/hrnetv2_w32", "hrnetv2_w32-dc9eeb4f"),
             )
@@ -125,6 +131,104 @@ def test_values_in_safetensors_are_taken(tmp_path: Path) -> None:
     model = backbone()
     load_pretrained_backbone(model, tmp_path / "x.safetensors", name="x")
     assert (model.conv1.weight == 0.5).all()
+
+
+# The names of the authors of transformers
+
+
+def small_swin() -> Any:
+    return SwinTransformer(
+        embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8), window_size=2, convert_weights=True
+    )
+
+
+def swin_authors_file(model: Any) -> dict[str, torch.Tensor]:
+    """A classifier's state dict by the names of the authors' code: other values, and no norms of the outputs."""
+    names = {"stages.": "layers.", "attn.w_msa.": "attn.", "ffn.layers.0.0.": "mlp.fc1.", "ffn.layers.1.": "mlp.fc2."}
+    values = {"norm.weight": torch.ones(64), "head.weight": torch.ones(3, 64)}
+    for key, tensor in model.state_dict().items():
+        for ours, theirs in names.items():
+            key = key.replace(ours, theirs)
+        if not re.fullmatch(r"norm\d\..*", key):
+            values[key.replace("patch_embed.projection", "patch_embed.proj")] = tensor + 1
+    return values
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_the_files_of_the_authors_of_swin_are_converted(tmp_path: Path, parallel: bool) -> None:
+    values = swin_authors_file(small_swin())
+    torch.save({"model": values} if parallel else values, tmp_path / "x.pth")
+    model = small_swin()
+    norms = model.norm3.weight.detach().clone()
+    load_pretrained_backbone(model, tmp_path / "x.pth", name="x")
+    assert torch.equal(model.stages[3].blocks[0].ffn.layers[1].weight, values["layers.3.blocks.0.mlp.fc2.weight"])
+    assert torch.equal(model.stages[0].blocks[0].attn.w_msa.qkv.weight, values["layers.0.blocks.0.attn.qkv.weight"])
+    assert torch.equal(model.norm3.weight, norms)
+    # Merged patches are in another order: top left, bottom left, top right, bottom right with the authors.
+    theirs = values["layers.0.downsample.norm.weight"].view(4, 8)
+    assert torch.equal(model.stages[0].downsample.norm.weight.view(8, 4), theirs[[0, 2, 1, 3]].T)
+
+
+def test_an_incomplete_file_of_the_authors_of_swin_is_refused(tmp_path: Path) -> None:
+    values = swin_authors_file(small_swin())
+    del values["layers.1.blocks.0.norm1.weight"]
+    torch.save(values, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"1 missing: stages\.1\.blocks\.0\.norm1\.weight"):
+        load_pretrained_backbone(small_swin(), tmp_path / "x.pth", name="x")
+
+
+def test_a_backbone_of_swin_takes_the_values_of_a_detector_too(tmp_path: Path) -> None:
+    trained = small_swin()
+    torch.save({f"backbone.{key}": tensor for key, tensor in trained.state_dict().items()}, tmp_path / "x.pth")
+    model = small_swin()
+    load_pretrained_backbone(model, tmp_path / "x.pth", name="x")
+    assert all(torch.equal(tensor, trained.state_dict()[key]) for key, tensor in model.state_dict().items())
+
+
+def small_pvt(kind: Any) -> Any:
+    return kind(embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8], convert_weights=True)
+
+
+def pvt_authors_file(model: Any, *, linear: bool) -> dict[str, torch.Tensor]:
+    """A classifier's state dict by the names of the authors' code, where queries, keys and values are apart."""
+    values: dict[str, torch.Tensor] = {"head.weight": torch.ones(3, 64)}
+    for key, tensor in model.state_dict().items():
+        stage, part, rest = re.fullmatch(r"layers\.(\d)\.(\d)\.(.*)", key).groups()  # type: ignore[union-attr]
+        number, other = int(stage) + 1, tensor + 1
+        if part == "0":
+            values[f"patch_embed{number}.{rest.replace('projection', 'proj')}"] = other
+        elif part == "2":
+            values[f"norm{number}.{rest}"] = other
+        elif rest == "0.pos_embed":
+            values[f"pos_embed{number}"] = torch.cat([other[:, :1], other], 1) if number == 4 else other
+        else:
+            name = f"block{number}.0.{rest.partition('.')[2]}"
+            if "in_proj_" in name:
+                cut = len(other) // 3
+                values[name.replace("attn.in_proj_", "q.")] = other[:cut]
+                values[name.replace("attn.in_proj_", "kv.")] = other[cut:]
+                continue
+            name = name.replace("attn.attn.out_proj", "attn.proj")
+            for ours, theirs in (("layers.0.", "fc1."), ("layers.1.", "dwconv.dwconv."), ("layers.3.", "fc2.")):
+                name = name.replace(f"ffn.{ours}", f"mlp.{theirs}")
+            name = name.replace("ffn.layers.4.", "mlp.fc2.")
+            flat = name.endswith(("fc1.weight", "fc2.weight"))
+            values[name] = other.flatten(1) if flat else other
+    if linear:
+        values |= {"norm.weight": torch.ones(64), "cls_token": torch.ones(1, 1, 64)}
+    return values
+
+
+@pytest.mark.parametrize("kind", [PyramidVisionTransformer, PyramidVisionTransformerV2])
+def test_the_files_of_the_authors_of_pvt_are_converted(tmp_path: Path, kind: Any) -> None:
+    expected = {key: tensor + 1 for key, tensor in small_pvt(kind).state_dict().items()}
+    before = small_pvt(kind)
+    before.load_state_dict({key: tensor - 1 for key, tensor in expected.items()})
+    torch.save(pvt_authors_file(before, linear=kind is PyramidVisionTransformer), tmp_path / "x.pth")
+    model = small_pvt(kind)
+    load_pretrained_backbone(model, tmp_path / "x.pth", name="x")
+    found = model.state_dict()
+    assert [key for key, tensor in expected.items() if not torch.allclose(found[key], tensor)] == []
 
 
 # Fetching

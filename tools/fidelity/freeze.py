@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 def architectures(zoo: Zoo) -> list[Model]:
     """Return the first model of every architecture: a family's head on a backbone."""
-    return list({architecture_of(model): model for model in reversed(zoo.models)}.values())[::-1]
+    first: dict[str, Model] = {}
+    for model in zoo.models:
+        first.setdefault(architecture_of(model), model)
+    return list(first.values())
 
 
 def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: str, *, as_built: bool = False) -> None:

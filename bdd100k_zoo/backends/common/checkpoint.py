@@ -67,8 +67,9 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of mmcv 1.x, mmengine or plain torch (zip or older format), or of safetensors, on the CPU.
 
-    A file of torch holds a dictionary with a ``state_dict`` and perhaps ``meta``, or the state dict itself. Only
-    tensors and plain values are accepted; objects of numpy and mmengine in training logs are ignored.
+    A file of torch holds a dictionary with a ``state_dict`` (in the files of some authors ``model``) and perhaps
+    ``meta``, or the state dict itself. Only tensors and plain values are accepted; objects of numpy and mmengine in
+    training logs are ignored.
 
     Raises:
         StorageError: the file is missing or cannot be read, or its tensors need more memory than is available.
@@ -78,14 +79,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if is_safetensors(head):
         return Checkpoint(_strip_wrappers(_load_safetensors(path)), ())
     content = _load_torch(path, head)
-    state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
-    state_dict = state_dict if isinstance(state_dict, dict) else {}
+    state_dict = _find_state_dict(content)
     holds_tensors = (isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state_dict.items())
     if not state_dict or not all(holds_tensors):
         raise UnsafeCheckpointError(path, "it holds no state dict: expected tensors by parameter name")
     meta = content.get("meta")
     random = isinstance(meta, dict) and meta.get(RANDOM_WEIGHTS_KEY) is True
     return Checkpoint(_strip_wrappers(state_dict), _recorded_classes(meta), random)
+
+
+def _find_state_dict(content: object) -> dict[Any, Any]:
+    if not isinstance(content, dict):
+        return {}
+    found = content.get("state_dict", content.get("model", content))
+    return found if isinstance(found, dict) else {}
 
 
 def read_torch_file(path: Path) -> Any:

@@ -98,8 +98,10 @@ def init_calibrated_random_weights(model: Any, batch: Mapping[str, Any], seed: i
         torch.manual_seed(seed)
         for name, parameter in model.named_parameters():
             parameter.copy_(_random_like(name, parameter))
-        for block in (part for part in model.modules() if hasattr(part, "downsample")):  # a residual block of ResNet
-            getattr(block, "norm3" if hasattr(block, "norm3") else "norm2").weight.fill_(RESIDUAL_SCALE)
+        for block in (part for part in model.modules() if hasattr(part, "downsample")):
+            # A residual block of ResNet; the stages of Swin Transformer have no normalisation of that name.
+            if norm := getattr(block, "norm3", getattr(block, "norm2", None)):
+                norm.weight.fill_(RESIDUAL_SCALE)
         model.eval()
         handles = [_normalise_once(part) for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
         named = ((name.rpartition(".")[2], part) for name, part in model.named_modules())

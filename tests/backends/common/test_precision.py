@@ -48,6 +48,11 @@ MORE_FAMILIES = (
     "libra_faster_r50_fpn_1x",
     "faster_rcnn_hrnetv2p_w18_1x",
     "sparse_rcnn_r50_fpn_1x",
+    "atss_r50_fpn_1x",
+    "fcos_tricks_r50_fpn_1x",
+    "faster_rcnn_swin-t_fpn_1x",
+    "retinanet_pvt-t_fpn_1x",
+    "retinanet_pvtv2-b0_fpn_1x",
 )
 SMALL, FEW = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}, {"model.test_cfg.rpn.max_per_img": 100}
 """Little to compute: a CPU without the instructions for it takes ten times as long in 16 bits."""
