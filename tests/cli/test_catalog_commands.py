@@ -388,6 +388,6 @@ def test_recorded_speeds_become_a_column(call):
 def test_the_detector_of_the_demo_has_a_card_but_is_in_no_list_or_table(call):
     card = call("info", "demo_fcos_r18_fpn")
     assert card.exit_code == 0, card.stderr
-    assert "bdd100k-zoo predict demo_fcos_r18_fpn --images DIR" in card.stdout
+    assert "bdd100k-zoo predict demo_fcos_r18_fpn image.jpg" in card.stdout
     for command in (["list"], ["list", "--family", "FCOS", "--json"], ["table"], ["table", "--format", "csv"]):
         assert "demo_fcos" not in call(*command).stdout
