@@ -115,7 +115,7 @@ def test_info_is_a_card_with_every_address(call, zoo):
     for artifact in map(model.artifact, ARTIFACT_KINDS):
         assert len(artifact.addresses) == 2
         expected += [*artifact.addresses, *artifact.digest_addresses]
-    expected += [f"bdd100k-zoo predict {model.name} --images"]
+    expected += [f"bdd100k-zoo predict {model.name} image.jpg"]
     lines = text.splitlines()
     for value in expected:
         assert any(value in line for line in lines), value
