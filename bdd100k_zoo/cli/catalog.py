@@ -212,7 +212,7 @@ def _print_card(zoo: Zoo, model: Model, store: Store, files: dict[Artifact, Stor
         print_addresses(artifact.what, addresses[artifact], notes, indent=indent)
     builtin = model.zoo_file == zoo.files[0] or model in zoo.unlisted
     option = "" if builtin else f"--zoo {shlex.quote(str(model.zoo_file))} "
-    print_field("run it", f"bdd100k-zoo {option}predict {model.name} --images DIR")
+    print_field("run it", f"bdd100k-zoo {option}predict {model.name} image.jpg")
 
 
 def _print_family(family: Family) -> None:

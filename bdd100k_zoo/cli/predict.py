@@ -110,6 +110,11 @@ def predict(
 
     A run that is interrupted keeps what is done; the same command resumes it.
     """
+    here = get_session(context)
+    zoo = here.zoo()
+    if model not in zoo and os.path.exists(model):  # noqa: PTH110  (a name may be no path)
+        raise typer.BadParameter(f"name a model before the images: `predict MODEL {model}`; `list` shows all models")
+    found = zoo[model]
     paths = [*(images or ()), *(given or ())]
     if "" in paths:
         raise typer.BadParameter("the path of the images is empty; is a variable of the shell unset?")
@@ -127,8 +132,6 @@ def predict(
     from bdd100k_zoo.prediction.launch import read_command
     from bdd100k_zoo.registry.overrides import parse_overrides
 
-    here = get_session(context)
-    found = here.zoo()[model]
     command = read_command(sys.argv[1:], os.environ, launcher, gpus)
     world = command.place.world
     if world > 1 and not command.started and fresh:

@@ -33,7 +33,7 @@ SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 FOLDERS = "folder(s)"
 MAX_KINDS = 5
 """Kinds of files that a message lists."""
-PATHS_HINT = "name folders, files or quoted patterns: --images frames/ or --images 'day*/*.jpg'"
+PATHS_HINT = "name folders, files or quoted patterns, such as frames/ or 'day*/*.jpg'"
 LIST_HINT = "correct that line: the path of an image or video, relative to the list's folder; `#` begins a comment"
 
 

@@ -196,7 +196,7 @@ def _entry(
         measured=scores.get("AP", {}).get(OVERALL),
         speeds=tuple(by_model.get(model.name) for by_model in speeds.values()),
         by_class=tuple(by_class) if scores else (),
-        command=f"bdd100k-zoo {option}predict {model.name} --images DIR",
+        command=f"bdd100k-zoo {option}predict {model.name} image.jpg",
     )
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not in its __all__
+from torch.distributed.rendezvous import rendezvous
 
 from bdd100k_zoo.errors import WorkerFailedError
 from bdd100k_zoo.prediction.launch import launcher_error
@@ -42,11 +44,15 @@ def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
         yield
         return
     host, port = rendezvous_address(os.environ, place)
+    address = f"tcp://{host}:{port}" if "TORCHELASTIC_RUN_ID" not in os.environ else "env://"
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    store, *_ = next(rendezvous(address, place.rank, place.world, timeout=PROCESS_GROUP_TIMEOUT))
+    # The store of torchrun's agent outlives the processes, and still holds the addresses of those that have died.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"tcp://{host}:{port}" if "TORCHELASTIC_RUN_ID" not in os.environ else "env://",
+        store=PrefixStore(f"attempt-{attempt}", store),
         rank=place.rank,
         world_size=place.world,
         timeout=PROCESS_GROUP_TIMEOUT,

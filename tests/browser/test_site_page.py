@@ -23,7 +23,7 @@ from bdd100k_zoo.reporting.site import render_site
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 MODEL = "cascade_rcnn_r50_fpn_3x"
 COUNT = len(load_zoo().models)
-COMMAND = f"bdd100k-zoo predict {MODEL} --images DIR"
+COMMAND = f"bdd100k-zoo predict {MODEL} image.jpg"
 SORTS = "heads => heads.map(head => head.getAttribute('aria-sort'))"
 
 

@@ -126,7 +126,7 @@ def test_info_is_a_card_with_every_address(call, zoo):
     for artifact in map(model.artifact, ARTIFACT_KINDS):
         assert len(artifact.addresses) == 2
         expected += [*artifact.addresses, *artifact.digest_addresses]
-    expected += [f"bdd100k-zoo predict {model.name} --images"]
+    expected += [f"bdd100k-zoo predict {model.name} image.jpg"]
     lines = text.splitlines()
     for value in expected:
         assert any(value in line for line in lines), value
@@ -403,6 +403,6 @@ def test_recorded_speeds_become_a_column(call):
 def test_the_detector_of_the_demo_has_a_card_but_is_in_no_list_or_table(call):
     card = call("info", "demo_fcos_r18_fpn")
     assert card.exit_code == 0, card.stderr
-    assert "bdd100k-zoo predict demo_fcos_r18_fpn --images DIR" in card.stdout
+    assert "bdd100k-zoo predict demo_fcos_r18_fpn image.jpg" in card.stdout
     for command in (["list"], ["list", "--family", "FCOS", "--json"], ["table"], ["table", "--format", "csv"]):
         assert "demo_fcos" not in call(*command).stdout

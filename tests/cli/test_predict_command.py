@@ -60,6 +60,16 @@ def test_images_are_positional_and_each_file_names_its_run(call, trial):
     assert "two images would be the frame 'street.jpg'" in both.stderr
 
 
+def test_a_forgotten_model_is_asked_for(call, trial):
+    shutil.copy(trial.frames / "street.jpg", "street.jpg")
+    result = call("predict", "street.jpg")
+    assert result.exit_code == 2
+    assert "name a model before the images: `predict MODEL street.jpg`" in " ".join(
+        result.stderr.replace("│", "").split()
+    )
+    assert "the zoo has no model" in call("predict", "fcos_r50_fpn", "street.jpg").stderr
+
+
 def test_boxes_of_few_images_are_printed_as_a_table(call):
     Path("few").mkdir()
     images = [Path("few", f"{number}.jpg") for number in range(5)]

@@ -83,7 +83,7 @@ def test_every_model_has_a_row_a_card_and_a_command(zoo: Zoo, page: Page) -> Non
         assert all(f">{each}</td>" in row for each in shown)
         assert (">yes</td>" in row) is model.multi_scale_training
         assert ("article", model.name) in [(tag, attributes.get("id")) for tag, attributes in page.tags]
-        assert f"bdd100k-zoo predict {model.name} --images DIR" in text
+        assert f"bdd100k-zoo predict {model.name} image.jpg" in text
         assert page.values("href").count(f"#{model.name}") >= 2
     assert page.count("article") == len(zoo.models) == 53
 
@@ -202,7 +202,7 @@ def test_the_folder_of_a_zoo_file_stays_private(zoo: Zoo) -> None:
     own = changed(zoo, zoo_file=Path("/home/jane/secret project/my zoo.yaml"), config_path=Path("/home/jane/x.py"))
     page = Page(render_site(own))
     text = "".join(page.texts)
-    assert f"bdd100k-zoo --zoo 'my zoo.yaml' predict {own.models[0].name} --images DIR" in text
+    assert f"bdd100k-zoo --zoo 'my zoo.yaml' predict {own.models[0].name} image.jpg" in text
     assert "jane" not in text
 
 
