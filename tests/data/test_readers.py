@@ -18,6 +18,7 @@ READERS = {
     "scalabel_reader._convert_document": "one Scalabel frame from a plain document",
     "scalabel_reader.read_loose_frames": "the outer list of predictions to submit",
     "scalabel_reader.decode_loose_frame": "one frame of them",
+    "scalabel_reader.stream_rows": "the fast path of what `predict` wrote, a line at a time",
     "coco.read_coco": "COCO labels and results",
     "export.to_scalabel_frame": "what it has encoded itself, as plain values",
 }

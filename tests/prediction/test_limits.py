@@ -88,7 +88,7 @@ def request_for(tmp_path: Path, out: str = "run", **changes: Any) -> job.Predict
 
 
 def run(request: job.PredictRequest) -> Any:
-    return job.predict(request, Store(offline=True), NO_PROGRESS)
+    return job.predict(job.plan_run(request, NO_PROGRESS), Store(offline=True), NO_PROGRESS)
 
 
 LIMITS: dict[str, Any] = {"min_score": 0.06, "classes": ("truck", "car"), "max_per_image": 7}
@@ -154,7 +154,8 @@ def test_files_that_are_no_images_are_reported_once(tmp_path: Path) -> None:
     for rank, lines in ((0, [f"ignored in {tmp_path / 'frames'}: 2 .txt, 1 .heic"]), (1, [])):
         told = Told()
         place = request.place._replace(rank=rank, world=2)
-        job.predict(replace(request, place=place, out=tmp_path / "two"), Store(offline=True), told)
+        plan = job.plan_run(replace(request, place=place, out=tmp_path / "two"), told)
+        job.predict(plan, Store(offline=True), told)
         assert [note for note in told.notes if note.startswith("ignored")] == lines
 
 
