@@ -125,7 +125,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_equal_results_pass_and_the_page_lists_every_model(folders: tuple[Path, Path], tmp_path: Path, capsys) -> None:
     page = tmp_path / "docs" / "fidelity.md"
     assert main(["compare", *map(str, folders), "--out", str(page)]) == 0
-    assert capsys.readouterr().out == "25 of 25 models find the same boxes\n"
+    assert capsys.readouterr().out == "53 of 53 models find the same boxes\n"
     text = page.read_text()
     assert [name for name in NAMES if f"| `{name}` | 2 | 2 | 0 | 0 | 0 | 0 | 0 | 0 |" not in text] == []
     assert "**53 of 53 models find the same boxes** with `mmdet3` as with `mmdet2`" in text
