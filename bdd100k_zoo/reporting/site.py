@@ -13,7 +13,7 @@ from bdd100k_zoo.evaluation.scores import OVERALL
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.registry import ARTIFACT_KINDS
 from bdd100k_zoo.registry.addresses import address_problem
-from bdd100k_zoo.registry.models import describe_training, format_parameters
+from bdd100k_zoo.registry.models import best_of_families, describe_training, format_parameters
 from bdd100k_zoo.reporting.figures import ap_limits, check_report_installed
 from bdd100k_zoo.reporting.page import check_page_replaceable, markup, render_page
 from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, parameters_plot, speed_plot
@@ -140,6 +140,9 @@ def render_site(
     entries = [entry for _, of_family in families for entry in of_family]
     groups = [Group(family.title, tuple(_points(entries))) for family, entries in families]
     groups = sorted((group for group in groups if group.points), key=lambda group: -group.points[0].ap_val)
+    sections = {family.name: f"family-{place}" for place, (family, _) in enumerate(families, start=1)}
+    by_name = {entry.model.name: entry for entry in entries}
+    best = best_of_families(entry.model for entry in entries)
     hosts = {urlsplit(entry.model.weights.address).hostname for entry in entries}
     return render_page(
         "site.html",
@@ -151,7 +154,7 @@ def render_site(
         left_out=left_out,
         families=families,
         entries=sorted(entries, key=_best_first),
-        best=_best_of_families(families),
+        best=[(sections[model.family], by_name[model.name]) for model in best],
         sizes=_parameters_figure(groups),
         backbones=sorted({entry.model.backbone for entry in entries if entry.model.backbone}),
         schedules=sorted(
@@ -206,12 +209,6 @@ def _best_first(entry: Entry) -> tuple[bool, float, str]:
     """Sort by the published AP on val, models without one last."""
     ap = entry.model.ap_val
     return ap is None, -(ap or 0), entry.model.name
-
-
-def _best_of_families(families: list[tuple[Family, list[Entry]]]) -> list[tuple[str, Entry]]:
-    """Return the best model of each family with the id of its section, the best first."""
-    best = [(f"family-{place}", min(entries, key=_best_first)) for place, (_, entries) in enumerate(families, 1)]
-    return sorted((each for each in best if each[1].model.ap_val is not None), key=lambda each: _best_first(each[1]))
 
 
 def _points(entries: Iterable[Entry]) -> Iterator[Point]:
