@@ -79,6 +79,11 @@ PUBLISHED = {
         ("sparse_rcnn_r50_fpn_3x", "R-50-FPN", "3x", True, 31.31, 31.19),
         ("sparse_rcnn_r101_fpn_3x", "R-101-FPN", "3x", True, 32.18, 31.45),
     ],
+    "DyHead": [
+        ("atss_r50_fpn_dyhead_1x", "R-50-FPN", "1x", False, 32.84, 31.61),
+        ("atss_r50_fpn_dyhead_3x", "R-50-FPN", "3x", True, 34.56, 33.77),
+        ("atss_r101_fpn_dyhead_3x", "R-101-FPN", "3x", True, 34.61, 33.70),
+    ],
     "Swin Transformer": [
         ("faster_rcnn_swin-t_fpn_1x", "Swin-T", "1x", False, 32.07, 30.96),
         ("faster_rcnn_swin-t_fpn_3x", "Swin-T", "3x", True, 34.12, 33.47),
@@ -121,14 +126,14 @@ LATER = ("faster_rcnn_r50_fpn_5x", "faster_rcnn_r101_fpn_5x", "fcos_tricks_r50_f
 NAMES_2021 = [row[0] for title in FAMILIES_2021 for row in PUBLISHED[title] if row[0] not in LATER]
 
 
-def test_there_are_13_families_in_published_order(zoo: Zoo) -> None:
+def test_there_are_14_families_in_published_order(zoo: Zoo) -> None:
     assert [family.title for family in zoo.families] == list(PUBLISHED)
 
 
-def test_there_are_53_models_in_published_order_each_in_its_family(zoo: Zoo) -> None:
+def test_there_are_56_models_in_published_order_each_in_its_family(zoo: Zoo) -> None:
     listed = [(zoo.family(model.family).title, model.name) for model in zoo.models]
     assert listed == [(title, row[0]) for title, rows in PUBLISHED.items() for row in rows]
-    assert len(listed) == 53
+    assert len(listed) == 56
     assert len(NAMES_2021) == 25
 
 
@@ -197,7 +202,7 @@ def test_the_later_addresses_are_those_that_the_publishers_list_last(zoo: Zoo, s
 
 
 @pytest.mark.parametrize(
-    ("edition", "models"), [("2021-10-10", 18), ("2021-11-29", 25), ("2022-06-18", 48), ("2022-11-26", 53)]
+    ("edition", "models"), [("2021-10-10", 18), ("2021-11-29", 25), ("2022-06-18", 51), ("2022-11-26", 56)]
 )
 def test_the_editions_of_the_publishers_are_known_by_their_days(zoo: Zoo, edition: str, models: int) -> None:
     published = [model for model in zoo.models if str(model.published) <= edition]
@@ -286,7 +291,7 @@ def test_the_detector_of_the_demo_is_known_by_name_and_in_no_list(zoo: Zoo) -> N
 
 def test_every_file_to_be_fetched_is_fetched_over_https(zoo: Zoo) -> None:
     fetched = [address for model in zoo.models for what in ARTIFACTS for address in model.artifact(what).addresses]
-    assert len(fetched) == 53 * 5 + 6 * 5
+    assert len(fetched) == 56 * 5 + 6 * 5
     assert all(address.startswith("https://") for address in fetched)
 
 
@@ -383,7 +388,7 @@ def test_an_unknown_family_is_answered_with_families(zoo: Zoo) -> None:
     assert "cascade_rcnn" in caught.value.nearest
     with pytest.raises(UnknownNameError) as caught:
         zoo.family("§§§")
-    assert len(caught.value.nearest) == 13
+    assert len(caught.value.nearest) == 14
 
 
 def test_records_cannot_be_changed(zoo: Zoo) -> None:

@@ -181,11 +181,13 @@ def _expected(key: object, value: object) -> str:
 def mmdet_default_scope() -> Iterator[None]:
     """Make mmengine's registries look into mmdet's inside the block; their scope is global.
 
-    mmdet itself uses names that mmengine deprecates; these warnings are suppressed.
+    mmdet itself uses names that mmengine deprecates, and a layer of mmcv announces its settings; these warnings are
+    suppressed.
     """
     with DefaultScope.overwrite_default_scope("mmdet"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "DeprecationWarning", UserWarning)  # so mmdet marks its own
+        warnings.filterwarnings("ignore", "In MMCV v1.4.4", UserWarning)  # HSigmoid, in DyHead
         yield
 
 

@@ -171,7 +171,8 @@ def modulated_deform_conv2d(
 ) -> Tensor:
     """Convolve as ``deform_conv2d`` does, with each point weighted by a mask [n, deform_groups·kernel, h', w'].
 
-    The arguments are those of ``mmcv.ops.modulated_deform_conv2d``.
+    The arguments are those of ``mmcv.ops.modulated_deform_conv2d``. Offsets and masks may be larger than the output, as
+    in DyHead, which convolves one level with the offsets of another; see ``_read_as_size``.
     """
     # torchvision infers both numbers of groups from the shapes.
     expected = weight.size(1) * groups, 2 * weight.size(2) * weight.size(3) * deform_groups
@@ -184,10 +185,41 @@ def modulated_deform_conv2d(
     features, offset_, weight = (tensor.to(dtype) for tensor in (input, offset, weight))
     bias, mask = (None if tensor is None else tensor.to(dtype) for tensor in (bias, mask))
     spacing = (_pair(stride), _pair(padding), _pair(dilation))
+    size = _output_size(features, weight, *spacing)
+    if mask is not None:
+        offset_, mask = _read_as_size(offset_, size), _read_as_size(mask, size)
+    elif offset_.shape[2:] != size:
+        problem = "expected offsets of {}x{}, found {}x{}".format(*size, *offset_.shape[2:])
+        raise unsupported_op("deform_conv2d", problem)
     fast = cpu_ops.supports_deform_conv2d(features, offset_, weight)
     convolve = cpu_ops.deform_conv2d_channels_last if fast else vision.deform_conv2d
     convolved: Tensor = convolve(features, offset_, weight, bias, *spacing, mask)
     return convolved.to(offset.dtype)
+
+
+def _output_size(
+    features: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    """Return the height and width of a convolution's output."""
+    lengths = zip(features.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    height, width = ((n + 2 * pad - step * (kernel - 1) - 1) // move + 1 for n, kernel, move, pad, step in lengths)
+    return height, width
+
+
+def _read_as_size(tensor: Tensor, size: tuple[int, int]) -> Tensor:
+    """Read offsets or masks [n, c, h, w] as mmcv does, as [n, c, *size].
+
+    mmcv's kernels do not compare the sizes. Of each image they read the first c·h'·w' values, row by row and channel by
+    channel, as if they were laid out for the output's height h' and width w'. Published weights were trained that way:
+    cropped or resized offsets give other boxes. With fewer values mmcv would read beyond the end: BackendError.
+    """
+    if tensor.shape[2:] == size:
+        return tensor
+    values = tensor.size(1) * size[0] * size[1]
+    if tensor.shape[1:].numel() < values:
+        problem = "expected offsets and masks of at least {}x{}, found {}x{}".format(*size, *tensor.shape[2:])
+        raise unsupported_op("modulated_deform_conv2d", problem)
+    return tensor.flatten(1)[:, :values].view(-1, tensor.size(1), *size)
 
 
 def sigmoid_focal_loss(

@@ -52,6 +52,7 @@ BASES = {
     "fcos_tricks_r50_fpn": "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco",
     "atss_r50_fpn": "atss/atss_r50_fpn_1x_coco",
     "atss_r101_fpn": "atss/atss_r101_fpn_1x_coco",
+    **{f"atss_{depth}_fpn_dyhead": "dyhead/atss_r50_fpn_dyhead_1x_coco" for depth in ("r50", "r101")},
     **{f"retinanet_pvt{size}_fpn": f"{PVT}{size}_fpn_1x_coco" for size in ("-t", "-s", "v2-b0", "v2-b1", "v2-b2")},
     **{f"faster_rcnn_swin-{size}_fpn": f"{FASTER}_r50_fpn_1x_coco" for size in "tsb"},
     **{f"cascade_rcnn_swin-{size}_fpn": f"{CASCADE}_r50_fpn_1x_coco" for size in "tsb"},
@@ -74,6 +75,8 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "hrnet": TWO_STAGE,
     "sparse_rcnn": {f"roi_head.bbox_head.{stage}.num_classes": (80, 10) for stage in range(6)},
     "atss": DENSE,
+    "dyhead": DENSE,
+    "atss_r101_fpn_dyhead": DENSE | {"backbone.depth": (50, 101)},
     "swin_transformer": TWO_STAGE,
     "pyramid_vision_transformer": DENSE,
     "pyramid_vision_transformer_v2": DENSE,
@@ -118,7 +121,7 @@ RECIPES = dict.fromkeys(DIFFERENCES, Recipe(sgd(0.04))) | {
         warm_up=("ConstantLR", 1 / 3, 500),
     ),
     "fcos_tricks_r50_fpn": Recipe(sgd(0.01), paramwise=FCOS_BIASES, warm_up=("LinearLR", 1 / 3, 500)),
-    "atss": Recipe(sgd(0.02)),
+    **dict.fromkeys(("atss", "dyhead", "atss_r101_fpn_dyhead"), Recipe(sgd(0.02))),
     "resnet_strikes_back": Recipe(adamw(0.0002, 0.05), paramwise=WITHOUT_NORMS),
     **dict.fromkeys(
         ("retinanet_r50_fpn_rsb_1x", "retinanet_r50_fpn_rsb_3x"), Recipe(adamw(0.0001, 0.05), paramwise=WITHOUT_NORMS)
@@ -208,8 +211,8 @@ def by_model(test: Any) -> Any:
     return pytest.mark.parametrize("model", MODELS, ids=NAMES)(test)
 
 
-def test_the_zoo_has_its_30_architectures() -> None:
-    assert len(BASES) == 30
+def test_the_zoo_has_its_32_architectures() -> None:
+    assert len(BASES) == 32
     assert {architecture(name) for name in NAMES} == set(BASES)
 
 
@@ -236,6 +239,8 @@ START_VALUES = {
     "retinanet_pvt-s": "https://github.com/whai362/PVT/releases/download/v2/pvt_small.pth",
     "retinanet_pvtv2-b2": "https://github.com/whai362/PVT/releases/download/v2/pvt_v2_b2.pth",
     "atss_r101": "torchvision://resnet101",
+    "atss_r50_fpn_dyhead": "torchvision://resnet50",
+    "atss_r101_fpn_dyhead": "torchvision://resnet101",
 }
 
 

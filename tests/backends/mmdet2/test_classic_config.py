@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BASES = {
     "atss/atss_r101_fpn_1x_coco.py": "atss/atss_r101_fpn_1x_coco.py",
     "atss/atss_r50_fpn_1x_coco.py": "atss/atss_r50_fpn_1x_coco.py",
+    "dyhead/atss_r50_fpn_dyhead_1x_coco.py": "dyhead/atss_r50_fpn_dyhead_1x_coco.py",
     "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py": (
         "fcos/fcos_center-normbbox-centeronreg-giou_r50_caffe_fpn_gn-head_1x_coco.py"
     ),

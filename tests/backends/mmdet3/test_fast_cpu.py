@@ -40,6 +40,7 @@ FAMILIES = (
     "faster_rcnn_hrnetv2p_w18_1x",
     "sparse_rcnn_r50_fpn_1x",
     "atss_r50_fpn_1x",
+    "atss_r50_fpn_dyhead_1x",
     "fcos_tricks_r50_fpn_1x",
     "faster_rcnn_swin-t_fpn_1x",
     "retinanet_pvt-t_fpn_1x",

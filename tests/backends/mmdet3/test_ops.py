@@ -402,6 +402,7 @@ def test_ops_on_cuda_are_those_on_the_cpu(dtype: torch.dtype) -> None:
         features, weight = torch.rand(2, 4, 9, 9), torch.rand(3, 4, 3, 3)
         offset, mask = torch.rand(2, 18, 9, 9), torch.rand(2, 9, 9, 9)
         x, w, o, m = (tensor.to(device, dtype) for tensor in (features, weight, offset, mask))
+        half = torch.rand(2, 4, 5, 5).to(device, dtype)
         rois = torch.tensor([[0, 1.0, 1.0, 7.5, 8.0], [1, 0.0, 2.0, 5.0, 5.0]], device=device)
         logits = (torch.rand(5, 3) * 4).to(device, dtype)
         target = torch.tensor([0, 1, 2, 3, 3], device=device)
@@ -411,6 +412,7 @@ def test_ops_on_cuda_are_those_on_the_cpu(dtype: torch.dtype) -> None:
             mmcv.ops.roi_align(x, rois, (3, 3)),
             mmcv.ops.deform_conv2d(x, o, w, 1, 1),
             mmcv.ops.modulated_deform_conv2d(x, o, m, w, None, 1, 1),
+            mmcv.ops.modulated_deform_conv2d(half, o, m, w, None, 1, 1),
             mmcv.ops.sigmoid_focal_loss(logits, target),
             mmcv.ops.nms(boxes, scores, 0.5)[1],
         ]

@@ -60,6 +60,19 @@ def test_the_deformable_layers_of_the_recipes(stride: int, dilation: int, layout
     assert gradcheck(convolve, (features, *parameters), fast_mode=True)
 
 
+@pytest.mark.parametrize("size", [(3, 4), (6, 8)], ids=["same", "larger"])
+def test_the_modulated_layers_of_dyhead(size: tuple[int, int]) -> None:
+    """DyHead convolves the next level, which is half as large, with the offsets and masks of a level."""
+    features, weight = double(2, 4, 3, 4).requires_grad_(), double(3, 4, 3, 3).requires_grad_()
+    offset_and_mask = double(2, 27, *size, seed=1).requires_grad_()
+
+    def convolve(inputs: torch.Tensor, both: torch.Tensor, weights: torch.Tensor) -> Any:
+        offset, mask = both[:, :18] * 0.8 + 0.1, both[:, 18:].sigmoid()
+        return mmcv.ops.modulated_deform_conv2d(inputs, offset, mask, weights, None, 1, 1)
+
+    assert gradcheck(convolve, (features, offset_and_mask, weight), fast_mode=True)
+
+
 @pytest.mark.parametrize("scale", [1.0, 6.0])
 def test_the_focal_loss(scale: float) -> None:
     logits = ((double(5, 4) - 0.5) * 2 * scale).requires_grad_()

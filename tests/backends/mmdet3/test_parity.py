@@ -37,6 +37,7 @@ QUICK = (
     "faster_rcnn_r50_fpn_deconv_1x",
     "sparse_rcnn_r50_fpn_1x",
     "atss_r50_fpn_1x",
+    "atss_r50_fpn_dyhead_1x",
     "fcos_tricks_r50_fpn_1x",
     "faster_rcnn_swin-t_fpn_1x",
     "retinanet_pvt-t_fpn_1x",
