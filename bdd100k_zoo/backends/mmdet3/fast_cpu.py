@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmcv.ops import ModulatedDeformConv2d
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -80,7 +81,8 @@ MIN_LINEAR_WEIGHTS = 2**20
 
 def optimize_for_cpu(model: Any) -> bool:
     """Change a model for speed on the CPU, and return whether it stays changed; see ``patch_model``."""
-    return patch_model(model, (_fuse_normalisations, to_channels_last, _use_onednn_linears), torch.device("cpu"))
+    patches = (_fuse_normalisations, to_channels_last, _convolve_channels_last, _use_onednn_linears)
+    return patch_model(model, patches, torch.device("cpu"))
 
 
 def _fuse_normalisations(model: Any) -> Undo:
@@ -114,6 +116,18 @@ def _fuse(block: nn.Module, name: str, norm: Any, conv: nn.Conv2d) -> Undo:
         setattr(block, name, norm)
 
     return undo
+
+
+def _convolve_channels_last(model: nn.Module) -> Undo:
+    """Give modulated deformable convolutions features channels last; DyHead copies them to the other layout before."""
+
+    def lay_out(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        features, *others = inputs
+        return features.contiguous(memory_format=torch.channels_last), *others
+
+    layers = [part for part in model.modules() if isinstance(part, ModulatedDeformConv2d)]
+    handles = [layer.register_forward_pre_hook(lay_out) for layer in layers]
+    return lambda: [handle.remove() for handle in handles]
 
 
 def _use_onednn_linears(model: nn.Module) -> Undo:

@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdd100k_zoo.backends.common.config import load_config
-from bdd100k_zoo.backends.mmdet3 import fast_cpu
+from bdd100k_zoo.backends.mmdet3 import cpu_ops, fast_cpu
+from bdd100k_zoo.backends.mmdet3.cpu_ops import deform_conv2d_channels_last
 from bdd100k_zoo.backends.mmdet3.detector import (
     MmdetDetector,
     build_model,
@@ -119,6 +120,23 @@ def test_normalisations_after_a_deformable_convolution_stay() -> None:
     left = [name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)]
     assert len(left) == 4 + 6 + 3
     assert all(name.endswith(".bn2") for name in left)
+
+
+def test_the_deformable_convolutions_of_dyhead_are_the_fast_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[torch.Size] = []
+
+    def convolve(features: torch.Tensor, *others: Any) -> torch.Tensor:
+        calls.append(features.shape)
+        return deform_conv2d_channels_last(features, *others)
+
+    with torch.random.fork_rng():
+        model = build_model(load_config(config_path("atss_r50_fpn_dyhead_1x"))).eval()
+    assert optimize_for_cpu(model)
+    monkeypatch.setattr(cpu_ops, "deform_conv2d_channels_last", convolve)
+    with torch.inference_mode():
+        model.extract_feat(torch.zeros(1, 3, 64, 96))
+    # Six blocks convolve five levels, the four that have a next one and the four that have a previous one.
+    assert len(calls) == 6 * (5 + 4 + 4)
 
 
 def nhwc(tensor: torch.Tensor) -> bool:
