@@ -145,6 +145,7 @@ def test_aliases_and_unlisted_models_are_in_the_zoo_and_not_among_its_names(zoo:
 def test_a_model_has_the_names_of_its_published_files(zoo: Zoo, ending: str) -> None:
     assert zoo[f"fcos_r50_fpn_1x_det_bdd100k{ending}"] is zoo["fcos_r50_fpn_1x"]
     assert f"faster_rcnn_r50_fpn_dconv_1x_det_bdd100k{ending}" in zoo
+    assert zoo[f"faster_rcnn_swin-t_fpn_1x_det_bdd100k{ending}"] is zoo["faster_rcnn_swin-t_fpn_1x"]
 
 
 @pytest.mark.parametrize("name", ["fcos_r50_fpn_1x.pth", "fcos_r50_fpn_1x_det_bdd100k.exe", "_det_bdd100k"])
@@ -182,6 +183,7 @@ def test_models_are_listed_by_pattern_and_filters(zoo: Zoo) -> None:
     assert list_models("*swin-b*", family="swin_transformer", min_ap=35.1) == ["faster_rcnn_swin-b_fpn_fp16_3x_strong"]
     assert list_models(family="fcos", backbone="r-101") == ["fcos_r101_fpn_3x"]
     assert list_models(family=["FCOS", "retinanet"], min_ap=31) == ["retinanet_r101_fpn_3x", "fcos_r101_fpn_3x"]
+    assert len(list_models(edition="2021")) == 25
     assert list_models("nothing*") == []
     assert list_models("cascade*", zoo=Zoo()) == []
     with pytest.raises(UnknownNameError):
