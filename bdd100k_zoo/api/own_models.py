@@ -39,7 +39,7 @@ def add_model(name: str, config: AnyPath, weights: AnyPath, *, out: AnyPath | No
     written if a check fails. Without the packages of the extra ``predict`` the entry is written unchecked.
 
     Args:
-        name: of the model: lower-case letters, digits and ``_``.
+        name: of the model: lower-case letters, digits, ``_`` and ``-``.
         config: an mmdet config. It is code, and is run.
         weights: a checkpoint, or its ``https://``, ``hf://`` or ``file://`` address; addresses are not contacted.
         out: the zoo file, new or existing; None for the one that BDD100K_ZOO_FILES names, or else ``./zoo.yaml``.
@@ -54,7 +54,7 @@ def add_model(name: str, config: AnyPath, weights: AnyPath, *, out: AnyPath | No
     if os.path.realpath(file) == os.path.realpath(builtin_zoo_file()):
         raise ZooError(f"{file} is the built-in zoo file", "choose a zoo file of your own with --out FILE")
     if not MODEL_NAME_PATTERN.fullmatch(name):
-        raise ZooError(f"{name!r} cannot be the name of a model", "use lower-case letters, digits and `_`")
+        raise ZooError(f"{name!r} cannot be the name of a model", "use lower-case letters, digits, `_` and `-`")
     known = load_zoo(*([file] if file.exists() else []))
     if name in known:
         raise ZooError(

@@ -15,7 +15,7 @@ from bdd100k_zoo.cli.output import complete_model, handle_errors, print_field, p
 from bdd100k_zoo.display.messages import print_message, sanitize_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.table import Table
     from rich.text import Text
@@ -63,9 +63,9 @@ def list_files(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         write_json({"dir": store.root, "size": sum(item.size for item in items), "items": items})
         return
-    table = _table("Model", "What", "Size", "Date", "State")
-    for item in items:
-        name = sanitize_text(item.model or item.path.name)
+    names = [sanitize_text(item.model or item.path.name) for item in items]
+    table = _table("Model", "What", "Size", "Date", "State", names=names)
+    for item, name in zip(items, names, strict=True):
         table.add_row(name, item.what, _size(item.size), item.changed[:10], _state(item))
     if items:
         print_renderable(table)
@@ -148,7 +148,7 @@ def _check_weights(model: Model, file: Path) -> None:
 def _checked_table(checked: Sequence[CheckedFile]) -> Table:
     from rich.text import Text
 
-    table = _table("Model", "What", "Size", "State")
+    table = _table("Model", "What", "Size", "State", names=[each.model or each.path.name for each in checked])
     for each in checked:
         fit = {True: ", fits the model", False: ", does not fit the model", None: ""}[each.fits_model]
         state = Text(f"{each.state}{_by(each.verified_by)}{fit}", STATE_STYLES.get(each.state, "bold red"))
@@ -324,14 +324,24 @@ def _print_pruned(pruned: PruneResult) -> None:
         print_message(f"{failed.path} could not be removed: {failed.why}", "bold red", "error")
 
 
-def _table(*headers: str) -> Table:
-    """Return a table whose first column folds long names, and whose last wraps in a narrow terminal."""
+LONGEST_MODEL_NAME = 37
+"""Characters of the longest name of the built-in zoo, which no table folds in a terminal of 80 columns."""
+
+
+def _table(*headers: str, names: Iterable[str] = ()) -> Table:
+    """Return a table whose first column folds long names, and whose last wraps in a narrow terminal.
+
+    Args:
+        headers: of the columns.
+        names: what the first column will hold; those of models are not folded.
+    """
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for header in headers:
         inner = header not in (headers[0], headers[-1])
         table.add_column(header, no_wrap=inner, overflow="fold", justify="right" if header == "Size" else "left")
+    table.columns[0].min_width = min(LONGEST_MODEL_NAME, max(map(len, names), default=0))
     return table
 
 

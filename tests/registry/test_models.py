@@ -145,6 +145,7 @@ def test_aliases_and_unlisted_models_are_in_the_zoo_and_not_among_its_names(zoo:
 def test_a_model_has_the_names_of_its_published_files(zoo: Zoo, ending: str) -> None:
     assert zoo[f"fcos_r50_fpn_1x_det_bdd100k{ending}"] is zoo["fcos_r50_fpn_1x"]
     assert f"faster_rcnn_r50_fpn_dconv_1x_det_bdd100k{ending}" in zoo
+    assert zoo[f"faster_rcnn_swin-t_fpn_1x_det_bdd100k{ending}"] is zoo["faster_rcnn_swin-t_fpn_1x"]
 
 
 @pytest.mark.parametrize("name", ["fcos_r50_fpn_1x.pth", "fcos_r50_fpn_1x_det_bdd100k.exe", "_det_bdd100k"])
