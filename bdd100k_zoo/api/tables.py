@@ -14,7 +14,7 @@ from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.evaluation.runs import read_measured_results
 from bdd100k_zoo.registry import load_zoo
-from bdd100k_zoo.registry.models import select_edition, select_families
+from bdd100k_zoo.registry.models import best_of_families, select_edition, select_families
 from bdd100k_zoo.reporting import tables as job
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def table(
         speed: add the speeds of this file, which ``bench --out FILE`` wrote.
         check: check that the tables in this document are up to date.
         out: write the tables to this file. In a document that has the markers of the tables, only what is between
-            them changes. A new file in Markdown has the markers; a file in another format is replaced.
+            them changes, and what is between the markers of the best models. A new file in Markdown has the markers
+            of the tables; a file in another format is replaced.
         zoo: whose tables; None for ``load_zoo()``.
         progress: receives notes on runs that are left out.
 
@@ -84,7 +85,8 @@ def table(
         root = job.config_root_for(document) if config_root is None else config_root
         text = job.render_tables(known, families, format, root, found.aps, found.speeds)
     if document and format == "markdown":
-        was_stale = job.update_block(document, text, check=check is not None)
+        best = job.render_list(best_of_families(known.models), "markdown")
+        was_stale = job.update_block(document, text, best=best, check=check is not None)
         shown.note(f"{document}: {'updated' if was_stale else 'up to date'}")
     elif document:
         job.write_tables(document, text)

@@ -55,6 +55,9 @@ def list_models(
         typer.Option(metavar="AP", min=0, max=100, help="Only models with at least this AP on val."),
     ] = None,
     edition: Edition = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Only the best of each family by AP on val, best first.")
+    ] = False,
     sort: Annotated[Sort | None, typer.Option(help="Sort by name or AP.  [default: by family]")] = None,
     form: Annotated[ListFormat, typer.Option("--format", help="Format of the list.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; short for --format json.")] = False,
@@ -62,13 +65,21 @@ def list_models(
     """List the models with their parameters and published box AP."""
     if as_json and form not in ("table", "json"):
         raise typer.BadParameter(f"--json and --format {form} cannot be combined")
-    from bdd100k_zoo.registry.models import describe_model, no_match_error, select_edition, select_models, sort_models
+    from bdd100k_zoo.registry.models import (
+        best_of_families,
+        describe_model,
+        no_match_error,
+        select_edition,
+        select_models,
+        sort_models,
+    )
 
     zoo = get_session(context).zoo()
     zoo = select_edition(zoo, edition) if edition else zoo
     models = select_models(zoo, families=family or (), backbone=backbone, schedule=schedule, min_ap=min_ap)
     if not models:
         raise no_match_error(zoo)
+    models = best_of_families(models) if best else models
     if sort:
         models = sort_models(models, sort)
     if as_json or form == "json":
@@ -79,7 +90,7 @@ def list_models(
 
         write_text(render_list(models, form))
         return
-    print_renderable(_models_table(zoo, models, by_family=not sort), soft_wrap=True)
+    print_renderable(_models_table(zoo, models, by_family=not (sort or best)), soft_wrap=True)
     counts = f"{len(models)} of {len(zoo.models)} models"
     get_session(context).note(f"{counts}; 1x is 12 epochs, ms is multi-scale; `bdd100k-zoo info MODEL` shows more")
 

@@ -10,7 +10,7 @@ from bdd100k_zoo.errors import docs_page
 
 GROUPS = {
     "Input": "images every split data labels runs frames published speed from what all digest family backbone schedule "
-    "min-ap config",
+    "min-ap edition best config",
     "Output": "out format to json sort title show unpack check config-root confidence by top-errors viewer "
     "min-score classes max-per-image clip limit dry-run include-unverified",
     "Model": "weights precision backend cfg-options pretrained from-scratch epochs seed",
@@ -23,7 +23,7 @@ GROUP_OF = {f"--{name}": group for group, names in GROUPS.items() for name in na
 
 PAGES: dict[str, tuple[str, ...]] = {
     "demo": ("demo", "demo", "demo --out demo"),
-    "list": ("usage", "list", "list --family retinanet --sort val", "list --min-ap 32 --format csv"),
+    "list": ("usage", "list --best", "list --family retinanet --sort val", "list --min-ap 32 --format csv"),
     "info": ("usage", "info cascade_rcnn_r50_fpn_3x", "info faster_rcnn"),
     "new": (
         "contributing",

@@ -15,7 +15,7 @@ from msgspec import Struct
 from bdd100k_zoo.errors import UnknownNameError, ZooError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 ArtifactKind = Literal["weights", "preds", "visuals", "scores-val", "scores-test", "start-values"]
 """The kinds of artifact: what a model publishes, as the command line names it, and what a backbone starts from."""
@@ -381,6 +381,16 @@ def sort_models(models: Sequence[Model], by: Literal["name", "val", "test"]) -> 
         return sorted(models, key=lambda model: model.name)
     aps = {model.name: model.ap_val if by == "val" else model.ap_test for model in models}
     return sorted(models, key=lambda model: (aps[model.name] is None, -(aps[model.name] or 0), model.name))
+
+
+def best_of_families(models: Iterable[Model]) -> list[Model]:
+    """Return the model of each family with the highest published AP on val, the best first; without one, none."""
+    best: dict[str, Model] = {}
+    for model in models:
+        known = best.get(model.family)
+        if model.ap_val is not None and (known is None or model.ap_val > (known.ap_val or 0)):
+            best[model.family] = model
+    return sort_models(list(best.values()), "val")
 
 
 def describe_training(model: Model) -> str:

@@ -13,14 +13,14 @@ from bdd100k_zoo.evaluation.scores import OVERALL
 from bdd100k_zoo.files import write_atomically
 from bdd100k_zoo.registry import ARTIFACT_KINDS
 from bdd100k_zoo.registry.addresses import address_problem
-from bdd100k_zoo.registry.models import describe_training, format_parameters
+from bdd100k_zoo.registry.models import best_of_families, describe_training, format_parameters
 from bdd100k_zoo.reporting.figures import ap_limits, check_report_installed
 from bdd100k_zoo.reporting.page import check_page_replaceable, markup, render_page
-from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, speed_plot
+from bdd100k_zoo.reporting.site_plots import Group, Point, ap_plot, family_marker, parameters_plot, speed_plot
 from bdd100k_zoo.reporting.tables import SPEED, Speeds, format_speed, models_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bdd100k_zoo.evaluation.runs import SkippedRecord
@@ -140,6 +140,9 @@ def render_site(
     entries = [entry for _, of_family in families for entry in of_family]
     groups = [Group(family.title, tuple(_points(entries))) for family, entries in families]
     groups = sorted((group for group in groups if group.points), key=lambda group: -group.points[0].ap_val)
+    sections = {family.name: f"family-{place}" for place, (family, _) in enumerate(families, start=1)}
+    by_name = {entry.model.name: entry for entry in entries}
+    best = best_of_families(entry.model for entry in entries)
     hosts = {urlsplit(entry.model.weights.address).hostname for entry in entries}
     return render_page(
         "site.html",
@@ -151,6 +154,8 @@ def render_site(
         left_out=left_out,
         families=families,
         entries=sorted(entries, key=_best_first),
+        best=[(sections[model.family], by_name[model.name]) for model in best],
+        sizes=_parameters_figure(groups),
         backbones=sorted({entry.model.backbone for entry in entries if entry.model.backbone}),
         schedules=sorted(
             {entry.model.schedule for entry in entries if entry.model.schedule},
@@ -210,7 +215,7 @@ def _points(entries: Iterable[Entry]) -> Iterator[Point]:
     for model, mark in ((entry.model, entry.mark) for entry in sorted(entries, key=_best_first)):
         if model.ap_val is not None:
             label = " ".join(filter(None, (model.backbone, model.schedule))) or model.name
-            yield Point(model.name, label, mark, model.ap_val, model.ap_test)
+            yield Point(model.name, label, mark, model.ap_val, model.ap_test, parameters=model.parameters or 0)
 
 
 def _ap_figures(groups: list[Group]) -> Iterator[object]:
@@ -224,6 +229,13 @@ def _ap_figures(groups: list[Group]) -> Iterator[object]:
         yield markup(ap_plot(f"ap-plot-{place}", half, limits))
 
 
+def _parameters_figure(groups: list[Group]) -> object:
+    """Plot AP over parameters; None if those of no model are known."""
+    points = [point for group in groups for point in group.points if point.parameters]
+    front = _pareto_front(points, lambda point: -point.parameters)
+    return markup(parameters_plot("parameters-plot", points, front)) if points else None
+
+
 def _speed_figures(speeds: Speeds, groups: list[Group]) -> Iterator[DeviceSpeeds]:
     for place, (on, by_model) in enumerate(speeds.items()):
         points = [
@@ -233,14 +245,14 @@ def _speed_figures(speeds: Speeds, groups: list[Group]) -> Iterator[DeviceSpeeds
             if 0 < by_model.get(point.name, 0) < inf
         ]
         if points:
-            unbeaten = _pareto_front(points)
+            unbeaten = _pareto_front(points, lambda point: point.images_per_second)
             yield DeviceSpeeds(on, markup(speed_plot(f"speed-plot-{place}", on, points, unbeaten)), unbeaten)
 
 
-def _pareto_front(points: Iterable[Point]) -> list[Point]:
-    """Return the points that no other surpasses in AP without being slower, from the best to the fastest."""
+def _pareto_front(points: Iterable[Point], merit: Callable[[Point], float]) -> list[Point]:
+    """Return the points that no other surpasses in AP without less of another merit, from the best AP on."""
     front: list[Point] = []
-    for point in sorted(points, key=lambda each: (-each.images_per_second, -each.ap_val)):
+    for point in sorted(points, key=lambda each: (-merit(each), -each.ap_val)):
         if not front or point.ap_val > front[0].ap_val:
             front.insert(0, point)
     return front

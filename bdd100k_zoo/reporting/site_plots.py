@@ -1,4 +1,4 @@
-"""Plots of the zoo's page: AP by family, AP over speed, and the markers of the families."""
+"""Plots of the zoo's page: AP by family, AP over speed and parameters, and the markers of the families."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import cos, pi, sin, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bdd100k_zoo.data.drawing.colours import FAMILY_COLOURS, sentinel
-from bdd100k_zoo.reporting.figures import WIDTH, figure_to_svg, set_speed_axes, styled_figure
+from bdd100k_zoo.reporting.figures import WIDTH, ap_limits, figure_to_svg, set_speed_axes, styled_figure
 from bdd100k_zoo.reporting.page import escape_unprintable, truncate_middle
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ class Point(NamedTuple):
     ap_val: float
     ap_test: float | None = None
     images_per_second: float = 0.0
-    """0 in the AP plot."""
+    """0 if it is not known."""
+    parameters: int = 0
+    """0 if it is not known."""
 
 
 class Group(NamedTuple):
@@ -160,11 +162,35 @@ def speed_plot(name: str, on: str, points: Sequence[Point], unbeaten: Sequence[P
         unbeaten: those of them on the front, from the best to the fastest.
     """
     with styled_figure(300) as (figure, axes):
-        line = [point.images_per_second for point in unbeaten], [point.ap_val for point in unbeaten]
-        axes.plot(*line, color=sentinel("soft"), linewidth=1, linestyle=(0, (4, 2)))
-        for point in points:
-            axes.plot(point.images_per_second, point.ap_val, **point.mark.style(8), url=f"#{point.name}")
+        _scatter(axes, points, unbeaten, "images_per_second")
         set_speed_axes(axes, "box AP on val")
         figure.subplots_adjust(left=0.13, right=0.97, top=0.98, bottom=0.15)
         text = "; ".join(f"{each.name}: {each.images_per_second:.3g} images/s, AP {each.ap_val:.2f}" for each in points)
         return figure_to_svg(figure, name, f"AP over speed {escape_unprintable(on)}", text)
+
+
+def parameters_plot(name: str, points: Sequence[Point], unbeaten: Sequence[Point]) -> str:
+    """Plot AP on val over millions of parameters, with a line through the Pareto front.
+
+    Args:
+        name: unique on the page.
+        points: with parameters, at least one.
+        unbeaten: those of them on the front, from the best to the smallest.
+    """
+    with styled_figure(390) as (figure, axes):
+        _scatter(axes, points, unbeaten, "parameters")
+        axes.set(xlabel="parameters", ylabel="box AP on val", xlim=(0, None))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:.0f}M")
+        axes.margins(y=0.06)
+        axes.set_ylim(ap_limits(*axes.get_ylim(), floor=0))
+        figure.subplots_adjust(left=0.13, right=0.95, top=0.98, bottom=0.12)
+        text = "; ".join(f"{each.name}: {each.parameters / 1e6:.1f}M, AP {each.ap_val:.2f}" for each in points)
+        return figure_to_svg(figure, name, "AP over parameters", text)
+
+
+def _scatter(axes: Axes, points: Sequence[Point], unbeaten: Sequence[Point], across: str) -> None:
+    """Plot AP on val over a field of the points."""
+    line = [getattr(point, across) for point in unbeaten], [point.ap_val for point in unbeaten]
+    axes.plot(*line, color=sentinel("soft"), linewidth=1, linestyle=(0, (4, 2)))
+    for point in points:
+        axes.plot(getattr(point, across), point.ap_val, **point.mark.style(8), url=f"#{point.name}")

@@ -281,21 +281,24 @@ def table_records(zoo: Zoo, families: Iterable[Family], found: MeasuredResults) 
     return {"families": records, "left_out": found.left_out}
 
 
-# Generated block of a document ----------------------------------------------------------------------------------------
+# Generated blocks of a document ---------------------------------------------------------------------------------------
 
 BEGIN = "<!-- bdd100k-zoo table: begin -->"
 END = "<!-- bdd100k-zoo table: end -->"
+BEST_BEGIN = "<!-- bdd100k-zoo best: begin -->"
+BEST_END = "<!-- bdd100k-zoo best: end -->"
 
 
-def update_block(path: Path, block: str, *, check: bool = False) -> bool:
-    """Update the generated block of a document; return whether it was stale.
+def update_block(path: Path, block: str, *, best: str = "", check: bool = False) -> bool:
+    """Update the generated blocks of a document; return whether one was stale.
 
-    A document that does not exist is written with the block as its only content.
+    A document that does not exist is written with the tables as its only content.
 
     Args:
         path: the document.
-        block: what is to be between its markers.
-        check: write nothing, and raise InvalidFileError where the block is stale.
+        block: the tables, between the markers ``BEGIN`` and ``END``.
+        best: the best models, between the markers ``BEST_BEGIN`` and ``BEST_END`` of a document that has them.
+        check: write nothing, and raise InvalidFileError where a block is stale.
 
     Raises:
         InvalidFileError: the document is not UTF-8 text, or lacks the markers.
@@ -305,36 +308,38 @@ def update_block(path: Path, block: str, *, check: bool = False) -> bool:
         is_new = not check and not path.exists()
         content = b"" if is_new else path.read_bytes()  # not read_text, which would convert line ends
     if is_new:
-        write_atomically(path, f"{_render_block(block)}\n".encode(), follow_links=True)
+        write_atomically(path, f"{_render_block(block, BEGIN, END)}\n".encode(), follow_links=True)
         return True
     try:
-        updated = _replace_block(path, content.decode(), block).encode()
+        updated = _replace_block(path, content.decode(), block, BEGIN, END)
     except UnicodeDecodeError as error:
         raise InvalidFileError(path, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
-    if updated == content:
+    if BEST_BEGIN in updated:
+        updated = _replace_block(path, updated, best, BEST_BEGIN, BEST_END)
+    if updated.encode() == content:
         return False
     if check:
         problem = "the tables between its markers are not those of the zoo"
         hint = f"`bdd100k-zoo table --out {path}` updates it (with the same options)"
         raise InvalidFileError(path, problem, hint)
-    write_atomically(path, updated, follow_links=True)
+    write_atomically(path, updated.encode(), follow_links=True)
     return True
 
 
-def _replace_block(path: Path, text: str, block: str) -> str:
-    """Return a document's text with its block replaced, in the line ends of the document."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
-        problem = f"expected one line `{BEGIN}` and, after it, one line `{END}`"
+def _replace_block(path: Path, text: str, block: str, begin: str, end: str) -> str:
+    """Return a document's text with a block replaced, in the line ends of the document."""
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
+        problem = f"expected one line `{begin}` and, after it, one line `{end}`"
         hint = "put the two markers where the tables belong, or choose a file that does not exist"
         raise InvalidFileError(path, problem, hint)
-    before, _, rest = text.partition(BEGIN)
+    before, _, rest = text.partition(begin)
     line_end = "\r\n" if rest.startswith("\r\n") else "\n"
-    generated = _render_block(block).replace("\n", line_end)
-    return f"{before}{generated}{rest.partition(END)[2]}"
+    generated = _render_block(block, begin, end).replace("\n", line_end)
+    return f"{before}{generated}{rest.partition(end)[2]}"
 
 
-def _render_block(block: str) -> str:
-    return f"{BEGIN}\n\n{block}\n{END}"
+def _render_block(block: str, begin: str, end: str) -> str:
+    return f"{begin}\n\n{block}\n{end}"
 
 
 def write_tables(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from bdd100k_zoo.registry import ARTIFACT_KINDS
 from bdd100k_zoo.registry.models import ModelEntry
-from bdd100k_zoo.reporting.tables import BEGIN, END
+from bdd100k_zoo.reporting.tables import BEGIN, BEST_BEGIN, BEST_END, END
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -203,6 +203,38 @@ def test_a_failure_as_json_is_one_document(call):
 def test_the_tables_of_the_readme_are_up_to_date(call):
     result = call("table", "--check", str(REPOSITORY / "README.md"))
     assert result.exit_code == 0, result.stderr
+
+
+def test_the_page_of_the_tables_of_2021_is_up_to_date(call):
+    page = REPOSITORY / "docs" / "tables-2021.md"
+    result = call("table", "--edition", "2021", "--check", str(page))
+    assert result.exit_code == 0, result.stderr
+    assert page.read_text(encoding="utf-8").count("(../bdd100k_zoo/configs/det/") == 25
+
+
+def test_the_best_of_each_family_are_listed_and_kept_up_to_date_in_a_document(call, zoo, tmp_path):
+    best = names_in(call("list", "--best").stdout)
+    assert best[:2] == ["cascade_rcnn_swin-t_fpn_3x", "atss_r50_fpn_3x"]
+    assert len(best) == len(zoo.families)
+    assert names_in(call("list", "--best", "--family", "fcos", "--edition", "2021").stdout) == ["fcos_r101_fpn_3x"]
+    document = tmp_path / "doc.md"
+    document.write_text(f"{BEST_BEGIN}\n{BEST_END}\n\n{BEGIN}\n{END}\n")
+    assert call("table", "--out", "doc.md").exit_code == 0
+    rows = re.findall(r"^\| `(.*?)` \|", document.read_text(), re.MULTILINE)
+    assert rows == best
+    document.write_text(document.read_text().replace(f"| `{best[0]}` |", "| `other` |"))
+    assert call("table", "--check", "doc.md").exit_code == 1
+
+
+@pytest.mark.parametrize(("edition", "models"), [("2021-10", 18), ("2021", 25), ("2022-06-18", 48), ("2022", 53)])
+def test_an_edition_is_what_was_published_by_then(call, edition, models):
+    assert len(names_in(call("list", "--edition", edition).stdout)) == models
+    assert call("table", "--edition", edition).stdout.count("[config](") == models
+
+
+def test_info_shows_when_a_model_was_published(call):
+    assert "published 2022-11-26" in " ".join(call("info", "faster_rcnn_r50_fpn_5x").stdout.split())
+    assert json.loads(call("info", "faster_rcnn_r50_fpn_5x", "--json").stdout)["published"] == "2022-11-26"
 
 
 def test_table_prints_each_family_as_published(call, zoo, shared):

@@ -55,6 +55,7 @@ SHARED = {
     "--every": meaning("N", "every nth", "integer"),
     # Which models, files and detections
     "--family": meaning("", "family", "text"),
+    "--edition": meaning("DATE", "published by the end of", "text"),
     "--what": meaning("", "which .*files", "choice"),
     "--include-unverified": meaning("", "unverified|no digest verifies", "boolean"),
     "--min-score": meaning("X", "lower scores", "float"),

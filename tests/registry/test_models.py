@@ -182,6 +182,7 @@ def test_models_are_listed_by_pattern_and_filters(zoo: Zoo) -> None:
     assert list_models("*swin-b*", family="swin_transformer", min_ap=35.1) == ["faster_rcnn_swin-b_fpn_fp16_3x_strong"]
     assert list_models(family="fcos", backbone="r-101") == ["fcos_r101_fpn_3x"]
     assert list_models(family=["FCOS", "retinanet"], min_ap=31) == ["retinanet_r101_fpn_3x", "fcos_r101_fpn_3x"]
+    assert len(list_models(edition="2021")) == 25
     assert list_models("nothing*") == []
     assert list_models("cascade*", zoo=Zoo()) == []
     with pytest.raises(UnknownNameError):

@@ -79,13 +79,37 @@ def test_every_model_has_a_row_a_card_and_a_command(zoo: Zoo, page: Page) -> Non
     assert len(rows) == len(zoo.models)
     for model in zoo.models:
         row = next(row for row in rows if f'href="#{model.name}"' in row)
-        shown = (f"{model.ap_val:.2f}", f"{model.ap_test:.2f}", model.backbone, model.schedule)
+        training = f"{model.schedule}{' ms' if model.multi_scale_training else ''}"
+        parameters = f"{model.parameters / 1e6:.1f}M"
+        shown = (f"{model.ap_val:.2f}", f"{model.ap_test:.2f}", parameters, model.backbone, training)
         assert all(f">{each}</td>" in row for each in shown)
-        assert (">yes</td>" in row) is model.multi_scale_training
         assert ("article", model.name) in [(tag, attributes.get("id")) for tag, attributes in page.tags]
         assert f"bdd100k-zoo predict {model.name} image.jpg" in text
         assert page.values("href").count(f"#{model.name}") >= 2
     assert page.count("article") == len(zoo.models) == 53
+
+
+def test_the_best_of_each_family_comes_first_with_a_plot_of_all_models(zoo: Zoo, page: Page) -> None:
+    text = render_site(zoo).decode()
+    section = text[text.index('<div class="best">') : text.index('id="the-commands"')]
+    rows = re.findall(r'<tr><th scope="row">.*?</tr>', section, re.DOTALL)
+    best = [max((each for each in zoo.models if each.family == family.name), key=by_ap) for family in zoo.families]
+    named = [re.findall(r'href="#(\w[\w-]+)"', row)[-1] for row in rows]
+    assert named == [model.name for model in sorted(best, key=by_ap, reverse=True)]
+    assert section.count("<svg viewBox") == 1
+    plot = section[section.index("AP over parameters") :]
+    assert all(f"{model.name}: {model.parameters / 1e6:.1f}M, AP {model.ap_val:.2f}" in plot for model in zoo.models)
+    assert text.index('id="the-best"') < text.index('id="the-models"')
+
+
+def by_ap(model: Model) -> float:
+    return model.ap_val
+
+
+def test_models_without_ap_or_parameters_are_in_no_best_list_and_no_plot(zoo: Zoo) -> None:
+    models = [msgspec.structs.replace(model, ap_val=None, parameters=None) for model in zoo.models]
+    page = Page(render_site(dataclasses.replace(zoo, models=tuple(models))))
+    assert not {"the-best", "parameters-plot-t"} & set(page.values("id"))
 
 
 def test_the_page_reports_the_dead_host_where_its_commands_need_it(zoo: Zoo, page: Page) -> None:
@@ -107,9 +131,10 @@ def test_the_best_models_are_first_and_those_without_an_ap_last(zoo: Zoo) -> Non
 
 @pytest.mark.parametrize("schedule", ["0.4x", "12.5x", "0x", "00.10x", "9" * 5000 + "x"])
 def test_every_schedule_that_a_zoo_file_may_have_is_sorted_by_its_length(zoo: Zoo, schedule: str) -> None:
-    page = Page(render_site(changed(zoo, schedule=schedule)))
-    offered = [text for text in page.texts if text in ("1x", "3x", schedule)][:3]
-    assert offered == sorted({"1x", "3x", schedule}, key=lambda each: float(each[:-1]))
+    content = render_site(changed(zoo, schedule=schedule))
+    page = Page(content)
+    offered = re.findall(r"<option>([\d.]+x)</option>", content.decode())
+    assert offered == sorted({"1x", "3x", "5x", schedule}, key=lambda each: float(each[:-1]))
     assert schedule[:-1] in page.values("data-value")
 
 

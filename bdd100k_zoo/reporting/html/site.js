@@ -1,9 +1,12 @@
 // Filters of the table of models: a row must match all that are set.
-const loosely = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "");
+const loosely = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}\s]+/gu, "");
 const filters = document.querySelector("form.filters");
-const rows = [...document.querySelector("table.sortable").tBodies[0].rows];
+const rows = [...document.querySelector(".models table").tBodies[0].rows];
 const shown = document.querySelector(".shown");
-const texts = rows.map((row) => [row, loosely(`${row.textContent} ${row.dataset.aliases}`)]);
+const texts = rows.map((row) => {
+  const cells = [...row.cells].map((cell) => cell.textContent);
+  return [row, loosely([...cells, row.dataset.aliases].join(" "))];
+});
 const wanted = (key) => filters.querySelector(`[data-filter="${key}"]`).value.trim();
 const fits = (row, text) => {
   const least = wanted("ap");
