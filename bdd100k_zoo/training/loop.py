@@ -93,7 +93,9 @@ class TrainLoop(BaseLoop):  # type: ignore[misc]
         runner = self.runner
         seed_rngs(runner.seed, "step", self._place.rank, self.iter)
         self._update_message_hub()
-        rate = float(runner.optim_wrapper.param_groups[0]["lr"])
+        group = runner.optim_wrapper.param_groups[0]
+        # With rates that decay from layer to layer, this group's is a fraction of the recipe's.
+        rate = float(group["lr"]) / group.get("lr_scale", 1)
         runner.call_hook("before_train_iter", batch_idx=index, data_batch=batch)
         outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
         runner.call_hook("after_train_iter", batch_idx=index, data_batch=batch, outputs=outputs)

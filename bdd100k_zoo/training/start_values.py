@@ -80,7 +80,9 @@ def fetch_start_values(name: str, store: Store, progress: Progress) -> Path:
 
 BACKBONE_PREFIX = "backbone."
 OUTPUT_NORM = re.compile(r"norm[0-3]\.(weight|bias)")
-"""The normalisations of Swin's four outputs, which a classifier lacks: they start as mmdet initialises them."""
+"""The normalisations of four outputs, of which a classifier has none or the last: they start as initialised."""
+WITH_OUTPUT_NORMS = ("SwinTransformer", "ConvNeXt")
+"""The backbones that have them."""
 OPTIONAL_SUFFIXES = ("num_batches_tracked", "conv_offset.weight", "conv_offset.bias")
 """Suffixes of names that a classifier's file may lack: BatchNorm's counter, parameters of deformable convolutions."""
 
@@ -103,7 +105,7 @@ def load_pretrained_backbone(backbone: Any, path: Path, *, name: str) -> None:
     if any(key.startswith(BACKBONE_PREFIX) for key in given):  # a detector's
         given = {key.removeprefix(BACKBONE_PREFIX): given[key] for key in given if key.startswith(BACKBONE_PREFIX)}
     given = convert_names(backbone, given)
-    if type(backbone).__name__ == "SwinTransformer":
+    if type(backbone).__name__ in WITH_OUTPUT_NORMS:
         expected = {key: like for key, like in expected.items() if key in given or not OUTPUT_NORM.fullmatch(key)}
     known = {key: tensor for key, tensor in given.items() if key in expected}
     owner = f"the backbone of {name}"

@@ -110,7 +110,7 @@ def test_the_best_of_all_families_is_on_the_first_screen(opened, site, width, he
     with opened(site, viewport={"width": width, "height": height}) as page:
         rows = page.locator(".best tbody tr")
         assert rows.count() == len(load_zoo().families)
-        assert "cascade_rcnn_swin-t_fpn_3x" in rows.first.inner_text()
+        assert "cascade_rcnn_convnext-s_fpn_fp16_3x" in rows.first.inner_text()
         last_shown = rows.last if width == 1280 else rows.first
         box = last_shown.bounding_box()
         assert box["y"] + box["height"] <= height

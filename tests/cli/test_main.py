@@ -96,7 +96,7 @@ def test_only_the_command_that_is_requested_is_built(arguments, commands):
 
 
 def test_a_flag_that_is_given_twice_is_no_reason_to_do_nothing(call):
-    assert len(json.loads(call("-qq", "list", "--json").stdout)) == 56
+    assert len(json.loads(call("-qq", "list", "--json").stdout)) == 64
 
 
 def test_shells_complete_every_command_and_its_options():

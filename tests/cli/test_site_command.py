@@ -71,7 +71,7 @@ def test_site_prints_the_path_of_the_page(call) -> None:
 def test_site_as_json(call) -> None:
     document = json.loads(call("site", "--out", "public", "--json").stdout)
     size = Path("public/index.html").stat().st_size
-    assert document == {"site": "public/index.html", "bytes": size, "models": 56, "left_out": []}
+    assert document == {"site": "public/index.html", "bytes": size, "models": 64, "left_out": []}
 
 
 def test_scores_of_runs_and_recorded_speeds_are_shown(call) -> None:

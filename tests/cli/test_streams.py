@@ -131,7 +131,7 @@ def test_a_full_disk_behind_stderr_fails_nothing() -> None:
         done = run("table", "--format", "csv", stderr=full)
         listed = run("list", stderr=full)
     assert done.returncode == listed.returncode == 0
-    assert len(list(csv.reader(done.stdout.decode().splitlines()))) == 56 + 1
+    assert len(list(csv.reader(done.stdout.decode().splitlines()))) == 64 + 1
 
 
 def test_a_reader_that_is_gone_is_no_reason_to_speak() -> None:

@@ -57,7 +57,7 @@ def refusal(file: Path) -> ManifestError:
 def test_a_users_file_adds_its_family_and_model_after_the_built_in_ones(document: Document, write: Write) -> None:
     file = write(document)
     zoo = load_zoo(file)
-    assert len(zoo.models) == 57
+    assert len(zoo.models) == 65
     assert len(zoo.families) == len(load_zoo().families) + 1
     assert zoo.files == (builtin_zoo_file(), file)
     assert zoo.models[-1] is zoo["night_net_r50_1x"] is zoo["dusk_net_r50_1x"]
@@ -107,7 +107,7 @@ def test_the_environment_names_files_in_order_and_the_caller_adds_more(
     monkeypatch.setenv("BDD100K_ZOO_FILES", os.pathsep.join(["", str(files[0]), str(files[1]), ""]))
     zoo = load_zoo(files[2])
     assert zoo.files == (builtin_zoo_file(), *files)
-    assert [model.name for model in zoo.models[56:]] == ["night_net_r50_1x", "night_net_2", "night_net_3"]
+    assert [model.name for model in zoo.models[64:]] == ["night_net_r50_1x", "night_net_2", "night_net_3"]
 
 
 def test_a_file_that_is_named_twice_is_read_once(
@@ -115,12 +115,12 @@ def test_a_file_that_is_named_twice_is_read_once(
 ) -> None:
     file = write(document)
     monkeypatch.setenv("BDD100K_ZOO_FILES", str(file))
-    assert len(load_zoo(file, file.parent / ".." / file.parent.name / file.name).models) == 57
+    assert len(load_zoo(file, file.parent / ".." / file.parent.name / file.name).models) == 65
 
 
 def test_a_tilde_means_the_home_folder(document: Document, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(write(document).parent))
-    assert len(load_zoo("~/mine.yaml").models) == 57
+    assert len(load_zoo("~/mine.yaml").models) == 65
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_one_wrong_value_is_refused_with_file_entry_and_field(
 )
 def test_values_at_the_limit_are_accepted(document: Document, write: Write, path: str, value: object) -> None:
     put(document, path, value)
-    assert len(load_zoo(write(document)).models) == 57
+    assert len(load_zoo(write(document)).models) == 65
 
 
 @pytest.mark.parametrize("field", [field for field in MODEL if field not in ("name", "config", "weights")])
@@ -389,7 +389,7 @@ def test_plain_http_to_a_far_host_is_refused_where_no_digest_is_known(
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:80"])
 def test_plain_http_to_this_machine_is_accepted(document: Document, write: Write, field: str, host: str) -> None:
     put(document, f"models.0.{field}", f"http://{host}/file")
-    assert len(load_zoo(write(document)).models) == 57
+    assert len(load_zoo(write(document)).models) == 65
 
 
 @pytest.mark.parametrize("digest", [MD5, SHA256])
@@ -613,7 +613,7 @@ def test_a_missing_file_of_the_environment_is_an_error_too(monkeypatch: pytest.M
 
 def test_a_file_saved_on_windows_is_read(document: Document, write: Write) -> None:
     text = yaml.safe_dump(document).replace("\n", "\r\n")
-    assert len(load_zoo(write("\ufeff" + text)).models) == 57
+    assert len(load_zoo(write("\ufeff" + text)).models) == 65
 
 
 def test_a_config_that_is_a_link_to_itself_is_missing(document: Document, write: Write) -> None:

@@ -86,7 +86,7 @@ def test_every_model_has_a_row_a_card_and_a_command(zoo: Zoo, page: Page) -> Non
         assert ("article", model.name) in [(tag, attributes.get("id")) for tag, attributes in page.tags]
         assert f"bdd100k-zoo predict {model.name} image.jpg" in text
         assert page.values("href").count(f"#{model.name}") >= 2
-    assert page.count("article") == len(zoo.models) == 56
+    assert page.count("article") == len(zoo.models) == 64
 
 
 def test_the_best_of_each_family_comes_first_with_a_plot_of_all_models(zoo: Zoo, page: Page) -> None:

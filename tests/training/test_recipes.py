@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 SCALE = (192, 108)
 STEPS = 6
 QUICK = ("retinanet_r50_fpn_1x",)
-SMALLEST = {"r101": "r50", "w32": "w18", "swin-[sb]": "swin-t", "pvt-s": "pvt-t", "pvtv2-b.": "pvtv2-b0"}
-SMALLEST |= {"cascade_rcnn_swin-t": "faster_rcnn_swin-t"}  # Cascade R-CNN and Swin are each tested alone
+SMALLEST = {"r101": "r50", "w32": "w18", "pvt-s": "pvt-t", "pvtv2-b.": "pvtv2-b0"}
+for each in ("swin", "convnext"):
+    # Cascade R-CNN and these backbones are each tested alone.
+    SMALLEST |= {f"{each}-[sb]": f"{each}-t", f"cascade_rcnn_{each}-t": f"faster_rcnn_{each}-t"}
 
 
 def recipe_of(name: str) -> str:

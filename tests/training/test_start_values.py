@@ -11,6 +11,7 @@ from mmdet.models.backbones import PyramidVisionTransformer, PyramidVisionTransf
 from safetensors.torch import save_file
 
 from bdd100k_zoo.backends.common.config import load_config
+from bdd100k_zoo.backends.mmdet3.convnext import ConvNeXt
 from bdd100k_zoo.cli.output import explain
 from bdd100k_zoo.errors import (
     ArtifactError,
@@ -87,7 +88,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_every_recipe_names_start_values_that_have_an_address() -> None:
     found = {pretrained_source(load_config(model.config_path)) for model in load_zoo().models}
     addresses = {name for name in found if name.startswith("https://")}
-    assert len(addresses) == 4 + 2 + 3 + 1  # Swin, PVT, PVTv2, RSB
+    assert len(addresses) == 4 + 2 + 3 + 1 + 4  # Swin, PVT, PVTv2, RSB, ConvNeXt
     assert all(pretrained_url(name) == name for name in addresses)
     found -= addresses
     assert {name: pretrained_url(name) for name in found} == {
@@ -183,6 +184,34 @@ def test_a_backbone_of_swin_takes_the_values_of_a_detector_too(tmp_path: Path) -
     model = small_swin()
     load_pretrained_backbone(model, tmp_path / "x.pth", name="x")
     assert all(torch.equal(tensor, trained.state_dict()[key]) for key, tensor in model.state_dict().items())
+
+
+def small_convnext() -> Any:
+    return ConvNeXt({"depths": (1, 1, 1, 1), "channels": (4, 8, 8, 8)})
+
+
+def convnext_classifier(model: Any) -> dict[str, torch.Tensor]:
+    """A classifier's state dict as OpenMMLab publishes it: other values, and one of the four norms of outputs."""
+    values = {f"backbone.{key}": tensor + 1 for key, tensor in model.state_dict().items()}
+    lacking = {f"backbone.norm{stage}.{kind}" for stage in range(3) for kind in ("weight", "bias")}
+    return {key: values[key] for key in values if key not in lacking} | {"head.fc.weight": torch.ones(3, 8)}
+
+
+def test_a_classifiers_values_start_a_convnext_with_its_one_norm_of_outputs(tmp_path: Path) -> None:
+    values, model = convnext_classifier(small_convnext()), small_convnext()
+    torch.save({"state_dict": values}, tmp_path / "x.pth")
+    load_pretrained_backbone(model, tmp_path / "x.pth", name="x")
+    taken = model.state_dict()
+    assert all(torch.equal(taken[key.removeprefix("backbone.")], values[key]) for key in values if "head" not in key)
+    assert torch.equal(model.norm0.weight, torch.ones(4))
+
+
+def test_an_incomplete_classifier_starts_no_convnext(tmp_path: Path) -> None:
+    values = convnext_classifier(small_convnext())
+    del values["backbone.stages.1.0.gamma"]
+    torch.save(values, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"1 missing: stages\.1\.0\.gamma"):
+        load_pretrained_backbone(small_convnext(), tmp_path / "x.pth", name="x")
 
 
 def small_pvt(kind: Any) -> Any:

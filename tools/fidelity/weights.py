@@ -128,6 +128,8 @@ def _generate(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     if name.endswith("running_var"):
         return 1 + 0.2 * generator.random(shape)
     normal = generator.standard_normal(shape)
+    if name.endswith(".gamma"):  # the factors of ConvNeXt's residual branches
+        return 0.3 + 0.05 * normal
     if name.endswith("running_mean"):
         return 0.05 * normal
     if len(shape) > 1:

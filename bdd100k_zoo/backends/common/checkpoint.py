@@ -20,6 +20,7 @@ from bdd100k_zoo.backends.common.checkpoint_limits import (
     read_errors,
     verify_crcs,
 )
+from bdd100k_zoo.backends.common.convnext_sizes import explain_other_size
 from bdd100k_zoo.backends.common.pickle_values import DAMAGED, IGNORED_GLOBALS, PickleError
 from bdd100k_zoo.data.classes import CLASS_ALIASES, CLASSES
 from bdd100k_zoo.errors import CheckpointError, UnsafeCheckpointError, join_first
@@ -239,6 +240,9 @@ def match_state_dict(
         hint = "is this the checkpoint of that model? `bdd100k-zoo list` shows all models"
         if not (missing or unexpected or reshaped):
             hint = "use a checkpoint of finite floating-point numbers; after a training that diverged, an earlier one"
+        elif other := explain_other_size(expected, given):
+            problem, hint = other
+            found = [problem, *found]
         raise CheckpointError(f"{path} does not fit {model_name}: {'; '.join(found)}", hint)
     return taken
 

@@ -35,8 +35,14 @@ RESIZE_KEYS = frozenset({"type", "scale", "scale_factor", "keep_ratio", "backend
 KNOWN_STEPS = frozenset({"LoadImageFromFile", "LoadAnnotations", "Resize", "PackDetInputs"})
 SYNONYMS: Mapping[str, str] = {"mstrain": "ms"}
 """Words in mmdet 2's file names, and mmdet 3's words for them."""
-MMDET3_MODULES = "bdd100k_zoo.training."
-"""Modules that configs import for mmdet 3 only: BDD100K as a dataset of its registry."""
+MMDET3_MODULES = ("bdd100k_zoo.training.", "bdd100k_zoo.backends.mmdet3.")
+"""Modules that configs import for mmdet 3 only: BDD100K as a dataset of its registry, and networks."""
+CONVNEXT: Mapping[str, object] = {
+    "type": "mmcls.ConvNeXt",
+    "out_indices": [0, 1, 2, 3],
+    "gap_before_final_norm": False,
+}
+"""What mmcls calls this package's backbone ConvNeXt, and the settings with which it computes the same."""
 PLACEHOLDER_SCHEDULE = {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": 500}
 """A placeholder for the base's warm-up, which configs copy into their schedules; mmdet 2 is not used for training."""
 
@@ -121,6 +127,8 @@ def to_mmdet2_settings(settings: Mapping[str, Any], *, name: str) -> dict[str, A
     model = _strip_scope(without_pretrained(dict(settings.get("model") or {})))
     if not model:
         raise ConfigError(name, "describes no model")
+    if (backbone := model.get("backbone") or {}).get("type") == "ConvNeXt":
+        model["backbone"] = backbone | CONVNEXT
     try:
         steps = settings["test_dataloader"]["dataset"]["pipeline"]
     except (KeyError, TypeError) as error:

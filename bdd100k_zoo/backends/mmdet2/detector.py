@@ -21,6 +21,7 @@ from bdd100k_zoo.backends.common.detector import (
     translate_image_errors,
 )
 from bdd100k_zoo.backends.common.precision import torch_defaults, unsupported_precision
+from bdd100k_zoo.backends.mmdet2 import MMDET2
 from bdd100k_zoo.backends.mmdet2.config import load_config as load_config
 from bdd100k_zoo.backends.protocol import requested_precision
 from bdd100k_zoo.data.classes import CLASSES
@@ -73,7 +74,10 @@ def build_model(config: Mapping[str, Any], *, name: str) -> nn.Module:
 
     Raises:
         ConfigError: mmdet cannot build it, its post-processing settings do not fit, or it does not have ten classes.
+        MissingPackageError: it has a backbone of mmcls, which is not installed.
     """
+    if str(config["model"].get("backbone", {}).get("type")).startswith("mmcls."):
+        MMDET2.import_package("mmcls.models")
     with warnings.catch_warnings(), translate_config_errors("build the model", name=name, library=LIBRARY):
         warnings.simplefilter("ignore")
         check_postprocessing(config["model"], name=name)

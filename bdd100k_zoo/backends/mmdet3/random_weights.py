@@ -116,6 +116,8 @@ def init_calibrated_random_weights(model: Any, batch: Mapping[str, Any], seed: i
 def _random_like(name: str, like: Tensor) -> Tensor:
     if name.endswith("init_proposal_bboxes.weight"):  # centre and size, as fractions of the image
         return 0.2 + 0.5 * torch.rand_like(like)
+    if name.endswith(".gamma"):  # the factors of ConvNeXt's residual branches
+        return torch.full_like(like, RESIDUAL_SCALE)
     if like.dim() < 2:
         return torch.ones_like(like) if name.endswith(("weight", "scale")) else torch.zeros_like(like)
     gain = 0.2 if "conv_offset" in name else 1.0

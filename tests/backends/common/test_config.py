@@ -56,10 +56,17 @@ BASES = {
     **{f"retinanet_pvt{size}_fpn": f"{PVT}{size}_fpn_1x_coco" for size in ("-t", "-s", "v2-b0", "v2-b1", "v2-b2")},
     **{f"faster_rcnn_swin-{size}_fpn": f"{FASTER}_r50_fpn_1x_coco" for size in "tsb"},
     **{f"cascade_rcnn_swin-{size}_fpn": f"{CASCADE}_r50_fpn_1x_coco" for size in "tsb"},
+    **{f"faster_rcnn_convnext-{size}_fpn": f"{FASTER}_r50_fpn_1x_coco" for size in "tsb"},
+    **{f"cascade_rcnn_convnext-{size}_fpn": f"{CASCADE}_r50_fpn_1x_coco" for size in "tsb"},
 }
 SWIN = {"t": "swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco", "s": "swin/mask-rcnn_swin-s-p4-w7_fpn_amp-ms-crop-3x_coco"}
 """mmdet's configs with a Swin Transformer; it has none with Swin-B."""
 SWIN_B = {"embed_dims": 128, "num_heads": [4, 8, 16, 32]}
+CONVNEXT = "convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco"
+DROP_PATH = {"faster_rcnn_convnext-s_fpn": 0.6, "faster_rcnn_convnext-b_fpn": 0.7}
+"""For ConvNeXt, where the published rate is not mmdet's 0.4."""
+WIDE = [128, 256, 512, 1024]
+"""The channels of the stages of Swin-B and ConvNeXt-B."""
 
 TWO_STAGE = {"roi_head.bbox_head.num_classes": (80, 10)}
 DENSE = {"bbox_head.num_classes": (80, 10), "test_cfg.min_bbox_size": (0, -1)}
@@ -81,9 +88,10 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "pyramid_vision_transformer": DENSE,
     "pyramid_vision_transformer_v2": DENSE,
     "resnet_strikes_back": TWO_STAGE,
+    "convnext": TWO_STAGE,
     "fcos_tricks_r50_fpn": DENSE | {f"data_preprocessor.mean.{place}": pair for place, pair in enumerate(MEAN)},
     **dict.fromkeys(("retinanet_r50_fpn_rsb_1x", "retinanet_r50_fpn_rsb_3x"), DENSE),
-    **{f"cascade_rcnn_swin-{size}_fpn": CASCADED for size in "tsb"},
+    **{f"cascade_rcnn_{backbone}-{size}_fpn": CASCADED for backbone in ("swin", "convnext") for size in "tsb"},
 }
 """By family; by architecture or model where those of a family differ."""
 
@@ -100,6 +108,7 @@ class Recipe(NamedTuple):
     """Kind, factor at the start, iterations."""
     steps_1x: tuple[int, int] = (8, 11)
     steps_3x: tuple[int, int] = (24, 33)
+    constructor: str | None = None
 
 
 def sgd(rate: float) -> dict[str, Any]:
@@ -113,6 +122,19 @@ def adamw(rate: float, decay: float, **others: Any) -> dict[str, Any]:
 FCOS_BIASES = {"bias_lr_mult": 2.0, "bias_decay_mult": 0.0}
 WITHOUT_NORMS = {"norm_decay_mult": 0.0, "bypass_duplicate": True}
 WITHOUT_DECAY = ("absolute_pos_embed", "relative_position_bias_table", "norm")
+
+
+def convnext_recipe(layers: int) -> Recipe:
+    return Recipe(
+        adamw(0.0001, 0.05, betas=(0.9, 0.999)),
+        paramwise={"decay_rate": 0.95, "decay_type": "layer_wise", "num_layers": layers},
+        warm_up=("LinearLR", 0.001, 1000),
+        steps_1x=(9, 11),
+        steps_3x=(27, 33),
+        constructor="LearningRateDecayOptimizerConstructor",
+    )
+
+
 RECIPES = dict.fromkeys(DIFFERENCES, Recipe(sgd(0.04))) | {
     "fcos": Recipe(
         sgd(0.01),
@@ -140,6 +162,11 @@ RECIPES = dict.fromkeys(DIFFERENCES, Recipe(sgd(0.04))) | {
             steps_3x=(27, 33),
         ),
     ),
+    **{
+        f"{head}_rcnn_convnext-{size}_fpn": convnext_recipe(6 if size == "t" else 12)
+        for head in ("faster", "cascade")
+        for size in "tsb"
+    },
     "hrnet": Recipe(sgd(0.02), batch=(2, 16)),
     "retinanet": Recipe(sgd(0.02)),
     "sparse_rcnn": Recipe(
@@ -173,7 +200,7 @@ def mmdet_model(config: str) -> dict[str, Any]:
     assert spec is not None
     assert spec.origin is not None
     file = Path(spec.origin).parent / ".mim" / "configs" / f"{config}.py"
-    model: dict[str, Any] = Config.fromfile(file).model.to_dict()
+    model: dict[str, Any] = Config.fromfile(file, import_custom_modules=False).model.to_dict()
     return model
 
 
@@ -185,7 +212,16 @@ def base_model(name: str) -> dict[str, Any]:
         wider = size[1] == "b"
         model["backbone"] = like["backbone"] | (SWIN_B if wider else {})
         channels = like["neck"]["in_channels"]
-        model["neck"]["in_channels"] = [128, 256, 512, 1024] if wider else channels
+        model["neck"]["in_channels"] = WIDE if wider else channels
+    if size := re.search("convnext-(.)", name):
+        like = mmdet_model(CONVNEXT)
+        arch = next(arch for arch in ("tiny", "small", "base") if arch.startswith(size[1]))
+        rate = DROP_PATH.get(architecture(name), like["backbone"]["drop_path_rate"])
+        # This package's backbone has all four outputs, without pooling.
+        ours = {"type": "ConvNeXt", "arch": arch, "drop_path_rate": rate}
+        model["backbone"] = like["backbone"] | ours
+        del model["backbone"]["out_indices"], model["backbone"]["gap_before_final_norm"]
+        model["neck"]["in_channels"] = WIDE if arch == "base" else like["neck"]["in_channels"]
     return without_start(model)
 
 
@@ -211,8 +247,8 @@ def by_model(test: Any) -> Any:
     return pytest.mark.parametrize("model", MODELS, ids=NAMES)(test)
 
 
-def test_the_zoo_has_its_32_architectures() -> None:
-    assert len(BASES) == 32
+def test_the_zoo_has_its_38_architectures() -> None:
+    assert len(BASES) == 38
     assert {architecture(name) for name in NAMES} == set(BASES)
 
 
@@ -226,6 +262,11 @@ def test_a_model_is_its_base_with_ten_classes(model: Any) -> None:
 
 
 SWIN_FILES = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0"
+CONVNEXT_FILES = "https://download.openmmlab.com/mmclassification/v0/convnext"
+CONVNEXT_T, CONVNEXT_S, CONVNEXT_B = (
+    f"{CONVNEXT_FILES}/downstream/convnext-{size}_3rdparty_32xb128-noema_in1k_20220301-{digest}.pth"
+    for size, digest in (("tiny", "795e9634"), ("small", "303e75e3"), ("base", "2a0ee547"))
+)
 START_VALUES = {
     "faster_rcnn_r50": "torchvision://resnet50",
     "faster_rcnn_r101": "torchvision://resnet101",
@@ -241,6 +282,10 @@ START_VALUES = {
     "atss_r101": "torchvision://resnet101",
     "atss_r50_fpn_dyhead": "torchvision://resnet50",
     "atss_r101_fpn_dyhead": "torchvision://resnet101",
+    **{f"{head}_rcnn_convnext-t": CONVNEXT_T for head in ("faster", "cascade")},
+    **{f"{head}_rcnn_convnext-s": CONVNEXT_S for head in ("faster", "cascade")},
+    "faster_rcnn_convnext-b": CONVNEXT_B,
+    "cascade_rcnn_convnext-b": f"{CONVNEXT_FILES}/convnext-base_in21k-pre-3rdparty_32xb128_in1k_20220124-eb2d6ada.pth",
 }
 
 
@@ -295,6 +340,7 @@ def test_the_optimizer_and_the_batch_are_the_published_ones(model: Any) -> None:
     expected = {"type": "OptimWrapper", "optimizer": recipe.optimizer}
     expected |= {"paramwise_cfg": recipe.paramwise} if recipe.paramwise else {}
     expected |= {"clip_grad": recipe.clip} if recipe.clip else {}
+    expected |= {"constructor": recipe.constructor} if recipe.constructor else {}
     expected |= {"type": "AmpOptimWrapper", "loss_scale": {"init_scale": 512.0}} if "fp16" in model.name else {}
     found = {key: value for key, value in config.optim_wrapper.items() if value is not None}
     assert found == expected

@@ -54,6 +54,7 @@ MORE_FAMILIES = (
     "faster_rcnn_swin-t_fpn_1x",
     "retinanet_pvt-t_fpn_1x",
     "retinanet_pvtv2-b0_fpn_1x",
+    "faster_rcnn_convnext-t_fpn_fp16_1x",
 )
 SMALL, FEW = {"test_dataloader.dataset.pipeline.1.scale": (160, 90)}, {"model.test_cfg.rpn.max_per_img": 100}
 """Little to compute: a CPU without the instructions for it takes ten times as long in 16 bits."""

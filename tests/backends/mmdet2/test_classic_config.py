@@ -161,6 +161,20 @@ def test_a_users_config_based_on_one_of_the_package_is_translated_too(shipped: P
     assert settings["model"]["test_cfg"]["max_per_img"] == 7
 
 
+def test_the_convnext_of_this_package_is_that_of_mmcls_with_all_four_outputs(shipped: Path, tmp_path: Path) -> None:
+    text = """
+custom_imports = dict(imports=["bdd100k_zoo.backends.mmdet3.convnext"])
+model = dict(backbone=dict(_delete_=True, type="ConvNeXt", arch="small", drop_path_rate=0.6))
+"""
+    assert load_config(write(tmp_path, text), shipped=shipped)["model"]["backbone"] == {
+        "type": "mmcls.ConvNeXt",
+        "arch": "small",
+        "drop_path_rate": 0.6,
+        "out_indices": [0, 1, 2, 3],
+        "gap_before_final_norm": False,
+    }
+
+
 def test_reading_a_config_imports_nothing_that_only_mmdet_3_has(shipped: Path, run_python: Any) -> None:
     done = run_python(
         "import sys; from pathlib import Path; from bdd100k_zoo.backends.mmdet2.config import load_config\n"

@@ -46,6 +46,7 @@ FAMILIES = (
     "faster_rcnn_swin-t_fpn_1x",
     "retinanet_pvt-t_fpn_1x",
     "retinanet_pvtv2-b0_fpn_1x",
+    "faster_rcnn_convnext-t_fpn_fp16_1x",
 )
 SMALL = {"test_dataloader.dataset.pipeline.1.scale": (320, 180)}
 

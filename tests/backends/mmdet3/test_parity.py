@@ -42,6 +42,7 @@ QUICK = (
     "faster_rcnn_swin-t_fpn_1x",
     "retinanet_pvt-t_fpn_1x",
     "retinanet_pvtv2-b0_fpn_1x",
+    "faster_rcnn_convnext-t_fpn_fp16_1x",
 )
 ZOO = load_zoo()
 FROZEN = [model for model in architectures(ZOO) if model.name in read_frozen(CLASSIC).weights]
