@@ -87,7 +87,7 @@ def test_a_model_may_join_a_built_in_family(document: Document, write: Write) ->
     put(document, "models.0.family", "fcos")
     zoo = load_zoo(write(document))
     assert zoo["night_net_r50_1x"].family == "fcos"
-    assert len(zoo.families) == 14
+    assert len(zoo.families) == 15
 
 
 @pytest.mark.parametrize("text", ["models: []\n", "models:\n", "families: []\n", "families:\nmodels:\n"])

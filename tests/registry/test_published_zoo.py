@@ -400,7 +400,7 @@ def test_an_unknown_family_is_answered_with_families(zoo: Zoo) -> None:
     assert "cascade_rcnn" in caught.value.nearest
     with pytest.raises(UnknownNameError) as caught:
         zoo.family("§§§")
-    assert len(caught.value.nearest) == 14
+    assert len(caught.value.nearest) == 15
 
 
 def test_records_cannot_be_changed(zoo: Zoo) -> None:
