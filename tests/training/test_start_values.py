@@ -10,8 +10,8 @@ from fault_host import HASTE, Told, running_host
 from mmdet.models.backbones import PyramidVisionTransformer, PyramidVisionTransformerV2, ResNet, SwinTransformer
 from safetensors.torch import save_file
 
-from bdd100k_zoo.backends.mmdet3.convnext import ConvNeXt
 from bdd100k_zoo.backends.common.config import load_config
+from bdd100k_zoo.backends.mmdet3.convnext import ConvNeXt
 from bdd100k_zoo.cli.output import explain
 from bdd100k_zoo.errors import (
     ArtifactError,
