@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -48,7 +49,8 @@ def insert_digests(file: Path, text: str, known: Known) -> str:
         edit for node in models.value for edit in _model_edits(text, node, known.get(_child(node, "name").value, {}))
     ]
     edited = text
-    for start, end, replacement in sorted(edits, reverse=True):
+    # From the last place to the first one; of several at one place, the first that was found comes first in the text.
+    for start, end, replacement in reversed(sorted(edits, key=itemgetter(0, 1))):
         edited = edited[:start] + replacement + edited[end:]
     if not _holds(edited, _with_digests(text, known)):
         raise ManifestError(file, "", "", "is laid out so that digests cannot be written into it; write them by hand")

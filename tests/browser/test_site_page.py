@@ -158,7 +158,7 @@ def test_filters_are_joined_and_taken_back(opened, site):
     with opened(site) as page:
         form, status = page.get_by_role("search"), page.get_by_role("status")
         form.get_by_label("Schedule").select_option("3x")
-        assert status.inner_text() == f"35 of {COUNT} models"
+        assert status.inner_text() == f"41 of {COUNT} models"
         form.get_by_label("Backbone").select_option("R-50-FPN")
         assert status.inner_text() == f"10 of {COUNT} models"
         form.get_by_label("AP val").fill("32")

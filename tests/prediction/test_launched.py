@@ -70,7 +70,7 @@ def test_three_processes_under_torchrun(job: Job, alone: bytes, tmp_path: Path) 
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
     output, err = finished(start([*torchrun, *cli(job.into(out, "--launcher", "pytorch"))[1:]]))
     assert output.count("predictions ") == 1
-    assert err.count("still missing") == 2
+    assert err.count("still missing") <= 2  # fewer, if others are done in the same moment
     check(out, alone, 3)
 
 

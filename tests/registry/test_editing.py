@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bdd100k_zoo.errors import ManifestError
@@ -183,6 +183,10 @@ def zoo_texts(draw: st.DrawFn) -> str:
     return text.replace("\n", draw(st.sampled_from(["\n", "\r\n"])))
 
 
+EMPTY_AT_THE_END = "models:\n- name: m0\n  weights: {digest: null, size: null}\n  visuals:"
+
+
+@example(text=EMPTY_AT_THE_END, whats=["weights", "preds", "visuals"], number=0)
 @given(text=zoo_texts(), whats=st.lists(st.sampled_from(ARTIFACT_KINDS), unique=True), number=st.integers(0, 2))
 def test_whatever_the_layout_the_digests_are_added_and_every_other_line_stays(
     text: str, whats: list[Any], number: int

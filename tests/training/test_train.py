@@ -307,6 +307,34 @@ def test_an_average_of_the_weights_resumes_too(root: Path, tmp_path: Path) -> No
     assert not torch.equal(last["ema_state_dict"][f"module.{learnt}"], weights_of(out)[learnt])
 
 
+def test_rates_that_decay_from_layer_to_layer_resume_too_and_the_full_rate_is_reported(
+    root: Path, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"model": load_zoo()["faster_rcnn_convnext-t_fpn_fp16_3x"], "epochs": 2}
+    changes["cfg_options"] = {
+        **{key: value for key, value in SMALL.items() if "dataloader" in key},
+        "model.backbone.arch": {"depths": [1, 1, 1, 1], "channels": [8, 16, 32, 64]},
+        "model.backbone.init_cfg": None,
+        "model.neck.in_channels": [8, 16, 32, 64],
+        "model.neck.out_channels": 16,
+        "model.rpn_head.in_channels": 16,
+        "model.rpn_head.feat_channels": 16,
+        "model.roi_head.bbox_roi_extractor.out_channels": 16,
+        "model.roi_head.bbox_head.in_channels": 16,
+        "model.roi_head.bbox_head.fc_out_channels": 32,
+        "model.train_cfg.rpn_proposal.max_per_img": 50,
+        "model.test_cfg.rpn.max_per_img": 50,
+        "param_scheduler": [],
+    }
+    run(root, tmp_path / "whole", **changes)
+    out = Path(shutil.copytree(tmp_path / "whole", tmp_path / "out"))
+    (out / "checkpoint-00000008.pth").unlink()
+    mark_unfinished(out)
+    run(root, out, **changes)
+    check_same(out, tmp_path / "whole")
+    assert [step["rate"] for step in steps(out)] == pytest.approx([1e-4 * 2 / 32] * STEPS)
+
+
 def test_where_no_checkpoint_is_whole_nothing_is_begun_anew(whole: Path, root: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(whole, tmp_path / "out"))
     mark_unfinished(out)

@@ -128,7 +128,7 @@ def to_mmdet2_settings(settings: Mapping[str, Any], *, name: str) -> dict[str, A
     if not model:
         raise ConfigError(name, "describes no model")
     if (backbone := model.get("backbone") or {}).get("type") == "ConvNeXt":
-        model["backbone"] = backbone | CONVNEXT
+        model["backbone"] = {**backbone, **CONVNEXT}
     try:
         steps = settings["test_dataloader"]["dataset"]["pipeline"]
     except (KeyError, TypeError) as error:

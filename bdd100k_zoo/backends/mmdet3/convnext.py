@@ -83,7 +83,7 @@ class ChannelNorm(nn.LayerNorm):
         """Return the normalised features."""
         normalised = super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         last = features.is_contiguous(memory_format=torch.channels_last)
-        # GPUs compute float32 more slowly in channels last, which is never chosen for them silently.
+        # The transposed view alone would make all that follows channels last, in which a GPU may be slower in float32.
         return normalised.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 

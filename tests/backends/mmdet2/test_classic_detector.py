@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from bdd100k_zoo.errors import (
     ConfigError,
     DeviceError,
     ImagesError,
+    MissingPackageError,
     NotFiniteError,
     UnsafeCheckpointError,
 )
@@ -105,6 +107,16 @@ def test_a_model_builds_and_strictly_loads_a_checkpoint_of_its_own_shape(model: 
     load_strictly(built, read_checkpoint(file).state_dict, model_name=model, path=file)
     loaded = built.state_dict()
     assert [key for key in numbered if not bool((loaded[key] == numbered[key]).all())] == []
+
+
+def test_a_convnext_needs_mmcls(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bdd100k_zoo.backends.mmdet2.config import load_config
+    from bdd100k_zoo.backends.mmdet2.detector import build_model
+
+    monkeypatch.setitem(sys.modules, "mmcls.models", None)
+    config = load_config(ZOO["faster_rcnn_convnext-t_fpn_fp16_1x"].config_path)
+    with pytest.raises(MissingPackageError, match="mmcls"):
+        build_model(config, name="x")
 
 
 def test_a_file_of_weights_is_checked_against_its_model(save_weights: Callable[[str], Path], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torchvision.models.convnext import ConvNeXt as OtherConvNeXt
 from bdd100k_zoo.backends.common.config import load_config, mmdet_default_scope
 from bdd100k_zoo.backends.common.convnext_sizes import SIZES, find_size
 from bdd100k_zoo.backends.mmdet3.convnext import DOWNSAMPLING_EPS, ConvNeXt
-from bdd100k_zoo.backends.mmdet3.detector import build_meta_model
+from bdd100k_zoo.backends.mmdet3.detector import build_meta_model, build_model
 from bdd100k_zoo.errors import ConfigError
 from bdd100k_zoo.registry import load_zoo
 
@@ -153,3 +153,10 @@ def test_rates_decay_from_the_heads_to_the_first_layers(name: str, powers: dict[
     assert {group["lr"] for group in full} == {1e-4}
     for name, parameter in model.named_parameters():
         assert of[name]["weight_decay"] == (0.0 if parameter.dim() == 1 else 0.05)
+
+
+def test_an_override_to_an_unknown_size_is_an_error_about_the_config() -> None:
+    name = "faster_rcnn_convnext-t_fpn_fp16_1x"
+    config = load_config(load_zoo()[name].config_path, {"model.backbone.arch": "huge"})
+    with pytest.raises(ConfigError, match=r"arch: expected tiny, small, base .*, found 'huge'"):
+        build_model(config, name=name)
