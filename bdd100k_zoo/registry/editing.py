@@ -49,8 +49,9 @@ def insert_digests(file: Path, text: str, known: Known) -> str:
         edit for node in models.value for edit in _model_edits(text, node, known.get(_child(node, "name").value, {}))
     ]
     edited = text
+    edits.sort(key=itemgetter(0, 1))
     # From the last place to the first one; of several at one place, the first that was found comes first in the text.
-    for start, end, replacement in reversed(sorted(edits, key=itemgetter(0, 1))):
+    for start, end, replacement in reversed(edits):
         edited = edited[:start] + replacement + edited[end:]
     if not _holds(edited, _with_digests(text, known)):
         raise ManifestError(file, "", "", "is laid out so that digests cannot be written into it; write them by hand")
