@@ -86,7 +86,8 @@ def render_tables(
     Args:
         zoo: holds the models.
         families: those to render, in this order.
-        form: one Markdown table per family as published, or one table of all models as CSV or LaTeX.
+        form: one Markdown table per family as published, with the names of models where rows would look alike, or one
+            table of all models as CSV or LaTeX.
         config_root: prefix of the links to configs (Markdown); None for file names without links.
         measured: overall AP on val by model, in percent, shown beside the published AP.
         speeds: images per second; each device becomes a column.
@@ -101,11 +102,20 @@ def render_tables(
 
 def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measured | None, speeds: Speeds) -> str:
     headings = [] if measured is None else [MEASURED], [f"{SPEED} {_escape_markdown(on)}" for on in speeds]
-    rows = [_insert_cells(_MARKDOWN_HEADER, *headings)]
+    models = models_of(zoo, family)
+    named = _look_alike(models)
+    rows = [(*(["Model"] if named else []), *_insert_cells(_MARKDOWN_HEADER, *headings))]
     rows.append((":-:",) * len(rows[0]))
-    for model in models_of(zoo, family):
-        rows.append(_insert_cells(_markdown_cells(model, config_root), *_measured_cells(model, measured, speeds)))
+    for model in models:
+        cells = _insert_cells(_markdown_cells(model, config_root), *_measured_cells(model, measured, speeds))
+        rows.append((*([f"`{model.name}`"] if named else []), *cells))
     return "\n".join([f"### {_escape_markdown(family.title)}", "", *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _look_alike(models: Iterable[Model]) -> bool:
+    """Return whether the published columns leave two models of a family the same, so that rows need their names."""
+    rows = [(model.backbone, model.schedule, model.multi_scale_training) for model in models]
+    return len(set(rows)) < len(rows)
 
 
 def _insert_cells(row: Sequence[str], aps: Iterable[str], speeds: Iterable[str]) -> tuple[str, ...]:
@@ -207,8 +217,10 @@ def _render_latex(zoo: Zoo, families: Iterable[Family], measured: Measured | Non
     lines = [rf"\begin{{tabular}}{{lllc{'r' * (len(headings) - 4)}}}", r"\toprule", " & ".join(headings) + r" \\"]
     for family in families:
         lines.append(r"\midrule")
-        for model in models_of(zoo, family):
-            cells = [_escape_latex(family.title), _escape_latex(model.backbone or "")]
+        models = models_of(zoo, family)
+        named = _look_alike(models)
+        for model in models:
+            cells = [_escape_latex(model.name if named else family.title), _escape_latex(model.backbone or "")]
             cells += [f"${model.schedule[:-1]}\\times$" if model.schedule else ""]
             cells += [r"\checkmark" if model.multi_scale_training else ""]
             cells += [format_ap(model.ap_val), format_ap(model.ap_test)]

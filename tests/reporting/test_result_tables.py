@@ -106,6 +106,19 @@ def test_a_section_is_a_heading_a_blank_line_and_the_table(zoo: Zoo) -> None:
     assert len(text.splitlines()) == 2 + 2 + 3
 
 
+def test_rows_that_would_look_alike_have_the_names_of_their_models(zoo: Zoo) -> None:
+    rows = [line for line in render_tables(zoo, [zoo.family("fcos")]).splitlines() if "| 1x |" in line]
+    assert [row.split(" |")[0] for row in rows] == ["| `fcos_r50_fpn_1x`", "| `fcos_tricks_r50_fpn_1x`"]
+    rows = [line for line in render_tables(zoo, [zoo.family("fcos")], "latex").splitlines() if r"$1\times$" in line]
+    assert [row.split(" &")[0] for row in rows] == [r"fcos\_r50\_fpn\_1x", r"fcos\_tricks\_r50\_fpn\_1x"]
+
+
+def test_no_two_rows_of_a_table_look_alike(zoo: Zoo) -> None:
+    for family in zoo.families:
+        rows = [line for line in render_tables(zoo, [family]).splitlines() if "[config]" in line]
+        assert len({row.partition(" | [scores]")[0].rpartition(" | ")[0] for row in rows}) == len(rows), family.name
+
+
 def test_sections_are_in_the_given_order_one_blank_line_apart(zoo: Zoo) -> None:
     text = render_tables(zoo, [zoo.family("hrnet"), zoo.family("fcos")])
     assert re.findall(r"^### .*", text, re.MULTILINE) == ["### HRNet", "### FCOS"]
@@ -214,7 +227,7 @@ SPEEDS = {
 
 def test_speeds_are_columns_named_after_their_device(zoo: Zoo) -> None:
     text = render_tables(zoo, [zoo.family("fcos")], measured={"fcos_r50_fpn_1x": 12.3}, speeds=SPEEDS)
-    rows = [re.split(r"(?<!\\) \| ", row.strip("| ")) for row in text.splitlines() if row.startswith("|")]
+    rows = [re.split(r"(?<!\\) \| ", row.strip("| "))[1:] for row in text.splitlines() if row.startswith("|")]
     assert rows[0][3:10] == [
         "Box AP-val",
         "Measured AP-val",
