@@ -165,7 +165,7 @@ def test_json_of_several_files_is_one_document_in_the_order_requested(call, zoo_
 def test_all_is_every_kind_that_was_requested_of_every_model(call):
     result = call("--offline", "download", "--all", "--what", "weights", "--what", "preds")
     assert result.exit_code == 1
-    assert "106 of 106 files could not be downloaded" in result.stderr
+    assert "128 of 128 files could not be downloaded" in result.stderr
 
 
 def test_there_is_at_least_one_job(call):

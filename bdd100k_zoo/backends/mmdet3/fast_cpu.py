@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
-from mmcv.ops import ModulatedDeformConv2d
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -120,6 +119,7 @@ def _fuse(block: nn.Module, name: str, norm: Any, conv: nn.Conv2d) -> Undo:
 
 def _convolve_channels_last(model: nn.Module) -> Undo:
     """Give modulated deformable convolutions features channels last; DyHead copies them to the other layout before."""
+    from mmcv.ops import ModulatedDeformConv2d  # once the backend has provided its ops
 
     def lay_out(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         features, *others = inputs

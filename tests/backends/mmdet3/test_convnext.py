@@ -80,7 +80,7 @@ def test_the_features_are_those_of_torchvision() -> None:
         expected, found = other_features(model, images), model(images)
     assert [tuple(each.shape[1:]) for each in found] == [(8, 16, 24), (16, 8, 12), (24, 4, 6), (32, 2, 3)]
     for one, other in zip(found, expected, strict=True):
-        assert (one - other).abs().max() <= 1e-6 * other.abs().max()
+        assert (one - other).abs().max() <= 5e-6 * other.abs().max()
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
