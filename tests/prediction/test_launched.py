@@ -65,6 +65,7 @@ def test_a_process_for_each_gpu_and_one_that_is_killed_is_started_again(job: Job
     check(out, alone, 2)
 
 
+@pytest.mark.slow
 def test_three_processes_under_torchrun(job: Job, alone: bytes, tmp_path: Path) -> None:
     out = tmp_path / "out"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]

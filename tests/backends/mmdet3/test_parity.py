@@ -129,6 +129,7 @@ def test_photographs_in_batches_get_the_classic_boxes(size: int, model_name: str
 
 
 @needs_shared
+@pytest.mark.slow
 @pytest.mark.parametrize("image", PHOTOGRAPHS)
 def test_photographs_get_the_classic_boxes(image: str, model_name: str, detector: BackendDetector) -> None:
     expected = np.load(SHARED / "reference" / f"{model_name}.npz")[image]
