@@ -202,8 +202,7 @@ def predict(
         if merge:
             record = job.merge_run(plan, store, shown)
         elif command and command.starts_processes:
-            number = None if command.gpus == "all" else command.gpus
-            record = job.predict_in_processes(plan, number, command.arguments, store, shown)
+            record = job.predict_in_processes(plan, command.processes, command.arguments, store, shown)
         else:
             record = job.predict(plan, store, shown)
         run = Run(plan.folder, complete=record is not None and not started)

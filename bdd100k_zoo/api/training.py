@@ -160,8 +160,7 @@ def train(
     stop, shown = GracefulStop(), resolve_progress(progress)
     with stop_on_signals(stop), Store(offline=offline) as store:
         if command and command.starts_processes:
-            number = None if command.gpus == "all" else command.gpus
-            record = job.train_in_processes(request, number, command.arguments, store, shown)
+            record = job.train_in_processes(request, command.processes, command.arguments, store, shown)
         else:
             record = job.train(request, store, shown, stop)
     return Training(request.folder, complete=record is not None and not started)

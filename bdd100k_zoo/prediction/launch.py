@@ -81,6 +81,11 @@ class Command:
         """Whether it leaves the work to processes that it starts."""
         return self.gpus is not None and self.started is None
 
+    @property
+    def processes(self) -> int | None:
+        """How many processes to start; None for as many as there are GPUs."""
+        return None if self.gpus == "all" else self.gpus
+
 
 def read_command(
     arguments: Sequence[str],

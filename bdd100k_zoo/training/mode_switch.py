@@ -28,5 +28,5 @@ class ModeSwitchHook(Hook):  # type: ignore[misc]
         self._begin, self._pipeline = begin, pipeline
 
     def before_train(self, runner: Any) -> None:
-        """Tell the dataset, before processes that read images copy it."""
+        """Set the switch in the dataset, before processes that read images copy it."""
         runner.train_dataloader.dataset.switch_pipeline(self._begin, self._pipeline)

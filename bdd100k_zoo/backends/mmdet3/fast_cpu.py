@@ -118,7 +118,7 @@ def _fuse(block: nn.Module, name: str, norm: Any, conv: nn.Conv2d) -> Undo:
 
 
 def _convolve_channels_last(model: nn.Module) -> Undo:
-    """Give modulated deformable convolutions features channels last; DyHead copies them to the other layout before."""
+    """Lay out the features of modulated deformable convolutions channels last, which DyHead does not do itself."""
     from mmcv.ops import ModulatedDeformConv2d  # once the backend has provided its ops
 
     def lay_out(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
