@@ -1,5 +1,6 @@
 """Check that an sdist and a wheel hold the same package, complete and small; and that the sdist has the rest."""
 
+import hashlib
 import json
 import re
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 LARGEST_WHEEL = 10_000_000
 """Bytes. Most of it is the demo's frames and weights."""
-BESIDE_PACKAGE = {"tools", "tests", "docs", "benchmarks"}
+BESIDE_PACKAGE = {"tools", "tests", "docs", "benchmarks", "hatch_build.py"}
+ZOO_JSON = "bdd100k_zoo/zoo.json"
+"""What the build makes of the zoo files, in the wheel alone."""
 
 
 def of_sdist(path: str) -> dict[str, bytes]:
@@ -43,6 +46,10 @@ def listed_by(built: dict[str, bytes]) -> list[str]:
 if __name__ == "__main__":
     source, built = of_sdist(sys.argv[1]), of_wheel(sys.argv[2])
     package = {name: content for name, content in source.items() if name.startswith("bdd100k_zoo/")}
+    documents = json.loads(built.pop(ZOO_JSON, b"{}"))
+    zoo_files = [hashlib.sha256(built[f"bdd100k_zoo/{name}"]).hexdigest() for name in ("zoo.yaml", "demo_run/zoo.yaml")]
+    if list(documents) != zoo_files or not all(documents.values()):
+        sys.exit(f"{ZOO_JSON} of the wheel does not hold its zoo files")
     differing = [name for name in sorted({*package, *built}) if package.get(name) != built.get(name)]
     if differing:
         sys.exit(f"the package of the sdist and the wheel differ in {', '.join(differing)}")

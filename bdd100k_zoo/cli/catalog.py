@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
 import typer
 
 from bdd100k_zoo.cli.options import Json, get_session, path_option
@@ -322,6 +321,8 @@ def table(
     if check or out:
         return
     if form == "json":
+        import msgspec
+
         write_json(msgspec.json.decode(text))
     else:
         write_text(text)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import yaml
 from msgspec.structs import replace
 
 from bdd100k_zoo.errors import ManifestError
@@ -45,56 +44,6 @@ if TYPE_CHECKING:
 
     Problems = Iterator[tuple[str, str]]
 
-MAX_NESTING = 20
-"""Levels of nesting that a YAML file may have; zoo files need six."""
-
-
-def parse_yaml(content: bytes, *, trusted: bool = False) -> Any:
-    """Read the one document of a YAML file.
-
-    Args:
-        content: the file, in UTF-8.
-        trusted: it is a file of this package, whose shape needs no check.
-
-    Raises:
-        ValueError: it is not valid YAML, or holds more than plain values; the message names the line.
-    """
-    try:
-        text = content.decode("utf-8")
-        if not trusted:
-            _check_shape(text)
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a safe loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, an impossible date, too long a number
-        raise ValueError(f"is not valid YAML: {' '.join(str(error).split())}") from error
-
-
-def _check_shape(text: str) -> None:
-    """Refuse what the loader is not safe against: nesting that exhausts the stack, aliases that multiply, any tag."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_StrictLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        problem = "it is nested too deeply" if depth > MAX_NESTING else ""
-        if isinstance(event, yaml.AliasEvent):
-            problem = f"the alias *{event.anchor} is not supported; write the value out"
-        elif tag := getattr(event, "tag", None):
-            problem = f"the tag {tag} is not supported; only plain values are"
-        if problem:
-            raise ValueError(f"line {event.start_mark.line + 1 if event.start_mark else '?'}: {problem}")
-
-
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader, refusing a key that appears twice in one mapping."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: Sequence[Any] = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(seen):
-            if key in seen[:position]:
-                mark = node.value[position][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
-
-
 Entry = TypeVar("Entry", Family, ModelEntry)
 
 SCHEDULE = re.compile(r"[0-9]+(\.[0-9]+)?x")
@@ -103,6 +52,8 @@ PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 CONFIG_FOLDER = PACKAGE_FOLDER / "configs" / "det"
 DEMO_ZOO_FILE = PACKAGE_FOLDER / "demo_run" / "zoo.yaml"
 """The detector of the demo, whose weights are beside this file."""
+ZOO_JSON = PACKAGE_FOLDER / "zoo.json"
+"""What is in the zoo files of the package, by their SHA-256. The build writes it; in a checkout there is none."""
 
 
 def load_zoo(*files: str | os.PathLike[str]) -> Zoo:
@@ -209,7 +160,12 @@ def _add_file(zoo: Zoo, file: Path, configs: Path) -> Zoo:
 
 def _read_document(file: Path) -> dict[str, Any]:
     try:
-        document = parse_yaml(file.read_bytes(), trusted=file == builtin_zoo_file())
+        content = file.read_bytes()
+        document = _read_built_document(content) if file in (builtin_zoo_file(), DEMO_ZOO_FILE) else None
+        if document is None:
+            from bdd100k_zoo.registry.yaml_files import parse_yaml
+
+            document = parse_yaml(content, trusted=file == builtin_zoo_file())
     except OSError as error:
         raise ManifestError(file, "", "", f"cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -222,6 +178,15 @@ def _read_document(file: Path) -> dict[str, Any]:
             problem = "unknown field; expected `families` and `models`, or `digests` alone"
             raise ManifestError(file, "", str(key), problem)
     return document
+
+
+def _read_built_document(content: bytes) -> Any:
+    """Return what the build found in a zoo file of the package; None if it has changed since, or nothing was built."""
+    if not ZOO_JSON.is_file():
+        return None
+    from hashlib import sha256
+
+    return msgspec.json.decode(ZOO_JSON.read_bytes()).get(sha256(content).hexdigest())
 
 
 def _list_entries(file: Path, document: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:

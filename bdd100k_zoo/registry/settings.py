@@ -10,7 +10,7 @@ import msgspec
 import platformdirs
 
 from bdd100k_zoo.errors import SettingsError, docs_page
-from bdd100k_zoo.registry.loading import parse_yaml
+from bdd100k_zoo.registry.yaml_files import parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
