@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from bdd100k_zoo.api.arguments import check_choice, dataset_root, optional_path, path_texts, prediction_names
 from bdd100k_zoo.data.convert import convert_file
 from bdd100k_zoo.data.formats import AnnotationFormat, TargetFormat
+from bdd100k_zoo.data.images import split_image_folder
 from bdd100k_zoo.errors import StorageError, ZooError
 from bdd100k_zoo.evaluation import submission
 from bdd100k_zoo.evaluation.runs import check_run_split, resolve_single
-from bdd100k_zoo.prediction.predict import split_image_folder
 from bdd100k_zoo.prediction.run import PREDICTIONS_FILE
 from bdd100k_zoo.registry import load_zoo
 

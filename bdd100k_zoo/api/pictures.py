@@ -15,12 +15,11 @@ from bdd100k_zoo.api.arguments import (
     prediction_names,
 )
 from bdd100k_zoo.data.classes import CLASSES, class_indices
-from bdd100k_zoo.data.images import STANDARD_INPUT
+from bdd100k_zoo.data.images import STANDARD_INPUT, split_image_folder
 from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.evaluation.runs import check_run_split, find_labels_file, resolve_single
 from bdd100k_zoo.files import storage_errors
-from bdd100k_zoo.prediction.predict import split_image_folder
 from bdd100k_zoo.registry import load_zoo
 from bdd100k_zoo.reporting.picture_files import PictureFormat, Viewer
 from bdd100k_zoo.reporting.report import ReportRequest, write_report

@@ -17,6 +17,7 @@ from bdd100k_zoo.api.arguments import (
     resolve_model,
 )
 from bdd100k_zoo.data.detections import read_detections
+from bdd100k_zoo.data.images import split_image_folder
 from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.hub.cache import Store
@@ -178,7 +179,7 @@ def predict(
     started = command.started if command else None
     request = job.PredictRequest(
         model=resolve_model(model, zoo),
-        images=(job.split_image_folder(root, split),) if split and root else paths,
+        images=(split_image_folder(root, split),) if split and root else paths,
         every=every,
         out=optional_path(out),
         split=split,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.data.video import VIDEO_SUFFIXES, VideoReader, count_frames
 from bdd100k_zoo.errors import ImagesError, StorageError
-from bdd100k_zoo.files import check_frame_name, lower_suffix, read_bytes, walk_folders
+from bdd100k_zoo.files import check_frame_name, lower_suffix, read_bytes, storage_errors, walk_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,6 +100,19 @@ def find_images(given: Sequence[str], *, every: int = 1) -> FoundImages:
             raise ImagesError(message, hint)
     in_order = sorted(frames.values(), key=attrgetter("name"))
     return FoundImages(in_order, {path: kinds for path, kinds in ignored.items() if kinds})
+
+
+def split_image_folder(root: Path, split: str) -> str:
+    """Return the image folder of a split below a dataset root; raises ImagesError, StorageError."""
+    folder = root / "images" / "100k" / split
+    with storage_errors(folder):
+        found = folder.is_dir()
+    if not found:
+        raise ImagesError(
+            f"{folder}: does not exist",
+            "--data names the root of the dataset, the folder that holds images/100k/val and images/100k/test",
+        )
+    return str(folder)
 
 
 def _is_same_file(first: Path, second: Path) -> bool:

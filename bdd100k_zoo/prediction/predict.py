@@ -12,8 +12,8 @@ import msgspec
 from bdd100k_zoo.backends.protocol import requested_precision
 from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.data.images import find_images
-from bdd100k_zoo.errors import ArtifactError, ImagesError, WorkerFailedError
-from bdd100k_zoo.files import sha256_of, storage_errors
+from bdd100k_zoo.errors import ArtifactError, WorkerFailedError
+from bdd100k_zoo.files import sha256_of
 from bdd100k_zoo.prediction.detector import build_weights_record, fetch_weights, random_weights_warning
 from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo
 from bdd100k_zoo.prediction.launch import JobRequest, launch_processes
@@ -23,7 +23,6 @@ from bdd100k_zoo.prediction.run_folder import (
     RunFolderState,
     choose_run_folder,
     clean_run_folder,
-    default_run_folder,
     read_run_digest,
     read_run_folder,
     remove_journals,
@@ -116,8 +115,8 @@ def plan_run(options: PredictRequest, progress: Progress) -> RunPlan:
         progress.note(ignored)
     folder = options.out or (options.started.folder if options.started else None)
     if folder is None:
-        default, ranks = default_run_folder(asked), options.place.world > 1
-        folder = choose_run_folder(asked, ranks=ranks)
+        ranks = options.place.world > 1
+        folder, default = choose_run_folder(asked, ranks=ranks)
         if folder != default and not ranks and not folder.is_dir():
             progress.note(f"{default} holds a run of other images; this one is written to {folder}")
     return RunPlan(options, folder, frames, asked, started)
@@ -206,19 +205,6 @@ def predict_in_processes(
             progress.warn(saved)
         raise
     return read_run(folder)
-
-
-def split_image_folder(root: Path, split: str) -> str:
-    """Return the image folder of a split below a dataset root; raises ImagesError, StorageError."""
-    folder = root / "images" / "100k" / split
-    with storage_errors(folder):
-        found = folder.is_dir()
-    if not found:
-        raise ImagesError(
-            f"{folder}: does not exist",
-            "--data names the root of the dataset, the folder that holds images/100k/val and images/100k/test",
-        )
-    return str(folder)
 
 
 # The steps, from what is cheap to check to what takes long

@@ -77,10 +77,11 @@ def default_run_folder(request: RunRequest) -> Path:
     return Path("runs", request.model, f"images-{safe or 'root'}")
 
 
-def choose_run_folder(request: RunRequest, *, ranks: bool = False) -> Path:
-    """Return the folder of a run without ``--out``: the one that has a run of the same inputs, or else a free one.
+def choose_run_folder(request: RunRequest, *, ranks: bool = False) -> tuple[Path, Path]:
+    """Return the folder of a run without ``--out``, and the default one.
 
-    Where a run of other inputs has the default folder, the name gets a number: images-NAME-2.
+    It is the folder that has a run of the same inputs, or else a free one: where a run of other inputs has the default
+    folder, the name gets a number: images-NAME-2.
 
     Args:
         request: what the run is asked to do.
@@ -92,18 +93,18 @@ def choose_run_folder(request: RunRequest, *, ranks: bool = False) -> Path:
     """
     default = default_run_folder(request)
     if request.split:
-        return default
+        return default, default
     inputs = Inputs.of(request)
     if ranks:
         digest = hashlib.sha256("\n".join((*inputs.roots, inputs.frames_sha256 or "")).encode()).hexdigest()
-        return default.with_name(f"{default.name}-{digest[:8]}")
+        return default.with_name(f"{default.name}-{digest[:8]}"), default
     form = re.compile(re.escape(default.name) + r"(-\d+|-[0-9a-f]{8})?")
     with storage_errors(default.parent):
         names = sorted(os.listdir(default.parent)) if default.parent.is_dir() else []  # noqa: PTH208
     taken = {name: _read_inputs(default.with_name(name)) for name in names if form.fullmatch(name)}
     numbered = chain([default.name], (f"{default.name}-{number}" for number in count(2)))
     free = next(name for name in numbered if taken.get(name) is None)
-    return default.with_name(next((name for name, found in taken.items() if found == inputs), free))
+    return default.with_name(next((name for name, found in taken.items() if found == inputs), free)), default
 
 
 def _read_inputs(folder: Path) -> Inputs | None:

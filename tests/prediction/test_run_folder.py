@@ -435,49 +435,55 @@ def test_a_working_folder_that_is_gone_is_reported(tmp_path: Path, monkeypatch: 
         default_run_folder(asked(("frames",)))
 
 
+def folder_of(request: RunRequest, *, ranks: bool = False) -> Path:
+    folder, default = choose_run_folder(request, ranks=ranks)
+    assert default == default_run_folder(request)
+    return folder
+
+
 def test_a_run_of_other_images_gets_the_next_free_name() -> None:
     base = Path("runs", MODEL)
     one, two, three = (asked((f"{day}/frames/*.jpg",)) for day in "abc")
-    assert choose_run_folder(one) == base / "images-frames"
+    assert folder_of(one) == base / "images-frames"
     written(base / "images-frames", one)
-    assert choose_run_folder(one) == base / "images-frames"
-    assert choose_run_folder(two) == base / "images-frames-2"
+    assert folder_of(one) == base / "images-frames"
+    assert folder_of(two) == base / "images-frames-2"
     (base / "images-frames-2").mkdir()
     begin_journal(base / "images-frames-2", image_roots=two.image_roots)
-    assert [choose_run_folder(each).name for each in (one, two, three)] == [
+    assert [folder_of(each).name for each in (one, two, three)] == [
         "images-frames",
         "images-frames-2",
         "images-frames-3",
     ]
     changed = msgspec.structs.replace(two, every=3, frames=7, frames_sha256="0" * 64, precision="fp16")
-    assert choose_run_folder(changed) == base / "images-frames-2"  # which is refused there: other settings
+    assert folder_of(changed) == base / "images-frames-2"  # which is refused there: other settings
     shutil.rmtree(base / "images-frames")
-    assert choose_run_folder(two) == base / "images-frames-2"
-    assert choose_run_folder(three) == base / "images-frames"
+    assert folder_of(two) == base / "images-frames-2"
+    assert folder_of(three) == base / "images-frames"
 
 
 def test_a_list_on_standard_input_is_the_same_if_it_names_the_same_images() -> None:
     one = asked(("-",))
     written(Path("runs", MODEL, "images-list"), one)
-    assert choose_run_folder(one).name == "images-list"
-    assert choose_run_folder(msgspec.structs.replace(one, frames_sha256="0" * 64)).name == "images-list-2"
+    assert folder_of(one).name == "images-list"
+    assert folder_of(msgspec.structs.replace(one, frames_sha256="0" * 64)).name == "images-list-2"
 
 
 def test_ranks_choose_alike_whatever_is_there_and_one_process_finds_their_run() -> None:
     one, two = asked(("a/frames/*.jpg",)), asked(("b/frames/*.jpg",))
-    chosen = choose_run_folder(one, ranks=True)
+    chosen = folder_of(one, ranks=True)
     assert re.fullmatch("images-frames-[0-9a-f]{8}", chosen.name)
-    assert choose_run_folder(two, ranks=True) != chosen
+    assert folder_of(two, ranks=True) != chosen
     written(chosen, two)
-    assert choose_run_folder(one, ranks=True) == chosen
+    assert folder_of(one, ranks=True) == chosen
     written(chosen, one)
-    assert choose_run_folder(one) == chosen
+    assert folder_of(one) == chosen
 
 
 def test_a_split_has_one_folder() -> None:
     one = asked(("a/images/100k/val",), "val")
     written(Path("runs", MODEL, "val"), asked(("b/images/100k/val",), "val"))
-    assert choose_run_folder(one) == choose_run_folder(one, ranks=True) == Path("runs", MODEL, "val")
+    assert folder_of(one) == folder_of(one, ranks=True) == Path("runs", MODEL, "val")
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": 0}', "[]"])
@@ -486,4 +492,4 @@ def test_a_folder_whose_record_cannot_be_read_is_not_passed_over_in_silence(cont
     folder = Path("runs", MODEL, "images-frames")
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(content)
-    assert choose_run_folder(one) == folder
+    assert folder_of(one) == folder
