@@ -13,6 +13,10 @@ disturbed ones count. What others took is part of the record, one JSON file for 
 Stages: decode, prepare (resize, pack), network (with normalising and padding) and, measured on the CPU only, choose
 (proposals and boxes: `predict_by_feat` of every head). Ours overlap. On a GPU our network is also measured by itself:
 backbone, neck, pooling and heads on batches that are already on the device, with the same size and precision.
+
+On the CPU in fp32, the share of the machine's peak is how many of the floating-point operations that convolutions and
+matrix products need (counted in stock's network) ours does in a second, divided by those of one large matrix product,
+which is timed in every pair with as many threads. At the end, a table of all models is printed.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from predict_engines import Taken, Task, draw, ours, stock
+from predict_engines import PRODUCT, Taken, Task, draw, ours, stock
 
 from bdd100k_zoo.benchmark.loops import BenchSetup
 from bdd100k_zoo.benchmark.worker_process import WorkerProcess
@@ -134,6 +138,9 @@ def measure(model: Model, arguments: argparse.Namespace, folder: Path) -> dict[s
             engines = {"stock": other.do, "ours": our.do}
             if about.facts.device != "cpu":
                 engines["bare"] = lambda task: our.do(task._replace(bare=True))
+            elif about.facts.precision == "fp32":
+                engines["peak"] = lambda task: our.do(task._replace(peak=True))
+            operations = other.about
             turns = Turns(len(setup.frames), arguments.turn or default_turn(about), arguments.rounds)
             pairs = turns.take(engines)
     least = sorted(pairs, key=lambda pair: pair.others)[: arguments.rounds]
@@ -142,7 +149,13 @@ def measure(model: Model, arguments: argparse.Namespace, folder: Path) -> dict[s
         **described(model.name, about, arguments),
         "turn": turns.images,
         **ratios([pair.taken for pair in least]),
-        **{engine: costs([pair.taken[engine] for pair in least], turns.images) for engine in engines},
+        "gflop": round(operations / 1e9, 1),
+        **peak_shares([pair.taken for pair in least], operations * turns.images),
+        **{
+            engine: costs([pair.taken[engine] for pair in least], turns.images)
+            for engine in engines
+            if engine != "peak"
+        },
         "detections": compare_frames(pairs, NEAR if exact else ROUGH),
         "others": [round(pair.others, 3) for pair in least],
         "disturbed": len(pairs) - len(least),
@@ -224,6 +237,20 @@ def ratios(rounds: Sequence[Mapping[str, Taken]]) -> dict[str, object]:
     return found
 
 
+def peak_shares(rounds: Sequence[Mapping[str, Taken]], operations: float) -> dict[str, object]:
+    """Return the machine's peak, and the share of it that both engines reach with so many operations in a turn."""
+    if "peak" not in rounds[0]:
+        return {}
+    shares = {
+        engine: round(median(operations / one[engine].wall / (PRODUCT / one["peak"].wall) for one in rounds), 3)
+        for engine in ("stock", "ours")
+    }
+    return {
+        "peak_gflops": round(median(PRODUCT / one["peak"].wall for one in rounds) / 1e9, 1),
+        "share_of_peak": shares,
+    }
+
+
 def costs(taken: Sequence[Taken], images: int) -> dict[str, object]:
     """Return the medians of what an image costs."""
     seconds = median(one.wall for one in taken) / images
@@ -275,6 +302,10 @@ def show(record: dict[str, object]) -> None:
         print(f"  {engine:<6}{cost['images_per_second']:8.3f} images/s  {cost['peak_mib']:5d} MiB   {shares}{halved}")
     if bare:
         print(f"  bare  {bare['images_per_second']:8.3f} images/s; ours reaches {record['share_of_bare']:.0%} of it")
+    if "share_of_peak" in record:
+        needs = f"{record['gflop']:.0f} GFLOP an image, {record['peak_gflops']:.0f} GFLOP/s at the machine's peak"
+        shares = record["share_of_peak"]
+        print(f"  {needs}: ours reaches {shares['ours']:.0%} of it, stock {shares['stock']:.0%}")
     equal = f"{found['strict']} within {CORNER} px and {SCORE} in score"
     print(f"  of {found['stock']} boxes in {found['frames']} frames {found['pairs']} found again, {equal}")
     most, middle = (f"{found['corner' + end]:.1e} px and {found['score' + end]:.1e}" for end in ("", "_median"))
@@ -282,6 +313,21 @@ def show(record: dict[str, object]) -> None:
     others = f"others took {max(record['others']):.0%} of the machine at most"
     turns = f"{plural(record['rounds'], 'pair')} of {plural(record['turn'], 'image')}"
     print(f"  {turns}, {others}; {record['disturbed']} more were disturbed")
+
+
+def show_table(records: Sequence[dict[str, object]]) -> None:
+    """Print one line of Markdown for each record."""
+    print("| model | stock | ours | speed-up | GFLOP | of the peak | memory | boxes found again | largest difference |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for record in records:
+        both, found, gflop = (record["stock"], record["ours"]), record["detections"], round(record["gflop"])
+        speeds = " | ".join(f"{cost['images_per_second']:.3g} images/s" for cost in both)
+        share = f"{record['share_of_peak']['ours']:.0%}" if "share_of_peak" in record else ""
+        memory = " → ".join(f"{cost['peak_mib']:,}" for cost in both)
+        print(
+            f"| `{record['model']}` | {speeds} | {record['ratio']:.2f} | {gflop} | {share} | {memory} MiB "
+            f"| {found['pairs']} of {found['stock']} | {found['corner']:.1e} px, {found['score']:.1e} |"
+        )
 
 
 def plural(number: int, name: str) -> str:
@@ -319,7 +365,7 @@ def parsed() -> argparse.Namespace:
 
 def main() -> int:
     """Measure the models that are named; 1 where a box of stock was not found again although nothing was rounded."""
-    arguments, lost = parsed(), 0
+    arguments, lost, records = parsed(), 0, []
     warnings.simplefilter("ignore")  # of the libraries below, in the processes too
     try:
         models = [load_zoo()[name] for name in arguments.models]
@@ -330,8 +376,10 @@ def main() -> int:
                 record = measure(model, arguments, Path(folder))
                 show(record)
                 keep(record, arguments.results)
+                records.append(record)
                 exact = record["precision"] == "fp32" and not arguments.stock_tf32
                 lost += exact * (record["detections"]["stock"] - record["detections"]["pairs"])
+        show_table(records)
     except ZooError as error:
         sys.exit(f"error: {error}")
     return int(lost > 0)

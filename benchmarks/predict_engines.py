@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import resource
@@ -21,11 +22,16 @@ from bdd100k_zoo.data.image_files import read_image
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from bdd100k_zoo.backends.mmdet3.mmdet_loop import StockLoop
     from bdd100k_zoo.data.detections import Detections
     from bdd100k_zoo.data.images import Frame
 
 WARM_UP = 3
 """Passes of the bare network that do not count."""
+SIDE = 4096
+"""Rows and columns of the matrices whose product shows the machine's peak."""
+PRODUCT = 2 * SIDE**3
+"""Floating-point operations of that product."""
 
 
 class Task(NamedTuple):
@@ -35,6 +41,8 @@ class Task(NamedTuple):
     """Places in the list of frames."""
     bare: bool = False
     """Only the network, on batches that are on the device already; nothing is found."""
+    peak: bool = False
+    """Only a product of matrices, with as many threads as the network has."""
 
 
 class Taken(NamedTuple):
@@ -61,12 +69,13 @@ def draw(setup: BenchSetup, seed: int) -> tuple[None, Callable[[Task], None]]:
     return None, lambda _: None
 
 
-def stock(setup: BenchSetup, tf32: bool) -> tuple[None, Callable[[Task], Taken]]:
-    """Load mmdet's own test loop, in fp32."""
+def stock(setup: BenchSetup, tf32: bool) -> tuple[int, Callable[[Task], Taken]]:
+    """Load mmdet's own test loop, in fp32; tell how many floating-point operations its network needs for an image."""
     from mmcv.transforms import Compose, LoadImageFromFile
 
     setup.use_weights_folder()
     loop, watch = setup.load_stock(tf32=tf32), Watch()
+    operations = count_operations(loop)
     watch.wrap(LoadImageFromFile, "transform", "decode")
     watch.wrap(Compose, "transform", "prepare")
     watch.wrap(loop.model, "test_step", "network")
@@ -77,7 +86,7 @@ def stock(setup: BenchSetup, tf32: bool) -> tuple[None, Callable[[Task], Taken]]
             found = loop.detect(task.frames)
         return taken(spent, watch.lap(), {}, found)
 
-    return None, take
+    return operations, take
 
 
 def ours(setup: BenchSetup) -> tuple[tuple[DetectorInfo, str], Callable[[Task], Taken]]:
@@ -90,6 +99,8 @@ def ours(setup: BenchSetup) -> tuple[tuple[DetectorInfo, str], Callable[[Task], 
     network = cache(lambda: bare_network(detector, frames, size))
 
     def take(task: Task) -> Taken:
+        if task.peak:
+            return take_peak(device)
         if task.bare:
             return take_bare(network(), len(task.frames) // size, device)
         with timed(device) as spent:
@@ -177,6 +188,38 @@ def cpu_seconds() -> float:
 def _seconds_of(process: int | None) -> float:
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# What the network needs, and what the machine can do
+
+
+def count_operations(loop: StockLoop) -> int:
+    """Count the additions and multiplications in convolutions and matrix products for the first image."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def deformable(_: object, weight: Sequence[int], *__: object, out_shape: Sequence[int], **___: object) -> int:
+        """Convolutions of displaced points, which the counter does not know."""
+        batch, _, height, width = out_shape
+        return 2 * batch * height * width * math.prod(weight)
+
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.torchvision.deform_conv2d: deformable}) as counter:
+        loop.detect([0])
+    return counter.get_total_flops()
+
+
+def take_peak(device: str) -> Taken:
+    """Time a product of two large matrices by the faster of torch's two libraries: on AMD, MKL has half the speed."""
+    rows = torch.rand(SIDE, SIDE)
+    image = torch.rand(1, SIDE, 64, SIDE // 64).contiguous(memory_format=torch.channels_last)
+    kernels = torch.rand(SIDE, SIDE, 1, 1)
+    times = []
+    with torch.inference_mode():
+        for product in (lambda: rows @ rows, lambda: torch.nn.functional.conv2d(image, kernels)):  # MKL, oneDNN
+            product()
+            with timed(device) as spent:
+                product()
+            times.append(spent)
+    return taken(min(times), {}, {}, [])
 
 
 # The network by itself
