@@ -68,6 +68,13 @@ class Comparison(NamedTuple):
         return [name for name, images in self.models.items() if any(each.failures for each in images.values())]
 
     @property
+    def different(self) -> tuple[int, int]:
+        """The numbers of expected boxes, and of those among them that are not the same."""
+        found = [each for images in self.models.values() for each in images.values()]
+        expected = sum(each.expected for each in found)
+        return expected, expected - sum(each.same for each in found)
+
+    @property
     def rounded(self) -> list[str]:
         """The models with boxes that differ only because of rounding."""
         return [name for name, images in self.models.items() if any(each.rounded for each in images.values())]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.benchmark.bench import read_checkout_commit
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.uint8]
 
 
-def architectures(zoo: Zoo) -> list[Model]:
-    """Return the first model of every architecture: a family's head on a backbone."""
-    first: dict[str, Model] = {}
+def architectures(zoo: Zoo) -> list[list[Model]]:
+    """Return the models of a zoo by architecture: a family's head on a backbone."""
+    found: dict[str, list[Model]] = {}
     for model in zoo.models:
-        first.setdefault(architecture_of(model), model)
-    return list(first.values())
+        found.setdefault(architecture_of(model), []).append(model)
+    return list(found.values())
 
 
 def freeze(folder: Path, model: Model, images: Mapping[str, Pixels], backend: str, *, as_built: bool = False) -> None:
@@ -105,7 +106,7 @@ def _stack(facts: DetectorFacts) -> Stack:
         backend=facts.backend,
         ops=facts.ops,
         optimised=bool(facts.optimised),
-        processor=facts.device_name,
+        processor=f"{facts.device_name}, {torch.backends.cpu.get_cpu_capability()}",
         threads=facts.threads,
         versions=facts.versions,
     )

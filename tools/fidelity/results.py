@@ -36,6 +36,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     optimised: bool
     """The models were changed for speed, which may change the last bits."""
     processor: str
+    """Its name, and the instructions that torch's own kernels use on it, such as ``AVX2``."""
     threads: int | None
     versions: Mapping[str, str]
 

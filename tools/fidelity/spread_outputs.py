@@ -91,7 +91,7 @@ def main() -> None:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL")
     zoo = load_zoo()
-    models = [zoo[name] for name in parser.parse_args().models] or architectures(zoo)
+    models = [zoo[name] for name in parser.parse_args().models] or [models[0] for models in architectures(zoo)]
     known = msgspec.json.decode(OUTPUTS.read_bytes(), type=dict[str, dict[str, Output]])
     for model in models:
         name = architecture_of(model)
