@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpu_session import Session
 
 LIMITS = (64, 128, 256, 512, 1024, 1536, 2048, 4096)

@@ -1,4 +1,4 @@
-"""The timed steps of `gpu_session.py`: images per second of every variant of a model, and a profile of three batches."""
+"""The timed steps of `gpu_session.py`: images per second of a model's variants, and a profile of three batches."""
 
 from __future__ import annotations
 
