@@ -235,53 +235,18 @@ def take_bare(network: Callable[[], None], batches: int, device: str) -> Taken:
     return taken(spent, {}, {}, [])
 
 
-class Arithmetic(NamedTuple):
-    """How torch computes at some moment."""
-
-    autocast: bool
-    kind: torch.dtype
-    """What autocast computes in."""
-    convolutions: bool
-    """Whether cuDNN may round factors to TF32."""
-    products: bool
-    """Whether cuBLAS may."""
-    tries: bool
-    """Whether cuDNN tries which of its algorithms is fastest."""
-
-    @classmethod
-    def now(cls) -> Arithmetic:
-        """Look at it."""
-        cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-        on, kind = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
-        return cls(on, kind, cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark)
-
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        """Compute like this inside."""
-        before = self.now()
-        self._set()
-        try:
-            with torch.autocast("cuda", self.kind, enabled=self.autocast):
-                yield
-        finally:
-            before._set()
-
-    def _set(self) -> None:
-        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = self.convolutions, self.tries
-        torch.backends.cuda.matmul.allow_tf32 = self.products
-
-
 def bare_network(detector: Any, frames: Sequence[Frame], size: int) -> Callable[[], None]:
     """Record what the parts of a detector's network are given in a real pass; what is given computes all of them again.
 
     Parts are backbone, neck, heads and what pools regions for them; proposals, boxes and copies are none of them. All
     is as in that pass: weights, kinds of numbers, layouts in memory, rounding.
     """
+    from bdd100k_zoo.backends.common.precision import use_precision
+
     calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
-    arithmetic: list[Arithmetic] = []
+    precision, device = detector.facts.precision, torch.device(detector.facts.device)
 
     def record(part: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        arithmetic.append(Arithmetic.now())
         calls.append((part, given, named))
 
     images = [detector.prepare(read_image(frames[place % len(frames)].path)) for place in range(size)]
@@ -293,7 +258,7 @@ def bare_network(detector: Any, frames: Sequence[Frame], size: int) -> Callable[
         raise RuntimeError("the detector computes without the parts of its model: there is nothing to compare it with")
 
     def network() -> None:
-        with torch.inference_mode(), arithmetic[0].again():
+        with torch.inference_mode(), use_precision(precision, device):
             for part, given, named in calls:
                 part.forward(*given, **named)
 

@@ -51,6 +51,7 @@ class RandomDetector:
     """Finds boxes at random, in the range of a BDD100K frame."""
 
     batch_size = 8
+    batches_in_flight = 1
     facts = DetectorFacts(
         backend="none", device="cpu", device_name="", precision="fp32", ops="none", versions={}, threads=1
     )

@@ -75,6 +75,13 @@ class BackendDetector(Protocol):
     def batch_size(self) -> int:
         """The batch size that suits the device; 1 on the CPU, where a larger one is not faster."""
 
+    @property
+    def batches_in_flight(self) -> int:
+        """How many batches may be started before the first of them is finished: 1 or 2.
+
+        At 1 only ``detect_prepared`` is called.
+        """
+
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
         """Return the objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels."""
 
@@ -87,4 +94,20 @@ class BackendDetector(Protocol):
         Raises:
             DeviceError: the device fails or has too little memory (``out_of_memory``). The images may be passed again,
                 in smaller batches.
+        """
+
+    def start(self, batch: Sequence[Any]) -> Any:
+        """Queue as much as the host need not wait for, and return what ``finish`` takes.
+
+        Batches are finished in the order in which they are started. A started batch may be dropped.
+
+        Raises:
+            DeviceError: see ``detect_prepared``.
+        """
+
+    def finish(self, started: Any) -> list[Detections]:
+        """Return what ``detect_prepared`` returns for a batch that was started. A batch may be finished once.
+
+        Raises:
+            DeviceError: see ``detect_prepared``.
         """

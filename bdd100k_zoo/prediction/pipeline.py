@@ -7,25 +7,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import chain, count, islice
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.data.images import Frame, FrameReader
-from bdd100k_zoo.errors import DeviceError, ImagesError, NotFiniteError, UnreadableImageError
+from bdd100k_zoo.errors import ImagesError, UnreadableImageError
+from bdd100k_zoo.prediction.batches import BatchDetection, ReadImage, batch_by_shape
 from bdd100k_zoo.prediction.limits import NO_LIMITS, Limits
 from bdd100k_zoo.prediction.sources import describe_source, read_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
-    from bdd100k_zoo.backends.protocol import BackendDetector, Prepared
+    from bdd100k_zoo.backends.protocol import BackendDetector
+    from bdd100k_zoo.data.detections import Detections
     from bdd100k_zoo.prediction.run import Chunks
     from bdd100k_zoo.prediction.sources import Source
     from bdd100k_zoo.progress import Progress, Task
-
-Item = TypeVar("Item")
 
 
 class Sizes(NamedTuple):
@@ -91,22 +90,6 @@ class ChunkResult(NamedTuple):
     """Batches that were halved because the device had no memory for them: how many, by size."""
 
 
-class _PreparedImage(NamedTuple):
-    """An image that was read."""
-
-    number: int
-    source: Source
-    prepared: Prepared | None
-    unreadable: str | None
-    """Why it could not be read."""
-    spent: StageSeconds
-
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """Images of one shape may share a batch."""
-        return None if self.prepared is None else self.prepared.shape
-
-
 def detect_chunks(
     detector: BackendDetector, work: DetectionWork, progress: Progress, task: Task
 ) -> Generator[ChunkResult, None, None]:
@@ -146,6 +129,7 @@ def detect_images(
 
     An image that cannot be read, or that the detector cannot take, is reported, and has no detections. A batch that
     does not fit into the device's memory is halved, down to single images. Only a few batches of images are in memory.
+    On a GPU the first batch of a chunk may be under way before the chunk before it is yielded.
 
     Close the generator where it is not exhausted: it holds threads.
 
@@ -162,85 +146,51 @@ def detect_images(
         ZooError: a model gives NaN or infinity, the device fails, an image has changed since it was found, or the
             caller's image has a wrong type, dtype or shape.
     """
-    split: Counter[int] = Counter()
+    batches = BatchDetection(detector, warn)
     with closing(_read_ahead(detector, images, sizes, strict=strict)) as ahead:
-        since = perf_counter()
-        for number in count():
-            done: dict[int, FrameResult] = {}
-            spent, split_before = StageSeconds(), Counter(split)
-            shaped = ((each.shape, each) for each in islice(ahead, sizes.chunk))
-            for batch in batch_by_shape(shaped, sizes.batch):
-                start = perf_counter()
-                found = _detect(detector, batch, split, warn)
-                spent += StageSeconds(detect=perf_counter() - start)
-                for each, detections in zip(batch, found, strict=True):
-                    if each.unreadable is not None:
-                        warn(f"unreadable image: {describe_source(each.source)}: {each.unreadable}")
-                    kept = limits.apply(detections)
-                    done[each.number] = FrameResult(each.number, each.source.name, kept, each.unreadable)
-                    spent += each.spent
-                advance(len(batch))
-            if not done:
-                return
-            now = perf_counter()
-            spent, since = spent + StageSeconds(wall=now - since), now
-            yield ChunkResult(number, [done[place] for place in sorted(done)], spent, dict(split - split_before))
+        since, numbers = perf_counter(), count()
+        done: dict[int, FrameResult] = {}
+        spent, split_before = StageSeconds(), Counter(batches.split)
+        for found in batches.run(_batches_by_chunk(ahead, sizes)):
+            if found is None:
+                now = perf_counter()
+                spent, since = spent + StageSeconds(wall=now - since), now
+                split = dict(batches.split - split_before)
+                yield ChunkResult(next(numbers), [done[place] for place in sorted(done)], spent, split)
+                done, spent, split_before = {}, StageSeconds(), Counter(batches.split)
+                continue
+            spent += StageSeconds(detect=found.seconds)
+            for each, detections in zip(found.images, found.detections, strict=True):
+                if each.unreadable is not None:
+                    warn(f"unreadable image: {describe_source(each.source)}: {each.unreadable}")
+                kept = limits.apply(detections)
+                done[each.number] = FrameResult(each.number, each.source.name, kept, each.unreadable)
+                spent += StageSeconds(decode=each.decode_seconds, prepare=each.prepare_seconds)
+            advance(len(found.images))
 
 
-def batch_by_shape(items: Iterable[tuple[Hashable, Item]], size: int) -> Iterator[list[Item]]:
-    """Group the items of one chunk by shape, in stable order, into batches of at most ``size``.
-
-    A batch is yielded as soon as it is full, and the rest at the end. Which items share a batch depends on their order
-    alone.
-
-    Args:
-        items: shape and item.
-        size: items in a full batch.
-    """
-    waiting: dict[Hashable, list[Item]] = {}
-    for shape, item in items:
-        batch = waiting.setdefault(shape, [])
-        batch.append(item)
-        if len(batch) == size:
-            yield waiting.pop(shape)
-    yield from waiting.values()
-
-
-def _detect(
-    detector: BackendDetector, batch: Sequence[_PreparedImage], split: Counter[int], warn: Callable[[str], None]
-) -> list[Detections]:
-    """Detect objects in a batch of one shape, or of unreadable images; count the batches that are halved by size."""
-    try:
-        prepared = [each.prepared for each in batch if each.prepared is not None]
-        return detector.detect_prepared(prepared) if prepared else [Detections.empty()] * len(batch)
-    except NotFiniteError as error:
-        if len(batch) == 1:
-            raise NotFiniteError(error.model, error.precision, batch[0].source.name) from error
-        size = 1  # one by one, to find out which image it is
-    except DeviceError as error:
-        if not error.out_of_memory or len(batch) == 1:
-            raise
-        size = (len(batch) + 1) // 2
-        if len(batch) not in split:
-            warn(
-                f"the device has no memory for {len(batch)} images at once: such batches are halved; "
-                f"--batch-size {size} (in Python, batch_size={size}) avoids the failed attempts"
-            )
-        split[len(batch)] += 1
-    # Outside of the except clauses: there, the error would keep what was on the device.
-    parts = (batch[start : start + size] for start in range(0, len(batch), size))
-    return [found for part in parts for found in _detect(detector, part, split, warn)]
+def _batches_by_chunk(ahead: Iterator[ReadImage], sizes: Sizes) -> Iterator[list[ReadImage] | None]:
+    """Yield the batches of one chunk after the other, and None after the last one of each."""
+    while True:
+        shaped = ((each.shape, each) for each in islice(ahead, sizes.chunk))
+        batches = 0
+        for batches, batch in enumerate(batch_by_shape(shaped, sizes.batch), 1):  # noqa: B007  (counts them)
+            yield batch
+        if not batches:
+            return
+        yield None
 
 
 def _read_ahead(
     detector: BackendDetector, images: Iterable[tuple[int, Source]], sizes: Sizes, *, strict: bool
-) -> Generator[_PreparedImage, None, None]:
+) -> Generator[ReadImage, None, None]:
     """Read and preprocess images in threads, and yield them in order.
 
     The frames of a video are read one after the other by one thread; files and the caller's images take turns.
     """
-    most = 2 * sizes.batch + sizes.workers
-    waiting: deque[Future[_PreparedImage]] = deque()
+    # As many images are in memory whether one batch is under way on the device or two.
+    most = (3 - detector.batches_in_flight) * sizes.batch + sizes.workers
+    waiting: deque[Future[ReadImage]] = deque()
     with ExitStack() as stack:
         readers = [stack.enter_context(FrameReader()) for _ in range(sizes.workers)]
         threads = [stack.enter_context(ThreadPoolExecutor(1, "reader")) for _ in range(sizes.workers)]
@@ -258,9 +208,7 @@ def _read_ahead(
             yield waiting.popleft().result()
 
 
-def _read(
-    number: int, source: Source, reader: FrameReader, detector: BackendDetector, *, strict: bool
-) -> _PreparedImage:
+def _read(number: int, source: Source, reader: FrameReader, detector: BackendDetector, *, strict: bool) -> ReadImage:
     start = perf_counter()
     prepared, unreadable = None, None
     try:
@@ -277,5 +225,4 @@ def _read(
             if strict:
                 raise ImagesError(f"{describe_source(source)}: {error}", error.hint) from error
             unreadable = str(error)
-    spent = StageSeconds(decode=decoded - start, prepare=perf_counter() - decoded)
-    return _PreparedImage(number, source, prepared, unreadable, spent)
+    return ReadImage(number, source, prepared, unreadable, decoded - start, perf_counter() - decoded)

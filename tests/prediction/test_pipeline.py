@@ -42,6 +42,7 @@ class BorderDetector:
         backend="none", device="cpu", device_name="", precision="fp32", ops="none", versions={"python": "3"}
     )
     batch_size = 1
+    batches_in_flight = 1
 
     def __init__(self, most: int = 1000) -> None:
         self.most = most

@@ -21,9 +21,9 @@ from tiny import TinyDetector, draw, request_for, resume_run
 
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.errors import ImagesError, InvalidFileError, RunMismatchError
+from bdd100k_zoo.prediction.batches import batch_by_shape
 from bdd100k_zoo.prediction.journal import read_journals
 from bdd100k_zoo.prediction.launch import ProcessRank
-from bdd100k_zoo.prediction.pipeline import batch_by_shape
 from bdd100k_zoo.prediction.run import read_run
 from bdd100k_zoo.prediction.run_folder import merge_lock, run_folder_lock
 from bdd100k_zoo.prediction.sharding import check_run_complete, chunk_size, merge_journals, shard_chunks
@@ -257,6 +257,38 @@ def test_a_run_that_fails_says_what_is_kept(images: Path, tmp_path: Path) -> Non
     assert f"16 of {FRAMES} images are done and kept in {tmp_path}; the same command resumes" in reports.said[-1]
     with run_folder_lock(tmp_path):  # nothing is held any more
         pass
+
+
+class _TwoUnderWay(TinyDetector):
+    """Starts a batch before the one before it is finished, and is interrupted at one of its starts."""
+
+    batches_in_flight = 2
+
+    def __init__(self, interrupted_at: int = 0) -> None:
+        super().__init__()
+        self.left = interrupted_at
+
+    def start(self, batch: Sequence[Any]) -> Sequence[Any]:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return batch
+
+    def finish(self, started: Sequence[Any]) -> list[Detections]:
+        return self.detect_prepared(started)
+
+
+def test_a_run_with_two_batches_under_way_resumes_after_an_interrupt_and_has_the_same_bytes(
+    images: Path, alone: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        resume_run(tmp_path, images, _TwoUnderWay(14))
+    done = read_journals(tmp_path).frames
+    assert 0 < done < FRAMES
+    reports = Reports()
+    resume_run(tmp_path, images, _TwoUnderWay(), progress=reports)
+    assert reports.tasks == [("Predicting", FRAMES, done)]
+    assert (tmp_path / "det.json").read_bytes() == (alone / "det.json").read_bytes()
 
 
 FULL_DISK = """\

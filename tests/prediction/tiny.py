@@ -53,6 +53,7 @@ class TinyDetector:
     """Two seeded convolutions; every box depends on every pixel."""
 
     batch_size = 2
+    batches_in_flight = 1
 
     def __init__(self, pause: float = 0.0, most: int = 100, seed: int = 7) -> None:
         """Take ``pause`` seconds more for a batch; have no memory for more than ``most`` images."""

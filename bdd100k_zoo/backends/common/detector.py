@@ -114,6 +114,7 @@ class BaseDetector(ABC):
     LIBRARY: ClassVar[str] = "mmdet"
     """What errors call mmdet."""
     GPU_BATCH_SIZE: ClassVar[int] = 1
+    GPU_BATCHES_IN_FLIGHT: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -150,6 +151,7 @@ class BaseDetector(ABC):
         refuse_non_finite_outputs(self._model, name, precision)
         self._pipeline, self._device, self._precision = pipeline, device, precision
         self._name, self._customised = name, customised
+        self.batches_in_flight = 1 if device.type == "cpu" else self.GPU_BATCHES_IN_FLIGHT
         self.facts = DetectorFacts(
             backend=self.BACKEND,
             device=str(device),
@@ -171,9 +173,13 @@ class BaseDetector(ABC):
     def prepare(self, image: npt.NDArray[np.uint8]) -> Any:
         """Preprocess one image on the CPU; raises ImagesError."""
 
+    def _start_model(self, batch: Sequence[Any]) -> Any:
+        """Queue what the host need not wait for, and return what ``_run_model`` takes: here, the images themselves."""
+        return batch
+
     @abstractmethod
-    def _run_model(self, batch: Sequence[Any]) -> list[Detections]:
-        """Run the model on preprocessed images of one padded shape."""
+    def _run_model(self, started: Any) -> list[Detections]:
+        """Run the model on preprocessed images of one padded shape, or what is left of it."""
 
     def _speed_up(self, device: torch.device, precision: str) -> bool:  # noqa: ARG002
         """Change the model for speed, and return whether it was changed."""
@@ -193,8 +199,17 @@ class BaseDetector(ABC):
 
     def detect_prepared(self, batch: Sequence[Any]) -> list[Detections]:
         """Return the objects in images of one padded shape; raises ConfigError, DeviceError, NotFiniteError."""
+        return self.finish(self.start(batch))
+
+    def start(self, batch: Sequence[Any]) -> Any:
+        """Queue the network for images of one padded shape, where the host need not wait; see ``BackendDetector``."""
         with self._translate_errors(), use_precision(self._precision, self._device):
-            found = self._run_model(batch)
+            return self._start_model(batch)
+
+    def finish(self, started: Any) -> list[Detections]:
+        """Return the objects in a batch that was started; raises ConfigError, DeviceError, NotFiniteError."""
+        with self._translate_errors(), use_precision(self._precision, self._device):
+            found = self._run_model(started)
         if not all(np.isfinite(each.boxes).all() and np.isfinite(each.scores).all() for each in found):
             raise NotFiniteError(self._name, self._precision)
         return found

@@ -28,6 +28,7 @@ from bdd100k_zoo.backends.common.devices import resolve_device as resolve_device
 from bdd100k_zoo.backends.common.precision import resolve_precision as resolve_precision
 from bdd100k_zoo.backends.common.precision import torch_defaults, use_precision
 from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory, optimize_for_cpu, patch_model, to_channels_last
+from bdd100k_zoo.backends.mmdet3.streams import OneStream, StartedBatch, split_after_features, streams_for
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.errors import ConfigError
 
@@ -56,6 +57,16 @@ class MmdetDetector(BaseDetector):
 
     BACKEND = "mmdet3"
     GPU_BATCH_SIZE = 8
+    GPU_BATCHES_IN_FLIGHT = 2
+
+    def __init__(self, model: nn.Module, pipeline: Any, device: torch.device, **settings: Any) -> None:
+        """See ``BaseDetector``."""
+        super().__init__(model, pipeline, device, **settings)
+        self._streams: OneStream | None = None
+        if self.batches_in_flight > 1 and split_after_features(model):
+            self._streams = streams_for(device)
+        else:
+            self.batches_in_flight = 1
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> PreparedImage:
         """Preprocess one image on the CPU; raises ImagesError."""
@@ -64,8 +75,22 @@ class MmdetDetector(BaseDetector):
         return preprocess_image(self._pipeline, image, max(divisor, 1), pinned=self._device.type == "cuda")
 
     @torch.inference_mode()
-    def _run_model(self, batch: Sequence[PreparedImage]) -> list[Detections]:
-        return split_detections(self._model.test_step(collate_batch(batch, self._device)))
+    def _start_model(self, batch: Sequence[PreparedImage]) -> Sequence[PreparedImage] | StartedBatch:
+        if self._streams is None:
+            return batch
+        with self._streams.copying() as copies:
+            data = collate_batch(batch, self._device)
+            copies += data["inputs"]
+        data = self._model.data_preprocessor(data, False)
+        features = tuple(self._model.extract_feat(data["inputs"]))
+        return StartedBatch(features, data["data_samples"], self._streams, self._streams.mark(features))
+
+    @torch.inference_mode()
+    def _run_model(self, started: Sequence[PreparedImage] | StartedBatch) -> list[Detections]:
+        if not isinstance(started, StartedBatch):
+            return split_detections(self._model.test_step(collate_batch(started, self._device)))
+        with started.streams.selecting(started.ready):
+            return split_detections(self._model.predict(started.features, started.data_samples))
 
     def _speed_up(self, device: torch.device, precision: str) -> bool:
         with use_precision("fp32", device):

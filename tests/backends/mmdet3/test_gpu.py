@@ -76,6 +76,18 @@ def test_the_same_batch_gives_the_same_bits(load_on_gpu: Callable[..., Any], str
     assert all(np.array_equal(rows_of(one), rows_of(other)) for one, other in zip(first, again, strict=True))
 
 
+def test_two_batches_under_way_give_the_bits_of_one(load_on_gpu: Callable[..., Any], tmp_path: Path) -> None:
+    detector = load_on_gpu()
+    write_sample_frames(tmp_path, 24)
+    assert detector.batches_in_flight == 2
+    found = frames(run(detector, tmp_path, 4))
+    detector.batches_in_flight = 1
+    expected = frames(run(detector, tmp_path, 4))
+    assert sum(len(each.detections) for each in found) > 0
+    pairs = zip(expected, found, strict=True)
+    assert all(np.array_equal(rows_of(one.detections), rows_of(other.detections)) for one, other in pairs)
+
+
 # Copies
 
 

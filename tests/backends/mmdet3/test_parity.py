@@ -12,7 +12,7 @@ import pytest
 from reference import CLASSIC, HERE, MODELS, SHARED, differences, differences_from_frozen, weights_of
 
 from bdd100k_zoo.data.image_files import read_image
-from bdd100k_zoo.prediction.pipeline import batch_by_shape
+from bdd100k_zoo.prediction.batches import batch_by_shape
 from bdd100k_zoo.registry import load_zoo
 from tools.fidelity.freeze import architectures
 from tools.fidelity.results import read_frozen, read_rows, rows_of
