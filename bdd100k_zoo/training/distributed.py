@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]  # public, but not in its __all__
 
     from bdd100k_zoo.prediction.launch import ProcessRank
 
