@@ -63,6 +63,9 @@ class RandomDetector:
         """Find objects in one image."""
         return self.detect_prepared([self.prepare(image)])[0]
 
+    def start_reader(self) -> None:
+        """Set up nothing."""
+
     def prepare(self, image: np.ndarray) -> Ready:
         """Look at an image."""
         return Ready(image.shape[:2])

@@ -85,6 +85,9 @@ class BackendDetector(Protocol):
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
         """Return the objects in one image: uint8 [height, width, 3], BGR. Boxes are in that image's pixels."""
 
+    def start_reader(self) -> None:
+        """Set up the calling thread, which will only prepare images: it computes without other threads."""
+
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
         """Preprocess one image on the CPU; several threads may call this at once. Raises ImagesError."""
 

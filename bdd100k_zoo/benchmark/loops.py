@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.data.images import find_images
+from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, default_workers
 from bdd100k_zoo.prediction.pipeline import DetectionWork, StageSeconds, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
-from bdd100k_zoo.prediction.sharding import chunk_size, default_workers
+from bdd100k_zoo.prediction.sharding import chunk_size
 from bdd100k_zoo.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def read_detector_info(setup: BenchSetup, detector: BackendDetector) -> Detector
 def run_pipeline(detector: BackendDetector, frames: Sequence[Frame], batch_size: int) -> list[ChunkResult]:
     """Compute some frames as a run does, without its files, and return their chunks; raises ZooError."""
     chunks = Chunks(len(frames), chunk_size(batch_size))
-    work = DetectionWork(frames, chunks, range(chunks.count), batch_size, default_workers(detector.facts.device))
+    workers = default_workers(detector.facts.device, SINGLE_PROCESS)
+    work = DetectionWork(frames, chunks, range(chunks.count), batch_size, workers)
     with NO_PROGRESS.task("", len(frames), "images") as task:
         return list(detect_chunks(detector, work, NO_PROGRESS, task))
 

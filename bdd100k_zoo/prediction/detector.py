@@ -15,10 +15,11 @@ from bdd100k_zoo.errors import CheckpointError, ZooError
 from bdd100k_zoo.files import sha256_of
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.hub.download import fetch_all
+from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, default_workers
 from bdd100k_zoo.prediction.limits import check_limits
 from bdd100k_zoo.prediction.pipeline import Sizes, detect_images
 from bdd100k_zoo.prediction.run import WeightsUsed
-from bdd100k_zoo.prediction.sharding import chunk_size, default_workers
+from bdd100k_zoo.prediction.sharding import chunk_size
 from bdd100k_zoo.prediction.sources import given_images, name_image_in_errors, open_source
 from bdd100k_zoo.registry import load_zoo
 
@@ -163,7 +164,7 @@ class Detector:
             if value is not None and value < 1:
                 raise _too_small(name, value)
         batch = batch_size or self._detector.batch_size
-        return Sizes(batch, chunk_size(batch), workers or default_workers(self.device))
+        return Sizes(batch, chunk_size(batch), workers or default_workers(self.device, SINGLE_PROCESS))
 
     def _detect(
         self, sources: Iterable[Source], sizes: Sizes, *, strict: bool

@@ -193,7 +193,8 @@ def _read_ahead(
     waiting: deque[Future[ReadImage]] = deque()
     with ExitStack() as stack:
         readers = [stack.enter_context(FrameReader()) for _ in range(sizes.workers)]
-        threads = [stack.enter_context(ThreadPoolExecutor(1, "reader")) for _ in range(sizes.workers)]
+        pools = (ThreadPoolExecutor(1, "reader", detector.start_reader) for _ in range(sizes.workers))
+        threads = [stack.enter_context(pool) for pool in pools]
         for thread in threads:  # runs first at the end, so that no thread reads what is no longer needed
             stack.callback(thread.shutdown, wait=False, cancel_futures=True)
         turn, last = 0, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,7 +17,7 @@ from bdd100k_zoo.errors import ArtifactError, WorkerFailedError
 from bdd100k_zoo.files import sha256_of
 from bdd100k_zoo.prediction.detector import build_weights_record, fetch_weights, random_weights_warning
 from bdd100k_zoo.prediction.journal import JournalHeader, Journals, ProcessInfo
-from bdd100k_zoo.prediction.launch import JobRequest, launch_processes
+from bdd100k_zoo.prediction.launch import JobRequest, device_of_rank, launch_processes
 from bdd100k_zoo.prediction.limits import check_limits
 from bdd100k_zoo.prediction.run import RunRequest, check_same_run, compared, frames_digest, read_run, to_json_object
 from bdd100k_zoo.prediction.run_folder import (
@@ -279,13 +280,13 @@ def _load_detector(options: PredictRequest, weights: StoredFile, progress: Progr
 
 
 def _device(options: PredictRequest) -> str:
-    """Return the device to use: of several processes on a machine, each has its own GPU."""
-    if options.place.local_rank is None:
+    """Return the device to use: of several processes on a machine, each has its own GPU; raises DeviceError."""
+    if options.place.world == 1:
         return options.device
     select_backend(options.backend).import_backend()
-    from bdd100k_zoo.backends.common.devices import device_of_rank
+    from bdd100k_zoo.backends.common.devices import cuda_count
 
-    return device_of_rank(options.device, options.place.local_rank)
+    return device_of_rank(options.device, options.place, cuda_count(), os.environ)
 
 
 def _build_header(

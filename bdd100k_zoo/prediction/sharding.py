@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +13,7 @@ from bdd100k_zoo.errors import InvalidFileError, list_first
 from bdd100k_zoo.files import storage_errors
 from bdd100k_zoo.prediction.exports import remove_exports
 from bdd100k_zoo.prediction.journal import Journal, journal_path, read_journals
-from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank
+from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, ProcessRank, default_workers
 from bdd100k_zoo.prediction.limits import Limits
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
 from bdd100k_zoo.prediction.run import (
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 BATCHES_PER_CHUNK = 4
 """Enough that images of several shapes in one chunk still fill batches, few enough that little is computed again."""
-MAX_READERS = 8
 LONG_RUN_FRAMES = 20_000
 """From this many frames on, writing the predictions file takes long enough for a progress bar."""
 
@@ -55,11 +53,6 @@ def shard_chunks(chunks: int, rank: int, world: int) -> range:
     return range(rank * chunks // world, (rank + 1) * chunks // world)
 
 
-def default_workers(device: str) -> int:
-    """Return a number of reading threads that keeps a device busy: a CPU needs no more than one."""
-    return 1 if device == "cpu" else min(MAX_READERS, os.cpu_count() or 1)
-
-
 class RunShard(NamedTuple):
     """A process's share of a run."""
 
@@ -68,7 +61,7 @@ class RunShard(NamedTuple):
     """All of the run, sorted by name."""
     place: ProcessRank = SINGLE_PROCESS
     workers: int | None = None
-    """Threads that read ahead; None for what suits the device."""
+    """Threads that read ahead; None for ``default_workers``."""
 
     def chunks(self, header: JournalHeader) -> range:
         """Return the chunks of this process."""
@@ -105,7 +98,7 @@ def compute_shard(
     """
     chunks, pending = header.chunks, shard.pending_chunks(header, journals)
     total, left = (sum(len(chunks.frames_of(chunk)) for chunk in some) for some in (shard.chunks(header), pending))
-    workers = shard.workers or default_workers(header.facts.device)
+    workers = shard.workers or default_workers(header.facts.device, shard.place)
     batch_size, asked = header.facts.batch_size or detector.batch_size, header.request
     limits = Limits(asked.min_score, asked.classes, asked.max_per_image)
     work = DetectionWork(shard.frames, chunks, pending, batch_size, workers, limits)

@@ -23,7 +23,6 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bdd100k_zoo.backends.common.config import mmdet_default_scope, translate_config_errors
-from bdd100k_zoo.child_processes import usable_cores
 from bdd100k_zoo.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -152,11 +151,6 @@ def build_val_loader(config: Config, *, name: str, batch_size: int, workers: int
     dataset = _build_dataset(config.test_dataloader.dataset, name)
     first, end = (len(dataset) * rank // place.world for rank in (place.rank, place.rank + 1))
     return _build_loader(dataset, range(first, end), batch_size, workers)
-
-
-def default_workers(configured: int, device: str, processes: int) -> int:
-    """Return how many processes read ahead: as configured, within the available cores; on a CPU at most one."""
-    return min(configured, 1 if device == "cpu" else max(1, usable_cores() // processes))
 
 
 def _build_dataset(settings: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ from mmengine.config import ConfigDict
 from bdd100k_zoo.backends.common.config import DATASET_TYPE, PRETRAINED_KEYS, load_config, mmdet_default_scope
 from bdd100k_zoo.backends.common.precision import resolve_precision
 from bdd100k_zoo.errors import ConfigError
-from bdd100k_zoo.training.loaders import default_workers
+from bdd100k_zoo.prediction.launch import default_workers
 from bdd100k_zoo.training.runner import PreciseOptimWrapper
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def build_recipe(request: TrainRequest, *, precision: str, device: torch.device)
     config.model = strip_pretrained_source(config.model, from_scratch=request.from_scratch)
     workers = request.workers
     if workers is None:
-        workers = default_workers(int(loader.get("num_workers", 0)), device.type, world)
+        workers = default_workers(device.type, request.place, int(loader.get("num_workers", 0)))
     return Recipe(
         config=config,
         device=device,

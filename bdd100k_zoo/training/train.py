@@ -117,7 +117,7 @@ def train_in_processes(
     from bdd100k_zoo.backends.common.devices import process_count
 
     number = process_count(processes, request.device)
-    request = replace(request, place=ProcessRank(0, number))
+    request = replace(request, place=ProcessRank(0, number, 0, number))
     with run_folder_lock(request.folder):
         recipe = _resolve_recipe(request)
         if finished := _find_finished(request, _make_plan(request, recipe), progress):

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from bdd100k_zoo.backends.common.detector import refuse_non_finite_outputs
+from bdd100k_zoo.backends.common.devices import device_errors
 from bdd100k_zoo.backends.common.precision import use_precision
 from bdd100k_zoo.data.tables import PredictionTable
-from bdd100k_zoo.errors import NotFiniteError
+from bdd100k_zoo.errors import DeviceError, NotFiniteError
 from bdd100k_zoo.evaluation.scoring import score_predictions
 from bdd100k_zoo.progress import NO_PROGRESS
 from bdd100k_zoo.training.distributed import all_gather_rows, all_reduce_mean, broadcast_tensors
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.data.tables import LabelTable
     from bdd100k_zoo.evaluation.scores import Scores
     from bdd100k_zoo.prediction.launch import ProcessRank
+    from bdd100k_zoo.progress import Progress
     from bdd100k_zoo.training.job import TrainingObserver
 
 # The columns of the rows that processes exchange: float64 holds the float32 of a detector exactly.
@@ -51,6 +53,7 @@ class Validation:
         self._place, self._device, self._precision = place, device, precision
         self._names = [loader.dataset.get_data_info(index)["img_id"] for index in range(len(loader.dataset))]
         self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._most: int | None = None  # images at once, once the memory did not suffice for more
 
     def run(self, model: Any, observer: TrainingObserver) -> Scores | None:
         """Score a model on val, by all processes together, and leave it in evaluation mode.
@@ -77,7 +80,7 @@ class Validation:
                 if observer.stop.asked:
                     break
                 try:
-                    rows += self._detect(model, batch)
+                    rows += self._detect(model, batch, report)
                 except NotFiniteError as error:
                     failure = error  # raised below: the others would wait for this process
                     break
@@ -92,9 +95,28 @@ class Validation:
         found = all_gather_rows(mine, self._place, self._device).cpu().numpy()
         return score_predictions(self._labels, build_prediction_table(found, self._names, self._labels.path))
 
-    def _detect(self, model: Any, batch: Any) -> list[Tensor]:
+    def _detect(self, model: Any, batch: Any, report: Progress) -> list[Tensor]:
+        """Return the rows of a batch; one that does not fit into the device's memory is halved, as in a run."""
+        images = len(batch["inputs"])
+        if self._most is None or images <= self._most:
+            try:
+                return self._detect_at_once(model, batch)
+            except DeviceError as error:
+                if not error.out_of_memory or images == 1:
+                    raise
+            self._most = (images + 1) // 2
+            report.warn(
+                f"the device has no memory for the validation of {images} images at once: batches have {self._most}"
+            )
+        # Outside of the except clause: there, the error would keep what was on the device.
+        parts = (slice(start, start + self._most) for start in range(0, images, self._most))
+        taken = [{key: batch[key][part] for key in ("inputs", "data_samples")} for part in parts]
+        return [row for each in taken for row in self._detect(model, each, report)]
+
+    def _detect_at_once(self, model: Any, batch: Any) -> list[Tensor]:
         try:
-            rows = [self._rows(sample) for sample in model.val_step(batch)]
+            with device_errors(self._device):
+                rows = [self._rows(sample) for sample in model.val_step(batch)]
             if not all(bool(each.isfinite().all()) for each in rows):
                 raise NotFiniteError(self._name, self._precision)
         except NotFiniteError as error:

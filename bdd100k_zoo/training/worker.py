@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bdd100k_zoo.backends.common.config import mmdet_default_scope, translate_config_errors
-from bdd100k_zoo.backends.common.devices import device_errors, device_name, device_of_rank, resolve_device
+from bdd100k_zoo.backends.common.devices import cuda_count, device_errors, device_name, resolve_device
 from bdd100k_zoo.backends.common.packages import stack_versions
-from bdd100k_zoo.backends.common.precision import HALF_DTYPES, force_float32_heads, resolve_precision, torch_defaults
+from bdd100k_zoo.backends.common.precision import HALF_DTYPES, force_float32_boxes, resolve_precision, torch_defaults
 from bdd100k_zoo.backends.mmdet3.detector import check_config
 from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory
 from bdd100k_zoo.backends.mmdet3.ops import install_ops
 from bdd100k_zoo.data.tables import check_boxes, read_label_table
+from bdd100k_zoo.prediction.launch import device_of_rank
 from bdd100k_zoo.training.checkpoints import find_last_checkpoint, restore_runner, save_checkpoint
-from bdd100k_zoo.training.distributed import process_group
+from bdd100k_zoo.training.distributed import agree_on_step, process_group
 from bdd100k_zoo.training.job import TrainingFacts
 from bdd100k_zoo.training.loaders import build_train_loader, build_val_loader
 from bdd100k_zoo.training.loop import TrainingStopped, TrainLoop
@@ -40,8 +42,7 @@ def resolve_recipe(request: TrainRequest) -> Recipe:
     Raises:
         ConfigError, DeviceError: see their descriptions.
     """
-    local_rank = request.place.local_rank
-    device = resolve_device(request.device if local_rank is None else device_of_rank(request.device, local_rank))
+    device = resolve_device(device_of_rank(request.device, request.place, cuda_count(), os.environ))
     recipe = build_recipe(request, precision=resolve_precision(request.precision, device), device=device)
     check_config(recipe.config, name=request.model.name)
     return recipe
@@ -104,7 +105,7 @@ def _build_runner(job: TrainingJob) -> TrainRunner:
             cfg=config,
         )
     if recipe.precision in HALF_DTYPES:
-        force_float32_heads(unwrap_model(runner.model), device)
+        force_float32_boxes(unwrap_model(runner.model), device)
     runner._train_loop = TrainLoop(
         runner,
         loader,
@@ -121,6 +122,7 @@ def _build_runner(job: TrainingJob) -> TrainRunner:
 def _load_start(job: TrainingJob, runner: TrainRunner) -> None:
     """Load the last checkpoint, or else the start values, and report what will be done."""
     saved, problems = find_last_checkpoint(job.request.folder, job.plan)
+    agree_on_step(saved.step if saved else None, job.request.folder, job.request.place, job.recipe.device)
     if problems and not saved:
         raise problems[0]
     is_first = job.request.place.rank == 0

@@ -15,22 +15,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdd100k_zoo.errors import SettingsError
+from bdd100k_zoo.errors import DeviceError, SettingsError
+from bdd100k_zoo.prediction import launch
 from bdd100k_zoo.prediction.launch import (
     AGENT_MODULE,
     LAUNCHER_VARIABLES,
+    MAX_READERS,
     MAX_RESTARTS,
     SINGLE_PROCESS,
     Launcher,
     LaunchInfo,
     ProcessRank,
+    default_workers,
+    device_of_rank,
     read_launch_info,
     read_process_rank,
     torchrun_command,
 )
 
-TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}
-OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+OPEN_MPI = {
+    "OMPI_COMM_WORLD_RANK": "2",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+}
+MPICH = {"PMI_RANK": "6", "PMI_SIZE": "9", "PMI_FD": "8", "MPI_LOCALRANKID": "2", "MPI_LOCALNRANKS": "3"}
 STEP = {
     "SLURM_JOB_ID": "7",
     "SLURM_STEP_ID": "0",
@@ -38,7 +48,11 @@ STEP = {
     "SLURM_NTASKS": "6",
     "SLURM_STEP_NUM_TASKS": "6",
     "SLURM_LOCALID": "2",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_TASKS_PER_NODE": "3(x2)",
 }
+BY_TORCHRUN, BY_OPEN_MPI = ProcessRank(3, 8, 1, 2, "pytorch"), ProcessRank(2, 4, 0, 2, "mpi")
+BY_MPICH, BY_SLURM = ProcessRank(6, 9, 2, 3, "mpi"), ProcessRank(5, 6, 2, 3, "slurm")
 BATCH_SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "6", "SLURM_LOCALID": "0"}
 INTERACTIVE = STEP | {"SLURM_STEP_ID": str(0xFFFFFFFA), "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}
 
@@ -47,17 +61,23 @@ INTERACTIVE = STEP | {"SLURM_STEP_ID": str(0xFFFFFFFA), "SLURM_PROCID": "0", "SL
     ("environment", "place"),
     [
         ({}, SINGLE_PROCESS),
-        (TORCHRUN, ProcessRank(3, 8, 1)),
-        ({"RANK": "3", "WORLD_SIZE": "8"}, ProcessRank(3, 8, 0)),
+        (TORCHRUN, BY_TORCHRUN),
+        ({"RANK": "3", "WORLD_SIZE": "8"}, ProcessRank(3, 8, launcher="pytorch")),
         ({"RANK": "3"}, SINGLE_PROCESS),
         ({"WORLD_SIZE": "8"}, SINGLE_PROCESS),
-        (OPEN_MPI, ProcessRank(2, 4, 0)),
-        (STEP, ProcessRank(5, 6, 2)),
+        (OPEN_MPI, BY_OPEN_MPI),
+        (MPICH, BY_MPICH),
+        ({"PMI_RANK": "6", "PMI_SIZE": "9"}, ProcessRank(6, 9, launcher="mpi")),
+        (STEP, BY_SLURM),
+        (STEP | {"SLURM_NODEID": "2"}, ProcessRank(5, 6, 2, None, "slurm")),
+        (STEP | {"SLURM_STEP_TASKS_PER_NODE": "2,4(x3)"}, ProcessRank(5, 6, 2, 4, "slurm")),
+        (STEP | {"PMI_RANK": "5", "PMI_SIZE": "6"}, BY_SLURM),  # srun --mpi=pmi2
         (BATCH_SCRIPT, SINGLE_PROCESS),
         (INTERACTIVE, SINGLE_PROCESS),
-        (BATCH_SCRIPT | TORCHRUN, ProcessRank(3, 8, 1)),
-        (STEP | OPEN_MPI, ProcessRank(2, 4, 0)),
-        (STEP | OPEN_MPI | TORCHRUN, ProcessRank(3, 8, 1)),
+        (BATCH_SCRIPT | TORCHRUN, BY_TORCHRUN),
+        (STEP | OPEN_MPI, BY_OPEN_MPI),
+        (STEP | MPICH, BY_MPICH),
+        (STEP | OPEN_MPI | TORCHRUN, BY_TORCHRUN),
     ],
 )
 def test_the_place_is_found_by_the_innermost_launchers_variables(
@@ -69,7 +89,7 @@ def test_the_place_is_found_by_the_innermost_launchers_variables(
 
 @pytest.mark.parametrize(
     ("launcher", "place"),
-    [("pytorch", ProcessRank(3, 8, 1)), ("mpi", ProcessRank(2, 4, 0)), ("slurm", ProcessRank(5, 6, 2))],
+    [("pytorch", BY_TORCHRUN), ("mpi", BY_OPEN_MPI), ("slurm", BY_SLURM)],
 )
 def test_a_launcher_that_is_insisted_on_is_taken_whatever_else_there_is(launcher: Launcher, place: ProcessRank) -> None:
     assert read_process_rank(STEP | OPEN_MPI | TORCHRUN, launcher) == place
@@ -102,9 +122,93 @@ def test_what_is_missing_or_makes_no_sense_is_reported(
 @given(world=st.integers(1, 500), data=st.data())
 def test_every_rank_of_every_launcher_is_found(world: int, data: st.DataObject) -> None:
     rank = data.draw(st.integers(0, world - 1))
-    for launcher, names in LAUNCHER_VARIABLES.items():
+    for names in LAUNCHER_VARIABLES:
         environment = {names.rank: str(rank), names.world: str(world), "SLURM_STEP_ID": "0"}
-        assert read_process_rank(environment, launcher) == read_process_rank(environment) == ProcessRank(rank, world, 0)
+        environment |= dict.fromkeys(names.required, "0")
+        found = read_process_rank(environment, names.launcher)
+        assert found == read_process_rank(environment)
+        assert found[:2] == (rank, world)
+
+
+# Devices and cores
+
+VISIBLE = {"CUDA_VISIBLE_DEVICES": "0"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place", "gpus", "expected"),
+    [
+        ("auto", SINGLE_PROCESS, 8, "auto"),
+        ("cuda:5", SINGLE_PROCESS, 8, "cuda:5"),
+        ("auto", BY_TORCHRUN, 0, "auto"),
+        ("cpu", BY_TORCHRUN, 1, "cpu"),
+        ("auto", BY_TORCHRUN, 2, "cuda:1"),
+        ("cuda", BY_SLURM, 8, "cuda:2"),
+        ("cuda", BY_MPICH, 3, "cuda:2"),
+        # Where srun or a script under mpirun makes one GPU visible to each process
+        ("auto", BY_SLURM, 1, "auto"),
+        ("cuda:0", BY_OPEN_MPI, 1, "cuda:0"),
+        # Started by hand: all of them may be here, or each on a machine of its own
+        ("auto", ProcessRank(3, 4, launcher="pytorch"), 4, "cuda:3"),
+        ("auto", ProcessRank(1, 2, launcher="pytorch"), 1, "cuda:0"),
+        ("cuda:1", ProcessRank(9, 16, launcher="pytorch"), 8, "cuda:1"),
+    ],
+)
+def test_every_process_has_a_gpu_of_its_own(wanted: str, place: ProcessRank, gpus: int, expected: str) -> None:
+    assert device_of_rank(wanted, place, gpus, VISIBLE) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place", "gpus", "problem", "hint"),
+    [
+        ("cuda:1", BY_TORCHRUN, 8, "2 processes on this machine would share it", "leave out --device"),
+        ("cuda:0", BY_TORCHRUN, 1, "2 processes on this machine would share it", "leave out --device"),
+        ("auto", BY_TORCHRUN, 1, "2 processes on this machine would share 1 GPU,", "one process per GPU"),
+        ("cuda", BY_SLURM, 2, "3 processes on this machine would share 2 GPUs,", "--gpus-per-task=1"),
+        ("auto", BY_OPEN_MPI._replace(local_world=None, local_rank=4), 4, "5 processes", "one process per GPU"),
+        (
+            "auto",
+            ProcessRank(5, 8, launcher="pytorch"),
+            4,
+            "nothing says which of 4 GPUs belongs to rank 5 of 8",
+            "LOCAL_RANK",
+        ),
+    ],
+)
+def test_processes_that_would_share_a_gpu_are_refused(
+    wanted: str, place: ProcessRank, gpus: int, problem: str, hint: str
+) -> None:
+    with pytest.raises(DeviceError) as caught:
+        device_of_rank(wanted, place, gpus, VISIBLE)
+    assert problem in str(caught.value)
+    assert hint in caught.value.hint
+
+
+def test_with_one_gpu_that_nothing_limits_mpirun_starts_one_process() -> None:
+    with pytest.raises(DeviceError, match="2 processes on this machine would share 1 GPU"):
+        device_of_rank("auto", BY_OPEN_MPI, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("usable", "place", "cores"),
+    [
+        (64, SINGLE_PROCESS, 64),
+        (64, BY_TORCHRUN._replace(local_world=8), 8),
+        (16, BY_TORCHRUN._replace(local_world=8), 2),
+        (4, BY_TORCHRUN._replace(local_world=8), 1),
+        (64, BY_SLURM._replace(local_world=8), 8),
+        (8, BY_SLURM._replace(local_world=8), 8),  # bound to cores of its own
+    ],
+)
+def test_readers_are_as_many_as_the_cores_of_a_process(
+    usable: int, place: ProcessRank, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "usable_cores", lambda: usable)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert place.cores == cores
+    assert default_workers("cuda:0", place) == min(MAX_READERS, cores)
+    assert default_workers("cuda", place, 2) == min(2, cores)
+    assert [default_workers("cpu", place, most) for most in (0, 8)] == [0, 1]
 
 
 def test_what_the_starting_process_has_decided_is_handed_on() -> None:

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from launched import IMAGES, Job, cli, finished, lacks_slurm, make_job, pid_of, slurm, start, wait_for_chunk
 
 if TYPE_CHECKING:
@@ -63,6 +64,18 @@ def test_a_process_for_each_gpu_and_one_that_is_killed_is_started_again(job: Job
     assert "exitcode: -9" in err
     assert json.loads(output)["processes"] == 2
     check(out, alone, 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NOT TESTED: needs two GPUs")
+def test_a_process_for_each_of_two_gpus(job: Job, tmp_path: Path) -> None:
+    documents = []
+    for gpus in ("1", "2"):
+        out = tmp_path / gpus
+        output, _ = finished(start(cli(job.into(out, "--gpus", gpus, "--device", "cuda", "--json"))))
+        assert json.loads(output)["processes"] == int(gpus)
+        documents.append((out / "det.json").read_bytes())
+    assert documents[0] == documents[1]
 
 
 @pytest.mark.slow

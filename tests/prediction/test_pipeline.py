@@ -52,6 +52,9 @@ class BorderDetector:
     def detect(self, image: np.ndarray) -> Detections:
         return self.detect_prepared([self.prepare(image)])[0]
 
+    def start_reader(self) -> None:
+        pass
+
     def prepare(self, image: np.ndarray) -> Image:
         if image.shape[1] == 99:
             raise ImagesError("uint8 [10, 99, 3]: too wide", "leave it out")

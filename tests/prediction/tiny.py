@@ -74,6 +74,9 @@ class TinyDetector:
     def detect(self, image: np.ndarray) -> Detections:
         return self.detect_prepared([self.prepare(image)])[0]
 
+    def start_reader(self) -> None:
+        pass
+
     def prepare(self, image: np.ndarray) -> Image:
         return Image(image.shape[:2], torch.from_numpy(image).permute(2, 0, 1))
 

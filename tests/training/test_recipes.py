@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from mmcv.ops import RoIAlign
 from mmdet.registry import MODELS
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -49,14 +50,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @HOOKS.register_module()
 class Examine(Hook):  # type: ignore[misc]
-    """Looks at every gradient before it is used, and at the loss of one batch before and after all steps."""
+    """Looks at every gradient before it is used, at the types of regions, and at a loss before and after all steps."""
 
     examined = 0
     without: set[str]
     losses: list[float]
+    regions: set[torch.dtype]
 
     def before_train(self, runner: Any) -> None:
-        Examine.examined, Examine.without, Examine.losses = 0, set(), [self.loss(runner)]
+        Examine.examined, Examine.without, Examine.regions, Examine.losses = 0, set(), set(), [self.loss(runner)]
+        for layer in (each for each in runner.model.modules() if isinstance(each, RoIAlign)):
+            layer.register_forward_pre_hook(lambda _, inputs: Examine.regions.update(each.dtype for each in inputs))
         named = [(name, each) for name, each in runner.model.named_parameters() if each.requires_grad]
         runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self.examine(named))
 
@@ -139,7 +143,7 @@ def normalised(name: str, folder: Path) -> Path:
     return folder / "start.pth"
 
 
-def take_steps(name: str, root: Path, out: Path, precision: str = "fp32") -> Spectator:
+def take_steps(name: str, root: Path, out: Path, precision: str = "fp32", device: str = "cpu") -> Spectator:
     request = TrainRequest(
         model=load_zoo()[name],
         cfg_options=overrides(name),
@@ -148,7 +152,7 @@ def take_steps(name: str, root: Path, out: Path, precision: str = "fp32") -> Spe
         epochs=1,
         batch_size=2,
         workers=0,
-        device="cpu",
+        device=device,
         precision=precision,
     )
     seen = Spectator()
@@ -162,6 +166,7 @@ def take_steps(name: str, root: Path, out: Path, precision: str = "fp32") -> Spe
 def check_steps(seen: Spectator) -> None:
     assert len(seen.steps) == Examine.examined == STEPS
     assert not Examine.without
+    assert Examine.regions <= {torch.float32}
     assert all(isfinite(value) for step in seen.steps for value in (step.loss, *step.parts.values()))
     before, after = Examine.losses
     assert after < before
@@ -183,3 +188,26 @@ def test_every_recipe_steps(name: str, root: Path, tmp_path: Path) -> None:
 def test_a_family_steps_in_bf16(family: str, root: Path, tmp_path: Path) -> None:
     name = next(model.name for model in load_zoo().models if model.family == family)
     check_steps(take_steps(name, root, tmp_path, "bf16"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(
+    "name",
+    ["retinanet_r50_fpn_1x", "fcos_r50_fpn_1x", "faster_rcnn_r50_fpn_1x", "faster_rcnn_r50_fpn_deconv_1x"],
+)
+def test_a_recipe_steps_on_a_gpu(name: str, precision: str, root: Path, tmp_path: Path) -> None:
+    seen = take_steps(name, root, tmp_path, precision, "cuda")
+    if precision == "fp32":
+        check_steps(seen)
+    else:  # the loss scaler skips the first steps if their gradients are infinite
+        assert len(seen.steps) == STEPS
+        assert Examine.examined > 0
+        assert Examine.regions <= {torch.float32}
+        assert all(isfinite(value) for step in seen.steps for value in (step.loss, *step.parts.values()))
+
+
+@pytest.mark.gpu
+def test_the_first_loss_on_a_gpu_is_that_on_the_cpu(root: Path, tmp_path: Path) -> None:
+    on_cpu, on_gpu = (take_steps("fcos_r50_fpn_1x", root, tmp_path, device=device) for device in ("cpu", "cuda"))
+    assert on_gpu.steps[0].loss == pytest.approx(on_cpu.steps[0].loss, rel=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -66,6 +67,28 @@ def test_processes_of_one_command_resume_together(root: Path, tmp_path: Path, nu
         assert len(steps(out)) < 6
         finished(start(words(out)))
     assert steps(out) == steps(tmp_path / "whole")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NOT TESTED: needs two GPUs")
+def test_two_gpus_compute_what_one_does_for_the_same_batch(root: Path, tmp_path: Path) -> None:
+    for gpus, batch_size in ((1, 4), (2, 2)):
+        out = tmp_path / str(gpus)
+        more = ("--gpus", str(gpus), "--epochs", "1", "--batch-size", str(batch_size), "--device", "cuda")
+        finished(start(command(root, out, *more)))
+    one, two = steps(tmp_path / "1"), steps(tmp_path / "2")
+    assert len(one) == len(two) == 2
+    # Each process normalises its own half of the batch, so that the losses are only near.
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=0.1)
+
+
+@pytest.mark.gpu
+def test_two_processes_are_refused_on_a_single_gpu(root: Path, tmp_path: Path) -> None:
+    first = str(os.environ.get("CUDA_VISIBLE_DEVICES") or "0").partition(",")[0]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = [*torchrun, *command(root, tmp_path / "out", "--device", "cuda")[1:]]
+    _, said = finished(start(words, CUDA_VISIBLE_DEVICES=first), 1)
+    assert "2 processes on this machine would share 1 GPU" in said
 
 
 def child_of(pid: int) -> int:

@@ -5,19 +5,25 @@ import socket
 import subprocess
 import sys
 from itertools import count
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from bdd100k_zoo.data.detections import Detections, to_labels
 from bdd100k_zoo.data.scalabel import LabelFrame
 from bdd100k_zoo.data.tables import read_label_table, read_prediction_table
+from bdd100k_zoo.errors import DeviceError
 from bdd100k_zoo.evaluation.scoring import score_predictions
-from bdd100k_zoo.training.validation import build_prediction_table
+from bdd100k_zoo.prediction.launch import SINGLE_PROCESS
+from bdd100k_zoo.progress import NO_PROGRESS
+from bdd100k_zoo.training.validation import Validation, build_prediction_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,3 +142,73 @@ def test_a_number_that_is_not_finite_in_one_process_is_an_error_in_all(tmp_path:
             process.kill()
             process.wait()
     assert [out.strip() for out, _ in outputs] == expected, outputs
+
+
+class Sparing(nn.Module):
+    """Has memory for ``most`` images at once, as a GPU on which cuDNN finds no workspace."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.tried: list[int] = []
+
+    def val_step(self, batch: dict[str, list[Any]]) -> list[SimpleNamespace]:
+        self.tried.append(len(batch["inputs"]))
+        if self.tried[-1] > self.most:
+            raise RuntimeError("FIND was unable to find an engine to execute this computation")
+        boxes = torch.tensor([[10.0, 10.0, 401.0, 401.0]])
+        found = SimpleNamespace(scores=torch.tensor([0.5]), labels=torch.tensor([2]), bboxes=boxes)
+        return [SimpleNamespace(img_id=sample.img_id, pred_instances=found) for sample in batch["data_samples"]]
+
+
+class Images(list[str]):
+    def get_data_info(self, index: int) -> dict[str, str]:
+        return {"img_id": self[index]}
+
+
+class Batches(list[Any]):
+    def __init__(self, names: list[str], size: int) -> None:
+        samples = [SimpleNamespace(img_id=name) for name in names]
+        parts = [samples[start : start + size] for start in range(0, len(names), size)]
+        super().__init__({"inputs": [0] * len(part), "data_samples": part} for part in parts)
+        self.dataset = Images(names)
+
+
+def validate(folder: Path, model: Sparing, said: list[str]) -> bytes:
+    names = [f"{number}.jpg" for number in range(20)]
+    box = {"x1": 10, "y1": 10, "x2": 400, "y2": 400}
+    labels = [{"name": name, "labels": [{"id": "1", "category": "car", "box2d": box}]} for name in names]
+    path = folder / "labels.json"
+    path.write_bytes(msgspec.json.encode(labels))
+    validation = Validation(
+        Batches(names, 8),
+        read_label_table(path),
+        name="a model",
+        place=SINGLE_PROCESS,
+        device=torch.device("cpu"),
+        precision="fp32",
+    )
+    report = SimpleNamespace(task=NO_PROGRESS.task, warn=said.append)
+    observer: Any = SimpleNamespace(stop=SimpleNamespace(asked=False), progress=report)
+    scores = validation.run(model, observer)
+    assert scores is not None
+    return scores.official_json()
+
+
+def test_batches_of_a_validation_are_halved_until_they_fit_and_give_the_same_scores(tmp_path: Path) -> None:
+    said: list[str] = []
+    whole, halved = Sparing(8), Sparing(3)
+    expected = validate(tmp_path, whole, said)
+    assert (whole.tried, said) == ([8, 8, 4], [])
+    assert validate(tmp_path, halved, said) == expected
+    assert halved.tried == [8, 4, 2, 2, 2, 2] + [2] * 4 + [2] * 2
+    assert [line.partition(":")[0] for line in said] == [
+        "the device has no memory for the validation of 8 images at once",
+        "the device has no memory for the validation of 4 images at once",
+    ]
+
+
+def test_a_single_image_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="unable to find an engine") as caught:
+        validate(tmp_path, Sparing(0), [])
+    assert caught.value.out_of_memory

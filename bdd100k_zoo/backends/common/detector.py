@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from bdd100k_zoo.backends.common.config import describe_error, translate_config_errors
-from bdd100k_zoo.backends.common.devices import device_errors, device_name
+from bdd100k_zoo.backends.common.devices import compute_in_this_thread, device_errors, device_name
 from bdd100k_zoo.backends.common.packages import stack_versions
-from bdd100k_zoo.backends.common.precision import HALF_DTYPES, force_float32_heads, use_precision
+from bdd100k_zoo.backends.common.precision import HALF_DTYPES, force_float32_boxes, use_precision
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.data.classes import CLASSES
 from bdd100k_zoo.errors import ConfigError, ImagesError, NotFiniteError
@@ -147,7 +147,7 @@ class BaseDetector(ABC):
             self._model: Any = model.to(device).eval()
             optimised = not as_built and self._speed_up(device, precision)
         if precision in HALF_DTYPES:
-            force_float32_heads(self._model, device)
+            force_float32_boxes(self._model, device)
         refuse_non_finite_outputs(self._model, name, precision)
         self._pipeline, self._device, self._precision = pipeline, device, precision
         self._name, self._customised = name, customised
@@ -168,6 +168,10 @@ class BaseDetector(ABC):
     def batch_size(self) -> int:
         """The batch size that suits the device."""
         return 1 if self._device.type == "cpu" else self.GPU_BATCH_SIZE
+
+    def start_reader(self) -> None:
+        """Set up the calling thread, which will only prepare images: it computes without other threads."""
+        compute_in_this_thread()
 
     @abstractmethod
     def prepare(self, image: npt.NDArray[np.uint8]) -> Any:

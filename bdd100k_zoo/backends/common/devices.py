@@ -7,6 +7,7 @@ import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # fails inside cuBLAS or cuDNN is reported by their status only. Where cuDNN gets no workspace for any algorithm of a
 # convolution, torch only says that it found none (pytorch#108645).
 OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|ALLOC_FAILED"
+    r"out of memory|can't allocate memory|ALLOC(ATION)?_FAILED"
     r"|unable to find an engine to execute this computation|unable to find a valid cuDNN algorithm",
     re.IGNORECASE,
 )
@@ -33,6 +34,12 @@ def resolve_device(wanted: str) -> torch.device:
     Raises:
         DeviceError: it is none of these, or this machine or this build of torch lacks it.
     """
+    if wanted.partition(":")[0] == "mps":
+        raise DeviceError(
+            wanted,
+            "Apple's GPUs do not compute in float64, which the checks of results and training need",
+            hint="use --device cpu, which auto chooses on Apple's machines",
+        )
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", wanted)
     if not match:
         raise DeviceError(wanted, "expected auto, cpu, cuda or cuda:N")
@@ -47,13 +54,9 @@ def resolve_device(wanted: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def device_of_rank(wanted: str, local_rank: int) -> str:
-    """Return the device of one of the processes on a machine: for ``auto`` and ``cuda``, a GPU of its own.
-
-    The numbers wrap around, because some launchers make only one GPU visible to each process.
-    """
-    count = cuda_count() if wanted in ("auto", "cuda") else 0
-    return f"cuda:{local_rank % count}" if count else wanted
+def gpu_identity(device: torch.device) -> str:
+    """Return what identifies a GPU on all machines; empty for a CPU, and before torch 2.4, which does not report it."""
+    return str(getattr(torch.cuda.get_device_properties(device), "uuid", "")) if device.type == "cuda" else ""
 
 
 def process_count(wanted: int | None, device: str) -> int:
@@ -64,10 +67,14 @@ def process_count(wanted: int | None, device: str) -> int:
         device: the requested device.
 
     Raises:
-        DeviceError: there are fewer GPUs.
+        DeviceError: there are fewer GPUs, or the device is a single GPU.
     """
     if device == "cpu" and wanted:
         return wanted
+    if device not in ("auto", "cpu", "cuda"):
+        resolve_device(device)
+        problem = "--gpus starts one process for each GPU, and this is a single one"
+        raise DeviceError(device, problem, hint="leave out --device; CUDA_VISIBLE_DEVICES chooses among the GPUs")
     count = cuda_count()
     if not count or (wanted or 0) > count:
         raise DeviceError("cuda", f"{wanted or 'all'} GPUs were requested, and torch finds {count or 'none'}")
@@ -105,6 +112,23 @@ def device_errors(device: torch.device) -> Iterator[None]:
         if not out_of_memory and not OTHER_FAILURE.search(first):
             raise
         raise DeviceError(str(device), first, out_of_memory) from error
+
+
+_thread_numbers = Lock()
+
+
+def compute_in_this_thread() -> None:
+    """Make torch compute in the calling thread alone: else OpenMP starts a team of threads for each thread that reads.
+
+    Other threads, and those that start later, keep their numbers.
+    """
+    with _thread_numbers:
+        others = torch.get_num_threads()
+        torch.set_num_threads(1)
+        # It holds for this thread, and for those that start later: another thread restores what those get.
+        restoring = Thread(target=torch.set_num_threads, args=(others,))
+        restoring.start()
+        restoring.join()
 
 
 def cuda_count() -> int:

@@ -74,11 +74,14 @@ def _test_layers(precision: str, device: torch.device) -> str:
 def use_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Compute in a precision on a device inside the block, whatever torch is configured to outside.
 
-    Float32 factors are rounded to 19 bits (TF32) for ``tf32`` only. Includes ``torch_defaults``.
+    Float32 factors are rounded to 19 bits (TF32) for ``tf32`` only. In ``fp32`` CUDA's convolutions use deterministic
+    algorithms, chosen without measuring. Includes ``torch_defaults``.
     """
     with ExitStack() as stack:
         stack.enter_context(torch_defaults())
         stack.enter_context(_ROUNDING[device.type].hold("tf32" if precision == "tf32" else "ieee"))
+        if precision == "fp32" and device.type == "cuda":
+            stack.enter_context(_deterministic_cudnn.hold(True))
         if precision in HALF_DTYPES:
             stack.enter_context(torch.autocast(device.type, HALF_DTYPES[precision]))
         yield
@@ -223,7 +226,22 @@ def set_older_switches(wanted: str) -> Callable[[], None]:
     return restore
 
 
+def _set_deterministic_cudnn(wanted: bool) -> Callable[[], None]:
+    """Set whether cuDNN uses deterministic algorithms only. ``benchmark`` would choose among them by their times."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    inside = wanted, cudnn.benchmark and not wanted
+    cudnn.deterministic, cudnn.benchmark = inside
+
+    def restore() -> None:
+        if (cudnn.deterministic, cudnn.benchmark) == inside:  # else another thread has changed them in the meantime
+            cudnn.deterministic, cudnn.benchmark = before
+
+    return restore
+
+
 _default_type = _ProcessSetting(_set_default_type)
+_deterministic_cudnn = _ProcessSetting(_set_deterministic_cudnn)
 _ROUNDING: dict[str, _ProcessSetting[str]]
 """By the type of device."""
 if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later: a switch for each operator
@@ -232,13 +250,19 @@ else:
     _ROUNDING = dict.fromkeys(("cpu", "cuda"), _ProcessSetting(set_older_switches))
 
 
-def force_float32_heads(model: nn.Module, device: torch.device) -> None:
-    """Make the heads of a model return float32 and select boxes in float32, whatever the other layers compute in."""
-    head: Any
-    for head in model.modules():
-        if hasattr(head, "predict_by_feat"):
-            head.register_forward_hook(lambda _head, _inputs, outputs: _in_float32(outputs))
-            head.predict_by_feat = _without_autocast(head.predict_by_feat, device)
+def force_float32_boxes(model: nn.Module, device: torch.device) -> None:
+    """Make a model compute boxes in float32, whatever its other layers compute in, in training as well.
+
+    Heads return float32 and select boxes in it. Extractors of regions get float32 features: they convert the regions to
+    the features' type, and in bfloat16 corners beyond pixel 512 are multiples of 4.
+    """
+    part: Any
+    for part in model.modules():
+        if hasattr(part, "predict_by_feat"):
+            part.register_forward_hook(lambda _head, _inputs, outputs: _in_float32(outputs))
+            part.predict_by_feat = _without_autocast(part.predict_by_feat, device)
+        if hasattr(part, "roi_layers"):
+            part.register_forward_pre_hook(lambda _part, inputs: _in_float32(inputs))
 
 
 def _in_float32(outputs: Any) -> Any:

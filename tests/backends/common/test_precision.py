@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import deform_conv2d, modulated_deform_conv2d, roi_align
+from mmcv.ops import RoIAlign, deform_conv2d, modulated_deform_conv2d, roi_align
+from mmdet.registry import MODELS
 from reference import HERE, config_path
 from torch import nn
 
@@ -21,7 +22,7 @@ from bdd100k_zoo.backends.common.config import load_config
 from bdd100k_zoo.backends.common.precision import (
     HALF_DTYPES,
     _ProcessSetting,
-    force_float32_heads,
+    force_float32_boxes,
     resolve_precision,
     set_float32_rounding,
     set_older_switches,
@@ -29,6 +30,7 @@ from bdd100k_zoo.backends.common.precision import (
 )
 from bdd100k_zoo.backends.mmdet3.detector import MmdetDetector, build_model, build_pipeline, preprocess_batch
 from bdd100k_zoo.backends.mmdet3.fast_cpu import onednn_forward
+from bdd100k_zoo.backends.mmdet3.ops import NmsOps
 from bdd100k_zoo.backends.mmdet3.random_weights import init_calibrated_random_weights
 from bdd100k_zoo.backends.protocol import PRECISIONS
 from bdd100k_zoo.data.image_files import read_image
@@ -431,6 +433,22 @@ def test_a_switch_that_the_host_sets_in_the_meantime_is_kept() -> None:
     assert torch.backends.cudnn.fp32_precision == "tf32"
 
 
+def deterministic() -> tuple[bool, bool]:
+    return torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("host", [(False, False), (False, True), (True, False)])
+def test_cudnn_is_deterministic_in_fp32_on_a_gpu_and_the_hosts_choice_is_restored(
+    host: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", host[0])
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", host[1])
+    for device, precision, inside in ((CUDA, "fp32", (True, False)), (CUDA, "tf32", host), (CPU, "fp32", host)):
+        with use_precision(precision, device):
+            assert deterministic() == inside
+        assert deterministic() == host
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_layers_compute_in_the_precision_and_only_inside(precision: str, dtype: torch.dtype) -> None:
     layer, image = nn.Conv2d(3, 4, 3), torch.ones(1, 3, 8, 8)
@@ -456,9 +474,24 @@ class Head(nn.Module):
         return features @ weight
 
 
+@pytest.mark.parametrize("kind", ["SingleRoIExtractor", "GenericRoIExtractor"])
+def test_regions_beyond_pixel_512_are_pooled_at_their_own_corners(kind: str) -> None:
+    layer = {"type": "RoIAlign", "output_size": 3, "sampling_ratio": 0}
+    settings = {"type": kind, "roi_layer": layer, "out_channels": 4, "featmap_strides": [4, 8]}
+    extractor = MODELS.build(settings)
+    features = [torch.randn(1, 4, 8, size, generator=torch.Generator().manual_seed(0)) for size in (320, 160)]
+    rois = torch.tensor([[0, 1001.3, 2.1, 1017.9, 20.7], [0, 513.2, 1.3, 890.6, 31.9]])
+    expected = extractor([each.bfloat16().float() for each in features], rois)
+    force_float32_boxes(extractor, CPU)
+    with use_precision("bf16", CPU):
+        found = extractor([each.bfloat16() for each in features], rois)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
 def test_heads_return_float32_and_select_boxes_in_it() -> None:
     model = nn.Sequential(nn.Linear(4, 4), Head())
-    force_float32_heads(model, CPU)
+    force_float32_boxes(model, CPU)
     with torch.inference_mode(), use_precision("bf16", CPU):
         assert model[0](torch.ones(2, 4)).dtype == torch.bfloat16
         (one, other), (index, double, nothing), found = model(torch.ones(2, 4))
@@ -490,9 +523,27 @@ def near(expected: Detections, found: Detections, overlap: float) -> float:
     return float(((both / (one[:, None] + other[None] - both) >= overlap) & same).any(1).mean())
 
 
+def watch_box_dtypes(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """Collect the types of everything that is given to RoIAlign and NMS."""
+    seen: list[torch.dtype] = []
+    for part in model.modules():
+        if isinstance(part, RoIAlign):
+            part.register_forward_pre_hook(lambda _part, inputs: seen.extend(each.dtype for each in inputs))
+    suppress = NmsOps.nms
+
+    def watched(ops: NmsOps, boxes: torch.Tensor, scores: torch.Tensor, **settings: Any) -> torch.Tensor:
+        seen.extend((boxes.dtype, scores.dtype))
+        return suppress(ops, boxes, scores, **settings)
+
+    monkeypatch.setattr(NmsOps, "nms", watched)
+    return seen
+
+
 @pytest.mark.parametrize("name", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_FAMILIES)])
 @pytest.mark.parametrize("precision", HALF_DTYPES)
-def test_a_model_of_every_family_runs_in_16_bits_with_heads_in_float32(name: str, precision: str) -> None:
+def test_a_model_of_every_family_runs_in_16_bits_with_boxes_in_float32(
+    name: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = read_image(HERE / "street.png")
     model, pipeline = build(name)
     exact = MmdetDetector(model, pipeline, CPU, name=name, customised=False).detect(image)
@@ -502,8 +553,10 @@ def test_a_model_of_every_family_runs_in_16_bits_with_heads_in_float32(name: str
     for part in model.modules():
         if isinstance(part, nn.Conv2d):
             part.register_forward_hook(lambda _part, _inputs, output: seen.add(output.dtype))
+    boxes = watch_box_dtypes(model, monkeypatch)
     found = short.detect(image)
     assert HALF_DTYPES[precision] in seen
+    assert set(boxes) == {torch.float32}
     assert found.boxes.dtype == np.float32
     assert len(found) > 0.9 * len(exact) > 0
     scores = torch.from_numpy(found.scores)

@@ -12,6 +12,7 @@ from reference import HERE, MODELS, config_path, differences
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.backends.common.precision import use_precision
 from bdd100k_zoo.backends.mmdet3.detector import collate_batch, preprocess_image, split_detections
+from bdd100k_zoo.backends.mmdet3.random_weights import save_calibrated_random_weights
 from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.data.images import find_images
 from bdd100k_zoo.prediction.pipeline import DetectionWork, detect_chunks
@@ -67,6 +68,18 @@ def test_the_classic_boxes_are_found_in_batches_of_every_size(
         alone = [detector.detect(each) for each in images]
         for one, other in zip(alone, batch, strict=True):
             assert differences(rows_of(one), rows_of(other)) == []
+
+
+@pytest.mark.parametrize("name", ["fcos_r50_fpn_1x", "faster_rcnn_r50_fpn_deconv_1x", "sparse_rcnn_r50_fpn_1x"])
+def test_the_boxes_of_the_cpu_are_found(name: str, street: Any, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    save_calibrated_random_weights(config_path(name), street, weights)
+    expected, found = (
+        rows_of(mmdet3.load(name, config_path(name), weights, device).detect(street)) for device in ("cpu", "cuda")
+    )
+    again = [np.abs(found[:, :5] - row[:5]).max(1).min() < 0.05 for row in expected]
+    assert len(expected) > 50
+    assert sum(again) >= 0.98 * len(expected)
 
 
 def test_the_same_batch_gives_the_same_bits(load_on_gpu: Callable[..., Any], street: Any) -> None:
