@@ -135,34 +135,35 @@ def reproduce(
     console = stderr_console(live=world == 1 and not command.starts_processes)
     with raise_on_sigterm(), translate_signal_exits(hushed=command.started is not None):
         if console.is_terminal and not here.quiet:
-            found = _follow_in_terminal(steps, console)
+            last = _follow_in_terminal(steps, console)
         else:
-            found = _follow_in_log(steps, here)
-    if command.started or (world > 1 and "not run" in found.counts):  # another process reports for all
+            last = _follow_in_log(steps, here)
+    if world > 1 and not last.reports:  # another process reports for all
         return
     if as_json:
-        write_json(found)
+        write_json(last.found)
     else:
-        _show(found, out)
-    raise typer.Exit(found.exit_status)
+        _show(last.found, out)
+    if world == 1:  # launchers take another status for a crash, and end the other processes
+        raise typer.Exit(last.found.exit_status)
 
 
-def _follow_in_terminal(steps: Callable[[Progress], Iterator[Step]], console: Console) -> Reproduction:
-    """Do the work below a table that shows what is done; return the results."""
+def _follow_in_terminal(steps: Callable[[Progress], Iterator[Step]], console: Console) -> Step:
+    """Do the work below a table that shows what is done; return the last step."""
     from bdd100k_zoo.display.table import TableProgress
 
     with TableProgress(console) as progress:
         for step in steps(progress):
             progress.show(_table(step.found, console.width, step.running, max(3, console.height - LINES_BELOW)))
-    return step.found
+    return step
 
 
-def _follow_in_log(steps: Callable[[Progress], Iterator[Step]], here: Session) -> Reproduction:
-    """Do the work, with a line when the result of a model is known; return the results."""
+def _follow_in_log(steps: Callable[[Progress], Iterator[Step]], here: Session) -> Step:
+    """Do the work, with a line when the result of a model is known; return the last step."""
     for step in steps(here.progress(live=False, notes=False)):
         if step.done:
             here.note(_describe(step.done))
-    return step.found
+    return step
 
 
 def _describe(result: ModelResult) -> str:

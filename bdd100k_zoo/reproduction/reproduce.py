@@ -111,6 +111,8 @@ class Step(NamedTuple):
     """The model that is being run."""
     done: ModelResult | None = None
     """What has just been found out, by this process."""
+    reports: bool = False
+    """Whether this process is the one of all that reports the results: they are complete."""
 
 
 def reproduce(request: ReproduceRequest, store: Store, progress: Progress) -> Iterator[Step]:
@@ -163,7 +165,7 @@ class _Reproducer:
     def begin(self) -> Reproduction:
         """Write the results as far as they are known: those of an earlier call, if it was asked for the same."""
         with self._lock():
-            self._write(self._read(only_measured=self.is_alone))
+            self._write(replace(self._read(only_measured=self.is_alone), finished=False))
             return self.found
 
     def run(self, model: Model) -> ModelResult | None:
@@ -194,7 +196,7 @@ class _Reproducer:
 
         Then the page is written, where no model is left.
         """
-        steps = []
+        steps, reports = [], False
         with self._lock(wait=last) as is_mine:
             if is_mine:
                 self.found = self._read()
@@ -204,11 +206,13 @@ class _Reproducer:
                         if self.is_alone or result != self.found[model.name]:
                             self._write(self.found.with_result(result))
                             steps.append(Step(self.found, done=result))
-                if last and self.request.command.started is None:
+                if last and self.request.command.started is None and self.found.is_complete:
+                    reports = self.is_alone or not self.found.finished
                     self._write_report()
+                    self._write(replace(self.found, finished=True))
         yield from steps
         if last:
-            yield Step(self.found)
+            yield Step(self.found, reports=reports)
 
     # Files
 
@@ -239,7 +243,7 @@ class _Reproducer:
             ),
         )
         known = read_results(request.out)
-        if known is None or replace(known, models=(), reported=()) != replace(empty, models=()):
+        if known is None or replace(known, models=(), reported=(), finished=False) != replace(empty, models=()):
             return empty
         kept = {
             (each.model, each.published_ap): each
@@ -247,7 +251,7 @@ class _Reproducer:
             if each.measured_ap is not None or not only_measured
         }
         rows = (kept.get((each.model, each.published_ap), each) for each in empty.models)
-        return replace(empty, models=tuple(rows), reported=known.reported)
+        return replace(empty, models=tuple(rows), reported=known.reported, finished=known.finished)
 
     def _record(self, result: ModelResult) -> ModelResult:
         with self._lock():
@@ -261,11 +265,11 @@ class _Reproducer:
         write_atomically(self.request.out / TABLE_FILE, text.encode())
 
     def _write_report(self) -> None:
-        """Write the page over all runs, unless it is there or a model is left."""
+        """Write the page over all runs, unless it is there."""
         measured = [each for each in self.found.models if each.predictions and each.predictions_sha256]
         shown = tuple(each.predictions_sha256 or "" for each in measured)
         page = self.request.out / REPORT_FILE
-        if not measured or self.to_score or (shown == self.found.reported and page.is_file()):
+        if not measured or (shown == self.found.reported and page.is_file()):
             return
         request = ReportRequest(
             zoo=self.request.zoo,
@@ -281,7 +285,7 @@ class _Reproducer:
         except ZooError as error:
             self.progress.warn(f"{page} is not written: {error}; {error.hint}")
         else:
-            self._write(replace(self.found, reported=shown))
+            self.found = replace(self.found, reported=shown)
 
     # One model
 

@@ -73,6 +73,8 @@ class Reproduction(Struct, frozen=True, kw_only=True):
     models: tuple[ModelResult, ...]
     reported: tuple[str, ...] = ()
     """SHA-256 of the predictions that the report page shows; empty without a page."""
+    finished: bool = False
+    """Whether every model has been tried since the command was last started."""
 
     def __getitem__(self, model: str) -> ModelResult:
         """Return the result of a model by its name; raises KeyError."""
@@ -84,6 +86,11 @@ class Reproduction(Struct, frozen=True, kw_only=True):
     def with_result(self, result: ModelResult) -> Reproduction:
         """Return these results with another one for its model."""
         return replace(self, models=tuple(result if each.model == result.model else each for each in self.models))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a result for every model that has a published AP."""
+        return all(each.verdict != "not run" or each.published_ap is None for each in self.models)
 
     @property
     def counts(self) -> dict[str, int]:
