@@ -192,18 +192,19 @@ class _Reproducer:
         launch_processes(processes, request.command.arguments, request.out)
 
     def collect(self, *, last: bool = False) -> Iterator[Step]:
-        """Score what is complete and not scored yet; at the end, wait for other processes that do so.
+        """Score what is complete and not scored yet, and yield the results that no other process has recorded.
 
-        Then the page is written, where no model is left.
+        At the end, wait for other processes that do so; where no model is left, write the page.
         """
         steps, reports = [], False
+        repeats = self.is_alone and not self.request.command.starts_processes
         with self._lock(wait=last) as is_mine:
             if is_mine:
                 self.found = self._read()
                 for model in list(self.to_score):
                     if result := self._score(model):
                         self.to_score.remove(model)
-                        if self.is_alone or result != self.found[model.name]:
+                        if repeats or result != self.found[model.name]:
                             self._write(self.found.with_result(result))
                             steps.append(Step(self.found, done=result))
                 if last and self.request.command.started is None and self.found.is_complete:
