@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bdd100k_zoo.api.exchange import convert, submit
     from bdd100k_zoo.api.pictures import report, show
     from bdd100k_zoo.api.prediction import Run, predict
+    from bdd100k_zoo.api.reproduction import Reproduction, reproduce
     from bdd100k_zoo.api.scoring import Comparison, Evaluation, compare, evaluate
     from bdd100k_zoo.api.tables import table
     from bdd100k_zoo.api.training import Training, train
@@ -34,6 +35,7 @@ __all__ = [
     "Detector",
     "Evaluation",
     "Model",
+    "Reproduction",
     "Run",
     "Scores",
     "Training",
@@ -48,6 +50,7 @@ __all__ = [
     "load_zoo",
     "predict",
     "report",
+    "reproduce",
     "show",
     "submit",
     "table",
@@ -61,6 +64,7 @@ _NAMES_BY_HOME = {
     "api.training": ("Training", "train"),
     "api.pictures": ("report", "show"),
     "api.prediction": ("Run", "predict"),
+    "api.reproduction": ("Reproduction", "reproduce"),
     "api.scoring": ("Comparison", "Evaluation", "compare", "evaluate"),
     "api.tables": ("table",),
     "data.detections": ("Detection", "Detections"),

@@ -122,7 +122,17 @@ def test_the_worked_examples_of_changes_can_be_applied_and_used(name):
     assert done.returncode == 0, done.stderr
 
 
-PAGES = ("usage.md", "cache.md", "contributing.md", "demo.md", "report.md", "show.md", "site.md", "training.md")
+PAGES = (
+    "usage.md",
+    "cache.md",
+    "contributing.md",
+    "demo.md",
+    "report.md",
+    "reproduce.md",
+    "show.md",
+    "site.md",
+    "training.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -45,7 +45,19 @@ SIGNATURE = re.compile(r"`([a-z]+)\(([^`]*)\) ->\s")
 def test_the_arguments_on_the_page_are_those_of_the_functions() -> None:
     found = SIGNATURE.findall(PAGE.read_text(encoding="utf-8"))
     shown = {name: [each.strip().partition("=")[0] for each in given.split(",")] for name, given in found}
-    functions = {"predict", "evaluate", "compare", "show", "report", "train", "download", "convert", "submit", "table"}
+    functions = {
+        "predict",
+        "evaluate",
+        "compare",
+        "show",
+        "report",
+        "reproduce",
+        "train",
+        "download",
+        "convert",
+        "submit",
+        "table",
+    }
     assert set(shown) == functions
     for name, given in shown.items():
         parameters = inspect.signature(getattr(bdd100k_zoo, name)).parameters.keys()

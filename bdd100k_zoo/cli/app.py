@@ -32,6 +32,7 @@ COMMANDS = {
     "eval": "evaluate:evaluate",
     "show": "show:show",
     "report": "report:report",
+    "reproduce": "reproduce:reproduce",
     "site": "site:site",
     "submit": "exchange:submit",
     "convert": "exchange:convert",

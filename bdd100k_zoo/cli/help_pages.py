@@ -10,10 +10,10 @@ from bdd100k_zoo.errors import docs_page
 
 GROUPS = {
     "Input": "images every split data labels runs frames published speed from what all digest family backbone schedule "
-    "min-ap edition best config",
+    "min-ap edition best config published-predictions",
     "Output": "out format to json sort title show unpack check config-root confidence by top-errors viewer "
     "min-score classes max-per-image clip limit dry-run include-unverified",
-    "Model": "weights precision backend cfg-options pretrained from-scratch epochs seed",
+    "Model": "weights weights-dir precision backend cfg-options pretrained from-scratch epochs seed",
     "Device": "device gpus batch-size workers jobs",
     "Advanced": "launcher fresh resume merge skip-unreadable lenient engine resamples against-mmdet require-digest "
     "ledgers deep links imports-only",
@@ -55,6 +55,12 @@ PAGES: dict[str, tuple[str, ...]] = {
         "report",
         "report cascade_rcnn_r50_fpn_3x --data ROOT",
         "report a/det.json b/det.json --labels val.json --confidence",
+    ),
+    "reproduce": (
+        "reproduce",
+        "reproduce cascade_rcnn_r50_fpn_3x --data ROOT",
+        "reproduce --all --data ROOT --gpus 8",
+        "reproduce --all --data ROOT --published-predictions",
     ),
     "site": ("site", "site --out site", "site --out site --runs runs"),
     "submit": (

@@ -98,26 +98,36 @@ class EvaluationResult:
     """Issues that were accepted."""
 
 
-class _Labels:
-    """The labels of a request, read when they are first needed: stored scores need only their digest."""
+class LabelFile:
+    """A file of labels, read when they are first needed: stored scores need only its digest."""
 
-    def __init__(self, request: EvaluateRequest) -> None:
-        self.fingerprint = fingerprint_file(request.labels)
-        self._request = request
+    def __init__(self, path: Path, *, lenient: bool = False) -> None:
+        """Compute the digest; raises StorageError, InputsError."""
+        self.fingerprint = fingerprint_file(path)
+        self._path, self._lenient = path, lenient
 
     @cached_property
     def table(self) -> LabelTable:
-        return read_labels(self._request.labels, lenient=self._request.lenient)
+        """The labels; raises as ``read_labels`` does."""
+        return read_labels(self._path, lenient=self._lenient)
 
 
-def evaluate(request: EvaluateRequest, store: Store, progress: Progress) -> list[EvaluationResult]:
+def evaluate(
+    request: EvaluateRequest, store: Store, progress: Progress, labels: LabelFile | None = None
+) -> list[EvaluationResult]:
     """Score everything that is requested, in that order.
+
+    Args:
+        request: what to score.
+        store: the cache, for published predictions.
+        progress: where to report.
+        labels: those of the request, where several requests share them; None to open the file.
 
     Raises:
         InputsError: there is nothing to score, or labels or predictions cannot be scored.
         ZooError: a file cannot be read or downloaded.
     """
-    labels = _Labels(request)
+    labels = labels or LabelFile(request.labels, lenient=request.lenient)
     subjects = _resolve_subjects(request, labels, store, progress)
     note_limits(subjects, progress)
     alone = len(subjects) == 1
@@ -149,7 +159,7 @@ def compare_results(results: Sequence[EvaluationResult]) -> list[APDifference]:
 
 
 def _resolve_subjects(
-    request: EvaluateRequest, labels: _Labels, store: Store, progress: Progress
+    request: EvaluateRequest, labels: LabelFile, store: Store, progress: Progress
 ) -> list[EvaluationSubject]:
     zoo, split = request.zoo, request.split
     if request.published:
@@ -177,7 +187,7 @@ def _has_labelled_frames(predictions: Path, labels: LabelTable) -> bool:
 
 
 def _read_result(
-    subject: EvaluationSubject, request: EvaluateRequest, labels: _Labels, *, alone: bool
+    subject: EvaluationSubject, request: EvaluateRequest, labels: LabelFile, *, alone: bool
 ) -> EvaluationResult | None:
     """Return the stored scores of a run; None if they are missing, outdated, or less than requested.
 
@@ -199,7 +209,7 @@ def _read_result(
 
 
 def _compute_result(
-    subject: EvaluationSubject, request: EvaluateRequest, labels: _Labels, progress: Progress
+    subject: EvaluationSubject, request: EvaluateRequest, labels: LabelFile, progress: Progress
 ) -> EvaluationResult:
     """Score predictions, and write the scores beside the run that they belong to, if any."""
     progress.note(f"scoring {subject.name}")

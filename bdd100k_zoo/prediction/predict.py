@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bdd100k_zoo.backends.protocol import BackendDetector
-    from bdd100k_zoo.data.images import Frame
+    from bdd100k_zoo.data.images import FoundImages, Frame
     from bdd100k_zoo.hub.cache import Store, StoredFile
     from bdd100k_zoo.prediction.run import RunRecord
     from bdd100k_zoo.progress import Progress
@@ -84,8 +84,13 @@ class RunPlan(NamedTuple):
     started: datetime
 
 
-def plan_run(options: PredictRequest, progress: Progress) -> RunPlan:
+def plan_run(options: PredictRequest, progress: Progress, found: FoundImages | None = None) -> RunPlan:
     """Find the images of a run and choose its folder.
+
+    Args:
+        options: what the run is asked to do.
+        progress: where to report.
+        found: the images of ``options.images``, or those of them to use, where several runs share them.
 
     Raises:
         ImagesError: there are no images, or two have the same name.
@@ -93,7 +98,7 @@ def plan_run(options: PredictRequest, progress: Progress) -> RunPlan:
     """
     started = datetime.now(timezone.utc)
     limits = check_limits(options.min_score, options.classes, options.max_per_image)
-    found = find_images(options.images, every=options.every)
+    found = found or find_images(options.images, every=options.every)
     frames = found.frames
     asked = RunRequest(
         model=options.model.name,

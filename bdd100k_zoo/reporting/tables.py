@@ -101,7 +101,7 @@ def render_tables(
 
 
 def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measured | None, speeds: Speeds) -> str:
-    headings = [] if measured is None else [MEASURED], [f"{SPEED} {_escape_markdown(on)}" for on in speeds]
+    headings = [] if measured is None else [MEASURED], [f"{SPEED} {escape_markdown(on)}" for on in speeds]
     models = models_of(zoo, family)
     named = _look_alike(models)
     rows = [(*(["Model"] if named else []), *_insert_cells(_MARKDOWN_HEADER, *headings))]
@@ -109,7 +109,7 @@ def _section(zoo: Zoo, family: Family, config_root: str | None, measured: Measur
     for model in models:
         cells = _insert_cells(_markdown_cells(model, config_root), *_measured_cells(model, measured, speeds))
         rows.append((*([f"`{model.name}`"] if named else []), *cells))
-    return "\n".join([f"### {_escape_markdown(family.title)}", "", *("| " + " | ".join(row) + " |" for row in rows)])
+    return "\n".join([f"### {escape_markdown(family.title)}", "", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def _look_alike(models: Iterable[Model]) -> bool:
@@ -130,12 +130,12 @@ def _measured_cells(model: Model, measured: Measured | None, speeds: Speeds) -> 
 
 
 def _markdown_cells(model: Model, config_root: str | None) -> tuple[str, ...]:
-    config = _escape_markdown(model.config)
+    config = escape_markdown(model.config)
     if config_root is not None:
         config = _link("config", "/".join(filter(None, (config_root.rstrip("/"), quote(model.config, safe="/~")))))
     weights = [_link("model", model.weights.address), _link("MD5", _address(model, "md5"))]
     return (
-        _escape_markdown(model.backbone or ""),
+        escape_markdown(model.backbone or ""),
         model.schedule or "",
         "✓" if model.multi_scale_training else "",
         format_ap(model.ap_val),
@@ -155,7 +155,7 @@ def _address(model: Model, field: str) -> str | None:
     return recorded.address if recorded else None
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Return text as Markdown that shows it as it is, in a heading or a cell: no markup, HTML, entity or formula."""
     return "".join(f"\\{each}" if each in "\\`*_[]<>&|~$#" else each for each in " ".join(text.split()))
 
@@ -261,8 +261,8 @@ def render_list(models: Iterable[Model], form: Literal["csv", "markdown"]) -> st
 def _list_cells(model: Model) -> tuple[str, ...]:
     return (
         f"`{model.name}`",
-        _escape_markdown(model.family_record.title),
-        _escape_markdown(model.backbone or ""),
+        escape_markdown(model.family_record.title),
+        escape_markdown(model.backbone or ""),
         model.schedule or "",
         "✓" if model.multi_scale_training else "",
         format_parameters(model.parameters),

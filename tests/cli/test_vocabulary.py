@@ -55,6 +55,8 @@ SHARED = {
     "--every": meaning("N", "every nth", "integer"),
     # Which models, files and detections
     "--family": meaning("", "family", "text"),
+    "--all": meaning("", "^every model of the zoo", "boolean"),
+    "--limit": meaning("N", "^how many images", "integer"),
     "--edition": meaning("DATE", "published by the end of", "text"),
     "--what": meaning("", "which .*files", "choice"),
     "--include-unverified": meaning("", "unverified|no digest verifies", "boolean"),
@@ -69,6 +71,7 @@ SHARED = {
     "--cfg-options": meaning("KEY=VALUE...", "settings of the model's config", "text"),
     "--device": meaning("", "cpu, cuda", "text"),
     "--precision": meaning("NAME", "precision of the network", "choice"),
+    "--backend": meaning("NAME", "mmdet3, mmdet2", "choice"),
     "--batch-size": meaning("N", "^images per batch", "integer"),
     "--workers": meaning("N", "^(threads|processes) that (read|draw)", "integer"),
     "--gpus": meaning("N|all", "local gpus", "parse_process_count"),

@@ -1,0 +1,1 @@
+"""Reproduce the published tables: weights → predictions → scores → verdicts, model by model."""
