@@ -9,9 +9,10 @@ and layouts, and where the CPU waits. They prove nothing about time, memory, res
 dtype. An operator counts as one launch, although some start several kernels.
 
 Where a value would decide a size, it is invented: ``found`` elements satisfy a condition (or all, if there are fewer),
-``unique`` finds half as many values, nothing is NaN, ``bool(tensor)`` is True otherwise, and a number is 1. Tensors copied back
-to the CPU contain zeros. So the branches for "nothing was found" are not taken. ``torch.inference_mode`` does not work
-with fake tensors; ``torch.no_grad``, which runs the same kernels, replaces it.
+``unique`` finds one value (half of those that satisfied a condition), nothing is NaN, ``bool(tensor)`` is True
+otherwise, and a number is 1. Tensors copied back to the CPU contain zeros. So the branches for "nothing was found" are
+not taken. ``torch.inference_mode`` does not work with fake tensors; ``torch.no_grad``, which runs the same kernels,
+replaces it.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class Counts:
     """Operators that read tensors on both devices. Indices and numbers (0-dimensional) are allowed to be on the CPU."""
     layouts: Counter[str] = field(default_factory=Counter)
     """Of the inputs of convolutions: ``channels_last``, ``nchw``, ``either`` (one pixel or channel), ``strided``."""
+    nchw: Counter[str] = field(default_factory=Counter)
+    """Convolutions whose input is contiguous as NCHW."""
     dtypes: dict[str, Counter[tuple[torch.dtype, ...]]] = field(default_factory=dict)
     """Of the tensors that an operator gets, by its name; of the boxes that coders return, by ``decode``."""
 
@@ -96,7 +99,7 @@ class Counts:
         """Return the totals."""
         parts = ("syncs", "blocking_copies", "other_copies", "copies_back", "weight_casts", "mixed")
         totals = {name: getattr(self, name).total() for name in parts}
-        return {"launches": self.launches, **totals, "nchw": self.layouts["nchw"], "convs": self.layouts.total()}
+        return {"launches": self.launches, **totals, "nchw": self.nchw.total(), "convs": self.layouts.total()}
 
 
 # What is counted
@@ -295,10 +298,13 @@ class FakeCuda(TorchDispatchMode):
         self.found = found
         self._counts: Counts | None = None
         self._weights: set[int] = set()
+        self._distinct: dict[int, Tensor] = {}
+        """Results of ``nonzero``, by their storage."""
 
     def count(self, model: nn.Module, function: Callable[[], object]) -> Counts:
         """Return what a call asks of the GPU; the casts of a model's parameters are among it."""
         self._weights = {_storage(parameter) for parameter in model.parameters()}
+        self._distinct.clear()
         self._counts = counts = Counts()
         try:
             function()
@@ -361,7 +367,9 @@ class FakeCuda(TorchDispatchMode):
         if not name.startswith(("index", "_index")) and any(one.device.type == "cpu" and one.dim() for one in given):
             counts.mixed[f"{name} @ {_place()}"] += 1
         if name == "convolution":
-            counts.layouts[_layout(args[0])] += 1
+            counts.layouts[layout := _layout(args[0])] += 1
+            if layout == "nchw":
+                counts.nchw[_place()] += 1
         self.record_dtypes(name, given)
 
     def _copy(self, func: Any, args: Any, named: Any) -> Any:
@@ -407,7 +415,10 @@ class FakeCuda(TorchDispatchMode):
         if name not in invented:
             return NotImplemented
         self._wait(name)
-        return invented[name]()
+        result = invented[name]()
+        if name == "nonzero":
+            self._distinct[_storage(result)] = result
+        return result
 
     def _index(self, func: Any, args: Any, named: Any) -> Any:
         """Index, with invented places instead of a mask."""
@@ -428,7 +439,7 @@ class FakeCuda(TorchDispatchMode):
 
     def _unique(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return values, the index of each element among them, and how often each occurs."""
-        found = min(values.numel(), self.found // 2)
+        found = self.found // 2 if _storage(values) in self._distinct else min(values.numel(), 1)
         inverse = values.new_empty(values.shape, dtype=torch.int64)
         return values.new_empty(found), inverse, inverse.new_empty(found)
 
