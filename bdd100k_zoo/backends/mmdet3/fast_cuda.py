@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from mmcv.cnn.bricks import wrappers
 from mmcv import ops
+from mmcv.cnn.bricks import wrappers
 from mmdet.models.data_preprocessors import DetDataPreprocessor
+from mmdet.models.dense_heads import EmbeddingRPNHead
 from mmdet.models.layers import bbox_nms
+from mmdet.models.roi_heads import SparseRoIHead
 from mmdet.models.task_modules import AnchorGenerator, DeltaXYWHBBoxCoder, MlvlPointGenerator
 from mmdet.structures import bbox
 from torch import Tensor, nn
@@ -79,7 +81,7 @@ def keep_constants(model: nn.Module, device: torch.device) -> Undo:
     Results are the same to the bit.
     """
     constants = Constants()
-    replacements = {
+    replacements: dict[str, Callable[..., Any]] = {
         "scale_boxes": lambda boxes, factors: scale_boxes(boxes, factors, constants),
         "batched_nms": batched_nms,
         "multiclass_nms": _with_globals(bbox_nms.multiclass_nms, {"batched_nms": batched_nms}),
@@ -90,6 +92,10 @@ def keep_constants(model: nn.Module, device: torch.device) -> Undo:
         undos.append(_replace_methods(part, replacements))
         if type(part) is DetDataPreprocessor:
             undos.append(_flip_channels_once(part))
+        elif type(part) is EmbeddingRPNHead:
+            undos.append(_keep_image_sizes(part, constants))
+        elif type(part) is SparseRoIHead:
+            undos.append(_scale_last(part, constants))
     for owner in _attributes(model, "bbox_coder", DeltaXYWHBBoxCoder):
         undos.append(_replace_methods(owner, replacements))
     for generator in _attributes(model, "prior_generator", AnchorGenerator, MlvlPointGenerator):
@@ -172,6 +178,34 @@ def _keep_priors(generator: Any, device: torch.device) -> Undo:
             generator.base_anchors = anchors
 
     return undo
+
+
+def _keep_image_sizes(head: Any, constants: Constants) -> Undo:
+    """Make the proposals of Sparse R-CNN from sizes of images that are kept."""
+    plain = head._decode_init_proposals
+
+    def decode(x: Sequence[Tensor], batch_data_samples: Any) -> Any:
+        # All that this method does with the features is to make a tensor [1, 4] of each size.
+        like = SimpleNamespace(new_tensor=lambda rows: constants(rows[0], x[0])[None])
+        return plain((like,), batch_data_samples)
+
+    head._decode_init_proposals = decode
+    return lambda: delattr(head, "_decode_init_proposals")
+
+
+def _scale_last(head: Any, constants: Constants) -> Undo:
+    """Make Sparse R-CNN, which suppresses no boxes, return them in the network's pixels, and scale them here."""
+    plain = head.predict_bbox
+
+    def predict_bbox(features: Any, metas: Any, proposals: Any, *, rescale: bool = False, **named: Any) -> Any:
+        results = plain(features, metas, proposals, rescale=False, **named)
+        for result, meta in zip(results, metas, strict=True):
+            if rescale:
+                result.bboxes = result.bboxes / constants([*meta["scale_factor"]] * 2, result.bboxes)
+        return results
+
+    head.predict_bbox = predict_bbox
+    return lambda: delattr(head, "predict_bbox")
 
 
 def scale_boxes(boxes: Any, factors: Sequence[float], constants: Constants) -> Any:
@@ -258,7 +292,7 @@ def _convert(part: nn.Module, names: Sequence[str], dtype: torch.dtype) -> Undo:
     before = {name: parameter for name in names if (parameter := getattr(part, name)) is not None}
     for name, parameter in before.items():
         setattr(part, name, nn.Parameter(parameter.detach().to(dtype), requires_grad=False))
-    return lambda: [setattr(part, name, parameter) for name, parameter in before.items()]
+    return lambda: part._parameters.update(before)
 
 
 def _normalise_groups_in(norm: nn.GroupNorm, dtype: torch.dtype) -> Undo:
