@@ -88,4 +88,4 @@ def test_training_steps_in_every_precision(name: str, precision: str) -> None:
 
 
 def test_every_family_of_the_zoo_is_counted(zoo: Zoo) -> None:
-    assert {zoo[name].family for name in FAMILIES} == {model.family for model in zoo}
+    assert {zoo[name].family for name in FAMILIES} == {model.family for model in zoo.values()}
