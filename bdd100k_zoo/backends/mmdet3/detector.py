@@ -27,7 +27,8 @@ from bdd100k_zoo.backends.common.detector import (
 from bdd100k_zoo.backends.common.devices import resolve_device as resolve_device
 from bdd100k_zoo.backends.common.precision import resolve_precision as resolve_precision
 from bdd100k_zoo.backends.common.precision import torch_defaults, use_precision
-from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory, optimize_for_cpu, patch_model, to_channels_last
+from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory, optimize_for_cpu
+from bdd100k_zoo.backends.mmdet3.fast_cuda import optimize_for_cuda
 from bdd100k_zoo.backends.mmdet3.streams import OneStream, StartedBatch, split_after_features, streams_for
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.errors import ConfigError
@@ -93,12 +94,11 @@ class MmdetDetector(BaseDetector):
             return split_detections(self._model.predict(started.features, started.data_samples))
 
     def _speed_up(self, device: torch.device, precision: str) -> bool:
+        if device.type != "cpu":
+            return optimize_for_cuda(self._model, device, precision)
+        keep_freed_memory()
         with use_precision("fp32", device):
-            if device.type == "cpu":
-                keep_freed_memory()
-                return optimize_for_cpu(self._model)
-            # Tensor cores read channels last. The units that compute float32 exactly may be slower in that layout.
-            return precision != "fp32" and patch_model(self._model, (to_channels_last,), device)
+            return optimize_for_cpu(self._model)
 
 
 def build_model(config: Config, *, name: str = "model") -> nn.Module:

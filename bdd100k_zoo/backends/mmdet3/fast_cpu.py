@@ -80,11 +80,12 @@ MIN_LINEAR_WEIGHTS = 2**20
 
 def optimize_for_cpu(model: Any) -> bool:
     """Change a model for speed on the CPU, and return whether it stays changed; see ``patch_model``."""
-    patches = (_fuse_normalisations, to_channels_last, _convolve_channels_last, _use_onednn_linears)
+    patches = (fuse_normalisations, to_channels_last, _convolve_channels_last, _use_onednn_linears)
     return patch_model(model, patches, torch.device("cpu"))
 
 
-def _fuse_normalisations(model: Any) -> Undo:
+def fuse_normalisations(model: Any) -> Undo:
+    """Fold the batch normalisations of the backbone and the neck into the convolutions before them."""
     parts = [part for part in (model.backbone, getattr(model, "neck", None)) if part]
     pairs = [pair for part in parts for pair in _find_conv_norm_pairs(part)]
     undos = [_fuse(*pair) for pair in pairs]

@@ -194,7 +194,9 @@ def modulated_deform_conv2d(
     fast = cpu_ops.supports_deform_conv2d(features, offset_, weight)
     convolve = cpu_ops.deform_conv2d_channels_last if fast else vision.deform_conv2d
     convolved: Tensor = convolve(features, offset_, weight, bias, *spacing, mask)
-    return convolved.to(offset.dtype)
+    last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
+    # torchvision's op returns NCHW on a GPU, which the next convolution would have to convert.
+    return convolved.to(offset.dtype, memory_format=torch.channels_last if last else torch.preserve_format)
 
 
 def _output_size(
