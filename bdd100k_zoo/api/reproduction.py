@@ -13,12 +13,12 @@ from bdd100k_zoo.api.arguments import (
     optional_path,
     resolve_model,
 )
+from bdd100k_zoo.data.images import split_image_folder
 from bdd100k_zoo.display import resolve_progress
 from bdd100k_zoo.errors import ZooError
 from bdd100k_zoo.evaluation.runs import find_labels_file
 from bdd100k_zoo.hub.cache import Store
 from bdd100k_zoo.prediction.launch import Command
-from bdd100k_zoo.prediction.predict import split_image_folder
 from bdd100k_zoo.registry import Model, load_zoo
 from bdd100k_zoo.registry.models import select_models
 from bdd100k_zoo.reproduction import reproduce as job
