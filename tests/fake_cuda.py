@@ -46,13 +46,15 @@ from mmdet.models.losses import focal_loss  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 
 from bdd100k_zoo.backends.common.config import load_config, mmdet_default_scope  # noqa: E402
-from bdd100k_zoo.backends.common.precision import HALF_DTYPES, force_float32_heads, use_precision  # noqa: E402
+from bdd100k_zoo.backends.common.precision import HALF_DTYPES, force_float32_boxes, use_precision  # noqa: E402
+from bdd100k_zoo.backends.mmdet3 import detector as mmdet3_detector  # noqa: E402
 from bdd100k_zoo.backends.mmdet3.detector import (  # noqa: E402
     MmdetDetector,
     build_model,
     build_pipeline,
     preprocess_batch,
 )
+from bdd100k_zoo.backends.mmdet3.streams import OneStream  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,7 +151,7 @@ def count_training(name: str, precision: str, batch: int, *, backward: bool = Fa
         model, pipeline = _build(name)
         model.to(CUDA).train()
         if precision in HALF_DTYPES:
-            force_float32_heads(model, CUDA)
+            force_float32_boxes(model, CUDA)
 
         def run() -> None:
             data = preprocess_batch(pipeline, [FRAME] * batch)
@@ -258,6 +260,8 @@ def fake_cuda(found: int = FOUND) -> Iterator[FakeCuda]:
                 SimpleNamespace(**vars(torch) | {"cuda": SimpleNamespace(is_available=lambda: True)}),
             ),
             (torch.cuda, "is_bf16_supported", lambda *_: True),
+            # A machine with a GPU has real streams.
+            (mmdet3_detector, "streams_for", lambda _: OneStream()),
             (torch.cuda, "get_device_name", lambda *_: "a fake GPU"),
         ):
             stack.enter_context(mock.patch.object(owner, name, replacement))
