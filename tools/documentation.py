@@ -1,4 +1,4 @@
-"""Hooks of MkDocs, which builds the documentation's site from docs/: the pages that are generated, and links into the clone.
+"""Hooks of MkDocs, which builds the site of the documentation from docs/: generated pages, links into the clone.
 
     mkdocs build --strict
 
@@ -111,7 +111,12 @@ def api_page() -> str:
 
 def errors_page() -> str:
     """Return the reference of the exceptions, in Markdown with directives of mkdocstrings."""
-    lines = ["# Errors", "", "Every exception that this package raises on purpose. Each has `hint`: what to do next.", ""]
+    lines = [
+        "# Errors",
+        "",
+        "Every exception that this package raises on purpose. Each has `hint`: what to do next.",
+        "",
+    ]
     found = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.ZooError)]
     for each in found:
         lines += [f"::: bdd100k_zoo.errors.{each.__name__}", "    options:", "      members: false", ""]

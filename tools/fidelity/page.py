@@ -112,7 +112,7 @@ def _reproduction(comparison: Comparison) -> Iterator[str]:
     one, other = (each.stack.backend for each in (comparison.expected, comparison.found))
     yield "## Reproduce"
     yield "One environment cannot contain both stacks. Each writes its boxes in its own, from the root of a clone:"
-    yield "\n".join(("```sh", *_commands(one, other, comparison.rounded), "```"))
+    yield "\n".join(('```sh title="needs the classic stack"', *_commands(one, other, comparison.rounded), "```"))
     yield _paragraph(
         "Every entry of a model's weights is generated from its name, with the same bits on every machine: models that "
         "differ only in their training have the same weights here. Digests of weights and pixels are recorded with the "
