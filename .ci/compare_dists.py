@@ -1,4 +1,4 @@
-"""Check that an sdist and a wheel hold the same package, complete and small; that the sdist has the rest, and only it."""
+"""Check that an sdist and a wheel hold the same package, complete and small, and the sdist all of the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LARGEST_WHEEL = 10_000_000
 """Bytes. Most of it is the demo's frames and weights."""
 BESIDE_PACKAGE = {
-    *("tools", "tests", "docs", "benchmarks", ".ci"),
+    *("tools", "tests", "docs", "benchmarks", ".ci", ".github"),
     *("README.md", "CHANGELOG.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md"),
     *("mkdocs.yml", "pyproject.toml", "hatch_build.py", "PKG-INFO", ".gitignore"),
 }
