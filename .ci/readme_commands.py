@@ -1,4 +1,4 @@
-"""Print the shell commands of one marked block of a Markdown file: the block after ``<!-- ci: NAME -->``."""
+"""Print the shell commands of a Markdown file that are marked for CI: the blocks after ``<!-- ci: NAME -->``."""
 
 import re
 import sys
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def commands(text: str, name: str) -> str:
-    """Return the commands of the fenced block that follows the marker."""
+    """Return the commands of the fenced blocks that follow such a marker, in their order."""
     blocks = re.findall(rf"<!-- ci: {re.escape(name)} -->\s*```(?:sh|bash)\n(.*?)```", text, re.DOTALL)
-    if len(blocks) != 1:
-        sys.exit(f"expected one block marked `ci: {name}`, found {len(blocks)}")
-    return str(blocks[0])
+    if not blocks:
+        sys.exit(f"no block is marked `ci: {name}`")
+    return "".join(blocks)
 
 
 if __name__ == "__main__":

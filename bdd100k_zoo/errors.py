@@ -46,8 +46,8 @@ DOCUMENTATION = "https://bdd100k-zoo.readthedocs.io"
 
 
 def docs_page(name: str) -> str:
-    """Return the address of a page of the documentation: docs/NAME.md."""
-    return f"{DOCUMENTATION}/{name}"
+    """Return the address of a page of the documentation: that of docs/NAME.md on the site."""
+    return f"{DOCUMENTATION}/{name}/"
 
 
 class ZooError(Exception):

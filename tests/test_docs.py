@@ -164,8 +164,8 @@ models:
 
 
 def test_the_command_for_a_published_checkpoint_compares_it_with_the_published_ap(monkeypatch):
-    text = (DOCS / "mirrors.md").read_text(encoding="utf-8")
-    block = re.search(r"## If you have a published checkpoint\n.*?```sh\n(.*?)```", text, re.DOTALL)[1]
+    text = (DOCS / "copies-wanted.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- test: published checkpoint -->\n```sh\n(.*?)```", text, re.DOTALL)[1]
     settings, _, command = block.partition("\n")
     assert settings.startswith("MODEL=")
     Path("zoo.yaml").write_text(ZOO_OF_ONE)

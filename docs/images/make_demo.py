@@ -26,6 +26,8 @@ LOOPBACK_ALONE = ("unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"'
 SHOWN = 15
 """Which of the demo's pictures is shown."""
 SIZE = (960, 540)
+EXCERPT = re.compile(r"\$|scenes|predict|eval|show|report|download| +AP |pedestrian|car|traffic light|OVERALL")
+"""The lines of the output that the README shows."""
 
 
 def told(*command: str) -> str:
@@ -51,7 +53,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path)
     parser.add_argument("--training", type=Path)
     given = parser.parse_args()
-    put(ROOT / "README.md", "output", "$ bdd100k-zoo demo\n" + told(*LOOPBACK_ALONE, *ZOO, "demo"))
+    output = "$ bdd100k-zoo demo\n" + told(*LOOPBACK_ALONE, *ZOO, "demo")
+    put(ROOT / "docs" / "demo.md", "output", output)
+    put(ROOT / "README.md", "output", "\n".join(line for line in output.splitlines() if EXCERPT.match(line)))
     with tempfile.TemporaryDirectory() as folder:
         demo, run = Path(folder, "demo"), Path(folder, "run")
         told(*ZOO, "demo", "--out", str(demo))

@@ -94,10 +94,20 @@ def rows(text: str) -> dict[str, list[str]]:
     return {name: line.removeprefix(name).split() for name, line in lines.items()}
 
 
-def test_the_readme_shows_the_output(kept: tuple[Path, str]) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    block = re.findall(r"<!-- demo: output -->\n```console\n(.*?)```", readme, re.DOTALL)[0]
-    shown, said = rows(block), rows(kept[1])
+def shown_output(document: str) -> str:
+    text = (Path(__file__).resolve().parents[2] / document).read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- demo: output -->\n```console\n(.*?)```", text, re.DOTALL)
+    return block
+
+
+def test_the_readme_shows_an_excerpt_of_the_output_on_the_page() -> None:
+    excerpt = shown_output("README.md").splitlines()
+    assert len(excerpt) >= 10
+    assert set(excerpt) <= set(shown_output("docs/demo.md").splitlines())
+
+
+def test_the_page_shows_the_output(kept: tuple[Path, str]) -> None:
+    shown, said = rows(shown_output("docs/demo.md")), rows(kept[1])
     assert shown.keys() == said.keys() == {*CLASSES, OVERALL}
     for name in said:
         for documented, measured in zip(shown[name], said[name], strict=True):

@@ -74,8 +74,8 @@ def test_the_help_has_groups_examples_and_the_address(call) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="NOT COMPARED: this Python has no tomllib")
 def test_the_address_is_that_of_the_metadata() -> None:
-    project = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
-    assert project["urls"]["Documentation"] == DOCUMENTATION
+    build = tomllib.loads((CLONE / "pyproject.toml").read_text())["tool"]["hatch"]
+    assert build["metadata"]["hooks"]["custom"]["documentation"] == DOCUMENTATION
 
 
 def test_no_message_points_to_a_file_of_a_clone() -> None:

@@ -155,7 +155,8 @@ def _reproduction(comparison: Comparison, *, elsewhere: bool) -> Iterator[str]:
     one, other = (each.stack.backend for each in (comparison.expected, comparison.found))
     yield "## Reproduce"
     yield "One environment cannot contain both stacks. Each writes its boxes in its own, from the root of a clone:"
-    yield "\n".join(("```sh", *_commands(one, other, comparison.rounded, elsewhere=elsewhere), "```"))
+    commands = _commands(one, other, comparison.rounded, elsewhere=elsewhere)
+    yield "\n".join(('```sh title="needs the classic stack"', *commands, "```"))
     if elsewhere:
         yield _paragraph("The other kind of processor was this one, restricted by these variables to AVX2.")
     yield _paragraph(
