@@ -1,9 +1,8 @@
 """Heads of mmdet that select the boxes of all images of a batch at once, for GPUs; see docs/batched-heads.md.
 
 mmdet's heads select boxes image by image, and a GPU waits for the CPU dozens of times in each batch. The functions here
-apply the same operators in the same order to the whole batch. They never ask for the number of boxes of an image:
-results have as many rows for each image, and the rows beyond its own boxes, which come last, have the score ``PADDING``.
-``detect_complete`` removes them.
+apply the same operators in the same order to the whole batch, and never ask how many boxes an image has: results have
+as many rows for each image, and the rows beyond its own boxes, which come last, have the score ``PADDING``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder, DistancePointBBoxCoder
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import nms
 
 if TYPE_CHECKING:
@@ -31,23 +30,20 @@ if TYPE_CHECKING:
 
     from bdd100k_zoo.data.detections import Detections
 
+    Cache = Callable[..., Any]
+    Metas = Sequence[dict[str, Any]]
+
 PADDING = -1.0
 """The score of rows beyond an image's own boxes."""
-
 INCOMPLETE = -2.0
 """The score of all rows of an image for which candidates that were left out could have changed the result."""
-
 PREFIX = 1024
-"""How many of the best candidates of an image the final suppression compares. A box is suppressed by better ones only,
-so the first 1,024 decide the first 100 results, unless fewer than 100 of them remain."""
-
-IMAGES_PER_CALL = 8
-"""How many images one suppression compares. Its time and memory grow with the square: at 8, the 4,800 proposals of
-each take 180 MB."""
-
+"""How many of the best candidates of an image are compared, but in a first stage. Only better boxes suppress a box, so
+these decide the first 100 results, unless fewer than 100 of them remain."""
 MAX_PROPOSALS_PER_LEVEL = 1000
-"""The largest ``nms_pre`` of a first stage, all of whose candidates are compared."""
-
+"""The largest ``nms_pre`` of a first stage, where all candidates are compared."""
+IMAGES_PER_CALL = 8
+"""How many images one suppression compares. Memory grows with the square: 180 MB for 8 times 4,800 candidates."""
 LARGEST_LOG_RATIO = float(np.abs(np.log(16 / 1000)))
 """What ``DeltaXYWHBBoxCoder`` limits changes of width and height to."""
 
@@ -62,22 +58,21 @@ def batch_heads(model: Any) -> bool:
     """Make a model's heads select the boxes of a batch at once, and return whether they do.
 
     Heads that are trained, and models that ``is_supported`` does not know, keep mmdet's own methods. Only
-    ``detect_complete`` may read the results of the model afterwards.
+    ``complete_detections`` may read the results of the model afterwards.
 
     Args:
         model: built, and changed in place. Heads must not have been made to return float32 yet.
     """
     if not is_supported(model):
         return False
-    constants = _Constants()
+    cache = _new_cache()
     if isinstance(model, SingleStageDetector):
-        _replace(model.bbox_head, "predict_by_feat", partial(_predict_dense, constants, model.bbox_head))
+        _replace(model.bbox_head, "predict_by_feat", partial(_predict_dense, cache, model.bbox_head))
         return True
-    _replace(model.rpn_head, "predict_by_feat", partial(_predict_dense, constants, model.rpn_head))
-    _replace(model.roi_head, "predict_bbox", partial(_predict_regions, constants, model.roi_head))
-    for part in model.roi_head.modules():
-        if isinstance(part, SingleRoIExtractor):
-            _replace(part, "forward", partial(_pool, constants, part))
+    _replace(model.rpn_head, "predict_by_feat", partial(_predict_dense, cache, model.rpn_head))
+    _replace(model.roi_head, "predict_bbox", partial(_predict_regions, cache, model.roi_head))
+    for part in _listed(model.roi_head.bbox_roi_extractor):
+        _replace(part, "forward", partial(_pool, part))
     return True
 
 
@@ -116,21 +111,31 @@ def _supports_dense(head: Any, owner: type) -> bool:
 
 
 def _supports_regions(roi_head: Any) -> bool:
-    if isinstance(roi_head, CascadeRoIHead):
-        heads, extractors = [*roi_head.bbox_head], [*roi_head.bbox_roi_extractor]
-        known = _inherits(roi_head, CascadeRoIHead, "predict", "predict_bbox", "_refine_roi")
-        known = known and all(head.reg_class_agnostic for head in heads)
-    else:
-        heads, extractors = [roi_head.bbox_head], [roi_head.bbox_roi_extractor]
-        known = _inherits(roi_head, StandardRoIHead, "predict", "predict_bbox")
-    methods = ("predict_by_feat", "_predict_by_feat_single", "regress_by_class")
+    is_cascade = isinstance(roi_head, CascadeRoIHead)
+    owner, own = (CascadeRoIHead, ("_refine_roi",)) if is_cascade else (StandardRoIHead, ())
     return (
-        known
-        and all(_inherits(each, SingleRoIExtractor, "forward") for each in extractors)
-        and all(_inherits(head, BBoxHead, *methods) and head.with_cls and head.with_reg for head in heads)
-        and not any(head.custom_cls_channels or head.custom_activation for head in heads)
-        and all(_supports_coder(head.bbox_coder) for head in heads)
+        _inherits(roi_head, owner, "predict", "predict_bbox", *own)
+        and all(
+            _supports_boxes(head) and (head.reg_class_agnostic or not is_cascade)
+            for head in _listed(roi_head.bbox_head)
+        )
+        and all(_inherits(part, SingleRoIExtractor, "forward") for part in _listed(roi_head.bbox_roi_extractor))
         and _supports_selection(roi_head.test_cfg)
+    )
+
+
+def _listed(part: Any) -> list[Any]:
+    """Return the parts of all stages: only cascades have a list of them."""
+    return [*part] if isinstance(part, nn.ModuleList) else [part]
+
+
+def _supports_boxes(head: Any) -> bool:
+    return (
+        _inherits(head, BBoxHead, "predict_by_feat", "_predict_by_feat_single", "regress_by_class")
+        and head.with_cls
+        and head.with_reg
+        and not (head.custom_cls_channels or head.custom_activation)
+        and _supports_coder(head.bbox_coder)
     )
 
 
@@ -173,74 +178,63 @@ def mmdet_heads() -> Iterator[None]:
         _by_image.reset(token)
 
 
-def detect_complete(
-    detect: Callable[[Sequence[Any]], list[Detections]], images: Sequence[Any], found: list[Detections] | None = None
-) -> list[Detections]:
-    """Return the detections of images as mmdet's heads select them.
+def complete_detections(detect: Callable[[], list[Detections]]) -> list[Detections]:
+    """Return the detections of a batch without padding, and make them with mmdet's own heads where needed.
 
     Args:
-        detect: runs the model on images and returns its detections, with padding.
-        images: what it takes.
-        found: what it returned for them, if it has run.
-
-    Images whose result may be incomplete are detected again with mmdet's own methods.
+        detect: runs the model on the batch, and returns its detections as they are; it is called again if those of some
+            images are incomplete.
     """
-    found = detect(images) if found is None else found
-    incomplete = [place for place, each in enumerate(found) if (each.scores == INCOMPLETE).any()]
-    found = [each[~(each.scores < 0)] for each in found]  # NaN is kept, and refused by the caller
-    if incomplete:
+    found = detect()
+    incomplete = [bool((each.scores == INCOMPLETE).any()) for each in found]
+    if any(incomplete):
         with mmdet_heads():
-            again = detect([images[place] for place in incomplete])
-        for place, each in zip(incomplete, again, strict=True):
-            found[place] = each
-    return found
+            exact = detect()
+        found = [other if again else each for each, other, again in zip(found, exact, incomplete, strict=True)]
+    return [each[~(each.scores < 0)] for each in found]  # NaN stays, and the caller raises NotFiniteError
 
 
 # Selection
 
 
-class _Constants:
-    """Tensors that every batch needs: copying them to a GPU each time would wait for it."""
+def _new_cache() -> Cache:
+    """Return a function that makes tensors which every batch needs: copying them each time would wait for a GPU.
 
-    def __init__(self) -> None:
-        self.tensor = lru_cache(maxsize=128)(_tensor)
-        self.countdown = lru_cache(maxsize=32)(_countdown)
-        self.priors = lru_cache(maxsize=8)(_priors)
+    It is called with a function and its arguments, and keeps the results of the last 64 calls.
+    """
 
-    def limits(self, metas: Sequence[dict[str, Any]], like: Tensor) -> Tensor:
-        """Return the largest x1, y1, x2, y2 of images: [images, 1, 4]."""
-        each = tuple(((width, height, width, height),) for height, width in (meta["img_shape"][:2] for meta in metas))
-        return self.tensor(each, like.dtype, like.device)
+    @lru_cache(maxsize=64)
+    def make_once(make: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        with torch.inference_mode(False):
+            return make(*arguments, **named)
 
-    def factors(self, metas: Sequence[dict[str, Any]], like: Tensor) -> Tensor:
-        """Return by what boxes are multiplied to be in the pixels of the original images: [images, 1, 4]."""
-        each = tuple((tuple(1 / factor for factor in meta["scale_factor"]) * 2,) for meta in metas)
-        return self.tensor(each, like.dtype, like.device)
+    return make_once
 
 
-def _tensor(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.tensor(values, dtype=dtype, device=device)
+def _limits(cache: Cache, metas: Metas, like: Tensor) -> Any:
+    """Return the largest x1, y1, x2, y2 of images: [images, 1, 4]."""
+    values = tuple(((*meta["img_shape"][1::-1], *meta["img_shape"][1::-1]),) for meta in metas)
+    return cache(torch.tensor, values, dtype=like.dtype, device=like.device)
 
 
-def _countdown(number: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.arange(number - 1, -1, -1, device=device)
+def _to_original(cache: Cache, boxes: Tensor, metas: Metas) -> Tensor:
+    """Return boxes [images, n, 4] in the pixels of the original images."""
+    factors = tuple((tuple(1 / factor for factor in meta["scale_factor"]) * 2,) for meta in metas)
+    return boxes * cache(torch.tensor, factors, dtype=boxes.dtype, device=boxes.device)
 
 
-def _priors(generator: Any, sizes: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _all_priors(generator: Any, *arguments: Any) -> Tensor:
     """Return the priors of all levels: [n, 4] boxes or [n, 2] points."""
-    with torch.inference_mode(False):
-        return torch.cat(generator.grid_priors(sizes, dtype=dtype, device=device))
+    return torch.cat(generator.grid_priors(*arguments))
 
 
-def _order_keys(constants: _Constants, scores: Tensor, valid: Tensor | None) -> Tensor:
+def _order_keys(cache: Cache, scores: Tensor, valid: Tensor | None) -> Tensor:
     """Return unique keys, int64 [images, n], whose descending order is a stable sort of scores; -1 where invalid.
 
     Scores must not be negative: their bits are then in the order of their values. Equal scores keep their order.
     """
     keys = scores.view(torch.int32).long().bitwise_left_shift_(32)
-    keys.bitwise_or_(constants.countdown(scores.shape[1], scores.device))
+    keys.bitwise_or_(cache(torch.arange, scores.shape[1] - 1, -1, -1, device=scores.device))
     return keys if valid is None else keys.masked_fill_(~valid, -1)
 
 
@@ -256,18 +250,14 @@ def _not_finite(*outputs: Tensor) -> Tensor:
 
 
 def _select(
-    constants: _Constants,
-    candidates: tuple[Tensor, Tensor, Tensor, Tensor],
-    cfg: Any,
-    verdict: Tensor,
-    prefix: int = PREFIX,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Suppress overlapping boxes, and return the best boxes, scores and groups of each image, padded.
+    cache: Cache, candidates: tuple[Tensor, ...], cfg: Any, verdict: Tensor, prefix: int = PREFIX
+) -> list[InstanceData]:
+    """Suppress overlapping boxes, and return the best of each image, padded. Their labels are the groups.
 
     Args:
-        constants: of the model.
+        cache: see ``_new_cache``.
         candidates: boxes [images, n, 4], not negative; scores [images, n], not negative; whether mmdet would list them;
-            their classes or pyramid levels, between which boxes do not suppress each other. All are in mmdet's order.
+            their groups: classes or pyramid levels, whose boxes do not suppress each other. All are in mmdet's order.
         cfg: settings of the head.
         verdict: [images], 0 or NaN; NaN becomes the score of all boxes.
         prefix: compare at most so many of the best of each image.
@@ -280,17 +270,18 @@ def _select(
     is_whole = number <= prefix
     if not is_whole:
         number, total = prefix, valid.sum(1)
-        keys, places = _order_keys(constants, scores, valid).topk(number, dim=1)
+        keys, places = _order_keys(cache, scores, valid).topk(number, dim=1)
         boxes, valid = _take(boxes, places), keys >= 0
         scores, shifts, groups = scores.gather(1, places), shifts.gather(1, places), groups.gather(1, places)
     keep = _suppress(boxes + shifts[..., None], scores, valid, cfg.nms.iou_threshold)
     if not is_whole:
         complete = (keep.sum(1) >= most) | (total <= number)
         verdict = verdict.masked_fill(~complete, INCOMPLETE) + verdict  # NaN stays
-    keys, places = _order_keys(constants, scores, keep).topk(min(most, number), dim=1)
+    keys, places = _order_keys(cache, scores, keep).topk(min(most, number), dim=1)
     best = scores.gather(1, places).masked_fill(keys < 0, PADDING)
-    verdict = verdict[:, None]
-    return _take(boxes, places), torch.where(verdict == 0, best, verdict), groups.gather(1, places)
+    best = torch.where(verdict[:, None] == 0, best, verdict[:, None])
+    rows = zip(_take(boxes, places), best, groups.gather(1, places), strict=True)
+    return [InstanceData(bboxes=corners, scores=score, labels=label) for corners, score, label in rows]
 
 
 def _suppress(boxes: Tensor, scores: Tensor, valid: Tensor, threshold: float) -> Tensor:
@@ -299,9 +290,9 @@ def _suppress(boxes: Tensor, scores: Tensor, valid: Tensor, threshold: float) ->
     Images are shifted apart in float64, in which the shifts change no coordinate. mmcv computes overlaps in float32: at
     the threshold the result can differ, see docs/batched-heads.md.
     """
+    # What float32 rounds to a value above the threshold is suppressed.
     below = np.float32(threshold)
-    below = below if below <= threshold else np.nextafter(below, np.float32(-1))
-    # What float32 would round to a value above the threshold is above it.
+    below = below if float(below) <= threshold else np.nextafter(below, np.float32(-1))
     threshold = (float(below) + float(np.nextafter(below, np.float32(2)))) / 2
     remaining = []
     for some, their, real in zip(*(each.split(IMAGES_PER_CALL) for each in (boxes, scores, valid)), strict=True):
@@ -312,14 +303,12 @@ def _suppress(boxes: Tensor, scores: Tensor, valid: Tensor, threshold: float) ->
     return torch.cat(remaining) if len(remaining) > 1 else remaining[0]
 
 
-def _decode(constants: _Constants, coder: Any, priors: Tensor, changes: Tensor, limits: Tensor) -> Tensor:
+def _decode(cache: Cache, coder: Any, priors: Tensor, changes: Tensor, limits: Tensor) -> Tensor:
     """Return boxes [images, n, 4] of priors and the network's output, as ``delta2bbox`` and ``distance2bbox`` do."""
     if isinstance(coder, DistancePointBBoxCoder):
         corners = torch.cat([priors - changes[..., :2], priors + changes[..., 2:]], -1)
     else:
-        means, stds = (
-            constants.tensor(tuple(each), changes.dtype, changes.device) for each in (coder.means, coder.stds)
-        )
+        means, stds = (cache(torch.tensor, tuple(each), device=changes.device) for each in (coder.means, coder.stds))
         changes = changes * stds + means
         sides = priors[..., 2:] - priors[..., :2]
         centres = (priors[..., :2] + priors[..., 2:]) * 0.5 + sides * changes[..., :2]
@@ -332,13 +321,13 @@ def _decode(constants: _Constants, coder: Any, priors: Tensor, changes: Tensor, 
 
 
 def _predict_dense(
-    constants: _Constants,
+    cache: Cache,
     head: Any,
     cls_scores: Sequence[Tensor],
     bbox_preds: Sequence[Tensor],
     score_factors: Sequence[Tensor] | None = None,
     *,
-    batch_img_metas: Sequence[dict[str, Any]],
+    batch_img_metas: Metas,
     rescale: bool = False,
 ) -> list[InstanceData]:
     """Do what ``BaseDenseHead.predict_by_feat`` does, or ``RPNHead``'s."""
@@ -346,28 +335,26 @@ def _predict_dense(
     is_rpn = isinstance(head, RPNHead)
     logits, changes = _flatten(cls_scores, images, 1).squeeze(-1), _flatten(bbox_preds, images, 4)
     sizes = tuple(tuple(each.shape[-2:]) for each in cls_scores)
-    priors = constants.priors(head.prior_generator, sizes, changes.dtype, changes.device)
+    priors = cache(_all_priors, head.prior_generator, sizes, changes.dtype, changes.device)
     all_scores = logits.sigmoid()
-    keys = _order_keys(constants, all_scores, None if is_rpn else all_scores > cfg.get("score_thr", 0))
+    keys = _order_keys(cache, all_scores, None if is_rpn else all_scores > cfg.get("score_thr", 0))
 
     # The best of each level; places count through all levels.
     lengths = [each.shape[1:].numel() for each in cls_scores]
     best = [each.topk(min(cfg.nms_pre, each.shape[1]), dim=1) for each in keys.split(lengths, 1)]
     levels = tuple(level for level, each in enumerate(best) for _ in range(each.indices.shape[1]))
     starts = tuple(sum(lengths[:level]) for level in levels)
-    places = torch.cat([each.indices for each in best], 1) + constants.tensor(starts, torch.int64, keys.device)
+    places = torch.cat([each.indices for each in best], 1) + cache(torch.tensor, starts, device=keys.device)
     valid = torch.cat([each.values for each in best], 1) >= 0
     at = places if classes == 1 else places.div(classes, rounding_mode="floor")
     scores = all_scores.gather(1, places)
-    if is_rpn:
-        groups = constants.tensor(levels, torch.int64, keys.device).expand(images, -1)
-    else:
-        groups = places - at * classes
+    by_level = cache(torch.tensor, levels, device=keys.device).expand(images, -1)
+    groups = by_level if is_rpn else places - at * classes
 
-    limits = constants.limits(batch_img_metas, changes)
-    boxes = _decode(constants, head.bbox_coder, priors[at], _take(changes, at), limits)
+    limits = _limits(cache, batch_img_metas, changes)
+    boxes = _decode(cache, head.bbox_coder, priors[at], _take(changes, at), limits)
     if rescale:
-        boxes = boxes * constants.factors(batch_img_metas, boxes)
+        boxes = _to_original(cache, boxes, batch_img_metas)
     outputs = [logits, changes]
     if score_factors is not None:
         factors = _flatten(score_factors, images, 1).squeeze(-1)
@@ -376,11 +363,8 @@ def _predict_dense(
     if (least := cfg.get("min_bbox_size", -1)) >= 0:
         valid = valid & (boxes[..., 2:] - boxes[..., :2] > least).all(-1)
 
-    # A first stage needs more boxes than the prefix, so all are compared.
     prefix = scores.shape[1] if is_rpn else PREFIX
-    candidates = (boxes, scores, valid, groups)
-    boxes, scores, labels = _select(constants, candidates, cfg, _not_finite(*outputs), prefix)
-    return _by_images(boxes, scores, torch.zeros_like(labels) if is_rpn else labels)
+    return _select(cache, (boxes, scores, valid, groups), cfg, _not_finite(*outputs), prefix)
 
 
 def _flatten(levels: Sequence[Tensor], images: int, channels: int) -> Tensor:
@@ -388,58 +372,50 @@ def _flatten(levels: Sequence[Tensor], images: int, channels: int) -> Tensor:
     return torch.cat([each.permute(0, 2, 3, 1).reshape(images, -1, channels) for each in levels], 1)
 
 
-def _by_images(boxes: Tensor, scores: Tensor, labels: Tensor) -> list[InstanceData]:
-    return [InstanceData(bboxes=b, scores=s, labels=k) for b, s, k in zip(boxes, scores, labels, strict=True)]
-
-
 def _predict_regions(
-    constants: _Constants,
+    cache: Cache,
     roi_head: Any,
-    x: Sequence[Tensor],
-    batch_img_metas: Sequence[dict[str, Any]],
-    rpn_results_list: Sequence[InstanceData],
+    x: Any,
+    batch_img_metas: Metas,
+    rpn_results_list: Any,
     rcnn_test_cfg: Any,
-    rescale: bool = False,
+    rescale: bool,
 ) -> list[InstanceData]:
     """Do what ``predict_bbox`` of ``StandardRoIHead`` and of ``CascadeRoIHead`` does, for padded proposals."""
     boxes = torch.stack([each.bboxes for each in rpn_results_list])
     proposal_scores = torch.stack([each.scores for each in rpn_results_list])
     images, number = boxes.shape[:2]
-    indices = constants.tensor(tuple(range(images)), boxes.dtype, boxes.device)[:, None, None].expand(-1, number, -1)
-    limits = constants.limits(batch_img_metas, boxes)
+    indices = torch.arange(images, dtype=boxes.dtype, device=boxes.device)[:, None, None].expand(-1, number, -1)
+    limits = _limits(cache, batch_img_metas, boxes)
 
-    if isinstance(roi_head, CascadeRoIHead):
-        stages = [(head, partial(roi_head._bbox_forward, stage)) for stage, head in enumerate(roi_head.bbox_head)]
-    else:
-        stages = [(roi_head.bbox_head, roi_head._bbox_forward)]
+    heads = _listed(roi_head.bbox_head)
     logits: list[Tensor] = []
-    for head, forward in stages:
-        if logits:  # only cascades have another stage, which starts from the boxes of the one before
-            boxes = _decode(constants, coder, boxes, changes, limits)
-        found = forward(x, torch.cat([indices, boxes], -1).flatten(0, 1))
+    for stage in range(len(heads)):
+        if stage:  # of a cascade, which starts from the boxes of the stage before
+            boxes = _decode(cache, heads[stage - 1].bbox_coder, boxes, changes, limits)
+        rois = torch.cat([indices, boxes], -1).flatten(0, 1)
+        found = roi_head._bbox_forward(*([stage] if len(heads) > 1 else []), x, rois)
         logits.append(found["cls_score"].reshape(images, number, -1))
-        changes, coder = found["bbox_pred"].reshape(images, number, -1), head.bbox_coder
+        changes = found["bbox_pred"].reshape(images, number, -1)
+    head = heads[-1]
     with torch.autocast(boxes.device.type, enabled=False):
         mean = logits[0] if len(logits) == 1 else sum(logits) / float(len(logits))
         scores = mean.softmax(-1)[..., :-1].flatten(1)
         classes = 1 if head.reg_class_agnostic else head.num_classes
         boxes = boxes[:, :, None].expand(-1, -1, classes, -1).flatten(1, 2)
-        boxes = _decode(constants, coder, boxes, changes.reshape(images, -1, 4), limits)
+        boxes = _decode(cache, head.bbox_coder, boxes, changes.reshape(images, -1, 4), limits)
         if rescale:
-            boxes = boxes * constants.factors(batch_img_metas, boxes)
+            boxes = _to_original(cache, boxes, batch_img_metas)
         boxes = boxes.view(images, number, classes, 4).expand(-1, -1, head.num_classes, -1).flatten(1, 2)
-        labels = constants.tensor(tuple(range(head.num_classes)) * number, torch.int64, boxes.device)
+        labels = torch.arange(head.num_classes, device=boxes.device).expand(images, number, -1).flatten(1)
         # A row of padding is no proposal. NaN is the score of proposals from outputs that are not finite.
         real = ~(proposal_scores < 0)
         valid = (scores > rcnn_test_cfg.score_thr).view(images, number, -1) & real[..., None]
-        candidates = (boxes, scores, valid.flatten(1), labels.expand(images, -1))
         verdict = _not_finite(*logits, changes, proposal_scores)
-        return _by_images(*_select(constants, candidates, rcnn_test_cfg, verdict))
+        return _select(cache, (boxes, scores, valid.flatten(1), labels), rcnn_test_cfg, verdict)
 
 
-def _pool(
-    constants: _Constants, extractor: Any, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None
-) -> Tensor:
+def _pool(extractor: Any, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
     """Do what ``SingleRoIExtractor.forward`` does, with one wait for all levels.
 
     Returns the features [k, c, height, width] of rois [k, 5].
@@ -449,7 +425,7 @@ def _pool(
     if roi_scale_factor is not None:
         rois = extractor.roi_rescale(rois, roi_scale_factor)
     order = levels.argsort(stable=True)
-    others = constants.tensor(tuple(range(len(feats) - 1)), torch.int64, rois.device)  # all levels but the last
+    others = torch.arange(len(feats) - 1, device=rois.device)  # all levels but the last
     sizes = (levels[:, None] == others).sum(0).cpu().tolist()
     pooled = feats[0].new_empty(len(rois), extractor.out_channels, *extractor.roi_layers[0].output_size)
     for layer, features, places in zip(

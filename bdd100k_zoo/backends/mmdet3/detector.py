@@ -27,7 +27,7 @@ from bdd100k_zoo.backends.common.detector import (
 from bdd100k_zoo.backends.common.devices import resolve_device as resolve_device
 from bdd100k_zoo.backends.common.precision import resolve_precision as resolve_precision
 from bdd100k_zoo.backends.common.precision import torch_defaults, use_precision
-from bdd100k_zoo.backends.mmdet3.batched_heads import batch_heads, detect_complete
+from bdd100k_zoo.backends.mmdet3.batched_heads import batch_heads, complete_detections
 from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory, optimize_for_cpu, patch_model, to_channels_last
 from bdd100k_zoo.data.detections import Detections
 from bdd100k_zoo.errors import ConfigError
@@ -66,10 +66,8 @@ class MmdetDetector(BaseDetector):
 
     @torch.inference_mode()
     def _run_model(self, batch: Sequence[PreparedImage]) -> list[Detections]:
-        return detect_complete(self._run_heads, batch)
-
-    def _run_heads(self, batch: Sequence[PreparedImage]) -> list[Detections]:
-        return split_detections(self._model.test_step(collate_batch(batch, self._device)))
+        run = self._model.test_step
+        return complete_detections(lambda: split_detections(run(collate_batch(batch, self._device))))
 
     def _speed_up(self, device: torch.device, precision: str) -> bool:
         with use_precision("fp32", device):
