@@ -51,9 +51,6 @@ _by_image: ContextVar[bool] = ContextVar("_by_image", default=False)
 """Whether heads use mmdet's own methods, in spite of ``batch_heads``."""
 
 
-# Which models
-
-
 def batch_heads(model: Any) -> bool:
     """Make a model's heads select the boxes of a batch at once, and return whether they do.
 
@@ -83,9 +80,7 @@ def is_supported(model: Any) -> bool:
     return (
         isinstance(model, TwoStageDetector)
         and _inherits(model, TwoStageDetector, "predict")
-        and model.with_rpn
-        and model.with_bbox
-        and not model.with_mask
+        and (model.with_rpn, model.with_bbox, model.with_mask) == (True, True, False)
         and _supports_dense(model.rpn_head, RPNHead)
         and model.rpn_head.test_cfg.nms_pre <= MAX_PROPOSALS_PER_LEVEL
         and _supports_regions(model.roi_head)
@@ -130,13 +125,9 @@ def _listed(part: Any) -> list[Any]:
 
 
 def _supports_boxes(head: Any) -> bool:
-    return (
-        _inherits(head, BBoxHead, "predict_by_feat", "_predict_by_feat_single", "regress_by_class")
-        and head.with_cls
-        and head.with_reg
-        and not (head.custom_cls_channels or head.custom_activation)
-        and _supports_coder(head.bbox_coder)
-    )
+    known = _inherits(head, BBoxHead, "predict_by_feat", "_predict_by_feat_single", "regress_by_class")
+    plain = known and head.with_cls and head.with_reg and not (head.custom_cls_channels or head.custom_activation)
+    return plain and _supports_coder(head.bbox_coder)
 
 
 def _supports_coder(coder: Any) -> bool:
@@ -165,9 +156,6 @@ def _replace(module: Any, name: str, batched: Callable[..., Any]) -> None:
     setattr(module, name, choose)
 
 
-# Results
-
-
 @contextmanager
 def mmdet_heads() -> Iterator[None]:
     """Let heads use mmdet's own methods inside the block, in this thread."""
@@ -192,9 +180,6 @@ def complete_detections(detect: Callable[[], list[Detections]]) -> list[Detectio
             exact = detect()
         found = [other if again else each for each, other, again in zip(found, exact, incomplete, strict=True)]
     return [each[~(each.scores < 0)] for each in found]  # NaN stays, and the caller raises NotFiniteError
-
-
-# Selection
 
 
 def _new_cache() -> Cache:
@@ -317,9 +302,6 @@ def _decode(cache: Cache, coder: Any, priors: Tensor, changes: Tensor, limits: T
     return corners.clamp(min=0).minimum(limits)
 
 
-# Heads
-
-
 def _predict_dense(
     cache: Cache,
     head: Any,
@@ -355,16 +337,14 @@ def _predict_dense(
     boxes = _decode(cache, head.bbox_coder, priors[at], _take(changes, at), limits)
     if rescale:
         boxes = _to_original(cache, boxes, batch_img_metas)
-    outputs = [logits, changes]
-    if score_factors is not None:
-        factors = _flatten(score_factors, images, 1).squeeze(-1)
-        outputs.append(factors)
-        scores = scores * factors.gather(1, at).sigmoid()
+    factors = [_flatten(score_factors, images, 1).squeeze(-1)] if score_factors is not None else []
+    for factor in factors:
+        scores = scores * factor.gather(1, at).sigmoid()
     if (least := cfg.get("min_bbox_size", -1)) >= 0:
         valid = valid & (boxes[..., 2:] - boxes[..., :2] > least).all(-1)
 
     prefix = scores.shape[1] if is_rpn else PREFIX
-    return _select(cache, (boxes, scores, valid, groups), cfg, _not_finite(*outputs), prefix)
+    return _select(cache, (boxes, scores, valid, groups), cfg, _not_finite(logits, changes, *factors), prefix)
 
 
 def _flatten(levels: Sequence[Tensor], images: int, channels: int) -> Tensor:
@@ -379,7 +359,7 @@ def _predict_regions(
     batch_img_metas: Metas,
     rpn_results_list: Any,
     rcnn_test_cfg: Any,
-    rescale: bool,
+    **scaling: bool,
 ) -> list[InstanceData]:
     """Do what ``predict_bbox`` of ``StandardRoIHead`` and of ``CascadeRoIHead`` does, for padded proposals."""
     boxes = torch.stack([each.bboxes for each in rpn_results_list])
@@ -390,6 +370,7 @@ def _predict_regions(
 
     heads = _listed(roi_head.bbox_head)
     logits: list[Tensor] = []
+    changes = boxes
     for stage in range(len(heads)):
         if stage:  # of a cascade, which starts from the boxes of the stage before
             boxes = _decode(cache, heads[stage - 1].bbox_coder, boxes, changes, limits)
@@ -404,7 +385,7 @@ def _predict_regions(
         classes = 1 if head.reg_class_agnostic else head.num_classes
         boxes = boxes[:, :, None].expand(-1, -1, classes, -1).flatten(1, 2)
         boxes = _decode(cache, head.bbox_coder, boxes, changes.reshape(images, -1, 4), limits)
-        if rescale:
+        if scaling.get("rescale"):
             boxes = _to_original(cache, boxes, batch_img_metas)
         boxes = boxes.view(images, number, classes, 4).expand(-1, -1, head.num_classes, -1).flatten(1, 2)
         labels = torch.arange(head.num_classes, device=boxes.device).expand(images, number, -1).flatten(1)
@@ -428,9 +409,8 @@ def _pool(extractor: Any, feats: Sequence[Tensor], rois: Tensor, roi_scale_facto
     others = torch.arange(len(feats) - 1, device=rois.device)  # all levels but the last
     sizes = (levels[:, None] == others).sum(0).cpu().tolist()
     pooled = feats[0].new_empty(len(rois), extractor.out_channels, *extractor.roi_layers[0].output_size)
-    for layer, features, places in zip(
-        extractor.roi_layers, feats, order.split([*sizes, len(rois) - sum(sizes)]), strict=False
-    ):
+    parts = order.split([*sizes, len(rois) - sum(sizes)])
+    for layer, features, places in zip(extractor.roi_layers, feats, parts, strict=False):
         if len(places):
             pooled.index_copy_(0, places, layer(features, rois[places]))
     return pooled

@@ -1,12 +1,13 @@
 """Heads that select the boxes of a batch at once return, bit for bit, what mmdet's heads return image by image.
 
 mmdet sorts scores by a sort that is not stable: the order of equal scores is whatever it happens to be on a device. Here
-mmdet's sorts are made stable, so that equal scores keep the order of their priors, and of classes within a prior. That is
-the order of the batched heads on every device.
+mmdet's sorts are made stable, so that equal scores keep the order of their priors, and of classes within a prior. That
+is the order of the batched heads on every device.
 """
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,10 @@ from bdd100k_zoo.backends.mmdet3.batched_heads import (
 )
 from bdd100k_zoo.backends.mmdet3.detector import build_meta_model
 from bdd100k_zoo.data.detections import Detections
-from bdd100k_zoo.errors import NotFiniteError
 from bdd100k_zoo.registry import load_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")  # by mmdet's points
 
@@ -50,6 +50,7 @@ SIZE = (96, 160)
 """Height and width of the padded images, in pixels."""
 DENSE = ("retina", "fcos", "fcos_tricks", "atss")
 BACKBONE = {"type": "ResNet", "depth": 18, "base_channels": 2}
+QUICK = ("sparse_rcnn_r50_fpn_1x", "cascade_rcnn_r50_fpn_1x", "fcos_tricks_r50_fpn_1x", "atss_r50_fpn_dyhead_1x")
 DELTAS = {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": [0.1, 0.1, 0.2, 0.2]}
 
 
@@ -377,3 +378,118 @@ def test_models_of_two_stages_detect_as_mmdet_does(kind: str) -> None:
 
         with torch.no_grad():
             assert compare(select) > 5 * images
+
+
+# What is incomplete, not finite, trained, or not supported
+
+
+def test_images_whose_candidates_were_cut_off_are_detected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batched_heads, "PREFIX", 40)
+    model = single_stage("retina")
+    select = select_dense(model.bbox_head, 6, Scene(1, spread=0.5, blank=True), mixed=False)
+    calls = []
+
+    def detect() -> list[Detections]:
+        calls.append(select())
+        arrays = [(each.bboxes.numpy(), each.scores.numpy(), each.labels.numpy()) for each in calls[-1]]
+        return [Detections(*(part.copy() for part in each)) for each in arrays]
+
+    found = complete_detections(detect)
+    marked = [bool((each.scores == INCOMPLETE).all()) for each in calls[0]]
+    assert len(calls) == 2
+    assert marked == [False, True, True, False, True, True]  # the others have few boxes
+    for mine, theirs in zip(found, calls[1], strict=True):
+        assert np.array_equal(mine.scores, theirs.scores.numpy())
+        assert np.array_equal(mine.boxes, theirs.bboxes.numpy())
+        assert np.array_equal(mine.classes, theirs.labels.numpy())
+
+
+def test_outputs_that_are_not_finite_give_scores_that_are_not_a_number() -> None:
+    model = single_stage("fcos")
+    outputs = dense_outputs(model.bbox_head, 2, Scene())
+    outputs[1][0][0, 0, 0, 0] = torch.inf
+    first, second = model.bbox_head.predict_by_feat(*outputs, batch_img_metas=metas(2, mixed=False), rescale=True)
+    assert first.scores.isnan().all()
+    assert second.scores.isfinite().all()
+
+    model = two_stage()
+    roi_head = model.roi_head
+    select_regions(model, 1, Scene())
+    given_ = proposals(2, Scene(), padded=False)
+    given_[1].scores[:] = torch.nan  # of a first stage whose outputs were not finite
+    first, second = roi_head.predict_bbox(None, metas(2, mixed=False), given_, roi_head.test_cfg, rescale=True)
+    assert first.scores.isfinite().all()
+    assert second.scores.isnan().all()
+
+
+def test_more_images_than_one_call_takes_are_suppressed_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    select = select_dense(single_stage("retina").bbox_head, 5, Scene(4), mixed=True)
+    together = select()
+    monkeypatch.setattr(batched_heads, "IMAGES_PER_CALL", 2)
+    for one, other in zip(together, select(), strict=True):
+        assert torch.equal(one.scores, other.scores)
+        assert torch.equal(one.bboxes, other.bboxes)
+
+
+def test_heads_keep_mmdets_methods_in_training() -> None:
+    head = two_stage(proposals=500).rpn_head
+    outputs = dense_outputs(head, 2, Scene(), (4, 8, 16, 32, 64))
+    head.train()
+    try:
+        found = head.predict_by_feat(*outputs, batch_img_metas=metas(2, mixed=False))
+    finally:
+        head.eval()
+    assert all((each.scores >= 0).all() for each in found)
+    assert len({len(each) for each in found}) == 2  # nothing is padded
+
+
+def test_checks_that_wait_are_not_added_to_batched_heads() -> None:
+    model = copy.deepcopy(single_stage("retina"))
+    batch_heads(model)
+    force_float32_heads(model, torch.device("cpu"))
+    before = model.bbox_head.predict_by_feat
+    refuse_non_finite_outputs(model, "retina", "bf16")
+    assert model.bbox_head.predict_by_feat is before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(load_zoo())],
+)
+def test_the_models_of_the_zoo_are_supported_but_sparse_rcnn(name: str) -> None:
+    model = build_meta_model(load_config(load_zoo()[name].config_path), name=name)
+    assert is_supported(model) == (not name.startswith("sparse_rcnn"))
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("rpn_head.test_cfg", {"nms_pre": 2000}),
+        ("rpn_head.test_cfg", {"nms": {"type": "soft_nms", "iou_threshold": 0.7}}),
+        ("roi_head.test_cfg", {"nms": {"type": "nms", "iou_threshold": 0.5, "class_agnostic": True}}),
+        ("roi_head.test_cfg", {"max_per_img": -1}),
+    ],
+)
+def test_other_settings_are_not_supported(part: str, change: dict[str, Any]) -> None:
+    model = copy.deepcopy(two_stage())
+    assert is_supported(model)
+    owner, name = part.split(".")
+    setattr(getattr(model, owner), name, ConfigDict({**getattr(getattr(model, owner), name), **change}))
+    assert not is_supported(model)
+
+
+@pytest.mark.slow
+def test_how_often_float64_decides_otherwise_on_crowded_scenes() -> None:
+    """Docs/batched-heads.md states the result."""
+    random = np.random.default_rng(0)
+    different = 0
+    for _ in range(10_000):
+        centres = random.uniform(0, 1, (12, 2))[random.integers(0, 12, 200)] * (1280, 720)
+        sides = random.uniform(20, 120, (200, 2))
+        jitter = random.normal(0, 6, (200, 2))
+        boxes = np.concatenate([centres + jitter - sides / 2, centres + jitter + sides / 2], 1).clip(0, (1280, 720) * 2)
+        corners = torch.from_numpy(boxes.astype(np.float32))
+        scores = torch.from_numpy(np.sort(random.uniform(0, 1, 200).astype(np.float32))[::-1].copy())
+        keep = batched_heads._suppress(corners[None], scores[None], torch.ones(1, 200, dtype=torch.bool), 0.5)[0]
+        different += keep.nonzero()[:, 0].tolist() != nms(corners, scores, 0.5).sort().values.tolist()
+    assert different <= 3
