@@ -1,7 +1,7 @@
 """Heads that select the boxes of a batch at once return, bit for bit, what mmdet's heads return image by image.
 
-mmdet sorts scores by a sort that is not stable: the order of equal scores is whatever it happens to be on a device. Here
-mmdet's sorts are made stable, so that equal scores keep the order of their priors, and of classes within a prior. That
+mmdet sorts scores by a sort that is not stable: the order of equal scores is whatever a device makes it. Here mmdet's
+sorts are made stable, so that equal scores keep the order of their priors, and of classes within a prior. That
 is the order of the batched heads on every device.
 """
 
@@ -384,8 +384,8 @@ def test_models_of_two_stages_detect_as_mmdet_does(kind: str) -> None:
 
 
 def test_images_whose_candidates_were_cut_off_are_detected_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batched_heads, "PREFIX", 40)
     model = single_stage("retina")
+    monkeypatch.setattr(batched_heads, "PREFIX", 40)
     select = select_dense(model.bbox_head, 6, Scene(1, spread=0.5, blank=True), mixed=False)
     calls = []
 

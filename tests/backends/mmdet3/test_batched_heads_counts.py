@@ -31,7 +31,7 @@ POOLINGS = {"cascade_rcnn_r50_fpn_1x": 3}
 """Each pooling copies the number of regions of the levels back. One-stage models have none."""
 
 OTHER_LEVELS = 15
-"""Launches of a pooling that are not counted: copies back contain zeros, so that one level has all regions, not four."""
+"""Launches of a pooling that are not counted: copies back contain zeros, so that one level has all regions."""
 
 SAVED = {"fcos_r50_fpn_1x": 590, "fcos_tricks_r50_fpn_1x": 590, "atss_r50_fpn_1x": 670, "atss_r50_fpn_dyhead_1x": 670}
 """Where the network alone takes more than half of the launches: how many launches the heads save."""
