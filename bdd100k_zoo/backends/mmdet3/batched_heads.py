@@ -44,9 +44,9 @@ MAX_PROPOSALS_PER_LEVEL = 1000
 """The largest ``nms_pre`` of a first stage, where all candidates are compared."""
 IMAGES_PER_CALL = 8
 """How many images one suppression compares. Memory grows with the square: 180 MB for 8 times 4,800 candidates."""
-LARGEST_LOG_RATIO = float(np.abs(np.log(16 / 1000)))
-"""What ``DeltaXYWHBBoxCoder`` limits changes of width and height to."""
+LARGEST_LOG_RATIO = float(np.abs(np.log(16 / 1000)))  # as in ``delta2bbox``
 
+split: Callable[..., tuple[Tensor, ...]] = torch.split
 _by_image: ContextVar[bool] = ContextVar("_by_image", default=False)
 """Whether heads use mmdet's own methods, in spite of ``batch_heads``."""
 
@@ -55,10 +55,7 @@ def batch_heads(model: Any) -> bool:
     """Make a model's heads select the boxes of a batch at once, and return whether they do.
 
     Heads that are trained, and models that ``is_supported`` does not know, keep mmdet's own methods. Only
-    ``complete_detections`` may read the results of the model afterwards.
-
-    Args:
-        model: built, and changed in place. Heads must not have been made to return float32 yet.
+    ``complete_detections`` may read the results. Heads must not have been made to return float32 yet.
     """
     if not is_supported(model):
         return False
@@ -167,11 +164,9 @@ def mmdet_heads() -> Iterator[None]:
 
 
 def complete_detections(detect: Callable[[], list[Detections]]) -> list[Detections]:
-    """Return the detections of a batch without padding, and make them with mmdet's own heads where needed.
+    """Return the detections of a batch without padding.
 
-    Args:
-        detect: runs the model on the batch, and returns its detections as they are; it is called again if those of some
-            images are incomplete.
+    ``detect`` runs the model on it. It is called again, with mmdet's own heads, if some images are incomplete.
     """
     found = detect()
     incomplete = [bool((each.scores == INCOMPLETE).any()) for each in found]
@@ -183,10 +178,7 @@ def complete_detections(detect: Callable[[], list[Detections]]) -> list[Detectio
 
 
 def _new_cache() -> Cache:
-    """Return a function that makes tensors which every batch needs: copying them each time would wait for a GPU.
-
-    It is called with a function and its arguments, and keeps the results of the last 64 calls.
-    """
+    """Return a function that calls another, and keeps the last 64 results: copies to a GPU would wait for it."""
 
     @lru_cache(maxsize=64)
     def make_once(make: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -205,12 +197,8 @@ def _limits(cache: Cache, metas: Metas, like: Tensor) -> Any:
 def _to_original(cache: Cache, boxes: Tensor, metas: Metas) -> Tensor:
     """Return boxes [images, n, 4] in the pixels of the original images."""
     factors = tuple((tuple(1 / factor for factor in meta["scale_factor"]) * 2,) for meta in metas)
-    return boxes * cache(torch.tensor, factors, dtype=boxes.dtype, device=boxes.device)
-
-
-def _all_priors(generator: Any, *arguments: Any) -> Tensor:
-    """Return the priors of all levels: [n, 4] boxes or [n, 2] points."""
-    return torch.cat(generator.grid_priors(*arguments))
+    scaled: Tensor = boxes * cache(torch.tensor, factors, dtype=boxes.dtype, device=boxes.device)
+    return scaled
 
 
 def _order_keys(cache: Cache, scores: Tensor, valid: Tensor | None) -> Tensor:
@@ -239,13 +227,9 @@ def _select(
 ) -> list[InstanceData]:
     """Suppress overlapping boxes, and return the best of each image, padded. Their labels are the groups.
 
-    Args:
-        cache: see ``_new_cache``.
-        candidates: boxes [images, n, 4], not negative; scores [images, n], not negative; whether mmdet would list them;
-            their groups: classes or pyramid levels, whose boxes do not suppress each other. All are in mmdet's order.
-        cfg: settings of the head.
-        verdict: [images], 0 or NaN; NaN becomes the score of all boxes.
-        prefix: compare at most so many of the best of each image.
+    Candidates are boxes [images, n, 4], and [images, n] each: scores, whether mmdet would list them, and their groups
+    (classes or levels), whose boxes do not suppress each other. None is negative, and all are in mmdet's order. Of each
+    image at most ``prefix`` are compared. A verdict [images] of NaN, not 0, becomes the score of an image's boxes.
     """
     boxes, scores, valid, groups = candidates
     boxes = boxes.masked_fill(~valid[..., None], 0)
@@ -280,7 +264,8 @@ def _suppress(boxes: Tensor, scores: Tensor, valid: Tensor, threshold: float) ->
     below = below if float(below) <= threshold else np.nextafter(below, np.float32(-1))
     threshold = (float(below) + float(np.nextafter(below, np.float32(2)))) / 2
     remaining = []
-    for some, their, real in zip(*(each.split(IMAGES_PER_CALL) for each in (boxes, scores, valid)), strict=True):
+    parts = (split(each, IMAGES_PER_CALL) for each in (boxes, scores, valid))
+    for some, their, real in zip(*parts, strict=True):
         images = torch.arange(len(some), dtype=torch.float64, device=boxes.device)
         apart = some.double() + (images * (some.amax() + 1))[:, None, None]
         kept = nms(apart.flatten(0, 1), their.masked_fill(~real, PADDING).flatten().double(), threshold)
@@ -317,13 +302,13 @@ def _predict_dense(
     is_rpn = isinstance(head, RPNHead)
     logits, changes = _flatten(cls_scores, images, 1).squeeze(-1), _flatten(bbox_preds, images, 4)
     sizes = tuple(tuple(each.shape[-2:]) for each in cls_scores)
-    priors = cache(_all_priors, head.prior_generator, sizes, changes.dtype, changes.device)
+    priors = torch.cat(cache(head.prior_generator.grid_priors, sizes, dtype=changes.dtype, device=changes.device))
     all_scores = logits.sigmoid()
     keys = _order_keys(cache, all_scores, None if is_rpn else all_scores > cfg.get("score_thr", 0))
 
     # The best of each level; places count through all levels.
     lengths = [each.shape[1:].numel() for each in cls_scores]
-    best = [each.topk(min(cfg.nms_pre, each.shape[1]), dim=1) for each in keys.split(lengths, 1)]
+    best = [each.topk(min(cfg.nms_pre, each.shape[1]), dim=1) for each in split(keys, lengths, 1)]
     levels = tuple(level for level, each in enumerate(best) for _ in range(each.indices.shape[1]))
     starts = tuple(sum(lengths[:level]) for level in levels)
     places = torch.cat([each.indices for each in best], 1) + cache(torch.tensor, starts, device=keys.device)
@@ -380,7 +365,7 @@ def _predict_regions(
         changes = found["bbox_pred"].reshape(images, number, -1)
     head = heads[-1]
     with torch.autocast(boxes.device.type, enabled=False):
-        mean = logits[0] if len(logits) == 1 else sum(logits) / float(len(logits))
+        mean: Any = logits[0] if len(logits) == 1 else sum(logits) / float(len(logits))
         scores = mean.softmax(-1)[..., :-1].flatten(1)
         classes = 1 if head.reg_class_agnostic else head.num_classes
         boxes = boxes[:, :, None].expand(-1, -1, classes, -1).flatten(1, 2)
@@ -397,10 +382,7 @@ def _predict_regions(
 
 
 def _pool(extractor: Any, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
-    """Do what ``SingleRoIExtractor.forward`` does, with one wait for all levels.
-
-    Returns the features [k, c, height, width] of rois [k, 5].
-    """
+    """Do what ``SingleRoIExtractor.forward`` does for rois [k, 5], with one wait for all levels."""
     rois = rois.type_as(feats[0])
     levels = extractor.map_roi_levels(rois, len(feats))
     if roi_scale_factor is not None:
