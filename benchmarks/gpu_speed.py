@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,13 +17,11 @@ from bdd100k_zoo.benchmark.loops import BenchSetup, run_pipeline, sum_chunk_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from gpu_session import Session
 
     from bdd100k_zoo.data.detections import Detections
 
-BATCHED_HEADS = "bdd100k_zoo.backends.mmdet3.batched_heads"
 OVERLAP = 0.9
 """A box is found again if a box of its class overlaps it by this much (IoU)."""
 
@@ -37,24 +34,17 @@ class Variant(NamedTuple):
     """Computes a number of images."""
 
 
-def mmdet_heads(chosen: bool) -> AbstractContextManager[Any]:
-    """Let mmdet's own methods select boxes image by image inside the block, if ``chosen``."""
-    if not chosen or not find_spec(BATCHED_HEADS):
-        return nullcontext()
-    from bdd100k_zoo.backends.mmdet3 import batched_heads
-
-    return batched_heads.mmdet_heads()
-
-
 def ours(setup: BenchSetup, precision: str, session: Session) -> Iterator[Variant]:
     """Load our detector in a precision, and yield its variants: as shipped, without its parts, the bare network."""
     detector: Any = setup._replace(precision=precision).load()
+    from bdd100k_zoo.backends.mmdet3.batched_heads import mmdet_heads  # needs the ops that loading has installed
+
     frames, batch, shipped = setup.frames, session.batch, 2 if session.dry else detector.batches_in_flight
 
     def variant(name: str, in_flight: int, plain_heads: bool) -> Variant:
         def run(images: int) -> list[Any]:
             detector.batches_in_flight = in_flight
-            with mmdet_heads(plain_heads):
+            with mmdet_heads() if plain_heads else nullcontext():
                 return run_pipeline(detector, [frames[place % len(frames)] for place in range(images)], batch)
 
         return Variant(f"{precision} {name}".strip(), run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -272,6 +273,7 @@ def _in_float32(outputs: Any) -> Any:
 
 
 def _without_autocast(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    @wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:
         with torch.autocast(device.type, enabled=False):
             return function(*arguments, **named)

@@ -27,6 +27,7 @@ from bdd100k_zoo.backends.common.detector import (
 from bdd100k_zoo.backends.common.devices import resolve_device as resolve_device
 from bdd100k_zoo.backends.common.precision import resolve_precision as resolve_precision
 from bdd100k_zoo.backends.common.precision import torch_defaults, use_precision
+from bdd100k_zoo.backends.mmdet3.batched_heads import batch_heads, complete_detections
 from bdd100k_zoo.backends.mmdet3.fast_cpu import keep_freed_memory, optimize_for_cpu
 from bdd100k_zoo.backends.mmdet3.fast_cuda import optimize_for_cuda
 from bdd100k_zoo.backends.mmdet3.streams import OneStream, StartedBatch, split_after_features, streams_for
@@ -88,14 +89,16 @@ class MmdetDetector(BaseDetector):
 
     @torch.inference_mode()
     def _run_model(self, started: Sequence[PreparedImage] | StartedBatch) -> list[Detections]:
+        model = self._model
         if not isinstance(started, StartedBatch):
-            return split_detections(self._model.test_step(collate_batch(started, self._device)))
+            return complete_detections(lambda: split_detections(model.test_step(collate_batch(started, self._device))))
         with started.streams.selecting(started.ready):
-            return split_detections(self._model.predict(started.features, started.data_samples))
+            return complete_detections(lambda: split_detections(model.predict(started.features, started.data_samples)))
 
     def _speed_up(self, device: torch.device, precision: str) -> bool:
         if device.type != "cpu":
-            return optimize_for_cuda(self._model, device, precision)
+            optimised = optimize_for_cuda(self._model, device, precision)
+            return batch_heads(self._model) or optimised
         keep_freed_memory()
         with use_precision("fp32", device):
             return optimize_for_cpu(self._model)
