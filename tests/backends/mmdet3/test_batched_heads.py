@@ -24,7 +24,7 @@ from torchvision.ops import nms
 
 from bdd100k_zoo.backends.common.config import load_config, mmdet_default_scope
 from bdd100k_zoo.backends.common.detector import refuse_non_finite_outputs
-from bdd100k_zoo.backends.common.precision import force_float32_heads
+from bdd100k_zoo.backends.common.precision import force_float32_boxes
 from bdd100k_zoo.backends.mmdet3 import batched_heads
 from bdd100k_zoo.backends.mmdet3.batched_heads import (
     INCOMPLETE,
@@ -448,7 +448,7 @@ def test_heads_keep_mmdets_methods_in_training() -> None:
 def test_checks_that_wait_are_not_added_to_batched_heads() -> None:
     model = copy.deepcopy(single_stage("retina"))
     batch_heads(model)
-    force_float32_heads(model, torch.device("cpu"))
+    force_float32_boxes(model, torch.device("cpu"))
     before = model.bbox_head.predict_by_feat
     refuse_non_finite_outputs(model, "retina", "bf16")
     assert model.bbox_head.predict_by_feat is before
