@@ -61,10 +61,10 @@ def measure(name: str, batch: int, repeat: int) -> tuple[float, float]:
         data = model.data_preprocessor(data, False)
         features = model.extract_feat(data["inputs"])
         model.extract_feat = lambda _: features
-        head = model.rpn_head if model.with_rpn else model.bbox_head
+        head = getattr(model, "rpn_head", None) or model.bbox_head
         outputs = head(features)
         head.forward = lambda _: outputs  # what is measured is the selection, not the network
-        if model.with_rpn:
+        if head is not getattr(model, "bbox_head", None):
             model.roi_head._bbox_forward = cache_outputs(model.roi_head._bbox_forward)
         for _ in range(repeat):
             ways: tuple[Any, Any] = (nullcontext(), mmdet_heads())
