@@ -52,6 +52,7 @@ def run_bench(
     """Measure the speed of a model in rounds.
 
     Each engine has a process of its own, so that neither runs with the other's settings of libraries and allocators.
+    In fp32 on a GPU that has TF32, a third one measures what TF32 would gain.
 
     Args:
         model: what to measure.
@@ -85,6 +86,9 @@ def run_bench(
             if against_stock:
                 same_device = setup._replace(device=info.facts.device)
                 engines.append(processes.enter_context(WorkerProcess(prepare_stock_engine, same_device)).do)
+            if info.offers_tf32:
+                other = setup._replace(device=info.facts.device, precision="tf32", weights=folder / "tf32.pth")
+                engines.append(processes.enter_context(WorkerProcess(prepare_pipeline_engine, other)).do)
             number = images or default_image_count(info)
             with progress.task("Measuring", (ROUNDS + 1) * number * len(engines), "images") as task:
                 rounds = run_rounds(engines, number, ROUNDS, task)
@@ -94,7 +98,8 @@ def run_bench(
             raise DeviceError(device, f"{error}{cause}") from error
     for size in sorted({size for each in rounds[0] for size in each.split}):
         progress.warn(f"the device has no memory for {size} images at once: batches were halved, which takes longer")
-    return build_speed_record(model.name, info, *rounds)
+    stock = rounds[1] if against_stock else ()
+    return build_speed_record(model.name, info, rounds[0], stock, rounds[-1] if info.offers_tf32 else ())
 
 
 def default_image_count(info: DetectorInfo) -> int:
@@ -116,9 +121,13 @@ def run_rounds(
 
 
 def build_speed_record(
-    model: str, info: DetectorInfo, ours: Sequence[BenchRound], stock: Sequence[BenchRound] = ()
+    model: str,
+    info: DetectorInfo,
+    ours: Sequence[BenchRound],
+    stock: Sequence[BenchRound] = (),
+    tf32: Sequence[BenchRound] = (),
 ) -> Speed:
-    """Return the record of our rounds, and of as many rounds of mmdet's own loop, if any."""
+    """Return the record of our rounds, and of as many rounds of mmdet's own loop and of ours with TF32, if any."""
     images, seconds = sum(each.images for each in ours), sum(each.seconds for each in ours)
     spent = {stage: sum(each.stages[stage] for each in ours) for stage in STAGES}
     against = None
@@ -136,6 +145,9 @@ def build_speed_record(
         seconds={stage: _rounded(each / images) for stage, each in spent.items()},
         busy=_rounded(spent["detect"] / seconds),
         against=against,
+        tf32_ratio=_rounded(median(one.rate / fp32.rate for one, fp32 in zip(tf32, ours, strict=True)))
+        if tf32
+        else None,
         machine=Machine(
             processor=info.processor,
             cores=os.cpu_count(),

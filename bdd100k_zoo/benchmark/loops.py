@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from bdd100k_zoo.backends import mmdet3
 from bdd100k_zoo.data.image_files import read_image
 from bdd100k_zoo.data.images import find_images
+from bdd100k_zoo.errors import DeviceError
 from bdd100k_zoo.prediction.launch import SINGLE_PROCESS, default_workers
 from bdd100k_zoo.prediction.pipeline import DetectionWork, StageSeconds, detect_chunks
 from bdd100k_zoo.prediction.run import Chunks
@@ -79,6 +80,8 @@ class DetectorInfo(NamedTuple):
     facts: DetectorFacts
     batch_size: int
     processor: str
+    offers_tf32: bool = False
+    """It computes in fp32 on a device that could use TF32."""
 
 
 class BenchRound(NamedTuple):
@@ -100,8 +103,15 @@ class BenchRound(NamedTuple):
 def read_detector_info(setup: BenchSetup, detector: BackendDetector) -> DetectorInfo:
     """Return the facts of a detector, and how many images it computes at once."""
     from bdd100k_zoo.backends.common.devices import device_name, resolve_device
+    from bdd100k_zoo.backends.common.precision import resolve_precision
 
-    return DetectorInfo(detector.facts, setup.batch_size or detector.batch_size, device_name(resolve_device("cpu")))
+    offers_tf32 = detector.facts.precision == "fp32"
+    try:
+        resolve_precision("tf32", resolve_device(detector.facts.device))
+    except DeviceError:
+        offers_tf32 = False
+    processor = device_name(resolve_device("cpu"))
+    return DetectorInfo(detector.facts, setup.batch_size or detector.batch_size, processor, offers_tf32)
 
 
 def run_pipeline(detector: BackendDetector, frames: Sequence[Frame], batch_size: int) -> list[ChunkResult]:

@@ -63,6 +63,8 @@ def _lines(speed: Speed) -> Iterator[tuple[str, str]]:
     if against := speed.against:
         yield "mmdet", f"{_spread(against)}; its own test loop, one image at a time"
         yield "ratio", f"{against.ratio:.2f} times as fast ({min(against.ratios):.2f} to {max(against.ratios):.2f})"
+    if speed.tf32_ratio:
+        yield "tf32", f"{speed.tf32_ratio:.2f} times as fast with --precision tf32, whose boxes differ slightly"
     yield "an image", ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in speed.seconds.items())
     yield "busy", f"the device computes {speed.busy:.0%} of the time"
     threads = f", {_many(speed.machine.threads, 'thread')}" if speed.machine.threads else ""

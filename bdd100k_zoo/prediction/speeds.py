@@ -57,6 +57,9 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     busy: float
     """Share of the time in which the device was busy, 0 to 1."""
     against: StockBaseline | None
+    tf32_ratio: float | None = None
+    """How many times as fast it was with TF32: the median of the rounds. None for another precision than fp32, and for
+    devices without TF32."""
     machine: Machine
     versions: Mapping[str, str]
     commit: str | None

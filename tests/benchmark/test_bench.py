@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import subprocess
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import cv2
+import msgspec
 import numpy as np
+import pytest
+import torch
 
 import bdd100k_zoo
+from bdd100k_zoo.backends.common import devices
 from bdd100k_zoo.backends.protocol import DetectorFacts
 from bdd100k_zoo.benchmark import bench as job
-from bdd100k_zoo.benchmark.loops import BenchRound, DetectorInfo
+from bdd100k_zoo.benchmark.loops import BenchRound, BenchSetup, DetectorInfo, read_detector_info
 from bdd100k_zoo.sample_data import write_sample_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 INFO = DetectorInfo(
     DetectorFacts(
@@ -80,7 +85,23 @@ def test_the_record_has_medians_and_ratios_of_pairs() -> None:
     assert speed.against.ratio == 2.5
     assert (speed.model, speed.device_name, speed.batch_size, speed.images) == ("fcos_r50_fpn_1x", "H100", 8, 10)
     assert speed.versions == {"bdd100k-zoo": bdd100k_zoo.__version__, "torch": "3"}
-    assert job.build_speed_record("fcos_r50_fpn_1x", INFO, ours).against is None
+    alone = job.build_speed_record("fcos_r50_fpn_1x", INFO, ours)
+    assert (alone.against, alone.tf32_ratio) == (None, None)
+    assert job.build_speed_record("fcos_r50_fpn_1x", INFO, ours, tf32=stock).tf32_ratio == 0.4
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "offers"), [("fp32", (8, 0), True), ("fp32", (7, 5), False), ("fp16", (9, 0), False)]
+)
+def test_tf32_is_measured_beside_fp32_where_the_device_has_it(precision, capability, offers, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(devices, "resolve_device", torch.device)
+    facts = msgspec.structs.replace(INFO.facts, precision=precision)
+    detector = SimpleNamespace(facts=facts, batch_size=8)
+    assert (
+        read_detector_info(BenchSetup("any", Path("config.py"), Path("weights.pth"), "."), detector).offers_tf32
+        is offers
+    )
 
 
 def test_the_number_of_images_depends_on_the_device() -> None:

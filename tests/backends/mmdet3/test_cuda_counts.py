@@ -17,47 +17,59 @@ if TYPE_CHECKING:
 class Bounds(NamedTuple):
     """The most that a batch of 8 in fp16 may ask for."""
 
-    blocking_copies: int
+    launches: int
+    waits: int
+    """How often the CPU waits for a number of boxes."""
+    copies_back: int
+    """The boxes; each pooling copies the number of regions of the levels as well."""
     nchw: int
     """Convolutions whose input is NCHW: the first one of a network, and those that follow other operators."""
-    launches: int
 
 
 FAMILIES = {
-    "faster_rcnn_r50_fpn_1x": Bounds(0, 1, 1180),
-    "retinanet_r50_fpn_1x": Bounds(0, 1, 910),
-    "cascade_rcnn_r50_fpn_1x": Bounds(16, 1, 1650),
-    "fcos_r50_fpn_1x": Bounds(0, 1, 1030),
-    "faster_rcnn_r50_fpn_deconv_1x": Bounds(0, 1, 1270),
-    "libra_faster_r50_fpn_1x": Bounds(0, 2, 1210),
-    "faster_rcnn_hrnetv2p_w18_1x": Bounds(0, 1, 1890),
-    "sparse_rcnn_r50_fpn_1x": Bounds(0, 1, 2300),
-    "atss_r50_fpn_1x": Bounds(0, 1, 1110),
-    "atss_r50_fpn_dyhead_1x": Bounds(0, 41, 2790),
-    "faster_rcnn_swin-t_fpn_1x": Bounds(0, 5, 1550),
-    "retinanet_pvt-t_fpn_1x": Bounds(0, 22, 1050),
-    "retinanet_pvtv2-b0_fpn_1x": Bounds(0, 22, 1050),
-    "faster_rcnn_r50_fpn_rsb_1x": Bounds(0, 1, 1180),
-    "faster_rcnn_convnext-t_fpn_fp16_1x": Bounds(0, 1, 1260),
+    "faster_rcnn_r50_fpn_1x": Bounds(390, 2, 2, 1),
+    "retinanet_r50_fpn_1x": Bounds(360, 1, 1, 1),
+    "cascade_rcnn_r50_fpn_1x": Bounds(500, 2, 4, 1),
+    "fcos_r50_fpn_1x": Bounds(460, 1, 1, 1),
+    "faster_rcnn_r50_fpn_deconv_1x": Bounds(490, 2, 2, 1),
+    "libra_faster_r50_fpn_1x": Bounds(430, 2, 2, 2),
+    "faster_rcnn_hrnetv2p_w18_1x": Bounds(1120, 2, 2, 1),
+    "sparse_rcnn_r50_fpn_1x": Bounds(2290, 126, 1, 1),
+    "atss_r50_fpn_1x": Bounds(460, 1, 1, 1),
+    "atss_r50_fpn_dyhead_1x": Bounds(2200, 1, 1, 41),
+    "faster_rcnn_swin-t_fpn_1x": Bounds(770, 2, 2, 5),
+    "retinanet_pvt-t_fpn_1x": Bounds(510, 1, 1, 22),
+    "retinanet_pvtv2-b0_fpn_1x": Bounds(500, 1, 1, 22),
+    "faster_rcnn_r50_fpn_rsb_1x": Bounds(390, 2, 2, 1),
+    "faster_rcnn_convnext-t_fpn_fp16_1x": Bounds(470, 2, 2, 1),
 }
-"""One model of each family of the zoo."""
+"""One model of each family of the zoo.
+
+Launches are at most half of those with mmdet's heads, but for Sparse R-CNN, which has no suppression, and DyHead, whose
+network needs most of them.
+"""
 
 
 def check_dtypes(counts: Counts) -> None:
-    """Whatever a network computes in, regions are pooled, and boxes decoded and suppressed, in float32."""
+    """Whatever a network computes in, regions are pooled, and boxes decoded and suppressed, in float32 or more."""
     assert not counts.mixed
-    pooled, suppressed, decoded = (counts.dtypes.get(name, {}) for name in ("roi_align", "nms", "decode"))
-    assert set(pooled) | set(suppressed) <= {(torch.float32, torch.float32)}
+    asked, pooled, suppressed, decoded = (
+        counts.dtypes.get(name, {}) for name in ("mmcv.roi_align", "roi_align", "nms", "decode")
+    )
+    assert set(asked) | set(pooled) <= {(torch.float32,) * 2}
+    assert set(suppressed) <= {(torch.float32,) * 2, (torch.float64,) * 2}  # heads of a batch compare in float64
     assert set(decoded) <= {(torch.float32,)}
     assert pooled or suppressed
 
 
 def check_bounds(counts: Counts, bounds: Bounds, batch: int = 8) -> None:
-    assert counts.blocking_copies.total() <= bounds.blocking_copies, counts.blocking_copies
+    assert not counts.blocking_copies
     assert not counts.weight_casts
-    assert counts.nchw.total() <= bounds.nchw, counts.nchw
     assert counts.launches <= bounds.launches
-    assert (counts.other_copies.total(), counts.copies_back.total()) == (batch, 1)  # the pixels, the boxes
+    assert counts.syncs.total() <= bounds.waits, counts.syncs
+    assert counts.copies_back.total() <= bounds.copies_back, counts.copies_back
+    assert counts.nchw.total() <= bounds.nchw, counts.nchw
+    assert counts.other_copies.total() == batch  # the pixels
 
 
 @pytest.mark.parametrize("name", FAMILIES)
