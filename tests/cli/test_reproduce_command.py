@@ -185,6 +185,7 @@ def test_published_predictions_need_no_weights(tmp_path: Path, data: Path, call)
         ([], "give --all"),
         (["fcos_r50_fpn_1x", "--all"], "give --all"),
         (["fcos_r50_fpn_1x"], "--data ROOT"),
+        (["fcos_r50_fpn_1x", "--data", ""], "is empty"),
         (["--all", "--published-predictions", "--limit", "3"], "needs no --limit"),
     ],
 )
