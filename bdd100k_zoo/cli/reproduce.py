@@ -68,7 +68,7 @@ def reproduce(
     split: Split = "val",
     limit: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="How many images at most: intervals of the APs, and no verdicts."),
+        typer.Option(metavar="N", min=1, help="How many images at most; gives 95 % intervals of the APs, no verdicts."),
     ] = None,
     published_predictions: Annotated[
         bool,
