@@ -90,6 +90,10 @@ BatchSize = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Images per batch; default: suits the device, 1 on the CPU."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads that read images ahead; default: suits the device."),
+]
 Classes = Annotated[
     ClassSelection | None,
     typer.Option(metavar="NAME,...", parser=parse_classes, help="Only these classes: car,person."),

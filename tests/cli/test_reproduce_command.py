@@ -199,6 +199,7 @@ def test_a_split_without_labels_is_an_error_before_any_work(data: Path, call) ->
     done = call("reproduce", "fcos_r50_fpn_1x", "--data", str(data), "--split", "test")
     assert done.exit_code == 1
     assert "there are no labels of test" in done.stderr
+    assert "use --data ROOT (or BDD100K_ROOT) with labels/det_20/det_test.json" in done.stderr
     assert not Path("reproduction").exists()
 
 
