@@ -144,7 +144,7 @@ def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
         name=f"{name} ({other})" if other else name,
         predictions=path,
         model=model,
-        published_ap=None if other or model is None else _published_ap(model, split),
+        published_ap=None if other or model is None else published_ap(model, split),
         folder=folder,
         run=record,
         limits=limits,
@@ -185,7 +185,7 @@ def fetch_published(name: str, zoo: Zoo, split: str, store: Store, progress: Pro
         name=f"{model.name} ({kind})",
         predictions=stored.path,
         model=model,
-        published_ap=_published_ap(model, split),
+        published_ap=published_ap(model, split),
     )
 
 
@@ -203,7 +203,8 @@ def find_labels_file(labels: Path | None, data: Path | None, split: str) -> Path
     return found
 
 
-def _published_ap(model: Model, split: str) -> float | None:
+def published_ap(model: Model, split: str) -> float | None:
+    """Return the box AP in percent that is published for a model on a split; None if none is."""
     return {"val": model.ap_val, "test": model.ap_test}.get(split)
 
 

@@ -19,6 +19,7 @@ from bdd100k_zoo import __version__
 from bdd100k_zoo.backends.selection import select_backend
 from bdd100k_zoo.errors import ArtifactError, CheckpointError, DigestMismatchError, StorageError, ZooError
 from bdd100k_zoo.evaluation.evaluate import EvaluateRequest, evaluate
+from bdd100k_zoo.evaluation.runs import published_ap
 from bdd100k_zoo.evaluation.scores import OVERALL, fingerprint_file
 from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.hub.import_export import import_copy
@@ -154,9 +155,6 @@ class _Reproducer:
         command = self.request.command
         return command.place.world == 1 and command.started is None
 
-    def published_ap(self, model: Model) -> float | None:
-        return {"val": model.ap_val, "test": model.ap_test}.get(self.request.split)
-
     def begin(self) -> Reproduction:
         """Write the results as far as they are known: those of an earlier call, if it was asked for the same.
 
@@ -176,7 +174,7 @@ class _Reproducer:
 
     def run(self, model: Model) -> ModelResult | None:
         """Predict what is missing of a model's run; return the result if there can be no scores."""
-        published = self.published_ap(model)
+        published = published_ap(model, self.request.split)
         if published is None:
             reason = f"no AP on {self.request.split} is published"
             return self._record(ModelResult(model=model.name, published_ap=None, reason=reason))
@@ -243,7 +241,8 @@ class _Reproducer:
             published_predictions=request.images is None,
             labels=str(request.labels),
             models=tuple(
-                ModelResult(model=model.name, published_ap=self.published_ap(model)) for model in request.models
+                ModelResult(model=model.name, published_ap=published_ap(model, self.request.split))
+                for model in request.models
             ),
         )
         known = read_results(request.out)
@@ -350,10 +349,12 @@ class _Reproducer:
             (scored,) = evaluate(asked, self.store, self.progress, self.inputs.labels)
             return self._describe(model, scored)
         except Exception as error:  # noqa: BLE001  (as above)
-            return describe_failure(model.name, self.published_ap(model), error, is_published=is_published)
+            return describe_failure(
+                model.name, published_ap(model, self.request.split), error, is_published=is_published
+            )
 
     def _describe(self, model: Model, scored: EvaluationResult) -> ModelResult:
-        published, ap, run = self.published_ap(model), scored.scores.ap, scored.subject.run
+        published, ap, run = published_ap(model, self.request.split), scored.scores.ap, scored.subject.run
         if run and run.weights.other:
             hint = "move that folder away, or choose another --runs"
             raise ZooError(f"{scored.subject.folder} holds a run with {run.weights.other}", hint)
