@@ -166,11 +166,14 @@ def describe_failure(
     verdict: Verdict = "failed"
     if isinstance(error, ArtifactError):
         verdict = "predictions not available" if is_published else "weights not available"
-    reason, hint = str(error), error.hint if isinstance(error, ZooError) else "this is a bug of bdd100k-zoo"
     if not isinstance(error, ZooError):
+        command = "eval --published" if is_published else "predict"
         reason = f"unexpected {type(error).__name__}: {error}"
-    if isinstance(error, RunMismatchError):
-        hint = "choose another folder with --runs, or move that run away"
+        hint = f"this is a bug: BDD100K_ZOO_DEBUG=1 shows where, with `bdd100k-zoo {command} {model}`; please report it"
+    elif isinstance(error, RunMismatchError):
+        reason, hint = str(error), "choose another folder with --runs, or move that run away"
+    else:
+        reason, hint = str(error), error.hint
     return ModelResult(model=model, published_ap=published_ap, verdict=verdict, reason=reason, hint=hint)
 
 
