@@ -7,6 +7,7 @@ may be dead, and the last one to finish finds everything that is complete.
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import isnan
@@ -306,6 +307,7 @@ class _Reproducer:
         plan = plan_run(options, self.progress, self.inputs.images)
         if request.weights_dir and not request.has_run(model):
             self._import_weights(model, request.weights_dir)
+        gc.collect()  # the heads of the model before refer to themselves, and would stay in the device's memory
         predict(plan, self.store, self.progress)
 
     def _import_weights(self, model: Model, folder: Path) -> None:

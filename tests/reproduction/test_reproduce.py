@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +58,8 @@ def test_what_every_model_would_meet_ends_the_command(error: Exception) -> None:
 def request(zoo: Zoo, **settings: Any) -> ReproduceRequest:
     """Return a request for one model, whose labels name no frame."""
     Path("val.json").write_text("[]")
-    model = zoo["fcos_r50_fpn_1x"]
-    named: dict[str, Any] = {"labels": Path("val.json"), "images": None, "split": "val"} | settings
-    return ReproduceRequest(zoo=zoo, models=(model,), out=Path("out"), runs=Path("runs"), **named)
+    named = {"labels": Path("val.json"), "images": None, "split": "val", "models": (zoo["fcos_r50_fpn_1x"],)} | settings
+    return ReproduceRequest(zoo=zoo, out=Path("out"), runs=Path("runs"), **named)
 
 
 def begin(asked: ReproduceRequest) -> Reproduction:
@@ -79,6 +80,31 @@ def test_failures_of_an_earlier_call_are_forgotten(processes: int, finished: boo
     write_results(asked.out, msgspec.structs.replace(found.with_result(failed), finished=finished))
     again = begin(asked)
     assert (again.models[0].verdict, again.finished) == (verdict, False)
+
+
+def test_a_model_is_freed_before_the_next_one_is_loaded(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Head:
+        def __init__(self) -> None:
+            self.itself = self
+
+    heads: list[weakref.ref[Head]] = []
+
+    def predict(*_: Any) -> None:
+        assert [each() for each in heads] == [None] * len(heads)
+        heads.append(weakref.ref(Head()))
+
+    monkeypatch.setattr("bdd100k_zoo.reproduction.reproduce.predict", predict)
+    Path("images").mkdir()
+    Path("images/a.jpg").touch()
+    asked = request(zoo, images="images", models=zoo.models[:3])
+    gc.disable()
+    try:
+        with Store(offline=True) as store:
+            *_, last = reproduce(asked, store, NO_PROGRESS)
+    finally:
+        gc.enable()
+    assert len(heads) == 3
+    assert {each.reason for each in last.found.models} == {""}
 
 
 def test_a_folder_of_weights_that_does_not_exist_is_an_error_before_any_work(zoo: Zoo) -> None:
