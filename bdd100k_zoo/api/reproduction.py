@@ -144,9 +144,9 @@ def reproduce_steps(
     if published_predictions and limit:
         raise ZooError("published predictions are of all images, and limit is of some", "leave out limit")
     known, root = load_zoo() if zoo is None else zoo, dataset_root(data)
-    labels = find_labels_file(None, root, split)
     if root is None:
-        raise AssertionError("without a root, no labels are found")
+        raise ZooError("the root of the dataset is not given", "pass data=ROOT, or set BDD100K_ROOT")
+    labels = find_labels_file(None, root, split)
     chosen = [models] if isinstance(models, (str, Model)) else models
     families = (family,) if isinstance(family, str) else family
     found = [resolve_model(each, known) for each in chosen]

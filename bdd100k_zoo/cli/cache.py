@@ -276,7 +276,7 @@ def rm(
     what: Annotated[list[FileKind] | None, typer.Option(help="Which files (repeatable); default: weights.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Remove files with their ledgers and locks; later files may then have other bytes."""
+    """Remove files with their ledgers and locks; later downloads are not compared with them."""
     from bdd100k_zoo.hub.maintenance import remove_from_cache
 
     zoo, kinds = get_session(context).zoo(), what or [FileKind.WEIGHTS]
@@ -295,7 +295,10 @@ def prune(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; report what would be removed.")] = False,
     ledgers: Annotated[
-        bool, typer.Option("--ledgers", help="Remove ledgers without a file too; a later file may have other bytes.")
+        bool,
+        typer.Option(
+            "--ledgers", help="Remove ledgers without a file too; later downloads are not compared with them."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -90,6 +90,10 @@ BatchSize = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Images per batch; default: suits the device, 1 on the CPU."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads that read images ahead; default: suits the device."),
+]
 Classes = Annotated[
     ClassSelection | None,
     typer.Option(metavar="NAME,...", parser=parse_classes, help="Only these classes: car,person."),
@@ -101,11 +105,9 @@ ConfigOptions = Annotated[
 
 # Of eval and report:
 Split = Annotated[str, typer.Option(help="The split of the runs and labels.")]
-DatasetRoot = Annotated[Path | None, typer.Option(metavar="ROOT", envvar="BDD100K_ROOT", help="Root of the dataset.")]
-LabelFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Labels; default: labels/det_20/det_SPLIT.json below the root.")
-]
-RunsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where the runs are.")]
+DatasetRoot = Annotated[Path | None, path_option("ROOT", "Root of the dataset.", "BDD100K_ROOT")]
+LabelFile = Annotated[Path | None, path_option("FILE", "Labels; default: labels/det_20/det_SPLIT.json below the root.")]
+RunsFolder = Annotated[Path, path_option("DIR", "Where the runs are.")]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Accept what the official evaluator accepts, and report it.")]
 Confidence = Annotated[bool, typer.Option("--confidence", help="Add 95 % intervals by bootstrap over frames.")]
 Resamples = Annotated[int, typer.Option(min=100, metavar="N", help="How many, for --confidence.")]

@@ -21,6 +21,7 @@ from bdd100k_zoo.cli.options import (
     Launcher,
     ModelName,
     Precision,
+    Workers,
     get_session,
     path_option,
 )
@@ -90,7 +91,7 @@ def predict(
     gpus: Gpus = None,
     launcher: Launcher = None,
     batch_size: BatchSize = None,
-    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead.")] = None,
+    workers: Workers = None,
     precision: Precision = "auto",
     backend: Backend = "auto",
     skip_unreadable: Annotated[

@@ -20,6 +20,7 @@ from bdd100k_zoo.cli.options import (
     Precision,
     RunsFolder,
     Split,
+    Workers,
     get_session,
     path_option,
 )
@@ -62,13 +63,13 @@ def reproduce(
         list[str] | None,
         typer.Argument(metavar="[MODEL]...", help="Names or aliases.", autocompletion=complete_model),
     ] = None,
-    family: Annotated[list[str] | None, typer.Option(help="The models of this family (repeatable).")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Add the models of this family (repeatable).")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model of the zoo.")] = False,
     data: DatasetRoot = None,
     split: Split = "val",
     limit: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="How many images at most: intervals of the APs, and no verdicts."),
+        typer.Option(metavar="N", min=1, help="How many images at most; gives 95 % intervals of the APs, no verdicts."),
     ] = None,
     published_predictions: Annotated[
         bool,
@@ -83,15 +84,16 @@ def reproduce(
     gpus: Gpus = None,
     launcher: Launcher = None,
     batch_size: BatchSize = None,
-    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads that read images ahead.")] = None,
+    workers: Workers = None,
     precision: Precision = "auto",
     backend: Backend = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure the APs of published models again, and compare them with the published ones.
 
-    The same command resumes. Exit status: 0 if all are reproduced, 1 if one differs or failed, 3 if none does and files
-    of some were not available.
+    The same command resumes a reproduction that is interrupted.
+
+    Exits with 0 if all are reproduced, 1 if one differs or failed, 3 otherwise.
     """
     if everything == bool(models or family):
         raise typer.BadParameter("name models or a --family, or give --all")

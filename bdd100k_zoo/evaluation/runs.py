@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
 JOURNAL_PATTERN = "journal-*.jsonl"
 """Journals of a run; repeated here because ``prediction.journal`` imports numpy."""
-LABELS_HINT = (
-    "use --labels FILE, or --data ROOT (or BDD100K_ROOT) with labels/det_20/det_val.json; "
-    "the Detection 2020 labels are at https://doc.bdd100k.com/download.html"
-)
+LABELS_PAGE = "the Detection 2020 labels are at https://doc.bdd100k.com/download.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +144,7 @@ def resolve_file(path: Path, zoo: Zoo, split: str) -> EvaluationSubject:
         name=f"{name} ({other})" if other else name,
         predictions=path,
         model=model,
-        published_ap=None if other or model is None else _published_ap(model, split),
+        published_ap=None if other or model is None else published_ap(model, split),
         folder=folder,
         run=record,
         limits=limits,
@@ -188,7 +185,7 @@ def fetch_published(name: str, zoo: Zoo, split: str, store: Store, progress: Pro
         name=f"{model.name} ({kind})",
         predictions=stored.path,
         model=model,
-        published_ap=_published_ap(model, split),
+        published_ap=published_ap(model, split),
     )
 
 
@@ -196,15 +193,18 @@ def find_labels_file(labels: Path | None, data: Path | None, split: str) -> Path
     """Return the labels that were given, or those of the split below the dataset's root; raises ZooError."""
     if labels is not None:
         return labels
+    root = f"--data ROOT (or BDD100K_ROOT) with labels/det_20/det_{split}.json; {LABELS_PAGE}"
     if data is None:
-        raise ZooError(f"no labels of {split}: neither --labels nor the dataset's root is given", LABELS_HINT)
+        problem = f"no labels of {split}: neither --labels nor the dataset's root is given"
+        raise ZooError(problem, f"use --labels FILE, or {root}")
     found = data / "labels" / "det_20" / f"det_{split}.json"
     if not found.is_file():
-        raise InputsError(found, f"there are no labels of {split}: the file does not exist", LABELS_HINT)
+        raise InputsError(found, f"there are no labels of {split}: the file does not exist", f"use {root}")
     return found
 
 
-def _published_ap(model: Model, split: str) -> float | None:
+def published_ap(model: Model, split: str) -> float | None:
+    """Return the box AP in percent that is published for a model on a split; None if none is."""
     return {"val": model.ap_val, "test": model.ap_test}.get(split)
 
 

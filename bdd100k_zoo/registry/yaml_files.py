@@ -5,12 +5,10 @@ Importing PyYAML takes 12 ms, so this module is imported where a file is read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MAX_NESTING = 20
 """Levels of nesting that a YAML file may have; zoo files need six."""
@@ -53,10 +51,14 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
     """The safe loader, refusing a key that appears twice in one mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: Sequence[Any] = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(seen):
-            if key in seen[:position]:
-                mark = node.value[position][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", mark)
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # which the safe loader refuses
+            if key in seen:
+                problem = f"the key {key!r} appears twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping

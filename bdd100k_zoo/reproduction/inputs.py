@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from bdd100k_zoo.data.formats import LABELS
 from bdd100k_zoo.data.images import FoundImages, find_images
-from bdd100k_zoo.data.scalabel_reader import read_loose_frames
+from bdd100k_zoo.data.scalabel_reader import read_frames
 from bdd100k_zoo.errors import InputsError
 from bdd100k_zoo.evaluation.evaluate import LabelFile
 from bdd100k_zoo.files import write_atomically
@@ -15,7 +16,6 @@ from bdd100k_zoo.files import write_atomically
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import Any
 
     from bdd100k_zoo.data.images import Frame
 
@@ -27,10 +27,6 @@ class SharedInputs(NamedTuple):
     """None for published predictions."""
     labels_path: Path
     labels: LabelFile
-
-
-class _Named(msgspec.Struct):
-    name: str
 
 
 def read_inputs(folder: str | None, labels: Path, limit: int | None, out: Path) -> SharedInputs:
@@ -51,12 +47,12 @@ def read_inputs(folder: str | None, labels: Path, limit: int | None, out: Path) 
     found = find_images([folder]) if folder else None
     if not (found and limit):
         return SharedInputs(found, labels, LabelFile(labels))
-    documents = {_frame_name(each): each for each in read_loose_frames(labels).frames}
-    frames = spread([frame for frame in found.frames if frame.name in documents], limit)
+    labelled = {frame.name: frame for frame in read_frames(labels, LABELS)}
+    frames = spread([frame for frame in found.frames if frame.name in labelled], limit)
     if not frames:
         raise InputsError(labels, f"names none of the images in {folder}", "give the labels of these images")
     part = out / f"labels-{limit}.json"
-    write_atomically(part, msgspec.json.encode([documents[frame.name] for frame in frames]))
+    write_atomically(part, msgspec.json.encode([labelled[frame.name] for frame in frames]))
     return SharedInputs(FoundImages(frames, {}), part, LabelFile(part))
 
 
@@ -64,8 +60,3 @@ def spread(frames: Sequence[Frame], limit: int) -> list[Frame]:
     """Return at most ``limit`` frames, at equal distances, in their order."""
     number = min(limit, len(frames))
     return [frames[place * len(frames) // number] for place in range(number)]
-
-
-def _frame_name(frame: Any) -> str:
-    """Return the name of a frame, decoded or not."""
-    return msgspec.json.decode(frame, type=_Named).name if isinstance(frame, msgspec.Raw) else str(frame["name"])

@@ -7,6 +7,7 @@ may be dead, and the last one to finish finds everything that is complete.
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import isnan
@@ -17,17 +18,9 @@ from msgspec.structs import replace
 
 from bdd100k_zoo import __version__
 from bdd100k_zoo.backends.selection import select_backend
-from bdd100k_zoo.errors import (
-    ArtifactError,
-    CheckpointError,
-    DeviceError,
-    DigestMismatchError,
-    MissingPackageError,
-    RunMismatchError,
-    SettingsError,
-    ZooError,
-)
+from bdd100k_zoo.errors import ArtifactError, CheckpointError, DigestMismatchError, StorageError, ZooError
 from bdd100k_zoo.evaluation.evaluate import EvaluateRequest, evaluate
+from bdd100k_zoo.evaluation.runs import published_ap
 from bdd100k_zoo.evaluation.scores import OVERALL, fingerprint_file
 from bdd100k_zoo.files import storage_errors, write_atomically
 from bdd100k_zoo.hub.import_export import import_copy
@@ -44,8 +37,8 @@ from bdd100k_zoo.reproduction.results import (
     TABLE_FILE,
     ModelResult,
     Reproduction,
-    Verdict,
     compare_ap,
+    describe_failure,
     read_results,
     write_results,
 )
@@ -146,6 +139,10 @@ class _Reproducer:
 
     def __init__(self, request: ReproduceRequest, store: Store, progress: Progress) -> None:
         self.request, self.store, self.progress = request, store, progress
+        if folder := request.weights_dir:
+            with storage_errors(folder):
+                if not folder.is_dir():
+                    raise StorageError(folder, "is no folder", "give the folder that holds the weights")
         with storage_errors(request.out):
             request.out.mkdir(parents=True, exist_ok=True)
         self.inputs = read_inputs(request.images, request.labels, request.limit, request.out)
@@ -159,18 +156,26 @@ class _Reproducer:
         command = self.request.command
         return command.place.world == 1 and command.started is None
 
-    def published_ap(self, model: Model) -> float | None:
-        return {"val": model.ap_val, "test": model.ap_test}.get(self.request.split)
-
     def begin(self) -> Reproduction:
-        """Write the results as far as they are known: those of an earlier call, if it was asked for the same."""
+        """Write the results as far as they are known: those of an earlier call, if it was asked for the same.
+
+        What failed then is tried again. Of several processes only the first one forgets it, which finds the earlier
+        call finished: a later one would forget what another has just recorded.
+        """
         with self._lock():
-            self._write(replace(self._read(only_measured=self.is_alone), finished=False))
+            known = self._read()
+            if self.is_alone or known.finished:
+                rows = (
+                    ModelResult(model=each.model, published_ap=each.published_ap) if each.measured_ap is None else each
+                    for each in known.models
+                )
+                known = replace(known, models=tuple(rows))
+            self._write(replace(known, finished=False))
             return self.found
 
     def run(self, model: Model) -> ModelResult | None:
         """Predict what is missing of a model's run; return the result if there can be no scores."""
-        published = self.published_ap(model)
+        published = published_ap(model, self.request.split)
         if published is None:
             reason = f"no AP on {self.request.split} is published"
             return self._record(ModelResult(model=model.name, published_ap=None, reason=reason))
@@ -227,11 +232,8 @@ class _Reproducer:
         finally:
             lock.release()
 
-    def _read(self, *, only_measured: bool = False) -> Reproduction:
-        """Return the results on disk for the requested models, and nothing of another request.
-
-        ``only_measured`` leaves out what failed: it is tried again.
-        """
+    def _read(self) -> Reproduction:
+        """Return the results on disk for the requested models, and nothing of another request."""
         request = self.request
         empty = Reproduction(
             version=__version__,
@@ -240,17 +242,14 @@ class _Reproducer:
             published_predictions=request.images is None,
             labels=str(request.labels),
             models=tuple(
-                ModelResult(model=model.name, published_ap=self.published_ap(model)) for model in request.models
+                ModelResult(model=model.name, published_ap=published_ap(model, self.request.split))
+                for model in request.models
             ),
         )
         known = read_results(request.out)
         if known is None or replace(known, models=(), reported=(), finished=False) != replace(empty, models=()):
             return empty
-        kept = {
-            (each.model, each.published_ap): each
-            for each in known.models
-            if each.measured_ap is not None or not only_measured
-        }
+        kept = {(each.model, each.published_ap): each for each in known.models}
         rows = (kept.get((each.model, each.published_ap), each) for each in empty.models)
         return replace(empty, models=tuple(rows), reported=known.reported, finished=known.finished)
 
@@ -308,6 +307,7 @@ class _Reproducer:
         plan = plan_run(options, self.progress, self.inputs.images)
         if request.weights_dir and not request.has_run(model):
             self._import_weights(model, request.weights_dir)
+        gc.collect()  # the heads of the model before refer to themselves, and would stay in the device's memory
         predict(plan, self.store, self.progress)
 
     def _import_weights(self, model: Model, folder: Path) -> None:
@@ -351,10 +351,12 @@ class _Reproducer:
             (scored,) = evaluate(asked, self.store, self.progress, self.inputs.labels)
             return self._describe(model, scored)
         except Exception as error:  # noqa: BLE001  (as above)
-            return describe_failure(model.name, self.published_ap(model), error, is_published=is_published)
+            return describe_failure(
+                model.name, published_ap(model, self.request.split), error, is_published=is_published
+            )
 
     def _describe(self, model: Model, scored: EvaluationResult) -> ModelResult:
-        published, ap, run = self.published_ap(model), scored.scores.ap, scored.subject.run
+        published, ap, run = published_ap(model, self.request.split), scored.scores.ap, scored.subject.run
         if run and run.weights.other:
             hint = "move that folder away, or choose another --runs"
             raise ZooError(f"{scored.subject.folder} holds a run with {run.weights.other}", hint)
@@ -390,29 +392,3 @@ class _Reproducer:
             weights_sha256=run.weights.sha256,
             verified_by=run.weights.verified_by,
         )
-
-
-def describe_failure(
-    model: str, published_ap: float | None, error: Exception, *, is_published: bool = False
-) -> ModelResult:
-    """Return the result of a model that could not be measured.
-
-    Args:
-        model: its name.
-        published_ap: in percent.
-        error: what was raised. One that every other model would meet as well is raised again.
-        is_published: its published predictions were to be scored.
-    """
-    if isinstance(error, (MissingPackageError, SettingsError)):
-        raise error
-    if isinstance(error, DeviceError) and not error.out_of_memory:
-        raise error
-    verdict: Verdict = "failed"
-    if isinstance(error, ArtifactError):
-        verdict = "predictions not available" if is_published else "weights not available"
-    reason, hint = str(error), error.hint if isinstance(error, ZooError) else "this is a bug of bdd100k-zoo"
-    if not isinstance(error, ZooError):
-        reason = f"unexpected {type(error).__name__}: {error}"
-    if isinstance(error, RunMismatchError):
-        hint = "choose another folder with --runs, or move that run away"
-    return ModelResult(model=model, published_ap=published_ap, verdict=verdict, reason=reason, hint=hint)

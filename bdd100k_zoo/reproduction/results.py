@@ -9,7 +9,16 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bdd100k_zoo.errors import InvalidFileError, StorageError
+from bdd100k_zoo.errors import (
+    ArtifactError,
+    DeviceError,
+    InvalidFileError,
+    MissingPackageError,
+    RunMismatchError,
+    SettingsError,
+    StorageError,
+    ZooError,
+)
 from bdd100k_zoo.prediction.run import read_json_record, write_json_record
 from bdd100k_zoo.registry.models import format_ap, to_json_values
 
@@ -137,6 +146,35 @@ def compare_ap(measured: float, published: float) -> tuple[float, Verdict]:
     """
     difference = Decimal(format_ap(measured)) - Decimal(format_ap(published))
     return float(difference), "reproduced" if abs(difference) <= TOLERANCE else "differs"
+
+
+def describe_failure(
+    model: str, published_ap: float | None, error: Exception, *, is_published: bool = False
+) -> ModelResult:
+    """Return the result of a model that could not be measured.
+
+    Args:
+        model: its name.
+        published_ap: in percent.
+        error: what was raised. One that every other model would meet as well is raised again.
+        is_published: its published predictions were to be scored.
+    """
+    if isinstance(error, (MissingPackageError, SettingsError)):
+        raise error
+    if isinstance(error, DeviceError) and not error.out_of_memory:
+        raise error
+    verdict: Verdict = "failed"
+    if isinstance(error, ArtifactError):
+        verdict = "predictions not available" if is_published else "weights not available"
+    if not isinstance(error, ZooError):
+        command = "eval --published" if is_published else "predict"
+        reason = f"unexpected {type(error).__name__}: {error}"
+        hint = f"this is a bug: BDD100K_ZOO_DEBUG=1 shows where, with `bdd100k-zoo {command} {model}`; please report it"
+    elif isinstance(error, RunMismatchError):
+        reason, hint = str(error), "choose another folder with --runs, or move that run away"
+    else:
+        reason, hint = str(error), error.hint
+    return ModelResult(model=model, published_ap=published_ap, verdict=verdict, reason=reason, hint=hint)
 
 
 def write_results(folder: Path, found: Reproduction) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed import Store  # type: ignore[attr-defined]  # public, but not in its __all__
 
-    from bdd100k_zoo.prediction.launch import ProcessRank
+    from bdd100k_zoo.prediction.launch import Launcher, ProcessRank
 
 PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others, as while the first one writes a checkpoint."""
@@ -130,18 +130,22 @@ def rendezvous_address(environment: Mapping[str, str], place: ProcessRank) -> tu
     """Return the address at which the first process waits for the others.
 
     Raises:
-        SettingsError: the environment does not have it, and the processes may be on several machines.
+        SettingsError: the environment does not have it, and the processes may be on several machines; or it is invalid.
     """
+    launcher: Launcher = "mpi" if place.launcher == "mpi" else "pytorch"
     # Two jobs of SLURM that share a machine must not share a port.
-    default_port = DEFAULT_MASTER_PORT + int(environment.get("SLURM_JOB_ID", "0")) % 10000
-    port = int(environment.get("MASTER_PORT") or default_port)
+    port = DEFAULT_MASTER_PORT + int(environment.get("SLURM_JOB_ID", "0")) % 10000
+    if given := environment.get("MASTER_PORT"):
+        if not given.isdecimal():
+            raise launcher_error(launcher, f"MASTER_PORT is {given!r}, expected a whole number")
+        port = int(given)
     if host := environment.get("MASTER_ADDR"):
         return host, port
     if nodes := environment.get("SLURM_STEP_NODELIST"):
         return _first_host(nodes), port
     if place.local_world == place.world:
         return "127.0.0.1", port
-    raise launcher_error("mpi" if place.launcher == "mpi" else "pytorch", "MASTER_ADDR is not set")
+    raise launcher_error(launcher, "MASTER_ADDR is not set")
 
 
 def _first_host(nodes: str) -> str:

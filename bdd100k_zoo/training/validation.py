@@ -92,7 +92,7 @@ class Validation:
         if stopping:
             return None
         mine = torch.cat(rows) if rows else torch.empty((0, BOX_COLUMNS.stop), dtype=torch.float64)
-        found = all_gather_rows(mine, self._place, self._device).cpu().numpy()
+        found = all_gather_rows(mine, self._place, self._device).numpy()
         return score_predictions(self._labels, build_prediction_table(found, self._names, self._labels.path))
 
     def _detect(self, model: Any, batch: Any, report: Progress) -> list[Tensor]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from demo_frames import write_demo_frames
-from four_models import DAMAGED, DEAD_HOST, GOOD, WRONG_AP, write_four_models
+from four_models import DAMAGED, DEAD_HOST, GOOD, WRONG_AP, closed_port, write_four_models
 
 import bdd100k_zoo
 from bdd100k_zoo.demo_run.steps import bundled_weights
@@ -160,6 +161,19 @@ def test_weights_that_the_user_has_are_checked_and_imported(reproduce, tmp_path:
     assert found["models"][0]["verified_by"] == "zoo file"
 
 
+@pytest.mark.slow
+def test_weights_of_which_no_digest_is_known_are_run_as_unverified(reproduce, tmp_path: Path) -> None:
+    """As all of the built-in zoo are, unless the publishers' host answers."""
+    zoo_file = tmp_path / "zoo" / "four.yaml"
+    document = yaml.safe_load(zoo_file.read_text())
+    for model in document["models"]:
+        model["weights"] = f"https://127.0.0.1:{closed_port()}/{model['name']}_det_bdd100k.pth"
+    zoo_file.write_text(yaml.safe_dump(document))
+    status, found, _ = reproduce(GOOD, "--weights-dir", str(zoo_file.parent))
+    assert (status, verdicts(found)) == (0, {GOOD: "reproduced"}), found
+    assert found["models"][0]["verified_by"] is None
+
+
 def test_published_predictions_need_no_weights(tmp_path: Path, data: Path, call) -> None:
     """The labels themselves, as predictions, have an AP of 100."""
     frames = json.loads((data / "labels/det_20/det_val.json").read_text())
@@ -185,6 +199,7 @@ def test_published_predictions_need_no_weights(tmp_path: Path, data: Path, call)
         ([], "give --all"),
         (["fcos_r50_fpn_1x", "--all"], "give --all"),
         (["fcos_r50_fpn_1x"], "--data ROOT"),
+        (["fcos_r50_fpn_1x", "--data", ""], "is empty"),
         (["--all", "--published-predictions", "--limit", "3"], "needs no --limit"),
     ],
 )
@@ -198,6 +213,7 @@ def test_a_split_without_labels_is_an_error_before_any_work(data: Path, call) ->
     done = call("reproduce", "fcos_r50_fpn_1x", "--data", str(data), "--split", "test")
     assert done.exit_code == 1
     assert "there are no labels of test" in done.stderr
+    assert "use --data ROOT (or BDD100K_ROOT) with labels/det_20/det_test.json" in done.stderr
     assert not Path("reproduction").exists()
 
 

@@ -52,6 +52,11 @@ def test_where_nothing_says_it_that_is_an_error(environment: dict[str, str], lau
         rendezvous_address(environment, read_process_rank(environment))
 
 
+def test_a_port_that_is_no_number_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="MASTER_PORT is '29500a', expected a whole number"):
+        rendezvous_address({"MASTER_ADDR": "far", "MASTER_PORT": "29500a"}, TWO)
+
+
 # GPUs
 
 

@@ -360,7 +360,7 @@ def _predict_regions(
         if stage:  # of a cascade, which starts from the boxes of the stage before
             boxes = _decode(cache, heads[stage - 1].bbox_coder, boxes, changes, limits)
         rois = torch.cat([indices, boxes], -1).flatten(0, 1)
-        found = roi_head._bbox_forward(*([stage] if len(heads) > 1 else []), x, rois)
+        found = roi_head._bbox_forward(*([stage] if isinstance(roi_head, CascadeRoIHead) else []), x, rois)
         logits.append(found["cls_score"].reshape(images, number, -1))
         changes = found["bbox_pred"].reshape(images, number, -1)
     head = heads[-1]

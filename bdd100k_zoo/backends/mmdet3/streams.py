@@ -8,6 +8,7 @@ network of the next batch in the time that they leave.
 
 from __future__ import annotations
 
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,6 +102,7 @@ def split_after_features(model: nn.Module) -> bool:
     kinds = (SingleStageDetector.predict, TwoStageDetector.predict)
     if getattr(type(model), "predict", None) not in kinds:
         return False
-    extract = detector.extract_feat
-    detector.extract_feat = lambda inputs: inputs if isinstance(inputs, tuple) else extract(inputs)
+    # A model that refers to itself would stay in the device's memory until a garbage collection.
+    extract, itself = type(detector).extract_feat, weakref.ref(detector)
+    detector.extract_feat = lambda inputs: inputs if isinstance(inputs, tuple) else extract(itself(), inputs)
     return True

@@ -106,6 +106,7 @@ def single_stage(kind: str, **test_cfg: Any) -> Any:
 def two_stage(
     *,
     cascade: bool = False,
+    stages: int = 3,
     agnostic: bool = False,
     nms_pre: int = 60,
     proposals: int = 90,
@@ -129,8 +130,8 @@ def two_stage(
         "reg_class_agnostic": cascade or agnostic,
         "bbox_coder": DELTAS,
     }
-    kinds = {"type": "CascadeRoIHead", "num_stages": 3, "stage_loss_weights": [1, 0.5, 0.25]}
-    heads = {"bbox_roi_extractor": pooling, "bbox_head": [dict(head) for _ in range(3)] if cascade else head}
+    kinds = {"type": "CascadeRoIHead", "num_stages": stages, "stage_loss_weights": [1, 0.5, 0.25][:stages]}
+    heads = {"bbox_roi_extractor": pooling, "bbox_head": [dict(head) for _ in range(stages)] if cascade else head}
     rcnn = {"score_thr": 0.05, "nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 60} | test_cfg
     rpn: dict[str, Any] = {"nms_pre": nms_pre, "max_per_img": proposals, "min_bbox_size": smallest}
     rpn |= {"nms": {"type": "nms", "iou_threshold": 0.7}}
@@ -362,9 +363,10 @@ def test_box_heads_select_from_any_outputs(scene: Scene, cascade: bool, images: 
     compare(select_regions(model, images, scene))
 
 
-@pytest.mark.parametrize("kind", ["faster", "cascade"])
-def test_models_of_two_stages_detect_as_mmdet_does(kind: str) -> None:
-    model = two_stage(cascade=kind == "cascade", score_thr=0.001, nms_pre=40, proposals=20)
+@pytest.mark.parametrize("stages", [0, 1, 3])
+def test_models_of_two_stages_detect_as_mmdet_does(stages: int) -> None:
+    """Without stages it is Faster R-CNN; a cascade may have one."""
+    model = two_stage(cascade=stages > 0, stages=stages, score_thr=0.001, nms_pre=40, proposals=20)
     random = torch.Generator().manual_seed(3)
     sizes = [tuple(-(-side // stride) for side in SIZE) for stride in (4, 8, 16, 32, 64)]
     for images in (1, 2, 8):

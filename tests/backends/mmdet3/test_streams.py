@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from mmdet.models.detectors import SingleStageDetector
 from reference import HERE
 from test_detector import SMALL
 
@@ -98,6 +101,28 @@ def test_a_detector_of_another_kind_is_not_split() -> None:
 
     assert not split_after_features(Other())
     assert not split_after_features(torch.nn.Identity())
+
+
+def test_a_split_detector_is_freed_as_soon_as_nobody_has_it() -> None:
+    class Shifting(SingleStageDetector):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+
+        def extract_feat(self, batch_inputs: Any) -> Any:
+            return (batch_inputs + 1,)
+
+    model = Shifting()
+    assert split_after_features(model)
+    features = model.extract_feat(torch.zeros(2))
+    assert features[0].tolist() == [1, 1]
+    assert model.extract_feat(features) is features
+    left = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 # Streams
