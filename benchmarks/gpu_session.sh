@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All that is to be measured and checked on a lent or rented GPU, in less than ten minutes.
 #
-#     benchmarks/gpu_session.sh DIR          on one GPU, e.g. from /work/checkout to /tmp/session
-#     benchmarks/gpu_session.sh DIR --dry    on the CPU, in tiny sizes, as CI does it
+#     benchmarks/gpu_session.sh DIR          on one GPU, results in a new folder
+#     benchmarks/gpu_session.sh DIR --dry    on the CPU, in tiny sizes
 #
 # It needs a Python with this package and the extras predict and dev: torch for the GPU's CUDA, torchvision for that torch,
 # mmdet 3.3.0, mmengine, mmcv-lite, msgspec, typer, Pillow, pytest. PYTHON names it; the default is python3. No network is

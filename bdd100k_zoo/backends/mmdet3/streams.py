@@ -2,7 +2,7 @@
 
 A stream computes in order, and streams run side by side. Copies of pixels have one, so that they do not wait for the
 network of the batch before. Networks (backbone and neck) use the caller's stream. Heads have one with a high priority,
-because the host waits several times while they select boxes: it then waits for them only, and the GPU computes the
+because the host waits at least once while they select boxes: it then waits for them only, and the GPU computes the
 network of the next batch in the time that they leave.
 """
 
