@@ -50,9 +50,9 @@ def test_the_installed_backend_can_be_requested(version: str, name: str, install
 @pytest.mark.parametrize(
     ("version", "name", "problem", "hint"),
     [
-        ("3.3.0", "mmdet2", "it needs mmdet 2, and mmdet 3.3.0 is installed", "/classic describes"),
+        ("3.3.0", "mmdet2", "it needs mmdet 2, and mmdet 3.3.0 is installed", "/classic/ describes"),
         ("2.28.2", "mmdet3", "it needs mmdet 3, and mmdet 2.28.2 is installed", "pip install 'bdd100k-zoo[predict]'"),
-        ("", "mmdet2", "no mmdet is installed", "/classic describes"),
+        ("", "mmdet2", "no mmdet is installed", "/classic/ describes"),
         ("3.3.0", "mmdet4", "expected auto, mmdet3 or mmdet2", "leave out --backend"),
     ],
 )

