@@ -72,13 +72,19 @@ def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
     done = threading.Event()
     # A store of its own, if torch has that: a process that waits for a value keeps others from asking.
     watched = store.clone() if hasattr(store, "clone") else store
-    threading.Thread(target=_exit_after_failure, args=(watched, done), name="failures", daemon=True).start()
+    watcher = threading.Thread(target=_exit_after_failure, args=(watched, done), name="failures", daemon=True)
+    watcher.start()
     try:
         yield
     except BaseException as error:
         with suppress(RuntimeError):  # the store has ended with the first process
             store.set(FAILED_KEY, str(place.rank))
-        # The group is not destroyed: NCCL would wait for the others, which may wait for this process.
+        # NCCL would wait for the others to destroy the group, and they may wait for this process. Gloo waits for nobody,
+        # but aborts a process that ends while its threads run.
+        if distributed.get_backend() == "gloo":
+            done.set()
+            watcher.join(2 * WATCH_INTERVAL)
+            distributed.destroy_process_group()
         if isinstance(error, RuntimeError) and LOST_PEER_ERROR.search(str(error)):
             raise WorkerFailedError(
                 f"process {place.rank} of the training lost the connection to another one: "
