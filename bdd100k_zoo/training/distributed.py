@@ -79,8 +79,8 @@ def process_group(place: ProcessRank, device: torch.device) -> Iterator[None]:
     except BaseException as error:
         with suppress(RuntimeError):  # the store has ended with the first process
             store.set(FAILED_KEY, str(place.rank))
-        # NCCL would wait for the others to destroy the group, and they may wait for this process. Gloo waits for nobody,
-        # but aborts a process that ends while its threads run.
+        # NCCL would wait for the others to destroy the group, and they may wait for this process. Gloo waits for
+        # nobody, but aborts a process that ends while its threads run.
         if distributed.get_backend() == "gloo":
             done.set()
             watcher.join(2 * WATCH_INTERVAL)
