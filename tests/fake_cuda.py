@@ -232,7 +232,7 @@ def _record_decoded_boxes(model: nn.Module, cuda: FakeCuda) -> None:
 
 
 class _WithoutRandomNumbers(TorchFunctionMode):
-    """Inside the block new weights are left as they were allocated: nobody reads them."""
+    """Inside the block new weights keep the values of the memory that they were given: no test reads them."""
 
     def __torch_function__(self, function: Any, _: object, arguments: Any = (), settings: Any = None) -> Any:
         if function in (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_):

@@ -48,6 +48,9 @@ class Job(NamedTuple):
 def make_job(folder: Path) -> Job:
     """Write random weights of a small model and images of two sizes, one of them broken."""
     from bdd100k_zoo.backends.common.config import load_config
+    from bdd100k_zoo.backends.mmdet3 import import_backend
+
+    import_backend()  # mmdet needs its ops before the detector is imported
     from bdd100k_zoo.backends.mmdet3.detector import build_model
 
     with torch.random.fork_rng(devices=[]):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Started:
-    """A batch on the device, in whose memory it is until nobody refers to it."""
+    """A batch on the device; it takes memory there until no reference to it is left."""
 
     def __init__(self, device: Device, batch: Sequence[Image]) -> None:
         self.device, self.batch = device, batch
@@ -31,7 +31,7 @@ class Started:
 
 
 class Device(BorderDetector):
-    """A device that has room for some images, and records what it is told to do: letter, blue value of the first image.
+    """A device that has room for some images, and records the calls in order: letter, blue value of the first image.
 
     ``s`` starts a batch, ``f`` finishes it, and ``d`` detects in a batch by itself.
     """
