@@ -269,8 +269,9 @@ def test_dense_heads_respect_their_settings(kind: str, score_thr: float, min_bbo
     score_thr=st.sampled_from([0.001, 0.3]),
 )
 def test_dense_heads_select_from_any_outputs(scene: Scene, kind: str, images: int, score_thr: float) -> None:
-    # Scores that tie and are multiplied by a centerness: which is kept is not settled, see docs/batched-heads.md.
-    assume(not (scene.ties and kind in ("atss", "fcos", "fcos_tricks")))
+    # Rounded outputs leave ATSS's anchors as they are: clipped ones overlap by exactly the threshold, 0.5, on which
+    # float32 and float64 disagree, see docs/batched-heads.md.
+    assume(not (scene.ties and kind == "atss"))
     model = single_stage(kind, score_thr=score_thr)
     compare(select_dense(model.bbox_head, images, scene, mixed=True))
 
